@@ -1,0 +1,1 @@
+"""Image codecs as exemplar stores: spec grammar, standard formats, shared headers, wrappers."""

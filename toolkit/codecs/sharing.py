@@ -1,0 +1,165 @@
+"""One header for all exemplars.
+
+Files that one encoder writes with one setting for one image size agree in most of their bytes: 623 of an ordinary
+900-byte JPEG. :class:`SharedHeader` finds the byte positions at which they agree, by encoding a fixed set of
+calibration images, and stores only the other bytes. It works for any format and needs no knowledge of it; a file
+that breaks the pattern is patched, or kept whole, so that restoring is always exact.
+
+Measured on Tiny-ImageNet against DEFLATE with a preset dictionary (``tests/benchmarks``), bytes an image:
+JPEG q50 4:2:0 at 32 px 223 against 248, AVIF q40 152 against 166, JPEG 2000 at 31 dB 349 against 374.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.foundation.errors import WorkError
+
+_WHOLE = 255
+"""First payload byte of a file kept whole; smaller values count patches."""
+_PATCH_BYTES = 3
+_AGREEMENT = 0.8
+"""A byte is shared when this part of the files agree on it: it saves one byte in each, and costs three where not."""
+_CALIBRATION_IMAGES = 32
+_CALIBRATION_SEED = 2403
+
+
+def calibration_images(height: int, width: int) -> np.ndarray:
+    """Fixed natural-looking images that tell a format's constant bytes from its content.
+
+    Fields with a 1/f**1.2 amplitude spectrum at widely varying contrast and brightness, so that no byte which
+    depends on the content looks constant by chance. The header thereby depends on codec and size alone, never on
+    which class came first.
+
+    Returns:
+        uint8 array of shape (32, height, width, 3).
+    """
+    rng = np.random.default_rng(_CALIBRATION_SEED)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    weight = (frequency + 1 / max(height, width)) ** -1.2
+    noise = rng.standard_normal((_CALIBRATION_IMAGES, 3, height, width))
+    field = np.fft.irfft2(np.fft.rfft2(noise) * weight, s=(height, width))
+    field /= field.std(axis=(1, 2, 3), keepdims=True)
+    contrast = rng.uniform(5, 70, (_CALIBRATION_IMAGES, 1, 1, 1))
+    level = rng.uniform(40, 215, (_CALIBRATION_IMAGES, 1, 1, 1))
+    pixels = np.clip(np.rint(field * contrast + level), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+@dataclass(frozen=True)
+class SharedHeader:
+    """The bytes that files have in common.
+
+    Attributes:
+        template: the usual leading bytes, as far as the shortest file reaches.
+        runs: (start, stop) of each stretch of ``template`` in which most files agree, ascending.
+        suffix: the bytes all files end with (JPEG's end marker, PNG's IEND chunk).
+    """
+
+    template: bytes
+    runs: tuple[tuple[int, int], ...]
+    suffix: bytes
+
+    @classmethod
+    def learn(cls, files: Sequence[bytes]) -> SharedHeader:
+        """Find what ``files`` have in common."""
+        suffix = _common_suffix(files)
+        reach = min(len(file) for file in files) - len(suffix)
+        heads = np.stack([np.frombuffer(file, np.uint8, reach) for file in files])
+        usual = np.array([np.bincount(column).argmax() for column in heads.T], np.uint8)
+        agree = (heads == usual).mean(axis=0) >= _AGREEMENT
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], agree.astype(np.int8), [0]])))
+        runs = tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2))
+        return cls(usual.tobytes()[: runs[-1][1]] if runs else b"", runs, suffix)
+
+    def strip(self, file: bytes) -> bytes:
+        """The file without what is shared: a count byte, patches where the template is wrong, the other bytes."""
+        if len(file) < len(self.template) + len(self.suffix) or not file.endswith(self.suffix):
+            return bytes([_WHOLE]) + file
+        patches: list[bytes] = []
+        rest: list[bytes] = []
+        position = 0
+        for start, stop in self.runs:
+            rest.append(file[position:start])
+            position = stop
+            if file[start:stop] != self.template[start:stop]:
+                differs = [at for at in range(start, stop) if file[at] != self.template[at]]
+                patches += [struct.pack("<HB", at, file[at]) for at in differs]
+        rest.append(file[position : len(file) - len(self.suffix)])
+        body = b"".join(patches) + b"".join(rest)
+        if len(patches) >= _WHOLE or len(body) >= len(file):
+            return bytes([_WHOLE]) + file
+        return bytes([len(patches)]) + body
+
+    def restore(self, payload: bytes) -> bytes:
+        """The file that :meth:`strip` was given.
+
+        Raises:
+            WorkError: the payload is too short to be one.
+        """
+        if not payload:
+            raise WorkError("a stored exemplar is empty")
+        if payload[0] == _WHOLE:
+            return payload[1:]
+        position = 1 + _PATCH_BYTES * payload[0]
+        pieces: list[bytes] = []
+        end_of_run = 0
+        for start, stop in self.runs:
+            gap = start - end_of_run
+            if gap:
+                pieces.append(payload[position : position + gap])
+                position += gap
+            pieces.append(self.template[start:stop])
+            end_of_run = stop
+        if position > len(payload):
+            raise WorkError(f"a stored exemplar has {len(payload)} bytes, its header alone needs {position}")
+        pieces += [payload[position:], self.suffix]
+        if not payload[0]:
+            return b"".join(pieces)
+        file = bytearray().join(pieces)
+        for patch in range(payload[0]):
+            at, value = struct.unpack_from("<HB", payload, 1 + _PATCH_BYTES * patch)
+            file[at] = value
+        return bytes(file)
+
+    def to_bytes(self) -> bytes:
+        """Serialised form: run count, runs, suffix length, suffix, then the template's shared bytes only."""
+        edges = [edge for run in self.runs for edge in run]
+        shared = b"".join(self.template[start:stop] for start, stop in self.runs)
+        return struct.pack(f"<H{len(edges)}HB", len(self.runs), *edges, len(self.suffix)) + self.suffix + shared
+
+    @classmethod
+    def from_bytes(cls, state: bytes) -> SharedHeader:
+        """The header :meth:`to_bytes` wrote.
+
+        Raises:
+            WorkError: the state is damaged.
+        """
+        try:
+            (count,) = struct.unpack_from("<H", state)
+            *edges, suffix_length = struct.unpack_from(f"<{2 * count}HB", state, 2)
+            position = 3 + 4 * count
+            suffix = state[position : position + suffix_length]
+            position += suffix_length
+            runs = tuple(zip(edges[::2], edges[1::2], strict=True))
+            template = bytearray(runs[-1][1] if runs else 0)
+            for start, stop in runs:
+                template[start:stop] = state[position : position + stop - start]
+                position += stop - start
+        except struct.error as error:
+            raise WorkError(f"the shared header is damaged: {error}") from error
+        if position != len(state):
+            raise WorkError(f"the shared header is damaged: {len(state)} bytes where {position} were expected")
+        return cls(bytes(template), runs, suffix)
+
+
+def _common_suffix(files: Sequence[bytes]) -> bytes:
+    shortest = min(len(file) for file in files)
+    length = 0
+    while length < min(shortest - 1, 254) and len({file[-1 - length] for file in files}) == 1:
+        length += 1
+    return files[0][len(files[0]) - length :]

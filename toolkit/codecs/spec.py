@@ -1,0 +1,88 @@
+"""The spec grammar: ``jpeg:quality=50``, ``downscale:factor=2|webp:quality=60``, and grids of them.
+
+A grid puts braces round values and ``;`` between codecs: ``jpeg:quality={10,30};png``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from toolkit.codecs.base import Codec, CodecKind, Value, codec_kinds
+from toolkit.foundation.errors import UsageError
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+def parse_codec(spec: str) -> Codec:
+    """The codec a spec names.
+
+    Raises:
+        UsageError: unknown name, key or value; the message lists the accepted ones.
+    """
+    *wrappers, innermost = [part.strip() for part in spec.split("|")]
+    kind, values = _parse_part(innermost)
+    if kind.wraps:
+        raise UsageError(f"{kind.name} wraps another codec: write {innermost}|jpeg:quality=50, for instance")
+    codec = kind.factory(**values)
+    for part in reversed(wrappers):
+        kind, values = _parse_part(part)
+        if not kind.wraps:
+            names = ", ".join(name for name, other in codec_kinds().items() if other.wraps)
+            raise UsageError(f"{kind.name} cannot stand before '|': only a wrapper can ({names})")
+        codec = kind.factory(codec, **values)
+    return codec
+
+
+def expand_grid(grid: str) -> list[str]:
+    """Canonical specs of every setting in a grid, in the order written, each once.
+
+    Raises:
+        UsageError: an empty grid, unbalanced braces, or a setting that does not parse.
+    """
+    specs: list[str] = []
+    for pattern in (part.strip() for part in grid.split(";")):
+        if not pattern:
+            continue
+        for spec in _expand_braces(pattern):
+            canonical = str(parse_codec(spec))
+            if canonical not in specs:
+                specs.append(canonical)
+    if not specs:
+        raise UsageError("the codec grid is empty: write codecs such as jpeg:quality={10,50};png")
+    return specs
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    pieces = _BRACES.split(pattern)
+    # re.split with one group alternates: text, braces' content, text, ...
+    if any("{" in text or "}" in text for text in pieces[::2]):
+        raise UsageError(f"unbalanced braces in {pattern!r}")
+    options = [
+        [choice.strip() for choice in piece.split(",")] if number % 2 else [piece]
+        for number, piece in enumerate(pieces)
+    ]
+    return ["".join(choice) for choice in itertools.product(*options)]
+
+
+def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
+    name, _, arguments = part.partition(":")
+    kinds = codec_kinds()
+    if name not in kinds:
+        raise UsageError(f"unknown codec {name!r}: choose one of {', '.join(kinds)}")
+    kind = kinds[name]
+    values: dict[str, Value] = {
+        key: parameter.default for key, parameter in kind.parameters.items() if parameter.default is not None
+    }
+    given: set[str] = set()
+    for assignment in filter(None, (text.strip() for text in arguments.split(","))):
+        key, equals, text = (text.strip() for text in assignment.partition("="))
+        if key not in kind.parameters:
+            known = ", ".join(kind.parameters) or "none"
+            raise UsageError(f"{name} has no key {key!r}: its keys are {known}")
+        if not equals or key in given:
+            problem = "is given twice" if key in given else "needs a value"
+            raise UsageError(f"{name}: {key} {problem} ({kind.parameters[key].accepted()})")
+        given.add(key)
+        values[key] = kind.parameters[key].parse(name, key, text)
+    return kind, values

@@ -1,0 +1,95 @@
+"""Codecs around other codecs."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from toolkit.codecs.base import Codec, CodecKind, Parameter, register
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.parallel import ordered_map
+
+_SHAPE = struct.Struct("<HH")
+
+
+class DownscaleCodec:
+    """Area-average down by ``factor``, code with the inner codec, bicubic up on decoding.
+
+    The original size is shared (4 bytes), so that sizes which ``factor`` does not divide come back exactly.
+    """
+
+    def __init__(self, inner: Codec, factor: int) -> None:
+        self.inner = inner
+        self.factor = factor
+        self._shape: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return f"{DOWNSCALE.spec({'factor': self.factor})}|{self.inner}"
+
+    @property
+    def lossless(self) -> bool:
+        return False
+
+    @property
+    def extension(self) -> str:
+        return self.inner.extension
+
+    def fit(self, images: np.ndarray) -> None:
+        self._shape = (int(images.shape[1]), int(images.shape[2]))
+        self.inner.fit(self._down(images[:1]))
+
+    def encode(self, images: np.ndarray) -> list[bytes]:
+        if self._shape is None:
+            self.fit(images)
+        return self.inner.encode(self._down(images))
+
+    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+        if self._shape is None:
+            raise WorkError(f"{self}: the shared size is missing; fit or load it before decoding")
+        height, width = self._shape
+        return _resize(self.inner.decode(payloads), height, width, Image.Resampling.BICUBIC)
+
+    def to_file(self, payload: bytes) -> bytes:
+        return self.inner.to_file(payload)
+
+    def shared_state(self) -> bytes:
+        return _SHAPE.pack(*self._shape) + self.inner.shared_state() if self._shape else b""
+
+    def load_shared(self, state: bytes) -> None:
+        if len(state) < _SHAPE.size:
+            raise WorkError(f"{self}: the stored size has {len(state)} bytes, expected {_SHAPE.size}")
+        self._shape = _SHAPE.unpack_from(state)
+        self.inner.load_shared(state[_SHAPE.size :])
+
+    def shared_bytes(self) -> int:
+        return len(self.shared_state())
+
+    def weights_bytes(self) -> int:
+        return self.inner.weights_bytes()
+
+    def _down(self, images: np.ndarray) -> np.ndarray:
+        height, width = images.shape[1:3]
+        if min(height, width) // self.factor < 4:
+            raise UsageError(f"{self}: {height} x {width} pixels scaled down by {self.factor} leave fewer than 4")
+        return _resize(images, -(-height // self.factor), -(-width // self.factor), Image.Resampling.BOX)
+
+
+def _resize(images: np.ndarray, height: int, width: int, how: Image.Resampling) -> np.ndarray:
+    def one(image: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(image).resize((width, height), how))
+
+    return np.stack(list(ordered_map(one, images, workers=1)))
+
+
+DOWNSCALE = register(
+    CodecKind(
+        "downscale",
+        "wrapper: area-average down, bicubic up on decoding",
+        DownscaleCodec,
+        {"factor": Parameter(int, 2, 2, 16, help="by how much each side shrinks", always=True)},
+        wraps=True,
+    )
+)

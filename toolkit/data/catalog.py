@@ -1,0 +1,165 @@
+"""A spec string to an :class:`ImageDataset`, decoded once and then memory-mapped from the cache.
+
+A cache entry is a folder named by the source's content signature, the size and the decoder's version. It is built
+under a temporary name and renamed when complete, so a killed or failed build leaves nothing behind that looks whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.data import demo, images, sources, torchvision_source
+from toolkit.data.dataset import ImageDataset, Quarantined, Split
+from toolkit.data.sources import Entry, Source
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
+from toolkit.foundation.files import cache_root
+from toolkit.foundation.parallel import ordered_map
+from toolkit.foundation.progress import Progress, silent
+
+DECODER_VERSION = 1
+SIZES = (8, 1024)
+_SPLITS = ("train", "test")
+_STALE_SECONDS = 24 * 3600
+
+
+def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: Progress = silent) -> ImageDataset:
+    """Open a dataset at a size, from the cache when its content is unchanged.
+
+    Args:
+        spec: ``demo``, a folder, a ``.zip``, a ``.npz`` or ``torchvision:NAME``.
+        size: side of the images in pixels, 8..1024.
+        strict: treat any unreadable file as a failure.
+        progress: told about decoding.
+
+    Raises:
+        UsageError: nothing usable at ``spec``, a class with fewer than two training images, ``size`` out of range.
+        WorkError: unreadable files under ``strict``, a failed download, or a cache that cannot be written.
+    """
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise UsageError(f"size must be {SIZES[0]}..{SIZES[1]} pixels, got {size}")
+    content, open_source = _locate(spec)
+    key = hashlib.sha256(f"{content}|{size}|{DECODER_VERSION}".encode()).hexdigest()[:32]
+    folder = cache_root() / "datasets" / key
+    if not (folder / "meta.json").exists():
+        _build(open_source(), size, folder, spec, progress)
+    dataset = _open_cached(folder, spec, size, key)
+    if strict and dataset.quarantine:
+        first = dataset.quarantine[0]
+        raise WorkError(f"{len(dataset.quarantine)} files are unreadable (--strict); first: {first.file}: {first.reason}")
+    return dataset
+
+
+def _locate(spec: str) -> tuple[str, Callable[[], Source]]:
+    """A content signature, and how to open the source should it not be cached (the demo is then drawn, and so on)."""
+    if spec == "demo":
+        return demo.VERSION, demo.open_demo
+    if spec.startswith("torchvision:"):
+        name = spec.removeprefix("torchvision:")
+        return torchvision_source.signature(name), lambda: torchvision_source.open_torchvision(name)
+    source = sources.open_path(Path(spec).expanduser())
+    return source.signature, lambda: source
+
+
+def _build(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> None:
+    """Decode ``source`` into ``folder``."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder.parent)
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    except OSError as error:
+        hint = "; set RECALLRATE_CACHE to a writable folder"
+        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent) + hint) from error
+    try:
+        meta = _decode_all(source, size, building, spec, progress)
+        (building / "meta.json").write_text(json.dumps(meta))
+        try:
+            os.rename(building, folder)
+        except OSError:
+            if not (folder / "meta.json").exists():  # otherwise another process has just built the same
+                raise
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent)) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Delete what builds killed more than a day ago left behind."""
+    for left in parent.glob(".building-*"):
+        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> dict:
+    quarantine: list[tuple[str, str]] = []
+    digests: dict[str, list[bytes]] = {}
+    done = 0
+    for split in _SPLITS:
+        entries = [entry for entry in source.entries if entry.split == split]
+        kept: list[Entry] = []
+        digests[split] = []
+        with open(folder / f"{split}.rgb", "wb") as file:
+            for entry, pixels in zip(entries, ordered_map(lambda e: _read(e, size), entries), strict=True):
+                done += 1
+                progress("decoding", done, len(source.entries))
+                if isinstance(pixels, str):
+                    quarantine.append((entry.name, pixels))
+                    continue
+                data = pixels.tobytes()
+                file.write(data)
+                digests[split].append(hashlib.blake2b(data, digest_size=16).digest())
+                kept.append(entry)
+        np.save(folder / f"{split}_labels.npy", np.array([entry.label for entry in kept], dtype=np.int64))
+        np.save(folder / f"{split}_file_bytes.npy", np.array([entry.file_bytes for entry in kept], dtype=np.int64))
+        _require_usable(kept, split, source.class_names, spec, len(quarantine))
+    in_train = set(digests["train"])
+    twins = sum(digest in in_train for digest in digests["test"])
+    notes = list(source.notes)
+    if twins:
+        notes.append(f"{twins} test images have exactly the pixels of a training image: accuracy on them says little")
+    return {"class_names": source.class_names, "quarantine": quarantine, "notes": notes}
+
+
+def _read(entry: Entry, size: int) -> np.ndarray | str:
+    try:
+        return entry.read(size)
+    except images.Unreadable as error:
+        return one_line(error)
+
+
+def _require_usable(kept: Sequence[Entry], split: str, class_names: Sequence[str], spec: str, lost: int) -> None:
+    needed = 2 if split == "train" else 1
+    counts = np.bincount([entry.label for entry in kept], minlength=len(class_names))
+    short = [f"{class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
+    if short:
+        quarantined = f"; {lost} unreadable files were left out" if lost else ""
+        raise UsageError(
+            f"{spec}: expected at least {needed} readable {split} image{'s' * (needed > 1)} in each class, "
+            f"found fewer in {', '.join(short[:5])}{quarantined}"
+        )
+
+
+def _open_cached(folder: Path, spec: str, size: int, key: str) -> ImageDataset:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        splits = {}
+        for split in _SPLITS:
+            labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+            file_bytes = np.load(folder / f"{split}_file_bytes.npy", allow_pickle=False)
+            shape = (len(labels), size, size, 3)
+            splits[split] = Split(np.memmap(folder / f"{split}.rgb", np.uint8, "r", shape=shape), labels, file_bytes)
+    except (OSError, ValueError) as error:
+        raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder") from error
+    quarantine = tuple(Quarantined(file, reason) for file, reason in meta["quarantine"])
+    return ImageDataset(
+        spec, size, tuple(meta["class_names"]), splits["train"], splits["test"], quarantine, tuple(meta["notes"]), key
+    )

@@ -1,0 +1,76 @@
+"""What every other room receives: the images, their labels, and what could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset.
+
+    Attributes:
+        images: uint8, shape (N, size, size, 3), RGB; usually a read-only memory map.
+        labels: int64, shape (N,), indices into the dataset's class names.
+        file_bytes: int64, shape (N,), bytes of each original file (raw pixel bytes where there is no file).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    file_bytes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that could not be used, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Square RGB images of known classes with a train and a test split.
+
+    Attributes:
+        name: the spec it was opened with.
+        size: side of every image in pixels.
+        class_names: one name a label.
+        train: the training split.
+        test: the test split.
+        quarantine: files left out, with reasons.
+        notes: what the user should know: a split made here, images found in both splits.
+        signature: hexadecimal digest of the content and size; equal signatures mean equal pixels.
+    """
+
+    name: str
+    size: int
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    quarantine: tuple[Quarantined, ...]
+    notes: tuple[str, ...]
+    signature: str
+
+    @property
+    def raw_image_bytes(self) -> int:
+        """Bytes of one image as raw 24-bit pixels."""
+        return 3 * self.size * self.size
+
+    def stratified_train_indices(self, count: int, seed: int) -> np.ndarray:
+        """Indices of at most ``count`` training images, class sizes as equal as the data allow, sorted.
+
+        Args:
+            count: images wanted in all.
+            seed: seed of the draw within each class.
+        """
+        rng = np.random.default_rng(seed)
+        shuffled = [rng.permutation(np.flatnonzero(self.train.labels == k)) for k in range(len(self.class_names))]
+        rounds = max(len(members) for members in shuffled)
+        in_turn = [members[i] for i in range(rounds) for members in shuffled if i < len(members)]
+        return np.sort(np.array(in_turn[:count], dtype=np.int64))

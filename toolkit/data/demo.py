@@ -1,0 +1,116 @@
+"""The embedded demo set: procedural, deterministic, offline, made in a second or two.
+
+Ten classes = five shapes (disc, square, triangle, ring, cross) x two fine textures (diagonal stripes leaning either
+way) on grounds with the 1/f spectrum of natural images. Position, scale, rotation, colour and contrast vary from
+image to image. The shapes live at low spatial frequencies and survive almost any codec; the stripes are a few pixels
+wide and faint, so heavy quantisation erases them and halves what a classifier can tell apart, while light
+compression leaves them in place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.data.sources import Source, array_entries
+from toolkit.foundation.parallel import ordered_map
+
+SIZE = 64
+TRAIN_PER_CLASS = 160
+TEST_PER_CLASS = 40
+SEED = 2403
+VERSION = "demo-1"
+SHAPES = ("disc", "square", "triangle", "ring", "cross")
+TEXTURES = ("rising", "falling")
+STRIPE_PERIOD = 5.5
+STRIPE_AMPLITUDE = (14.0, 26.0)
+_BATCH = 50
+
+
+def open_demo() -> Source:
+    """The demo set as a source; its images have no files, so raw pixels stand in for their file sizes."""
+    class_names = tuple(f"{shape}-{texture}" for shape in SHAPES for texture in TEXTURES)
+    entries = []
+    for seed, (split, count) in enumerate((("train", TRAIN_PER_CLASS), ("test", TEST_PER_CLASS))):
+        labels = np.repeat(np.arange(len(class_names)), count)
+        entries += array_entries(split, draw(labels, SEED + seed), labels)
+    return Source(class_names, tuple(entries), VERSION, ("procedural images without files: raw pixels stand in",))
+
+
+def draw(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Images for ``labels`` (0..9): uint8 of shape (N, 64, 64, 3), the same for the same labels and seed."""
+    batches = [labels[start : start + _BATCH] for start in range(0, len(labels), _BATCH)]
+    seeded = [(batch, np.random.default_rng([seed, number])) for number, batch in enumerate(batches)]
+    return np.concatenate(list(ordered_map(lambda job: _draw_batch(*job), seeded, group=1)))
+
+
+def _draw_batch(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    count = len(labels)
+    y, x = np.meshgrid(*(np.linspace(-1, 1, SIZE, dtype=np.float32),) * 2, indexing="ij")
+    centre = _uniform(rng, -0.35, 0.35, (2, count, 1, 1))
+    angle = _uniform(rng, -0.3, 0.3, (count, 1, 1))
+    radius = _uniform(rng, 0.4, 0.62, (count, 1, 1))
+    dx, dy = x - centre[0], y - centre[1]
+    u = (np.cos(angle) * dx + np.sin(angle) * dy) / radius
+    v = (np.cos(angle) * dy - np.sin(angle) * dx) / radius
+    inside = np.clip(_inside(u, v, labels // 2) * radius * (SIZE / 2) + 0.5, 0, 1)[..., None]
+
+    pixels = _natural_field(count, rng)[..., None] * _colours(count, 26, 20, rng)
+    pixels += _uniform(rng, 70, 185, (count, 1, 1, 3))
+    fill = _natural_field(count, rng)[..., None] * _colours(count, 16, 12, rng)
+    fill += _uniform(rng, 70, 185, (count, 1, 1, 3))
+    fill += _stripes(labels % 2, rng)[..., None]
+    pixels += inside * (fill - pixels)
+    pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(4)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.uniform(low, high, shape).astype(np.float32)
+
+
+def _inside(u: np.ndarray, v: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Signed distance-like field, positive inside each image's shape; u, v of shape (N, 64, 64)."""
+    reach = np.hypot(u, v)
+    fields = (
+        lambda i: 1 - reach[i],
+        lambda i: 0.85 - np.maximum(np.abs(u[i]), np.abs(v[i])),
+        lambda i: np.minimum(0.6 - v[i], 0.5 * (v[i] + 1) - np.abs(u[i]) * 0.87),
+        lambda i: 0.28 - np.abs(reach[i] - 0.78),
+        lambda i: np.maximum(
+            np.minimum(0.3 - np.abs(u[i]), 1 - np.abs(v[i])), np.minimum(0.3 - np.abs(v[i]), 1 - np.abs(u[i]))
+        ),
+    )
+    field = np.empty_like(u)
+    for shape, distance in enumerate(fields):
+        members = np.flatnonzero(shapes == shape)
+        field[members] = distance(members)
+    return field
+
+
+def _natural_field(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random fields with an amplitude spectrum of 1/f and unit variance; float32 (N, 64, 64)."""
+    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
+    weight = 1 / np.maximum(frequency, 1 / SIZE)
+    weight[0, 0] = 0
+    weight = weight.astype(np.float32)
+    noise = rng.standard_normal((count, *weight.shape, 2), dtype=np.float32)
+    spectrum = (noise[..., 0] + 1j * noise[..., 1]) * weight
+    field = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).astype(np.float32)
+    return field / field.std(axis=(1, 2), keepdims=True)
+
+
+def _colours(count: int, shared: float, own: float, rng: np.random.Generator) -> np.ndarray:
+    """Per-image contrast of a field in R, G and B: a shared part and a part of each channel's own; (N, 1, 1, 3)."""
+    return _uniform(rng, 0.5, 1.0, (count, 1, 1, 1)) * shared + _uniform(rng, -own / 2, own / 2, (count, 1, 1, 3))
+
+
+def _stripes(leaning: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Diagonal stripes leaning one way or the other, float32 (N, 64, 64), in grey levels."""
+    count = len(leaning)
+    angle = np.float32(np.pi / 4) + _uniform(rng, -0.25, 0.25, (count, 1, 1))
+    angle = np.where(leaning[:, None, None] == 0, angle, np.float32(np.pi) - angle)
+    frequency = 2 * np.pi / (STRIPE_PERIOD * _uniform(rng, 0.9, 1.15, (count, 1, 1)))
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    along = (np.cos(angle) * frequency) * x + (np.sin(angle) * frequency) * y
+    wave = np.sin(along + _uniform(rng, 0, 2 * np.pi, (count, 1, 1)))
+    return wave * _uniform(rng, *STRIPE_AMPLITUDE, (count, 1, 1))

@@ -1,0 +1,287 @@
+"""Where images come from: a folder, a zip of one, an npz in MedMNIST layout. Each becomes a :class:`Source`.
+
+A source lists entries without decoding them; :mod:`toolkit.data.catalog` decodes and caches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from toolkit.data import images
+from toolkit.foundation.errors import UsageError, describe_os_error
+from toolkit.foundation.sizes import format_size
+
+HELD_OUT_SHARE = 0.2
+SPLIT_SEED = 0
+MAX_UNPACKED_BYTES = 20 * 1024**3
+_TEST_FOLDERS = ("test", "val", "validation")
+_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image that may be read.
+
+    Attributes:
+        split: ``train`` or ``test``.
+        label: index into the source's class names.
+        name: what the user knows it by.
+        file_bytes: size of its file.
+        read: gives the pixels, uint8 (size, size, 3), for a size; raises :class:`images.Unreadable`.
+    """
+
+    split: str
+    label: int
+    name: str
+    file_bytes: int
+    read: Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Classes and entries, not yet decoded; ``signature`` changes when the content does."""
+
+    class_names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    signature: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A file of a folder or zip: its path inside, its size, a mark of its content, and how to read its bytes."""
+
+    parts: tuple[str, ...]
+    size: int
+    mark: str
+    read: Callable[[], bytes]
+
+
+def open_folder(root: Path) -> Source:
+    """A folder ``class/*`` or ``train|test|val|validation/class/*``.
+
+    The content signature is made of every file's path, size and modification time, so that an unchanged folder
+    is recognised without reading it.
+    """
+
+    def listed(path: Path) -> _Listed:
+        status = path.stat()
+        mark = f"{status.st_size}:{status.st_mtime_ns}"
+        return _Listed(path.relative_to(root).parts, status.st_size, mark, path.read_bytes)
+
+    try:
+        files = [listed(path) for path in sorted(root.rglob("*")) if path.is_file()]
+    except OSError as error:
+        raise UsageError(describe_os_error(error, "read", root)) from error
+    return _from_tree(files, str(root))
+
+
+def open_zip(path: Path) -> Source:
+    """A zip of such a folder, also with one wrapping folder; read in place, never unpacked to disk.
+
+    Raises:
+        UsageError: not a zip, or one with ``..``, absolute names, links, encrypted members, or more than
+            20 GiB unpacked.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is not a readable zip archive: {error}") from error
+    members = [info for info in archive.infolist() if not info.is_dir()]
+    for info in archive.infolist():
+        _refuse_unsafe(info, path)
+    total = sum(info.file_size for info in members)
+    if total > MAX_UNPACKED_BYTES:
+        raise UsageError(f"{path} would unpack to {format_size(total)}, the limit is {format_size(MAX_UNPACKED_BYTES)}")
+
+    def listed(info: zipfile.ZipInfo) -> _Listed:
+        parts = PurePosixPath(info.filename).parts
+        return _Listed(parts, info.file_size, f"{info.file_size}:{info.CRC}", lambda: archive.read(info))
+
+    files = sorted((listed(info) for info in members), key=lambda file: file.parts)
+    files = [file for file in files if not _is_clutter(file.parts)]
+    wrapping = {file.parts[0] for file in files}
+    if len(wrapping) == 1 and all(len(file.parts) >= 3 for file in files):
+        files = [_Listed(file.parts[1:], file.size, file.mark, file.read) for file in files]
+    return _from_tree(files, str(path))
+
+
+def _refuse_unsafe(info: zipfile.ZipInfo, path: Path) -> None:
+    name = info.filename.replace("\\", "/")
+    if ".." in PurePosixPath(name).parts:
+        raise UsageError(f"{path} is refused: {info.filename!r} leads out of the archive")
+    if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+        raise UsageError(f"{path} is refused: {info.filename!r} is an absolute name")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise UsageError(f"{path} is refused: {info.filename!r} is a link")
+    if info.flag_bits & 0x1:
+        raise UsageError(f"{path} is refused: {info.filename!r} is encrypted")
+
+
+def _is_clutter(parts: Sequence[str]) -> bool:
+    return any(part.startswith(".") or part.lower() in _CLUTTER for part in parts)
+
+
+def _from_tree(files: Iterable[_Listed], where: str) -> Source:
+    files = [file for file in files if not _is_clutter(file.parts)]
+    tops = {file.parts[0] for file in files if len(file.parts) >= 2}
+    notes: list[str] = []
+    split_folders = {"train"} | set(_TEST_FOLDERS)
+    if tops and tops <= split_folders:
+        test_folder = next((name for name in _TEST_FOLDERS if name in tops), None)
+        if "train" not in tops:
+            raise UsageError(f"{where} has {', '.join(sorted(tops))} but no train folder")
+        unused = sorted(tops - {"train", test_folder or ""})
+        if unused:
+            notes.append(f"{test_folder}/ is the test split; {', '.join(unused)}/ is not used")
+        by_split = {
+            split: [(file.parts[1], file) for file in files if file.parts[0] == folder and len(file.parts) >= 3]
+            for split, folder in (("train", "train"), ("test", test_folder))
+        }
+    else:
+        by_split = {"train": [(file.parts[0], file) for file in files if len(file.parts) >= 2], "test": []}
+    return _assemble(by_split, notes, where, [f"{'/'.join(file.parts)}:{file.mark}" for file in files])
+
+
+def _assemble(
+    by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], where: str, marks: list[str]
+) -> Source:
+    class_names = tuple(sorted({class_name for class_name, _ in by_split["train"]}))
+    if not class_names:
+        raise UsageError(f"{where}: expected images as class/* or train/class/*, found none")
+    if len(class_names) == 1:
+        raise UsageError(f"{where}: expected at least two classes, found only {class_names[0]!r}")
+    label_of = {name: label for label, name in enumerate(class_names)}
+    strangers = sorted({class_name for class_name, _ in by_split["test"]} - set(class_names))
+    if strangers:
+        notes.append(f"test classes without training images are left out: {', '.join(strangers)}")
+    entries = [
+        _file_entry(split, label_of[class_name], file)
+        for split in ("train", "test")
+        for class_name, file in sorted(by_split[split], key=lambda item: item[1].parts)
+        if class_name in label_of
+    ]
+    if not any(entry.split == "test" for entry in entries):
+        entries, note = hold_out(entries)
+        notes.append(note)
+    digest = hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
+    return Source(class_names, tuple(entries), digest, tuple(notes))
+
+
+def _file_entry(split: str, label: int, file: _Listed) -> Entry:
+    def read(size: int) -> np.ndarray:
+        try:
+            data = file.read()
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise images.Unreadable(f"cannot be read: {error}") from error
+        return images.decode(data, size)
+
+    return Entry(split, label, "/".join(file.parts), file.size, read)
+
+
+def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
+    """Move a seeded, stratified 20 % of each class to the test split; also gives the note that says so."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    chosen: set[int] = set()
+    for label in sorted({entry.label for entry in entries}):
+        members = [i for i, entry in enumerate(entries) if entry.label == label]
+        count = max(1, round(HELD_OUT_SHARE * len(members)))
+        chosen.update(rng.permutation(members)[:count].tolist())
+    moved = [
+        Entry("test" if i in chosen else "train", e.label, e.name, e.file_bytes, e.read) for i, e in enumerate(entries)
+    ]
+    note = f"no test split was found: a stratified {HELD_OUT_SHARE:.0%} ({len(chosen)} images, seed {SPLIT_SEED}) was held out"
+    return moved, note
+
+
+def open_npz(path: Path) -> Source:
+    """An npz in MedMNIST layout: ``train_images``, ``train_labels``, ``test_images``, ``test_labels``.
+
+    Images are uint8 of shape (N, H, W) or (N, H, W, 3); labels are integers of shape (N,) or (N, 1).
+
+    Raises:
+        UsageError: pickled objects (nothing is executed), missing arrays, other shapes or types.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            wanted = [f"{split}_{kind}" for split in ("train", "test") for kind in ("images", "labels")]
+            for name in wanted:
+                if name in archive.files:
+                    arrays[name] = archive[name]
+        with zipfile.ZipFile(path) as members:
+            marks = [f"{info.filename}:{info.CRC}:{info.file_size}" for info in members.infolist()]
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise UsageError(f"{path} is refused: it holds pickled objects, which could run code") from error
+        raise UsageError(f"{path} is not a readable npz: {error}") from error
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise UsageError(f"{path} is not a readable npz: {error}") from error
+    if "train_images" not in arrays or "train_labels" not in arrays:
+        raise UsageError(f"{path}: expected train_images and train_labels, found {sorted(archive.files)}")
+    entries = [entry for split in ("train", "test") for entry in _array_entries(arrays, split, path)]
+    labels = sorted({entry.label for entry in entries if entry.split == "train"})
+    if len(labels) < 2:
+        raise UsageError(f"{path}: expected at least two classes, found {len(labels)}")
+    if labels != list(range(len(labels))):
+        raise UsageError(f"{path}: expected labels 0..{len(labels) - 1}, found {labels[:8]}...")
+    entries = [entry for entry in entries if entry.label < len(labels)]
+    notes = []
+    if not any(entry.split == "test" for entry in entries):
+        entries, note = hold_out(entries)
+        notes.append(note)
+    digest = hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    return Source(tuple(str(label) for label in labels), tuple(entries), digest, tuple(notes))
+
+
+def _array_entries(arrays: dict[str, np.ndarray], split: str, path: Path) -> list[Entry]:
+    if f"{split}_images" not in arrays:
+        return []
+    pixels = arrays[f"{split}_images"]
+    labels = arrays.get(f"{split}_labels")
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
+        raise UsageError(
+            f"{path}: {split}_images must be uint8 of shape (N, H, W) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
+        )
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels is None or labels.ndim != 1 or len(labels) != len(pixels) or labels.dtype.kind not in "iu":
+        raise UsageError(f"{path}: {split}_labels must be {len(pixels)} integers, one an image")
+    return array_entries(split, pixels, labels)
+
+
+def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[Entry]:
+    """Entries for images already in memory; their file size is that of their raw pixels at their own size."""
+
+    def entry(index: int) -> Entry:
+        raw_bytes = 3 * pixels.shape[1] * pixels.shape[2]
+        name = f"{split}[{index}]"
+        return Entry(
+            split, int(labels[index]), name, raw_bytes, lambda size: images.square_array(pixels[index], size)
+        )
+
+    return [entry(index) for index in range(len(labels))]
+
+
+def open_path(path: Path) -> Source:
+    """A folder, ``.zip`` or ``.npz``, by what it is.
+
+    Raises:
+        UsageError: nothing is there, or it is something else.
+    """
+    if path.is_dir():
+        return open_folder(path)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: expected demo, a folder, a .zip, a .npz or torchvision:NAME")
+    if path.suffix.lower() == ".zip":
+        return open_zip(path)
+    if path.suffix.lower() == ".npz":
+        return open_npz(path)
+    raise UsageError(f"{path} is neither a folder nor a .zip or .npz file")

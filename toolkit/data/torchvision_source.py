@@ -1,0 +1,111 @@
+"""Datasets that torchvision downloads. torchvision is imported only when one is asked for and not yet cached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from toolkit.data import images
+from toolkit.data.sources import Entry, Source, hold_out
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import cache_root
+
+_TRAIN_TEST: dict[str, Any] = {"train": {"split": "train"}, "test": {"split": "test"}}
+SPLITS: dict[str, dict[str, dict[str, Any]]] = {
+    "CIFAR10": {"train": {"train": True}, "test": {"train": False}},
+    "CIFAR100": {"train": {"train": True}, "test": {"train": False}},
+    "Flowers102": _TRAIN_TEST,
+    "OxfordIIITPet": {"train": {"split": "trainval"}, "test": {"split": "test"}},
+    "Food101": _TRAIN_TEST,
+    "EuroSAT": {"train": {}},
+    "FGVCAircraft": {"train": {"split": "trainval"}, "test": {"split": "test"}},
+    "StanfordCars": _TRAIN_TEST,
+}
+"""The arguments that select each split; EuroSAT has none, so a part of it is held out."""
+
+
+def signature(name: str) -> str:
+    """A fixed mark: these datasets do not change. Lets a cached copy open without importing torchvision.
+
+    Raises:
+        UsageError: not one of :data:`SPLITS`.
+    """
+    if name not in SPLITS:
+        raise UsageError(f"torchvision:{name} is not known; choose one of {', '.join(SPLITS)}")
+    return f"torchvision:{name}"
+
+
+def open_torchvision(name: str) -> Source:
+    """Download (with torchvision's progress bar) and list one of :data:`SPLITS`.
+
+    Raises:
+        UsageError: unknown name.
+        WorkError: the download failed, for instance offline.
+    """
+    mark = signature(name)
+    import torchvision
+
+    root = cache_root() / "torchvision" / name
+    opened = {}
+    for split, arguments in SPLITS[name].items():
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            opened[split] = _construct(getattr(torchvision.datasets, name), str(root), arguments)
+        except Exception as error:  # torchvision raises RuntimeError, URLError, OSError and more, by dataset
+            raise WorkError(
+                f"torchvision:{name} could not be downloaded ({one_line(error)}); "
+                f"go online, or put its files into {root}"
+            ) from error
+    first = next(iter(opened.values()))
+    entries = [
+        _entry(split, dataset, index, label, file_bytes)
+        for split, dataset in opened.items()
+        for index, (label, file_bytes) in enumerate(zip(_labels(dataset), _file_sizes(dataset), strict=True))
+    ]
+    notes: tuple[str, ...] = ()
+    if "test" not in opened:
+        entries, note = hold_out(entries)
+        notes = (note,)
+    names = getattr(first, "classes", None) or [str(k) for k in sorted({entry.label for entry in entries})]
+    return Source(tuple(map(str, names)), tuple(entries), mark, notes)
+
+
+def _construct(factory: Callable[..., Any], root: str, arguments: dict[str, Any]) -> Any:
+    try:
+        return factory(root, download=False, **arguments)
+    except Exception:  # not there yet
+        return factory(root, download=True, **arguments)
+
+
+def _labels(dataset: Any) -> list[int]:
+    for attribute in ("targets", "_labels"):
+        if hasattr(dataset, attribute):
+            return [int(label) for label in getattr(dataset, attribute)]
+    if hasattr(dataset, "_samples"):
+        return [int(label) for _, label in dataset._samples]
+    return [int(dataset[index][1]) for index in range(len(dataset))]
+
+
+def _file_sizes(dataset: Any) -> list[int]:
+    """Bytes of each image's file, or of its raw pixels for datasets that come as one array (CIFAR)."""
+    if hasattr(dataset, "data"):
+        return [3 * dataset.data.shape[1] * dataset.data.shape[2]] * len(dataset)
+    for attribute in ("_image_files", "_images", "_samples", "samples"):
+        if hasattr(dataset, attribute):
+            paths = [item[0] if isinstance(item, tuple) else item for item in getattr(dataset, attribute)]
+            return [os.path.getsize(path) for path in paths]
+    raise WorkError(f"{type(dataset).__name__}: this torchvision release keeps its files where we do not know")
+
+
+def _entry(split: str, dataset: Any, index: int, label: int, file_bytes: int) -> Entry:
+    def read(size: int) -> np.ndarray:
+        try:
+            image, _ = dataset[index]
+            return images.square(images.to_rgb(image), size)
+        except Exception as error:  # a damaged download surfaces as whatever Pillow's parser meets
+            raise images.Unreadable(one_line(error)) from error
+
+    return Entry(split, label, f"{split}[{index}]", file_bytes, read)

@@ -1,0 +1,22 @@
+"""The two ways a command can fail; the faces turn each into one line and an exit status."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """The request cannot be right: a bad spec, path or size. Nothing has been written (exit status 2)."""
+
+
+class WorkError(RuntimeError):
+    """The request was right but the work failed: a full disk, a damaged file (exit status 1)."""
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message on a single line, or its type's name when it has none."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def describe_os_error(error: OSError, action: str, path: object) -> str:
+    """``cannot write X: No space left on device``, for the line a user sees."""
+    return f"cannot {action} {path}: {error.strerror or one_line(error)}"

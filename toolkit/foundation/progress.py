@@ -1,0 +1,26 @@
+"""One way to report progress: a callable ``(what, done, total)`` that any face may show as it likes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+class Eta:
+    """Estimates the seconds left from the pace so far."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+
+    def seconds_left(self, done: int, total: int) -> float | None:
+        """Seconds left for ``total - done`` units at the pace so far; None before the first unit is done."""
+        if done <= 0:
+            return None
+        return (self._clock() - self._start) / done * max(0, total - done)

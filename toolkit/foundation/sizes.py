@@ -1,0 +1,46 @@
+"""Byte sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from toolkit.foundation.errors import UsageError
+
+_UNITS = {
+    "": 1, "b": 1,
+    "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4,
+    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+
+
+def parse_size(text: str, image_bytes: int | None = None) -> int:
+    """Bytes in ``262144``, ``256KiB``, ``1.5MB`` or, where ``image_bytes`` is given, ``20img``.
+
+    Args:
+        text: the size; units are decimal (kB, MB, GB) or binary (KiB, MiB, GiB), in any case.
+        image_bytes: what one ``img`` costs in bytes: one raw image in every class.
+
+    Raises:
+        UsageError: not a positive size in one of these forms.
+    """
+    match = _SIZE.fullmatch(str(text))
+    unit = match.group(2).lower() if match else ""
+    if match and unit == "img" and image_bytes is not None:
+        size = float(match.group(1)) * image_bytes
+    elif match and unit in _UNITS:
+        size = float(match.group(1)) * _UNITS[unit]
+    else:
+        raise UsageError(f"a size is written 262144, 256KiB, 1.5MB or 20img (raw images a class), got {text!r}")
+    if size < 1:
+        raise UsageError(f"a size must be at least one byte, got {text!r}")
+    return int(size)
+
+
+def format_size(size: float) -> str:
+    """``1536`` -> ``1.5 KiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
