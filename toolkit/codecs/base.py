@@ -113,7 +113,7 @@ class Parameter:
         """The text that parses to ``value``."""
         if self.kind is bool:
             return "yes" if value else "no"
-        return f"{value:g}" if self.kind is float else str(value)
+        return str(value).removesuffix(".0") if self.kind is float else str(value)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ from toolkit.foundation.errors import WorkError
 
 _WHOLE = 255
 """First payload byte of a file kept whole; smaller values count patches."""
-_PATCH_BYTES = 3
+_PATCH = struct.Struct("<HB")
+"""A patch: position and byte."""
+_REACH = 0xFFFF
+"""Runs and patches hold positions in 16 bits, so nothing beyond this is shared."""
 _AGREEMENT = 0.8
 """A byte is shared when this part of the files agree on it: it saves one byte in each, and costs three where not."""
 _CALIBRATION_IMAGES = 32
@@ -68,7 +71,7 @@ class SharedHeader:
     def learn(cls, files: Sequence[bytes]) -> SharedHeader:
         """Find what ``files`` have in common."""
         suffix = _common_suffix(files)
-        reach = min(len(file) for file in files) - len(suffix)
+        reach = min(_REACH, min(len(file) for file in files) - len(suffix))
         heads = np.stack([np.frombuffer(file, np.uint8, reach) for file in files])
         usual = np.array([np.bincount(column).argmax() for column in heads.T], np.uint8)
         agree = (heads == usual).mean(axis=0) >= _AGREEMENT
@@ -88,7 +91,7 @@ class SharedHeader:
             position = stop
             if file[start:stop] != self.template[start:stop]:
                 differs = [at for at in range(start, stop) if file[at] != self.template[at]]
-                patches += [struct.pack("<HB", at, file[at]) for at in differs]
+                patches += [_PATCH.pack(at, file[at]) for at in differs]
         rest.append(file[position : len(file) - len(self.suffix)])
         body = b"".join(patches) + b"".join(rest)
         if len(patches) >= _WHOLE or len(body) >= len(file):
@@ -99,13 +102,13 @@ class SharedHeader:
         """The file that :meth:`strip` was given.
 
         Raises:
-            WorkError: the payload is too short to be one.
+            WorkError: the payload cannot be one: too short, or patched beyond its end.
         """
         if not payload:
             raise WorkError("a stored exemplar is empty")
         if payload[0] == _WHOLE:
             return payload[1:]
-        position = 1 + _PATCH_BYTES * payload[0]
+        position = 1 + _PATCH.size * payload[0]
         pieces: list[bytes] = []
         end_of_run = 0
         for start, stop in self.runs:
@@ -121,8 +124,9 @@ class SharedHeader:
         if not payload[0]:
             return b"".join(pieces)
         file = bytearray().join(pieces)
-        for patch in range(payload[0]):
-            at, value = struct.unpack_from("<HB", payload, 1 + _PATCH_BYTES * patch)
+        for at, value in _PATCH.iter_unpack(payload[1 : 1 + _PATCH.size * payload[0]]):
+            if at >= len(file):
+                raise WorkError(f"a stored exemplar has a patch at byte {at} of {len(file)}")
             file[at] = value
         return bytes(file)
 
@@ -146,6 +150,8 @@ class SharedHeader:
             suffix = state[position : position + suffix_length]
             position += suffix_length
             runs = tuple(zip(edges[::2], edges[1::2], strict=True))
+            if sorted(set(edges)) != edges:
+                raise WorkError("the shared header is damaged: its runs are not in order")
             template = bytearray(runs[-1][1] if runs else 0)
             for start, stop in runs:
                 template[start:stop] = state[position : position + stop - start]

@@ -57,7 +57,7 @@ def _expand_braces(pattern: str) -> list[str]:
     pieces = _BRACES.split(pattern)
     # re.split with one group alternates: text, braces' content, text, ...
     if any("{" in text or "}" in text for text in pieces[::2]):
-        raise UsageError(f"unbalanced braces in {pattern!r}")
+        raise UsageError(f"unbalanced braces in {pattern!r}: write jpeg:quality={{10,50}}, for instance")
     options = [
         [choice.strip() for choice in piece.split(",")] if number % 2 else [piece]
         for number, piece in enumerate(pieces)

@@ -10,22 +10,26 @@ import functools
 import io
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import imagecodecs
 import numpy as np
 from PIL import Image
 
+from toolkit.codecs import jpeg2000
 from toolkit.codecs.base import CodecKind, Parameter, Value, register
 from toolkit.codecs.sharing import SharedHeader, calibration_images
-from toolkit.foundation.errors import WorkError, one_line
+from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.parallel import ordered_map, threads
 
 FULL_CHROMA_BELOW = 96
 """Below this side, subsampling=auto means 4:4:4: it beats 4:2:0 at equal PSNR from about 28 dB on small images."""
 _PIXELS_WORTH_A_THREAD = 128 * 128
+_PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
 _SHARE = Parameter(bool, True, help="store the header that all files have in common once")
 _SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
 _SHAPE = struct.Struct("<HH")
+RAW_SHARED_BYTES = _SHAPE.size
 
 
 class FileCodec:
@@ -38,7 +42,7 @@ class FileCodec:
         read: a file's bytes to an image.
         extension: of its files.
         lossless: whether decoding is exact.
-        slow: whether coding one small image outweighs handing it to a thread.
+        slow: whether encoding one small image outweighs handing it to a thread; decoding is always faster.
     """
 
     def __init__(
@@ -82,7 +86,8 @@ class FileCodec:
             self.fit(images)
         header = self._header
         strip = header.strip if header is not None else bytes
-        return list(ordered_map(lambda image: strip(self._write(image)), images, self._workers(images[0].size // 3)))
+        workers = threads() if self._slow else self._workers(images)
+        return list(ordered_map(lambda image: strip(self._write(image)), images, workers))
 
     def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
         if not payloads:
@@ -90,7 +95,7 @@ class FileCodec:
         first = self._decode_one(payloads[0])
         images = np.empty((len(payloads), *first.shape), np.uint8)
         images[0] = first
-        decoded = ordered_map(self._decode_one, payloads[1:], self._workers(first.size // 3))
+        decoded = ordered_map(self._decode_one, payloads[1:], self._workers(images))
         for index, image in enumerate(decoded, start=1):
             if image.shape != first.shape:
                 raise WorkError(f"{self}: exemplars of different sizes: {image.shape} and {first.shape}")
@@ -108,6 +113,8 @@ class FileCodec:
         return self._header.to_bytes() if self._header is not None else b""
 
     def load_shared(self, state: bytes) -> None:
+        if state and not self._shares:
+            raise WorkError(f"{self}: ordinary files have no shared header, got one of {len(state)} bytes")
         self._header = SharedHeader.from_bytes(state) if state else None
 
     def shared_bytes(self) -> int:
@@ -117,16 +124,21 @@ class FileCodec:
         return 0
 
     def _decode_one(self, payload: bytes) -> np.ndarray:
+        file = self.to_file(payload)
         try:
-            return self._read(self.to_file(payload))
+            image = self._read(file)
         except WorkError:
             raise
         except Exception as error:  # every decoder library has exceptions of its own
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: {image.dtype} of shape {image.shape}")
+        return image
 
-    def _workers(self, pixels: int) -> int:
+    def _workers(self, images: np.ndarray) -> int:
         """Threads that pay: for a 32-pixel JPEG (25 us) handing the work over costs as much as the work."""
-        return threads() if self._slow or pixels >= _PIXELS_WORTH_A_THREAD else 1
+        worth = _PIXELS_WORTH_A_THREAD_IF_SLOW if self._slow else _PIXELS_WORTH_A_THREAD
+        return threads() if images.shape[1] * images.shape[2] >= worth else 1
 
 
 class RawCodec:
@@ -150,7 +162,10 @@ class RawCodec:
         self._shape = (int(images.shape[1]), int(images.shape[2]))
 
     def encode(self, images: np.ndarray) -> list[bytes]:
-        self.fit(images)
+        if self._shape is None:
+            self.fit(images)
+        if images.shape[1:3] != self._shape:
+            raise UsageError(f"raw: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
         return [image.tobytes() for image in images]
 
     def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
@@ -171,7 +186,10 @@ class RawCodec:
     def load_shared(self, state: bytes) -> None:
         if len(state) != _SHAPE.size:
             raise WorkError(f"raw: the stored shape has {len(state)} bytes, expected {_SHAPE.size}")
-        self._shape = _SHAPE.unpack(state)
+        shape = _SHAPE.unpack(state)
+        if 0 in shape:
+            raise WorkError(f"raw: the stored shape is damaged: {shape}")
+        self._shape = shape
 
     def shared_bytes(self) -> int:
         return len(self.shared_state())
@@ -195,7 +213,7 @@ def _png(**values: Value) -> FileCodec:
 
 def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
     rate = {"quality": None, "method": 4} if lossless else {"quality": quality, "method": method}
-    values = {**rate, "lossless": lossless, "shared": shared}
+    values: dict[str, Value | None] = {**rate, "lossless": lossless, "shared": shared}
 
     def write(image: np.ndarray) -> bytes:
         if lossless:
@@ -213,7 +231,7 @@ def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
         return bytes(imagecodecs.jpeg8_encode(image, level=quality, subsampling=_chroma(subsampling, image)))
 
-    values = {"quality": quality, "subsampling": subsampling, "shared": shared}
+    values: dict[str, Value | None] = {"quality": quality, "subsampling": subsampling, "shared": shared}
     return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, extension="jpg", slow=False)
 
 
@@ -221,35 +239,30 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
     def write(image: np.ndarray) -> bytes:
         file = io.BytesIO()
         chroma = "4:4:4" if _chroma(subsampling, image) == "444" else "4:2:0"
-        Image.fromarray(image).save(
-            file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1
-        )
+        Image.fromarray(image).save(file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1)
         return file.getvalue()
 
-    values = {"quality": quality, "speed": speed, "subsampling": subsampling, "shared": shared}
+    values: dict[str, Value | None] = {
+        "quality": quality, "speed": speed, "subsampling": subsampling, "shared": shared
+    }  # fmt: skip
     return FileCodec(AVIF, values, write, functools.partial(imagecodecs.avif_decode, numthreads=1), extension="avif")
 
 
 def _jxl(quality: float, effort: int, shared: bool, distance: float | None = None) -> FileCodec:
-    rate = {"level": quality} if distance is None else {"distance": distance}
+    rate: dict[str, Any] = {"level": quality} if distance is None else {"distance": distance}
 
     def write(image: np.ndarray) -> bytes:
         return bytes(imagecodecs.jpegxl_encode(image, effort=effort, numthreads=1, **rate))
 
     stated = quality if distance is None else None
-    values = {"quality": stated, "distance": distance, "effort": effort, "shared": shared}
+    values: dict[str, Value | None] = {"quality": stated, "distance": distance, "effort": effort, "shared": shared}
     return FileCodec(JXL, values, write, functools.partial(imagecodecs.jpegxl_decode, numthreads=1), extension="jxl")
 
 
 def _jpeg2000(psnr: float, shared: bool) -> FileCodec:
-    def write(image: np.ndarray) -> bytes:
-        return bytes(
-            imagecodecs.jpeg2k_encode(image, level=psnr, codecformat="j2k", reversible=False, numthreads=1)
-        )
-
+    write = functools.partial(jpeg2000.encode, psnr=psnr)
     values = {"psnr": psnr, "shared": shared}
-    read = functools.partial(imagecodecs.jpeg2k_decode, numthreads=1)
-    return FileCodec(JPEG2000, values, write, read, extension="j2k")
+    return FileCodec(JPEG2000, values, write, jpeg2000.decode, extension="j2k")
 
 
 def _quality(default: int) -> Parameter:

@@ -10,7 +10,6 @@ from PIL import Image
 
 from toolkit.codecs.base import Codec, CodecKind, Parameter, register
 from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.foundation.parallel import ordered_map
 
 _SHAPE = struct.Struct("<HH")
 
@@ -44,6 +43,8 @@ class DownscaleCodec:
     def encode(self, images: np.ndarray) -> list[bytes]:
         if self._shape is None:
             self.fit(images)
+        if images.shape[1:3] != self._shape:
+            raise UsageError(f"{self}: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
         return self.inner.encode(self._down(images))
 
     def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
@@ -61,7 +62,10 @@ class DownscaleCodec:
     def load_shared(self, state: bytes) -> None:
         if len(state) < _SHAPE.size:
             raise WorkError(f"{self}: the stored size has {len(state)} bytes, expected {_SHAPE.size}")
-        self._shape = _SHAPE.unpack_from(state)
+        shape = _SHAPE.unpack_from(state)
+        if 0 in shape:
+            raise WorkError(f"{self}: the stored size is damaged: {shape}")
+        self._shape = shape
         self.inner.load_shared(state[_SHAPE.size :])
 
     def shared_bytes(self) -> int:
@@ -78,10 +82,10 @@ class DownscaleCodec:
 
 
 def _resize(images: np.ndarray, height: int, width: int, how: Image.Resampling) -> np.ndarray:
-    def one(image: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(image).resize((width, height), how))
-
-    return np.stack(list(ordered_map(one, images, workers=1)))
+    resized = np.empty((len(images), height, width, 3), np.uint8)
+    for image, target in zip(images, resized, strict=True):
+        target[:] = Image.fromarray(image).resize((width, height), how)
+    return resized
 
 
 DOWNSCALE = register(

@@ -10,6 +10,7 @@ compression leaves them in place.
 from __future__ import annotations
 
 import numpy as np
+import scipy.fft
 
 from toolkit.data.sources import Source, array_entries
 from toolkit.foundation.parallel import ordered_map
@@ -18,11 +19,14 @@ SIZE = 64
 TRAIN_PER_CLASS = 160
 TEST_PER_CLASS = 40
 SEED = 2403
-VERSION = "demo-1"
+VERSION = "demo-2"
 SHAPES = ("disc", "square", "triangle", "ring", "cross")
 TEXTURES = ("rising", "falling")
 STRIPE_PERIOD = 5.5
 STRIPE_AMPLITUDE = (14.0, 26.0)
+GROUND_CONTRAST = (26.0, 20.0)
+FILL_CONTRAST = (16.0, 12.0)
+SHAPE_CONTRAST = 44.0
 _BATCH = 50
 
 
@@ -52,16 +56,18 @@ def _draw_batch(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     dx, dy = x - centre[0], y - centre[1]
     u = (np.cos(angle) * dx + np.sin(angle) * dy) / radius
     v = (np.cos(angle) * dy - np.sin(angle) * dx) / radius
-    inside = np.clip(_inside(u, v, labels // 2) * radius * (SIZE / 2) + 0.5, 0, 1)[..., None]
+    inside = np.clip(_inside(u, v, labels // 2) * radius * (SIZE / 2) + 0.5, 0, 1)[:, None]
 
-    pixels = _natural_field(count, rng)[..., None] * _colours(count, 26, 20, rng)
-    pixels += _uniform(rng, 70, 185, (count, 1, 1, 3))
-    fill = _natural_field(count, rng)[..., None] * _colours(count, 16, 12, rng)
-    fill += _uniform(rng, 70, 185, (count, 1, 1, 3))
-    fill += _stripes(labels % 2, rng)[..., None]
-    pixels += inside * (fill - pixels)
-    pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(4)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    ground, colour = _uniform(rng, 70, 185, (2, count, 3, 1, 1))
+    apart = np.copysign(np.float32(SHAPE_CONTRAST / 2), (colour - ground).mean(axis=1, keepdims=True))
+    pixels = _natural_field(count, rng)[:, None] * _field_contrast(GROUND_CONTRAST, count, rng) + (ground - apart)
+    fill = _natural_field(count, rng)[:, None] * _field_contrast(FILL_CONTRAST, count, rng) + (colour + apart)
+    fill += _stripes(labels % 2, rng)[:, None]
+    fill -= pixels
+    fill *= inside
+    pixels += fill
+    pixels += 4 * rng.standard_normal((count, 1, SIZE, SIZE), dtype=np.float32)
+    return np.ascontiguousarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -93,15 +99,15 @@ def _natural_field(count: int, rng: np.random.Generator) -> np.ndarray:
     weight = 1 / np.maximum(frequency, 1 / SIZE)
     weight[0, 0] = 0
     weight = weight.astype(np.float32)
-    noise = rng.standard_normal((count, *weight.shape, 2), dtype=np.float32)
-    spectrum = (noise[..., 0] + 1j * noise[..., 1]) * weight
-    field = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).astype(np.float32)
+    noise = rng.standard_normal((count, *weight.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    field = scipy.fft.irfft2(noise * weight, s=(SIZE, SIZE))
     return field / field.std(axis=(1, 2), keepdims=True)
 
 
-def _colours(count: int, shared: float, own: float, rng: np.random.Generator) -> np.ndarray:
-    """Per-image contrast of a field in R, G and B: a shared part and a part of each channel's own; (N, 1, 1, 3)."""
-    return _uniform(rng, 0.5, 1.0, (count, 1, 1, 1)) * shared + _uniform(rng, -own / 2, own / 2, (count, 1, 1, 3))
+def _field_contrast(contrast: tuple[float, float], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Per-image contrast of a field in R, G and B: a shared part and a part of each channel's own; (N, 3, 1, 1)."""
+    shared, own = contrast
+    return _uniform(rng, 0.5, 1.0, (count, 1, 1, 1)) * shared + _uniform(rng, -own / 2, own / 2, (count, 3, 1, 1))
 
 
 def _stripes(leaning: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -32,13 +31,11 @@ def decode(data: bytes, size: int) -> np.ndarray:
     if not data:
         raise Unreadable("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Unreadable(f"{image.width} x {image.height} pixels, more than 178 megapixels")
-                image.load()
-                return square(to_rgb(image), size)
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Unreadable(f"{image.width} x {image.height} pixels, more than 178 megapixels")
+            image.load()
+            return square(to_rgb(image), size)
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
@@ -78,11 +75,14 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     """Scale the shorter side to ``size`` (bicubic, antialiased) and crop the centre; uint8 (size, size, 3)."""
     width, height = image.size
     shorter = min(width, height)
-    if shorter != size:
-        width, height = (max(size, round(side * size / shorter)) for side in (width, height))
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    scaled_width, scaled_height = (max(size, round(side * size / shorter)) for side in (width, height))
+    left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
+    if shorter == size:
+        return np.asarray(image.crop((left, top, left + size, top + size)))
+    # Only what the crop keeps is scaled: a 1 x 100,000,000 image must not become a 32 x 3,200,000,000 one first.
+    x, y = width / scaled_width, height / scaled_height
+    box = (left * x, top * y, min(width, (left + size) * x), min(height, (top + size) * y))
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def square_array(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,90 @@
+"""A whole split through a codec, made once and kept on disk: pilots with other seeds and alignments reuse it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import PIL
+
+from toolkit.codecs.base import Codec
+from toolkit.foundation.errors import WorkError, describe_os_error
+from toolkit.foundation.files import cache_root
+from toolkit.foundation.progress import Progress, silent
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class CodedImages:
+    """Encoded and decoded versions of N images.
+
+    Attributes:
+        decoded: uint8 (N, H, W, 3), a read-only memory map.
+        ends: int64 (N,), where each payload ends in ``stream``.
+        stream: uint8 (total bytes,), the payloads one after the other, a read-only memory map.
+    """
+
+    decoded: np.ndarray
+    ends: np.ndarray
+    stream: np.ndarray
+
+    def payload(self, index: int) -> bytes:
+        """The payload of one image."""
+        start = self.ends[index - 1] if index else 0
+        return self.stream[start : self.ends[index]].tobytes()
+
+
+def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress = silent) -> CodedImages:
+    """Encode and decode ``images``, or take the cached result.
+
+    Args:
+        codec: fitted here on ``images`` if it has not been fitted or loaded; afterwards it can decode the payloads.
+        images: uint8 (N, H, W, 3).
+        name: identifies the images: a dataset's signature and split.
+        progress: told about coding.
+
+    Raises:
+        WorkError: the cache folder cannot be written.
+    """
+    if not codec.shared_state():
+        codec.fit(images[:1])
+    libraries = f"{imagecodecs.__version__}|{PIL.__version__}"
+    key = hashlib.sha256(f"{name}|{codec}|{libraries}|".encode() + codec.shared_state()).hexdigest()[:32]
+    folder = cache_root() / "coded" / key
+    try:
+        if not (folder / "done.json").exists():
+            _code(codec, images, folder, progress)
+        ends = np.load(folder / "ends.npy", allow_pickle=False)
+        decoded = np.memmap(folder / "decoded.rgb", np.uint8, "r", shape=images.shape)
+        stream = np.memmap(folder / "stream.bin", np.uint8, "r", shape=(int(ends[-1]),))
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent)) from error
+    return CodedImages(decoded, ends, stream)
+
+
+def _code(codec: Codec, images: np.ndarray, folder: Path, progress: Progress) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        sizes: list[int] = []
+        with open(building / "decoded.rgb", "wb") as pixels, open(building / "stream.bin", "wb") as stream:
+            for start in range(0, len(images), _CHUNK):
+                payloads = codec.encode(np.asarray(images[start : start + _CHUNK]))
+                pixels.write(codec.decode(payloads).tobytes())
+                stream.write(b"".join(payloads))
+                sizes += [len(payload) for payload in payloads]
+                progress(f"coding with {codec}", len(sizes), len(images))
+        np.save(building / "ends.npy", np.cumsum(sizes, dtype=np.int64))
+        (building / "done.json").write_text(json.dumps({"codec": str(codec), "images": len(images)}))
+        if not folder.exists():
+            os.rename(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

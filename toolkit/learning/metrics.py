@@ -1,0 +1,85 @@
+"""Metrics of class-incremental learning: pure functions of the accuracy matrix and the stages' class counts.
+
+``matrix[t][k]`` is the accuracy on stage k's classes after stage t, for k <= t: a triangle of fractions. Within a
+stage every class weighs the same. The definitions differ between papers; these are ours:
+
+- last accuracy: over all classes, after the last stage;
+- average incremental accuracy: mean over t of the accuracy over the classes seen by stage t (iCaRL);
+- forgetting: mean over stages k but the last of (best accuracy on k before the last stage - final accuracy on k)
+  (Chaudhry et al., ECCV 2018);
+- backward transfer: mean over stages k but the last of (final accuracy on k - accuracy on k right after stage k)
+  (Lopez-Paz & Ranzato, NeurIPS 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Matrix = Sequence[Sequence[float]]
+
+
+def _require_triangle(matrix: Matrix, classes: Sequence[int]) -> None:
+    if len(matrix) != len(classes) or any(len(row) != t + 1 for t, row in enumerate(matrix)):
+        raise ValueError(f"expected a triangle of {len(classes)} rows (row t with t + 1 entries), got {matrix!r}")
+
+
+def accuracy_after(matrix: Matrix, classes: Sequence[int], stage: int) -> float:
+    """Accuracy over all classes seen by ``stage``, each class weighing the same.
+
+    Args:
+        matrix: see the module.
+        classes: number of classes of each stage.
+        stage: 0-based.
+    """
+    return float(np.average(matrix[stage], weights=classes[: stage + 1]))
+
+
+def last_accuracy(matrix: Matrix, classes: Sequence[int]) -> float:
+    """Accuracy over all classes after the last stage."""
+    _require_triangle(matrix, classes)
+    return accuracy_after(matrix, classes, len(classes) - 1)
+
+
+def average_incremental_accuracy(matrix: Matrix, classes: Sequence[int]) -> float:
+    """Mean over the stages of the accuracy over the classes seen so far."""
+    _require_triangle(matrix, classes)
+    return float(np.mean([accuracy_after(matrix, classes, stage) for stage in range(len(classes))]))
+
+
+def forgetting(matrix: Matrix, classes: Sequence[int]) -> float:
+    """How far each earlier stage has fallen from its best; 0 for a single stage."""
+    _require_triangle(matrix, classes)
+    last = len(classes) - 1
+    drops = [max(matrix[t][k] for t in range(k, last)) - matrix[last][k] for k in range(last)]
+    return float(np.mean(drops)) if drops else 0.0
+
+
+def backward_transfer(matrix: Matrix, classes: Sequence[int]) -> float:
+    """How later stages changed the accuracy on earlier ones (negative: forgetting); 0 for a single stage."""
+    _require_triangle(matrix, classes)
+    last = len(classes) - 1
+    changes = [matrix[last][k] - matrix[k][k] for k in range(last)]
+    return float(np.mean(changes)) if changes else 0.0
+
+
+def stage_accuracies(predicted: np.ndarray, labels: np.ndarray, stages: Sequence[Sequence[int]]) -> list[float]:
+    """One row of the matrix: for each stage the mean over its classes of the class accuracy.
+
+    Args:
+        predicted, labels: int arrays (N,).
+        stages: the classes of each stage; each class needs at least one image.
+    """
+    correct = predicted == labels
+    return [float(np.mean([correct[labels == label].mean() for label in classes])) for classes in stages]
+
+
+def summarise(matrix: Matrix, classes: Sequence[int]) -> dict[str, float]:
+    """All metrics by name."""
+    return {
+        "average_incremental_accuracy": average_incremental_accuracy(matrix, classes),
+        "last_accuracy": last_accuracy(matrix, classes),
+        "forgetting": forgetting(matrix, classes),
+        "backward_transfer": backward_transfer(matrix, classes),
+    }

@@ -1,0 +1,1 @@
+"""The exemplar memory: a byte budget kept at every commit, in one SQLite file."""

@@ -1,0 +1,60 @@
+"""In which order a class's images become exemplars."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.foundation.errors import UsageError
+
+SELECTIONS = ("herding", "random")
+
+
+def herding_order(features: np.ndarray, count: int | None = None) -> np.ndarray:
+    """Order images so that the mean of every prefix stays close to the class mean.
+
+    The distance form of Welling's herding as iCaRL describes it (Rebuffi et al., CVPR 2017, algorithm 4), without
+    repeats: each pick minimises the distance between the class mean and the mean of the images picked so far. (The
+    dot-product loop in circulation picks images twice and stalls.)
+
+    Args:
+        features: float array (N, D) of one class's images, as the memory will decode them.
+        count: how many to pick; None means all.
+
+    Returns:
+        int64 array (count,) of distinct row indices.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    features = features / np.maximum(norms, 1e-12)
+    images = len(features)
+    count = images if count is None else min(count, images)
+    mean = features.mean(axis=0)
+    squared = np.einsum("nd,nd->n", features, features)
+    running = np.zeros_like(mean)
+    open_ = np.ones(images, dtype=bool)
+    order = np.empty(count, dtype=np.int64)
+    for pick in range(count):
+        # |mean - (running + f) / (pick + 1)|^2 with everything constant in f dropped, times (pick + 1)^2
+        score = squared - 2 * (features @ ((pick + 1) * mean - running))
+        score[~open_] = np.inf
+        chosen = int(np.argmin(score))
+        order[pick] = chosen
+        open_[chosen] = False
+        running += features[chosen]
+    return order
+
+
+def random_order(images: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order of ``images`` indices, int64."""
+    return rng.permutation(images)
+
+
+def require_selection(name: str) -> str:
+    """``name`` if it is a known selection.
+
+    Raises:
+        UsageError: unknown selection.
+    """
+    if name not in SELECTIONS:
+        raise UsageError(f"unknown selection {name!r}: choose one of {', '.join(SELECTIONS)}")
+    return name

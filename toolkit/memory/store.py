@@ -1,0 +1,337 @@
+"""`ExemplarMemory`: compressed exemplars of every class seen, within a byte budget, in one SQLite file.
+
+Every change is one transaction. Within a class, exemplars have ranks 0, 1, 2, ... in selection order; a class is
+shrunk by dropping its highest ranks, so ranks stay contiguous. What counts against the budget is what the exemplars
+need: payloads, :data:`LABEL_BYTES` a label, and the codec's shared header. SQLite's own pages and the checksums are
+not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from toolkit.codecs.base import Codec
+from toolkit.codecs.spec import parse_codec
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.memory.allocation import BudgetTooSmall, allocate
+
+SCHEMA_VERSION = 1
+LABEL_BYTES = 2
+_APPLICATION_ID = 0x52526D31  # "RRm1"
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE classes (label INTEGER PRIMARY KEY, exemplars INTEGER NOT NULL, payload_bytes INTEGER NOT NULL);
+CREATE TABLE exemplars (
+    label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
+    PRIMARY KEY (label, rank)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An exemplar whose payload no longer matches its checksum or cannot be decoded."""
+
+    label: int
+    rank: int
+    reason: str
+
+
+class ExemplarMemory:
+    """A byte budget of compressed exemplars.
+
+    Args:
+        path: the SQLite file; made if it does not exist.
+        budget: bytes for payloads, labels and shared headers. None takes the budget of an existing file.
+        codec: a codec or spec. None takes the codec of an existing file.
+
+    Raises:
+        UsageError: a new memory without budget or codec; an existing one with another budget or codec.
+        WorkError: not a memory file, written by a newer version, or not accessible.
+    """
+
+    def __init__(self, path: str | Path, budget: int | None = None, codec: Codec | str | None = None) -> None:
+        self.path = Path(path)
+        is_new = not self.path.exists()
+        if is_new and (budget is None or codec is None):
+            raise UsageError(f"{path} does not exist: a new memory needs a budget and a codec")
+        if budget is not None and budget < 1:
+            raise UsageError(f"the budget must be at least 1 byte, got {budget}")
+        self._connection = self._connect()
+        try:
+            self.codec = parse_codec(codec) if isinstance(codec, str) else codec or parse_codec(self._stored_spec())
+            if is_new or not self._has_schema():
+                self._create(budget)
+            self._load(budget)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -65536")
+            return connection
+        except (OSError, sqlite3.Error) as error:
+            raise WorkError(f"cannot open the memory {self.path}: {one_line(error)}") from error
+
+    def _has_schema(self) -> bool:
+        with self._readable():
+            return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone())
+
+    def _stored_spec(self) -> str:
+        with self._readable():
+            if not self._has_schema():
+                raise WorkError(f"{self.path} is not an exemplar memory")
+            self._refuse_newer()
+            return self._meta("codec").decode()
+
+    def _create(self, budget: int | None) -> None:
+        with self._transaction():
+            if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise WorkError(f"{self.path} is another kind of SQLite database")
+            for statement in _SCHEMA.split(";"):
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._set_meta("schema", str(SCHEMA_VERSION).encode())
+            self._set_meta("budget", str(budget).encode())
+            self._set_meta("codec", str(self.codec).encode())
+            self._set_meta("commits", b"0")
+            self._set_meta("shared", b"")
+
+    def _refuse_newer(self) -> None:
+        version = int(self._meta("schema"))
+        if version > SCHEMA_VERSION:
+            raise WorkError(
+                f"{self.path} was written by a newer Recall Rate (schema {version}, this one reads up to "
+                f"{SCHEMA_VERSION}): update recallrate to open it"
+            )
+
+    def _load(self, budget: int | None) -> None:
+        with self._readable():
+            self._refuse_newer()
+            self.budget = int(self._meta("budget"))
+            spec = self._meta("codec").decode()
+            shared = self._meta("shared")
+            self.commits = int(self._meta("commits"))
+            rows = self._connection.execute("SELECT label, exemplars, payload_bytes FROM classes ORDER BY label")
+            self._classes = {label: (count, payload_bytes) for label, count, payload_bytes in rows}
+        if spec != str(self.codec):
+            raise UsageError(f"{self.path} was made with {spec}, not with {self.codec}")
+        if budget is not None and budget != self.budget:
+            raise UsageError(f"{self.path} was made for {self.budget} bytes, not for {budget}")
+        if shared:
+            self.codec.load_shared(shared)
+
+    def _meta(self, key: str) -> bytes:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise WorkError(f"{self.path} is damaged: it has no {key}")
+        return row[0]
+
+    def _set_meta(self, key: str, value: bytes) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise WorkError(f"{self.path} cannot be read as an exemplar memory: {one_line(error)}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise WorkError(f"the memory {self.path} could not be written: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """Close the file; everything committed stays."""
+        self._connection.close()
+
+    def __enter__(self) -> ExemplarMemory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # -- what is in it -----------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return sum(count for count, _ in self._classes.values())
+
+    @property
+    def class_counts(self) -> dict[int, int]:
+        """Exemplars a class, by label."""
+        return {label: count for label, (count, _) in self._classes.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that count against the budget: payloads, labels, shared header."""
+        if not self._classes:
+            return 0
+        payloads = sum(payload_bytes for _, payload_bytes in self._classes.values())
+        return payloads + LABEL_BYTES * len(self) + self.codec.shared_bytes()
+
+    def summary(self) -> dict[str, Any]:
+        """Budget, bytes and counts for people and JSON."""
+        return {
+            "codec": str(self.codec),
+            "budget_bytes": self.budget,
+            "memory_bytes": self.nbytes,
+            "shared_bytes": self.codec.shared_bytes() if self._classes else 0,
+            "label_bytes": LABEL_BYTES * len(self),
+            "file_bytes": self.path.stat().st_size,
+            "exemplars": len(self),
+            "classes": {str(label): count for label, count in self.class_counts.items()},
+            "commits": self.commits,
+        }
+
+    # -- changing it -------------------------------------------------------------------------------------------
+
+    def add_images(self, images: Mapping[int, np.ndarray]) -> None:
+        """Encode and :meth:`add` new classes' images, uint8 (N, H, W, 3) each, in selection order."""
+        self.add({label: self.codec.encode(pixels) for label, pixels in images.items()})
+
+    def add(self, candidates: Mapping[int, Sequence[bytes]]) -> None:
+        """Take new classes in and shrink the old ones to their new share, in one transaction.
+
+        Args:
+            candidates: for each new class its payloads in selection order; more than fit may be given. A class
+                that is already there may be given again with further candidates, ranked after what it has.
+
+        Raises:
+            BudgetTooSmall: one exemplar of every class does not fit; nothing is changed.
+            UsageError: a class without candidates.
+            WorkError: the file could not be written; nothing is changed.
+        """
+        empty = [label for label, payloads in candidates.items() if not payloads]
+        if empty:
+            raise UsageError(f"classes {empty} have no candidates for the memory")
+        shared = self.codec.shared_state()
+        with self._transaction():
+            stored = self._stored_sizes()
+            offered = {label: [len(payload) for payload in payloads] for label, payloads in candidates.items()}
+            labels = sorted(set(stored) | set(offered))
+            sizes = {
+                label: [size + LABEL_BYTES for size in (*stored.get(label, ()), *offered.get(label, ()))]
+                for label in labels
+            }
+            kept = allocate(sizes, self.budget, self.codec.shared_bytes())
+            for label in labels:
+                had = len(stored.get(label, ()))
+                self._connection.execute("DELETE FROM exemplars WHERE label = ? AND rank >= ?", (label, kept[label]))
+                self._insert(label, had, candidates.get(label, ())[: max(0, kept[label] - had)])
+            classes = {label: (kept[label], sum(sizes[label][: kept[label]]) - LABEL_BYTES * kept[label]) for label in labels}
+            rows = [(label, count, payload_bytes) for label, (count, payload_bytes) in classes.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?)", rows)
+            self._set_meta("shared", shared)
+            self._set_meta("commits", str(self.commits + 1).encode())
+        self._classes = classes
+        self.commits += 1
+
+    def _stored_sizes(self) -> dict[int, list[int]]:
+        sizes: dict[int, list[int]] = {label: [] for label in self._classes}
+        # length() of a blob reads its header only
+        for label, size in self._connection.execute("SELECT label, length(payload) FROM exemplars ORDER BY label, rank"):
+            sizes[label].append(size)
+        return sizes
+
+    def _insert(self, label: int, first_rank: int, payloads: Sequence[bytes]) -> None:
+        rows = ((label, rank, zlib.crc32(payload), payload) for rank, payload in enumerate(payloads, first_rank))
+        self._connection.executemany("INSERT INTO exemplars VALUES (?, ?, ?, ?)", rows)
+
+    # -- reading it --------------------------------------------------------------------------------------------
+
+    def payload(self, label: int, rank: int) -> bytes:
+        """One stored payload, its checksum verified.
+
+        Raises:
+            IndexError: there is no such exemplar.
+            WorkError: it is damaged.
+        """
+        with self._readable():
+            row = self._connection.execute(
+                "SELECT crc, payload FROM exemplars WHERE label = ? AND rank = ?", (label, rank)
+            ).fetchone()
+        if row is None:
+            raise IndexError(f"class {label} has no exemplar of rank {rank}")
+        if zlib.crc32(row[1]) != row[0]:
+            raise WorkError(f"exemplar {rank} of class {label} is damaged: its checksum does not match")
+        return row[1]
+
+    def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
+        """A class's intact payloads in selection order, and the exemplars left out because they are damaged."""
+        intact: list[bytes] = []
+        damaged: list[Damaged] = []
+        with self._readable():
+            rows = self._connection.execute(
+                "SELECT rank, crc, payload FROM exemplars WHERE label = ? ORDER BY rank", (label,)
+            )
+            for rank, crc, payload in rows:
+                if zlib.crc32(payload) == crc:
+                    intact.append(payload)
+                else:
+                    damaged.append(Damaged(label, rank, "its checksum does not match"))
+        return intact, damaged
+
+    def decode(self, label: int) -> np.ndarray:
+        """A class's intact exemplars, uint8 (N, H, W, 3), in selection order; see :meth:`verify` for the others."""
+        intact, _ = self.payloads(label)
+        return self.codec.decode(intact) if intact else np.empty((0, 0, 0, 3), np.uint8)
+
+    def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+        """All intact exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
+        read = {label: self.payloads(label) for label in sorted(self._classes)}
+        damaged = [item for _, left_out in read.values() for item in left_out]
+        payloads = [payload for intact, _ in read.values() for payload in intact]
+        labels = np.repeat(list(read), [len(intact) for intact, _ in read.values()]).astype(np.int64)
+        if not payloads:
+            return np.empty((0, 0, 0, 3), np.uint8), labels, damaged
+        return self.codec.decode(payloads), labels, damaged
+
+    def verify(self) -> list[Damaged]:
+        """Check every checksum and decode every exemplar; names those that fail.
+
+        Raises:
+            WorkError: the file itself is no longer a readable database.
+        """
+        found: list[Damaged] = []
+        with self._readable():
+            problem = self._connection.execute("PRAGMA quick_check").fetchone()[0]
+        if problem != "ok":
+            raise WorkError(f"{self.path} is damaged: {one_line(ValueError(problem))}")
+        for label in sorted(self._classes):
+            found += self.payloads(label)[1]
+            known = {item.rank for item in found if item.label == label}
+            for rank in (rank for rank in range(self._classes[label][0]) if rank not in known):
+                try:
+                    self.codec.decode([self.payload(label, rank)])
+                except (WorkError, IndexError) as error:
+                    found.append(Damaged(label, rank, one_line(error)))
+        return found
+
+
+__all__ = ["LABEL_BYTES", "SCHEMA_VERSION", "BudgetTooSmall", "Damaged", "ExemplarMemory"]

@@ -1,0 +1,97 @@
+"""What a pilot is: every choice that changes its result, validated. Imports no torch: the app reads these too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.sizes import parse_size
+
+Align = Literal["none", "train", "both"]
+
+
+class PilotConfig(BaseModel):
+    """One pilot but for its seed.
+
+    Alignment: ``none`` compresses exemplars only; ``train`` passes new classes' training images through the codec as
+    well; ``both`` also the test images, as a deployed model would receive them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    size: int = Field(32, ge=8, le=1024)
+    initial: int = Field(ge=1)
+    increment: int = Field(ge=1)
+    codec: str
+    budget: str
+    align: Align = "none"
+    method: str = "replay"
+    selection: Literal["herding", "random"] = "herding"
+    network: str = "auto"
+    steps: int = Field(200, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    batch_size: int = Field(128, ge=2)
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["cosine", "milestones", "constant"] = "cosine"
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.85)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    brightness: float = Field(0.0, ge=0, lt=1)
+    memory_share: float = Field(0.5, ge=0, le=1)
+    mixed_precision: bool = True
+    compile: bool = False
+    class_order: tuple[int, ...] | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_every: int = Field(100, ge=1)
+
+    @field_validator("dataset")
+    @classmethod
+    def _absolute(cls, dataset: str) -> str:
+        """A path is kept absolute, so that a run can be resumed from any folder."""
+        if dataset == "demo" or dataset.startswith("torchvision:"):
+            return dataset
+        return str(Path(dataset).expanduser().resolve())
+
+    @field_validator("codec")
+    @classmethod
+    def _canonical(cls, codec: str) -> str:
+        return str(parse_codec(codec))
+
+    @field_validator("budget")
+    @classmethod
+    def _is_size(cls, budget: str) -> str:
+        parse_size(budget, image_bytes=1)
+        return budget
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that change with any choice in the configuration."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def run_name(self, seed: int) -> str:
+        """Name of the run's folder: readable, and the same for the same configuration and seed."""
+        dataset = "demo" if self.dataset == "demo" else Path(self.dataset.removeprefix("torchvision:")).stem
+        words = f"{dataset}-{self.codec}-{self.align}-{self.method}"
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
+        return f"pilot-{readable}-{self.digest()}-s{seed}"
+
+
+def make_config(**values: object) -> PilotConfig:
+    """A validated configuration; what is wrong becomes one :class:`UsageError`."""
+    try:
+        return PilotConfig(**values)  # type: ignore[arg-type]  # pydantic checks
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"
+            for problem in error.errors()
+        ]
+        raise UsageError("; ".join(problems)) from error

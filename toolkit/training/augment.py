@@ -1,0 +1,40 @@
+"""Random crop, flip and brightness for a whole batch at once, on the device."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+PAD = 4
+BRIGHTNESS = 63 / 255
+"""PyCIL's jitter on CIFAR: brightness by a factor from [1 - 63/255, 1 + 63/255]."""
+
+
+def crop_flip(
+    images: torch.Tensor, generator: torch.Generator, *, pad: int = PAD, brightness: float = 0.0
+) -> torch.Tensor:
+    """Zero-pad by ``pad``, crop at random, flip half of the images left to right, jitter the brightness.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        generator: a CPU generator: the draw is the same on every device.
+        pad: zero pixels added on each side before the crop.
+        brightness: largest relative change of brightness; 0 leaves it.
+
+    Returns:
+        uint8 (float32 in [0, 255] with brightness) of shape (N, 3, H, W), channels_last in memory.
+    """
+    count, height, width = images.shape[:3]
+    device = images.device
+    draw = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)
+    flip = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.bool)
+    padded = functional.pad(images, (0, 0, pad, pad, pad, pad))
+    rows = (draw[0, :, None] + torch.arange(height)).to(device)
+    across = torch.where(flip, torch.arange(width - 1, -1, -1), torch.arange(width))
+    columns = (draw[1, :, None] + across).to(device)
+    which = torch.arange(count, device=device)[:, None, None]
+    cropped = padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if not brightness:
+        return cropped
+    factor = 1 + brightness * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
+    return (cropped.float() * factor.to(device)).clamp_(0, 255)

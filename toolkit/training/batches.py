@@ -1,0 +1,96 @@
+"""Which images make up each step's batch: a pure function of (seed, step), so that resuming needs no sampler state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from toolkit.foundation.seeds import derive
+from toolkit.training.augment import crop_flip
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images on the device to draw from: uint8 (N, H, W, 3) and int64 labels (N,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class IndexStream:
+    """Endless shuffled passes over ``count`` items; any position can be asked for directly.
+
+    Pass e is a permutation seeded by (seed, e), so every item comes up once before any comes up again.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        if count < 1:
+            raise ValueError(f"cannot draw from {count} items")
+        self.count = count
+        self.seed = seed
+        self._passes: dict[int, torch.Tensor] = {}
+
+    def take(self, start: int, amount: int) -> torch.Tensor:
+        """Items at positions ``start .. start + amount - 1`` of the stream, int64."""
+        pieces = []
+        while amount > 0:
+            number, offset = divmod(start, self.count)
+            piece = self._pass(number)[offset : offset + amount]
+            pieces.append(piece)
+            start += len(piece)
+            amount -= len(piece)
+        return torch.cat(pieces)
+
+    def _pass(self, number: int) -> torch.Tensor:
+        if number not in self._passes:
+            self._passes = {key: value for key, value in self._passes.items() if key == number - 1}
+            generator = torch.Generator().manual_seed(derive(self.seed, number))
+            self._passes[number] = torch.randperm(self.count, generator=generator)
+        return self._passes[number]
+
+
+class ReplayBatches:
+    """Augmented batches of new images, a share of each replaced by exemplars from the memory.
+
+    Args:
+        new: the current stage's training images.
+        memory: decoded exemplars of earlier classes; None in the first stage.
+        batch_size: images a step.
+        memory_share: part of each batch that comes from the memory when there is one.
+        seed: of order and augmentation.
+        brightness: see :func:`~toolkit.training.augment.crop_flip`.
+        augmented: False gives the images as they are.
+    """
+
+    def __init__(
+        self,
+        new: Pool,
+        memory: Pool | None,
+        batch_size: int,
+        *,
+        memory_share: float = 0.5,
+        seed: int = 0,
+        brightness: float = 0.0,
+        augmented: bool = True,
+    ) -> None:
+        from_memory = round(batch_size * memory_share) if memory is not None else 0
+        self._pools = [(new, batch_size - from_memory, IndexStream(len(new), derive(seed, 0)))]
+        if memory is not None and from_memory:
+            self._pools.append((memory, from_memory, IndexStream(len(memory), derive(seed, 1))))
+        self._seed = seed
+        self._brightness = brightness
+        self._augmented = augmented
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch of one step: images (N, 3, H, W) in [0, 255], channels_last, and labels (N,)."""
+        picked = [(pool, stream.take(step * amount, amount)) for pool, amount, stream in self._pools if amount]
+        images = torch.cat([pool.images[index.to(pool.images.device)] for pool, index in picked])
+        labels = torch.cat([pool.labels[index.to(pool.labels.device)] for pool, index in picked])
+        if not self._augmented:
+            return images.permute(0, 3, 1, 2), labels
+        generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
+        return crop_flip(images, generator, brightness=self._brightness), labels

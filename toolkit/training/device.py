@@ -1,0 +1,41 @@
+"""Where tensors live and in which precision networks run."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from toolkit.foundation import parallel
+from toolkit.foundation.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device named ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``; also sets torch's CPU threads.
+
+    Raises:
+        UsageError: unknown name, or CUDA where there is none.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for, but torch finds no CUDA device here; use cpu or auto")
+    torch.set_num_threads(parallel.threads())
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def runs_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices natively (AMX or AVX-512 BF16 on a CPU)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return capabilities.startswith("AVX512") and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManager[object]:
+    """bfloat16 autocast where the hardware has it, else nothing."""
+    if enabled and runs_bfloat16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()

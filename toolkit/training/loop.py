@@ -1,0 +1,143 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.foundation.errors import WorkError
+from toolkit.training.device import autocast
+
+Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+AfterStep = Callable[[int, torch.Tensor, torch.optim.Optimizer], None]
+_FINITE_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to optimise for one stage.
+
+    Attributes:
+        steps: optimiser steps.
+        lr, momentum, weight_decay: of SGD.
+        schedule: ``cosine`` to zero, ``milestones`` (times ``gamma`` at each), or ``constant``.
+        milestones: as fractions of ``steps``.
+        warmup: steps of linear warm-up.
+        label_smoothing: of the default loss.
+        mixed_precision: bfloat16 autocast where the hardware has it.
+        compile: run the network through ``torch.compile``.
+    """
+
+    steps: int
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    milestones: Sequence[float] = (0.3, 0.6, 0.85)
+    gamma: float = 0.1
+    warmup: int = 0
+    label_smoothing: float = 0.0
+    mixed_precision: bool = True
+    compile: bool = False
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of ``step`` (0-based)."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+        if self.schedule == "milestones":
+            return self.lr * self.gamma ** sum(done >= milestone for milestone in self.milestones)
+        return self.lr
+
+
+def cross_entropy(label_smoothing: float = 0.0) -> Loss:
+    """The plain loss: cross entropy over all outputs the network has."""
+
+    def loss(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(network(images).float(), labels, label_smoothing=label_smoothing)
+
+    return loss
+
+
+def train(
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    loss: Loss | None = None,
+    start: int = 0,
+    optimizer_state: dict[str, Any] | None = None,
+    after_step: AfterStep | None = None,
+) -> None:
+    """Train ``network`` in place for ``recipe.steps`` steps of SGD.
+
+    Args:
+        network: on ``device``; images (N, 3, H, W) in [0, 255] to logits.
+        batches: step number to (images, labels) on ``device``; a pure function, so that resuming is exact.
+        recipe: optimiser, schedule and precision.
+        device: where all of it lives.
+        loss: network and batch to a scalar; cross entropy by default.
+        start: first step, when resuming.
+        optimizer_state: of the checkpoint, when resuming.
+        after_step: called with (steps done, detached loss, optimizer) after every step.
+
+    Raises:
+        WorkError: the loss is no longer finite.
+    """
+    loss = loss or cross_entropy(recipe.label_smoothing)
+    optimizer = torch.optim.SGD(
+        network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
+    )
+    if optimizer_state is not None:
+        optimizer.load_state_dict(optimizer_state)
+    forward = torch.compile(network) if recipe.compile else network
+    network.train()
+    for step in range(start, recipe.steps):
+        images, labels = batches(step)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr_at(step)
+        with autocast(device, recipe.mixed_precision):
+            value = loss(forward, images, labels)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        if (step + 1) % _FINITE_EVERY == 0 or step + 1 == recipe.steps:
+            _require_finite(value, step + 1)
+        if after_step is not None:
+            after_step(step + 1, value.detach(), optimizer)
+
+
+def _require_finite(value: torch.Tensor, step: int) -> None:
+    if not bool(torch.isfinite(value)):
+        raise WorkError(f"the loss is {value.item()} at step {step}: try a smaller learning rate")
+
+
+@torch.inference_mode()
+def predict(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    *,
+    batch_size: int = 500,
+    device: torch.device,
+    mixed_precision: bool = True,
+) -> torch.Tensor:
+    """Outputs of ``network`` for images uint8 (N, H, W, 3), in batches; float32 (N, ...) on ``device``.
+
+    The network must be in evaluation mode.
+    """
+    outputs = []
+    with autocast(device, mixed_precision):
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size].to(device, non_blocking=True).permute(0, 3, 1, 2)
+            outputs.append(network(batch).float())
+    return torch.cat(outputs)

@@ -1,0 +1,143 @@
+"""Classifiers whose head grows with the classes: CIFAR ResNets and anything timm has."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+
+RESNET_BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
+"""Blocks a stage: a CIFAR ResNet has 6 n + 2 layers."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and an identity shortcut, subsampled and zero-padded where the shape changes (option A)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
+        self.extra = outputs - inputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        if self.stride != 1 or self.extra:
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = functional.pad(x, (0, 0, 0, 0, 0, self.extra))
+        return functional.relu(out + x, inplace=True)
+
+
+class CifarResNet(nn.Module):
+    """The 6 n + 2 layer ResNet for small images, widths 16-32-64 (He et al., CVPR 2016, section 4.2).
+
+    Gives pooled features, float (N, 64), of normalised images (N, 3, H, W). With n = 5 (ResNet-32) it has 463,504
+    parameters, as in PyCIL.
+    """
+
+    num_features = 64
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.stage1 = self._stage(16, 16, blocks, 1)
+        self.stage2 = self._stage(16, 32, blocks, 2)
+        self.stage3 = self._stage(32, 64, blocks, 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(inputs, outputs, stride)
+        return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = self.stage3(self.stage2(self.stage1(x)))
+        return x.mean(dim=(2, 3))
+
+
+class Classifier(nn.Module):
+    """Normalisation, backbone and a linear head that can grow.
+
+    Args:
+        backbone: normalised images (N, 3, H, W) to features (N, ``num_features``).
+        classes: outputs to begin with.
+        mean, std: of the training pixels, per channel, in [0, 1].
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classes: int,
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.25, 0.25, 0.25),
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(int(backbone.num_features), classes)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Pooled penultimate features, float (N, D), of images (N, 3, H, W) in [0, 255], uint8 or float."""
+        return self.backbone((images.float() - self.mean) / self.std)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, classes) of images (N, 3, H, W) in [0, 255], uint8 or float."""
+        return self.head(self.features(images))
+
+    def grow(self, classes: int) -> None:
+        """Give the head outputs for ``classes`` classes in all, keeping the weights of those it has."""
+        old = self.head
+        if classes == old.out_features:
+            return
+        new = nn.Linear(old.in_features, classes).to(old.weight.device)
+        with torch.no_grad():
+            new.weight[: old.out_features] = old.weight
+            new.bias[: old.out_features] = old.bias
+        self.head = new
+
+
+def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
+    """A CIFAR ResNet (``resnet8|20|32|56``) or a timm network (``timm:NAME``) without its classifier.
+
+    Raises:
+        UsageError: unknown name.
+        WorkError: pretrained weights cannot be had.
+    """
+    if name in RESNET_BLOCKS:
+        if pretrained:
+            raise UsageError(f"{name} has no pretrained weights")
+        return CifarResNet(RESNET_BLOCKS[name])
+    if not name.startswith("timm:"):
+        raise UsageError(f"unknown network {name!r}: choose one of {', '.join(RESNET_BLOCKS)} or timm:NAME")
+    import timm
+
+    model = name.removeprefix("timm:")
+    if not timm.is_model(model):
+        raise UsageError(f"timm has no network {model!r}; `python -c 'import timm; print(timm.list_models())'` lists them")
+    try:
+        return timm.create_model(model, pretrained=pretrained, num_classes=0)
+    except Exception as error:  # the hub raises connection, HTTP and file errors of several libraries
+        raise WorkError(f"the pretrained weights of {model} could not be had: {one_line(error)}") from error
+
+
+def default_network(device: torch.device) -> str:
+    """ResNet-8 on a CPU, where a pilot then takes about a minute; ResNet-32, the field's, on a GPU."""
+    return "resnet32" if device.type == "cuda" else "resnet8"
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
