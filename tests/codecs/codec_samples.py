@@ -6,7 +6,7 @@ import numpy as np
 
 
 def natural(count: int, size: int, seed: int = 7) -> np.ndarray:
-    """Photograph-like images: a colour gradient, a few shaded rectangles, faint texture; uint8 (count, size, size, 3)."""
+    """Photograph-like: a colour gradient, shaded rectangles, faint texture; uint8 (count, size, size, 3)."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     images = np.empty((count, size, size, 3), np.uint8)

@@ -176,7 +176,7 @@ def test_unbalanced_braces_are_refused_with_an_example(grid: str) -> None:
 
 @pytest.mark.parametrize("grid", ["", " ", ";", " ; ;"])
 def test_an_empty_grid_is_refused_with_an_example(grid: str) -> None:
-    with pytest.raises(UsageError, match="empty.*jpeg:quality="):
+    with pytest.raises(UsageError, match=r"empty.*jpeg:quality="):
         expand_grid(grid)
 
 

@@ -20,6 +20,8 @@ from toolkit.foundation.files import cache_root
 from toolkit.foundation.progress import Progress, silent
 
 _CHUNK = 256
+_FORMAT = 1
+"""Raise it when payloads of the same spec and shared state change."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
     if not codec.shared_state():
         codec.fit(images[:1])
     libraries = f"{imagecodecs.__version__}|{PIL.__version__}"
-    key = hashlib.sha256(f"{name}|{codec}|{libraries}|".encode() + codec.shared_state()).hexdigest()[:32]
+    key = hashlib.sha256(f"{_FORMAT}|{name}|{codec}|{libraries}|".encode() + codec.shared_state()).hexdigest()[:32]
     folder = cache_root() / "coded" / key
     try:
         if not (folder / "done.json").exists():

@@ -6,18 +6,20 @@ under a temporary name and renamed when complete, so a killed or failed build le
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from toolkit.data import demo, images, sources, torchvision_source
+from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
 from toolkit.data.sources import Entry, Source
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
@@ -25,7 +27,7 @@ from toolkit.foundation.files import cache_root
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 SIZES = (8, 1024)
 _SPLITS = ("train", "test")
 _STALE_SECONDS = 24 * 3600
@@ -49,12 +51,13 @@ def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: P
     content, open_source = _locate(spec)
     key = hashlib.sha256(f"{content}|{size}|{DECODER_VERSION}".encode()).hexdigest()[:32]
     folder = cache_root() / "datasets" / key
-    if not (folder / "meta.json").exists():
+    if not os.path.isfile(folder / "meta.json"):
         _build(open_source(), size, folder, spec, progress)
     dataset = _open_cached(folder, spec, size, key)
     if strict and dataset.quarantine:
         first = dataset.quarantine[0]
-        raise WorkError(f"{len(dataset.quarantine)} files are unreadable (--strict); first: {first.file}: {first.reason}")
+        count = len(dataset.quarantine)
+        raise WorkError(f"{count} files are unreadable (--strict); first: {first.file}: {first.reason}")
     return dataset
 
 
@@ -65,7 +68,19 @@ def _locate(spec: str) -> tuple[str, Callable[[], Source]]:
     if spec.startswith("torchvision:"):
         name = spec.removeprefix("torchvision:")
         return torchvision_source.signature(name), lambda: torchvision_source.open_torchvision(name)
-    source = sources.open_path(Path(spec).expanduser())
+    path = Path(os.path.expanduser(spec))
+    if spec and os.path.isdir(path):
+        return _opened(sources.open_folder(path))
+    if not spec or not os.path.exists(path):
+        raise UsageError(f"{spec!r} does not exist: expected demo, a folder, a .zip, a .npz or torchvision:NAME")
+    if path.suffix.lower() == ".zip":
+        return _opened(sources.open_zip(path))
+    if path.suffix.lower() == ".npz":
+        return npz_source.signature(path), lambda: npz_source.open_npz(path)
+    raise UsageError(f"{path} is neither a folder nor a .zip or .npz file")
+
+
+def _opened(source: Source) -> tuple[str, Callable[[], Source]]:
     return source.signature, lambda: source
 
 
@@ -79,7 +94,9 @@ def _build(source: Source, size: int, folder: Path, spec: str, progress: Progres
         hint = "; set RECALLRATE_CACHE to a writable folder"
         raise WorkError(describe_os_error(error, "write the cache folder", folder.parent) + hint) from error
     try:
-        meta = _decode_all(source, size, building, spec, progress)
+        with warnings.catch_warnings():  # around all threads: entering it in each would not be thread-safe
+            warnings.simplefilter("ignore")
+            meta = _decode_all(source, size, building, spec, progress)
         (building / "meta.json").write_text(json.dumps(meta))
         try:
             os.rename(building, folder)
@@ -95,8 +112,9 @@ def _build(source: Source, size: int, folder: Path, spec: str, progress: Progres
 def _remove_stale(parent: Path) -> None:
     """Delete what builds killed more than a day ago left behind."""
     for left in parent.glob(".building-*"):
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> dict:
@@ -120,7 +138,7 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
                 kept.append(entry)
         np.save(folder / f"{split}_labels.npy", np.array([entry.label for entry in kept], dtype=np.int64))
         np.save(folder / f"{split}_file_bytes.npy", np.array([entry.file_bytes for entry in kept], dtype=np.int64))
-        _require_usable(kept, split, source.class_names, spec, len(quarantine))
+        _require_usable(kept, split, source, spec, len(quarantine))
     in_train = set(digests["train"])
     twins = sum(digest in in_train for digest in digests["test"])
     notes = list(source.notes)
@@ -136,30 +154,32 @@ def _read(entry: Entry, size: int) -> np.ndarray | str:
         return one_line(error)
 
 
-def _require_usable(kept: Sequence[Entry], split: str, class_names: Sequence[str], spec: str, lost: int) -> None:
+def _require_usable(kept: Sequence[Entry], split: str, source: Source, spec: str, lost: int) -> None:
     needed = 2 if split == "train" else 1
-    counts = np.bincount([entry.label for entry in kept], minlength=len(class_names))
-    short = [f"{class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
+    counts = np.bincount([entry.label for entry in kept], minlength=len(source.class_names))
+    short = [f"{source.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
     if short:
-        quarantined = f"; {lost} unreadable files were left out" if lost else ""
+        because = [f"{lost} unreadable files were left out"] * bool(lost) + list(source.notes)
+        found = "; ".join([", ".join(short[:5]), *because])
         raise UsageError(
             f"{spec}: expected at least {needed} readable {split} image{'s' * (needed > 1)} in each class, "
-            f"found fewer in {', '.join(short[:5])}{quarantined}"
+            f"found fewer in {found}"
         )
 
 
 def _open_cached(folder: Path, spec: str, size: int, key: str) -> ImageDataset:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        splits = {}
-        for split in _SPLITS:
-            labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
-            file_bytes = np.load(folder / f"{split}_file_bytes.npy", allow_pickle=False)
-            shape = (len(labels), size, size, 3)
-            splits[split] = Split(np.memmap(folder / f"{split}.rgb", np.uint8, "r", shape=shape), labels, file_bytes)
-    except (OSError, ValueError) as error:
+        class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
+        quarantine = tuple(Quarantined(file, reason) for file, reason in meta["quarantine"])
+        train, test = (_open_split(folder, split, size) for split in _SPLITS)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder") from error
-    quarantine = tuple(Quarantined(file, reason) for file, reason in meta["quarantine"])
-    return ImageDataset(
-        spec, size, tuple(meta["class_names"]), splits["train"], splits["test"], quarantine, tuple(meta["notes"]), key
-    )
+    return ImageDataset(spec, size, class_names, train, test, quarantine, notes, key)
+
+
+def _open_split(folder: Path, split: str, size: int) -> Split:
+    labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+    file_bytes = np.load(folder / f"{split}_file_bytes.npy", allow_pickle=False)
+    pixels = np.memmap(folder / f"{split}.rgb", np.uint8, "r", shape=(len(labels), size, size, 3))
+    return Split(pixels, labels, file_bytes)

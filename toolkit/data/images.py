@@ -50,7 +50,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """An upright 8-bit RGB copy of ``image``.
 
     Transparency is laid over white; 16-bit samples are scaled to 8 bits by 255/65535 with rounding (Pillow's own
-    conversion would clip them); floating-point samples are taken as [0, 1] when none exceeds 1, else as [0, 255].
+    conversion would clip them; 16-bit colour it has already cut to the upper byte, at most one level away);
+    floating-point samples are taken as [0, 1] when none exceeds 1, else as [0, 255].
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":

@@ -10,8 +10,8 @@ from toolkit.foundation.errors import UsageError
 
 
 def class_order_from_seed(classes: int, seed: int) -> list[int]:
-    """Numpy's legacy seeded permutation, as iCaRL and its successors draw it (1993 with 100: 68, 56, 78, 8, 23, ...)."""
-    return np.random.RandomState(seed).permutation(classes).tolist()  # noqa: NPY002 - the field's published orders
+    """Numpy's legacy seeded permutation, as iCaRL and its successors draw it (1993 with 100: 68, 56, 78, 8, 23 ...)."""
+    return np.random.RandomState(seed).permutation(classes).tolist()
 
 
 class Scenario:

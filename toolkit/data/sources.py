@@ -15,12 +15,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from toolkit.data import images
-from toolkit.foundation.errors import UsageError, describe_os_error
+from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.sizes import format_size
 
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 0
 MAX_UNPACKED_BYTES = 20 * 1024**3
+MAX_FILE_BYTES = 1024**3
+"""No image within the pixel limit needs more; a zip bomb inside a zip would."""
 _TEST_FOLDERS = ("test", "val", "validation")
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -92,25 +94,30 @@ def open_zip(path: Path) -> Source:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is not a readable zip archive: {error}") from error
+    except Exception as error:  # a damaged directory surfaces as whatever zipfile meets
+        raise UsageError(f"{path} is not a readable zip archive: {one_line(error)}") from error
     members = [info for info in archive.infolist() if not info.is_dir()]
     for info in archive.infolist():
         _refuse_unsafe(info, path)
-    total = sum(info.file_size for info in members)
-    if total > MAX_UNPACKED_BYTES:
-        raise UsageError(f"{path} would unpack to {format_size(total)}, the limit is {format_size(MAX_UNPACKED_BYTES)}")
+    refuse_too_large(members, path)
 
     def listed(info: zipfile.ZipInfo) -> _Listed:
-        parts = PurePosixPath(info.filename).parts
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
         return _Listed(parts, info.file_size, f"{info.file_size}:{info.CRC}", lambda: archive.read(info))
 
     files = sorted((listed(info) for info in members), key=lambda file: file.parts)
     files = [file for file in files if not _is_clutter(file.parts)]
-    wrapping = {file.parts[0] for file in files}
-    if len(wrapping) == 1 and all(len(file.parts) >= 3 for file in files):
-        files = [_Listed(file.parts[1:], file.size, file.mark, file.read) for file in files]
+    foldered = [file for file in files if len(file.parts) >= 2]
+    if len({file.parts[0] for file in foldered}) == 1 and any(len(file.parts) >= 3 for file in foldered):
+        files = [_Listed(file.parts[1:], file.size, file.mark, file.read) for file in foldered]
     return _from_tree(files, str(path))
+
+
+def refuse_too_large(members: Iterable[zipfile.ZipInfo], path: Path) -> None:
+    """Raise :class:`UsageError` if an archive declares more than :data:`MAX_UNPACKED_BYTES`."""
+    total = sum(info.file_size for info in members)
+    if total > MAX_UNPACKED_BYTES:
+        raise UsageError(f"{path} would unpack to {format_size(total)}, the limit is {format_size(MAX_UNPACKED_BYTES)}")
 
 
 def _refuse_unsafe(info: zipfile.ZipInfo, path: Path) -> None:
@@ -133,8 +140,8 @@ def _from_tree(files: Iterable[_Listed], where: str) -> Source:
     files = [file for file in files if not _is_clutter(file.parts)]
     tops = {file.parts[0] for file in files if len(file.parts) >= 2}
     notes: list[str] = []
-    split_folders = {"train"} | set(_TEST_FOLDERS)
-    if tops and tops <= split_folders:
+    test_folders = tops & set(_TEST_FOLDERS)
+    if tops and (tops <= {"train", *test_folders} or ("train" in tops and test_folders)):
         test_folder = next((name for name in _TEST_FOLDERS if name in tops), None)
         if "train" not in tops:
             raise UsageError(f"{where} has {', '.join(sorted(tops))} but no train folder")
@@ -155,7 +162,8 @@ def _assemble(
 ) -> Source:
     class_names = tuple(sorted({class_name for class_name, _ in by_split["train"]}))
     if not class_names:
-        raise UsageError(f"{where}: expected images as class/* or train/class/*, found none")
+        found = f"{len(marks)} files but none of them there" if marks else "no files"
+        raise UsageError(f"{where}: expected images as class/* or train/class/*, found {found}")
     if len(class_names) == 1:
         raise UsageError(f"{where}: expected at least two classes, found only {class_names[0]!r}")
     label_of = {name: label for label, name in enumerate(class_names)}
@@ -171,16 +179,20 @@ def _assemble(
     if not any(entry.split == "test" for entry in entries):
         entries, note = hold_out(entries)
         notes.append(note)
-    digest = hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(sorted(marks)).encode("utf-8", "surrogateescape")).hexdigest()
     return Source(class_names, tuple(entries), digest, tuple(notes))
 
 
 def _file_entry(split: str, label: int, file: _Listed) -> Entry:
     def read(size: int) -> np.ndarray:
         try:
+            if file.size > MAX_FILE_BYTES:
+                raise images.Unreadable(f"{format_size(file.size)}, more than {format_size(MAX_FILE_BYTES)}")
             data = file.read()
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise images.Unreadable(f"cannot be read: {error}") from error
+        except images.Unreadable:
+            raise
+        except Exception as error:  # a damaged zip member surfaces as whatever zlib, bz2 or lzma meet
+            raise images.Unreadable(f"cannot be read: {one_line(error)}") from error
         return images.decode(data, size)
 
     return Entry(split, label, "/".join(file.parts), file.size, read)
@@ -197,8 +209,8 @@ def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
     moved = [
         Entry("test" if i in chosen else "train", e.label, e.name, e.file_bytes, e.read) for i, e in enumerate(entries)
     ]
-    note = f"no test split was found: a stratified {HELD_OUT_SHARE:.0%} ({len(chosen)} images, seed {SPLIT_SEED}) was held out"
-    return moved, note
+    share = f"a stratified {HELD_OUT_SHARE:.0%} ({len(chosen)} images, seed {SPLIT_SEED})"
+    return moved, f"no test split was found: {share} was held out"
 
 
 def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _threads = 0
+_this_thread = threading.local()
 
 
 def available_cores() -> int:
@@ -48,7 +50,8 @@ def ordered_map(
     """Yield ``function(item)`` in order from a thread pool, with a bounded number of items in flight.
 
     The bound keeps memory flat: a million images are never all in memory at once. Items travel in groups because
-    handing one over costs about as much as decoding a small JPEG.
+    handing one over costs about as much as decoding a small JPEG. Called from one of its own worker threads, it
+    works in that thread: whoever splits the work first decides how.
 
     Args:
         function: called in a worker thread; its exceptions surface here.
@@ -57,11 +60,12 @@ def ordered_map(
         group: items handed over at a time.
     """
     workers = threads() if workers is None else workers
-    if workers <= 1:
+    if workers <= 1 or getattr(_this_thread, "is_worker", False):
         yield from map(function, items)
         return
 
     def work(batch: list[Item]) -> list[Result]:
+        _this_thread.is_worker = True
         return [function(item) for item in batch]
 
     iterator = iter(items)

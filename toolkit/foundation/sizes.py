@@ -32,8 +32,8 @@ def parse_size(text: str, image_bytes: int | None = None) -> int:
         size = float(match.group(1)) * _UNITS[unit]
     else:
         raise UsageError(f"a size is written 262144, 256KiB, 1.5MB or 20img (raw images a class), got {text!r}")
-    if size < 1:
-        raise UsageError(f"a size must be at least one byte, got {text!r}")
+    if not 1 <= size < 2**63:
+        raise UsageError(f"a size must be one byte or more and fit a disk, got {text!r}")
     return int(size)
 
 

@@ -1,0 +1,193 @@
+"""Codec speed and bytes against peers in the same run.
+
+``python tests/benchmarks/bench_codecs.py`` prints tables and writes ``results/codecs.json`` beside this file. The
+images are Tiny-ImageNet's where RECALLRATE_DATA names the folder that holds ``tiny-imagenet-20``, else the demo set's.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import platform
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import PIL
+from PIL import Image, features
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.catalog import load_dataset
+from toolkit.foundation import parallel
+from toolkit.foundation.files import write_json
+
+RESULTS = Path(__file__).parent / "results" / "codecs.json"
+BYTE_SETTINGS = (
+    "jpeg:quality=10,subsampling=420",
+    "jpeg:quality=30,subsampling=420",
+    "jpeg:quality=50,subsampling=420",
+    "jpeg:quality=75,subsampling=420",
+    "jpeg:quality=50",
+    "webp:quality=50",
+    "webp:lossless=yes",
+    "avif:quality=40",
+    "avif:quality=60",
+    "jxl:quality=60,effort=3",
+    "jpeg2000:psnr=31",
+    "png",
+)
+THREAD_SETTINGS = {
+    "jpeg:quality=50": "fast",
+    "png": "slow",
+    "webp:quality=60": "slow",
+    "avif:quality=40,speed=8": "slow",
+    "jxl:quality=60,effort=3": "slow",
+    "jpeg2000:psnr=31": "slow",
+}
+
+
+def machine() -> dict:
+    """What the figures depend on."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__}
+    versions |= {"imagecodecs": imagecodecs.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    versions |= {f"pillow {name}": str(features.version(name)) for name in ("jpg", "avif", "webp")}
+    return {"cpu": cpu, "cores": parallel.available_cores(), "versions": versions}
+
+
+def images(size: int, count: int) -> tuple[str, np.ndarray]:
+    """A dataset's name, and ``count`` of its images at ``size``."""
+    folder = os.environ.get("RECALLRATE_DATA")
+    dataset = load_dataset(str(Path(folder) / "tiny-imagenet-20") if folder else "demo", size)
+    chosen = dataset.stratified_train_indices(count, seed=0)
+    return "tiny-imagenet-20" if folder else "demo", np.array(dataset.train.images[chosen])
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def bench_decode(distinct: int = 2000, rounds: int = 25) -> dict:
+    """Decode ``distinct`` 32-pixel JPEGs ``rounds`` times, headers put back included, in turn with Pillow."""
+    name, pixels = images(32, distinct)
+    codec = parse_codec("jpeg:quality=50,subsampling=420")
+    payloads = codec.encode(pixels)
+    files = [codec.to_file(payload) for payload in payloads]
+
+    def by_pillow() -> np.ndarray:
+        return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+
+    assert np.array_equal(codec.decode(payloads), by_pillow())
+    ours = theirs = 0.0
+    for _ in range(rounds):
+        ours += seconds(lambda: codec.decode(payloads))
+        theirs += seconds(by_pillow)
+    decoded = rounds * len(files)
+    return {
+        "dataset": name,
+        "images": decoded,
+        "ours_us": 1e6 * ours / decoded,
+        "pillow_us": 1e6 * theirs / decoded,
+        "ratio": ours / theirs,
+    }
+
+
+def deflate_bytes(files: list[bytes], sample: bytes) -> float:
+    """Mean bytes a file by raw DEFLATE with ``sample`` as the preset dictionary."""
+    total = 0
+    for file in files:
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, sample)
+        total += len(compressor.compress(file) + compressor.flush())
+    return total / len(files)
+
+
+def bench_bytes(size: int, count: int = 300) -> list[dict]:
+    """Mean bytes an image: ordinary files, DEFLATE with one sample file as the dictionary, our shared header."""
+    name, pixels = images(size, count + 1)
+    rows = []
+    for spec in BYTE_SETTINGS:
+        codec = parse_codec(spec)
+        payloads = codec.encode(pixels)
+        sample, *files = [codec.to_file(payload) for payload in payloads]
+        rows.append(
+            {
+                "dataset": name,
+                "size": size,
+                "codec": spec,
+                "file": sum(map(len, files)) / len(files),
+                "deflate": deflate_bytes(files, sample),
+                "ours": sum(map(len, payloads[1:])) / len(files),
+                "deflate_once": len(sample),
+                "ours_once": codec.shared_bytes(),
+            }
+        )
+    return rows
+
+
+def bench_threads(size: int, count: int, repeats: int = 3) -> list[dict]:
+    """Time with two threads over time with one; the best of ``repeats`` each, in turn.
+
+    The peer is zlib on large blocks, which needs no lock: its ratio tells what a second thread was worth just then.
+    """
+    _, pixels = images(size, count)
+    blocks = [np.random.default_rng(seed).integers(0, 64, 100_000, np.uint8).tobytes() for seed in range(32)]
+    before = parallel._threads
+    rows = []
+    try:
+        for spec, pace in THREAD_SETTINGS.items():
+            codec = parse_codec(spec)
+            payloads = codec.encode(pixels)
+            work = {
+                "encode": functools.partial(codec.encode, pixels),
+                "decode": functools.partial(codec.decode, payloads),
+                "peer": lambda: list(parallel.ordered_map(zlib.compress, blocks, group=1)),
+            }
+            best = {(name, workers): float("inf") for name in work for workers in (1, 2)}
+            for _ in range(repeats):
+                for name, workers in best:
+                    parallel.set_threads(workers)
+                    best[name, workers] = min(best[name, workers], seconds(work[name]))
+            row = {"codec": spec, "pace": pace, "size": size}
+            row |= {f"{name}_us": 1e6 * best[name, 1] / len(pixels) for name in ("encode", "decode")}
+            rows.append(row | {f"{name}_ratio": best[name, 2] / best[name, 1] for name in work})
+    finally:
+        parallel.set_threads(before)
+    return rows
+
+
+def _table(rows: list[dict]) -> str:
+    def cell(value: object) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+    table = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in table)
+
+
+def main() -> int:
+    decode = bench_decode()
+    print("Decoding 32-pixel JPEGs\n" + _table([decode]))
+    sizes = [row for size in (32, 64) for row in bench_bytes(size)]
+    print("\nBytes an image (..._once: stored once)\n" + _table(sizes))
+    threads = bench_threads(32, 600) + bench_threads(64, 300)
+    print("\nOne thread: microseconds an image; two threads: time over that of one\n" + _table(threads))
+    write_json(RESULTS, {"machine": machine(), "decode": decode, "bytes": sizes, "threads": threads})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""What every room's tests share: a cache and runs folder of their own, and the real data where there is some."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep decoded data and runs out of the user's folders; one cache a session, so the demo set is drawn once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECALLRATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RECALLRATE_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with tiny-imagenet-20, flowers17 and kodak."""
+    folder = os.environ.get("RECALLRATE_DATA")
+    if not folder:
+        pytest.skip("set RECALLRATE_DATA to a folder with tiny-imagenet-20, flowers17 and kodak")
+    return Path(folder)

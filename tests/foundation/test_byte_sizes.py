@@ -1,0 +1,56 @@
+"""Byte sizes as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.sizes import format_size, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("262144", 262_144),
+        ("256KiB", 262_144),
+        ("256 kib", 262_144),
+        ("1.5MB", 1_500_000),
+        ("1kB", 1000),
+        (" 2 GiB ", 2_147_483_648),
+        ("0.5 TB", 500_000_000_000),
+        ("1b", 1),
+        ("20img", 20 * 3072),
+        ("0.5IMG", 1536),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text, image_bytes=3072) == size
+
+
+@pytest.mark.parametrize("text", ["", "many", "-5", "1e3", "5 apples", "KiB", "1.5.2MB", "1,5MB", "5MB x", "inf"])
+def test_other_texts_are_refused_with_the_forms(text: str) -> None:
+    with pytest.raises(UsageError, match=r"a size is written 262144, 256KiB, 1\.5MB or 20img") as caught:
+        parse_size(text, image_bytes=3072)
+    assert repr(text) in str(caught.value)
+
+
+def test_img_needs_to_know_what_an_image_costs() -> None:
+    with pytest.raises(UsageError, match="a size is written"):
+        parse_size("20img")
+
+
+@pytest.mark.parametrize("text", ["0", "0.4", "0.0001KiB", "0img", "9" * 400, "9" * 400 + "TB"])
+def test_sizes_nobody_can_have_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="one byte or more"):
+        parse_size(text, image_bytes=3072)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (262_144, "256.0 KiB"),
+        (20 * 1024**3, "20.0 GiB"), (3 * 1024**4, "3.0 TiB"), (5000 * 1024**4, "5000.0 TiB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_written(size: int, text: str) -> None:
+    assert format_size(size) == text

@@ -1,0 +1,1 @@
+"""What a network sees: feature extractors, and how far compression moves their features."""

@@ -1,0 +1,236 @@
+"""Networks whose features judge compression: pretrained, loaded, or trained on the spot.
+
+``timm:NAME``        pretrained weights, from timm's hub or its local cache
+``checkpoint:PATH``  plain weights: a run's ``network.pt``, or ``{"network": NAME, "state_dict": ...}``
+``stage0``           a small network trained on the first stage's classes only: what a deployed learner really has
+``self``             the same on all training classes
+``auto``             ``timm:resnet18`` if its weights are at hand, else ``stage0``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+from toolkit.data.dataset import ImageDataset
+from toolkit.data.scenario import class_order_from_seed
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
+from toolkit.foundation.files import cache_root, write_atomically
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import derive
+from toolkit.training.batches import Pool, ReplayBatches
+from toolkit.training.loop import Recipe, predict, train
+from toolkit.training.networks import RESNET_BLOCKS, Classifier, build_backbone, default_network
+
+STEPS = 150
+BATCH_SIZE = 64
+_AUTO_MODEL = "resnet18"
+
+
+class FeatureExtractor:
+    """Images to features, in float32 so that small distortions are not lost in bfloat16's rounding.
+
+    Args:
+        name: how it was asked for.
+        network: has ``features``: images (N, 3, H, W) in [0, 255] to (N, D).
+        layer: name of a submodule whose output is taken instead, averaged over space; None: the pooled penultimate.
+        device: where it runs.
+
+    Raises:
+        UsageError: there is no such layer; the message lists some.
+    """
+
+    def __init__(self, name: str, network: Classifier, device: torch.device, layer: str | None = None) -> None:
+        self.name = name
+        self.layer = layer
+        self.device = device
+        self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = network.features
+        if layer is not None:
+            self._forward = _tap(network, layer)
+
+    def __call__(self, images: np.ndarray, batch_size: int = 250) -> torch.Tensor:
+        """Features, float32 (N, D) on the CPU, of images uint8 (N, H, W, 3)."""
+        tensor = torch.from_numpy(np.ascontiguousarray(images))
+        features = predict(self._forward, tensor, batch_size=batch_size, device=self.device, mixed_precision=False)
+        return features.cpu()
+
+
+def _tap(network: Classifier, layer: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    modules = dict(network.named_modules())
+    if layer not in modules or layer == "":
+        known = [name for name in modules if name.count(".") <= 1 and name]
+        raise UsageError(f"the network has no layer {layer!r}; some it has: {', '.join(known[:12])}")
+    caught: list[torch.Tensor] = []
+    modules[layer].register_forward_hook(lambda module, inputs, output: caught.append(output))
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        caught.clear()
+        network(images)
+        if not caught:
+            raise WorkError(f"layer {layer} is not used in the forward pass")
+        return pool(caught[-1])
+
+    return forward
+
+
+def pool(features: torch.Tensor) -> torch.Tensor:
+    """Average a layer's output over space: (N, D, H, W) or (N, tokens, D) to (N, D)."""
+    if features.ndim == 4:
+        return features.mean(dim=(2, 3))
+    return features.mean(dim=1) if features.ndim == 3 else features.flatten(1)
+
+
+def build_extractor(
+    spec: str,
+    dataset: ImageDataset,
+    *,
+    device: torch.device,
+    layer: str | None = None,
+    initial: int | None = None,
+    class_order: Sequence[int] | None = None,
+    seed: int = 0,
+    steps: int = STEPS,
+    progress: Progress = silent,
+) -> FeatureExtractor:
+    """The extractor a spec names.
+
+    Args:
+        spec: see the module.
+        dataset: what ``stage0`` and ``self`` train on (training images only).
+        device: where to run.
+        layer: see :class:`FeatureExtractor`.
+        initial: classes of the first stage; by default a fifth of all, at least 2.
+        class_order: by default drawn from ``seed``, as in a pilot.
+        seed: of class order, weights and batches.
+        steps: training steps of ``stage0`` and ``self``.
+        progress: told about training.
+
+    Raises:
+        UsageError: unknown spec or layer, or a checkpoint that is not plain weights (nothing in it is executed).
+        WorkError: weights that cannot be had or read.
+    """
+    if spec == "auto":
+        spec = f"timm:{_AUTO_MODEL}" if _weights_at_hand(_AUTO_MODEL) else "stage0"
+    kind, _, argument = spec.partition(":")
+    if kind == "timm" and argument:
+        return FeatureExtractor(spec, _timm_network(argument), device, layer)
+    if kind == "checkpoint" and argument:
+        return FeatureExtractor(spec, load_network(Path(argument).expanduser()), device, layer)
+    if spec not in ("stage0", "self"):
+        raise UsageError(f"unknown extractor {spec!r}: choose auto, stage0, self, timm:NAME or checkpoint:PATH")
+    count = len(dataset.class_names)
+    order = list(class_order) if class_order else class_order_from_seed(count, seed)
+    first = initial if initial is not None else max(2, round(count / 5))
+    if not 1 <= first <= count:
+        raise UsageError(f"initial must be 1..{count} (the number of classes), got {first}")
+    classes = order[:first] if spec == "stage0" else order
+    network = _trained(dataset, classes, device, seed, steps, progress)
+    return FeatureExtractor(spec, network, device, layer)
+
+
+def _weights_at_hand(model: str) -> bool:
+    """Whether timm would find this model's weights in the hub's local cache."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(model)
+    repository = config.hf_hub_id if config is not None else None
+    if not repository:
+        return False
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+
+
+def _timm_network(model: str) -> Classifier:
+    backbone: Any = build_backbone(f"timm:{model}", pretrained=True)
+    config = backbone.pretrained_cfg
+    return Classifier(backbone, 1, tuple(config["mean"]), tuple(config["std"]))
+
+
+def _trained(
+    dataset: ImageDataset, classes: Sequence[int], device: torch.device, seed: int, steps: int, progress: Progress
+) -> Classifier:
+    """A classifier of ``classes`` trained for ``steps`` steps, or the one trained before and kept in the cache."""
+    name = default_network(device)
+    key = hashlib.sha256(
+        f"1|{dataset.signature}|{list(classes)}|{name}|{seed}|{steps}|{BATCH_SIZE}|{device.type}".encode()
+    ).hexdigest()[:32]
+    path = cache_root() / "extractors" / f"{key}.pt"
+    if path.exists():
+        return load_network(path)
+    torch.manual_seed(derive(seed, 10))
+    position = {label: index for index, label in enumerate(classes)}
+    members = np.flatnonzero(np.isin(dataset.train.labels, list(classes)))
+    images = np.asarray(dataset.train.images[members])
+    labels = torch.tensor([position[int(label)] for label in dataset.train.labels[members]])
+    sample = images[:: max(1, len(images) // 2000)].astype(np.float32) / 255
+    mean, std = sample.mean(axis=(0, 1, 2)), np.maximum(sample.std(axis=(0, 1, 2)), 1e-3)
+    network = Classifier(build_backbone(name), len(classes), tuple(mean.tolist()), tuple(std.tolist()))
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pool_ = Pool(torch.from_numpy(images).to(device), labels.to(device))
+    train(
+        network,
+        ReplayBatches(pool_, None, BATCH_SIZE, seed=derive(seed, 11)),
+        Recipe(steps),
+        device=device,
+        after_step=lambda step, loss, optimizer: progress("training the extractor", step, steps),
+    )
+    save_network(network, name, path)
+    return network.eval()
+
+
+def save_network(network: Classifier, name: str, path: Path) -> None:
+    """Write a classifier as plain weights that :func:`load_network` reads."""
+    buffer = io.BytesIO()
+    torch.save({"network": name, "state_dict": network.state_dict()}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load_network(path: Path) -> Classifier:
+    """A classifier from plain weights, loaded with ``weights_only=True``: nothing in the file is executed.
+
+    Raises:
+        UsageError: missing, not plain weights, or not of a network we can name.
+        WorkError: the file cannot be read.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"the checkpoint {path} does not exist") from None
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "read", path)) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UsageError(f"{path} is refused: it is not plain weights, and nothing in it was executed") from error
+    name, state = _named_state(saved, path)
+    try:
+        network = Classifier(build_backbone(name), state["head.weight"].shape[0])
+        network.load_state_dict(state)
+    except (KeyError, RuntimeError, AttributeError) as error:
+        raise UsageError(f"{path} does not hold the weights of a {name} classifier: {one_line(error)}") from error
+    return network.eval()
+
+
+def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Network name and state dict from either of the forms we write, or from a bare CIFAR ResNet state dict."""
+    if isinstance(saved, dict) and isinstance(saved.get("network"), str) and isinstance(saved.get("state_dict"), dict):
+        return saved["network"], saved["state_dict"]
+    if isinstance(saved, dict) and isinstance(saved.get("network"), dict):
+        saved = saved["network"]
+    if isinstance(saved, dict) and "head.weight" in saved:
+        blocks = len({key.split(".")[2] for key in saved if key.startswith("backbone.stage1.")})
+        for name, count in RESNET_BLOCKS.items():
+            if count == blocks:
+                return name, saved
+    raise UsageError(f'{path}: expected {{"network": NAME, "state_dict": weights}} as a pilot\'s network.pt has it')
+
+
+__all__ = ["FeatureExtractor", "build_extractor", "load_network", "pool", "save_network"]
