@@ -183,8 +183,10 @@ def main() -> int:
     print("Decoding 32-pixel JPEGs\n" + _table([decode]))
     sizes = [row for size in (32, 64) for row in bench_bytes(size)]
     print("\nBytes an image (..._once: stored once)\n" + _table(sizes))
-    threads = bench_threads(32, 600) + bench_threads(64, 300)
-    print("\nOne thread: microseconds an image; two threads: time over that of one\n" + _table(threads))
+    threads: list[dict] = []
+    if parallel.available_cores() >= 2:
+        threads = bench_threads(32, 600) + bench_threads(64, 300)
+        print("\nOne thread: microseconds an image; two threads: time over that of one\n" + _table(threads))
     write_json(RESULTS, {"machine": machine(), "decode": decode, "bytes": sizes, "threads": threads})
     return 0
 

@@ -10,8 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import class_order_from_seed
-from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
-from toolkit.foundation.files import cache_root, write_atomically
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.files import cache_root
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict, train
-from toolkit.training.networks import RESNET_BLOCKS, Classifier, build_backbone, default_network
+from toolkit.training.networks import Classifier, build_backbone, default_network
+from toolkit.training.weights import load_network, save_network
 
 STEPS = 150
 BATCH_SIZE = 64
@@ -186,51 +184,3 @@ def _trained(
     )
     save_network(network, name, path)
     return network.eval()
-
-
-def save_network(network: Classifier, name: str, path: Path) -> None:
-    """Write a classifier as plain weights that :func:`load_network` reads."""
-    buffer = io.BytesIO()
-    torch.save({"network": name, "state_dict": network.state_dict()}, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def load_network(path: Path) -> Classifier:
-    """A classifier from plain weights, loaded with ``weights_only=True``: nothing in the file is executed.
-
-    Raises:
-        UsageError: missing, not plain weights, or not of a network we can name.
-        WorkError: the file cannot be read.
-    """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"the checkpoint {path} does not exist") from None
-    except OSError as error:
-        raise WorkError(describe_os_error(error, "read", path)) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UsageError(f"{path} is refused: it is not plain weights, and nothing in it was executed") from error
-    name, state = _named_state(saved, path)
-    try:
-        network = Classifier(build_backbone(name), state["head.weight"].shape[0])
-        network.load_state_dict(state)
-    except (KeyError, RuntimeError, AttributeError) as error:
-        raise UsageError(f"{path} does not hold the weights of a {name} classifier: {one_line(error)}") from error
-    return network.eval()
-
-
-def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """Network name and state dict from either of the forms we write, or from a bare CIFAR ResNet state dict."""
-    if isinstance(saved, dict) and isinstance(saved.get("network"), str) and isinstance(saved.get("state_dict"), dict):
-        return saved["network"], saved["state_dict"]
-    if isinstance(saved, dict) and isinstance(saved.get("network"), dict):
-        saved = saved["network"]
-    if isinstance(saved, dict) and "head.weight" in saved:
-        blocks = len({key.split(".")[2] for key in saved if key.startswith("backbone.stage1.")})
-        for name, count in RESNET_BLOCKS.items():
-            if count == blocks:
-                return name, saved
-    raise UsageError(f'{path}: expected {{"network": NAME, "state_dict": weights}} as a pilot\'s network.pt has it')
-
-
-__all__ = ["FeatureExtractor", "build_extractor", "load_network", "pool", "save_network"]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,9 @@ LABEL_BYTES = 2
 _APPLICATION_ID = 0x52526D31  # "RRm1"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE classes (label INTEGER PRIMARY KEY, exemplars INTEGER NOT NULL, payload_bytes INTEGER NOT NULL);
+CREATE TABLE classes (
+    label INTEGER PRIMARY KEY, exemplars INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, name TEXT NOT NULL
+);
 CREATE TABLE exemplars (
     label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (label, rank)
@@ -44,6 +46,12 @@ class Damaged:
     label: int
     rank: int
     reason: str
+
+
+class _Class(NamedTuple):
+    exemplars: int
+    payload_bytes: int
+    name: str
 
 
 class ExemplarMemory:
@@ -127,8 +135,8 @@ class ExemplarMemory:
             spec = self._meta("codec").decode()
             shared = self._meta("shared")
             self.commits = int(self._meta("commits"))
-            rows = self._connection.execute("SELECT label, exemplars, payload_bytes FROM classes ORDER BY label")
-            self._classes = {label: (count, payload_bytes) for label, count, payload_bytes in rows}
+            rows = self._connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
+            self._classes = {label: _Class(count, payload_bytes, name) for label, count, payload_bytes, name in rows}
         if spec != str(self.codec):
             raise UsageError(f"{self.path} was made with {spec}, not with {self.codec}")
         if budget is not None and budget != self.budget:
@@ -180,19 +188,24 @@ class ExemplarMemory:
     # -- what is in it -----------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return sum(count for count, _ in self._classes.values())
+        return sum(row.exemplars for row in self._classes.values())
 
     @property
     def class_counts(self) -> dict[int, int]:
         """Exemplars a class, by label."""
-        return {label: count for label, (count, _) in self._classes.items()}
+        return {label: row.exemplars for label, row in self._classes.items()}
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names by label; a class added without one is called by its label."""
+        return {label: row.name for label, row in self._classes.items()}
 
     @property
     def nbytes(self) -> int:
         """Bytes that count against the budget: payloads, labels, shared header."""
         if not self._classes:
             return 0
-        payloads = sum(payload_bytes for _, payload_bytes in self._classes.values())
+        payloads = sum(row.payload_bytes for row in self._classes.values())
         return payloads + LABEL_BYTES * len(self) + self.codec.shared_bytes()
 
     def summary(self) -> dict[str, Any]:
@@ -206,6 +219,7 @@ class ExemplarMemory:
             "file_bytes": self.path.stat().st_size,
             "exemplars": len(self),
             "classes": {str(label): count for label, count in self.class_counts.items()},
+            "class_names": list(self.class_names.values()),
             "commits": self.commits,
         }
 
@@ -215,12 +229,13 @@ class ExemplarMemory:
         """Encode and :meth:`add` new classes' images, uint8 (N, H, W, 3) each, in selection order."""
         self.add({label: self.codec.encode(pixels) for label, pixels in images.items()})
 
-    def add(self, candidates: Mapping[int, Sequence[bytes]]) -> None:
+    def add(self, candidates: Mapping[int, Sequence[bytes]], names: Mapping[int, str] | None = None) -> None:
         """Take new classes in and shrink the old ones to their new share, in one transaction.
 
         Args:
             candidates: for each new class its payloads in selection order; more than fit may be given. A class
                 that is already there may be given again with further candidates, ranked after what it has.
+            names: of the new classes, for people; by default their labels.
 
         Raises:
             BudgetTooSmall: one exemplar of every class does not fit; nothing is changed.
@@ -244,9 +259,13 @@ class ExemplarMemory:
                 had = len(stored.get(label, ()))
                 self._connection.execute("DELETE FROM exemplars WHERE label = ? AND rank >= ?", (label, kept[label]))
                 self._insert(label, had, candidates.get(label, ())[: max(0, kept[label] - had)])
-            classes = {label: (kept[label], sum(sizes[label][: kept[label]]) - LABEL_BYTES * kept[label]) for label in labels}
-            rows = [(label, count, payload_bytes) for label, (count, payload_bytes) in classes.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?)", rows)
+            known = {**self.class_names, **(names or {})}
+            classes = {
+                label: _Class(count, sum(sizes[label][:count]) - LABEL_BYTES * count, known.get(label, str(label)))
+                for label, count in kept.items()
+            }
+            rows = [(label, *row) for label, row in classes.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?)", rows)
             self._set_meta("shared", shared)
             self._set_meta("commits", str(self.commits + 1).encode())
         self._classes = classes
@@ -255,7 +274,9 @@ class ExemplarMemory:
     def _stored_sizes(self) -> dict[int, list[int]]:
         sizes: dict[int, list[int]] = {label: [] for label in self._classes}
         # length() of a blob reads its header only
-        for label, size in self._connection.execute("SELECT label, length(payload) FROM exemplars ORDER BY label, rank"):
+        for label, size in self._connection.execute(
+            "SELECT label, length(payload) FROM exemplars ORDER BY label, rank"
+        ):
             sizes[label].append(size)
         return sizes
 
@@ -326,7 +347,7 @@ class ExemplarMemory:
         for label in sorted(self._classes):
             found += self.payloads(label)[1]
             known = {item.rank for item in found if item.label == label}
-            for rank in (rank for rank in range(self._classes[label][0]) if rank not in known):
+            for rank in (rank for rank in range(self._classes[label].exemplars) if rank not in known):
                 try:
                     self.codec.decode([self.payload(label, rank)])
                 except (WorkError, IndexError) as error:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -90,8 +90,10 @@ def make_config(**values: object) -> PilotConfig:
     try:
         return PilotConfig(**values)  # type: ignore[arg-type]  # pydantic checks
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"
-            for problem in error.errors()
-        ]
+        problems = [_describe(problem) for problem in error.errors()]
         raise UsageError("; ".join(problems)) from error
+
+
+def _describe(problem: Any) -> str:
+    name = ".".join(map(str, problem["loc"])) or "configuration"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"

@@ -1,4 +1,4 @@
-"""The learner of one pilot: data as the alignment says, one stage's training, evaluation, and the memory's next commit."""
+"""The learner of one pilot: data as the alignment says, training batches, evaluation, and the memory's commits."""
 
 from __future__ import annotations
 
@@ -155,7 +155,10 @@ class Learner:
         labels = self.data.dataset.test.labels
         members = np.flatnonzero(np.isin(labels, seen))
         logits = predict(
-            self.network, torch.from_numpy(images[members]), device=self.device, mixed_precision=self.config.mixed_precision
+            self.network,
+            torch.from_numpy(images[members]),
+            device=self.device,
+            mixed_precision=self.config.mixed_precision,
         )
         predicted = np.array(self.data.scenario.order)[logits.argmax(dim=1).cpu().numpy()]
         return stage_accuracies(predicted, labels[members], self.data.scenario.stages[: stage + 1])

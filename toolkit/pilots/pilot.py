@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import torch
 from scipy import stats
 
 from toolkit.data.catalog import load_dataset
-from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
-from toolkit.foundation.progress import Eta, Progress, silent
+from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.methods import Method, build_method
 from toolkit.learning.metrics import summarise
 from toolkit.memory.allocation import BudgetTooSmall
@@ -24,10 +23,12 @@ from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.environment import environment
 from toolkit.pilots.learner import Learner, PilotData, open_memory
-from toolkit.pilots.runs import Cancelled, RunFolder, training_slot
+from toolkit.pilots.reporting import RunReporter, Stopwatch
+from toolkit.pilots.runs import RunFolder, training_slot
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import train
 from toolkit.training.networks import build_backbone
+from toolkit.training.weights import save_network
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -38,9 +39,7 @@ METRICS = (
 """What is averaged over seeds."""
 
 
-def run_seeds(
-    config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent
-) -> dict[str, Any]:
+def run_seeds(config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
     """Run (or resume, or just read) one pilot a seed; the ``pilot`` JSON of the contract.
 
     Raises:
@@ -92,35 +91,27 @@ def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     with training_slot(run.path.parent), run.running():
         if (result := run.result) is not None:  # finished by another process while this one waited
             return result
-        try:
+        with run.failures_logged():
             run.raise_if_cancelled()
             return _run(run, config, int(request["seed"]), progress)
-        except Cancelled:
-            run.log("cancelled")
-            raise
-        except (UsageError, WorkError) as error:
-            run.log("failed", reason=one_line(error))
-            raise
-        except Exception as error:
-            run.log("failed", reason=f"{type(error).__name__}: {one_line(error)}")
-            raise
 
 
 def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> dict[str, Any]:
     device = resolve_device(config.device)
     run.log("started", device=str(device))
     write_json(run.path / "environment.json", environment() | {"device": str(device)})
-    reporter = _Reporter(run, progress)
+    reporter = RunReporter(run, progress)
     dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
     data = PilotData.load(config, dataset, seed, reporter.show)
     with open_memory(config, data, run.path) as memory:
         learner = Learner(config, data, memory, device, seed)
         checkpoint = Checkpoint.restore(run.path / CHECKPOINT, learner)
         method = build_method(config.method, label_smoothing=config.label_smoothing)
-        stopwatch = _Stopwatch(checkpoint.seconds)
+        stopwatch = Stopwatch(checkpoint.seconds)
         while checkpoint.stage < len(data.scenario):
             _run_stage(run, learner, method, checkpoint, reporter, stopwatch)
         result = _result(run, learner, checkpoint)
+        save_network(learner.network, learner.network_name, run.path / "network.pt")
     write_json(run.result_path, result)
     (run.path / CHECKPOINT).unlink(missing_ok=True)
     run.log("finished", last_accuracy=result["last_accuracy"], seconds=result["seconds"])
@@ -128,7 +119,7 @@ def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> 
 
 
 def _run_stage(
-    run: RunFolder, learner: Learner, method: Method, state: Checkpoint, reporter: _Reporter, stopwatch: _Stopwatch
+    run: RunFolder, learner: Learner, method: Method, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
 ) -> None:
     """Train, evaluate and commit one stage, from wherever ``state`` stands; leaves ``state`` at the next stage.
 
@@ -144,7 +135,10 @@ def _run_stage(
             torch.set_rng_state(state.rng.cpu())
 
         def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-            reporter.step(stage, len(learner.data.scenario), step, recipe.steps, value)
+            done, total = stage * recipe.steps + step, len(learner.data.scenario) * recipe.steps
+            # reading the loss waits for a GPU: only when it is written
+            facts = {"stage": stage, "step": step, "loss": float(value)} if reporter.due(done, total) else {}
+            reporter.show("training", done, total, **facts)
             if step % learner.config.checkpoint_every == 0 and step < recipe.steps:
                 state.step, state.optimizer, state.rng = step, optimizer.state_dict(), torch.get_rng_state()
                 state.seconds = stopwatch.seconds()
@@ -221,44 +215,3 @@ def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, 
         "mean": {name: float(v.mean()) for name, v in values.items()},
         "ci95": half_widths,
     }
-
-
-class _Stopwatch:
-    def __init__(self, already: float) -> None:
-        self._start = time.monotonic() - already
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-
-class _Reporter:
-    """Passes progress to the caller and, now and then, to the run's events; stops the run when it is cancelled."""
-
-    EVERY_SECONDS = 1.0
-
-    def __init__(self, run: RunFolder, progress: Progress) -> None:
-        self._run = run
-        self._progress = progress
-        self._logged = -math.inf
-        self._eta = Eta()
-        self._what = ""
-        self._first = 0
-
-    def show(self, what: str, done: int, total: int, **facts: Any) -> None:
-        """Report ``done`` of ``total``."""
-        self._progress(what, done, total)
-        now = time.monotonic()
-        if now - self._logged < self.EVERY_SECONDS and done < total:
-            return
-        self._logged = now
-        self._run.raise_if_cancelled()
-        if what != self._what:
-            self._what, self._eta, self._first = what, Eta(), done
-        left = self._eta.seconds_left(done - self._first, total - self._first)
-        self._run.log("progress", what=what, done=done, total=total, seconds_left=left, **facts)
-
-    def step(self, stage: int, stages: int, step: int, steps: int, loss: torch.Tensor) -> None:
-        """Report a training step; the loss is read (which waits for a GPU) only when it is written."""
-        due = time.monotonic() - self._logged >= self.EVERY_SECONDS or step == steps
-        facts = {"stage": stage, "step": step, "loss": round(float(loss), 4)} if due else {}
-        self.show("training", stage * steps + step, stages * steps, **facts)

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from toolkit.foundation.errors import WorkError, describe_os_error
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, write_json
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
@@ -156,6 +156,19 @@ class RunFolder:
     def error(self) -> str | None:
         """Why the run failed, if it did."""
         return next((event["reason"] for event in reversed(self.events()) if event["event"] == "failed"), None)
+
+    @contextmanager
+    def failures_logged(self) -> Iterator[None]:
+        """Log what ends the block early, then let it pass on."""
+        try:
+            yield
+        except Cancelled:
+            self.log("cancelled")
+            raise
+        except Exception as error:
+            known = isinstance(error, (UsageError, WorkError))
+            self.log("failed", reason=one_line(error) if known else f"{type(error).__name__}: {one_line(error)}")
+            raise
 
     # -- cancelling --------------------------------------------------------------------------------------------
 

@@ -131,7 +131,9 @@ def probe_codecs(
         progress(f"probing {parsed[coded.setting]}", done, len(jobs))
 
     file_bytes = float(dataset.train.file_bytes[chosen].mean())
-    settings = [_setting(codec, tally, dataset, budget, file_bytes) for codec, tally in zip(parsed, tallies, strict=True)]
+    settings = [
+        _setting(codec, tally, dataset, budget, file_bytes) for codec, tally in zip(parsed, tallies, strict=True)
+    ]
     codec_seconds = sum(tally.sums["encode"] + tally.sums["decode"] for tally in tallies)
     return {
         "dataset": dataset.name,

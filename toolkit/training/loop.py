@@ -100,7 +100,7 @@ def train(
     )
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
-    forward = torch.compile(network) if recipe.compile else network
+    forward: Any = torch.compile(network) if recipe.compile else network
     network.train()
     for step in range(start, recipe.steps):
         images, labels = batches(step)

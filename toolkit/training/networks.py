@@ -86,7 +86,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(int(backbone.num_features), classes)
+        self.head = nn.Linear(int(backbone.num_features), classes)  # type: ignore[arg-type]  # timm's and ours are int
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
@@ -127,7 +127,9 @@ def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
 
     model = name.removeprefix("timm:")
     if not timm.is_model(model):
-        raise UsageError(f"timm has no network {model!r}; `python -c 'import timm; print(timm.list_models())'` lists them")
+        raise UsageError(
+            f"timm has no network {model!r}; `python -c 'import timm; print(timm.list_models())'` lists them"
+        )
     try:
         return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except Exception as error:  # the hub raises connection, HTTP and file errors of several libraries

@@ -1,4 +1,4 @@
-"""Experience replay: cross entropy on new images and exemplars alike (Ratcliff 1990; Rebuffi et al. 2017's baseline)."""
+"""Experience replay: cross entropy on new images and exemplars alike (Ratcliff, 1990)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+"""The command line: ``recallrate COMMAND``. No logic here; every command calls one function of a lower room."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+import typer
+
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 the work failed, 2 wrong usage. ``--debug`` anywhere shows tracebacks."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    sys.exit(run([argument for argument in arguments if argument != "--debug"], debug))
+
+
+def run(arguments: list[str], debug: bool = False) -> int:
+    """Run a command; the exit status."""
+    from toolkit.cli.commands import app
+
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(arguments, prog_name="recallrate", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("recallrate: stopped; started runs resume with the same command", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        known = isinstance(error, (UsageError, WorkError, OSError))
+        text = one_line(error) if known else f"{type(error).__name__}: {one_line(error)} (--debug shows where)"
+        print(f"recallrate: {text}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1

@@ -1,0 +1,183 @@
+"""``data``, ``probe``, ``pilot`` and ``app``."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.memory import memory_app
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import default_runs_dir
+from toolkit.foundation.parallel import set_threads
+
+app = typer.Typer(
+    name="recallrate",
+    help="How hard can you compress the images a continually learning model remembers?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(memory_app, name="memory")
+
+Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
+Size = Annotated[int, typer.Option(help="side of the images in pixels")]
+JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
+CsvTo = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 for one per core")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Seed = Annotated[int, typer.Option(help="seed of everything random")]
+Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]
+Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")]
+
+
+@app.command()
+def data(
+    dataset: Dataset,
+    size: Size = 32,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+    strict: Strict = False,
+    threads: Threads = 0,
+) -> None:
+    """Open a dataset: classes, counts, bytes, and what could not be read."""
+    from toolkit.data.catalog import load_dataset
+    from toolkit.data.summary import class_rows, summary
+
+    set_threads(threads)
+    with console.progress_bar() as progress:
+        opened = load_dataset(dataset, size, strict=strict, progress=progress)
+    rows = class_rows(opened)
+    facts = summary(opened)
+    console.table(f"{dataset}: {facts['train_images']} training and {facts['test_images']} test images at {size} px",
+                  rows, to_stderr="-" in (json, csv))  # fmt: skip
+    for note in facts["notes"]:
+        console.stderr.print(f"note: {note}", markup=False)
+    for left_out in facts["quarantine"]:
+        console.stderr.print(f"left out: {left_out['file']}: {left_out['reason']}", markup=False)
+    console.emit(facts, json, rows, csv)
+
+
+@app.command()
+def probe(
+    dataset: Dataset,
+    codecs: Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")] = "",
+    size: Size = 32,
+    budget: Budget = "20img",
+    extractor: Annotated[str, typer.Option(help="auto, stage0, self, timm:NAME or checkpoint:PATH")] = "auto",
+    layer: Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")] = None,
+    initial: Annotated[
+        int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
+    ] = None,
+    images: Annotated[int, typer.Option(help="training images used at most, stratified", min=4)] = 1000,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+    strict: Strict = False,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Code and decode the images with every setting: bytes, exemplars that fit, distortion in features and pixels."""
+    from toolkit.codecs.spec import expand_grid
+    from toolkit.probe.presets import PRESETS
+    from toolkit.probe.request import ProbeRequest, run_probe
+
+    set_threads(threads)
+    grid = codecs or PRESETS["quick"]
+    expand_grid(grid)
+    request = ProbeRequest(dataset, size, grid, budget, extractor, layer, initial, images, seed, device, strict)
+    with console.progress_bar() as progress:
+        result = run_probe(request, progress)
+    shown = ("codec", "stored_bytes", "file_bytes", "ratio_raw", "ratio_original", "exemplars_per_class",
+             "psnr", "fmse_relative", "encode_us", "decode_us")  # fmt: skip
+    title = f"{dataset} at {size} px, {result['images']} images, features of {result['extractor']}"
+    rows = [{name: setting[name] for name in shown} for setting in result["settings"]]
+    console.table(title, rows, to_stderr="-" in (json, csv))
+    console.emit(result, json, result["settings"], csv)
+
+
+@app.command()
+def pilot(
+    dataset: Dataset,
+    codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")],
+    size: Size = 32,
+    initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
+    increment: Annotated[
+        int | None, typer.Option(help="classes of each later stage; as many as the first by default")
+    ] = None,
+    budget: Budget = "20img",
+    align: Annotated[str, typer.Option(help="which other images pass the codec: none, train or both")] = "none",
+    method: Annotated[str, typer.Option(help="class-incremental method")] = "replay",
+    selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
+    network: Annotated[str, typer.Option(help="auto, resnet8|20|32|56 or timm:NAME")] = "auto",
+    steps: Annotated[int, typer.Option(help="optimiser steps a stage")] = 200,
+    epochs: Annotated[float | None, typer.Option(help="epochs a stage instead of steps")] = None,
+    batch_size: Annotated[int, typer.Option(help="images a step")] = 64,
+    lr: Annotated[float | None, typer.Option(help="peak learning rate")] = None,
+    seeds: Annotated[str, typer.Option(help="comma-separated; several give a mean and a 95 % interval")] = "",
+    seed: Seed = 0,
+    runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Train a class-incremental learner with the compressed memory; killed runs resume with the same command."""
+    from toolkit.data.catalog import load_dataset
+    from toolkit.pilots.config import make_config
+    from toolkit.pilots.pilot import run_seeds
+
+    set_threads(threads)
+    with console.progress_bar() as progress:
+        classes = len(load_dataset(dataset, size, progress=progress).class_names)
+        first = initial if initial is not None else math.ceil(classes / 5)
+        values: dict[str, Any] = {"lr": lr} if lr is not None else {}
+        config = make_config(
+            dataset=dataset, size=size, initial=first, increment=first if increment is None else increment, codec=codec,
+            budget=budget, align=align, method=method, selection=selection, network=network, steps=steps, epochs=epochs,
+            batch_size=batch_size, device=device, **values,
+        )  # fmt: skip
+        result = run_seeds(config, parse_seeds(seeds) or [seed], runs_dir or default_runs_dir(), progress)
+    shown = ("seed", "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original",
+             "accuracy_on_coded", "exemplars_per_class", "memory_bytes", "seconds", "run_dir")  # fmt: skip
+    rows = [{name: run[name] for name in shown} for run in result["runs"]]
+    console.table(f"{dataset}: {result['codec']}, align {align}, {method}", rows, to_stderr="-" in (json, csv))
+    interval = result["ci95"]["last_accuracy"]
+    spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
+    console.stderr.print(f"last accuracy {result['mean']['last_accuracy']:.1%}{spread}", markup=False)
+    console.emit(result, json, rows, csv)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``0,1,2`` to a list; empty text to an empty one.
+
+    Raises:
+        UsageError: not whole numbers of at least 0.
+    """
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {text!r}") from None
+    if any(seed < 0 for seed in seeds):
+        raise UsageError(f"seeds must be at least 0, got {text!r}")
+    return seeds
+
+
+@app.command(name="app")
+def open_app(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8501) -> None:
+    """Open the app in a browser: the same as ``streamlit run app.py``."""
+    import toolkit.ui
+
+    script = Path(toolkit.ui.__file__).with_name("shell.py")
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
+        "--server.address", "127.0.0.1", "--browser.gatherUsageStats", "false",
+        "--server.fileWatcherType", "none",
+    ]  # fmt: skip
+    raise typer.Exit(subprocess.call(command))

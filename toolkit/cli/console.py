@@ -1,0 +1,83 @@
+"""What commands print: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import write_atomically
+from toolkit.foundation.progress import Progress as ProgressCallback
+
+stderr = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressCallback]:
+    """A progress callback drawn on standard error while it is a terminal: one bar a phase, gone when done."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
+        task = bars.add_task("starting", total=None)
+        current = ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal current
+            if what != current:
+                bars.reset(task, description=what, total=total)
+                current = what
+            bars.update(task, completed=done, total=total)
+
+        yield show
+
+
+def emit(result: Any, json_to: str | None, rows: Sequence[Mapping[str, Any]] = (), csv_to: str | None = None) -> None:
+    """Write JSON and CSV where asked for; ``-`` is standard output."""
+    if json_to == "-" and csv_to == "-":
+        raise UsageError("--json - and --csv - cannot both take standard output")
+    if json_to is not None:
+        _write(json.dumps(result, indent=2, allow_nan=False) + "\n", json_to)
+    if csv_to is not None:
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        _write(text.getvalue(), csv_to)
+
+
+def _write(text: str, where: str) -> None:
+    if where == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_atomically(Path(where), lambda file: file.write(text.encode()))
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> None:
+    """Print rows as a table for people; on standard error when standard output carries JSON or CSV."""
+    drawn = Table(title=title, title_justify="left")
+    names = list(rows[0]) if rows else []
+    for name in names:
+        numeric = isinstance(rows[0][name], (int, float))
+        drawn.add_column(name, justify="right" if numeric else "left", no_wrap=not numeric)
+    for row in rows:
+        drawn.add_row(*(_text(row[name]) for name in names))
+    (stderr if to_stderr else Console(highlight=False)).print(drawn)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,98 @@
+"""``memory build|inspect|verify|export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.foundation.errors import WorkError
+from toolkit.foundation.parallel import set_threads
+
+memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
+
+MemoryFile = Annotated[Path, typer.Argument(help="a memory file")]
+JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
+
+
+@memory_app.command()
+def build(
+    dataset: Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the memory file to make")],
+    codec: Annotated[str, typer.Option(help="one codec spec")],
+    budget: Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")],
+    size: Annotated[int, typer.Option(help="side of the images in pixels")] = 32,
+    selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
+    extractor: Annotated[str, typer.Option(help="whose features herding uses")] = "auto",
+    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core")] = 0,
+    json: JsonTo = None,
+) -> None:
+    """Fill a new memory with exemplars of every class of a dataset's training split."""
+    from toolkit.features.exemplars import build_memory
+
+    set_threads(threads)
+    with console.progress_bar() as progress:
+        facts = build_memory(
+            dataset, output, codec=codec, budget=budget, size=size, selection=selection, extractor=extractor,
+            seed=seed, device=device, progress=progress,
+        )  # fmt: skip
+    _show(facts, json)
+
+
+@memory_app.command()
+def inspect(path: MemoryFile, json: JsonTo = None) -> None:
+    """Codec, budget, bytes and exemplars a class."""
+    with _open(path) as memory:
+        _show(memory.summary(), json)
+
+
+@memory_app.command()
+def verify(path: MemoryFile, json: JsonTo = None) -> None:
+    """Check every exemplar's checksum and decode it; damaged ones are named and make the exit status 1."""
+    with _open(path) as memory:
+        damaged = memory.verify()
+        checked = len(memory)
+    found = [{"label": item.label, "rank": item.rank, "reason": item.reason} for item in damaged]
+    console.emit({"exemplars": checked, "damaged": found}, json)
+    for item in damaged:
+        console.stderr.print(f"class {item.label}, exemplar {item.rank}: {item.reason}", markup=False)
+    if damaged:
+        raise WorkError(f"{len(damaged)} of {checked} exemplars are damaged; reading goes on without them")
+    console.stderr.print(f"all {checked} exemplars are intact")
+
+
+@memory_app.command()
+def export(
+    path: MemoryFile, output: Annotated[Path, typer.Option("-o", "--output", help="folder for class/*.ext")]
+) -> None:
+    """Write every intact exemplar as an ordinary image file."""
+    from toolkit.memory.export import export_files
+
+    with _open(path) as memory:
+        written, damaged = export_files(memory, output)
+    for item in damaged:
+        console.stderr.print(f"class {item.label}, exemplar {item.rank}: {item.reason}", markup=False)
+    console.stderr.print(f"{written} files under {output}", markup=False)
+
+
+def _open(path: Path):  # type: ignore[no-untyped-def]  # ExemplarMemory, imported when used
+    from toolkit.foundation.errors import UsageError
+    from toolkit.memory.store import ExemplarMemory
+
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist: expected a memory file")
+    return ExemplarMemory(path)
+
+
+def _show(facts: dict, json: str | None) -> None:
+    rows = [
+        {"class": name, "exemplars": count}
+        for name, count in zip(facts["class_names"], facts["classes"].values(), strict=True)
+    ]
+    used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes"
+    console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr=json == "-")
+    console.emit(facts, json)
