@@ -12,9 +12,9 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.memory import memory_app
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.seeds import parse_seeds
 
 app = typer.Typer(
     name="recallrate",
@@ -152,21 +152,6 @@ def pilot(
     spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
     console.stderr.print(f"last accuracy {result['mean']['last_accuracy']:.1%}{spread}", markup=False)
     console.emit(result, json, rows, csv)
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``0,1,2`` to a list; empty text to an empty one.
-
-    Raises:
-        UsageError: not whole numbers of at least 0.
-    """
-    try:
-        seeds = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {text!r}") from None
-    if any(seed < 0 for seed in seeds):
-        raise UsageError(f"seeds must be at least 0, got {text!r}")
-    return seeds
 
 
 @app.command(name="app")

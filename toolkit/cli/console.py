@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ from rich.table import Table
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
 from toolkit.foundation.progress import Progress as ProgressCallback
+from toolkit.report.tables import csv_text, json_text
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -47,14 +45,9 @@ def emit(result: Any, json_to: str | None, rows: Sequence[Mapping[str, Any]] = (
     if json_to == "-" and csv_to == "-":
         raise UsageError("--json - and --csv - cannot both take standard output")
     if json_to is not None:
-        _write(json.dumps(result, indent=2, allow_nan=False) + "\n", json_to)
+        _write(json_text(result), json_to)
     if csv_to is not None:
-        text = io.StringIO()
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(rows)
-        _write(text.getvalue(), csv_to)
+        _write(csv_text(rows), csv_to)
 
 
 def _write(text: str, where: str) -> None:

@@ -61,6 +61,19 @@ def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: P
     return dataset
 
 
+def absolute_spec(spec: str) -> str:
+    """The spec with its path, if it is one, made absolute: what is kept in a run's folder is opened from anywhere."""
+    spec = spec.strip()
+    if not spec or spec == "demo" or spec.startswith("torchvision:"):
+        return spec
+    return str(Path(spec).expanduser().resolve())
+
+
+def short_name(spec: str) -> str:
+    """What a dataset is called in the names of files: ``demo``, ``CIFAR100``, a folder's or archive's own name."""
+    return Path(spec.removeprefix("torchvision:")).stem or "dataset"
+
+
 def _locate(spec: str) -> tuple[str, Callable[[], Source]]:
     """A content signature, and how to open the source should it not be cached (the demo is then drawn, and so on)."""
     if spec == "demo":

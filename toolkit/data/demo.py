@@ -27,6 +27,7 @@ STRIPE_AMPLITUDE = (14.0, 26.0)
 GROUND_CONTRAST = (26.0, 20.0)
 FILL_CONTRAST = (16.0, 12.0)
 SHAPE_CONTRAST = 44.0
+"""Least difference in grey levels between a shape and its ground, so that no codec hides the shapes themselves."""
 _BATCH = 50
 
 

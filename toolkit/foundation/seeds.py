@@ -1,11 +1,28 @@
-"""Independent streams of randomness from one seed."""
+"""Seeds as people write them, and independent streams of randomness from one of them."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from toolkit.foundation.errors import UsageError
 
 
 def derive(seed: int, *path: int) -> int:
     """A 63-bit seed for the stream named by ``path``; the same on every platform and Python version."""
     state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``0,1,2`` to a list; empty text to an empty one.
+
+    Raises:
+        UsageError: not whole numbers of at least 0.
+    """
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {text!r}") from None
+    if any(seed < 0 for seed in seeds):
+        raise UsageError(f"seeds must be at least 0, got {text!r}")
+    return seeds

@@ -164,16 +164,13 @@ class ExemplarMemory:
     def _transaction(self) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
+            yield
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             raise WorkError(f"the memory {self.path} could not be written: {one_line(error)}") from error
+        finally:
+            if self._connection.in_transaction:  # SQLite has already rolled back when the disk was full
+                self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the file; everything committed stays."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from toolkit.codecs.spec import parse_codec
+from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
 
@@ -57,9 +57,7 @@ class PilotConfig(BaseModel):
     @classmethod
     def _absolute(cls, dataset: str) -> str:
         """A path is kept absolute, so that a run can be resumed from any folder."""
-        if dataset == "demo" or dataset.startswith("torchvision:"):
-            return dataset
-        return str(Path(dataset).expanduser().resolve())
+        return absolute_spec(dataset)
 
     @field_validator("codec")
     @classmethod
@@ -79,8 +77,7 @@ class PilotConfig(BaseModel):
 
     def run_name(self, seed: int) -> str:
         """Name of the run's folder: readable, and the same for the same configuration and seed."""
-        dataset = "demo" if self.dataset == "demo" else Path(self.dataset.removeprefix("torchvision:")).stem
-        words = f"{dataset}-{self.codec}-{self.align}-{self.method}"
+        words = f"{short_name(self.dataset)}-{self.codec}-{self.align}-{self.method}"
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
         return f"pilot-{readable}-{self.digest()}-s{seed}"
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
@@ -24,19 +22,16 @@ from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.environment import environment
 from toolkit.pilots.learner import Learner, PilotData, open_memory
 from toolkit.pilots.reporting import RunReporter, Stopwatch
+from toolkit.pilots.results import METRICS, aggregate
 from toolkit.pilots.runs import RunFolder, training_slot
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import train
 from toolkit.training.networks import build_backbone
 from toolkit.training.weights import save_network
 
-CHECKPOINT = "checkpoint.pt"
+__all__ = ["METRICS", "aggregate", "check_config", "execute", "run_pilot", "run_seeds"]
 
-METRICS = (
-    "average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
-    "accuracy_on_original", "accuracy_on_coded", "exemplars_per_class", "memory_bytes",
-)  # fmt: skip
-"""What is averaged over seeds."""
+CHECKPOINT = "checkpoint.pt"
 
 
 def run_seeds(config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -191,27 +186,4 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, An
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(state.seconds, 2),
         "run_dir": run.name,
-    }
-
-
-def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed).
-
-    The interval is Student's t over seeds: mean +- t(0.975, n - 1) s / sqrt(n).
-    """
-    values = {name: np.array([run[name] for run in runs], dtype=float) for name in METRICS}
-    count = len(runs)
-    half_widths: dict[str, float | None] = dict.fromkeys(METRICS)
-    if count > 1:
-        quantile = float(stats.t.ppf(0.975, count - 1))
-        half_widths = {name: float(quantile * v.std(ddof=1) / math.sqrt(count)) for name, v in values.items()}
-    return {
-        "config": config.model_dump(mode="json"),
-        "codec": config.codec,
-        "method": config.method,
-        "align": config.align,
-        "budget_bytes": runs[0]["budget_bytes"],
-        "runs": list(runs),
-        "mean": {name: float(v.mean()) for name, v in values.items()},
-        "ci95": half_widths,
     }

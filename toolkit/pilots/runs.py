@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, 
 from toolkit.foundation.files import read_json, write_json
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
+WORKER_START_SECONDS = 60.0
+"""How long a queued run may wait for its worker to begin: on a busy machine, loading Python's modules takes a while."""
 
 
 class Cancelled(WorkError):
@@ -124,9 +126,24 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether a live process holds the lock."""
-        if not (self.path / ".lock").exists():
+        return self._held(".lock")
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the run's place in this process's queue; that another process has queued it too does no harm."""
+        lock = FileLock(self.path / ".queued")
+        try:
+            with suppress(Timeout, OSError):
+                lock.acquire(timeout=0)
+            yield
+        finally:
+            lock.release()
+
+    def _held(self, name: str) -> bool:
+        """Whether a live process holds one of the folder's locks."""
+        if not (self.path / name).exists():
             return False
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / name)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -147,7 +164,13 @@ class RunFolder:
             return "cancelled"
         if last == "failed":
             return "failed"
-        return "queued" if last in (None, "queued") else "interrupted"
+        return "queued" if last in (None, "queued") and self._worker_alive() else "interrupted"
+
+    def _worker_alive(self) -> bool:
+        """Whether a worker has the run in its queue, or may still be on its way to it."""
+        events = self.events()
+        since = events[-1]["time"] if events else os.path.getmtime(self.config_path)
+        return time.time() - since < WORKER_START_SECONDS or self._held(".queued")
 
     def progress(self) -> dict[str, Any] | None:
         """The latest progress event: ``what``, ``done``, ``total`` and perhaps ``seconds_left``."""

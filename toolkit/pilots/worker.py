@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,18 @@ EXECUTORS: dict[str, Callable[[RunFolder], None]] = {"pilot": execute_pilot, "pr
 
 def main(paths: Sequence[str]) -> int:
     """Carry out each folder; what fails is in its events, and the next one goes on."""
+    runs = [RunFolder(Path(path)) for path in paths]
+    with ExitStack() as queue:
+        for run in runs:
+            queue.enter_context(run.claimed())
+        failures = _carry_out(runs)
+    return 1 if failures else 0
+
+
+def _carry_out(runs: Sequence[RunFolder]) -> int:
+    """How many of the runs failed."""
     failures = 0
-    for path in paths:
-        run = RunFolder(Path(path))
+    for run in runs:
         if run.cancel_requested():
             run.log("cancelled")
             continue
@@ -80,7 +90,7 @@ def main(paths: Sequence[str]) -> int:
         except Exception as error:
             print(f"{run.name}: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
             failures += 1
-    return 1 if failures else 0
+    return failures
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+import re
+import shlex
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 
 
@@ -26,6 +31,22 @@ class ProbeRequest:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def run_name(self) -> str:
+        """Name of the probe's folder: the same for the same request."""
+        digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:8]
+        dataset = re.sub(r"[^A-Za-z0-9.]+", "-", short_name(self.dataset)).strip("-")[:60]
+        return f"probe-{dataset}-{digest}"
+
+    def command(self) -> str:
+        """The ``recallrate probe`` command that does the same."""
+        words = ["recallrate", "probe", self.dataset, "--size", str(self.size), "--codecs", self.codecs]
+        words += ["--budget", self.budget, "--images", str(self.images)]
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in ("extractor", "layer", "initial", "seed", "device"):
+            if (value := getattr(self, name)) != defaults[name]:
+                words += [f"--{name}", str(value)]
+        return shlex.join(words + ["--strict"] * self.strict)
 
 
 def run_probe(request: ProbeRequest, progress: Progress = silent) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""Pilots before they run: the list a user's choices amount to, what it will cost, and handing it to a worker.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.foundation.errors import UsageError
+from toolkit.pilots import worker
+from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.runs import RunFolder
+
+METHODS = ("replay",)
+"""Names of :data:`toolkit.learning.methods.METHODS`, which cannot be asked without loading torch."""
+
+ROUGH_SECONDS_PER_STEP = 0.12
+"""A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A configuration and a seed."""
+
+    config: PilotConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return self.config.run_name(self.seed)
+
+
+def plan(
+    codecs: Sequence[str], aligns: Sequence[str], budgets: Sequence[str], seeds: Sequence[int], **shared: object
+) -> list[PlannedRun]:
+    """Every codec at every alignment, budget and seed; seeds innermost, so that each setting is completed in turn.
+
+    A lossless codec changes no pixel, so it is planned once, without alignment.
+
+    Args:
+        codecs: specs.
+        aligns: ``none``, ``train``, ``both``; for lossy codecs.
+        budgets: as users write them.
+        seeds: distinct.
+        shared: further fields of :class:`PilotConfig`.
+
+    Raises:
+        UsageError: nothing to run, or a configuration that is wrong in itself.
+    """
+    for name, chosen in (("setting", codecs), ("alignment", aligns), ("budget", budgets), ("seed", seeds)):
+        if not chosen:
+            raise UsageError(f"choose at least one {name}")
+    planned: dict[str, PlannedRun] = {}
+    for codec in codecs:
+        for align in ("none",) if parse_codec(codec).lossless else aligns:
+            for budget in budgets:
+                config = make_config(codec=codec, align=align, budget=budget, **shared)
+                for seed in seeds:
+                    run = PlannedRun(config, seed)
+                    planned.setdefault(run.name, run)
+    return list(planned.values())
+
+
+def stage_count(classes: int, initial: int, increment: int) -> int:
+    """Stages that ``classes`` classes make."""
+    return 1 + math.ceil(max(0, classes - initial) / increment)
+
+
+def estimate_seconds(planned: Sequence[PlannedRun], classes: int, seconds_per_step: float | None) -> float:
+    """Seconds for ``planned``, one after the other.
+
+    Args:
+        planned: the runs.
+        classes: of the dataset.
+        seconds_per_step: as measured; None for :data:`ROUGH_SECONDS_PER_STEP`, growing with the pixels of an image.
+    """
+    seconds = 0.0
+    for run in planned:
+        config = run.config
+        rough = ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
+        steps = config.steps * stage_count(classes, config.initial, config.increment)
+        seconds += steps * (rough if seconds_per_step is None else seconds_per_step)
+    return seconds
+
+
+def default_settings(codecs: Sequence[str]) -> list[str]:
+    """What to begin with: raw as the reference, and the middle one of the JPEG settings (else of the lossy ones)."""
+    chosen = [codec for codec in codecs if codec == "raw"][:1]
+    lossy = [codec for codec in codecs if not parse_codec(codec).lossless]
+    candidates = [codec for codec in lossy if codec.startswith("jpeg:")] or lossy
+    return chosen + candidates[len(candidates) // 2 :][:1]
+
+
+def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
+    """Make the runs' folders and start one detached worker for those that have neither finished nor are under way.
+
+    Returns:
+        The folders given to the worker.
+
+    Raises:
+        WorkError: a folder cannot be written or the worker cannot be started.
+    """
+    folders = [
+        RunFolder.create(
+            Path(runs_dir).resolve() / run.name,
+            "pilot",
+            {"seed": run.seed, "config": run.config.model_dump(mode="json")},
+        )
+        for run in planned
+    ]
+    return start_pending(folders, runs_dir)
+
+
+def start_pending(runs: Sequence[RunFolder], runs_dir: Path) -> list[RunFolder]:
+    """Start one detached worker for those of ``runs`` that have neither finished nor are under way."""
+    pending = [run for run in runs if not run.events() or run.status() not in ("done", "running", "queued")]
+    if pending:
+        worker.start(pending, runs_dir)
+    return pending
+
+
+def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:
+    """The ``recallrate pilot`` command that runs, resumes or just shows these runs.
+
+    Only what differs from the defaults is written, apart from what defines the experiment.
+    """
+    words = ["recallrate", "pilot", config.dataset]
+    for name in ("size", "initial", "increment", "codec", "budget", "align", "method", "steps"):
+        words += [f"--{name}", str(getattr(config, name))]
+    for name in ("selection", "network", "epochs", "batch_size", "lr", "device"):
+        if (value := getattr(config, name)) != PilotConfig.model_fields[name].default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--seeds", ",".join(map(str, seeds))]
+    if runs_dir is not None:
+        words += ["--runs-dir", str(runs_dir)]
+    return shlex.join(words)

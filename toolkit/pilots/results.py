@@ -1,0 +1,131 @@
+"""What finished pilots say together: means and intervals over seeds, and which pilots may be compared. No torch here."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from toolkit.data.catalog import absolute_spec
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.runs import RunFolder
+
+METRICS = (
+    "average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
+    "accuracy_on_original", "accuracy_on_coded", "exemplars_per_class", "memory_bytes",
+)  # fmt: skip
+"""What is averaged over seeds."""
+
+VARIED = ("codec", "align", "budget", "method")
+"""What pilots in one comparison may differ in; everything else is the same for all of them."""
+
+
+def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed).
+
+    The interval is Student's t over seeds: mean +- t(0.975, n - 1) s / sqrt(n).
+    """
+    values = {name: np.array([run[name] for run in runs], dtype=float) for name in METRICS}
+    count = len(runs)
+    half_widths: dict[str, float | None] = dict.fromkeys(METRICS)
+    if count > 1:
+        quantile = float(stats.t.ppf(0.975, count - 1))
+        half_widths = {name: float(quantile * v.std(ddof=1) / math.sqrt(count)) for name, v in values.items()}
+    return {
+        "config": config.model_dump(mode="json"),
+        "codec": config.codec,
+        "method": config.method,
+        "align": config.align,
+        "budget_bytes": runs[0]["budget_bytes"],
+        "runs": list(runs),
+        "mean": {name: float(v.mean()) for name, v in values.items()},
+        "ci95": half_widths,
+    }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pilots that differ in codec, alignment, budget, method and seed only.
+
+    Attributes:
+        key: identifies what they have in common.
+        common: the configuration they share, without what they differ in.
+        runs: (folder, configuration, seed) of each, newest first.
+    """
+
+    key: str
+    common: dict[str, Any]
+    runs: tuple[tuple[RunFolder, PilotConfig, int], ...]
+
+    @property
+    def label(self) -> str:
+        """``4 + 4 classes, 200 steps a stage``, and the network, learning rate and selection where they are special."""
+        shared = self.common
+        length = f"{shared['steps']} steps" if shared["epochs"] is None else f"{shared['epochs']:g} epochs"
+        words = [f"{shared['initial']} + {shared['increment']} classes", f"{length} a stage"]
+        fields = PilotConfig.model_fields
+        for name in ("network", "selection", "batch_size", "lr", "schedule", "memory_share", "class_order", "device"):
+            if shared[name] != fields[name].default:
+                words.append(f"{name.replace('_', ' ')} {shared[name]}")
+        return ", ".join(words)
+
+    def pilots(self) -> list[dict[str, Any]]:
+        """The ``pilot`` JSON of every configuration with a finished run, seeds in order."""
+        finished: dict[str, list[tuple[int, PilotConfig, dict[str, Any]]]] = {}
+        for run, config, seed in self.runs:
+            if (result := run.result) is not None:
+                finished.setdefault(config.digest(), []).append((seed, config, result))
+        groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
+        groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
+        return [aggregate(group[0][1], [result for _, _, result in group]) for group in groups]
+
+
+def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comparison]:
+    """The pilots of one dataset and size, sorted into comparisons; the newest run's comparison first.
+
+    Args:
+        runs: pilot run folders, newest first.
+        dataset, size: what they were run on.
+    """
+    found: dict[str, tuple[dict[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
+    for run in runs:
+        request = run.config
+        config = PilotConfig(**request["config"])
+        if config.dataset != absolute_spec(dataset) or config.size != size:
+            continue
+        common = config.model_dump(mode="json", exclude=set(VARIED))
+        key = json.dumps(common, sort_keys=True)
+        found.setdefault(key, (common, []))[1].append((run, config, int(request["seed"])))
+    return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
+
+
+def result_rows(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One flat row a configuration: what was varied, seeds, then each metric's mean and 95 % half-width."""
+    rows = []
+    for pilot in pilots:
+        row = {name: pilot[name] for name in ("codec", "align", "method", "budget_bytes")}
+        row["seeds"] = len(pilot["runs"])
+        for name in METRICS:
+            row[name] = pilot["mean"][name]
+            row[f"{name}_ci95"] = pilot["ci95"][name]
+        rows.append(row)
+    return rows
+
+
+def seconds_per_step(runs: Sequence[RunFolder], size: int) -> float | None:
+    """Median seconds of an optimiser step, evaluation and coding included, over finished pilots at this size.
+
+    None where there is none.
+    """
+    paces = []
+    for run in runs:
+        result = run.result
+        if result is not None and run.config["config"]["size"] == size and result["optimizer_steps"]:
+            paces.append(result["seconds"] / result["optimizer_steps"])
+    return statistics.median(paces) if paces else None

@@ -1,0 +1,220 @@
+"""Plotly figures as pure functions of the result JSON. Backgrounds and text are left to the theme of whoever shows them.
+
+Marks keep one mid-tone colour a codec family, readable on light and on dark ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.foundation.sizes import format_size
+
+FAMILY_COLOURS = {
+    "raw": "#7d8891",
+    "png": "#a9744f",
+    "webp": "#3b8ed6",
+    "webp lossless": "#6aa9a9",
+    "jpeg": "#e0662f",
+    "avif": "#c25fa5",
+    "jxl": "#2fa37c",
+    "jpeg2000": "#c9981f",
+    "downscale | jpeg": "#8f6fd1",
+    "downscale | webp": "#5570c9",
+}
+_SPARE_COLOURS = ("#b0574f", "#4f9db0", "#7f9d3a", "#9a6b8f", "#d1799a", "#6c7fa8")
+_ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
+_RULE_COLOUR = "#8a949b"
+_MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
+
+DISTORTIONS = {
+    "fmse_relative": ("FMSE, relative", "lower is better"),
+    "psnr": ("PSNR in dB", "higher is better"),
+    "ssim": ("SSIM", "higher is better"),
+    "cosine_distance": ("cosine distance of features", "lower is better"),
+}
+"""What a probe's settings can be judged by: axis title and which way is better."""
+
+ACCURACIES = {
+    "last_accuracy": "accuracy after the last stage",
+    "average_incremental_accuracy": "average incremental accuracy",
+    "forgetting": "forgetting",
+    "accuracy_on_original": "last accuracy on original test images",
+    "accuracy_on_coded": "last accuracy on coded test images",
+}
+STORAGES = {
+    "exemplars_per_class": "exemplars a class",
+    "memory_bytes": "memory used, bytes",
+    "budget_bytes": "budget, bytes",
+}
+
+
+def codec_family(spec: str) -> str:
+    """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
+    names = [part.split(":")[0].strip() for part in spec.split("|")]
+    lossless_webp = names == ["webp"] and parse_codec(spec).lossless
+    return "webp lossless" if lossless_webp else " | ".join(names)
+
+
+def family_colours(families: Sequence[str]) -> dict[str, str]:
+    """A colour each; families without one of their own take spare colours in order."""
+    unknown = [family for family in dict.fromkeys(families) if family not in FAMILY_COLOURS]
+    spare = {family: _SPARE_COLOURS[n % len(_SPARE_COLOURS)] for n, family in enumerate(unknown)}
+    return {family: FAMILY_COLOURS.get(family) or spare[family] for family in families}
+
+
+def class_histogram(rows: Sequence[dict[str, Any]]) -> go.Figure:
+    """Training and test images of each class.
+
+    Args:
+        rows: as :func:`toolkit.data.summary.class_rows` gives them.
+    """
+    names = [row["class"] for row in rows]
+    figure = go.Figure()
+    for split, title, colour in (("train", "training", "#2fa37c"), ("test", "test", "#c9981f")):
+        counts = [row[split] for row in rows]
+        figure.add_bar(x=names, y=counts, name=title, marker_color=colour, hovertemplate="%{x}<br>%{y} images")
+    figure.update_layout(barmode="group", margin=_MARGIN, height=320, legend=_legend(), bargap=0.25)
+    figure.update_xaxes(type="category", tickangle=-35 if len(names) > 6 else 0)
+    figure.update_yaxes(title="images", rangemode="tozero")
+    return figure
+
+
+def distortion_figure(
+    settings: Sequence[dict[str, Any]],
+    metric: str = "fmse_relative",
+    *,
+    basis: str = "stored_bytes",
+    original_bytes: float | None = None,
+) -> go.Figure:
+    """Distortion against bytes an image on a logarithmic axis, a line a codec family; lossless settings are stars.
+
+    Args:
+        settings: of the ``probe`` JSON.
+        metric: a key of :data:`DISTORTIONS`.
+        basis: ``stored_bytes`` or ``file_bytes``.
+        original_bytes: mean size of the original files, marked by a dotted line where given.
+    """
+    title, direction = DISTORTIONS[metric]
+    families = [codec_family(setting["codec"]) for setting in settings]
+    colours = family_colours(families)
+    figure = go.Figure()
+    for family in dict.fromkeys(families):
+        chosen = [setting for setting, other in zip(settings, families, strict=True) if other == family]
+        chosen.sort(key=lambda setting: setting[basis])
+        lossless = [parse_codec(setting["codec"]).lossless for setting in chosen]
+        figure.add_scatter(
+            x=[setting[basis] for setting in chosen],
+            y=[setting[metric] for setting in chosen],
+            customdata=[
+                [setting["codec"], setting["exemplars_per_class"], setting["ratio_raw"]] for setting in chosen
+            ],
+            name=family,
+            mode="lines+markers",
+            line={"color": colours[family], "width": 2},
+            marker={"size": [14 if exact else 10 for exact in lossless],
+                    "symbol": ["star" if exact else "circle" for exact in lossless]},
+            hovertemplate="<b>%{customdata[0]}</b><br>%{x:.1f} bytes an image (%{customdata[2]:.1f} x smaller than raw)"
+            "<br>" + title + " %{y:.4g}<br>%{customdata[1]:.0f} exemplars a class<extra></extra>",
+        )  # fmt: skip
+    if original_bytes is not None and settings:
+        figure.add_vline(
+            x=original_bytes, line={"dash": "dot", "color": _RULE_COLOUR}, annotation_text="original file",
+            annotation_position="top left", annotation_font_color=_RULE_COLOUR,
+        )  # fmt: skip
+    what = {"stored_bytes": "stored bytes an image", "file_bytes": "bytes an ordinary file"}[basis]
+    figure.update_layout(margin=_MARGIN, height=420, legend=_legend(), hovermode="closest")
+    figure.update_xaxes(title=what + " (logarithmic)", type="log", dtick="D2")
+    figure.update_yaxes(title=f"{title} ({direction})", rangemode="tozero" if metric != "ssim" else "normal")
+    return figure
+
+
+def accuracy_figure(
+    pilots: Sequence[dict[str, Any]], metric: str = "last_accuracy", storage: str = "exemplars_per_class"
+) -> go.Figure:
+    """Accuracy against storage: a mark a configuration, 95 % intervals over seeds; the same setting is joined by a line.
+
+    Args:
+        pilots: ``pilot`` JSONs.
+        metric: a key of :data:`ACCURACIES`.
+        storage: a key of :data:`STORAGES`.
+    """
+    colours = family_colours([codec_family(pilot["codec"]) for pilot in pilots])
+    several_methods = len({pilot["method"] for pilot in pilots}) > 1
+    series: dict[str, list[dict[str, Any]]] = {}
+    for pilot in pilots:
+        name = pilot["codec"] if parse_codec(pilot["codec"]).lossless else f"{pilot['codec']}, align {pilot['align']}"
+        series.setdefault(name + (f", {pilot['method']}" if several_methods else ""), []).append(pilot)
+    figure = go.Figure()
+    for name, members in series.items():
+        members = sorted(members, key=lambda pilot: _storage(pilot, storage))
+        errors = [pilot["ci95"][metric] for pilot in members]
+        figure.add_scatter(
+            x=[_storage(pilot, storage) for pilot in members],
+            y=[pilot["mean"][metric] for pilot in members],
+            error_y={"type": "data", "array": [error or 0 for error in errors], "visible": any(errors)},
+            customdata=[
+                [pilot["codec"], pilot["align"], len(pilot["runs"]), pilot["mean"]["exemplars_per_class"],
+                 format_size(pilot["mean"]["memory_bytes"]), format_size(pilot["budget_bytes"])]
+                for pilot in members
+            ],
+            name=name,
+            mode="lines+markers",
+            line={"color": colours[codec_family(members[0]["codec"])], "width": 1.5},
+            marker={"size": 12, "symbol": _ALIGN_SYMBOLS[members[0]["align"]]},
+            hovertemplate="<b>%{customdata[0]}</b>, align %{customdata[1]}<br>" + ACCURACIES[metric] + " %{y:.1%}"
+            "<br>%{customdata[3]:.1f} exemplars a class<br>%{customdata[4]} of %{customdata[5]} used"
+            "<br>seeds: %{customdata[2]}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(margin=_MARGIN, height=420, legend=_legend(), hovermode="closest", showlegend=True)
+    spread = [_storage(pilot, storage) for pilot in pilots]
+    wide = bool(spread) and min(spread) > 0 and max(spread) > 4 * min(spread)
+    figure.update_xaxes(title=STORAGES[storage] + (" (logarithmic)" if wide else ""))
+    if wide:
+        figure.update_xaxes(type="log", dtick="D2")
+    figure.update_yaxes(title=ACCURACIES[metric], tickformat=".0%")
+    return figure
+
+
+def accuracy_matrix_figure(matrix: Sequence[Sequence[float]], stage_classes: Sequence[int]) -> go.Figure:
+    """The accuracy matrix as a heat map: a row for after each stage, a column for each stage's classes.
+
+    Args:
+        matrix: ``matrix[t][k]``, k <= t: accuracy on stage k's classes after stage t.
+        stage_classes: number of classes of each stage.
+    """
+    stages = len(matrix)
+    rows = [[*row, *([None] * (stages - len(row)))] for row in matrix]
+    text = [["" if value is None else f"{value:.0%}" for value in row] for row in rows]
+    figure = go.Figure(
+        go.Heatmap(
+            z=rows,
+            x=[f"stage {k + 1}<br>{count} classes" for k, count in enumerate(stage_classes)],
+            y=[f"after stage {t + 1}" for t in range(stages)],
+            text=text,
+            texttemplate="%{text}" if stages <= 12 else None,
+            colorscale="Viridis",
+            zmin=0,
+            zmax=1,
+            hoverongaps=False,
+            xgap=2,
+            ygap=2,
+            colorbar={"tickformat": ".0%", "thickness": 12, "title": "accuracy"},
+            hovertemplate="%{y}<br>on the classes of %{x}: %{z:.1%}<extra></extra>",
+        )
+    )
+    figure.update_layout(margin=_MARGIN, height=max(220, 90 + 46 * stages))
+    figure.update_xaxes(side="top", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def _storage(pilot: dict[str, Any], storage: str) -> float:
+    return float(pilot["budget_bytes"] if storage == "budget_bytes" else pilot["mean"][storage])
+
+
+def _legend() -> dict[str, Any]:
+    return {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0, "title": None}

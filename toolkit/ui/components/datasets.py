@@ -1,0 +1,97 @@
+"""Choosing a dataset in the sidebar, and having it open. The choice lives in the address bar: ?dataset=demo&size=32."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from toolkit.data.catalog import SIZES, absolute_spec, load_dataset
+from toolkit.data.dataset import ImageDataset
+from toolkit.data.uploads import SUFFIXES, keep_upload
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+
+_FRESH_SECONDS = 60.0
+"""How long an open dataset is used before its source is looked at again for changes."""
+
+
+def choose_dataset() -> None:
+    """The sidebar's widgets."""
+    st.subheader("Dataset", anchor=False)
+    st.text_input(
+        "Where the images are",
+        "demo",
+        key="dataset",
+        bind="query-params",
+        persist_state="session",
+        help="demo (made on the spot), a folder with one sub-folder a class, a .zip of one, a .npz in MedMNIST layout, "
+        "or torchvision:CIFAR100 and its like (downloads).",
+    )
+    st.number_input(
+        "Image size in pixels",
+        *SIZES,
+        32,
+        16,
+        key="size",
+        bind="query-params",
+        persist_state="session",
+        help="Every image is scaled and cropped to a square of this side. Small sizes make quick probes and pilots.",
+    )
+    with st.popover("Upload an archive", icon=":material/upload:", width="stretch"):
+        st.file_uploader(
+            "A .zip of class folders, or a .npz",
+            type=[suffix.removeprefix(".") for suffix in SUFFIXES],
+            key="upload",
+            on_change=_take_upload,
+        )
+        if problem := st.session_state.pop("upload_problem", None):
+            st.error(problem)
+    if st.session_state.get("dataset") != "demo":
+        st.button("Back to the demo", on_click=_take_demo, type="tertiary", icon=":material/undo:")
+
+
+def _take_upload() -> None:
+    uploaded = st.session_state["upload"]
+    if uploaded is None:
+        return
+    try:
+        st.session_state["dataset"] = str(keep_upload(uploaded.name, uploaded))
+    except (UsageError, WorkError) as error:
+        st.session_state["upload_problem"] = one_line(error)
+
+
+def _take_demo() -> None:
+    st.session_state["dataset"] = "demo"
+
+
+def chosen() -> tuple[str, int]:
+    """The chosen dataset's spec (a path made absolute) and size."""
+    return absolute_spec(st.session_state.get("dataset") or "demo"), int(st.session_state.get("size") or 32)
+
+
+def open_dataset() -> ImageDataset:
+    """The chosen dataset; while it cannot be opened, the page says why and ends here."""
+    spec, size = chosen()
+    kept = st.session_state.get("open_dataset")
+    if kept is not None and kept[:2] == (spec, size) and time.monotonic() - kept[2] < _FRESH_SECONDS:
+        return kept[3]
+    place = st.empty()
+
+    def show(what: str, done: int, total: int) -> None:
+        if done % max(1, total // 50) == 0:
+            place.progress(done / max(1, total), f"{what}: {done:,} of {total:,}")
+
+    try:
+        with st.spinner(f"Opening {spec}"):
+            dataset = load_dataset(spec, size, progress=show)
+    except (UsageError, WorkError) as error:
+        place.empty()
+        st.error(one_line(error), icon=":material/error:")
+        st.info(
+            "Choose another dataset in the sidebar: **demo** needs no files. A folder or .zip needs one sub-folder a "
+            "class with at least two images each."
+        )
+        st.stop()
+    place.empty()
+    st.session_state["open_dataset"] = (spec, size, time.monotonic(), dataset)
+    return dataset
