@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     arguments = parser.parse_args()
     settings = [(codec, "none") for codec in LOSSLESS] + [(c, align) for c in LOSSY for align in ("both", "none")]
+    for claim in (("raw", "none"), ("jpeg:quality=50", "both"), ("jpeg:quality=50", "none")):
+        _pilot(arguments, *claim, arguments.seeds)
     for count in range(1, len(arguments.seeds) + 1):  # one seed of everything first: an early look at the whole
         pilots = [_pilot(arguments, codec, align, arguments.seeds[:count]) for codec, align in settings]
     command = "python studies/road.py DATA/tiny-imagenet-20"

@@ -118,7 +118,7 @@ def pilot(
     network: Annotated[str, typer.Option(help="auto, resnet8|20|32|56 or timm:NAME")] = "auto",
     steps: Annotated[int, typer.Option(help="optimiser steps a stage")] = 200,
     epochs: Annotated[float | None, typer.Option(help="epochs a stage instead of steps")] = None,
-    batch_size: Annotated[int, typer.Option(help="images a step")] = 64,
+    batch_size: Annotated[int, typer.Option(help="images a step")] = 128,
     lr: Annotated[float | None, typer.Option(help="peak learning rate")] = None,
     seeds: Annotated[str, typer.Option(help="comma-separated; several give a mean and a 95 % interval")] = "",
     seed: Seed = 0,

@@ -11,6 +11,10 @@ MAX_PIXELS = 178_956_970
 """Pillow's own limit for decompression bombs: 2**30 bytes / 4 / 3, doubled (about 178 megapixels)."""
 
 
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI")
+"""What is tried: picture formats only. Pillow's EPS plugin, for one, would hand the file to another program."""
+
+
 class Unreadable(ValueError):
     """A file that is not a whole, sane image."""
 
@@ -31,7 +35,7 @@ def decode(data: bytes, size: int) -> np.ndarray:
     if not data:
         raise Unreadable("empty file")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unreadable(f"{image.width} x {image.height} pixels, more than 178 megapixels")
             image.load()

@@ -157,9 +157,7 @@ def _from_tree(files: Iterable[_Listed], where: str) -> Source:
     return _assemble(by_split, notes, where, [f"{'/'.join(file.parts)}:{file.mark}" for file in files])
 
 
-def _assemble(
-    by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], where: str, marks: list[str]
-) -> Source:
+def _assemble(by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], where: str, marks: list[str]) -> Source:
     class_names = tuple(sorted({class_name for class_name, _ in by_split["train"]}))
     if not class_names:
         found = f"{len(marks)} files but none of them there" if marks else "no files"
@@ -219,8 +217,6 @@ def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[En
     def entry(index: int) -> Entry:
         raw_bytes = 3 * pixels.shape[1] * pixels.shape[2]
         name = f"{split}[{index}]"
-        return Entry(
-            split, int(labels[index]), name, raw_bytes, lambda size: images.square_array(pixels[index], size)
-        )
+        return Entry(split, int(labels[index]), name, raw_bytes, lambda size: images.square_array(pixels[index], size))
 
     return [entry(index) for index in range(len(labels))]

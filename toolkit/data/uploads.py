@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import IO
 
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, write_atomically
@@ -19,7 +19,7 @@ def uploads_dir() -> Path:
     return default_runs_dir().parent / "uploads"
 
 
-def keep_upload(name: str, content: IO[bytes]) -> Path:
+def keep_upload(name: str, content: BytesIO | BufferedReader) -> Path:
     """Keep an uploaded archive under a name made from its content, so that the same file is kept once.
 
     Args:

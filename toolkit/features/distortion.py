@@ -83,6 +83,7 @@ class LinearCKA:
     def update(self, original: torch.Tensor, decoded: torch.Tensor) -> None:
         """Take in a minibatch of features, float (N, D) each, N >= 4."""
         x, y = original.double().cpu(), decoded.double().cpu()
+        x, y = x - x.mean(dim=0), y - y.mean(dim=0)  # HSIC ignores a shift; without it, constants leave exact zeros
         k, l = x @ x.T, y @ y.T  # noqa: E741
         self._xy = self._xy + unbiased_hsic(k, l)
         self._xx = self._xx + unbiased_hsic(k, k)

@@ -38,7 +38,7 @@ class PilotConfig(BaseModel):
     network: str = "auto"
     steps: int = Field(200, ge=1)
     epochs: float | None = Field(None, gt=0)
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(128, ge=2)
     lr: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)

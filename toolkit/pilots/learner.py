@@ -156,7 +156,7 @@ class Learner:
         members = np.flatnonzero(np.isin(labels, seen))
         logits = predict(
             self.network,
-            torch.from_numpy(images[members]),
+            torch.from_numpy(np.array(images[members])),
             device=self.device,
             mixed_precision=self.config.mixed_precision,
         )
@@ -179,7 +179,7 @@ class Learner:
     def _features(self, images: np.ndarray) -> np.ndarray:
         features = predict(
             self.network.features,
-            torch.from_numpy(np.asarray(images)),
+            torch.from_numpy(np.array(images)),
             device=self.device,
             mixed_precision=self.config.mixed_precision,
         )

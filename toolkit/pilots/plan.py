@@ -97,6 +97,11 @@ def default_settings(codecs: Sequence[str]) -> list[str]:
     return chosen + candidates[len(candidates) // 2 :][:1]
 
 
+def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, RunFolder]:
+    """The probes among ``runs`` of one dataset (its path absolute) and size, by name, in the same order."""
+    return {run.name: run for run in runs if (run.config["dataset"], run.config["size"]) == (dataset, size)}
+
+
 def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
     """Make the runs' folders and start one detached worker for those that have neither finished nor are under way.
 

@@ -1,4 +1,4 @@
-"""What finished pilots say together: means and intervals over seeds, and which pilots may be compared. No torch here."""
+"""What finished pilots say together: means and intervals over seeds, and which of them compare. No torch here."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Plotly figures as pure functions of the result JSON. Backgrounds and text are left to the theme of whoever shows them.
+"""Plotly figures as pure functions of the result JSON.
 
-Marks keep one mid-tone colour a codec family, readable on light and on dark ground.
+Backgrounds and text are left to the theme of whoever shows them. Marks keep one mid-tone colour a codec family,
+readable on light and on dark ground.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,6 +116,7 @@ def distortion_figure(
             ],
             name=family,
             mode="lines+markers",
+            cliponaxis=False,
             line={"color": colours[family], "width": 2},
             marker={"size": [14 if exact else 10 for exact in lossless],
                     "symbol": ["star" if exact else "circle" for exact in lossless]},
@@ -121,13 +124,18 @@ def distortion_figure(
             "<br>" + title + " %{y:.4g}<br>%{customdata[1]:.0f} exemplars a class<extra></extra>",
         )  # fmt: skip
     if original_bytes is not None and settings:
-        figure.add_vline(
-            x=original_bytes, line={"dash": "dot", "color": _RULE_COLOUR}, annotation_text="original file",
-            annotation_position="top left", annotation_font_color=_RULE_COLOUR,
+        figure.add_shape(
+            type="line", x0=original_bytes, x1=original_bytes, y0=0, y1=1, yref="y domain",
+            line={"dash": "dot", "width": 1.5, "color": _RULE_COLOUR},
+        )  # fmt: skip
+        figure.add_annotation(  # on a logarithmic axis annotations, unlike shapes, are placed by the logarithm
+            text="original file", x=math.log10(original_bytes), y=1, yref="y domain", xanchor="right", yanchor="top",
+            showarrow=False, font={"color": _RULE_COLOUR},
         )  # fmt: skip
     what = {"stored_bytes": "stored bytes an image", "file_bytes": "bytes an ordinary file"}[basis]
     figure.update_layout(margin=_MARGIN, height=420, legend=_legend(), hovermode="closest")
-    figure.update_xaxes(title=what + " (logarithmic)", type="log", dtick="D2")
+    _logarithmic(figure, [setting[basis] for setting in settings] + [original_bytes or 0])
+    figure.update_xaxes(title=what + " (logarithmic)")
     figure.update_yaxes(title=f"{title} ({direction})", rangemode="tozero" if metric != "ssim" else "normal")
     return figure
 
@@ -135,7 +143,7 @@ def distortion_figure(
 def accuracy_figure(
     pilots: Sequence[dict[str, Any]], metric: str = "last_accuracy", storage: str = "exemplars_per_class"
 ) -> go.Figure:
-    """Accuracy against storage: a mark a configuration, 95 % intervals over seeds; the same setting is joined by a line.
+    """Accuracy against storage: a mark a configuration, a line a setting, bars for 95 % intervals over seeds.
 
     Args:
         pilots: ``pilot`` JSONs.
@@ -174,7 +182,7 @@ def accuracy_figure(
     wide = bool(spread) and min(spread) > 0 and max(spread) > 4 * min(spread)
     figure.update_xaxes(title=STORAGES[storage] + (" (logarithmic)" if wide else ""))
     if wide:
-        figure.update_xaxes(type="log", dtick="D2")
+        _logarithmic(figure, spread)
     figure.update_yaxes(title=ACCURACIES[metric], tickformat=".0%")
     return figure
 
@@ -214,6 +222,18 @@ def accuracy_matrix_figure(matrix: Sequence[Sequence[float]], stage_classes: Seq
 
 def _storage(pilot: dict[str, Any], storage: str) -> float:
     return float(pilot["budget_bytes"] if storage == "budget_bytes" else pilot["mean"][storage])
+
+
+def _logarithmic(figure: go.Figure, values: Sequence[float]) -> None:
+    """Make the x axis logarithmic with ticks at 1, 2 and 5, wide enough for ``values`` (those above 0)."""
+    positive = [value for value in values if value > 0] or [1.0]
+    low, high = math.log10(min(positive)), math.log10(max(positive))
+    margin = max(0.08, 0.04 * (high - low))
+    decades = range(math.floor(low) - 1, math.ceil(high) + 2)
+    ticks = [first * 10.0**decade for decade in decades for first in (1, 2, 5)]
+    figure.update_xaxes(
+        type="log", range=[low - margin, high + margin], tickvals=ticks, ticktext=[f"{tick:,.10g}" for tick in ticks]
+    )
 
 
 def _legend() -> dict[str, Any]:

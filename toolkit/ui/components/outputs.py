@@ -1,4 +1,4 @@
-"""What pages end with: downloads, and the command that does the same."""
+"""What pages end with: downloads, the command that does the same, and where to go next."""
 
 from __future__ import annotations
 
@@ -27,3 +27,9 @@ def command(*lines: str) -> None:
     """The equivalent command lines, ready to copy."""
     st.caption("The same from the command line")
     st.code("\n".join(lines), language="bash", wrap_lines=True)
+
+
+def next_page(name: str, label: str) -> None:
+    """A link to another page of the app."""
+    if (target := st.session_state.get("pages", {}).get(name)) is not None:
+        st.page_link(target, label=label, icon=":material/arrow_forward:")

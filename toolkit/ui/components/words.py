@@ -7,7 +7,7 @@ FMSE = (
     "relative: divided by the features' mean square, so 0 is no change and 1 is as large as the features themselves."
 )
 BPP = "Bits per pixel of what is stored for one image; raw RGB is 24."
-EXEMPLARS = "Exemplars are the old images a learner keeps and trains on again, so that it does not forget their classes."
+EXEMPLARS = "Exemplars are the old images a learner keeps and trains on again so as not to forget them."
 ALIGNMENT = (
     "Which images pass through the codec besides the exemplars. none: no others. train: the new classes' training "
     "images too, so old and new look alike. both: test images as well, as when the deployed model receives compressed "

@@ -13,7 +13,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.report.figures import class_histogram
 from toolkit.report.images import strip
 from toolkit.ui.components.datasets import open_dataset
-from toolkit.ui.components.outputs import command, downloads
+from toolkit.ui.components.outputs import command, downloads, next_page
 
 _SHOWN_CLASSES = 12
 _SHOWN_IMAGES = 6
@@ -39,7 +39,7 @@ def page() -> None:
         )
         downloads("data", facts, facts["classes"])
     command(f"recallrate data {shlex.quote(dataset.name)} --size {dataset.size}")
-    st.page_link(st.Page(_probe, title="Next: probe codecs on these images"), icon=":material/arrow_forward:")
+    next_page("probe", "Next: probe codecs on these images")
 
 
 def _numbers(facts: dict) -> None:

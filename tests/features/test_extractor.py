@@ -1,0 +1,108 @@
+"""Where features come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from toolkit.data.catalog import load_dataset
+from toolkit.features import extractor as extractors
+from toolkit.features.extractor import build_extractor
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.weights import save_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def demo():  # type: ignore[no-untyped-def]
+    return load_dataset("demo", 16)
+
+
+def test_stage0_knows_only_the_first_stages_classes(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    seen: list[set[int]] = []
+    real = extractors.Pool
+
+    def spy(images: torch.Tensor, labels: torch.Tensor) -> extractors.Pool:
+        for image in images[::50].numpy():
+            matches = (demo.train.images == image).all(axis=(1, 2, 3))
+            seen.append({int(label) for label in demo.train.labels[matches]})
+        return real(images, labels)
+
+    monkeypatch.setattr(extractors, "Pool", spy)
+    extractor = build_extractor("stage0", demo, device=CPU, class_order=[3, 1, 4, 0, 2, 5, 6, 7, 8, 9], initial=3, steps=2)
+    assert set.union(*seen) == {3, 1, 4}
+    assert extractor(demo.test.images[:7]).shape == (7, 64)
+
+
+def test_a_trained_extractor_is_kept_and_the_same_the_second_time(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    first = build_extractor("self", demo, device=CPU, steps=3, seed=5)(demo.test.images[:5])
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(extractors, "train", fail)
+    torch.testing.assert_close(build_extractor("self", demo, device=CPU, steps=3, seed=5)(demo.test.images[:5]), first)
+
+
+def test_features_do_not_depend_on_the_batch(demo) -> None:  # type: ignore[no-untyped-def]
+    extractor = build_extractor("self", demo, device=CPU, steps=3, seed=5)
+    whole, parts = extractor(demo.test.images[:9]), extractor(demo.test.images[:9], batch_size=2)
+    torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-5)
+
+
+def test_a_named_layer_is_pooled_over_space(demo, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    network = Classifier(build_backbone("resnet8"), 2)
+    save_network(network, "resnet8", tmp_path / "n.pt")
+    extractor = build_extractor(f"checkpoint:{tmp_path / 'n.pt'}", demo, device=CPU, layer="backbone.stage1")
+    assert extractor(demo.test.images[:3]).shape == (3, 16)
+    pixels = torch.from_numpy(np.ascontiguousarray(demo.test.images[:3])).permute(0, 3, 1, 2)
+    backbone = extractor.network.backbone
+    normal = (pixels.float() - extractor.network.mean) / extractor.network.std
+    with torch.inference_mode():
+        expected = backbone.stage1(torch.relu(backbone.bn1(backbone.conv1(normal)))).mean(dim=(2, 3))
+    torch.testing.assert_close(extractor(demo.test.images[:3]), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match=r"no layer 'nowhere'.*backbone"):
+        build_extractor(f"checkpoint:{tmp_path / 'n.pt'}", demo, device=CPU, layer="nowhere")
+
+
+def test_the_penultimate_layer_is_what_the_head_sees(demo, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    network = Classifier(build_backbone("resnet8"), 2)
+    save_network(network, "resnet8", tmp_path / "n.pt")
+    extractor = build_extractor(f"checkpoint:{tmp_path / 'n.pt'}", demo, device=CPU)
+    pixels = torch.from_numpy(np.ascontiguousarray(demo.test.images[:4])).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        logits = extractor.network(pixels)
+        torch.testing.assert_close(extractor.network.head(extractor(demo.test.images[:4])), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_auto_takes_timm_only_if_its_weights_are_at_hand(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(extractors, "_weights_at_hand", lambda model: False)
+    assert build_extractor("auto", demo, device=CPU, steps=2).name == "stage0"
+    monkeypatch.setattr(extractors, "_weights_at_hand", lambda model: True)
+    monkeypatch.setattr(extractors, "_timm_network", lambda model: Classifier(build_backbone(f"timm:{model}"), 1))
+    extractor = build_extractor("auto", demo, device=CPU)
+    assert extractor.name == "timm:resnet18"
+    assert extractor(demo.test.images[:2]).shape == (2, 512)
+
+
+def test_weights_that_cannot_be_had_are_one_line(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    import timm
+
+    def offline(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no network\nsecond line")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(WorkError, match="resnet18 could not be had: no network second line"):
+        build_extractor("timm:resnet18", demo, device=CPU)
+
+
+@pytest.mark.parametrize("spec", ["best", "timm:", "checkpoint:", "checkpoint:/no/such/file.pt", "timm:no_such_net"])
+def test_unknown_extractors_are_refused(demo, spec: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError):
+        build_extractor(spec, demo, device=CPU)

@@ -1,0 +1,90 @@
+"""The house's rules that a machine can check: rooms import downwards, heavy libraries load only where they are used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import toolkit
+
+ROOT = Path(toolkit.__file__).parent
+FLOORS = {
+    "foundation": 0,
+    "data": 1, "codecs": 1, "jpeg": 1,
+    "memory": 2, "training": 2,
+    "features": 3,
+    "probe": 4, "learning": 4,
+    "pilots": 5, "robustness": 5, "monitor": 5,
+    "report": 6,
+    "ui": 7,
+    "cli": 8,
+}  # fmt: skip
+HEAVY = {"compressai", "timm", "ray", "foolbox", "typst", "torchvision"}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module named in an import statement anywhere in a file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+SOURCES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_room_imports_only_from_itself_and_from_lower_floors(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "toolkit" or len(parts) < 2 or parts[1] not in FLOORS or parts[1] == room:
+            continue
+        assert FLOORS[parts[1]] < FLOORS[room], f"{room} (floor {FLOORS[room]}) imports {name}"
+
+
+def test_only_the_faces_import_streamlit_or_typer() -> None:
+    for path in SOURCES:
+        room = path.relative_to(ROOT).parts[0]
+        if room not in ("cli", "ui"):
+            assert not {name.split(".")[0] for name in imported(path)} & {"streamlit", "typer", "click"}, path
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_toolkit_is_light() -> None:
+    assert not loaded_after("import toolkit") & (HEAVY | {"torch", "streamlit", "numpy", "PIL", "imagecodecs"})
+
+
+def test_the_help_of_the_command_line_needs_no_torch() -> None:
+    loaded = loaded_after("from toolkit.cli import run\nrun(['--help'])\nrun(['data', '--help'])")
+    assert not loaded & (HEAVY | {"torch", "streamlit"})
+
+
+@pytest.mark.parametrize("module", ["toolkit.pilots.runs", "toolkit.pilots.config", "toolkit.pilots.worker",
+                                    "toolkit.probe.request", "toolkit.data.catalog", "toolkit.codecs.spec"])  # fmt: skip
+def test_what_the_app_reads_needs_no_torch(module: str) -> None:
+    assert not loaded_after(f"import {module}") & (HEAVY | {"torch"})
+
+
+def test_optional_libraries_load_only_when_used() -> None:
+    assert not loaded_after("import toolkit.pilots.pilot, toolkit.features.extractor") & HEAVY
+
+
+def test_every_public_name_exists() -> None:
+    for name in toolkit.__all__:
+        assert getattr(toolkit, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        toolkit.nothing_of_the_kind  # noqa: B018

@@ -1,0 +1,231 @@
+"""Every page, drawn without a browser."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ui_samples import finished_probe, pilot_config, pilot_folder
+from toolkit.pilots import worker
+from toolkit.pilots.runs import RunFolder, list_runs
+
+SHELL = Path(__file__).parents[2] / "app.py"
+
+
+def data_page() -> None:
+    from toolkit.ui.views import data
+
+    data.page()
+
+
+def probe_page() -> None:
+    from toolkit.ui.views import probe
+
+    probe.page()
+
+
+def pilot_page() -> None:
+    from toolkit.ui.views import pilot
+
+    pilot.page()
+
+
+def drawn(page: Callable[[], None], **state: object) -> AppTest:
+    """A page drawn once; nothing went wrong that it did not foresee."""
+    app = AppTest.from_function(page, default_timeout=120)
+    for key, value in state.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs given to a worker, in place of a worker."""
+    names: list[str] = []
+
+    def start(runs: list[RunFolder], runs_dir: Path) -> None:
+        for run in runs:
+            run.clear_cancel()
+            run.log("queued")
+            names.append(run.name)
+
+    monkeypatch.setattr(worker, "start", start)
+    return names
+
+
+def press(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
+
+
+def test_importing_the_app_leaves_torch_alone() -> None:
+    code = (
+        "import sys, toolkit.ui.shell, toolkit.ui.views.data, toolkit.ui.views.probe, toolkit.ui.views.pilot\n"
+        "assert 'toolkit.codecs.standard' in sys.modules\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHELL.parent)
+    assert done.stdout.split() == ["False"]
+
+
+def test_the_app_opens_on_the_demo_set(runs_dir: Path) -> None:
+    app = AppTest.from_file(str(SHELL), default_timeout=120).run()
+    assert not app.exception
+    assert [title.value for title in app.title] == ["Data"]
+    assert {metric.label: metric.value for metric in app.metric}["Classes"] == "10"
+
+
+def test_the_address_chooses_dataset_and_size(runs_dir: Path, tmp_path: Path) -> None:
+    app = AppTest.from_file(str(SHELL), default_timeout=120)
+    app.query_params["dataset"] = "demo"
+    app.query_params["size"] = "16"
+    app.run()
+    assert not app.exception
+    assert "recallrate data demo --size 16" in [code.value for code in app.code]
+
+
+def test_data_page_says_what_is_wrong_in_one_line(runs_dir: Path, tmp_path: Path) -> None:
+    app = drawn(data_page, dataset=str(tmp_path / "nowhere"))
+    assert len(app.error) == 1
+    assert "nowhere' does not exist" in app.error[0].value
+    assert "\n" not in app.error[0].value
+
+
+def test_probe_page_without_probes_says_what_to_do(runs_dir: Path) -> None:
+    app = drawn(probe_page)
+    assert "Run probe" in app.info[0].value
+    assert any(caption.value.startswith("11 settings") for caption in app.caption)
+
+
+def test_a_wrong_grid_is_refused_with_the_reason_and_no_button(runs_dir: Path) -> None:
+    app = drawn(probe_page, grid="jpeg:quality={10,500}")
+    assert [error.value for error in app.error] == ["jpeg: quality must be 1..100, got '500'"]
+    assert "Run probe" not in [button.label for button in app.button]
+
+
+def test_a_preset_fills_the_grid(runs_dir: Path) -> None:
+    app = drawn(probe_page)
+    app.button_group(key="preset").set_value("edge device").run()
+    assert app.text_input(key="grid").value.startswith("raw;jpeg:quality={10,20,30")
+
+
+def test_run_probe_queues_the_request_that_the_command_repeats(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_budget="64KiB", probe_images=100)
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "probe")
+    assert started == [run.name]
+    config = run.config
+    assert (config["dataset"], config["size"], config["images"], config["budget"]) == ("demo", 32, 100, "64KiB")
+    assert [code.value for code in app.code] == [
+        "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 64KiB --images 100"
+    ]
+    assert "Cancel" in [button.label for button in app.button]
+
+
+def test_running_the_same_probe_again_starts_nothing(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_images=100)
+    press(app, "Run probe")
+    press(app, "Run probe")
+    assert len(started) == 1
+
+
+def test_cancel_and_resume_a_queued_probe(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page)
+    press(app, "Run probe")
+    press(app, "Cancel")
+    (run,) = list_runs(runs_dir, "probe")
+    assert run.status() == "cancelled"
+    press(app, "Resume")
+    assert started == [run.name, run.name]
+    assert run.status() == "queued"
+
+
+def test_a_failed_probe_shows_its_reason(runs_dir: Path) -> None:
+    run = finished_probe(runs_dir)
+    run.result_path.unlink()
+    run.log("failed", reason="no space left")
+    app = drawn(probe_page)
+    assert "Failed: no space left" in [error.value for error in app.error]
+    assert "Try again" in [button.label for button in app.button]
+
+
+def test_a_past_probe_is_reopened_with_its_table_and_one_image(runs_dir: Path) -> None:
+    finished_probe(runs_dir)
+    app = drawn(probe_page, inspected="jpeg:quality=10")
+    table = next(frame.value for frame in app.dataframe if "header_tax" in frame.value)
+    assert list(table["codec"]) == ["raw", "jpeg:quality=50", "jpeg:quality=10", "webp:quality=50"]
+    assert table["header_tax"][1] == pytest.approx(600 / 810)
+    assert any("of them header" in caption.value for caption in app.caption)
+
+
+def test_pilot_page_counts_runs_and_estimates_before_the_start(runs_dir: Path) -> None:
+    app = drawn(pilot_page)
+    assert any("**6 runs** of 5 stages" in text.value and "rough figure" in text.value for text in app.markdown)
+    assert "No pilot of this dataset yet" in app.info[0].value
+
+
+def test_pilot_page_offers_the_settings_of_the_newest_probe(runs_dir: Path) -> None:
+    finished_probe(runs_dir)
+    app = drawn(pilot_page)
+    assert app.multiselect[0].options == ["raw", "jpeg:quality=50", "jpeg:quality=10", "webp:quality=50"]
+    assert app.multiselect[0].value == ["raw", "jpeg:quality=10"]
+
+
+def test_start_queues_one_run_a_setting_and_seed(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(pilot_page, seeds="3,4", steps=10)
+    press(app, "Start")
+    runs = list_runs(runs_dir, "pilot")
+    asked = {(run.config["config"]["codec"], run.config["config"]["align"], run.config["seed"]) for run in runs}
+    assert asked == {(codec, align, seed) for codec, align in (("raw", "none"), ("jpeg:quality=50", "both"))
+                     for seed in (3, 4)}  # fmt: skip
+    assert sorted(started) == sorted(run.name for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [("seeds", "one", "whole numbers"), ("pilot_budget", "lots", "a size is written"), ("aligns", [], "alignment")],
+)
+def test_pilot_form_refuses_what_cannot_run(runs_dir: Path, field: str, value: object, reason: str) -> None:
+    app = drawn(pilot_page, **{field: value})
+    assert any(reason in error.value for error in app.error)
+    assert "Start" not in [button.label for button in app.button]
+
+
+def test_finished_pilots_are_tabled_with_intervals_and_a_command(runs_dir: Path) -> None:
+    for seed, last in ((0, 0.4), (1, 0.5)):
+        pilot_folder(runs_dir, pilot_config(), seed, last)
+    app = drawn(pilot_page)
+    table = next(frame.value for frame in app.dataframe if "last_accuracy" in frame.value)
+    assert table["last_accuracy"][0] == pytest.approx(0.45)
+    assert table["last_accuracy_ci95"][0] == pytest.approx(12.7062 * 0.05, rel=1e-4)
+    assert any("recallrate pilot demo" in code.value and "--seeds 0,1" in code.value for code in app.code)
+
+
+def test_an_unreadable_upload_is_told_apart(runs_dir: Path) -> None:
+    from toolkit.data.uploads import keep_upload, uploads_dir
+    from toolkit.foundation.errors import UsageError
+
+    first = keep_upload("my pictures.zip", io.BytesIO(b"PK"))
+    assert keep_upload("my pictures.zip", io.BytesIO(b"PK")) == first
+    assert keep_upload("my pictures.zip", io.BytesIO(b"PK2")) != first
+    assert first.parent == uploads_dir() == runs_dir.parent / "uploads"
+    assert first.read_bytes() == b"PK"
+    with pytest.raises(UsageError, match=r"expected a \.zip or \.npz"):
+        keep_upload("notes.txt", io.BytesIO(b""))
+
+
+def test_json_download_is_the_result_itself(runs_dir: Path) -> None:
+    from toolkit.report.tables import csv_text, json_text
+
+    rows = [{"codec": "raw", "bpp": 24.0}, {"codec": "png", "psnr": None}]
+    assert csv_text(rows).splitlines() == ["codec,bpp,psnr", "raw,24.0,", "png,,"]
+    assert json.loads(json_text({"settings": rows})) == {"settings": rows}

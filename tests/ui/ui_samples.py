@@ -1,0 +1,72 @@
+"""Results and run folders made up for the app's tests: small, and known by heart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from toolkit.foundation.files import write_json
+from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.runs import RunFolder
+from toolkit.probe.request import ProbeRequest
+
+
+def probe_setting(codec: str, stored: float, fmse: float) -> dict[str, Any]:
+    """One row of a probe table."""
+    return {
+        "codec": codec, "file_bytes": stored + 600, "stored_bytes": stored, "shared_bytes": 600, "weights_bytes": 0,
+        "bpp": 8 * stored / 1024, "ratio_raw": 3072 / stored, "ratio_original": 12288 / stored, "exemplars": 100,
+        "exemplars_per_class": 10.0, "equivalent_exemplars_raw": 101.0, "equivalent_exemplars_original": 404.0,
+        "psnr": 30.0, "ssim": 0.9, "fmse": fmse, "fmse_relative": fmse, "cosine_distance": 0.01, "cka": 0.9,
+        "encode_us": 10.0, "decode_us": 10.0,
+    }  # fmt: skip
+
+
+SETTINGS = [
+    probe_setting("raw", 3072, 0.0),
+    probe_setting("jpeg:quality=50", 210, 0.002),
+    probe_setting("jpeg:quality=10", 70, 0.012),
+    probe_setting("webp:quality=50", 250, 0.004),
+]
+
+
+def finished_probe(runs_dir: Path, settings: list[dict[str, Any]] | None = None) -> RunFolder:
+    """A probe of the demo set with a result."""
+    request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
+    run = RunFolder.create(runs_dir / request.run_name(), "probe", request.as_dict())
+    result = {
+        "dataset": "demo", "size": 32, "images": 100, "classes": 10, "extractor": "stage0", "layer": None,
+        "budget_bytes": 614804, "original_file_bytes": 12288.0, "seed": 0, "seconds": 6.0,
+        "settings": SETTINGS if settings is None else settings,
+    }  # fmt: skip
+    write_json(run.result_path, result)
+    return run
+
+
+def pilot_config(**values: object) -> PilotConfig:
+    """A pilot on the demo set, 5 + 5 classes, 10 steps."""
+    defaults: dict[str, object] = {
+        "dataset": "demo", "size": 32, "initial": 5, "increment": 5, "codec": "raw", "budget": "20img", "steps": 10,
+    }  # fmt: skip
+    return make_config(**(defaults | values))
+
+
+def pilot_result(seed: int, last: float, **values: Any) -> dict[str, Any]:
+    """An entry of ``runs``."""
+    return {
+        "seed": seed, "class_order": list(range(10)), "stage_classes": [5, 5], "tested_on": "original",
+        "accuracy_matrix": [[0.6], [last, last]], "average_incremental_accuracy": (0.6 + last) / 2,
+        "last_accuracy": last, "forgetting": 0.6 - last, "backward_transfer": last - 0.6,
+        "accuracy_on_original": last, "accuracy_on_coded": last, "exemplars_per_class": 20.0,
+        "memory_bytes": 614000, "budget_bytes": 614804, "network": "resnet8", "optimizer_steps": 20, "seconds": 4.0,
+        "run_dir": f"pilot-{seed}",
+    } | values  # fmt: skip
+
+
+def pilot_folder(runs_dir: Path, config: PilotConfig, seed: int, last: float | None = None) -> RunFolder:
+    """A pilot's folder, with a result where ``last`` accuracy is given."""
+    request = {"seed": seed, "config": config.model_dump(mode="json")}
+    run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
+    if last is not None:
+        write_json(run.result_path, pilot_result(seed, last, run_dir=run.name))
+    return run

@@ -1,0 +1,134 @@
+"""Background runs on a page: their live state, polled only while something is under way, and the buttons for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from toolkit.foundation.errors import WorkError, one_line
+from toolkit.pilots.plan import start_pending
+from toolkit.pilots.runs import RunFolder
+from toolkit.ui.components.words import duration
+
+POLL_SECONDS = 2.0
+ACTIVE = ("queued", "running")
+_RESTART = {"cancelled": "Resume", "failed": "Try again", "interrupted": "Resume"}
+
+
+def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | None = None) -> None:
+    """The state of ``runs``, refreshed by itself; the page is drawn anew whenever one of them ends.
+
+    Args:
+        runs: those to show.
+        runs_dir: where they are.
+        names: what to call each, by folder name.
+    """
+    before = {run.name: run.status() for run in runs}
+    active = any(status in ACTIVE for status in before.values())
+
+    def draw() -> None:
+        states = {run.name: run.status() for run in runs}
+        if active and _ended(states) != _ended(before):
+            st.rerun()
+        if len(runs) == 1:
+            _one(runs[0], states[runs[0].name])
+        else:
+            _table(runs, states, names or {})
+        _buttons(runs, states, runs_dir)
+
+    st.fragment(draw, run_every=POLL_SECONDS if active else None)()
+
+
+def _ended(states: dict[str, str]) -> set[str]:
+    return {name for name, status in states.items() if status not in ACTIVE}
+
+
+def seconds_left(run: RunFolder) -> float | None:
+    """Seconds left of what a running run is doing, as it estimated itself, less the time since."""
+    progress = run.progress()
+    if progress is None or progress.get("seconds_left") is None:
+        return None
+    return max(0.0, progress["seconds_left"] - (time.time() - progress["time"]))
+
+
+def _one(run: RunFolder, status: str) -> None:
+    if status == "failed":
+        st.error(f"Failed: {run.error()}", icon=":material/error:")
+    elif status in ("cancelled", "interrupted"):
+        st.warning(f"This run was {status}.", icon=":material/pause_circle:")
+    elif status == "queued":
+        st.progress(0.0, "Waiting to start: loading the network library takes some seconds, other runs go first")
+    elif status == "running":
+        progress = run.progress()
+        if progress is None:
+            st.progress(0.0, "Starting")
+            return
+        left = seconds_left(run)
+        text = f"{progress['what']}: {progress['done']:,} of {progress['total']:,}"
+        st.progress(_fraction(progress), text + (f", about {duration(left)} left" if left is not None else ""))
+
+
+def _table(runs: Sequence[RunFolder], states: dict[str, str], names: dict[str, str]) -> None:
+    rows = [_row(run, states[run.name], names.get(run.name, run.name)) for run in runs]
+    done = sum(status == "done" for status in states.values())
+    st.caption(f"{done} of {len(runs)} runs done")
+    st.dataframe(
+        rows,
+        hide_index=True,
+        height=min(36 + 35 * len(rows), 360),
+        column_config={
+            "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0, max_value=1),
+            "loss": st.column_config.NumberColumn("loss", format="%.3f"),
+        },
+    )
+
+
+def _row(run: RunFolder, status: str, name: str) -> dict[str, Any]:
+    progress = run.progress() or {}
+    left = seconds_left(run) if status == "running" else None
+    return {
+        "run": name,
+        "status": status,
+        "doing": progress.get("what") if status == "running" else run.error() if status == "failed" else None,
+        "progress": 1.0 if status == "done" else _fraction(progress),
+        "stage": progress["stage"] + 1 if "stage" in progress else None,
+        "step": progress.get("step"),
+        "loss": progress.get("loss"),
+        "time left": duration(left) if left is not None else None,
+    }
+
+
+def _fraction(progress: dict[str, Any]) -> float:
+    return min(1.0, progress["done"] / progress["total"]) if progress.get("total") else 0.0
+
+
+def _buttons(runs: Sequence[RunFolder], states: dict[str, str], runs_dir: Path) -> None:
+    active = [run for run in runs if states[run.name] in ACTIVE]
+    stopped = [run for run in runs if states[run.name] in _RESTART]
+    with st.container(horizontal=True):
+        if active and st.button("Cancel", icon=":material/stop_circle:", key=f"cancel-{runs[0].name}"):
+            _attempt(lambda: _cancel(active))
+        if stopped:
+            words = {_RESTART[states[run.name]] for run in stopped}
+            label = words.pop() if len(words) == 1 else "Resume and try again"
+            if st.button(label, icon=":material/restart_alt:", key=f"resume-{runs[0].name}"):
+                _attempt(lambda: start_pending(stopped, runs_dir))
+
+
+def _cancel(runs: Sequence[RunFolder]) -> None:
+    for run in runs:
+        run.request_cancel()
+
+
+def _attempt(action: Callable[[], object]) -> None:
+    """Do it and draw the page anew, or say why it could not be done."""
+    try:
+        action()
+    except WorkError as error:
+        st.error(one_line(error))
+    else:
+        st.rerun()
