@@ -250,3 +250,14 @@ def test_the_pixel_limit_is_178_megapixels_and_counts_both_sides(monkeypatch: py
     assert images.decode(encoded(noise(0, 20, 30)), SIDE).shape == (SIDE, SIDE, 3)
     with pytest.raises(images.Unreadable, match="20 x 31 pixels"):
         images.decode(encoded(noise(0, 31, 20)), SIDE)
+
+
+def test_a_postscript_file_is_not_handed_to_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*args: object, **kwargs: object) -> None:
+        raise AssertionError("another program was started")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("subprocess.Popen", run)
+    document = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(images.Unreadable, match="known format"):
+        images.decode(document, 16)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-
 from ui_samples import finished_probe, pilot_config, pilot_folder
+
 from toolkit.pilots import worker
 from toolkit.pilots.runs import RunFolder, list_runs
 

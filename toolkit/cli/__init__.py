@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 
-import click
-import typer
-
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
 
@@ -22,18 +19,11 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """Run a command; the exit status."""
     from toolkit.cli.commands import app
 
-    command = typer.main.get_command(app)
     try:
-        status = command.main(arguments, prog_name="recallrate", standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        print("recallrate: stopped; started runs resume with the same command", file=sys.stderr)
-        return 130
+        app(arguments, prog_name="recallrate")
+        return 0
+    except SystemExit as done:  # how typer ends, with 2 for wrong options and 1 for an interrupt
+        return done.code if isinstance(done.code, int) else 0
     except BrokenPipeError:
         return 1
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -11,7 +12,7 @@ MAX_PIXELS = 178_956_970
 """Pillow's own limit for decompression bombs: 2**30 bytes / 4 / 3, doubled (about 178 megapixels)."""
 
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI")
 """What is tried: picture formats only. Pillow's EPS plugin, for one, would hand the file to another program."""
 
 
@@ -35,7 +36,7 @@ def decode(data: bytes, size: int) -> np.ndarray:
     if not data:
         raise Unreadable("empty file")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unreadable(f"{image.width} x {image.height} pixels, more than 178 megapixels")
             image.load()
@@ -48,6 +49,13 @@ def decode(data: bytes, size: int) -> np.ndarray:
         raise Unreadable("not an image in a known format") from error
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet: struct, value, syntax errors
         raise Unreadable(f"damaged: {error}") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of :data:`FORMATS` that this build of Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ from toolkit.pilots.runs import RunFolder
 METHODS = ("replay",)
 """Names of :data:`toolkit.learning.methods.METHODS`, which cannot be asked without loading torch."""
 
-ROUGH_SECONDS_PER_STEP = 0.12
+ROUGH_SECONDS_PER_STEP = 0.15
 """A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
 
 

@@ -80,6 +80,7 @@ def _table(runs: Sequence[RunFolder], states: dict[str, str], names: dict[str, s
         rows,
         hide_index=True,
         height=min(36 + 35 * len(rows), 360),
+        placeholder="",
         column_config={
             "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0, max_value=1),
             "loss": st.column_config.NumberColumn("loss", format="%.3f"),

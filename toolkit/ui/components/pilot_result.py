@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.files import default_runs_dir
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.plan import pilot_command
@@ -65,14 +66,14 @@ def _unfinished(comparison: Comparison, runs_dir: Path) -> None:
 
 
 def _setting(config: PilotConfig) -> str:
-    return f"{config.codec}, align {config.align}"
+    return config.codec if parse_codec(config.codec).lossless else f"{config.codec}, align {config.align}"
 
 
 def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     st.subheader("What the learner still knows", anchor=False, help=words.INTERVAL)
-    left, right = st.columns([3, 2])
-    metric = choose(left, "Measured by", _MEASURES, "pilot_metric", words.FORGETTING)
-    storage = choose(right, "Against", _AGAINST, "pilot_storage", words.EXEMPLARS)
+    place = st.container(horizontal=True, gap="large")
+    metric = choose(place, "Measured by", _MEASURES, "pilot_metric", words.MEASURES)
+    storage = choose(place, "Against", _AGAINST, "pilot_storage", words.EXEMPLARS)
     st.plotly_chart(
         accuracy_figure(pilots, metric, storage), key="pilot_chart", alt="Accuracy against storage, one mark a setting"
     )
@@ -108,16 +109,13 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 def _matrix(pilots: list[dict[str, Any]]) -> None:
     st.subheader("One run, stage by stage", anchor=False)
-    runs = {run["run_dir"]: (pilot, run) for pilot in pilots for run in pilot["runs"]}
+    runs = {run["run_dir"]: (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
     forget_unless("matrix_run", runs)
     name = st.selectbox(
         "Run",
         list(runs),
         key="matrix_run",
-        format_func=lambda name: (
-            f"{runs[name][0]['codec']}, align {runs[name][0]['align']}, {runs[name][0]['config']['budget']}, "
-            f"seed {runs[name][1]['seed']}"
-        ),
+        format_func=lambda name: f"{_setting(runs[name][0])}, {runs[name][0].budget}, seed {runs[name][1]['seed']}",
     )
     run = runs[name][1]
     st.plotly_chart(

@@ -33,10 +33,10 @@ def show_probe(name: str, result: dict[str, Any], dataset: ImageDataset) -> None
         result: the ``probe`` JSON.
         dataset: what it was made on.
     """
-    st.subheader("What compression costs", anchor=False, help=words.FMSE)
-    left, right = st.columns([3, 2])
-    metric = choose(left, "Judged by", _MEASURES, "probe_metric", words.PSNR)
-    basis = choose(right, "Bytes of", _BASES, "probe_basis", words.HEADER_TAX)
+    st.subheader("What compression costs", anchor=False)
+    place = st.container(horizontal=True, gap="large")
+    metric = choose(place, "Judged by", _MEASURES, "probe_metric", f"{words.FMSE}\n\n{words.PSNR}\n\n{words.SSIM}")
+    basis = choose(place, "Bytes of", _BASES, "probe_basis", words.HEADER_TAX)
     st.plotly_chart(
         distortion_figure(result["settings"], metric, basis=basis, original_bytes=result["original_file_bytes"]),
         key="probe_chart",

@@ -26,7 +26,11 @@ EXTRACTOR = (
 )
 ORIGINAL_BASIS = "How many times smaller than the original file (where there are no files: than raw pixels)."
 RAW_BASIS = "How many times smaller than raw 24-bit pixels."
-FORGETTING = "How far accuracy on earlier classes has fallen from its best: 0 is nothing forgotten."
+MEASURES = (
+    "Last: over all classes, after the last stage. Average incremental: the mean over stages of the accuracy on the "
+    "classes seen so far. Forgetting: how far accuracy on earlier classes has fallen from its best; 0 is nothing "
+    "forgotten. Coded images are test images that passed through the codec, as with align both."
+)
 INTERVAL = "Bars show 95 % confidence intervals over seeds (Student's t); one seed has none."
 STAGES = "Classes arrive in stages. After each stage only the exemplars of earlier classes are left to train on."
 

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit.foundation.errors import UsageError
+from toolkit.learning.methods import METHODS
+from toolkit.pilots import plan, worker
+from toolkit.pilots.config import make_config
+from toolkit.pilots.results import aggregate, comparisons, result_rows, seconds_per_step
+from toolkit.pilots.runs import RunFolder, list_runs
+from toolkit.probe.inspection import inspect_image
+from toolkit.probe.request import ProbeRequest
+
+SHARED = {"dataset": "demo", "size": 32, "initial": 2, "increment": 2, "steps": 10}
+
+
+def test_lossless_codecs_are_planned_once_without_alignment() -> None:
+    planned = plan.plan(["raw", "jpeg:quality=50"], ["none", "both"], ["20img"], [0, 1], **SHARED)
+    settings = [(run.config.codec, run.config.align, run.seed) for run in planned]
+    assert settings == [
+        ("raw", "none", 0), ("raw", "none", 1),
+        ("jpeg:quality=50", "none", 0), ("jpeg:quality=50", "none", 1),
+        ("jpeg:quality=50", "both", 0), ("jpeg:quality=50", "both", 1),
+    ]  # fmt: skip
+
+
+def test_the_same_setting_written_twice_is_planned_once() -> None:
+    planned = plan.plan(["jpeg:quality=50", "jpeg:subsampling=auto,quality=50"], ["both"], ["20img"], [0], **SHARED)
+    assert len(planned) == 1
+
+
+@pytest.mark.parametrize("empty", range(4))
+def test_a_plan_needs_one_of_everything(empty: int) -> None:
+    choices: list = [["raw"], ["both"], ["20img"], [0]]
+    choices[empty] = []
+    with pytest.raises(UsageError, match="choose at least one"):
+        plan.plan(*choices, **SHARED)
+
+
+@pytest.mark.parametrize(("classes", "initial", "increment", "stages"), [(10, 2, 2, 5), (10, 5, 2, 4), (10, 10, 1, 1)])
+def test_stage_count(classes: int, initial: int, increment: int, stages: int) -> None:
+    assert plan.stage_count(classes, initial, increment) == stages
+
+
+def test_the_estimate_is_steps_times_pace() -> None:
+    planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
+    assert plan.estimate_seconds(planned, classes=10, seconds_per_step=0.5) == pytest.approx(3 * 5 * 10 * 0.5)
+
+
+def test_the_rough_estimate_grows_with_pixels_and_batch() -> None:
+    planned = plan.plan(["raw"], ["none"], ["20img"], [0], **(SHARED | {"size": 64, "batch_size": 32}))
+    rough = plan.estimate_seconds(planned, classes=10, seconds_per_step=None)
+    assert rough == pytest.approx(5 * 10 * plan.ROUGH_SECONDS_PER_STEP * 4 / 2)
+
+
+def test_the_method_names_are_those_that_exist() -> None:
+    assert set(plan.METHODS) == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90"], ["raw", "jpeg:quality=50"]),
+        (["png", "webp:quality=30"], ["webp:quality=30"]),
+        (["raw"], ["raw"]),
+        (["downscale:factor=2|jpeg:quality=50"], ["downscale:factor=2|jpeg:quality=50"]),
+    ],
+)
+def test_defaults_are_raw_and_a_middle_jpeg(offered: list[str], chosen: list[str]) -> None:
+    assert plan.default_settings(offered) == chosen
+
+
+def test_enqueueing_skips_what_is_done_or_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def start(runs: list[RunFolder], runs_dir: Path) -> None:
+        for run in runs:
+            run.clear_cancel()
+            run.log("queued")
+            given.append(run.name)
+
+    monkeypatch.setattr(worker, "start", start)
+    planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
+    first = plan.enqueue(planned[:1], tmp_path)
+    plan.enqueue(planned, tmp_path)
+    assert given == [run.name for run in planned]
+    first[0].request_cancel()
+    assert [run.name for run in plan.enqueue(planned, tmp_path)] == [planned[0].name]
+
+
+def test_a_queued_run_whose_worker_died_counts_as_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder.create(tmp_path / "pilot-x", "pilot", {"seed": 0})
+    run.log("queued")
+    assert run.status() == "queued", "its worker may be on its way"
+    monkeypatch.setattr("toolkit.pilots.runs.WORKER_START_SECONDS", -1.0)
+    assert run.status() == "interrupted"
+    with run.claimed():
+        assert run.status() == "queued"
+    assert run.status() == "interrupted"
+
+
+def test_the_pilot_command_is_understood_by_the_command_line_and_means_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from toolkit.cli import run as run_command
+    from toolkit.pilots import pilot
+
+    asked: list = []
+
+    def run_seeds(config: object, seeds: list[int], runs_dir: Path, progress: object) -> dict:
+        asked.append((config, seeds))
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(pilot, "run_seeds", run_seeds)
+    config = make_config(**SHARED, codec="downscale:factor=2|jpeg:quality=50", budget="64KiB", align="both", lr=0.05,
+                         selection="random")  # fmt: skip
+    words = shlex.split(plan.pilot_command(config, [0, 2]))
+    assert words[0] == "recallrate"
+    assert run_command(words[1:]) == 2
+    assert asked == [(config, [0, 2])]
+
+
+def test_the_probe_command_writes_only_what_differs() -> None:
+    request = ProbeRequest("/data/my pictures", 32, "raw;png", "20img", extractor="self", images=100, strict=True)
+    assert request.command() == (
+        "recallrate probe '/data/my pictures' --size 32 --codecs 'raw;png' --budget 20img --images 100 "
+        "--extractor self --strict"
+    )
+
+
+def test_a_probe_s_name_changes_with_every_part_of_the_request() -> None:
+    request = ProbeRequest("demo", 32, "raw", "20img")
+    others = [ProbeRequest("demo", 64, "raw", "20img"), ProbeRequest("demo", 32, "png", "20img"),
+              ProbeRequest("demo", 32, "raw", "20img", images=100)]  # fmt: skip
+    names = {request.run_name(), ProbeRequest("demo", 32, "raw", "20img").run_name(), *(o.run_name() for o in others)}
+    assert len(names) == 4
+    assert all(name.startswith("probe-demo-") for name in names)
+
+
+def _finished(runs_dir: Path, seed: int, last: float, **values: object) -> None:
+    from toolkit.foundation.files import write_json
+
+    config = make_config(**(SHARED | {"codec": "raw", "budget": "20img"} | values))
+    request = {"seed": seed, "config": config.model_dump(mode="json")}
+    run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
+    metrics = dict.fromkeys(("average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
+                             "accuracy_on_original", "accuracy_on_coded"), last)  # fmt: skip
+    write_json(run.result_path, metrics | {"seed": seed, "exemplars_per_class": 20.0, "memory_bytes": 600,
+                                           "budget_bytes": 700, "optimizer_steps": 50, "seconds": 5.0})  # fmt: skip
+
+
+def test_only_pilots_of_the_same_recipe_are_compared(tmp_path: Path) -> None:
+    for seed, last in ((0, 0.4), (1, 0.5), (2, 0.9)):
+        _finished(tmp_path, seed, last)
+    _finished(tmp_path, 0, 0.7, codec="png", budget="64KiB")
+    _finished(tmp_path, 0, 0.7, steps=20)
+    _finished(tmp_path, 0, 0.7, size=64)
+    found = comparisons(list_runs(tmp_path, "pilot"), "demo", 32)
+    assert sorted(len(comparison.runs) for comparison in found) == [1, 4]
+    assert {comparison.label for comparison in found} == {"2 + 2 classes, 10 steps a stage",
+                                                          "2 + 2 classes, 20 steps a stage"}  # fmt: skip
+    rows = result_rows(max(found, key=lambda comparison: len(comparison.runs)).pilots())
+    assert [(row["codec"], row["seeds"]) for row in rows] == [("png", 1), ("raw", 3)]
+    assert rows[0]["last_accuracy_ci95"] is None
+    assert rows[1]["last_accuracy"] == pytest.approx(0.6)
+    # t(0.975, 2) = 4.302653; s of (0.4, 0.5, 0.9) = 0.264575
+    assert rows[1]["last_accuracy_ci95"] == pytest.approx(4.302653 * 0.264575 / 3**0.5, rel=1e-5)
+
+
+def test_the_pace_is_the_median_of_finished_pilots_of_that_size(tmp_path: Path) -> None:
+    _finished(tmp_path, 0, 0.4)
+    runs = list_runs(tmp_path, "pilot")
+    assert seconds_per_step(runs, 32) == pytest.approx(0.1)
+    assert seconds_per_step(runs, 64) is None
+
+
+def test_aggregate_is_the_same_function_for_the_command_line() -> None:
+    from toolkit.pilots import pilot
+
+    assert pilot.aggregate is aggregate
+
+
+def test_an_inspected_image_shows_the_amplified_difference() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    seen = inspect_image("jpeg:quality=30", image, amplify=8)
+    error = seen.decoded.astype(int) - image
+    np.testing.assert_array_equal(seen.difference, np.clip(128 + 8 * error, 0, 255))
+    assert seen.psnr == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)))
+    assert seen.stored_bytes < seen.file_bytes
+    exact = inspect_image("raw", image)
+    assert exact.psnr == np.inf
+    assert (exact.difference == 128).all()
+    with pytest.raises(UsageError, match="uint8"):
+        inspect_image("raw", image.astype(float))
