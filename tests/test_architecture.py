@@ -14,15 +14,21 @@ import toolkit
 ROOT = Path(toolkit.__file__).parent
 FLOORS = {
     "foundation": 0,
-    "data": 1, "codecs": 1, "jpeg": 1,
-    "memory": 2, "training": 2,
+    "data": 1,
+    "codecs": 1,
+    "jpeg": 1,
+    "memory": 2,
+    "training": 2,
     "features": 3,
-    "probe": 4, "learning": 4,
-    "pilots": 5, "robustness": 5, "monitor": 5,
+    "probe": 4,
+    "learning": 4,
+    "pilots": 5,
+    "robustness": 5,
+    "monitor": 5,
     "report": 6,
     "ui": 7,
     "cli": 8,
-}  # fmt: skip
+}
 HEAVY = {"compressai", "timm", "ray", "foolbox", "typst", "torchvision"}
 
 
@@ -73,8 +79,17 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
     assert not loaded & (HEAVY | {"torch", "streamlit"})
 
 
-@pytest.mark.parametrize("module", ["toolkit.pilots.runs", "toolkit.pilots.config", "toolkit.pilots.worker",
-                                    "toolkit.probe.request", "toolkit.data.catalog", "toolkit.codecs.spec"])  # fmt: skip
+@pytest.mark.parametrize(
+    "module",
+    [
+        "toolkit.pilots.runs",
+        "toolkit.pilots.config",
+        "toolkit.pilots.worker",
+        "toolkit.probe.request",
+        "toolkit.data.catalog",
+        "toolkit.codecs.spec",
+    ],
+)
 def test_what_the_app_reads_needs_no_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & (HEAVY | {"torch"})
 

@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import functools
 import io
-import os
-import platform
 import sys
-import time
 import zlib
-from collections.abc import Callable
-from pathlib import Path
 
-import imagecodecs
 import numpy as np
-import PIL
-from PIL import Image, features
+from PIL import Image
+from reporting import benchmark_images, save, seconds, table
 
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.catalog import load_dataset
 from toolkit.foundation import parallel
-from toolkit.foundation.files import write_json
 
-RESULTS = Path(__file__).parent / "results" / "codecs.json"
 BYTE_SETTINGS = (
     "jpeg:quality=10,subsampling=420",
     "jpeg:quality=30,subsampling=420",
@@ -51,37 +42,9 @@ THREAD_SETTINGS = {
 }
 
 
-def machine() -> dict:
-    """What the figures depend on."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__}
-    versions |= {"imagecodecs": imagecodecs.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    versions |= {f"pillow {name}": str(features.version(name)) for name in ("jpg", "avif", "webp")}
-    return {"cpu": cpu, "cores": parallel.available_cores(), "versions": versions}
-
-
-def images(size: int, count: int) -> tuple[str, np.ndarray]:
-    """A dataset's name, and ``count`` of its images at ``size``."""
-    folder = os.environ.get("RECALLRATE_DATA")
-    dataset = load_dataset(str(Path(folder) / "tiny-imagenet-20") if folder else "demo", size)
-    chosen = dataset.stratified_train_indices(count, seed=0)
-    return "tiny-imagenet-20" if folder else "demo", np.array(dataset.train.images[chosen])
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def bench_decode(distinct: int = 2000, rounds: int = 25) -> dict:
     """Decode ``distinct`` 32-pixel JPEGs ``rounds`` times, headers put back included, in turn with Pillow."""
-    name, pixels = images(32, distinct)
+    name, pixels = benchmark_images(32, distinct)
     codec = parse_codec("jpeg:quality=50,subsampling=420")
     payloads = codec.encode(pixels)
     files = [codec.to_file(payload) for payload in payloads]
@@ -115,7 +78,7 @@ def deflate_bytes(files: list[bytes], sample: bytes) -> float:
 
 def bench_bytes(size: int, count: int = 300) -> list[dict]:
     """Mean bytes an image: ordinary files, DEFLATE with one sample file as the dictionary, our shared header."""
-    name, pixels = images(size, count + 1)
+    name, pixels = benchmark_images(size, count + 1)
     rows = []
     for spec in BYTE_SETTINGS:
         codec = parse_codec(spec)
@@ -141,7 +104,7 @@ def bench_threads(size: int, count: int, repeats: int = 3) -> list[dict]:
 
     The peer is zlib on large blocks, which needs no lock: its ratio tells what a second thread was worth just then.
     """
-    _, pixels = images(size, count)
+    _, pixels = benchmark_images(size, count)
     blocks = [np.random.default_rng(seed).integers(0, 64, 100_000, np.uint8).tobytes() for seed in range(32)]
     before = parallel._threads
     rows = []
@@ -167,27 +130,16 @@ def bench_threads(size: int, count: int, repeats: int = 3) -> list[dict]:
     return rows
 
 
-def _table(rows: list[dict]) -> str:
-    def cell(value: object) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return f"{value:.2f}" if value < 10 else f"{value:.0f}"
-
-    table = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in table)
-
-
 def main() -> int:
     decode = bench_decode()
-    print("Decoding 32-pixel JPEGs\n" + _table([decode]))
+    print("Decoding 32-pixel JPEGs\n" + table([decode]))
     sizes = [row for size in (32, 64) for row in bench_bytes(size)]
-    print("\nBytes an image (..._once: stored once)\n" + _table(sizes))
+    print("\nBytes an image (..._once: stored once)\n" + table(sizes))
     threads: list[dict] = []
     if parallel.available_cores() >= 2:
         threads = bench_threads(32, 600) + bench_threads(64, 300)
-        print("\nOne thread: microseconds an image; two threads: time over that of one\n" + _table(threads))
-    write_json(RESULTS, {"machine": machine(), "decode": decode, "bytes": sizes, "threads": threads})
+        print("\nOne thread: microseconds an image; two threads: time over that of one\n" + table(threads))
+    save("codecs", {"decode": decode, "bytes": sizes, "threads": threads})
     return 0
 
 

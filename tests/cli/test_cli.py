@@ -72,8 +72,22 @@ def test_csv_has_a_row_a_class(capsys: pytest.CaptureFixture[str], folder: Path)
 
 
 def test_probe_prints_the_table_and_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    arguments = ("probe", "demo", "--size", 16, "--codecs", "raw;jpeg:quality={20,80}", "--budget", "4img",
-                 "--images", 40, "--extractor", "self", "--threads", 1)  # fmt: skip
+    arguments = (
+        "probe",
+        "demo",
+        "--size",
+        16,
+        "--codecs",
+        "raw;jpeg:quality={20,80}",
+        "--budget",
+        "4img",
+        "--images",
+        40,
+        "--extractor",
+        "self",
+        "--threads",
+        1,
+    )
     status, out, _ = call(capsys, *arguments, "--json", tmp_path / "p.json", "--csv", tmp_path / "p.csv")
     assert status == 0
     assert "jpeg:quality=20" in out
@@ -85,8 +99,28 @@ def test_probe_prints_the_table_and_writes_files(capsys: pytest.CaptureFixture[s
 
 
 def test_pilot_runs_seeds_and_resumes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    arguments = ("pilot", "demo", "--size", 16, "--initial", 5, "--increment", 5, "--codec", "jpeg:quality=50",
-                 "--budget", "3img", "--align", "both", "--steps", 2, "--seeds", "0,1", "--runs-dir", tmp_path)  # fmt: skip
+    arguments = (
+        "pilot",
+        "demo",
+        "--size",
+        16,
+        "--initial",
+        5,
+        "--increment",
+        5,
+        "--codec",
+        "jpeg:quality=50",
+        "--budget",
+        "3img",
+        "--align",
+        "both",
+        "--steps",
+        2,
+        "--seeds",
+        "0,1",
+        "--runs-dir",
+        tmp_path,
+    )
     report = call_json(capsys, *arguments)
     assert [entry["seed"] for entry in report["runs"]] == [0, 1]
     assert report["align"] == "both"
@@ -97,8 +131,22 @@ def test_pilot_runs_seeds_and_resumes(capsys: pytest.CaptureFixture[str], tmp_pa
 
 def test_memory_build_inspect_verify_export(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
-    built = call_json(capsys, "memory", "build", "demo", "-o", path, "--size", 16, "--codec", "jpeg:quality=40",
-                      "--budget", "3img", "--extractor", "self")  # fmt: skip
+    built = call_json(
+        capsys,
+        "memory",
+        "build",
+        "demo",
+        "-o",
+        path,
+        "--size",
+        16,
+        "--codec",
+        "jpeg:quality=40",
+        "--budget",
+        "3img",
+        "--extractor",
+        "self",
+    )
     assert built["memory_bytes"] <= built["budget_bytes"]
     assert call_json(capsys, "memory", "inspect", path) == built
     assert call_json(capsys, "memory", "verify", path) == {"exemplars": built["exemplars"], "damaged": []}
@@ -138,11 +186,14 @@ def test_memory_build_inspect_verify_export(capsys: pytest.CaptureFixture[str], 
         (["pilot", "demo", "--codec", "raw", "--align", "some"], "train"),
         (["pilot", "demo", "--codec", "raw", "--device", "tpu"], "cpu"),
         (["memory", "inspect", "/no/such/memory"], "does not exist"),
-        (["memory", "build", "demo", "-o", "x.recall", "--codec", "raw", "--budget", "1img", "--selection", "best"], "herding"),
+        (
+            ["memory", "build", "demo", "-o", "x.recall", "--codec", "raw", "--budget", "1img", "--selection", "best"],
+            "herding",
+        ),
         (["pilot", "demo"], "--codec"),
         (["nonsense"], "nonsense"),
     ],
-)  # fmt: skip
+)
 def test_wrong_usage_exits_2_and_says_what_is_accepted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
@@ -169,8 +220,21 @@ def test_a_failure_is_one_line_and_debug_shows_the_traceback(
 
 def test_a_runs_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    status, _, err = call(capsys, "pilot", "demo", "--size", 16, "--codec", "raw", "--budget", "2img", "--steps", 1,
-                          "--runs-dir", tmp_path / "file" / "runs")  # fmt: skip
+    status, _, err = call(
+        capsys,
+        "pilot",
+        "demo",
+        "--size",
+        16,
+        "--codec",
+        "raw",
+        "--budget",
+        "2img",
+        "--steps",
+        1,
+        "--runs-dir",
+        tmp_path / "file" / "runs",
+    )
     assert status == 1
     assert "cannot write" in err
     assert len(err.strip().splitlines()) == 1

@@ -82,9 +82,7 @@ def test_the_held_out_images_are_drawn_and_not_the_last_ones(tmp_path: Path) -> 
 
 
 @every_form
-def test_hidden_files_and_system_clutter_are_no_images(
-    opened: Callable[[Path, Files], Source], tmp_path: Path
-) -> None:
+def test_hidden_files_and_system_clutter_are_no_images(opened: Callable[[Path, Files], Source], tmp_path: Path) -> None:
     clutter = dict.fromkeys(("a/.DS_Store", "a/Thumbs.db", "__MACOSX/a/x.png", ".git/config", "b/desktop.ini"), b"x")
     source = opened(tmp_path, {**pngs({"a": 5, "b": 5}), **clutter})
     assert source.class_names == ("a", "b")

@@ -18,7 +18,9 @@ def features(seed: int, count: int = 30, dimensions: int = 5) -> torch.Tensor:
 
 def test_fmse_is_the_mean_squared_difference_of_the_feature_vectors() -> None:
     a, b = features(0), features(1)
-    literal = [sum((float(x) - float(y)) ** 2 for x, y in zip(p, q, strict=True)) / 5 for p, q in zip(a, b, strict=True)]
+    literal = [
+        sum((float(x) - float(y)) ** 2 for x, y in zip(p, q, strict=True)) / 5 for p, q in zip(a, b, strict=True)
+    ]
     assert distortion.fmse(a, b, "none").tolist() == pytest.approx(literal)
     assert float(distortion.fmse(a, b)) == pytest.approx(sum(literal) / 30)
     assert float(distortion.fmse(a, b, "sum")) == pytest.approx(sum(literal))
@@ -110,7 +112,8 @@ def test_ssim_of_flat_images_follows_the_luminance_term() -> None:
     a, b = torch.full((2, 32, 32, 3), 100, dtype=torch.uint8), torch.full((2, 32, 32, 3), 120, dtype=torch.uint8)
     c1 = (0.01 * 255) ** 2
     assert float(distortion.ssim(a, b)) == pytest.approx(
-        (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1), rel=1e-3  # float32 loses digits in the variances
+        (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1),
+        rel=1e-3,  # float32 loses digits in the variances
     )
 
 

@@ -34,7 +34,9 @@ def test_stage0_knows_only_the_first_stages_classes(demo, monkeypatch: pytest.Mo
         return real(images, labels)
 
     monkeypatch.setattr(extractors, "Pool", spy)
-    extractor = build_extractor("stage0", demo, device=CPU, class_order=[3, 1, 4, 0, 2, 5, 6, 7, 8, 9], initial=3, steps=2)
+    extractor = build_extractor(
+        "stage0", demo, device=CPU, class_order=[3, 1, 4, 0, 2, 5, 6, 7, 8, 9], initial=3, steps=2
+    )
     assert set.union(*seen) == {3, 1, 4}
     assert extractor(demo.test.images[:7]).shape == (7, 64)
 
@@ -78,7 +80,9 @@ def test_the_penultimate_layer_is_what_the_head_sees(demo, tmp_path: Path) -> No
     pixels = torch.from_numpy(np.ascontiguousarray(demo.test.images[:4])).permute(0, 3, 1, 2)
     with torch.inference_mode():
         logits = extractor.network(pixels)
-        torch.testing.assert_close(extractor.network.head(extractor(demo.test.images[:4])), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            extractor.network.head(extractor(demo.test.images[:4])), logits, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_auto_takes_timm_only_if_its_weights_are_at_hand(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

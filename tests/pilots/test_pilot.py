@@ -25,10 +25,17 @@ TIME_FIELDS = {"seconds"}
 
 
 def config(**changes: Any) -> PilotConfig:
-    values: dict[str, Any] = dict(
-        dataset="demo", size=16, initial=4, increment=4, codec="jpeg:quality=40", budget="3img", steps=6, batch_size=16,
-        checkpoint_every=2,
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "dataset": "demo",
+        "size": 16,
+        "initial": 4,
+        "increment": 4,
+        "codec": "jpeg:quality=40",
+        "budget": "3img",
+        "steps": 6,
+        "batch_size": 16,
+        "checkpoint_every": 2,
+    }
     return make_config(**{**values, **changes})
 
 
@@ -44,10 +51,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 def test_the_result_has_the_contracts_keys(finished: tuple[Path, dict[str, Any]]) -> None:
     assert set(finished[1]) >= {
-        "seed", "class_order", "stage_classes", "accuracy_matrix", "average_incremental_accuracy", "last_accuracy",
-        "forgetting", "accuracy_on_original", "accuracy_on_coded", "exemplars_per_class", "memory_bytes",
-        "optimizer_steps", "seconds", "run_dir",
-    }  # fmt: skip
+        "seed",
+        "class_order",
+        "stage_classes",
+        "accuracy_matrix",
+        "average_incremental_accuracy",
+        "last_accuracy",
+        "forgetting",
+        "accuracy_on_original",
+        "accuracy_on_coded",
+        "exemplars_per_class",
+        "memory_bytes",
+        "optimizer_steps",
+        "seconds",
+        "run_dir",
+    }
     assert finished[1]["stage_classes"] == [4, 4, 2]
     assert finished[1]["optimizer_steps"] == 18
     assert sorted(finished[1]["class_order"]) == list(range(10))
@@ -243,8 +261,10 @@ def test_a_full_disk_fails_in_one_line_and_the_run_goes_on_later(tmp_path: Path)
             raise OSError(28, "No space left on device")
 
         patch.setattr("toolkit.foundation.files.os.fsync", full)
-        patch.setattr("toolkit.pilots.runs.write_json", lambda path, value: path.parent.mkdir(parents=True) or
-                      path.write_text(json.dumps(value)))  # fmt: skip
+        patch.setattr(
+            "toolkit.pilots.runs.write_json",
+            lambda path, value: path.parent.mkdir(parents=True) or path.write_text(json.dumps(value)),
+        )
         with pytest.raises(WorkError, match="No space left on device"):
             run_pilot(config(), 0, tmp_path / "runs")
     run = RunFolder(tmp_path / "runs" / config().run_name(0))

@@ -115,7 +115,9 @@ def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None
 
 def test_progress_ends_at_the_total(demo, extractor) -> None:  # type: ignore[no-untyped-def]
     told: list[tuple[int, int]] = []
-    probe_codecs(demo, ["png"], budget=1000, extractor=extractor, images=20, progress=lambda w, d, t: told.append((d, t)))
+    probe_codecs(
+        demo, ["png"], budget=1000, extractor=extractor, images=20, progress=lambda w, d, t: told.append((d, t))
+    )
     assert told[-1][0] == told[-1][1]
 
 

@@ -185,9 +185,7 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
     network, _ = problem()
     network.eval()
     images = torch.randint(0, 256, (10, 16, 16, 3), dtype=torch.uint8)
-    whole, parts = (
-        predict(network, images, batch_size=size, device=CPU, mixed_precision=False) for size in (10, 3)
-    )
+    whole, parts = (predict(network, images, batch_size=size, device=CPU, mixed_precision=False) for size in (10, 3))
     torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-4)
 
 

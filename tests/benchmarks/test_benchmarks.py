@@ -1,0 +1,26 @@
+"""The ratios that must hold; ``pytest -m benchmark``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bench_memory
+import bench_probe
+import bench_training
+import pytest
+
+pytestmark = pytest.mark.benchmark
+
+
+def test_the_loop_adds_at_most_15_percent_to_the_bare_steps() -> None:
+    assert bench_training.bench_loop()["ratio"] <= 1.15
+
+
+def test_the_memory_adds_little_to_bare_sqlite(tmp_path: Path) -> None:
+    result = bench_memory.bench_memory(tmp_path, exemplars=200_000)
+    assert result["read_over_bare"] <= 3
+    assert result["add_over_bare"] <= 6
+
+
+def test_the_probe_takes_little_longer_than_its_slower_half() -> None:
+    assert bench_probe.bench_probe()["ratio"] <= 1.3  # type: ignore[operator]
