@@ -210,7 +210,7 @@ def test_finished_pilots_are_tabled_with_intervals_and_a_command(runs_dir: Path)
     assert any("recallrate pilot demo" in code.value and "--seeds 0,1" in code.value for code in app.code)
 
 
-def test_an_unreadable_upload_is_told_apart(runs_dir: Path) -> None:
+def test_an_upload_is_kept_once_under_a_name_from_its_content(runs_dir: Path) -> None:
     from toolkit.data.uploads import keep_upload, uploads_dir
     from toolkit.foundation.errors import UsageError
 
@@ -223,9 +223,10 @@ def test_an_unreadable_upload_is_told_apart(runs_dir: Path) -> None:
         keep_upload("notes.txt", io.BytesIO(b""))
 
 
-def test_json_download_is_the_result_itself(runs_dir: Path) -> None:
+def test_downloads_hold_the_result_itself(runs_dir: Path) -> None:
     from toolkit.report.tables import csv_text, json_text
 
     rows = [{"codec": "raw", "bpp": 24.0}, {"codec": "png", "psnr": None}]
     assert csv_text(rows).splitlines() == ["codec,bpp,psnr", "raw,24.0,", "png,,"]
+    assert csv_text(rows, ["psnr", "ssim"]).splitlines() == ["psnr,codec,bpp", ",raw,24.0", ",png,"]
     assert json.loads(json_text({"settings": rows})) == {"settings": rows}

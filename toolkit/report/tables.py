@@ -9,10 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV with a header; a row without some column leaves it empty."""
+def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> str:
+    """Rows as CSV with a header; a row without some column leaves it empty.
+
+    Args:
+        rows: cells by column.
+        first: columns to begin with, where there are such; the others follow in the rows' order.
+    """
     text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    found = dict.fromkeys(name for row in rows for name in row)
+    names = [*(name for name in first if name in found), *(name for name in found if name not in first)]
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(rows)

@@ -10,11 +10,11 @@ import streamlit as st
 from toolkit.report.tables import csv_text, json_text
 
 
-def downloads(name: str, result: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Buttons for the result as JSON and its table as CSV."""
+def downloads(name: str, result: Any, rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> None:
+    """Buttons for the result as JSON and its table as CSV, with some columns first."""
     with st.container(horizontal=True):
         st.download_button(
-            "CSV", csv_text(rows), f"{name}.csv", "text/csv", key=f"csv-{name}", on_click="ignore",
+            "CSV", csv_text(rows, first), f"{name}.csv", "text/csv", key=f"csv-{name}", on_click="ignore",
             icon=":material/download:",
         )  # fmt: skip
         st.download_button(

@@ -102,7 +102,7 @@ def _table(name: str, result: dict[str, Any]) -> None:
                 "equivalent_exemplars_original": "by ratio to original",
             },
         )
-    downloads(name, result, result["settings"])
+    downloads(name, result, result["settings"], _COLUMNS)
 
 
 def _magnifier(result: dict[str, Any], dataset: ImageDataset) -> None:
