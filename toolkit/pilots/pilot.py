@@ -83,7 +83,7 @@ def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
         return result
     request = run.config
     config = PilotConfig(**request["config"])
-    with training_slot(run.path.parent), run.running():
+    with training_slot(run.path.parent, progress), run.running():
         if (result := run.result) is not None:  # finished by another process while this one waited
             return result
         with run.failures_logged():

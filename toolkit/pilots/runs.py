@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.progress import Progress, silent
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
 WORKER_START_SECONDS = 60.0
@@ -223,15 +224,19 @@ def list_runs(runs_dir: Path, kind: str | None = None) -> list[RunFolder]:
 
 
 @contextmanager
-def training_slot(runs_dir: Path) -> Iterator[None]:
+def training_slot(runs_dir: Path, progress: Progress = silent) -> Iterator[None]:
     """Hold the folder's only slot: two trainings at once on the same cores would slow both down and skew their times.
 
-    Waits until the slot is free.
+    Waits until the slot is free, and says so.
     """
     try:
         Path(runs_dir).mkdir(parents=True, exist_ok=True)
         lock = FileLock(Path(runs_dir) / ".slot")
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress("waiting for another run in the same folder", 0, 1)
+            lock.acquire()
     except OSError as error:
         raise WorkError(describe_os_error(error, "write", runs_dir)) from error
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import write_json
 from toolkit.pilots.reporting import RunReporter
-from toolkit.pilots.runs import Cancelled, RunFolder, training_slot
+from toolkit.pilots.runs import Cancelled, RunFolder
 
 
 def start(runs: Sequence[RunFolder], runs_dir: Path) -> None:
@@ -46,10 +46,10 @@ def execute_pilot(run: RunFolder) -> None:
 
 
 def execute_probe(run: RunFolder) -> None:
-    """Bring a probe's folder to its result."""
+    """Bring a probe's folder to its result; it is short, so it does not wait for the training slot."""
     from toolkit.probe.request import ProbeRequest, run_probe
 
-    with training_slot(run.path.parent), run.running():
+    with run.running():
         if run.result is not None:
             return
         with run.failures_logged():
