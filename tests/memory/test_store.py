@@ -134,7 +134,8 @@ def test_a_damaged_exemplar_is_named_and_the_others_are_read(tmp_path: Path) -> 
     flip_a_payload_byte(path, payload)
     with ExemplarMemory(path) as memory:
         assert [(item.label, item.rank) for item in memory.verify()] == [(1, 2)]
-        images, labels, damaged = memory.decode_all()
+        with pytest.warns(UserWarning, match="1 damaged exemplars of class 1"):
+            images, labels, damaged = memory.decode_all()
         assert [(item.label, item.rank) for item in damaged] == [(1, 2)]
         assert labels.tolist() == [0] * 6 + [1] * 5
         np.testing.assert_array_equal(images[6:], np.delete(intact, 2, axis=0))
@@ -172,8 +173,8 @@ def test_a_failed_write_leaves_the_last_commit(tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
     with ExemplarMemory(path, 200_000, "raw") as memory:
         memory.add_images({0: pictures(5)})
-        pages = memory._connection.execute("PRAGMA page_count").fetchone()[0]
-        memory._connection.execute(f"PRAGMA max_page_count = {pages + 1}")  # SQLite's own "disk is full"
+        pages = memory._database._connection.execute("PRAGMA page_count").fetchone()[0]
+        memory._database._connection.execute(f"PRAGMA max_page_count = {pages + 1}")  # SQLite's own "disk is full"
         with pytest.raises(WorkError, match="full"):
             memory.add_images({1: pictures(40, seed=1)})
         assert memory.class_counts == {0: 5}

@@ -84,13 +84,24 @@ def test_the_app_opens_on_the_demo_set(runs_dir: Path) -> None:
     assert {metric.label: metric.value for metric in app.metric}["Classes"] == "10"
 
 
-def test_the_address_chooses_dataset_and_size(runs_dir: Path, tmp_path: Path) -> None:
+def test_the_address_chooses_dataset_and_size(runs_dir: Path) -> None:
     app = AppTest.from_file(str(SHELL), default_timeout=120)
     app.query_params["dataset"] = "demo"
     app.query_params["size"] = "16"
     app.run()
     assert not app.exception
     assert "recallrate data demo --size 16" in [code.value for code in app.code]
+    app.number_input(key="size").set_value(24).run()
+    assert (app.query_params["dataset"], app.query_params["size"]) == ("demo", "24")
+
+
+@pytest.mark.parametrize("size", ["", "-1", "7", "5000", "big", "٣٢٣٢"])
+def test_a_size_in_the_address_that_cannot_be_is_put_right(runs_dir: Path, size: str) -> None:
+    app = AppTest.from_file(str(SHELL), default_timeout=120)
+    app.query_params["size"] = size
+    app.run()
+    assert not app.exception
+    assert app.number_input(key="size").value == 32
 
 
 def test_data_page_says_what_is_wrong_in_one_line(runs_dir: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it.
 from __future__ import annotations
 
 import sqlite3
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,20 +23,9 @@ from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.allocation import BudgetTooSmall, allocate
+from toolkit.memory.database import Database
 
-SCHEMA_VERSION = 1
 LABEL_BYTES = 2
-_APPLICATION_ID = 0x52526D31  # "RRm1"
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE classes (
-    label INTEGER PRIMARY KEY, exemplars INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, name TEXT NOT NULL
-);
-CREATE TABLE exemplars (
-    label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
-    PRIMARY KEY (label, rank)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -74,68 +63,32 @@ class ExemplarMemory:
             raise UsageError(f"{path} does not exist: a new memory needs a budget and a codec")
         if budget is not None and budget < 1:
             raise UsageError(f"the budget must be at least 1 byte, got {budget}")
-        self._connection = self._connect()
+        self._database = Database(self.path)
         try:
-            self.codec = parse_codec(codec) if isinstance(codec, str) else codec or parse_codec(self._stored_spec())
-            if is_new or not self._has_schema():
+            if codec is None:
+                codec = self._database.stored_codec()
+            self.codec = parse_codec(codec) if isinstance(codec, str) else codec
+            if is_new or not self._database.has_schema():
                 self._create(budget)
             self._load(budget)
         except BaseException:
-            self._connection.close()
+            self._database.close()
             raise
 
-    # -- opening -----------------------------------------------------------------------------------------------
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -65536")
-            return connection
-        except (OSError, sqlite3.Error) as error:
-            raise WorkError(f"cannot open the memory {self.path}: {one_line(error)}") from error
-
-    def _has_schema(self) -> bool:
-        with self._readable():
-            return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone())
-
-    def _stored_spec(self) -> str:
-        with self._readable():
-            if not self._has_schema():
-                raise WorkError(f"{self.path} is not an exemplar memory")
-            self._refuse_newer()
-            return self._meta("codec").decode()
-
     def _create(self, budget: int | None) -> None:
-        with self._transaction():
-            if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise WorkError(f"{self.path} is another kind of SQLite database")
-            for statement in _SCHEMA.split(";"):
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            self._set_meta("schema", str(SCHEMA_VERSION).encode())
-            self._set_meta("budget", str(budget).encode())
-            self._set_meta("codec", str(self.codec).encode())
-            self._set_meta("commits", b"0")
-            self._set_meta("shared", b"")
-
-    def _refuse_newer(self) -> None:
-        version = int(self._meta("schema"))
-        if version > SCHEMA_VERSION:
-            raise WorkError(
-                f"{self.path} was written by a newer Recall Rate (schema {version}, this one reads up to "
-                f"{SCHEMA_VERSION}): update recallrate to open it"
+        with self._database.transaction():
+            self._database.create(
+                {"budget": str(budget).encode(), "codec": str(self.codec).encode(), "commits": b"0", "shared": b""}
             )
 
     def _load(self, budget: int | None) -> None:
-        with self._readable():
-            self._refuse_newer()
-            self.budget = int(self._meta("budget"))
-            spec = self._meta("codec").decode()
-            shared = self._meta("shared")
-            self.commits = int(self._meta("commits"))
-            rows = self._connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
+        with self._database.readable() as connection:
+            self._database.refuse_newer()
+            self.budget = int(self._database.meta("budget"))
+            spec = self._database.meta("codec").decode()
+            shared = self._database.meta("shared")
+            self.commits = int(self._database.meta("commits"))
+            rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
             self._classes = {label: _Class(count, payload_bytes, name) for label, count, payload_bytes, name in rows}
         if spec != str(self.codec):
             raise UsageError(f"{self.path} was made with {spec}, not with {self.codec}")
@@ -144,37 +97,9 @@ class ExemplarMemory:
         if shared:
             self.codec.load_shared(shared)
 
-    def _meta(self, key: str) -> bytes:
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise WorkError(f"{self.path} is damaged: it has no {key}")
-        return row[0]
-
-    def _set_meta(self, key: str, value: bytes) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise WorkError(f"{self.path} cannot be read as an exemplar memory: {one_line(error)}") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise WorkError(f"the memory {self.path} could not be written: {one_line(error)}") from error
-        finally:
-            if self._connection.in_transaction:  # SQLite has already rolled back when the disk was full
-                self._connection.execute("ROLLBACK")
-
     def close(self) -> None:
         """Close the file; everything committed stays."""
-        self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> ExemplarMemory:
         return self
@@ -243,8 +168,8 @@ class ExemplarMemory:
         if empty:
             raise UsageError(f"classes {empty} have no candidates for the memory")
         shared = self.codec.shared_state()
-        with self._transaction():
-            stored = self._stored_sizes()
+        with self._database.transaction() as connection:
+            stored = self._stored_sizes(connection)
             offered = {label: [len(payload) for payload in payloads] for label, payloads in candidates.items()}
             labels = sorted(set(stored) | set(offered))
             sizes = {
@@ -254,32 +179,26 @@ class ExemplarMemory:
             kept = allocate(sizes, self.budget, self.codec.shared_bytes())
             for label in labels:
                 had = len(stored.get(label, ()))
-                self._connection.execute("DELETE FROM exemplars WHERE label = ? AND rank >= ?", (label, kept[label]))
-                self._insert(label, had, candidates.get(label, ())[: max(0, kept[label] - had)])
+                connection.execute("DELETE FROM exemplars WHERE label = ? AND rank >= ?", (label, kept[label]))
+                _insert(connection, label, had, candidates.get(label, ())[: max(0, kept[label] - had)])
             known = {**self.class_names, **(names or {})}
             classes = {
                 label: _Class(count, sum(sizes[label][:count]) - LABEL_BYTES * count, known.get(label, str(label)))
                 for label, count in kept.items()
             }
             rows = [(label, *row) for label, row in classes.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?)", rows)
-            self._set_meta("shared", shared)
-            self._set_meta("commits", str(self.commits + 1).encode())
+            connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?)", rows)
+            self._database.set_meta("shared", shared)
+            self._database.set_meta("commits", str(self.commits + 1).encode())
         self._classes = classes
         self.commits += 1
 
-    def _stored_sizes(self) -> dict[int, list[int]]:
+    def _stored_sizes(self, connection: sqlite3.Connection) -> dict[int, list[int]]:
         sizes: dict[int, list[int]] = {label: [] for label in self._classes}
         # length() of a blob reads its header only
-        for label, size in self._connection.execute(
-            "SELECT label, length(payload) FROM exemplars ORDER BY label, rank"
-        ):
+        for label, size in connection.execute("SELECT label, length(payload) FROM exemplars ORDER BY label, rank"):
             sizes[label].append(size)
         return sizes
-
-    def _insert(self, label: int, first_rank: int, payloads: Sequence[bytes]) -> None:
-        rows = ((label, rank, zlib.crc32(payload), payload) for rank, payload in enumerate(payloads, first_rank))
-        self._connection.executemany("INSERT INTO exemplars VALUES (?, ?, ?, ?)", rows)
 
     # -- reading it --------------------------------------------------------------------------------------------
 
@@ -290,8 +209,8 @@ class ExemplarMemory:
             IndexError: there is no such exemplar.
             WorkError: it is damaged.
         """
-        with self._readable():
-            row = self._connection.execute(
+        with self._database.readable() as connection:
+            row = connection.execute(
                 "SELECT crc, payload FROM exemplars WHERE label = ? AND rank = ?", (label, rank)
             ).fetchone()
         if row is None:
@@ -301,14 +220,21 @@ class ExemplarMemory:
         return row[1]
 
     def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
-        """A class's intact payloads in selection order, and the exemplars left out because they are damaged."""
+        """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
+
+        Warns when any are left out.
+        """
+        intact, damaged = self._read(label)
+        if damaged:
+            warnings.warn(f"{self.path}: {len(damaged)} damaged exemplars of class {label} are left out", stacklevel=2)
+        return intact, damaged
+
+    def _read(self, label: int) -> tuple[list[bytes], list[Damaged]]:
         intact: list[bytes] = []
         damaged: list[Damaged] = []
-        with self._readable():
-            rows = self._connection.execute(
-                "SELECT rank, crc, payload FROM exemplars WHERE label = ? ORDER BY rank", (label,)
-            )
-            for rank, crc, payload in rows:
+        query = "SELECT rank, crc, payload FROM exemplars WHERE label = ? ORDER BY rank"
+        with self._database.readable() as connection:
+            for rank, crc, payload in connection.execute(query, (label,)):
                 if zlib.crc32(payload) == crc:
                     intact.append(payload)
                 else:
@@ -337,12 +263,9 @@ class ExemplarMemory:
             WorkError: the file itself is no longer a readable database.
         """
         found: list[Damaged] = []
-        with self._readable():
-            problem = self._connection.execute("PRAGMA quick_check").fetchone()[0]
-        if problem != "ok":
-            raise WorkError(f"{self.path} is damaged: {one_line(ValueError(problem))}")
+        self._database.check()
         for label in sorted(self._classes):
-            found += self.payloads(label)[1]
+            found += self._read(label)[1]
             known = {item.rank for item in found if item.label == label}
             for rank in (rank for rank in range(self._classes[label].exemplars) if rank not in known):
                 try:
@@ -352,4 +275,9 @@ class ExemplarMemory:
         return found
 
 
-__all__ = ["LABEL_BYTES", "SCHEMA_VERSION", "BudgetTooSmall", "Damaged", "ExemplarMemory"]
+def _insert(connection: sqlite3.Connection, label: int, first_rank: int, payloads: Sequence[bytes]) -> None:
+    rows = ((label, rank, zlib.crc32(payload), payload) for rank, payload in enumerate(payloads, first_rank))
+    connection.executemany("INSERT INTO exemplars VALUES (?, ?, ?, ?)", rows)
+
+
+__all__ = ["LABEL_BYTES", "BudgetTooSmall", "Damaged", "ExemplarMemory"]

@@ -16,25 +16,24 @@ _FRESH_SECONDS = 60.0
 
 
 def choose_dataset() -> None:
-    """The sidebar's widgets."""
+    """The sidebar's widgets.
+
+    The address is written anew on every page: a widget's own ``bind="query-params"`` loses it when the page is changed
+    after a reload.
+    """
+    _take_address()
     st.subheader("Dataset", anchor=False)
     st.text_input(
         "Where the images are",
-        "demo",
         key="dataset",
-        bind="query-params",
-        persist_state="session",
         help="demo (made on the spot), a folder with one sub-folder a class, a .zip of one, a .npz in MedMNIST layout, "
         "or torchvision:CIFAR100 and its like (downloads).",
     )
     st.number_input(
         "Image size in pixels",
         *SIZES,
-        32,
-        16,
+        step=16,
         key="size",
-        bind="query-params",
-        persist_state="session",
         help="Every image is scaled and cropped to a square of this side. Small sizes make quick probes and pilots.",
     )
     with st.popover("Upload an archive", icon=":material/upload:", width="stretch"):
@@ -48,6 +47,15 @@ def choose_dataset() -> None:
             st.error(problem)
     if st.session_state.get("dataset") != "demo":
         st.button("Back to the demo", on_click=_take_demo, type="tertiary", icon=":material/undo:")
+    st.query_params.update({"dataset": st.session_state["dataset"], "size": str(st.session_state["size"])})
+
+
+def _take_address() -> None:
+    """At the start of a session, the choice that the address holds."""
+    st.session_state.setdefault("dataset", st.query_params.get("dataset", "demo"))
+    if "size" not in st.session_state:
+        asked = st.query_params.get("size", "")
+        st.session_state["size"] = int(asked) if asked.isdecimal() and SIZES[0] <= int(asked) <= SIZES[1] else 32
 
 
 def _take_upload() -> None:

@@ -21,10 +21,10 @@ from toolkit.ui.components.outputs import command, downloads
 
 _MEASURES = {
     "last_accuracy": "last accuracy",
-    "average_incremental_accuracy": "average incremental",
+    "average_incremental_accuracy": "average",
     "forgetting": "forgetting",
-    "accuracy_on_original": "on original images",
-    "accuracy_on_coded": "on coded images",
+    "accuracy_on_original": "on original",
+    "accuracy_on_coded": "on coded",
 }
 _AGAINST = {"exemplars_per_class": "exemplars a class", "memory_bytes": "memory used", "budget_bytes": "budget"}
 

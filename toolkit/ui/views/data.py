@@ -43,7 +43,7 @@ def page() -> None:
 
 
 def _numbers(facts: dict) -> None:
-    columns = st.columns(5)
+    columns = st.columns([3, 4, 4, 5, 5])
     columns[0].metric("Classes", len(facts["classes"]), border=True)
     columns[1].metric("Training images", f"{facts['train_images']:,}", border=True)
     columns[2].metric("Test images", f"{facts['test_images']:,}", border=True)
