@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 import math
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.memory import memory_app
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
@@ -119,7 +121,10 @@ def pilot(
     steps: Annotated[int, typer.Option(help="optimiser steps a stage")] = 200,
     epochs: Annotated[float | None, typer.Option(help="epochs a stage instead of steps")] = None,
     batch_size: Annotated[int, typer.Option(help="images a step")] = 128,
-    lr: Annotated[float | None, typer.Option(help="peak learning rate")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="any other choice, such as lr=0.05 or schedule=milestones"),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="comma-separated; several give a mean and a 95 % interval")] = "",
     seed: Seed = 0,
     runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
@@ -137,11 +142,10 @@ def pilot(
     with console.progress_bar() as progress:
         classes = len(load_dataset(dataset, size, progress=progress).class_names)
         first = initial if initial is not None else math.ceil(classes / 5)
-        values: dict[str, Any] = {"lr": lr} if lr is not None else {}
         config = make_config(
             dataset=dataset, size=size, initial=first, increment=first if increment is None else increment, codec=codec,
             budget=budget, align=align, method=method, selection=selection, network=network, steps=steps, epochs=epochs,
-            batch_size=batch_size, device=device, **values,
+            batch_size=batch_size, device=device, **parse_choices(set_ or []),
         )  # fmt: skip
         result = run_seeds(config, parse_seeds(seeds) or [seed], runs_dir or default_runs_dir(), progress)
     shown = ("seed", "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original",
@@ -152,6 +156,26 @@ def pilot(
     spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
     console.stderr.print(f"last accuracy {result['mean']['last_accuracy']:.1%}{spread}", markup=False)
     console.emit(result, json, rows, csv)
+
+
+def parse_choices(assignments: list[str]) -> dict[str, Any]:
+    """``["lr=0.05", "class_order=[1,0]"]`` to a dictionary; values are JSON where they parse as JSON, else text.
+
+    Raises:
+        UsageError: no ``=``, or a name that has an option of its own.
+    """
+    free = ("lr", "momentum", "weight_decay", "schedule", "milestones", "label_smoothing", "brightness", "memory_share",
+            "mixed_precision", "compile", "class_order", "checkpoint_every")  # fmt: skip
+    choices = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or name not in free:
+            raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(free)}, got {assignment!r}")
+        try:
+            choices[name] = json_module.loads(text)
+        except ValueError:
+            choices[name] = text
+    return choices
 
 
 @app.command(name="app")

@@ -15,6 +15,7 @@ memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
 MemoryFile = Annotated[Path, typer.Argument(help="a memory file")]
 JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
+CsvTo = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout")]
 
 
 @memory_app.command()
@@ -30,6 +31,7 @@ def build(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core")] = 0,
     json: JsonTo = None,
+    csv: CsvTo = None,
 ) -> None:
     """Fill a new memory with exemplars of every class of a dataset's training split."""
     from toolkit.features.exemplars import build_memory
@@ -40,14 +42,14 @@ def build(
             dataset, output, codec=codec, budget=budget, size=size, selection=selection, extractor=extractor,
             seed=seed, device=device, progress=progress,
         )  # fmt: skip
-    _show(facts, json)
+    _show(facts, json, csv)
 
 
 @memory_app.command()
-def inspect(path: MemoryFile, json: JsonTo = None) -> None:
+def inspect(path: MemoryFile, json: JsonTo = None, csv: CsvTo = None) -> None:
     """Codec, budget, bytes and exemplars a class."""
     with _open(path) as memory:
-        _show(memory.summary(), json)
+        _show(memory.summary(), json, csv)
 
 
 @memory_app.command()
@@ -88,11 +90,11 @@ def _open(path: Path):  # type: ignore[no-untyped-def]  # ExemplarMemory, import
     return ExemplarMemory(path)
 
 
-def _show(facts: dict, json: str | None) -> None:
+def _show(facts: dict, json: str | None, csv: str | None) -> None:
     rows = [
         {"class": name, "exemplars": count}
         for name, count in zip(facts["class_names"], facts["classes"].values(), strict=True)
     ]
     used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes"
-    console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr=json == "-")
-    console.emit(facts, json)
+    console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr="-" in (json, csv))
+    console.emit(facts, json, rows, csv)

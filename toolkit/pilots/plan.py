@@ -5,6 +5,7 @@ No torch here.
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -138,9 +139,15 @@ def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | No
     words = ["recallrate", "pilot", config.dataset]
     for name in ("size", "initial", "increment", "codec", "budget", "align", "method", "steps"):
         words += [f"--{name}", str(getattr(config, name))]
-    for name in ("selection", "network", "epochs", "batch_size", "lr", "device"):
-        if (value := getattr(config, name)) != PilotConfig.model_fields[name].default:
+    options = ("selection", "network", "epochs", "batch_size", "device")
+    for name, field in PilotConfig.model_fields.items():
+        value = getattr(config, name)
+        if field.is_required() or value == field.default or f"--{name}" in words:
+            continue
+        if name in options:
             words += [f"--{name.replace('_', '-')}", str(value)]
+        else:
+            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     words += ["--seeds", ",".join(map(str, seeds))]
     if runs_dir is not None:
         words += ["--runs-dir", str(runs_dir)]
