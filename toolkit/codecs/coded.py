@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +11,8 @@ import numpy as np
 import PIL
 
 from toolkit.codecs.base import Codec
-from toolkit.foundation.errors import WorkError, describe_os_error
-from toolkit.foundation.files import cache_root
+from toolkit.foundation.errors import WorkError, one_line
+from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.progress import Progress, silent
 
 _CHUNK = 256
@@ -61,32 +57,24 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
     libraries = f"{imagecodecs.__version__}|{PIL.__version__}"
     key = hashlib.sha256(f"{_FORMAT}|{name}|{codec}|{libraries}|".encode() + codec.shared_state()).hexdigest()[:32]
     folder = cache_root() / "coded" / key
+    if not folder.exists():
+        build_folder(folder, lambda building: _code(codec, images, building, progress))
     try:
-        if not (folder / "done.json").exists():
-            _code(codec, images, folder, progress)
         ends = np.load(folder / "ends.npy", allow_pickle=False)
         decoded = np.memmap(folder / "decoded.rgb", np.uint8, "r", shape=images.shape)
         stream = np.memmap(folder / "stream.bin", np.uint8, "r", shape=(int(ends[-1]),))
-    except OSError as error:
-        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent)) from error
+    except (OSError, ValueError, EOFError, IndexError) as error:
+        raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder") from error
     return CodedImages(decoded, ends, stream)
 
 
-def _code(codec: Codec, images: np.ndarray, folder: Path, progress: Progress) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        sizes: list[int] = []
-        with open(building / "decoded.rgb", "wb") as pixels, open(building / "stream.bin", "wb") as stream:
-            for start in range(0, len(images), _CHUNK):
-                payloads = codec.encode(np.asarray(images[start : start + _CHUNK]))
-                pixels.write(codec.decode(payloads).tobytes())
-                stream.write(b"".join(payloads))
-                sizes += [len(payload) for payload in payloads]
-                progress(f"coding with {codec}", len(sizes), len(images))
-        np.save(building / "ends.npy", np.cumsum(sizes, dtype=np.int64))
-        (building / "done.json").write_text(json.dumps({"codec": str(codec), "images": len(images)}))
-        if not folder.exists():
-            os.rename(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+def _code(codec: Codec, images: np.ndarray, building: Path, progress: Progress) -> None:
+    sizes: list[int] = []
+    with open(building / "decoded.rgb", "wb") as pixels, open(building / "stream.bin", "wb") as stream:
+        for start in range(0, len(images), _CHUNK):
+            payloads = codec.encode(np.asarray(images[start : start + _CHUNK]))
+            pixels.write(codec.decode(payloads).tobytes())
+            stream.write(b"".join(payloads))
+            sizes += [len(payload) for payload in payloads]
+            progress(f"coding with {codec}", len(sizes), len(images))
+    np.save(building / "ends.npy", np.cumsum(sizes, dtype=np.int64))

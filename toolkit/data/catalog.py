@@ -6,13 +6,9 @@ under a temporary name and renamed when complete, so a killed or failed build le
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +18,8 @@ import numpy as np
 from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
 from toolkit.data.sources import Entry, Source
-from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
-from toolkit.foundation.files import cache_root
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
 
@@ -99,35 +95,14 @@ def _opened(source: Source) -> tuple[str, Callable[[], Source]]:
 
 def _build(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> None:
     """Decode ``source`` into ``folder``."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder.parent)
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    except OSError as error:
-        hint = "; set RECALLRATE_CACHE to a writable folder"
-        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent) + hint) from error
-    try:
+
+    def fill(building: Path) -> None:
         with warnings.catch_warnings():  # around all threads: entering it in each would not be thread-safe
             warnings.simplefilter("ignore")
             meta = _decode_all(source, size, building, spec, progress)
         (building / "meta.json").write_text(json.dumps(meta))
-        try:
-            os.rename(building, folder)
-        except OSError:
-            if not (folder / "meta.json").exists():  # otherwise another process has just built the same
-                raise
-    except OSError as error:
-        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent)) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
-
-def _remove_stale(parent: Path) -> None:
-    """Delete what builds killed more than a day ago left behind."""
-    for left in parent.glob(".building-*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+    build_folder(folder, fill)
 
 
 def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> dict:

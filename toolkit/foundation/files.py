@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +15,8 @@ from typing import IO, Any
 import platformdirs
 
 from toolkit.foundation.errors import WorkError, describe_os_error
+
+_STALE_SECONDS = 24 * 3600
 
 
 def cache_root() -> Path:
@@ -50,6 +55,41 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Call ``fill`` with an empty folder that takes ``folder``'s place only once it is complete.
+
+    Should another process have made ``folder`` meanwhile, that one stays.
+
+    Raises:
+        WorkError: the parent folder cannot be written or the disk is full; nothing is left behind.
+    """
+    building: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder.parent)
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        fill(building)
+        try:
+            os.rename(building, folder)
+        except OSError:
+            if not folder.exists():  # otherwise another process has just built the same
+                raise
+    except OSError as error:
+        hint = "; set RECALLRATE_CACHE to a writable folder"
+        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent) + hint) from error
+    finally:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Delete what builds killed more than a day ago left behind."""
+    for left in parent.glob(".building-*"):
+        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
