@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -41,11 +42,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         WorkError: the folder cannot be written or the disk is full; ``path`` is then as it was before.
     """
     path = Path(path)
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with open(temporary, "xb") as file:  # not tempfile: the result gets the permissions of any other new file
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -53,8 +53,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except OSError as error:
         raise WorkError(describe_os_error(error, "write", path)) from error
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
