@@ -55,7 +55,7 @@ class FeatureExtractor:
         if layer is not None:
             self._forward = _tap(network, layer)
 
-    def __call__(self, images: np.ndarray, batch_size: int = 250) -> torch.Tensor:
+    def __call__(self, images: np.ndarray, batch_size: int = 50) -> torch.Tensor:
         """Features, float32 (N, D) on the CPU, of images uint8 (N, H, W, 3)."""
         tensor = torch.from_numpy(np.array(images))  # a copy: memory maps are read-only
         features = predict(self._forward, tensor, batch_size=batch_size, device=self.device, mixed_precision=False)

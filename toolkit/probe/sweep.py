@@ -20,6 +20,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
 from toolkit.memory.store import LABEL_BYTES
+from toolkit.training.device import beside_workers
 
 IMAGES = 1000
 _CHUNK = 100
@@ -122,13 +123,14 @@ def probe_codecs(
     def code(job: tuple[int, int]) -> _CodedChunk:
         return _code_chunk(parsed[job[0]], pixels[chunks[job[1]]], *job)
 
-    for done, coded in enumerate(ordered_map(code, jobs, group=1), start=1):
-        clock = time.perf_counter()
-        after = features[coded.chunk] if parsed[coded.setting].lossless else extractor(coded.decoded)
-        original = torch.from_numpy(pixels[chunks[coded.chunk]])
-        tallies[coded.setting].add(coded, original, features[coded.chunk], after)
-        network_seconds += time.perf_counter() - clock
-        progress(f"probing {parsed[coded.setting]}", done, len(jobs))
+    with beside_workers():
+        for done, coded in enumerate(ordered_map(code, jobs, group=1), start=1):
+            clock = time.perf_counter()
+            after = features[coded.chunk] if parsed[coded.setting].lossless else extractor(coded.decoded)
+            original = torch.from_numpy(pixels[chunks[coded.chunk]])
+            tallies[coded.setting].add(coded, original, features[coded.chunk], after)
+            network_seconds += time.perf_counter() - clock
+            progress(f"probing {parsed[coded.setting]}", done, len(jobs))
 
     file_bytes = float(dataset.train.file_bytes[chosen].mean())
     settings = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -39,3 +40,17 @@ def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManag
     if enabled and runs_bfloat16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def beside_workers() -> Iterator[None]:
+    """Half of the CPU threads for torch while worker threads use the cores as well.
+
+    Both taking all of them would be several times slower: OpenMP's threads wait for each other by spinning.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
