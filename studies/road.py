@@ -131,7 +131,7 @@ def _percent(pilot: dict[str, Any], name: str) -> str:
 
 
 def draw(pilots: list[dict[str, Any]], path: Path) -> None:
-    """One row a codec: last accuracy with 95 % bars from three seeds on, aligned and not, against the line of raw pixels."""
+    """One row a codec: last accuracy, aligned and not, with 95 % bars from three seeds on; the dotted line is raw."""
     plt.rcParams["svg.hashsalt"] = "road"
     codecs = list(dict.fromkeys(pilot["codec"] for pilot in pilots))
     figure, axes = plt.subplots(figsize=(7.5, 0.55 * len(codecs) + 1.2))
