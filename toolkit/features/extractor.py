@@ -25,7 +25,7 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict, train
-from toolkit.training.networks import Classifier, build_backbone, default_network
+from toolkit.training.networks import Classifier, build_backbone, default_network, pixel_statistics
 from toolkit.training.weights import load_network, save_network
 
 STEPS = 150
@@ -170,9 +170,8 @@ def _trained(
     members = np.flatnonzero(np.isin(dataset.train.labels, list(classes)))
     images = np.asarray(dataset.train.images[members])
     labels = torch.tensor([position[int(label)] for label in dataset.train.labels[members]])
-    sample = images[:: max(1, len(images) // 2000)].astype(np.float32) / 255
-    mean, std = sample.mean(axis=(0, 1, 2)), np.maximum(sample.std(axis=(0, 1, 2)), 1e-3)
-    network = Classifier(build_backbone(name), len(classes), tuple(mean.tolist()), tuple(std.tolist()))
+    mean, std = pixel_statistics(images[:: max(1, len(images) // 2000)])
+    network = Classifier(build_backbone(name), len(classes), mean, std)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pool_ = Pool(torch.from_numpy(images).to(device), labels.to(device))
     train(

@@ -23,7 +23,7 @@ from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import PilotConfig
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict
-from toolkit.training.networks import Classifier, build_backbone, default_network
+from toolkit.training.networks import Classifier, build_backbone, default_network, pixel_statistics
 
 
 @dataclass
@@ -78,11 +78,10 @@ class Learner:
 
     def __post_init__(self) -> None:
         torch.manual_seed(derive(self.seed, 0))
-        first = self._training_images(0)[0].astype(np.float32) / 255
-        mean, std = first.mean(axis=(0, 1, 2)), first.std(axis=(0, 1, 2))
+        mean, std = pixel_statistics(self._training_images(0)[0])
         backbone = build_backbone(self.network_name)
         classes = len(self.data.scenario.seen(0))
-        network = Classifier(backbone, classes, tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist()))
+        network = Classifier(backbone, classes, mean, std)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -135,6 +136,13 @@ def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
         return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except Exception as error:  # the hub raises connection, HTTP and file errors of several libraries
         raise WorkError(f"the pretrained weights of {model} could not be had: {one_line(error)}") from error
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel in [0, 1], of images uint8 (N, H, W, 3), for :class:`Classifier`."""
+    scaled = images.astype(np.float32) / 255
+    mean, std = scaled.mean(axis=(0, 1, 2)), np.maximum(scaled.std(axis=(0, 1, 2)), 1e-3)
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def default_network(device: torch.device) -> str:
