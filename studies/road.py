@@ -1,8 +1,8 @@
 """The road's study: does compressing the replay memory pay on Tiny-ImageNet, at equal bytes and equal steps?
 
 Twenty classes at 32 px in five stages of four, replay with a ResNet-8, 200 steps a stage, a memory of four raw
-images a class in bytes; raw and png, and six lossy settings with and without alignment, three seeds each. Seeds also
-draw the class order, the same for every setting. Takes about 75 minutes on two cores; a stopped study goes on where
+images a class in bytes; raw and png, and seven lossy settings with and without alignment, three seeds each. Seeds also
+draw the class order, the same for every setting. Takes about 85 minutes on two cores; a stopped study goes on where
 it was.
 
     python studies/road.py DATA/tiny-imagenet-20 [--runs-dir RUNS]
@@ -32,6 +32,7 @@ SEEDS = (0, 1, 2)
 LOSSLESS = ("raw", "png")
 LOSSY = (
     "jpeg:quality=50",
+    "jpeg:quality=50,subsampling=420",  # half-resolution chroma, as many published comparisons have it
     "jpeg:quality=20",
     "jpeg:quality=75",
     "webp:quality=50",
