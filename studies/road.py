@@ -23,10 +23,10 @@ import matplotlib.pyplot as plt
 
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.pilots.environment import environment
 from toolkit.pilots.pilot import run_seeds
 from toolkit.pilots.results import aggregate
-from toolkit.pilots.runs import RunFolder
+from toolkit.runs.environment import environment
+from toolkit.runs.folder import RunFolder
 
 SEEDS = (0, 1, 2)
 LOSSLESS = ("raw", "png")
