@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.files import write_json
-from toolkit.pilots.environment import environment
+from toolkit.runs.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -19,7 +19,7 @@ from toolkit.learning import metrics
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.pilots.pilot import aggregate, run_pilot, run_seeds
-from toolkit.pilots.runs import RunFolder
+from toolkit.runs.folder import RunFolder
 
 TIME_FIELDS = {"seconds"}
 
@@ -134,7 +134,7 @@ KILLER = """
     from toolkit.memory.store import ExemplarMemory
     from toolkit.pilots.checkpoint import Checkpoint
     from toolkit.pilots.config import make_config
-    from toolkit.pilots.runs import RunFolder
+    from toolkit.runs.folder import RunFolder
 
     runs_dir, values, where = Path(sys.argv[1]), eval(sys.argv[2]), sys.argv[3]
     calls = {"save": 0, "add": 0, "log": 0}
@@ -214,7 +214,7 @@ def test_a_cancelled_run_stops_and_resumes(tmp_path: Path) -> None:
             run.request_cancel()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toolkit.pilots.reporting.RunReporter.EVERY_SECONDS", 0.0)
+        patch.setattr("toolkit.runs.reporting.RunReporter.EVERY_SECONDS", 0.0)
         with pytest.raises(WorkError, match="cancelled"):
             run_pilot(setup, 0, tmp_path, cancel_soon)
     assert run.status() == "cancelled"
@@ -262,7 +262,7 @@ def test_a_full_disk_fails_in_one_line_and_the_run_goes_on_later(tmp_path: Path)
 
         patch.setattr("toolkit.foundation.files.os.fsync", full)
         patch.setattr(
-            "toolkit.pilots.runs.write_json",
+            "toolkit.runs.folder.write_json",
             lambda path, value: path.parent.mkdir(parents=True) or path.write_text(json.dumps(value)),
         )
         with pytest.raises(WorkError, match="No space left on device"):

@@ -11,9 +11,9 @@ from toolkit.learning.methods import METHODS
 from toolkit.pilots import plan, worker
 from toolkit.pilots.config import make_config
 from toolkit.pilots.results import aggregate, comparisons, result_rows, seconds_per_step
-from toolkit.pilots.runs import RunFolder, list_runs
 from toolkit.probe.inspection import inspect_image
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs.folder import RunFolder, list_runs
 
 SHARED = {"dataset": "demo", "size": 32, "initial": 2, "increment": 2, "steps": 10}
 
@@ -96,7 +96,7 @@ def test_a_queued_run_whose_worker_died_counts_as_interrupted(tmp_path: Path, mo
     run = RunFolder.create(tmp_path / "pilot-x", "pilot", {"seed": 0})
     run.log("queued")
     assert run.status() == "queued", "its worker may be on its way"
-    monkeypatch.setattr("toolkit.pilots.runs.WORKER_START_SECONDS", -1.0)
+    monkeypatch.setattr("toolkit.runs.folder.WORKER_START_SECONDS", -1.0)
     assert run.status() == "interrupted"
     with run.claimed():
         assert run.status() == "queued"

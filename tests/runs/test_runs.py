@@ -12,8 +12,8 @@ import pytest
 from toolkit.foundation.errors import WorkError
 from toolkit.pilots import worker
 from toolkit.pilots.config import make_config
-from toolkit.pilots.runs import RunFolder, list_runs, training_slot
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs.folder import RunFolder, list_runs, training_slot
 
 
 def folder(tmp_path: Path, name: str = "pilot-x") -> RunFolder:
@@ -41,7 +41,7 @@ def test_a_run_is_running_while_a_process_holds_it_and_interrupted_when_that_die
     run = folder(tmp_path)
     run.log("started")
     code = (
-        "import sys; from pathlib import Path; from toolkit.pilots.runs import RunFolder\n"
+        "import sys; from pathlib import Path; from toolkit.runs.folder import RunFolder\n"
         "with RunFolder(Path(sys.argv[1])).running():\n print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
@@ -61,7 +61,7 @@ def test_a_queued_run_whose_worker_is_gone_is_interrupted(tmp_path: Path, monkey
     run = folder(tmp_path)
     run.log("queued")
     assert run.status() == "queued", "its worker may still be starting"
-    monkeypatch.setattr("toolkit.pilots.runs.WORKER_START_SECONDS", 0.0)
+    monkeypatch.setattr("toolkit.runs.folder.WORKER_START_SECONDS", 0.0)
     with run.claimed():
         assert run.status() == "queued"
     assert run.status() == "interrupted"
@@ -94,7 +94,7 @@ def test_who_waits_for_the_slot_says_so(tmp_path: Path) -> None:
     told: list[str] = []
     with training_slot(tmp_path):
         code = (
-            "import sys; from pathlib import Path; from toolkit.pilots.runs import training_slot\n"
+            "import sys; from pathlib import Path; from toolkit.runs.folder import training_slot\n"
             "with training_slot(Path(sys.argv[1]), lambda what, *_: print(what, flush=True)): print('in', flush=True)"
         )
         other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from ui_samples import finished_probe, pilot_config, pilot_folder
 
 from toolkit.pilots import worker
-from toolkit.pilots.runs import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder, list_runs
 
 SHELL = Path(__file__).parents[2] / "app.py"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.pilots.runs import RunFolder
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs.folder import RunFolder
 
 
 def probe_setting(codec: str, stored: float, fmse: float) -> dict[str, Any]:

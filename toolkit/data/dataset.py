@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+HELD_OUT_SHARE = 0.2
+SPLIT_SEED = 0
+
 
 @dataclass(frozen=True)
 class Split:
@@ -74,3 +77,10 @@ class ImageDataset:
         rounds = max(len(members) for members in shuffled)
         in_turn = [members[i] for i in range(rounds) for members in shuffled if i < len(members)]
         return np.sort(np.array(in_turn[:count], dtype=np.int64))
+
+
+def held_out_indices(labels: np.ndarray) -> np.ndarray:
+    """A fixed, stratified fifth of the images to test on: of every class, at least one; sorted indices."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.sort(np.concatenate([rng.permutation(m)[: max(1, round(HELD_OUT_SHARE * len(m)))] for m in members]))

@@ -15,11 +15,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from toolkit.data import images
+from toolkit.data.dataset import HELD_OUT_SHARE, SPLIT_SEED, held_out_indices
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.sizes import format_size
 
-HELD_OUT_SHARE = 0.2
-SPLIT_SEED = 0
 MAX_UNPACKED_BYTES = 20 * 1024**3
 MAX_FILE_BYTES = 1024**3
 """No image within the pixel limit needs more; a zip bomb inside a zip would."""
@@ -198,12 +197,7 @@ def _file_entry(split: str, label: int, file: _Listed) -> Entry:
 
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
     """Move a seeded, stratified 20 % of each class to the test split; also gives the note that says so."""
-    rng = np.random.default_rng(SPLIT_SEED)
-    chosen: set[int] = set()
-    for label in sorted({entry.label for entry in entries}):
-        members = [i for i, entry in enumerate(entries) if entry.label == label]
-        count = max(1, round(HELD_OUT_SHARE * len(members)))
-        chosen.update(rng.permutation(members)[:count].tolist())
+    chosen = set(held_out_indices(np.array([entry.label for entry in entries])).tolist())
     moved = [
         Entry("test" if i in chosen else "train", e.label, e.name, e.file_bytes, e.read) for i, e in enumerate(entries)
     ]

@@ -13,9 +13,11 @@ stage every class weighs the same. The definitions differ between papers; these 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 Matrix = Sequence[Sequence[float]]
 
@@ -83,3 +85,12 @@ def summarise(matrix: Matrix, classes: Sequence[int]) -> dict[str, float]:
         "forgetting": forgetting(matrix, classes),
         "backward_transfer": backward_transfer(matrix, classes),
     }
+
+
+def mean_and_ci95(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean over seeds, and half the width of its 95 % interval, t(0.975, n - 1) s / sqrt(n); None for one value."""
+    count = len(values)
+    mean = float(np.mean(values))
+    if count < 2:
+        return mean, None
+    return mean, float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec, short_name
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
+from toolkit.foundation.validation import digest, validated
 
 Align = Literal["none", "train", "both"]
 
@@ -72,25 +70,19 @@ class PilotConfig(BaseModel):
 
     def digest(self) -> str:
         """Eight hexadecimal digits that change with any choice in the configuration."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return digest(self)
 
     def run_name(self, seed: int) -> str:
         """Name of the run's folder: readable, and the same for the same configuration and seed."""
-        words = f"{short_name(self.dataset)}-{self.codec}-{self.align}-{self.method}"
+        words = f"{short_name(self.dataset)}-{short_spec(self.codec)}-{self.align}-{self.method}"
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
         return f"pilot-{readable}-{self.digest()}-s{seed}"
 
 
 def make_config(**values: object) -> PilotConfig:
-    """A validated configuration; what is wrong becomes one :class:`UsageError`."""
-    try:
-        return PilotConfig(**values)  # type: ignore[arg-type]  # pydantic checks
-    except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
-        raise UsageError("; ".join(problems)) from error
+    """A validated configuration.
 
-
-def _describe(problem: Any) -> str:
-    name = ".".join(map(str, problem["loc"])) or "configuration"
-    return f"{name}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"
+    Raises:
+        UsageError: what is wrong with it, in one line.
+    """
+    return validated(PilotConfig, values)

@@ -19,11 +19,11 @@ from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.environment import environment
 from toolkit.pilots.learner import Learner, PilotData, open_memory
-from toolkit.pilots.reporting import RunReporter, Stopwatch
 from toolkit.pilots.results import METRICS, aggregate
-from toolkit.pilots.runs import RunFolder, training_slot
+from toolkit.runs.environment import environment
+from toolkit.runs.folder import RunFolder, training_slot
+from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import train
 from toolkit.training.networks import build_backbone

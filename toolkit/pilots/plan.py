@@ -16,7 +16,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
 from toolkit.pilots import worker
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.pilots.runs import RunFolder
+from toolkit.runs.folder import RunFolder
 
 METHODS = ("replay",)
 """Names of :data:`toolkit.learning.methods.METHODS`, which cannot be asked without loading torch."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from toolkit.data.catalog import absolute_spec
+from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.runs import RunFolder
+from toolkit.runs.folder import RunFolder
 
 METRICS = (
     "average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
@@ -27,16 +24,8 @@ VARIED = ("codec", "align", "budget", "method")
 
 
 def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed).
-
-    The interval is Student's t over seeds: mean +- t(0.975, n - 1) s / sqrt(n).
-    """
-    values = {name: np.array([run[name] for run in runs], dtype=float) for name in METRICS}
-    count = len(runs)
-    half_widths: dict[str, float | None] = dict.fromkeys(METRICS)
-    if count > 1:
-        quantile = float(stats.t.ppf(0.975, count - 1))
-        half_widths = {name: float(quantile * v.std(ddof=1) / math.sqrt(count)) for name, v in values.items()}
+    """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed)."""
+    spread = {name: mean_and_ci95([float(run[name]) for run in runs]) for name in METRICS}
     return {
         "config": config.model_dump(mode="json"),
         "codec": config.codec,
@@ -44,8 +33,8 @@ def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, 
         "align": config.align,
         "budget_bytes": runs[0]["budget_bytes"],
         "runs": list(runs),
-        "mean": {name: float(v.mean()) for name, v in values.items()},
-        "ci95": half_widths,
+        "mean": {name: mean for name, (mean, _) in spread.items()},
+        "ci95": {name: half for name, (_, half) in spread.items()},
     }
 
 

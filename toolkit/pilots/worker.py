@@ -15,8 +15,8 @@ from typing import Any
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import write_json
-from toolkit.pilots.reporting import RunReporter
-from toolkit.pilots.runs import Cancelled, RunFolder
+from toolkit.runs.folder import Cancelled, RunFolder
+from toolkit.runs.reporting import RunReporter
 
 
 def start(runs: Sequence[RunFolder], runs_dir: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from toolkit.foundation.progress import Eta, Progress, silent
-from toolkit.pilots.runs import RunFolder
+from toolkit.runs.folder import RunFolder
 
 
 class Stopwatch:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.pilots.plan import start_pending
-from toolkit.pilots.runs import RunFolder
+from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.words import duration
 
 POLL_SECONDS = 2.0

@@ -14,7 +14,7 @@ from toolkit.foundation.seeds import parse_seeds
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
 from toolkit.pilots.results import comparisons, seconds_per_step
-from toolkit.pilots.runs import list_runs
+from toolkit.runs.folder import list_runs
 from toolkit.ui.components import words
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.outputs import next_page

@@ -14,9 +14,9 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.plan import probes_of, start_pending
-from toolkit.pilots.runs import RunFolder, list_runs
 from toolkit.probe.presets import PRESETS
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components import words
 from toolkit.ui.components.choice import forget_unless
 from toolkit.ui.components.datasets import chosen, open_dataset
