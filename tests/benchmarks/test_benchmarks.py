@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import bench_jpeg
 import bench_memory
 import bench_probe
 import bench_training
@@ -24,3 +25,12 @@ def test_the_memory_adds_little_to_bare_sqlite(tmp_path: Path) -> None:
 
 def test_the_probe_takes_little_longer_than_its_slower_half() -> None:
     assert bench_probe.bench_probe()["ratio"] <= 1.3  # type: ignore[operator]
+
+
+def test_the_jpeg_layer_is_several_times_faster_than_its_peers_and_keeps_little() -> None:
+    rows = {row["layer"]: row for row in bench_jpeg.bench_jpeg()}
+    assert rows["straight-through"]["times_faster"] >= 3
+    assert rows["soft"]["times_faster"] >= 3
+    assert max(rows["straight-through, compiled"]["times_faster"], rows["straight-through"]["times_faster"]) >= 7
+    assert max(rows["soft, compiled"]["times_faster"], rows["soft"]["times_faster"]) >= 8
+    assert rows["soft"]["kept_over_input"] <= 1.5

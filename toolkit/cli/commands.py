@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(memory_app, name="memory")
+app.add_typer(jpeg_app, name="jpeg")
 
 Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
 Size = Annotated[int, typer.Option(help="side of the images in pixels")]
@@ -86,7 +88,7 @@ def probe(
     csv: CsvTo = None,
 ) -> None:
     """Code and decode the images with every setting: bytes, exemplars that fit, distortion in features and pixels."""
-    from toolkit.codecs.spec import expand_grid
+    from toolkit.codecs.spec import expand_grid, short_spec
     from toolkit.probe.presets import PRESETS
     from toolkit.probe.request import ProbeRequest, run_probe
 
@@ -100,6 +102,8 @@ def probe(
              "psnr", "fmse_relative", "encode_us", "decode_us")  # fmt: skip
     title = f"{dataset} at {size} px, {result['images']} images, features of {result['extractor']}"
     rows = [{name: setting[name] for name in shown} for setting in result["settings"]]
+    for row in rows:
+        row["codec"] = short_spec(row["codec"])
     console.table(title, rows, to_stderr="-" in (json, csv))
     console.emit(result, json, result["settings"], csv)
 
@@ -134,6 +138,7 @@ def pilot(
     csv: CsvTo = None,
 ) -> None:
     """Train a class-incremental learner with the compressed memory; killed runs resume with the same command."""
+    from toolkit.codecs.spec import short_spec
     from toolkit.data.catalog import load_dataset
     from toolkit.pilots.config import make_config
     from toolkit.pilots.pilot import run_seeds
@@ -151,7 +156,8 @@ def pilot(
     shown = ("seed", "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original",
              "accuracy_on_coded", "exemplars_per_class", "memory_bytes", "seconds", "run_dir")  # fmt: skip
     rows = [{name: run[name] for name in shown} for run in result["runs"]]
-    console.table(f"{dataset}: {result['codec']}, align {align}, {method}", rows, to_stderr="-" in (json, csv))
+    title = f"{dataset}: {short_spec(result['codec'])}, align {align}, {method}"
+    console.table(title, rows, to_stderr="-" in (json, csv))
     interval = result["ci95"]["last_accuracy"]
     spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
     console.stderr.print(f"last accuracy {result['mean']['last_accuracy']:.1%}{spread}", markup=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +14,8 @@ import numpy as np
 from toolkit.foundation.errors import UsageError
 
 Value = int | float | str | bool
+_GRAMMAR = ",|;{}"
+"""What specs and grids are made with; a path that has one of these could not be read back."""
 
 
 @runtime_checkable
@@ -63,10 +68,11 @@ class Parameter:
     """One key of a codec spec: its type, what it accepts, and its default (None: not set unless given).
 
     Attributes:
-        kind: int, float, str or bool (written yes/no).
+        kind: int, float, str, bool (written yes/no) or Path, whose value is the text of an absolute path.
         default: the value taken when the key is left out.
         low, high: inclusive range of a number.
         choices: accepted words of a str.
+        pattern, words: what a str without choices must match in full, and how that is said.
         always: written in canonical specs even at its default, as the rate of a codec is.
     """
 
@@ -75,6 +81,8 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    words: str = ""
     help: str = ""
     always: bool = False
 
@@ -84,6 +92,10 @@ class Parameter:
             return "yes|no"
         if self.choices:
             return "|".join(self.choices)
+        if self.kind is Path:
+            return f"a path without any of {' '.join(_GRAMMAR)}"
+        if self.kind is str:
+            return self.words
         return f"{self.low:g}..{self.high:g}"
 
     def parse(self, codec: str, key: str, text: str) -> Value:
@@ -101,6 +113,12 @@ class Parameter:
             if text not in self.choices:
                 raise refusal
             return text
+        if self.kind is Path:
+            return self._parse_path(codec, key, text)
+        if self.kind is str:
+            if not re.fullmatch(self.pattern, text):
+                raise refusal
+            return text
         try:
             value = self.kind(text)
         except ValueError:
@@ -108,6 +126,19 @@ class Parameter:
         if not (self.low is not None and self.high is not None and self.low <= value <= self.high):
             raise refusal
         return value
+
+    def _parse_path(self, codec: str, key: str, text: str) -> str:
+        """The path made absolute, so that it means the same from any folder.
+
+        One that is absolute already, here or on another system, is kept as it stands: a spec stored on one machine
+        stays the same on every other.
+        """
+        path = os.path.expanduser(text)
+        if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
+            path = os.path.abspath(path)
+        if not path or set(path) & set(_GRAMMAR) or not path.isprintable():
+            raise UsageError(f"{codec}: {key} must be {self.accepted()}, got {path!r}")
+        return path
 
     def write(self, value: Value) -> str:
         """The text that parses to ``value``."""
@@ -120,7 +151,8 @@ class Parameter:
 class CodecKind:
     """A registered codec: its name in specs, its parameters, and how one is made from parsed values.
 
-    ``wraps`` marks a wrapper, whose factory takes the inner codec first.
+    ``wraps`` marks a wrapper, whose factory takes the inner codec first. ``check`` takes the values of a canonical spec
+    and raises a :class:`UsageError` if such a codec could not encode here, for want of a file.
     """
 
     name: str
@@ -128,6 +160,7 @@ class CodecKind:
     factory: Callable[..., Codec]
     parameters: dict[str, Parameter] = field(default_factory=dict)
     wraps: bool = False
+    check: Callable[..., None] | None = None
 
     def spec(self, values: Mapping[str, Value | None]) -> str:
         """Canonical text: the name, the rate, and every value that differs from its default, in registered order.
@@ -155,6 +188,6 @@ def register(kind: CodecKind) -> CodecKind:
 
 def codec_kinds() -> dict[str, CodecKind]:
     """All registered codecs by name, in order of registration."""
-    from toolkit.codecs import standard, wrappers  # noqa: F401 - importing them registers their codecs
+    from toolkit.codecs import learned_jpeg, standard, wrappers  # noqa: F401 - importing them registers their codecs
 
     return dict(_KINDS)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 from toolkit.codecs.base import Codec, CodecKind, Value, codec_kinds
 from toolkit.foundation.errors import UsageError
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_FOLDERS = re.compile(r"(?<==)[^,|]*[/\\]")
 
 
 def parse_codec(spec: str) -> Codec:
@@ -38,7 +40,7 @@ def expand_grid(grid: str) -> list[str]:
     """Canonical specs of every setting in a grid, in the order written, each once.
 
     Raises:
-        UsageError: an empty grid, unbalanced braces, or a setting that does not parse.
+        UsageError: an empty grid, unbalanced braces, or a setting that does not parse or could not encode here.
     """
     specs: list[str] = []
     for pattern in (part.strip() for part in grid.split(";")):
@@ -47,10 +49,35 @@ def expand_grid(grid: str) -> list[str]:
         for spec in _expand_braces(pattern):
             canonical = str(parse_codec(spec))
             if canonical not in specs:
+                _check(canonical)
                 specs.append(canonical)
     if not specs:
         raise UsageError("the codec grid is empty: write codecs such as jpeg:quality={10,50};png")
     return specs
+
+
+def short_spec(spec: str) -> str:
+    """The spec as people and the names of runs want it: of a path only the file's own name."""
+    return _FOLDERS.sub("", spec)
+
+
+def code_alike(spec: str, other: str) -> bool:
+    """Whether two canonical specs name the same coding, wherever the files they need may lie."""
+    return _without_paths(spec) == _without_paths(other)
+
+
+def _without_paths(spec: str) -> list[tuple[str, dict[str, Value]]]:
+    parts = map(_parse_part, spec.split("|"))
+    return [
+        (kind.name, {key: value for key, value in values.items() if kind.parameters[key].kind is not Path})
+        for kind, values in parts
+    ]
+
+
+def _check(canonical: str) -> None:
+    for kind, values in map(_parse_part, canonical.split("|")):
+        if kind.check is not None:
+            kind.check(**values)
 
 
 def _expand_braces(pattern: str) -> list[str]:
@@ -79,7 +106,9 @@ def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
         key, equals, text = (text.strip() for text in assignment.partition("="))
         if key not in kind.parameters:
             known = ", ".join(kind.parameters) or "none"
-            raise UsageError(f"{name} has no key {key!r}: its keys are {known}")
+            in_path = not equals and any(parameter.kind is Path for parameter in kind.parameters.values())
+            hint = "; a path cannot contain a comma" if in_path else ""
+            raise UsageError(f"{name} has no key {key!r}: its keys are {known}{hint}")
         if not equals or key in given:
             problem = "is given twice" if key in given else "needs a value"
             raise UsageError(f"{name}: {key} {problem} ({kind.parameters[key].accepted()})")

@@ -26,8 +26,8 @@ FULL_CHROMA_BELOW = 96
 """Below this side, subsampling=auto means 4:4:4: it beats 4:2:0 at equal PSNR from about 28 dB on small images."""
 _PIXELS_WORTH_A_THREAD = 128 * 128
 _PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
-_SHARE = Parameter(bool, True, help="store the header that all files have in common once")
-_SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
+SHARE = Parameter(bool, True, help="store the header that all files have in common once")
+SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
 _SHAPE = struct.Struct("<HH")
 RAW_SHARED_BYTES = _SHAPE.size
 
@@ -198,7 +198,7 @@ class RawCodec:
         return 0
 
 
-def _chroma(subsampling: Value, image: np.ndarray) -> str:
+def chroma_subsampling(subsampling: Value, image: np.ndarray) -> str:
     if subsampling == "auto":
         return "444" if min(image.shape[:2]) < FULL_CHROMA_BELOW else "420"
     return str(subsampling)
@@ -229,7 +229,7 @@ def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
 
 def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
-        return bytes(imagecodecs.jpeg8_encode(image, level=quality, subsampling=_chroma(subsampling, image)))
+        return bytes(imagecodecs.jpeg8_encode(image, level=quality, subsampling=chroma_subsampling(subsampling, image)))
 
     values: dict[str, Value | None] = {"quality": quality, "subsampling": subsampling, "shared": shared}
     return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, extension="jpg", slow=False)
@@ -238,7 +238,7 @@ def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
 def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
         file = io.BytesIO()
-        chroma = "4:4:4" if _chroma(subsampling, image) == "444" else "4:2:0"
+        chroma = "4:4:4" if chroma_subsampling(subsampling, image) == "444" else "4:2:0"
         Image.fromarray(image).save(file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1)
         return file.getvalue()
 
@@ -270,7 +270,7 @@ def _quality(default: int) -> Parameter:
 
 
 RAW = register(CodecKind("raw", "uncompressed 24-bit pixels", RawCodec))
-PNG = register(CodecKind("png", "lossless PNG, level 9", _png, {"shared": _SHARE}))
+PNG = register(CodecKind("png", "lossless PNG, level 9", _png, {"shared": SHARE}))
 WEBP = register(
     CodecKind(
         "webp",
@@ -280,7 +280,7 @@ WEBP = register(
             "quality": _quality(75),
             "method": Parameter(int, 4, 0, 6, help="effort"),
             "lossless": Parameter(bool, False),
-            "shared": _SHARE,
+            "shared": SHARE,
         },
     )
 )
@@ -289,7 +289,7 @@ JPEG = register(
         "jpeg",
         "baseline JPEG with the standard tables",
         _jpeg,
-        {"quality": _quality(75), "subsampling": _SUBSAMPLING, "shared": _SHARE},
+        {"quality": _quality(75), "subsampling": SUBSAMPLING, "shared": SHARE},
     )
 )
 AVIF = register(
@@ -300,8 +300,8 @@ AVIF = register(
         {
             "quality": _quality(60),
             "speed": Parameter(int, 6, 0, 10, help="0 (slowest) to 10"),
-            "subsampling": _SUBSAMPLING,
-            "shared": _SHARE,
+            "subsampling": SUBSAMPLING,
+            "shared": SHARE,
         },
     )
 )
@@ -314,7 +314,7 @@ JXL = register(
             "quality": Parameter(float, 75.0, 1, 100, help="1 to 100", always=True),
             "distance": Parameter(float, None, 0, 15, help="Butteraugli distance, 0 to 15; takes the place of quality"),
             "effort": Parameter(int, 7, 1, 9),
-            "shared": _SHARE,
+            "shared": SHARE,
         },
     )
 )
@@ -323,6 +323,6 @@ JPEG2000 = register(
         "jpeg2000",
         "JPEG 2000 to a target PSNR",
         _jpeg2000,
-        {"psnr": Parameter(float, 31.0, 15, 60, help="target PSNR in dB", always=True), "shared": _SHARE},
+        {"psnr": Parameter(float, 31.0, 15, 60, help="target PSNR in dB", always=True), "shared": SHARE},
     )
 )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from toolkit.codecs.base import Codec
-from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.spec import code_alike, parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.allocation import BudgetTooSmall, allocate
 from toolkit.memory.database import Database
@@ -49,7 +49,8 @@ class ExemplarMemory:
     Args:
         path: the SQLite file; made if it does not exist.
         budget: bytes for payloads, labels and shared headers. None takes the budget of an existing file.
-        codec: a codec or spec. None takes the codec of an existing file.
+        codec: a codec or spec. None takes the codec of an existing file. Exemplars are decoded without the files that
+            a codec encodes with, such as tables; to add exemplars where those lie elsewhere, give their new place.
 
     Raises:
         UsageError: a new memory without budget or codec; an existing one with another budget or codec.
@@ -77,8 +78,9 @@ class ExemplarMemory:
 
     def _create(self, budget: int | None) -> None:
         with self._database.transaction():
+            spec = short_spec(str(self.codec))  # no paths: they mean nothing on the machine that opens it
             self._database.create(
-                {"budget": str(budget).encode(), "codec": str(self.codec).encode(), "commits": b"0", "shared": b""}
+                {"budget": str(budget).encode(), "codec": spec.encode(), "commits": b"0", "shared": b""}
             )
 
     def _load(self, budget: int | None) -> None:
@@ -90,7 +92,7 @@ class ExemplarMemory:
             self.commits = int(self._database.meta("commits"))
             rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
             self._classes = {label: _Class(count, payload_bytes, name) for label, count, payload_bytes, name in rows}
-        if spec != str(self.codec):
+        if spec != str(self.codec) and not code_alike(spec, str(self.codec)):
             raise UsageError(f"{self.path} was made with {spec}, not with {self.codec}")
         if budget is not None and budget != self.budget:
             raise UsageError(f"{self.path} was made for {self.budget} bytes, not for {budget}")

@@ -9,6 +9,7 @@ import shlex
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from toolkit.codecs.spec import expand_grid
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 
@@ -33,8 +34,9 @@ class ProbeRequest:
         return asdict(self)
 
     def run_name(self) -> str:
-        """Name of the probe's folder: the same for the same request."""
-        digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:8]
+        """Name of the probe's folder: the same for the same request and the same contents of the files it names."""
+        settled = self.as_dict() | {"codecs": expand_grid(self.codecs)}
+        digest = hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()[:8]
         dataset = re.sub(r"[^A-Za-z0-9.]+", "-", short_name(self.dataset)).strip("-")[:60]
         return f"probe-{dataset}-{digest}"
 
@@ -57,7 +59,6 @@ def run_probe(request: ProbeRequest, progress: Progress = silent) -> dict[str, A
         WorkError: the work failed.
     """
     # imported here so that the app can describe probes without loading torch
-    from toolkit.codecs.spec import expand_grid
     from toolkit.data.catalog import load_dataset
     from toolkit.features.extractor import build_extractor
     from toolkit.memory.budget import budget_bytes

@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.foundation.sizes import format_size
 
 FAMILY_COLOURS = {
@@ -112,7 +112,7 @@ def distortion_figure(
             x=[setting[basis] for setting in chosen],
             y=[setting[metric] for setting in chosen],
             customdata=[
-                [setting["codec"], setting["exemplars_per_class"], setting["ratio_raw"]] for setting in chosen
+                [short_spec(one["codec"]), one["exemplars_per_class"], one["ratio_raw"]] for one in chosen
             ],
             name=family,
             mode="lines+markers",
@@ -154,7 +154,8 @@ def accuracy_figure(
     several_methods = len({pilot["method"] for pilot in pilots}) > 1
     series: dict[str, list[dict[str, Any]]] = {}
     for pilot in pilots:
-        name = pilot["codec"] if parse_codec(pilot["codec"]).lossless else f"{pilot['codec']}, align {pilot['align']}"
+        codec = short_spec(pilot["codec"])
+        name = codec if parse_codec(pilot["codec"]).lossless else f"{codec}, align {pilot['align']}"
         series.setdefault(name + (f", {pilot['method']}" if several_methods else ""), []).append(pilot)
     figure = go.Figure()
     for name, members in series.items():
@@ -165,7 +166,7 @@ def accuracy_figure(
             y=[pilot["mean"][metric] for pilot in members],
             error_y={"type": "data", "array": [error or 0 for error in errors], "visible": any(errors)},
             customdata=[
-                [pilot["codec"], pilot["align"], len(pilot["runs"]), pilot["mean"]["exemplars_per_class"],
+                [short_spec(pilot["codec"]), pilot["align"], len(pilot["runs"]), pilot["mean"]["exemplars_per_class"],
                  format_size(pilot["mean"]["memory_bytes"]), format_size(pilot["budget_bytes"])]
                 for pilot in members
             ],

@@ -77,6 +77,7 @@ def train(
     loss: Loss | None = None,
     start: int = 0,
     optimizer_state: dict[str, Any] | None = None,
+    beside: Sequence[torch.optim.Optimizer] = (),
     after_step: AfterStep | None = None,
 ) -> None:
     """Train ``network`` in place for ``recipe.steps`` steps of SGD.
@@ -88,29 +89,37 @@ def train(
         device: where all of it lives.
         loss: network and batch to a scalar; cross entropy by default.
         start: first step, when resuming.
-        optimizer_state: of the checkpoint, when resuming.
+        optimizer_state: of the checkpoint, when resuming; those of ``beside`` are the caller's to load.
+        beside: further optimisers, whose parameters SGD leaves to them; they step along, and their learning rates
+            follow the recipe's schedule from the values they have.
         after_step: called with (steps done, detached loss, optimizer) after every step.
 
     Raises:
         WorkError: the loss is no longer finite.
     """
     loss = loss or cross_entropy(recipe.label_smoothing)
+    elsewhere = {id(one) for other in beside for group in other.param_groups for one in group["params"]}
+    own = {"params": [one for one in network.parameters() if id(one) not in elsewhere]}
     optimizer = torch.optim.SGD(
-        network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
+        [own], recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
     )
+    rates = [(group, group.setdefault("initial_lr", group["lr"])) for other in beside for group in other.param_groups]
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
     forward: Any = torch.compile(network) if recipe.compile else network
     network.train()
     for step in range(start, recipe.steps):
         images, labels = batches(step)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(step)
+        optimizer.param_groups[0]["lr"] = lr = recipe.lr_at(step)
+        for group, initial in rates:
+            group["lr"] = initial * lr / recipe.lr
         with autocast(device, recipe.mixed_precision):
             value = loss(forward, images, labels)
-        optimizer.zero_grad(set_to_none=True)
+        for one in (optimizer, *beside):
+            one.zero_grad(set_to_none=True)
         value.backward()
-        optimizer.step()
+        for one in (optimizer, *beside):
+            one.step()
         if (step + 1) % _FINITE_EVERY == 0 or step + 1 == recipe.steps:
             _require_finite(value, step + 1)
         if after_step is not None:

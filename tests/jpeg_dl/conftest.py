@@ -1,0 +1,21 @@
+"""One small finished training that several tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jpeg_samples import small_config
+
+from toolkit.jpeg_dl.experiment import run_seeds
+from toolkit.runs.folder import RunFolder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[str, Any]]:
+    """A run folder with every variant, trained for rate as well, and the JSON of it."""
+    config = small_config(rate_weight=0.05, bits=12, init="quality=50", alpha=0.05)
+    folder: Path = tmp_path_factory.mktemp("jpeg-runs")
+    result = run_seeds(config, [0], folder)
+    return RunFolder(folder / config.run_name(0)), result

@@ -1,0 +1,198 @@
+"""Training with the layer: what is compared, resuming, and what stops it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jpeg_samples import small_config
+
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.jpeg_dl.config import CONTROLS
+from toolkit.jpeg_dl.experiment import execute, load_trained, run_seeds
+from toolkit.runs.folder import RunFolder
+
+
+def without_times(result: dict[str, Any]) -> str:
+    return json.dumps({name: value for name, value in result.items() if name != "seconds"}, sort_keys=True)
+
+
+def test_every_variant_is_trained_and_measured(trained: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, result = trained
+    assert list(result["variants"]) == ["plain", "jpeg", *CONTROLS]
+    (record,) = result["runs"]
+    for name in ("jpeg", "standard", "ste", "noise", "unclipped"):
+        measured = record["variants"][name]
+        assert 0 <= measured["soft_accuracy"] <= 1
+        assert 0 <= measured["hard_accuracy"] <= 1
+        assert measured["bits_per_pixel"] > 0
+        assert 0 <= measured["clip_rate"]["initial"]["luma"] <= 1
+        tables = torch.tensor([measured["tables"]["luma"], measured["tables"]["chroma"]])
+        start = torch.tensor([measured["initial_tables"]["luma"], measured["initial_tables"]["chroma"]])
+        assert (tables != start).any() == (name != "standard")
+    assert "tables" not in record["variants"]["plain"]
+    assert result["variants"]["jpeg"]["ci95"]["accuracy"] is None
+    assert record["rate_estimate"]["rank_correlation"] > 0.95
+    assert not list(run.path.glob("*checkpoint*"))
+
+
+def test_the_standard_control_has_nearly_the_learned_rate(trained: tuple[RunFolder, dict[str, Any]]) -> None:
+    variants = trained[1]["runs"][0]["variants"]
+    assert variants["standard"]["bits_per_pixel"] == pytest.approx(variants["jpeg"]["bits_per_pixel"], rel=0.05)
+
+
+def test_a_finished_variant_is_loaded_with_its_tables(trained: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, result = trained
+    _, network, layer = load_trained(run, "ste")
+    assert layer is not None
+    assert layer.mode == "ste"
+    assert layer.tables()[0].tolist() == result["runs"][0]["variants"]["ste"]["tables"]["luma"]
+    assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
+    assert load_trained(run, "plain")[2] is None
+
+
+def test_seeds_give_means_and_paired_gains(tmp_path: Path) -> None:
+    result = run_seeds(small_config(variants=("plain", "jpeg"), steps=2), [0, 1, 2], tmp_path)
+    accuracies = [run["variants"]["jpeg"]["accuracy"] for run in result["runs"]]
+    gains = [run["variants"]["jpeg"]["accuracy"] - run["variants"]["plain"]["accuracy"] for run in result["runs"]]
+    assert result["variants"]["jpeg"]["mean"]["accuracy"] == pytest.approx(sum(accuracies) / 3)
+    assert result["variants"]["jpeg"]["mean"]["gain_over_plain"] == pytest.approx(sum(gains) / 3)
+    assert result["variants"]["jpeg"]["ci95"]["accuracy"] is not None
+
+
+def test_a_stopped_training_resumes_to_the_same_result(tmp_path: Path) -> None:
+    config = small_config(variants=("plain", "jpeg"), init="quality=50", rate_weight=0.01, bits=12, alpha=0.05)
+    whole = run_seeds(config, [0], tmp_path / "whole")["runs"][0]
+
+    class Killed(Exception):
+        pass
+
+    stops = iter([("training plain", 5), ("training jpeg", 7)])
+    stop = next(stops)
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal stop
+        if (what, done) == stop:
+            stop = next(stops, ("", 0))
+            raise Killed
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run_seeds(config, [0], tmp_path / "parts", progress)
+    parts = run_seeds(config, [0], tmp_path / "parts", progress)["runs"][0]
+    assert without_times(parts) == without_times(whole)
+
+
+def test_tables_alone_can_be_trained(tmp_path: Path) -> None:
+    config = small_config(variants=("plain", "jpeg"), start="plain", freeze=True, init="quality=30", alpha=0.01)
+    run_seeds(config, [0], tmp_path)
+    run = RunFolder(tmp_path / config.run_name(0))
+    _, plain, _ = load_trained(run, "plain")
+    _, network, layer = load_trained(run, "jpeg")
+    for name, value in plain.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value), name
+    assert layer is not None
+    record = run.result["variants"]["jpeg"]
+    assert record["tables"] != record["initial_tables"]
+
+
+def test_held_out_images_come_from_the_training_split(tmp_path: Path) -> None:
+    result = run_seeds(small_config(variants=("plain",), steps=1, held_out=True), [0], tmp_path)
+    assert result["runs"][0]["tested_on"] == "held-out training images"
+
+
+def test_images_may_pass_a_codec_first(tmp_path: Path) -> None:
+    sizes = [
+        run_seeds(small_config(variants=("plain",), steps=1, codec=codec), [0], tmp_path)["runs"][0]["test_image_bytes"]
+        for codec in ("raw", "jpeg:quality=10")
+    ]
+    assert sizes[0] == 3 * 16 * 16
+    assert sizes[1] < 150
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_checkpoint(tmp_path: Path) -> None:
+    config = small_config(variants=("plain",), steps=60, checkpoint_every=1, lr=1e12)
+    with pytest.raises(WorkError, match=r"plain: the loss is nan at step 25.*last good checkpoint is plain-checkpoint"):
+        run_seeds(config, [0], tmp_path)
+    run = RunFolder(tmp_path / config.run_name(0))
+    assert run.status() == "failed"
+    assert "last good checkpoint" in run.error()
+
+
+def test_weights_of_another_network_are_refused(trained: tuple[RunFolder, dict[str, Any]], tmp_path: Path) -> None:
+    other = small_config(variants=("plain", "jpeg"), steps=1, network="resnet20")
+    run_seeds(other, [0], tmp_path)
+    run = RunFolder(tmp_path / other.run_name(0))
+    saved = torch.load(run.path / "jpeg.pt", weights_only=True)
+    torch.save({"network": "resnet8", "state_dict": saved["state_dict"]}, run.path / "jpeg.pt")
+    with pytest.raises(UsageError, match="does not hold the weights of a resnet8 classifier"):
+        load_trained(run, "jpeg")
+    torch.save({"something": 1}, run.path / "plain.pt")
+    with pytest.raises(UsageError, match="expected"):
+        load_trained(run, "plain")
+
+
+@pytest.mark.parametrize("content", [b"no weights", None])
+def test_a_damaged_layer_is_refused(
+    trained: tuple[RunFolder, dict[str, Any]], content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = trained
+    path = run.path / "noise-layer.pt"
+    kept = path.read_bytes()
+    try:
+        if content is None:
+            torch.save({"steps": torch.ones(3)}, path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"not plain weights|does not hold the state of a JPEG layer"):
+            load_trained(run, "noise")
+    finally:
+        path.write_bytes(kept)
+
+
+def test_a_variant_that_is_not_there_is_named(trained: tuple[RunFolder, dict[str, Any]]) -> None:
+    with pytest.raises(UsageError, match="has no trained variant 'dct': it has plain, jpeg, standard"):
+        load_trained(trained[0], "dct")
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"init": "quality=0"}, "init: must be one of ones, quality=Q"),
+        ({"init": "random"}, "init: must be one of ones, quality=Q"),
+        ({"alpha": 0}, "alpha: Input should be greater than 0, got 0"),
+        ({"alpha": -2.0}, "alpha: Input should be greater than 0"),
+        ({"alpha": float("nan")}, "alpha: "),
+        ({"size": 7}, "size: Input should be greater than or equal to 8, got 7"),
+        ({"variants": ("plain", "dct")}, "variants: dct is none of plain, jpeg"),
+        ({"variants": ("jpeg", "plain")}, "variants: plain must come first"),
+        ({"variants": ("plain", "standard")}, "variants: standard takes the rate of jpeg"),
+        ({"freeze": True}, "freeze needs start=plain"),
+        ({"codec": "jpeg:quality=0"}, "quality must be 1..100"),
+        ({"rate_weight": -1}, "rate_weight: "),
+    ],
+)
+def test_impossible_configurations_are_refused(choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small_config(**choices)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device cuda was asked for"):
+        run_seeds(small_config(device="cuda"), [0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_is_not_known_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown network 'resnet9'"):
+        run_seeds(small_config(network="resnet9"), [0], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_is_only_read(trained: tuple[RunFolder, dict[str, Any]]) -> None:
+    run, result = trained
+    assert execute(run) == result["runs"][0]

@@ -1,0 +1,87 @@
+"""Rates of tables, the quality that matches one, calibration against real files, dead zones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from toolkit.data.catalog import load_dataset
+from toolkit.jpeg.layer import JPEGLayer
+from toolkit.jpeg.tables import ones, standard_tables
+from toolkit.jpeg.transform import BlockTransform
+from toolkit.jpeg_dl.calibration import calibrate
+from toolkit.jpeg_dl.rates import code_lengths, hard_rate, matching_quality, soft_rate
+
+
+def demo_images(count: int = 40, size: int = 32) -> torch.Tensor:
+    images = np.array(load_dataset("demo", size).train.images[:count])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+
+
+@pytest.mark.parametrize("quality", [5, 37, 80])
+@pytest.mark.parametrize("subsampling", ["444", "420"])
+def test_standard_tables_match_their_own_rate(quality: int, subsampling: str) -> None:
+    images, transform = demo_images(), BlockTransform(subsampling)
+    rate = hard_rate(images, standard_tables(quality), transform)
+    assert matching_quality(images, rate, transform) == quality
+
+
+def test_rates_beyond_any_quality_give_the_last_one() -> None:
+    images, transform = demo_images(8), BlockTransform()
+    assert matching_quality(images, 1e-6, transform) == 1
+    assert matching_quality(images, 99.0, transform) == 100
+
+
+def test_the_rate_counts_every_plane_once() -> None:
+    """Coefficients uniform over four indices in luma only: 2 bits each."""
+    index = torch.randint(0, 4, (400, 1, 1, 3, 64), generator=torch.Generator().manual_seed(0)).float()
+    index[..., 1:, :] = 0
+    images = BlockTransform().synthesise((index * 8,), (8, 8))
+    assert hard_rate(images, 8 * ones(), BlockTransform()) == pytest.approx(2, abs=0.02)
+
+
+def test_code_lengths_average_to_the_rate() -> None:
+    images, transform = demo_images(), BlockTransform()
+    lengths = code_lengths(images, standard_tables(30), transform)
+    assert lengths.shape == (40,)
+    assert float(lengths.mean()) == pytest.approx(hard_rate(images, standard_tables(30), transform), rel=1e-4)
+
+
+def test_the_soft_rate_of_a_hard_layer_is_the_hard_rate() -> None:
+    images = demo_images(16)
+    layer = JPEGLayer(standard_tables(50), alpha=50.0, bits=12)
+    found = float(soft_rate(layer, images))
+    assert found == pytest.approx(hard_rate(images, standard_tables(50), layer.transform), rel=0.01)
+
+
+def test_coarser_tables_follow_from_descending_the_soft_rate() -> None:
+    images = demo_images(16)
+    layer = JPEGLayer(torch.full((2, 8, 8), 6.0), alpha_mode="matched", hardness=3.0, bits=12)
+    optimizer = torch.optim.Adam(layer.parameter_groups(lr=0.5))
+    rates = []
+    for _ in range(10):
+        rate = soft_rate(layer, images)
+        optimizer.zero_grad()
+        rate.backward()
+        optimizer.step()
+        rates.append(hard_rate(images, layer.tables().detach(), layer.transform))
+    assert rates[-1] < 0.8 * rates[0]
+    assert float(layer.tables().mean()) > 6
+
+
+@pytest.mark.parametrize("name", ["flowers17", "tiny-imagenet-20"])
+@pytest.mark.parametrize("subsampling", ["444", "420"])
+def test_the_estimate_ranks_real_files(real_data: Path, name: str, subsampling: str) -> None:
+    train = load_dataset(str(real_data / name), 64).train.images
+    images = np.array(train[:: len(train) // 60][:60])
+    random = np.random.default_rng(0)
+    tables = [standard_tables(quality).numpy().astype(int) for quality in (5, 10, 20, 35, 50, 75, 90, 95)]
+    assert calibrate(images, tables, subsampling)["rank_correlation"] >= 0.98
+    tables += [np.clip(np.rint(np.exp(random.uniform(0, 5, (2, 8, 8)))), 1, 255).astype(int) for _ in range(4)]
+    found = calibrate(images, tables, subsampling)
+    assert found["rank_correlation"] >= 0.95
+    assert 1 <= found["scale"] <= 1.6  # what the estimate leaves out costs bits
+    assert found["pairs"] == 12 * 60

@@ -1,0 +1,1 @@
+"""The trainable JPEG layer in pure torch: transform, soft quantiser, tables, rate, and a fused CUDA kernel."""

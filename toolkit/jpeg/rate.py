@@ -1,0 +1,100 @@
+"""The rate of quantised coefficients, estimated analytically so that it can be trained.
+
+Each frequency's index has the mean probability P(i) = mean over blocks of P(i | z) under the random quantiser; an ideal
+entropy coder spends H = -sum P(i) log2 P(i) bits on it. The rate is the sum over frequencies and planes, a pixel. It
+knows nothing of run lengths, DC prediction or headers; how it relates to real files is for the caller to calibrate.
+After Learned JPEG Compression for DNN Vision (arXiv 2606.16185), whose formulas are not public: a reconstruction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from toolkit.jpeg.quantizer import hard_quantize, index_limit, level_weights, window_centre, window_reach
+
+
+def level_probabilities(
+    z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, levels: int | str = 5, bits: int = 8
+) -> torch.Tensor:
+    """Mean probability of each index at each frequency, with analytic gradients for z, q and alpha.
+
+    Args:
+        z: coefficients, float (M, F): M blocks, F frequencies.
+        q: steps, float (F,).
+        alpha: sharpness, float (F,).
+        levels, bits: see :func:`~toolkit.jpeg.quantizer.soft_quantize`.
+
+    Returns:
+        float (F, 2 limit + 1); the index i stands at i + limit, limit being 2**(bits - 1) - 1.
+    """
+    return _Histogram.apply(z, q, alpha, window_reach(levels, bits), bits)
+
+
+def hard_probabilities(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
+    """Share of each index at each frequency after rounding; shapes as for :func:`level_probabilities`."""
+    limit = index_limit(bits)
+    index = (hard_quantize(z, q, bits) / q).round_()
+    counts = torch.zeros(z.shape[1], 2 * limit + 1, dtype=z.dtype, device=z.device)
+    counts.view(-1).index_add_(0, _bins(index, limit).flatten(), torch.ones_like(z).flatten())
+    return counts / len(z)
+
+
+def entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    """Bits a symbol, along the last dimension."""
+    # the logarithm of an index that never occurs has no finite gradient
+    return -(probabilities * probabilities.clamp(min=1e-12).log2()).sum(-1)
+
+
+def bits_per_pixel(entropies: torch.Tensor, blocks: int, pixels: int) -> torch.Tensor:
+    """Bits a pixel of ``blocks`` blocks in ``pixels`` pixels, whose frequencies cost ``entropies`` bits each."""
+    return entropies.sum() * blocks / pixels
+
+
+class _Histogram(torch.autograd.Function):
+    """Mean of P(i | z) over blocks; saves z alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, reach: int, bits: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(z, q, alpha)
+        ctx.reach, ctx.bits = reach, bits
+        limit = index_limit(bits)
+        u = z / q
+        centre = window_centre(u, reach, bits)
+        weights = list(level_weights(u - centre, alpha * q * q, centre, reach, bits))
+        total = torch.stack([w for _, w in weights]).sum(0)
+        mean = torch.zeros(z.shape[1], 2 * limit + 1, dtype=z.dtype, device=z.device)
+        for k, w in weights:
+            inside = (centre + k).clamp(-limit, limit)  # weights beyond the limit are 0
+            mean.view(-1).index_add_(0, _bins(inside, limit).flatten(), (w / total).flatten())
+        return mean.div_(len(z))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (grad,) = grads
+        z, q, alpha = ctx.saved_tensors
+        limit = index_limit(ctx.bits)
+        u = z / q
+        centre = window_centre(u, ctx.reach, ctx.bits)
+        d, kappa = u - centre, alpha * q * q
+        total = m1 = m2 = g0 = g1 = g2 = torch.zeros_like(z)
+        for k, w in level_weights(d, kappa, centre, ctx.reach, ctx.bits):
+            g = grad.reshape(-1)[_bins((centre + k).clamp(-limit, limit), limit)]
+            total, m1, m2 = total + w, m1 + k * w, m2 + k * k * w
+            g0, g1, g2 = g0 + g * w, g1 + k * g * w, g2 + k * k * g * w
+        with_k = g1 / total - g0 / total * (m1 / total)
+        with_k2 = g2 / total - g0 / total * (m2 / total)
+        count = len(z)
+        grad_z = 2 * kappa / q * with_k / count
+        grad_q = (2 * kappa / q * ((d - centre) * with_k - with_k2)).sum_to_size(q.shape) / count
+        grad_alpha = (q * q * (2 * d * with_k - with_k2)).sum_to_size(alpha.shape) / count
+        return grad_z, grad_q, grad_alpha, None, None
+
+
+def _bins(index: torch.Tensor, limit: int) -> torch.Tensor:
+    """Flat positions of indices (M, F) in a (F, 2 limit + 1) histogram."""
+    rows = torch.arange(index.shape[1], device=index.device) * (2 * limit + 1)
+    return index.long() + limit + rows

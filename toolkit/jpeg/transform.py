@@ -1,0 +1,177 @@
+"""From RGB images to DCT coefficients of 8x8 blocks and back, as JPEG does it.
+
+Full-range BT.601 colour (JFIF), orthonormal DCT-II, chroma at full (4:4:4) or half (4:2:0) resolution. Colour and DCT
+are linear, so that at 4:4:4 both together are one 192 x 192 matrix on the 3 x 64 samples of a block.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+BLOCK = 8
+SUBSAMPLINGS = ("444", "420")
+PADDINGS = ("zero", "replicate")
+LEVEL = 128.0
+"""What JPEG subtracts from samples before the DCT."""
+COLOUR = (
+    (0.299, 0.587, 0.114),
+    (-0.168735891647856, -0.331264108352144, 0.5),
+    (0.5, -0.418687589158345, -0.081312410841655),
+)
+"""RGB to Y, Cb, Cr (ITU-R BT.601, full range, as in JFIF), chroma centred on 0."""
+
+
+def rgb_to_ycbcr(images: torch.Tensor) -> torch.Tensor:
+    """Y, Cb, Cr of float RGB (N, 3, H, W); chroma is centred on 0, whatever the range of the pixels."""
+    return torch.einsum("nchw,dc->ndhw", images, images.new_tensor(COLOUR))
+
+
+def ycbcr_to_rgb(planes: torch.Tensor) -> torch.Tensor:
+    """RGB of Y, Cb, Cr (N, 3, H, W) with chroma centred on 0; the inverse of :func:`rgb_to_ycbcr`."""
+    return torch.einsum("nchw,dc->ndhw", planes, _inverse_colour().to(planes))
+
+
+def dct_matrix() -> torch.Tensor:
+    """The orthonormal 8-point DCT-II, float64 (8, 8): row u holds frequency u."""
+    u, x = torch.meshgrid(torch.arange(BLOCK), torch.arange(BLOCK), indexing="ij")
+    matrix = torch.cos(math.pi * (2 * x + 1).double() * u / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def pad_to_multiple(images: torch.Tensor, multiple: int, padding: str) -> torch.Tensor:
+    """Images (N, C, H, W) extended at the bottom and on the right to multiples of ``multiple``.
+
+    ``zero`` is the layer's paper's (grey, once the level is subtracted), ``replicate`` what JPEG encoders do.
+    """
+    height, width = images.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if not below and not right:
+        return images
+    return functional.pad(images, (0, right, 0, below), mode="constant" if padding == "zero" else "replicate")
+
+
+def to_blocks(planes: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) with sides divisible by 8 to (N, H/8, W/8, C, 64), each block row by row."""
+    cut = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK))
+    return cut.permute(0, 2, 4, 1, 3, 5).flatten(4)
+
+
+def from_blocks(blocks: torch.Tensor, *, channels_last: bool = False) -> torch.Tensor:
+    """The inverse of :func:`to_blocks`; ``channels_last`` chooses the memory format of the result."""
+    count, rows, columns, channels = blocks.shape[:4]
+    cut = blocks.unflatten(4, (BLOCK, BLOCK))
+    if channels_last:
+        flat = cut.permute(0, 1, 4, 2, 5, 3).reshape(count, rows * BLOCK, columns * BLOCK, channels)
+        return flat.permute(0, 3, 1, 2)
+    return cut.permute(0, 3, 1, 4, 2, 5).reshape(count, channels, rows * BLOCK, columns * BLOCK)
+
+
+def halve(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
+    """Half the resolution by averaging 2x2 samples; with ``integer``, rounded as libjpeg does (up, down, up, ...)."""
+    if not integer:
+        return functional.avg_pool2d(planes, 2)
+    bias = torch.tensor([1.0, 2.0]).to(planes).repeat(planes.shape[-1] // 4 + 1)[: planes.shape[-1] // 2]
+    return torch.floor((4 * functional.avg_pool2d(planes, 2) + bias) / 4)
+
+
+def double(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
+    """Twice the resolution by libjpeg's "fancy" triangle filter, 3/4 of the nearer and 1/4 of the farther sample.
+
+    That is bilinear interpolation at pixel centres. With ``integer``, rounded as libjpeg does.
+    """
+    wide = functional.interpolate(planes, scale_factor=2, mode="bilinear", align_corners=False)
+    if not integer:
+        return wide
+    bias = torch.tensor([8.0, 7.0]).to(planes).repeat(planes.shape[-1]) / 16
+    return torch.floor(wide + bias)
+
+
+class BlockTransform(nn.Module):
+    """RGB images to coefficients and back.
+
+    ```
+    RGB -- pad -- YCbCr -- [halve chroma] -- 8x8 blocks -- DCT --> coefficients
+    RGB <- crop - RGB ---- [double chroma] - planes ----- IDCT <-- quantised
+    ```
+
+    Args:
+        subsampling: ``444``, or ``420`` for chroma at half resolution.
+        padding: ``zero`` or ``replicate``, at the bottom and on the right.
+        integer: round samples to integers wherever libjpeg does, and clip pixels; has no gradient then.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+
+    dct: torch.Tensor
+    forwards: torch.Tensor
+    backwards: torch.Tensor
+
+    def __init__(self, subsampling: str = "444", padding: str = "zero", *, integer: bool = False) -> None:
+        super().__init__()
+        if subsampling not in SUBSAMPLINGS:
+            raise ValueError(f"subsampling must be one of {', '.join(SUBSAMPLINGS)}, got {subsampling!r}")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+        self.subsampling = subsampling
+        self.padding = padding
+        self.integer = integer
+        block = torch.kron(dct_matrix(), dct_matrix())
+        colour = torch.tensor(COLOUR, dtype=torch.float64)
+        self.register_buffer("dct", block.float(), persistent=False)
+        self.register_buffer("forwards", torch.kron(colour, block).float(), persistent=False)
+        self.register_buffer("backwards", torch.kron(_inverse_colour(), block.T).float(), persistent=False)
+
+    def analyse(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Coefficients of float RGB images (N, 3, H, W) in [0, 255].
+
+        Returns:
+            4:4:4: one tensor (N, h, w, 3, 64), h and w counting blocks; 4:2:0: luma (N, h, w, 1, 64) and chroma
+            (N, h/2, w/2, 2, 64). Frequencies run row by row, DC first.
+        """
+        multiple = BLOCK if self.subsampling == "444" else 2 * BLOCK
+        centred = pad_to_multiple(images - LEVEL, multiple, self.padding)
+        if self.subsampling == "444" and not self.integer:
+            blocks = to_blocks(centred).flatten(3)
+            return ((blocks @ self.forwards.T).unflatten(3, (3, 64)),)
+        planes = rgb_to_ycbcr(centred)
+        if self.integer:
+            planes = torch.round(planes)
+        if self.subsampling == "444":
+            return (to_blocks(planes) @ self.dct.T,)
+        chroma = halve(planes[:, 1:], integer=self.integer)
+        return to_blocks(planes[:, :1]) @ self.dct.T, to_blocks(chroma) @ self.dct.T
+
+    def synthesise(
+        self, coefficients: tuple[torch.Tensor, ...], size: tuple[int, int], *, channels_last: bool = False
+    ) -> torch.Tensor:
+        """Float RGB images (N, 3, *size) of coefficients as :meth:`analyse` gives them.
+
+        Pixels may leave [0, 255] by what quantisation added, unless ``integer``.
+        """
+        height, width = size
+        if self.subsampling == "444" and not self.integer:
+            blocks = (coefficients[0].flatten(3) @ self.backwards.T).unflatten(3, (3, 64))
+            return from_blocks(blocks, channels_last=channels_last)[:, :, :height, :width] + LEVEL
+        planes = [self._inverse(blocks) for blocks in coefficients]
+        if self.subsampling == "420":
+            # libjpeg interpolates between real samples only, never towards the padding
+            chroma = planes[1][:, :, : -(-height // 2), : -(-width // 2)]
+            planes = [plane[:, :, :height, :width] for plane in (planes[0], double(chroma, integer=self.integer))]
+        images = ycbcr_to_rgb(torch.cat(planes, dim=1)[:, :, :height, :width]) + LEVEL
+        if self.integer:
+            images = torch.round(images).clamp(0, 255)
+        return images.contiguous(memory_format=torch.channels_last) if channels_last else images
+
+    def _inverse(self, blocks: torch.Tensor) -> torch.Tensor:
+        planes = from_blocks(blocks @ self.dct)
+        return torch.round(planes).clamp(-LEVEL, LEVEL - 1) if self.integer else planes
+
+
+def _inverse_colour() -> torch.Tensor:
+    return torch.linalg.inv(torch.tensor(COLOUR, dtype=torch.float64))

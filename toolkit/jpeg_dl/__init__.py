@@ -1,0 +1,1 @@
+"""Experiments with the trainable JPEG layer: a plain network, the layer in front of it, and the controls."""

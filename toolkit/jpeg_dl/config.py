@@ -1,0 +1,113 @@
+"""What a training with the JPEG layer is: every choice that changes its result, validated. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.data.catalog import absolute_spec, short_name
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.validation import digest, validated
+
+CONTROLS = {
+    "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
+    "zero-dc": "no quantisation, every block's mean removed",
+    "ste": "hard rounding with straight-through gradients, tables trained",
+    "noise": "additive uniform noise instead of the soft quantiser, tables trained",
+    "unclipped": "indices of 12 bits, so that no coefficient is clipped; otherwise as the layer",
+}
+"""What the layer is compared with besides the plain network."""
+INITIALISERS = ("ones", "quality=Q", "sensitivity", "magnitude", "laplace")
+_QUALITY = re.compile(r"quality=(\d{1,3})")
+
+
+class JPEGConfig(BaseModel):
+    """One training with the layer but for its seed.
+
+    Attributes:
+        init: the tables to begin with, one of ``INITIALISERS``.
+        largest: the largest step of ``sensitivity``.
+        alpha, alpha_mode, hardness, bits, subsampling: of the layer.
+        table_lr: of the tables' own Adam; its schedule is the network's.
+        rate_weight: lambda in loss = cross entropy + lambda * bits a pixel; 0 for none.
+        start: of the layered network: untrained (``scratch``), or the plain network's trained weights (``plain``).
+        freeze: train the tables only; the network stays as it began.
+        variants: what is trained: ``plain`` first, then ``jpeg`` and any of ``CONTROLS``.
+        codec: what training and test images have passed before; ``raw`` for nothing.
+        held_out: test on a held-out fifth of the training images instead of the test split: for making choices.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Annotated[str, AfterValidator(absolute_spec)]
+    size: int = Field(64, ge=8, le=1024)
+    network: str = "resnet20"
+    init: str = "sensitivity"
+    largest: float = Field(10.0, gt=0, le=255)
+    alpha: float = Field(5.0, gt=0, allow_inf_nan=False)
+    alpha_mode: Literal["fixed", "matched", "trained"] = "fixed"
+    hardness: float = Field(0.7, gt=0, allow_inf_nan=False)
+    bits: int = Field(8, ge=2, le=12)
+    subsampling: Literal["444", "420"] = "444"
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(0.1, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    table_lr: float = Field(0.005, gt=0)
+    rate_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
+    start: Literal["scratch", "plain"] = "scratch"
+    freeze: bool = False
+    variants: tuple[str, ...] = ("plain", "jpeg", *CONTROLS)
+    codec: Annotated[str, AfterValidator(lambda spec: str(parse_codec(spec)))] = "raw"
+    held_out: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_every: int = Field(100, ge=1)
+
+    @field_validator("init")
+    @classmethod
+    def _known_initialiser(cls, init: str) -> str:
+        quality = _QUALITY.fullmatch(init)
+        if init not in INITIALISERS[:1] + INITIALISERS[2:] and not (quality and 1 <= int(quality[1]) <= 100):
+            raise ValueError(f"must be one of {', '.join(INITIALISERS)} with Q from 1 to 100")
+        return init
+
+    @field_validator("variants")
+    @classmethod
+    def _known_variants(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        known = ("plain", "jpeg", *CONTROLS)
+        if unknown := [name for name in variants if name not in known]:
+            raise ValueError(f"{unknown[0]} is none of {', '.join(known)}")
+        if variants[:1] != ("plain",) or len(set(variants)) != len(variants):
+            raise ValueError("plain must come first, for the others are compared with it, and nothing twice")
+        if "standard" in variants and "jpeg" not in variants[: variants.index("standard")]:
+            raise ValueError("standard takes the rate of jpeg, which must come before it")
+        return variants
+
+    @property
+    def quality(self) -> int | None:
+        """The quality of the standard tables to begin with, if it is those."""
+        match = _QUALITY.fullmatch(self.init)
+        return int(match[1]) if match else None
+
+    def run_name(self, seed: int) -> str:
+        """Name of the run's folder: readable, and the same for the same configuration and seed."""
+        codec = f"-{short_spec(self.codec)}" if self.codec != "raw" else ""
+        rate = f"-rate-{self.rate_weight:g}" if self.rate_weight else ""
+        words = f"{short_name(self.dataset)}{codec}-{self.init}{rate}"
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
+        return f"jpeg-{readable}-{digest(self)}-s{seed}"
+
+
+def make_config(**values: object) -> JPEGConfig:
+    """A validated configuration.
+
+    Raises:
+        UsageError: what is wrong with it, in one line.
+    """
+    config = validated(JPEGConfig, values)
+    if config.freeze and config.start != "plain":
+        raise UsageError("freeze needs start=plain: an untrained network cannot judge tables")
+    return config

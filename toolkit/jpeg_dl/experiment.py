@@ -1,0 +1,232 @@
+"""Run the comparison for every seed: plain network, layer, controls; and what the seeds say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolkit.codecs.table_file import integer_tables
+from toolkit.data.catalog import load_dataset
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import derive
+from toolkit.jpeg.layer import JPEGLayer
+from toolkit.jpeg.tables import clip_rate, standard_tables
+from toolkit.jpeg_dl.calibration import calibrate
+from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.rates import hard_rate, matching_quality
+from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
+from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, initial_tables, layered
+from toolkit.learning.metrics import mean_and_ci95
+from toolkit.runs.environment import environment
+from toolkit.runs.folder import RunFolder, training_slot
+from toolkit.runs.reporting import RunReporter
+from toolkit.training.device import resolve_device
+from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.weights import load_network
+
+_CALIBRATION_QUALITIES = (10, 20, 35, 50, 75, 90)
+_CALIBRATION_IMAGES = 100
+MEASURES = ("accuracy", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
+
+
+def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Run (or resume, or just read) one training a seed; the ``jpeg train`` JSON.
+
+    Raises:
+        UsageError: the network, device or seeds are not to be had.
+        WorkError: a run failed; the others' results stay.
+    """
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UsageError(f"seeds must be distinct and at least one, got {list(seeds)}")
+    resolve_device(config.device)
+    build_backbone(config.network)
+    load_dataset(config.dataset, config.size, progress=progress)
+    runs = []
+    for seed in seeds:
+        request = {"seed": seed, "config": config.model_dump(mode="json")}
+        run = RunFolder.create(Path(runs_dir).resolve() / config.run_name(seed), "jpeg", request)
+        runs.append(execute(run, progress))
+    return aggregate(config, runs)
+
+
+def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
+    """Bring a run folder to its result; what fails is logged there and raised."""
+    if (result := run.result) is not None:
+        return result
+    request = run.config
+    config = JPEGConfig(**request["config"])
+    with training_slot(run.path.parent, progress), run.running():
+        if (result := run.result) is not None:  # finished by another process while this one waited
+            return result
+        with run.failures_logged():
+            run.raise_if_cancelled()
+            return _run(run, config, int(request["seed"]), progress)
+
+
+def aggregate(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
+    variants: dict[str, Any] = {}
+    for name in config.variants:
+        records = [run["variants"][name] for run in runs]
+        measured = [measure for measure in MEASURES if records[0].get(measure) is not None]
+        spread = {measure: mean_and_ci95([record[measure] for record in records]) for measure in measured}
+        gains = [run["variants"][name]["accuracy"] - run["variants"]["plain"]["accuracy"] for run in runs]
+        spread["gain_over_plain"] = mean_and_ci95(gains)
+        variants[name] = {
+            "mean": {measure: mean for measure, (mean, _) in spread.items()},
+            "ci95": {measure: half for measure, (_, half) in spread.items()},
+        }
+    return {"config": config.model_dump(mode="json"), "variants": variants, "runs": list(runs)}
+
+
+def _run(run: RunFolder, config: JPEGConfig, seed: int, progress: Progress) -> dict[str, Any]:
+    device = resolve_device(config.device)
+    run.log("started", device=str(device))
+    write_json(run.path / "environment.json", environment() | {"device": str(device)})
+    reporter = RunReporter(run, progress)
+    dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
+    data = TrainingData.of(dataset, config, reporter.show)
+    trial = _Trial(run, config, seed, data, device, reporter)
+    records = {name: trial.record(name) for name in config.variants}
+    result = {
+        "seed": seed,
+        "tested_on": "held-out training images" if config.held_out else "test images",
+        "test_images": len(data.test_labels),
+        "test_image_bytes": data.test_bytes,
+        "variants": records,
+        "rate_estimate": _calibration(data, records, config),
+        "optimizer_steps": config.steps,
+        "run_dir": run.name,
+    }
+    write_json(run.result_path, result)
+    run.log("finished", **{name: record["accuracy"] for name, record in records.items()})
+    return result
+
+
+def _calibration(data: TrainingData, records: dict[str, Any], config: JPEGConfig) -> dict[str, Any]:
+    """The analytic rate against real files, for standard tables and the learned ones."""
+    tables = [standard_tables(quality).numpy().astype(int) for quality in _CALIBRATION_QUALITIES]
+    for record in records.values():
+        if "tables" in record:
+            learned = np.array([record["tables"]["luma"], record["tables"]["chroma"]])
+            tables.append(integer_tables(learned))
+    chosen = np.linspace(0, len(data.labels) - 1, min(_CALIBRATION_IMAGES, len(data.labels))).astype(int)
+    return calibrate(data.images[chosen], tables, config.subsampling)
+
+
+@dataclass
+class _Trial:
+    """One seed of a configuration; each variant's record is kept in the run folder once it is trained."""
+
+    run: RunFolder
+    config: JPEGConfig
+    seed: int
+    data: TrainingData
+    device: torch.device
+    reporter: RunReporter
+    _steps: torch.Tensor | None = field(default=None, init=False)
+
+    def record(self, name: str) -> dict[str, Any]:
+        """A variant's results, after training it if need be."""
+        path = self.run.path / f"{name}.json"
+        if path.exists():
+            return read_json(path)
+        variant = self._build(name)
+        torch.manual_seed(derive(self.seed, 2))
+        initial = None if variant.layer is None else variant.layer.tables().detach().cpu()
+        train_variant(variant, self.config, self.data, self.seed, self.run.path, self.reporter)
+        record = self._measure(variant, initial)
+        save_variant(variant, self.config.network, self.run.path)
+        write_json(path, record)
+        self.run.log("variant", name=name, accuracy=record["accuracy"])
+        return record
+
+    def _build(self, name: str) -> Variant:
+        config = self.config
+        network = build_network(config, self.data, self.seed)
+        if name == "plain":
+            model = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return Variant(name, network, None, model)
+        if config.start == "plain":
+            network.load_state_dict(self._plain().state_dict())
+        layer = build_layer(name, config, self._first_steps(name))
+        return Variant(name, network, layer, layered(layer, network, self.device))
+
+    def _plain(self) -> Classifier:
+        return load_network(self.run.path / "plain.pt")
+
+    def _first_steps(self, name: str) -> torch.Tensor:
+        """What the variant's tables begin with; ``standard`` gets the quality whose rate the learned tables have."""
+        if name == "standard":
+            target = read_json(self.run.path / "jpeg.json")["bits_per_pixel"]
+            transform = build_layer("jpeg", self.config, standard_tables(75)).transform
+            return standard_tables(matching_quality(self.data.sample_images(), target, transform))
+        if self._steps is None:
+            self._steps = initial_tables(self.config, self.data, self._plain())
+        return self._steps
+
+    def _measure(self, variant: Variant, initial: torch.Tensor | None) -> dict[str, Any]:
+        """Test accuracy as trained, and for a layer also through the soft and the hard quantiser, tables and rates."""
+        layer = variant.layer
+        record: dict[str, Any] = {"accuracy": accuracy(variant.model, self.data, self.device)}
+        if layer is None or initial is None:
+            return record
+        if layer.mode != "identity":
+            record |= self._soft_and_hard(variant, layer)
+            # as trained: noise and sampling have no place at test time
+            record["accuracy"] = record["hard_accuracy" if layer.mode in ("hard", "ste") else "soft_accuracy"]
+            record |= self._about_tables(layer, initial)
+        return record
+
+    def _soft_and_hard(self, variant: Variant, layer: JPEGLayer) -> dict[str, float]:
+        trained_in = layer.mode
+        found = {}
+        for mode in ("soft", "hard"):
+            layer.mode = mode
+            found[f"{mode}_accuracy"] = accuracy(variant.model, self.data, self.device)
+        layer.mode = trained_in
+        return found
+
+    def _about_tables(self, layer: JPEGLayer, initial: torch.Tensor) -> dict[str, Any]:
+        layer = layer.cpu()
+        tables = layer.tables().detach()
+        images = self.data.sample_images()
+        clipped = {
+            name: clip_rate([images], layer.transform, steps, bits=layer.bits)
+            for name, steps in (("initial", initial), ("final", tables))
+        }
+        return {
+            "bits_per_pixel": hard_rate(images, tables, layer.transform, bits=layer.bits),
+            "tables": {"luma": tables[0].tolist(), "chroma": tables[1].tolist()},
+            "initial_tables": {"luma": initial[0].tolist(), "chroma": initial[1].tolist()},
+            "alpha": layer.alphas()[:, 0, 0].tolist(),
+            "clip_rate": {
+                when: {"luma": float(rate[0].mean()), "luma_dc": float(rate[0, 0, 0]), "chroma": float(rate[1].mean())}
+                for when, rate in clipped.items()
+            },
+        }
+
+
+def load_trained(run: RunFolder, name: str) -> tuple[JPEGConfig, Classifier, JPEGLayer | None]:
+    """A finished variant from its run folder: configuration, network, and the layer unless it is ``plain``.
+
+    Raises:
+        UsageError: the folder holds no such variant, or weights of another network.
+    """
+    config = JPEGConfig(**run.config["config"])
+    if not (run.path / f"{name}.json").exists():
+        there = ", ".join(n for n in config.variants if (run.path / f"{n}.json").exists()) or "none"
+        raise UsageError(f"{run.name} has no trained variant {name!r}: it has {there}")
+    network = load_network(run.path / f"{name}.pt")
+    if name == "plain":
+        return config, network, None
+    layer = build_layer(name, config, torch.ones(2, 8, 8))
+    layer.load_state_dict(load_layer_state(run.path / f"{name}-layer.pt"))
+    return config, network, layer

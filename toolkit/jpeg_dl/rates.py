@@ -1,0 +1,82 @@
+"""Bits of quantised images: the analytic estimate for given tables, and standard tables of the same rate."""
+
+from __future__ import annotations
+
+import torch
+
+from toolkit.jpeg.layer import JPEGLayer
+from toolkit.jpeg.quantizer import hard_quantize, index_limit
+from toolkit.jpeg.rate import bits_per_pixel, entropy, hard_probabilities, level_probabilities
+from toolkit.jpeg.tables import standard_tables
+from toolkit.jpeg.transform import BlockTransform
+
+REAL_BITS = 12
+"""Index bits at which nothing an 8-bit image holds is clipped."""
+
+
+def soft_rate(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
+    """The layer's estimated bits a pixel for ``images`` (N, 3, H, W) in [0, 255], with gradients for its tables."""
+    with torch.autocast(images.device.type, enabled=False):
+        tables, alphas = layer.tables().flatten(1), layer.alphas().flatten(1)
+        rates = [
+            bits_per_pixel(
+                entropy(level_probabilities(z, tables[table], alphas[table], layer.levels, layer.bits)),
+                len(z),
+                images.shape[0] * images.shape[2] * images.shape[3],
+            )
+            for table, z in planes(layer.transform, images.float())
+        ]
+    return torch.stack(rates).sum()
+
+
+@torch.no_grad()
+def hard_rate(
+    images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform, *, bits: int = REAL_BITS
+) -> float:
+    """Estimated bits a pixel of ``images`` (N, 3, H, W) in [0, 255] rounded with ``tables`` (2, 8, 8)."""
+    pixels = images.shape[0] * images.shape[2] * images.shape[3]
+    rates = [
+        bits_per_pixel(entropy(hard_probabilities(z, tables[table].flatten(), bits)), len(z), pixels)
+        for table, z in planes(transform, images.float())
+    ]
+    return float(torch.stack(rates).sum())
+
+
+@torch.no_grad()
+def code_lengths(images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform) -> torch.Tensor:
+    """Bits a pixel of each image under the probabilities that all of them have together; float (N,).
+
+    Args:
+        images: (N, 3, H, W) in [0, 255].
+        tables: integer steps as float (2, 8, 8).
+    """
+    count, pixels = len(images), images.shape[2] * images.shape[3]
+    total = torch.zeros(count)
+    limit = index_limit(REAL_BITS)
+    for table, z in planes(transform, images.float()):
+        steps = tables[table].flatten()
+        information = -hard_probabilities(z, steps, REAL_BITS).clamp(min=1e-12).log2()
+        index = (hard_quantize(z, steps, REAL_BITS) / steps).round().long() + limit
+        bits = information.gather(1, index.T).T  # (M, 64), each coefficient's own
+        total += bits.reshape(count, -1).sum(1)
+    return total / pixels
+
+
+def matching_quality(images: torch.Tensor, bits_a_pixel: float, transform: BlockTransform) -> int:
+    """The quality whose standard tables come closest to an estimated rate; 1 or 100 where it lies beyond them."""
+    low, high = 1, 100
+    while high - low > 1:  # the rate grows with quality
+        middle = (low + high) // 2
+        if hard_rate(images, standard_tables(middle), transform) < bits_a_pixel:
+            low = middle
+        else:
+            high = middle
+    gaps = {q: abs(hard_rate(images, standard_tables(q), transform) - bits_a_pixel) for q in (low, high)}
+    return min(gaps, key=gaps.__getitem__)
+
+
+def planes(transform: BlockTransform, images: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+    """Table and coefficients (blocks, 64) of Y, Cb and Cr."""
+    parts = transform.analyse(images)
+    planes = [part[..., c, :].reshape(-1, 64) for part in parts for c in range(part.shape[3])]
+    return list(zip((0, 1, 1), planes, strict=True))

@@ -1,0 +1,166 @@
+"""Train one variant from a run's folder: checkpointed, resumable, stopped by a loss that is no number."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import write_atomically
+from toolkit.foundation.seeds import derive
+from toolkit.jpeg.layer import JPEGLayer
+from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.rates import soft_rate
+from toolkit.jpeg_dl.variants import TrainingData
+from toolkit.runs.reporting import RunReporter
+from toolkit.training.batches import Pool, ReplayBatches
+from toolkit.training.loop import Loss, Recipe, predict, train
+from toolkit.training.networks import Classifier
+from toolkit.training.weights import save_network
+
+
+@dataclass
+class Variant:
+    """A network under training: the classifier, the layer before it (None for plain), and both as one module."""
+
+    name: str
+    network: Classifier
+    layer: JPEGLayer | None
+    model: nn.Module
+
+
+def train_variant(
+    variant: Variant, config: JPEGConfig, data: TrainingData, seed: int, folder: Path, reporter: RunReporter
+) -> None:
+    """Train in place, from the last checkpoint if there is one; every variant of a seed sees the same batches.
+
+    Raises:
+        WorkError: the loss is no longer finite (the message names the step and the last good checkpoint), or the
+            checkpoint is damaged.
+    """
+    device = next(variant.network.parameters()).device
+    pool = Pool(torch.from_numpy(np.array(data.images)).to(device), torch.from_numpy(data.labels).to(device))
+    batches = ReplayBatches(pool, None, config.batch_size, seed=derive(seed, 1))
+    tables = variant.layer.parameter_groups(lr=config.table_lr) if variant.layer is not None else []
+    beside = [torch.optim.Adam(tables)] if tables else []
+    recipe = Recipe(config.steps, lr=config.lr, weight_decay=config.weight_decay)
+    path = folder / f"{variant.name}-checkpoint.pt"
+    start, optimizer_state = _restore(path, variant, beside)
+    good = start
+
+    def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        nonlocal good
+        facts = {"loss": float(value)} if reporter.due(step, config.steps) else {}
+        reporter.show(f"training {variant.name}", step, config.steps, **facts)
+        if step % config.checkpoint_every == 0 and bool(torch.isfinite(value)):
+            _save(path, variant, step, optimizer, beside)
+            good = step
+
+    frozen = config.freeze and variant.layer is not None
+    try:
+        train(
+            variant.layer if frozen and variant.layer is not None else variant.model,
+            batches,
+            recipe,
+            device=device,
+            loss=_loss(variant, config, frozen),
+            start=start,
+            optimizer_state=optimizer_state,
+            beside=beside,
+            after_step=after_step,
+        )
+    except WorkError as error:
+        last = f"the last good checkpoint is {path.name}, of step {good}" if good else "there is no checkpoint yet"
+        raise WorkError(f"{variant.name}: {one_line(error)}; {last}") from error
+
+
+def save_variant(variant: Variant, network_name: str, folder: Path) -> None:
+    """Write the trained weights and drop the checkpoint."""
+    save_network(variant.network, network_name, folder / f"{variant.name}.pt")
+    if variant.layer is not None:
+        _write(folder / f"{variant.name}-layer.pt", variant.layer.state_dict())
+    (folder / f"{variant.name}-checkpoint.pt").unlink(missing_ok=True)
+
+
+def load_layer_state(path: Path) -> dict[str, torch.Tensor]:
+    """A layer's state as :func:`save_variant` wrote it; nothing in the file is executed.
+
+    Raises:
+        UsageError: missing, or not a layer's state.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: was the layer trained to the end?")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise a dozen types for a damaged file
+        raise UsageError(f"{path} is refused: it is not plain weights ({one_line(error)})") from error
+    if not isinstance(state, dict) or getattr(state.get("steps"), "shape", None) != (2, 8, 8):
+        raise UsageError(f"{path} does not hold the state of a JPEG layer: it needs steps of shape (2, 8, 8)")
+    return state
+
+
+def accuracy(model: nn.Module, data: TrainingData, device: torch.device) -> float:
+    """Part of the test images whose largest logit is their class's."""
+    model.eval()
+    logits = predict(model, torch.from_numpy(np.array(data.test_images)), batch_size=256, device=device)
+    return float((logits.argmax(1).cpu() == torch.from_numpy(data.test_labels)).float().mean())
+
+
+def _loss(variant: Variant, config: JPEGConfig, frozen: bool) -> Loss | None:
+    """Cross entropy plus the weighted rate; None for plain cross entropy."""
+    layer = variant.layer
+    rated = config.rate_weight > 0 and layer is not None and layer.steps.requires_grad
+    if not frozen and not rated:
+        return None
+    if frozen:
+        variant.network.eval().requires_grad_(False)
+
+    def loss(module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits = variant.network(module(images)) if frozen else module(images)
+        value = functional.cross_entropy(logits.float(), labels)
+        if rated and layer is not None:
+            value = value + config.rate_weight * soft_rate(layer, images)
+        return value
+
+    return loss
+
+
+def _save(
+    path: Path, variant: Variant, step: int, optimizer: torch.optim.Optimizer, beside: list[torch.optim.Adam]
+) -> None:
+    saved = {
+        "step": step,
+        "model": variant.model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "beside": [one.state_dict() for one in beside],
+        "rng": torch.get_rng_state(),
+    }
+    _write(path, saved)
+
+
+def _restore(path: Path, variant: Variant, beside: list[torch.optim.Adam]) -> tuple[int, dict[str, Any] | None]:
+    """First step to take and SGD's state; 0 and None where there is no checkpoint."""
+    if not path.exists():
+        return 0, None
+    try:
+        saved = torch.load(path, map_location=next(variant.network.parameters()).device, weights_only=True)
+        variant.model.load_state_dict(saved["model"])
+        for one, state in zip(beside, saved["beside"], strict=True):
+            one.load_state_dict(state)
+        torch.set_rng_state(saved["rng"].cpu())
+        return int(saved["step"]), saved["optimizer"]
+    except Exception as error:  # torch and pickle raise a dozen types for a damaged file
+        raise WorkError(f"the checkpoint {path} cannot be resumed: {one_line(error)}; delete it") from error
+
+
+def _write(path: Path, value: Any) -> None:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))

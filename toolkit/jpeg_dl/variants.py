@@ -1,0 +1,110 @@
+"""The networks under comparison: plain, behind the layer, and behind each control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from toolkit.codecs.coded import coded_images
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.dataset import ImageDataset, held_out_indices
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import derive
+from toolkit.jpeg.layer import JPEGLayer, prepend
+from toolkit.jpeg.tables import by_laplace, by_magnitude, by_sensitivity, ones, standard_tables
+from toolkit.jpeg.transform import BlockTransform
+from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.rates import REAL_BITS
+from toolkit.training.networks import Classifier, build_backbone, pixel_statistics
+
+STATISTICS_IMAGES = 512
+"""Training images that initialisers, clip rates and rates are measured on."""
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images uint8 (N, H, W, 3) and labels int64 (N,), to train on and to test on.
+
+    ``test_bytes`` is what a test image takes in storage, headers shared, in the mean.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: int
+    test_bytes: float
+
+    @classmethod
+    def of(cls, dataset: ImageDataset, config: JPEGConfig, progress: Progress = silent) -> TrainingData:
+        """The splits through the configured codec; or the training split cut in two by a fixed stratified draw."""
+        codec, classes = parse_codec(config.codec), len(dataset.class_names)
+        train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
+        labels = dataset.train.labels
+        if not config.held_out:
+            test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
+            stored = len(test.stream) / len(dataset.test)
+            return cls(train.decoded, labels, test.decoded, dataset.test.labels, classes, stored)
+        tested = held_out_indices(labels)
+        kept = np.setdiff1d(np.arange(len(labels)), tested)
+        stored = float(np.diff(train.ends, prepend=0)[tested].mean())
+        return cls(train.decoded[kept], labels[kept], train.decoded[tested], labels[tested], classes, stored)
+
+    def sample(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of evenly spread training images, float (N, 3, H, W) in [0, 255], and labels."""
+        chosen = np.linspace(0, len(self.labels) - 1, min(STATISTICS_IMAGES, len(self.labels))).astype(int)
+        for start in range(0, len(chosen), _BATCH):
+            part = chosen[start : start + _BATCH]
+            images = torch.from_numpy(np.array(self.images[part])).permute(0, 3, 1, 2).float()
+            yield images, torch.from_numpy(self.labels[part])
+
+    def sample_images(self) -> torch.Tensor:
+        """:meth:`sample`'s images in one tensor."""
+        return torch.cat([images for images, _ in self.sample()])
+
+
+def build_network(config: JPEGConfig, data: TrainingData, seed: int) -> Classifier:
+    """An untrained network; the same weights for every variant of a seed."""
+    torch.manual_seed(derive(seed, 0))
+    return Classifier(build_backbone(config.network), data.classes, *pixel_statistics(data.images))
+
+
+def initial_tables(config: JPEGConfig, data: TrainingData, plain: Classifier) -> torch.Tensor:
+    """The steps (2, 8, 8) that training begins with; ``plain`` is the trained plain network."""
+    transform = BlockTransform(config.subsampling)
+    if config.quality is not None:
+        return standard_tables(config.quality)
+    if config.init == "sensitivity":
+        # the transform of the sensitivity's definition is 4:4:4 whatever the layer's is
+        return by_sensitivity(plain.eval(), data.sample(), BlockTransform(), largest=config.largest)
+    if config.init == "magnitude":
+        return by_magnitude((images for images, _ in data.sample()), transform, bits=config.bits)
+    if config.init == "laplace":
+        return by_laplace((images for images, _ in data.sample()), transform, bits=config.bits)
+    return ones()
+
+
+def build_layer(variant: str, config: JPEGConfig, steps: torch.Tensor) -> JPEGLayer:
+    """The layer of any variant but ``plain``, with ``steps`` (2, 8, 8) in it."""
+    modes = {"standard": "hard", "zero-dc": "identity", "ste": "ste", "noise": "noise"}
+    return JPEGLayer(
+        steps,
+        mode=modes.get(variant, "soft"),
+        alpha=config.alpha,
+        alpha_mode=config.alpha_mode,
+        hardness=config.hardness,
+        bits=REAL_BITS if variant in ("unclipped", "standard") else config.bits,
+        trainable=variant not in ("standard", "zero-dc"),
+        zero_dc=variant == "zero-dc",
+        subsampling=config.subsampling,
+    )
+
+
+def layered(layer: JPEGLayer, network: Classifier, device: torch.device) -> nn.Sequential:
+    """The network behind the layer, on ``device``."""
+    return prepend(network, layer).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
