@@ -99,6 +99,17 @@ def test_tables_alone_can_be_trained(tmp_path: Path) -> None:
     assert record["tables"] != record["initial_tables"]
 
 
+def test_runs_of_a_folder_share_the_plain_network(tmp_path: Path) -> None:
+    run_seeds(small_config(variants=("plain", "jpeg"), steps=3), [0], tmp_path)
+    trained: list[str] = []
+    other = small_config(variants=("plain", "jpeg"), steps=3, init="ones")
+    run_seeds(other, [0], tmp_path, lambda what, done, total: trained.append(what))
+    assert "training jpeg" in trained
+    assert "training plain" not in trained
+    alone = run_seeds(other, [0], tmp_path / "alone")
+    assert without_times(run_seeds(other, [0], tmp_path)) == without_times(alone)
+
+
 def test_held_out_images_come_from_the_training_split(tmp_path: Path) -> None:
     result = run_seeds(small_config(variants=("plain",), steps=1, held_out=True), [0], tmp_path)
     assert result["runs"][0]["tested_on"] == "held-out training images"

@@ -77,7 +77,7 @@ def train(
     console.table(f"{dataset}: {network}, {steps} steps, {len(result['runs'])} seeds", rows,
                   to_stderr="-" in (json, csv))  # fmt: skip
     for run in result["runs"]:
-        console.stderr.print(f"seed {run['seed']}: {run['run_dir']}", markup=False)
+        console.stderr.print(f"seed {run['seed']}: {run['run_dir']}", markup=False, soft_wrap=True)
     console.emit(result, json, rows, csv)
 
 
@@ -95,7 +95,7 @@ def export(
     set_threads(threads)
     with console.progress_bar() as progress:
         tables = export_tables(_open(run), output, variant=variant, progress=progress)
-    console.stderr.print(f"wrote {output}: use it as learned-jpeg:tables={output}", markup=False)
+    console.stderr.print(f"wrote {output}: use it as learned-jpeg:tables={output}", markup=False, soft_wrap=True)
     console.emit({"tables": str(output), "luma": tables.luma.tolist(), "chroma": tables.chroma.tolist()}, json)
 
 
@@ -126,7 +126,19 @@ def attack(
             _open(run), eps=bounds, mode=mode, images=images, queries=queries, variant=variant, seed=seed,
             device=device, progress=progress,
         )  # fmt: skip
-    console.emit(report, json, (), csv)
+    columns = [f"eps {255 * bound:g}/255" for bound in bounds]
+    rows = [
+        {"network": name, "attack": attack, **dict(zip(columns, accuracies, strict=True))}
+        for name, model in report["models"].items()
+        for attack, accuracies in (*model["attacks"].items(), ("all: worst case", model["worst"]))
+    ]
+    clean = ", ".join(f"{name} {model['clean']:.1%}" for name, model in report["models"].items())
+    console.table(f"accuracy of {report['images']} images under attack; without: {clean}", rows,
+                  to_stderr="-" in (json, csv))  # fmt: skip
+    for name, model in report["models"].items():
+        for note in model["notes"]:
+            console.stderr.print(f"{name}: {note}", markup=False)
+    console.emit(report, json, rows, csv)
 
 
 def _open(path: Path) -> Any:

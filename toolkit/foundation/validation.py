@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -26,9 +26,9 @@ def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
         raise UsageError("; ".join(_describe(problem) for problem in error.errors())) from error
 
 
-def digest(model: BaseModel) -> str:
-    """Eight hexadecimal digits that change with any of the model's values."""
-    text = json.dumps(model.model_dump(mode="json"), sort_keys=True)
+def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:
+    """Eight hexadecimal digits that change with any of the model's values, or with any of those named ``only``."""
+    text = json.dumps(model.model_dump(mode="json", include=None if only is None else set(only)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

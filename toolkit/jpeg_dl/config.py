@@ -92,6 +92,13 @@ class JPEGConfig(BaseModel):
         match = _QUALITY.fullmatch(self.init)
         return int(match[1]) if match else None
 
+    def plain_name(self, seed: int) -> str:
+        """What names the plain network: the same for all configurations that train it alike."""
+        alike = (
+            "dataset", "size", "network", "steps", "batch_size", "lr", "weight_decay", "codec", "held_out", "device"
+        )  # fmt: skip
+        return f"plain-{digest(self, alike)}-s{seed}"
+
     def run_name(self, seed: int) -> str:
         """Name of the run's folder: readable, and the same for the same configuration and seed."""
         codec = f"-{short_spec(self.codec)}" if self.codec != "raw" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from toolkit.codecs.table_file import integer_tables
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.files import build_folder, read_json, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.jpeg.layer import JPEGLayer
@@ -33,6 +34,7 @@ from toolkit.training.weights import load_network
 
 _CALIBRATION_QUALITIES = (10, 20, 35, 50, 75, 90)
 _CALIBRATION_IMAGES = 100
+_PLAIN_FILES = ("plain.pt", "plain.json")
 MEASURES = ("accuracy", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
 
 
@@ -136,8 +138,15 @@ class _Trial:
     def record(self, name: str) -> dict[str, Any]:
         """A variant's results, after training it if need be."""
         path = self.run.path / f"{name}.json"
-        if path.exists():
-            return read_json(path)
+        if name == "plain":
+            self._take_plain()
+        if not path.exists():
+            self._train(name, path)
+        if name == "plain":
+            self._share_plain()
+        return read_json(path)
+
+    def _train(self, name: str, path: Path) -> None:
         variant = self._build(name)
         torch.manual_seed(derive(self.seed, 2))
         initial = None if variant.layer is None else variant.layer.tables().detach().cpu()
@@ -146,7 +155,26 @@ class _Trial:
         save_variant(variant, self.config.network, self.run.path)
         write_json(path, record)
         self.run.log("variant", name=name, accuracy=record["accuracy"])
-        return record
+
+    def _shared(self) -> Path:
+        return self.run.path.parent / "plain-networks" / self.config.plain_name(self.seed)
+
+    def _share_plain(self) -> None:
+        """Leave the plain network to other runs of the folder that would train the same."""
+
+        def fill(folder: Path) -> None:
+            for name in _PLAIN_FILES:
+                shutil.copyfile(self.run.path / name, folder / name)
+
+        if not self._shared().exists():
+            build_folder(self._shared(), fill)
+
+    def _take_plain(self) -> None:
+        """Take over the plain network of another run; its record last, for that is what says it is there."""
+        if self._shared().exists():
+            for name in _PLAIN_FILES:
+                if not (self.run.path / name).exists():
+                    shutil.copyfile(self._shared() / name, self.run.path / name)
 
     def _build(self, name: str) -> Variant:
         config = self.config
