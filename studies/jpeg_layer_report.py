@@ -23,7 +23,8 @@ def draw_layer(results: Results, path: Path) -> None:
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     measures = ("accuracy", "gain_over_plain", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
-    for name, variant in result["variants"].items():
+    for name in result["config"]["variants"]:
+        variant = result["variants"][name]
         cells = [_cell(variant, measure, 1 if measure == "bits_per_pixel" else 100) for measure in measures]
         for when in ("initial", "final"):
             known = [run["variants"][name]["clip_rate"][when]["luma"] for run in result["runs"]

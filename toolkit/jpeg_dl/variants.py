@@ -98,7 +98,8 @@ def build_layer(variant: str, config: JPEGConfig, steps: torch.Tensor) -> JPEGLa
         alpha=config.alpha,
         alpha_mode=config.alpha_mode,
         hardness=config.hardness,
-        bits=REAL_BITS if variant in ("unclipped", "standard") else config.bits,
+        # a network that learned behind noise has seen nothing clipped, nor do real files clip
+        bits=REAL_BITS if variant in ("unclipped", "standard", "noise") else config.bits,
         trainable=variant not in ("standard", "zero-dc"),
         zero_dc=variant == "zero-dc",
         subsampling=config.subsampling,
