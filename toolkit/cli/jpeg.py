@@ -105,7 +105,7 @@ def attack(
     eps: Annotated[str, typer.Option(help="comma-separated L-infinity bounds in units of 1/255")] = "1,2,3,4",
     mode: Annotated[str, typer.Option(help="the quantiser as deployed: soft or hard")] = "soft",
     images: Annotated[int, typer.Option(help="test images attacked at most", min=1)] = 200,
-    queries: Annotated[int, typer.Option(help="of the gradient-free attack, an image", min=1)] = 500,
+    queries: Annotated[int, typer.Option(help="of the gradient-free attack, an image", min=1)] = 300,
     variant: Annotated[str, typer.Option(help="jpeg or a control")] = "jpeg",
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
     device: Device = "auto",

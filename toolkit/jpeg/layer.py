@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +19,8 @@ from toolkit.jpeg.transform import BLOCK, BlockTransform
 ALPHA_MODES = ("fixed", "matched", "trained")
 _LUMA_CHROMA = (0, 1, 1)
 """Which table quantises Y, Cb and Cr."""
+_HAS_TRITON = importlib.util.find_spec("triton") is not None  # not on Windows and macOS
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 class JPEGLayer(nn.Module):
@@ -129,6 +133,9 @@ class JPEGLayer(nn.Module):
             ValueError: another shape, sides below 8, or pixels outside ``pixel_range``.
         """
         self._require_images(images)
+        fused = self._fused(images)
+        if fused is not None:
+            return fused
         size = (images.shape[2], images.shape[3])
         channels_last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 11-bit coefficients
@@ -142,6 +149,14 @@ class JPEGLayer(nn.Module):
             if self.mean is not None:
                 out = out - self.mean
             return out if self.std is None else out / self.std
+
+    def _fused(self, images: torch.Tensor) -> torch.Tensor | None:
+        """The output by one Triton kernel each way, on CUDA devices and for the settings that it knows."""
+        if not _HAS_TRITON or not (images.is_cuda or _INTERPRETED):
+            return None
+        from toolkit.jpeg import triton_kernels
+
+        return triton_kernels.run(self, images)
 
     def coefficients(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The coefficients to be quantised, of float RGB images (N, 3, H, W) in [0, 255]; see ``analyse``."""

@@ -23,7 +23,7 @@ def attack_run(
     eps: tuple[float, ...],
     mode: str = "soft",
     images: int = 200,
-    queries: int = 500,
+    queries: int = 300,
     variant: str = "jpeg",
     seed: int = 0,
     device: str = "auto",
