@@ -222,7 +222,8 @@ def test_two_processes_train_one_layer(tmp_path: Path) -> None:
     model(images(2, 3, 16, 16)).square().mean().backward()
     for rank in (0, 1):
         gradient = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(gradient, model.layer.steps.grad, rtol=1e-3, atol=1e-3)
+        scale = float(model.layer.steps.grad.abs().max())  # 5500: float32 sums in another order differ in the 7th digit
+        torch.testing.assert_close(gradient, model.layer.steps.grad, rtol=1e-3, atol=1e-6 * scale)
 
 
 @pytest.mark.parametrize(

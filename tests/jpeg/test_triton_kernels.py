@@ -40,7 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "soft, 12 bits": {"alpha": 0.02, "bits": 12},
     "soft, means removed": {"alpha": 0.02, "zero_dc": True},
     "soft, odd sides": {"alpha": 0.02, "shape": (1, 3, 19, 21)},
-    "soft, more tiles than programs": {"alpha": 0.02, "alpha_mode": "trained", "shape": (2, 3, 56, 72)},
+    "soft, more tiles than programs": {"alpha": 0.02, "alpha_mode": "trained", "shape": (2, 3, 56, 56)},
     "soft, channels last": {"alpha": 0.02, "channels_last": True, "shape": (2, 3, 17, 24)},
     "soft, a crop": {"alpha": 0.02, "crop": True},
     "soft, grey": {"alpha": 0.02, "shape": (2, 1, 16, 24)},
@@ -129,16 +129,16 @@ class Launches:
     """Counts the kernels that are launched over blocks."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        from toolkit.jpeg import triton_kernels
+        from toolkit.jpeg import fused
 
         self.count = 0
-        launch = triton_kernels._Settings.launch
+        launch = fused._Settings.launch
 
         def counted(*args: Any, **more: Any) -> None:
             self.count += 1
             launch(*args, **more)
 
-        patch.setattr(triton_kernels._Settings, "launch", counted)
+        patch.setattr(fused._Settings, "launch", counted)
 
 
 def case_in_the_interpreter(case: dict[str, Any]) -> dict[str, Any]:
@@ -200,17 +200,17 @@ def check_what_the_kernels_do_not_know_is_left_to_the_eager_code() -> None:
 
 
 def check_kernels_that_fail_are_given_up_with_one_warning() -> None:
-    from toolkit.jpeg import triton_kernels
+    from toolkit.jpeg import fused
 
     layer, images = make(CASES["soft"])
     expected = layer(images)
-    triton_kernels._runs.cache_clear()
+    fused._runs.cache_clear()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        patch.setattr(triton_kernels, "_backward_kernel", {})
+        patch.setattr(fused, "backward_kernel", {})
         for _ in range(2):
             torch.testing.assert_close(layer(images), expected, atol=1e-3, rtol=0)
-    triton_kernels._runs.cache_clear()
+    fused._runs.cache_clear()
     assert sum("without its fused kernels" in str(one.message) for one in caught) == 1
 
 
@@ -234,7 +234,7 @@ def compile_without_a_gpu() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
 
-    from toolkit.jpeg import triton_kernels
+    from toolkit.jpeg import fused
 
     class Compiler:
         def __init__(self, kernel: Any) -> None:
@@ -245,14 +245,14 @@ def compile_without_a_gpu() -> None:
 
     names = {"get_current_target": GPUTarget("cuda", 90, 32), "get_current_device": 0, "get_current_stream": 0}
     driver.set_active(SimpleNamespace(**{name: lambda *_, value=value: value for name, value in names.items()}))
-    for name in ("_forward_kernel", "_backward_kernel", "_sum_kernel"):
-        setattr(triton_kernels, name, Compiler(getattr(triton_kernels, name)))
+    for name in ("forward_kernel", "backward_kernel", "sum_kernel"):
+        setattr(fused, name, Compiler(getattr(fused, name)))
     for case in ({"alpha_mode": "trained", "pixel_range": 1, **IMAGENET}, CASES["ste, means removed, odd sides"]):
         layer, images = make(case)
         log_alpha = layer.log_alpha if layer.log_alpha.requires_grad else None
-        settings = triton_kernels._Settings(layer.mode, layer.bits, layer.zero_dc, 1.0, 0.7)
+        settings = fused._Settings(layer.mode, layer.bits, layer.zero_dc, 1.0, 0.7)
         inputs = (images, layer.steps, log_alpha, layer.transform.dct, layer.mean, layer.std, settings)
-        triton_kernels._Fused.apply(*inputs).sum().backward()
+        fused._Fused.apply(*inputs).sum().backward()
 
 
 def in_a_process(*arguments: str, **variables: str) -> str:

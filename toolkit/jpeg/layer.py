@@ -133,9 +133,9 @@ class JPEGLayer(nn.Module):
             ValueError: another shape, sides below 8, or pixels outside ``pixel_range``.
         """
         self._require_images(images)
-        fused = self._fused(images)
-        if fused is not None:
-            return fused
+        found = self._fused(images)
+        if found is not None:
+            return found
         size = (images.shape[2], images.shape[3])
         channels_last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 11-bit coefficients
@@ -154,9 +154,9 @@ class JPEGLayer(nn.Module):
         """The output by one Triton kernel each way, on CUDA devices and for the settings that it knows."""
         if not _HAS_TRITON or not (images.is_cuda or _INTERPRETED):
             return None
-        from toolkit.jpeg import triton_kernels
+        from toolkit.jpeg import fused
 
-        return triton_kernels.run(self, images)
+        return fused.run(self, images)
 
     def coefficients(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The coefficients to be quantised, of float RGB images (N, 3, H, W) in [0, 255]; see ``analyse``."""

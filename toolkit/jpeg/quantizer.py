@@ -23,7 +23,7 @@ import torch
 MODES = ("soft", "hard", "ste", "noise", "sample", "identity")
 Part = slice | EllipsisType
 _CHUNK = 1 << 16
-_NEGLIGIBLE = 50.0
+NEGLIGIBLE = 50.0
 """Exponents stop at its negative, weight 2e-22, nothing beside 1. Smaller ones would become subnormal, here or in the
 products that follow, and a processor takes ten times as long over those."""
 
@@ -123,7 +123,7 @@ def level_weights(
     peak = kappa * (2 * d - nearest) * nearest
     twice = 2 * d
     for k in _offsets(kappa, reach, limit):
-        exponent = (kappa * (twice - k) * k - peak).clamp_(-_NEGLIGIBLE, 0.0)
+        exponent = (kappa * (twice - k) * k - peak).clamp_(-NEGLIGIBLE, 0.0)
         weight = exponent.exp_()
         if reach == limit:  # a window of all levels is not shifted at the limits but cut off
             weight = weight.masked_fill_((centre + k).abs() > limit, 0.0)
@@ -261,7 +261,7 @@ def _draw(weights: Iterator[tuple[int, torch.Tensor]], uniform: torch.Tensor) ->
 def _offsets(kappa: torch.Tensor, reach: int, limit: int) -> range:
     """Offsets worth visiting; of all levels, only those whose weight is not certain to vanish."""
     if reach == limit:
-        spread = math.sqrt(_NEGLIGIBLE / float(kappa.min())) + 1
+        spread = math.sqrt(NEGLIGIBLE / float(kappa.min())) + 1
         reach = min(2 * limit, math.ceil(spread))
     return range(-reach, reach + 1)
 

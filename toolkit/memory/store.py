@@ -135,7 +135,7 @@ class ExemplarMemory:
     def summary(self) -> dict[str, Any]:
         """Budget, bytes and counts for people and JSON."""
         return {
-            "codec": str(self.codec),
+            "codec": short_spec(str(self.codec)),
             "budget_bytes": self.budget,
             "memory_bytes": self.nbytes,
             "shared_bytes": self.codec.shared_bytes() if self._classes else 0,

@@ -53,5 +53,5 @@ def robustness_figure(report: dict[str, Any]) -> go.Figure:
         legend={"orientation": "v", "yanchor": "top", "y": 1, "xanchor": "left", "x": 1.02, "title": None},
     )
     figure.update_xaxes(title=f"eps in 1/255 (L-infinity), the layer's quantiser {report['mode']}", rangemode="tozero")
-    figure.update_yaxes(title="accuracy under attack (higher is better)", tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(title="accuracy under attack (higher is better)", tickformat=".0%", rangemode="tozero")
     return figure

@@ -107,12 +107,12 @@ def summarise(right: torch.Tensor, survivors: Survivors, eps: Sequence[float]) -
         ``clean``; ``attacks``, a list over ``eps`` for each; ``worst``, the part of images on which every attack
         fails, at most the least of these; ``notes``, sentences where gradients are masked.
     """
-    accuracies = {name: [float(row.float().mean()) for row in alive] for name, alive in survivors.items()}
+    accuracies = {name: [_part(row) for row in alive] for name, alive in survivors.items()}
     worst = torch.stack([*survivors.values(), right.expand(len(eps), -1)]).all(0)
     return {
-        "clean": float(right.float().mean()),
+        "clean": _part(right),
         "attacks": accuracies,
-        "worst": [float(row.float().mean()) for row in worst],
+        "worst": [_part(row) for row in worst],
         "notes": masking_notes(accuracies, eps),
     }
 
@@ -206,6 +206,10 @@ class _Contest:
     def _batch(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         images = self.images[batch].to(self.device).permute(0, 3, 1, 2).float()
         return images, self.labels[batch].to(self.device)
+
+
+def _part(of_images: torch.Tensor) -> float:
+    return int(of_images.sum()) / of_images.numel()
 
 
 def _attacks_on(name: str) -> tuple[str, ...]:

@@ -1,0 +1,149 @@
+"""The layer by its fused kernels: what they are given, their gradients, and when they serve.
+
+Needs Triton; only the layer imports this, and only for CUDA tensors. With ``TRITON_INTERPRET=1`` in the environment,
+tensors on the CPU go through Triton's interpreter: for tests.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from toolkit.jpeg.quantizer import index_limit
+from toolkit.jpeg.transform import BLOCK
+from toolkit.jpeg.triton_kernels import backward_kernel, forward_kernel, sum_kernel
+
+if TYPE_CHECKING:
+    from toolkit.jpeg.layer import JPEGLayer
+
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_TILE, _WARPS, _PROGRAMS = 32, 4, 2
+"""Blocks a tile, warps a program, programs a multiprocessor: as many as its registers hold."""
+
+
+class _Settings(NamedTuple):
+    mode: str
+    bits: int
+    zero_dc: bool
+    scale: float
+    """255 over the range of pixels."""
+    hardness: float
+    """kappa, where there is no log_alpha."""
+
+    def launch(self, kernel: Any, images: torch.Tensor, *given: torch.Tensor | None, **more: Any) -> None:
+        size = (images.shape[2], images.shape[3])
+        with torch.cuda.device_of(images):
+            kernel[(_programs(images),)](
+                *given, self.scale, self.hardness, _blocks(images), size, images.stride(),
+                SOFT=self.mode == "soft", LIMIT=index_limit(self.bits), ZERO_DC=self.zero_dc,
+                EDGE=bool(size[0] % BLOCK or size[1] % BLOCK), TILE=_TILE, num_warps=_WARPS, num_stages=1,
+                enable_fp_fusion=True, **more,
+            )  # fmt: skip
+
+
+class _Fused(torch.autograd.Function):
+    """The layer for dense float32 images (N, 3, H, W); saves them alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: torch.Tensor, steps: torch.Tensor, log_alpha: torch.Tensor | None, dct: torch.Tensor,
+        mean: torch.Tensor | None, std: torch.Tensor | None, settings: _Settings,
+    ) -> torch.Tensor:  # fmt: skip
+        ctx.save_for_backward(images, dct, steps, log_alpha, std)
+        ctx.settings = settings
+        out = torch.empty_like(images)
+        settings.launch(forward_kernel, images, images, out, dct, steps, log_alpha, mean, std)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        images, dct, steps, log_alpha, std = ctx.saved_tensors
+        for_images, for_steps, for_alpha = ctx.needs_input_grad[:3]
+        grad, programs = grads[0].contiguous(memory_format=_format(images)), _programs(images)
+        of_images = torch.empty_like(images) if for_images else None
+        of_steps = torch.empty_like(steps) if for_steps else None
+        of_alpha = torch.empty_like(log_alpha) if for_alpha else None
+        partials = images.new_empty(programs, 4, BLOCK * BLOCK) if for_steps or for_alpha else None
+        half = tl.float32 if _INTERPRETED else tl.bfloat16  # the interpreter would multiply bfloat16 as integers
+        given = (grad, images, of_images, partials, dct, steps, log_alpha, std)
+        ctx.settings.launch(backward_kernel, images, *given, HALF=half, FOR_ALPHA=for_alpha)
+        if partials is not None:
+            with torch.cuda.device_of(images):
+                sum_kernel[(2,)](partials, steps, log_alpha, of_steps, of_alpha, programs, ROWS=64, num_warps=8)
+        return of_images, of_steps, of_alpha, None, None, None, None
+
+
+def _blocks(images: torch.Tensor) -> int:
+    return images.shape[0] * -(-images.shape[2] // BLOCK) * -(-images.shape[3] // BLOCK)
+
+
+def _programs(images: torch.Tensor) -> int:
+    cores = torch.cuda.get_device_properties(images.device).multi_processor_count if images.is_cuda else 1
+    return min(triton.cdiv(_blocks(images), _TILE), _PROGRAMS * cores)
+
+
+def _format(images: torch.Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def available(device: torch.device) -> bool:
+    """Whether a device can run the kernels: CUDA from capability 8.0 (for bfloat16), or the CPU, interpreted."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _INTERPRETED
+
+
+@functools.cache
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _runs(device: torch.device, settings: _Settings, alpha: bool) -> bool:
+    """Whether the kernels compile and run where they should: a trial on one block, which warns if they do not.
+
+    A user without, say, the C compiler that Triton wants is told so once, and trains on with the eager code.
+    """
+    try:
+        images = torch.zeros(1, 3, BLOCK, BLOCK, device=device, requires_grad=True)
+        steps = torch.ones(2, BLOCK, BLOCK, device=device, requires_grad=True)
+        log_alpha = torch.zeros(2, device=device, requires_grad=True) if alpha else None
+        dct = torch.eye(BLOCK * BLOCK, device=device)
+        _Fused.apply(images, steps, log_alpha, dct, None, None, settings).sum().backward()
+    except Exception as error:
+        warnings.warn(f"JPEGLayer runs without its fused kernels on {device}: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def _knows(layer: JPEGLayer, images: torch.Tensor) -> bool:
+    transform = layer.transform
+    whole = transform.padding == "zero" or not (images.shape[2] % BLOCK or images.shape[3] % BLOCK)
+    quantised = layer.mode in ("hard", "ste") or (layer.mode == "soft" and layer.levels == 5)
+    by_channel = all(one is None or one.numel() == 3 for one in (layer.mean, layer.std))
+    single = images.dtype != torch.float64 and layer.steps.dtype == torch.float32
+    return transform.subsampling == "444" and not transform.integer and whole and quantised and by_channel and single
+
+
+@torch.compiler.disable  # a compiler breaks its graph here, and need not look into kernels
+def run(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor | None:
+    """What the layer makes of images (N, 3 or 1, H, W), or None where that is for the eager code.
+
+    The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding.
+    """
+    if not images.numel() or not available(images.device) or not _knows(layer, images):
+        return None
+    settings = _Settings(layer.mode, layer.bits, layer.zero_dc, 255.0 / layer.pixel_range, layer.hardness)
+    log_alpha = layer.log_alpha if layer.mode == "soft" and layer.alpha_mode != "matched" else None
+    if not _runs(images.device, settings, log_alpha is not None):
+        return None
+    pixels = images.float().expand(-1, 3, -1, -1)
+    with torch.set_grad_enabled(layer.mode != "hard" and torch.is_grad_enabled()):
+        pixels = pixels.contiguous(memory_format=_format(pixels))
+        return _Fused.apply(pixels, layer.steps, log_alpha, layer.transform.dct, layer.mean, layer.std, settings)
