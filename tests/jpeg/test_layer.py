@@ -250,6 +250,12 @@ def test_impossible_layers_are_refused(choices: dict, message: str) -> None:
         JPEGLayer(**{"steps": ones(), **choices})
 
 
+def test_a_dark_batch_among_others_is_no_mistake() -> None:
+    layer = JPEGLayer(ones())
+    layer(images(1, 3, 16, 16))
+    assert layer(torch.full((1, 3, 16, 16), 0.5)).shape == (1, 3, 16, 16)
+
+
 @pytest.mark.parametrize(
     ("x", "pixel_range", "message"),
     [

@@ -88,6 +88,7 @@ class JPEGLayer(nn.Module):
         _require(0 < hardness < float("inf"), f"hardness must be positive and finite, got {hardness}")
         _require(2 <= bits <= 12, f"bits must be 2..12, got {bits}")
         quantizer.window_reach(levels, bits)
+        self._has_seen_images = False
         self.mode = mode
         self.pixel_range = pixel_range
         self.alpha_mode = alpha_mode
@@ -192,8 +193,10 @@ class JPEGLayer(nn.Module):
         slack = 0.02 * self.pixel_range
         if not (-slack <= low and high <= self.pixel_range + slack):
             raise ValueError(f"pixels must lie in [0, {self.pixel_range}], got [{low:g}, {high:g}]")
-        if self.pixel_range == 255 and 0 < high <= 1 and bool((images != images.round()).any()):
+        # later batches may be dark for good reasons, such as a black image under attack
+        if not self._has_seen_images and self.pixel_range == 255 and 0 < high <= 1 and bool((images % 1).any()):
             raise ValueError(f"pixels must lie in [0, 255], got [{low:g}, {high:g}]: is it pixel_range=1?")
+        self._has_seen_images = True
 
     def extra_repr(self) -> str:
         return f"mode={self._mode}, pixel_range={self.pixel_range}, alpha={self.alpha_mode}, bits={self.bits}"
