@@ -10,23 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_samples import call
 from PIL import Image
 
 from toolkit.cli import run
-from toolkit.foundation import parallel
-
-
-@pytest.fixture(autouse=True)
-def _threads_restored():  # type: ignore[no-untyped-def]
-    before = parallel._threads
-    yield
-    parallel.set_threads(before)
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    status = run([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def call_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:

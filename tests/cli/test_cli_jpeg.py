@@ -7,24 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_samples import call
 
 from toolkit.cli import run
-from toolkit.foundation import parallel
 
 SMALL = ("demo", "--size", "16", "--network", "resnet8", "--steps", "3", "--batch-size", "8", "--device", "cpu")
-
-
-@pytest.fixture(autouse=True)
-def _threads_restored():  # type: ignore[no-untyped-def]
-    before = parallel._threads
-    yield
-    parallel.set_threads(before)
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    status = run([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 @pytest.fixture(scope="module")

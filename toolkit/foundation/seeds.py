@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from toolkit.foundation.errors import UsageError
@@ -26,3 +28,13 @@ def parse_seeds(text: str) -> list[int]:
     if any(seed < 0 for seed in seeds):
         raise UsageError(f"seeds must be at least 0, got {text!r}")
     return seeds
+
+
+def require_distinct(seeds: Sequence[int]) -> None:
+    """Refuse no seeds, and the same one twice.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UsageError(f"seeds must be distinct and at least one, got {list(seeds)}")

@@ -16,7 +16,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import build_folder, read_json, write_json
 from toolkit.foundation.progress import Progress, silent
-from toolkit.foundation.seeds import derive
+from toolkit.foundation.seeds import derive, require_distinct
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import clip_rate, standard_tables
 from toolkit.jpeg_dl.calibration import calibrate
@@ -26,7 +26,7 @@ from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_v
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, initial_tables, layered
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.runs.environment import environment
-from toolkit.runs.folder import RunFolder, training_slot
+from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import Classifier, build_backbone
@@ -45,8 +45,7 @@ def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress
         UsageError: the network, device or seeds are not to be had.
         WorkError: a run failed; the others' results stay.
     """
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"seeds must be distinct and at least one, got {list(seeds)}")
+    require_distinct(seeds)
     resolve_device(config.device)
     build_backbone(config.network)
     load_dataset(config.dataset, config.size, progress=progress)
@@ -60,16 +59,8 @@ def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress
 
 def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a run folder to its result; what fails is logged there and raised."""
-    if (result := run.result) is not None:
-        return result
     request = run.config
-    config = JPEGConfig(**request["config"])
-    with training_slot(run.path.parent, progress), run.running():
-        if (result := run.result) is not None:  # finished by another process while this one waited
-            return result
-        with run.failures_logged():
-            run.raise_if_cancelled()
-            return _run(run, config, int(request["seed"]), progress)
+    return carry_out(run, lambda: _run(run, JPEGConfig(**request["config"]), int(request["seed"]), progress), progress)
 
 
 def aggregate(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

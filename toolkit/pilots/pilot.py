@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from toolkit.data.catalog import load_dataset
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
 from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import require_distinct
 from toolkit.learning.methods import Method, build_method
 from toolkit.learning.metrics import summarise
 from toolkit.memory.allocation import BudgetTooSmall
@@ -22,7 +22,7 @@ from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.learner import Learner, PilotData, open_memory
 from toolkit.pilots.results import METRICS, aggregate
 from toolkit.runs.environment import environment
-from toolkit.runs.folder import RunFolder, training_slot
+from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import train
@@ -41,8 +41,7 @@ def run_seeds(config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progres
         UsageError: the configuration does not fit the dataset.
         WorkError: a run failed; the others' results stay.
     """
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"seeds must be distinct and at least one, got {list(seeds)}")
+    require_distinct(seeds)
     check_config(config, progress)
     runs = [run_pilot(config, seed, runs_dir, progress) for seed in seeds]
     return aggregate(config, runs)
@@ -79,16 +78,8 @@ def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress
 
 def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a pilot's run folder to its result; what fails is logged there and raised."""
-    if (result := run.result) is not None:
-        return result
     request = run.config
-    config = PilotConfig(**request["config"])
-    with training_slot(run.path.parent, progress), run.running():
-        if (result := run.result) is not None:  # finished by another process while this one waited
-            return result
-        with run.failures_logged():
-            run.raise_if_cancelled()
-            return _run(run, config, int(request["seed"]), progress)
+    return carry_out(run, lambda: _run(run, PilotConfig(**request["config"]), int(request["seed"]), progress), progress)
 
 
 def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,27 @@ class RunFolder:
         """Raise :class:`Cancelled` once the user has asked for it."""
         if self.cancel_requested():
             raise Cancelled("cancelled by the user")
+
+
+def carry_out(run: RunFolder, work: Callable[[], dict[str, Any]], progress: Progress = silent) -> dict[str, Any]:
+    """Bring a training's folder to its result, in the training slot of its parent folder; a finished one is only read.
+
+    Args:
+        run: the folder.
+        work: does the work and gives the result, which it has written.
+        progress: told about waiting.
+
+    Raises:
+        WorkError: another process is running it, or the work failed, which is logged in the folder.
+    """
+    if (result := run.result) is not None:
+        return result
+    with training_slot(run.path.parent, progress), run.running():
+        if (result := run.result) is not None:  # finished by another process while this one waited
+            return result
+        with run.failures_logged():
+            run.raise_if_cancelled()
+            return work()
 
 
 def list_runs(runs_dir: Path, kind: str | None = None) -> list[RunFolder]:
