@@ -240,7 +240,7 @@ def test_two_processes_train_one_layer(tmp_path: Path) -> None:
         ({"alpha_mode": "free"}, "alpha_mode must be one of fixed, matched, trained, got 'free'"),
         ({"mode": "rough"}, "mode must be one of soft, hard, ste, noise, sample, identity, got 'rough'"),
         ({"pixel_range": 2}, "pixel_range must be 1 or 255, got 2"),
-        ({"bits": 1}, r"bits must be 2..12, got 1"),
+        ({"bits": 1}, r"bits must be 2..24, got 1"),
         ({"levels": 4}, "levels must be full or an odd number"),
         ({"subsampling": "411"}, "subsampling must be one of 444, 420, got '411'"),
     ],

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from toolkit.jpeg.rate import bits_per_pixel, entropy, hard_probabilities, level_probabilities
+from toolkit.jpeg.rate import bits_per_pixel, entropy, hard_entropy, hard_probabilities, level_probabilities
 
 
 def test_hard_probabilities_count_indices() -> None:
@@ -18,6 +18,12 @@ def test_hard_probabilities_count_indices() -> None:
     assert shares[0, 7 + 3] == shares[0, 7 - 3] == 0.25
     assert shares[1, 7 + 2] == 0.5
     assert shares[1, 7 - 2] == shares[1, 14] == 0.25
+
+
+@pytest.mark.parametrize("bits", [4, 12])
+def test_entropy_without_a_histogram_is_the_histograms(bits: int) -> None:
+    z, q = torch.randn(500, 3) * 20, torch.tensor([0.5, 4.0, 90.0])
+    torch.testing.assert_close(hard_entropy(z, q, bits), entropy(hard_probabilities(z, q, bits)), rtol=1e-4, atol=1e-5)
 
 
 def test_entropy_of_known_distributions() -> None:

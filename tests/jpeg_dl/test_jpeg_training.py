@@ -30,6 +30,8 @@ def test_every_variant_is_trained_and_measured(trained: tuple[RunFolder, dict[st
         assert 0 <= measured["hard_accuracy"] <= 1
         assert measured["bits_per_pixel"] > 0
         assert 0 <= measured["clip_rate"]["initial"]["luma"] <= 1
+        if name in ("unclipped", "noise", "standard"):
+            assert set(measured["clip_rate"]["final"].values()) == {0}
         tables = torch.tensor([measured["tables"]["luma"], measured["tables"]["chroma"]])
         start = torch.tensor([measured["initial_tables"]["luma"], measured["initial_tables"]["chroma"]])
         assert (tables != start).any() == (name != "standard")

@@ -48,7 +48,8 @@ class JPEGLayer(nn.Module):
         alpha_mode: ``fixed``; ``matched``, ``hardness / q**2`` at every step without gradient (the paper's for
             ImageNet); or ``trained``, one a table, starting at ``alpha``.
         hardness: of ``matched``; 0.7 in the paper.
-        levels, bits: of the quantiser; indices are limited to +-(2**(bits - 1) - 1). Baseline JPEG files hold 11 bits.
+        levels, bits: of the quantiser; indices are limited to +-(2**(bits - 1) - 1). Baseline JPEG files hold 11 bits;
+            24, all that a float32 can count, clip nothing even at steps far below 1.
         trainable: whether the steps are parameters.
         zero_dc: set every block's mean to zero: the control for a layer that works by removing it.
         subsampling, padding, integer: see :class:`~toolkit.jpeg.transform.BlockTransform`; ``integer`` is for ``hard``.
@@ -86,7 +87,7 @@ class JPEGLayer(nn.Module):
         _require(alpha_mode in ALPHA_MODES, f"alpha_mode must be one of {', '.join(ALPHA_MODES)}, got {alpha_mode!r}")
         _require(0 < alpha < float("inf"), f"alpha must be positive and finite, got {alpha}")
         _require(0 < hardness < float("inf"), f"hardness must be positive and finite, got {hardness}")
-        _require(2 <= bits <= 12, f"bits must be 2..12, got {bits}")
+        _require(2 <= bits <= 24, f"bits must be 2..24, got {bits}")
         quantizer.window_reach(levels, bits)
         self._has_seen_images = False
         self.mode = mode

@@ -41,6 +41,16 @@ def hard_probabilities(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch
     return counts / len(z)
 
 
+def hard_entropy(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
+    """Bits an index at each frequency after rounding, float (F,); of any number of bits, for it keeps no histogram.
+
+    Shapes as for :func:`level_probabilities`.
+    """
+    index = (hard_quantize(z, q, bits) / q).round_()
+    counts = [torch.unique(column, return_counts=True)[1] for column in index.T]
+    return torch.stack([entropy(count / len(z)) for count in counts])
+
+
 def entropy(probabilities: torch.Tensor) -> torch.Tensor:
     """Bits a symbol, along the last dimension."""
     # the logarithm of an index that never occurs has no finite gradient

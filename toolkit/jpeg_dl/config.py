@@ -17,7 +17,7 @@ CONTROLS = {
     "zero-dc": "no quantisation, every block's mean removed",
     "ste": "hard rounding with straight-through gradients, tables trained",
     "noise": "additive uniform noise instead of the soft quantiser, tables trained",
-    "unclipped": "indices of 12 bits, so that no coefficient is clipped; otherwise as the layer",
+    "unclipped": "indices of 24 bits, so that no coefficient is clipped; otherwise as the layer",
 }
 """What the layer is compared with besides the plain network."""
 INITIALISERS = ("ones", "quality=Q", "sensitivity", "magnitude", "laplace")

@@ -6,21 +6,24 @@ import torch
 
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.quantizer import hard_quantize, index_limit
-from toolkit.jpeg.rate import bits_per_pixel, entropy, hard_probabilities, level_probabilities
+from toolkit.jpeg.rate import bits_per_pixel, entropy, hard_entropy, hard_probabilities, level_probabilities
 from toolkit.jpeg.tables import standard_tables
 from toolkit.jpeg.transform import BlockTransform
 
 REAL_BITS = 12
-"""Index bits at which nothing an 8-bit image holds is clipped."""
+"""Index bits at which nothing is clipped that an 8-bit image holds, at steps of a JPEG file: 1 or more."""
+ALL_BITS = 24
+"""Index bits at which nothing is clipped at any step that training may find."""
 
 
 def soft_rate(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
     """The layer's estimated bits a pixel for ``images`` (N, 3, H, W) in [0, 255], with gradients for its tables."""
+    bits = min(layer.bits, REAL_BITS)  # the estimate keeps a histogram over all indices
     with torch.autocast(images.device.type, enabled=False):
         tables, alphas = layer.tables().flatten(1), layer.alphas().flatten(1)
         rates = [
             bits_per_pixel(
-                entropy(level_probabilities(z, tables[table], alphas[table], layer.levels, layer.bits)),
+                entropy(level_probabilities(z, tables[table], alphas[table], layer.levels, bits)),
                 len(z),
                 images.shape[0] * images.shape[2] * images.shape[3],
             )
@@ -36,7 +39,7 @@ def hard_rate(
     """Estimated bits a pixel of ``images`` (N, 3, H, W) in [0, 255] rounded with ``tables`` (2, 8, 8)."""
     pixels = images.shape[0] * images.shape[2] * images.shape[3]
     rates = [
-        bits_per_pixel(entropy(hard_probabilities(z, tables[table].flatten(), bits)), len(z), pixels)
+        bits_per_pixel(hard_entropy(z, tables[table].flatten(), bits), len(z), pixels)
         for table, z in planes(transform, images.float())
     ]
     return float(torch.stack(rates).sum())

@@ -18,7 +18,7 @@ from toolkit.jpeg.layer import JPEGLayer, prepend
 from toolkit.jpeg.tables import by_laplace, by_magnitude, by_sensitivity, ones, standard_tables
 from toolkit.jpeg.transform import BlockTransform
 from toolkit.jpeg_dl.config import JPEGConfig
-from toolkit.jpeg_dl.rates import REAL_BITS
+from toolkit.jpeg_dl.rates import ALL_BITS, REAL_BITS
 from toolkit.training.networks import Classifier, build_backbone, pixel_statistics
 
 STATISTICS_IMAGES = 512
@@ -98,8 +98,8 @@ def build_layer(variant: str, config: JPEGConfig, steps: torch.Tensor) -> JPEGLa
         alpha=config.alpha,
         alpha_mode=config.alpha_mode,
         hardness=config.hardness,
-        # a network that learned behind noise has seen nothing clipped, nor do real files clip
-        bits=REAL_BITS if variant in ("unclipped", "standard", "noise") else config.bits,
+        # a network that learned behind noise has seen nothing clipped
+        bits=ALL_BITS if variant in ("unclipped", "noise") else REAL_BITS if variant == "standard" else config.bits,
         trainable=variant not in ("standard", "zero-dc"),
         zero_dc=variant == "zero-dc",
         subsampling=config.subsampling,
