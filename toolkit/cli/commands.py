@@ -14,6 +14,7 @@ import typer
 from toolkit.cli import console
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
+from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
@@ -32,10 +33,6 @@ app.add_typer(jpeg_app, name="jpeg")
 
 Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
 Size = Annotated[int, typer.Option(help="side of the images in pixels")]
-JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
-CsvTo = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout")]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0 for one per core")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
 Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]
 Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
@@ -16,10 +17,6 @@ from toolkit.foundation.seeds import parse_seeds
 jpeg_app = typer.Typer(help="The trainable JPEG layer.", no_args_is_help=True)
 
 Run = Annotated[Path, typer.Argument(help="the run folder of one seed, as `jpeg train` names it")]
-JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
-CsvTo = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout")]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0 for one per core")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 
 
 @jpeg_app.command()
@@ -34,7 +31,7 @@ def train(
     alpha: Annotated[float, typer.Option(help="sharpness of the soft quantiser")] = 5.0,
     alpha_mode: Annotated[str, typer.Option(help="fixed, matched (hardness / q^2) or trained")] = "fixed",
     hardness: Annotated[float, typer.Option(help="of alpha mode matched")] = 0.7,
-    bits: Annotated[int, typer.Option(help="of an index; 8 in the paper, 12 never clips")] = 8,
+    bits: Annotated[int, typer.Option(help="of an index; 8 in the paper; 12 clip nothing at steps of 1 or more")] = 8,
     subsampling: Annotated[str, typer.Option(help="chroma: 444 or 420")] = "444",
     steps: Annotated[int, typer.Option(help="optimiser steps of every network")] = 1000,
     batch_size: Annotated[int, typer.Option(help="images a step")] = 64,

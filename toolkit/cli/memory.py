@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.options import CsvTo, JsonTo
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.parallel import set_threads
 
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
 MemoryFile = Annotated[Path, typer.Argument(help="a memory file")]
-JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
-CsvTo = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout")]
 
 
 @memory_app.command()

@@ -11,7 +11,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.jpeg_dl.experiment import load_trained
-from toolkit.jpeg_dl.variants import TrainingData, layered
+from toolkit.jpeg_dl.variants import TrainingData, evenly_spread, layered
 from toolkit.robustness.evaluation import robustness_report
 from toolkit.runs.folder import RunFolder
 from toolkit.training.device import resolve_device
@@ -50,7 +50,7 @@ def attack_run(
         raise UsageError(f"{variant} has no quantiser to attack: choose jpeg, standard, ste, noise or unclipped")
     _, plain, _ = load_trained(run, "plain")
     data = TrainingData.of(load_dataset(config.dataset, config.size, progress=progress), config, progress)
-    chosen = np.linspace(0, len(data.test_labels) - 1, min(images, len(data.test_labels))).astype(int)
+    chosen = evenly_spread(len(data.test_labels), images)
     report = robustness_report(
         plain.to(target).eval(),
         layered(layer, network, target).eval(),

@@ -23,7 +23,7 @@ from toolkit.jpeg_dl.calibration import calibrate
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.rates import hard_rate, matching_quality
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
-from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, initial_tables, layered
+from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder, carry_out
@@ -110,7 +110,7 @@ def _calibration(data: TrainingData, records: dict[str, Any], config: JPEGConfig
         if "tables" in record:
             learned = np.array([record["tables"]["luma"], record["tables"]["chroma"]])
             tables.append(integer_tables(learned))
-    chosen = np.linspace(0, len(data.labels) - 1, min(_CALIBRATION_IMAGES, len(data.labels))).astype(int)
+    chosen = evenly_spread(len(data.labels), _CALIBRATION_IMAGES)
     return calibrate(data.images[chosen], tables, config.subsampling)
 
 

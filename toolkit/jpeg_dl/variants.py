@@ -26,6 +26,11 @@ STATISTICS_IMAGES = 512
 _BATCH = 64
 
 
+def evenly_spread(count: int, at_most: int) -> np.ndarray:
+    """Indices of at most so many of ``count`` images, evenly spread, for these lie class by class; int64, ascending."""
+    return np.linspace(0, count - 1, min(at_most, count)).astype(int)
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """Images uint8 (N, H, W, 3) and labels int64 (N,), to train on and to test on.
@@ -57,7 +62,7 @@ class TrainingData:
 
     def sample(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of evenly spread training images, float (N, 3, H, W) in [0, 255], and labels."""
-        chosen = np.linspace(0, len(self.labels) - 1, min(STATISTICS_IMAGES, len(self.labels))).astype(int)
+        chosen = evenly_spread(len(self.labels), STATISTICS_IMAGES)
         for start in range(0, len(chosen), _BATCH):
             part = chosen[start : start + _BATCH]
             images = torch.from_numpy(np.array(self.images[part])).permute(0, 3, 1, 2).float()
