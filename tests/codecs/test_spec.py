@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.codecs.base import Codec, CodecKind, Parameter, codec_kinds
+from toolkit.codecs.base import Codec, CodecKind, codec_kinds
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.parameters import Parameter
 
 STANDARD = ("raw", "png", "webp", "jpeg", "avif", "jxl", "jpeg2000")
 

@@ -147,7 +147,7 @@ def test_a_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
     ExemplarMemory(path, 9_000, "png").close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema'")
     with pytest.raises(WorkError, match="newer Recall Rate"):
         ExemplarMemory(path)
 

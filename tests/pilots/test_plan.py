@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from toolkit.foundation.errors import UsageError
-from toolkit.learning.methods import METHODS
 from toolkit.pilots import plan, worker
 from toolkit.pilots.config import make_config
 from toolkit.pilots.results import aggregate, comparisons, result_rows, seconds_per_step
@@ -55,10 +54,6 @@ def test_the_rough_estimate_grows_with_pixels_and_batch() -> None:
     planned = plan.plan(["raw"], ["none"], ["20img"], [0], **(SHARED | {"size": 64, "batch_size": 32}))
     rough = plan.estimate_seconds(planned, classes=10, seconds_per_step=None)
     assert rough == pytest.approx(5 * 10 * plan.ROUGH_SECONDS_PER_STEP * 4 / 2)
-
-
-def test_the_method_names_are_those_that_exist() -> None:
-    assert set(plan.METHODS) == set(METHODS)
 
 
 @pytest.mark.parametrize(

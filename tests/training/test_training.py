@@ -10,7 +10,7 @@ from torch import nn
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.training.augment import crop_flip
-from toolkit.training.batches import IndexStream, Pool, ReplayBatches
+from toolkit.training.batches import Batch, IndexStream, Pool, ReplayBatches
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import Recipe, predict, train
 from toolkit.training.networks import Classifier, build_backbone, parameter_count
@@ -174,8 +174,8 @@ def test_resuming_in_the_middle_gives_the_same_network() -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_step() -> None:
     network, batches = problem()
 
-    def explode(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return network(images).sum() * float("nan")
+    def explode(network: nn.Module, batch: Batch) -> torch.Tensor:
+        return network(batch.images).sum() * float("nan")
 
     with pytest.raises(WorkError, match="step 3"):
         train(network, batches, Recipe(3), device=CPU, loss=explode)

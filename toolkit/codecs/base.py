@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from toolkit.foundation.errors import UsageError
-
-Value = int | float | str | bool
-_GRAMMAR = ",|;{}"
-"""What specs and grids are made with; a path that has one of these could not be read back."""
+from toolkit.foundation.parameters import Parameter, Value, write_spec
 
 
 @runtime_checkable
@@ -64,90 +57,6 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One key of a codec spec: its type, what it accepts, and its default (None: not set unless given).
-
-    Attributes:
-        kind: int, float, str, bool (written yes/no) or Path, whose value is the text of an absolute path.
-        default: the value taken when the key is left out.
-        low, high: inclusive range of a number.
-        choices: accepted words of a str.
-        pattern, words: what a str without choices must match in full, and how that is said.
-        always: written in canonical specs even at its default, as the rate of a codec is.
-    """
-
-    kind: type
-    default: Value | None = None
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    pattern: str = ""
-    words: str = ""
-    help: str = ""
-    always: bool = False
-
-    def accepted(self) -> str:
-        """What may be written, for error messages and help: ``1..100``, ``yes|no``, ``420|444``."""
-        if self.kind is bool:
-            return "yes|no"
-        if self.choices:
-            return "|".join(self.choices)
-        if self.kind is Path:
-            return f"a path without any of {' '.join(_GRAMMAR)}"
-        if self.kind is str:
-            return self.words
-        return f"{self.low:g}..{self.high:g}"
-
-    def parse(self, codec: str, key: str, text: str) -> Value:
-        """The value written as ``text``.
-
-        Raises:
-            UsageError: not of this kind or out of range; the message lists what is accepted.
-        """
-        refusal = UsageError(f"{codec}: {key} must be {self.accepted()}, got {text!r}")
-        if self.kind is bool:
-            if text not in ("yes", "no"):
-                raise refusal
-            return text == "yes"
-        if self.choices:
-            if text not in self.choices:
-                raise refusal
-            return text
-        if self.kind is Path:
-            return self._parse_path(codec, key, text)
-        if self.kind is str:
-            if not re.fullmatch(self.pattern, text):
-                raise refusal
-            return text
-        try:
-            value = self.kind(text)
-        except ValueError:
-            raise refusal from None
-        if not (self.low is not None and self.high is not None and self.low <= value <= self.high):
-            raise refusal
-        return value
-
-    def _parse_path(self, codec: str, key: str, text: str) -> str:
-        """The path made absolute, so that it means the same from any folder.
-
-        One that is absolute already, here or on another system, is kept as it stands: a spec stored on one machine
-        stays the same on every other.
-        """
-        path = os.path.expanduser(text)
-        if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
-            path = os.path.abspath(path)
-        if not path or set(path) & set(_GRAMMAR) or not path.isprintable():
-            raise UsageError(f"{codec}: {key} must be {self.accepted()}, got {path!r}")
-        return path
-
-    def write(self, value: Value) -> str:
-        """The text that parses to ``value``."""
-        if self.kind is bool:
-            return "yes" if value else "no"
-        return str(value).removesuffix(".0") if self.kind is float else str(value)
-
-
-@dataclass(frozen=True)
 class CodecKind:
     """A registered codec: its name in specs, its parameters, and how one is made from parsed values.
 
@@ -163,16 +72,8 @@ class CodecKind:
     check: Callable[..., None] | None = None
 
     def spec(self, values: Mapping[str, Value | None]) -> str:
-        """Canonical text: the name, the rate, and every value that differs from its default, in registered order.
-
-        A value of None is left out: the key does not apply beside the others.
-        """
-        written = [
-            f"{key}={parameter.write(value)}"
-            for key, parameter in self.parameters.items()
-            if (value := values.get(key)) is not None and (parameter.always or value != parameter.default)
-        ]
-        return f"{self.name}:{','.join(written)}" if written else self.name
+        """Canonical text: see :func:`~toolkit.foundation.parameters.write_spec`."""
+        return write_spec(self.name, self.parameters, values)
 
 
 _KINDS: dict[str, CodecKind] = {}

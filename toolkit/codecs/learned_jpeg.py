@@ -21,10 +21,11 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import CodecKind, Parameter, Value, register
+from toolkit.codecs.base import CodecKind, register
 from toolkit.codecs.standard import SHARE, SUBSAMPLING, FileCodec, chroma_subsampling
 from toolkit.codecs.table_file import DIGEST_DIGITS, QuantisationTables, read_tables
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.parameters import Parameter, Value
 
 ROUNDINGS = ("nearest", "deadzone", "sample")
 _NEEDED = {"deadzone": "dead_zone", "sample": "alpha"}
@@ -60,9 +61,7 @@ def nearest_beyond_dead_zone(coefficients: np.ndarray, steps: np.ndarray, dead_z
     return np.sign(coefficients) * np.where(scaled < dead_zone, 0, np.floor(scaled + 0.5))
 
 
-def sampled(
-    coefficients: np.ndarray, steps: np.ndarray, alpha: np.ndarray, random: np.random.Generator
-) -> np.ndarray:
+def sampled(coefficients: np.ndarray, steps: np.ndarray, alpha: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Indices drawn with probability proportional to exp(-alpha (z - index x step)^2) from the 5 nearest.
 
     Args:

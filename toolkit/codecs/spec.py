@@ -9,8 +9,9 @@ import itertools
 import re
 from pathlib import Path
 
-from toolkit.codecs.base import Codec, CodecKind, Value, codec_kinds
+from toolkit.codecs.base import Codec, CodecKind, codec_kinds
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.parameters import Value, parse_assignments
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _FOLDERS = re.compile(r"(?<==)[^,|]*[/\\]")
@@ -98,20 +99,4 @@ def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
     if name not in kinds:
         raise UsageError(f"unknown codec {name!r}: choose one of {', '.join(kinds)}")
     kind = kinds[name]
-    values: dict[str, Value] = {
-        key: parameter.default for key, parameter in kind.parameters.items() if parameter.default is not None
-    }
-    given: set[str] = set()
-    for assignment in filter(None, (text.strip() for text in arguments.split(","))):
-        key, equals, text = (text.strip() for text in assignment.partition("="))
-        if key not in kind.parameters:
-            known = ", ".join(kind.parameters) or "none"
-            in_path = not equals and any(parameter.kind is Path for parameter in kind.parameters.values())
-            hint = "; a path cannot contain a comma" if in_path else ""
-            raise UsageError(f"{name} has no key {key!r}: its keys are {known}{hint}")
-        if not equals or key in given:
-            problem = "is given twice" if key in given else "needs a value"
-            raise UsageError(f"{name}: {key} {problem} ({kind.parameters[key].accepted()})")
-        given.add(key)
-        values[key] = kind.parameters[key].parse(name, key, text)
-    return kind, values
+    return kind, parse_assignments(name, kind.parameters, arguments)

@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from toolkit.codecs import jpeg2000
-from toolkit.codecs.base import CodecKind, Parameter, Value, register
+from toolkit.codecs.base import CodecKind, register
 from toolkit.codecs.sharing import SharedHeader, calibration_images
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.parallel import ordered_map, threads
+from toolkit.foundation.parameters import Parameter, Value
 
 FULL_CHROMA_BELOW = 96
 """Below this side, subsampling=auto means 4:4:4: it beats 4:2:0 at equal PSNR from about 28 dB on small images."""

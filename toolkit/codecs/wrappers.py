@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import Codec, CodecKind, Parameter, register
+from toolkit.codecs.base import Codec, CodecKind, register
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.parameters import Parameter
 
 _SHAPE = struct.Struct("<HH")
 

@@ -116,15 +116,14 @@ def build_extractor(
         UsageError: unknown spec or layer, or a checkpoint that is not plain weights (nothing in it is executed).
         WorkError: weights that cannot be had or read.
     """
+    require_extractor(spec)
     if spec == "auto":
         spec = f"timm:{_AUTO_MODEL}" if _weights_at_hand(_AUTO_MODEL) else "stage0"
     kind, _, argument = spec.partition(":")
-    if kind == "timm" and argument:
+    if kind == "timm":
         return FeatureExtractor(spec, _timm_network(argument), device, layer)
-    if kind == "checkpoint" and argument:
+    if kind == "checkpoint":
         return FeatureExtractor(spec, load_network(Path(argument).expanduser()), device, layer)
-    if spec not in ("stage0", "self"):
-        raise UsageError(f"unknown extractor {spec!r}: choose auto, stage0, self, timm:NAME or checkpoint:PATH")
     count = len(dataset.class_names)
     order = list(class_order) if class_order else class_order_from_seed(count, seed)
     first = initial if initial is not None else max(2, round(count / 5))
@@ -133,6 +132,17 @@ def build_extractor(
     classes = order[:first] if spec == "stage0" else order
     network = _trained(dataset, classes, device, seed, steps, progress)
     return FeatureExtractor(spec, network, device, layer)
+
+
+def require_extractor(spec: str) -> None:
+    """Refuse a spec that names no extractor.
+
+    Raises:
+        UsageError: it is so.
+    """
+    kind, _, argument = spec.partition(":")
+    if spec not in ("auto", "stage0", "self") and not (kind in ("timm", "checkpoint") and argument):
+        raise UsageError(f"unknown extractor {spec!r}: choose auto, stage0, self, timm:NAME or checkpoint:PATH")
 
 
 def _weights_at_hand(model: str) -> bool:

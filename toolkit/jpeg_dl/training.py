@@ -20,7 +20,7 @@ from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.rates import soft_rate
 from toolkit.jpeg_dl.variants import TrainingData
 from toolkit.runs.reporting import RunReporter
-from toolkit.training.batches import Pool, ReplayBatches
+from toolkit.training.batches import Batch, Pool, ReplayBatches
 from toolkit.training.loop import Loss, Recipe, predict, train
 from toolkit.training.networks import Classifier
 from toolkit.training.weights import save_network
@@ -122,11 +122,11 @@ def _loss(variant: Variant, config: JPEGConfig, frozen: bool) -> Loss | None:
     if frozen:
         variant.network.eval().requires_grad_(False)
 
-    def loss(module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        logits = variant.network(module(images)) if frozen else module(images)
-        value = functional.cross_entropy(logits.float(), labels)
+    def loss(module: nn.Module, batch: Batch) -> torch.Tensor:
+        logits = variant.network(module(batch.images)) if frozen else module(batch.images)
+        value = functional.cross_entropy(logits.float(), batch.labels)
         if rated and layer is not None:
-            value = value + config.rate_weight * soft_rate(layer, images)
+            value = value + config.rate_weight * soft_rate(layer, batch.images)
         return value
 
     return loss

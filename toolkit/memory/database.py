@@ -9,7 +9,8 @@ from pathlib import Path
 
 from toolkit.foundation.errors import WorkError, one_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 has the table of extras; a file without extras stays at 1, which older versions read."""
 _APPLICATION_ID = 0x52526D31  # "RRm1"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -20,6 +21,12 @@ CREATE TABLE exemplars (
     label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (label, rank)
 ) WITHOUT ROWID;
+"""
+_EXTRAS = """
+CREATE TABLE extras (
+    label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, extra BLOB NOT NULL,
+    PRIMARY KEY (label, rank)
+) WITHOUT ROWID
 """
 
 
@@ -76,7 +83,7 @@ class Database:
         for statement in _SCHEMA.split(";"):
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        for key, value in {"schema": str(SCHEMA_VERSION).encode(), **facts}.items():
+        for key, value in {"schema": b"1", **facts}.items():
             self.set_meta(key, value)
 
     def stored_codec(self) -> str:
@@ -96,9 +103,11 @@ class Database:
                 f"{SCHEMA_VERSION}): update recallrate to open it"
             )
 
-    def meta(self, key: str) -> bytes:
+    def meta(self, key: str, default: bytes | None = None) -> bytes:
         """A fact about the memory."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None and default is not None:
+            return default
         if row is None:
             raise WorkError(f"{self.path} is damaged: it has no {key}")
         return row[0]
@@ -106,6 +115,16 @@ class Database:
     def set_meta(self, key: str, value: bytes) -> None:
         """Change a fact, inside a transaction of the caller's."""
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def require_extras(self) -> None:
+        """Make the table of extras if it is not there, inside a transaction of the caller's."""
+        if not self.has_extras():
+            self._connection.execute(_EXTRAS)
+            self.set_meta("schema", b"2")
+
+    def has_extras(self) -> bool:
+        """Whether some exemplars have extras."""
+        return int(self.meta("schema")) > 1
 
     def check(self) -> None:
         """SQLite's own check of its pages and indices."""

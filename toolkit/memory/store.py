@@ -2,8 +2,9 @@
 
 Every change is one transaction. Within a class, exemplars have ranks 0, 1, 2, ... in selection order; a class is
 shrunk by dropping its highest ranks, so ranks stay contiguous. What counts against the budget is what the exemplars
-need: payloads, :data:`LABEL_BYTES` a label, and the codec's shared header. SQLite's own pages and the checksums are
-not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it.
+need: payloads, extras (such as logits) that a method keeps with them, :data:`LABEL_BYTES` a label, and the codec's
+shared header; and what else the budget has to pay for, such as the weights of a growing network. SQLite's own pages
+and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -39,8 +41,13 @@ class Damaged:
 
 class _Class(NamedTuple):
     exemplars: int
-    payload_bytes: int
+    payload_bytes: int  # extras included
     name: str
+
+
+class _Stored(NamedTuple):
+    payload: bytes
+    extra: bytes
 
 
 class ExemplarMemory:
@@ -90,6 +97,7 @@ class ExemplarMemory:
             spec = self._database.meta("codec").decode()
             shared = self._database.meta("shared")
             self.commits = int(self._database.meta("commits"))
+            self.charged = int(self._database.meta("charged", b"0"))  # files of the first version have none
             rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
             self._classes = {label: _Class(count, payload_bytes, name) for label, count, payload_bytes, name in rows}
         if spec != str(self.codec) and not code_alike(spec, str(self.codec)):
@@ -126,11 +134,11 @@ class ExemplarMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that count against the budget: payloads, labels, shared header."""
+        """Bytes that count against the budget: payloads, extras, labels, shared header, and what is charged beside."""
         if not self._classes:
             return 0
         payloads = sum(row.payload_bytes for row in self._classes.values())
-        return payloads + LABEL_BYTES * len(self) + self.codec.shared_bytes()
+        return payloads + LABEL_BYTES * len(self) + self.codec.shared_bytes() + self.charged
 
     def summary(self) -> dict[str, Any]:
         """Budget, bytes and counts for people and JSON."""
@@ -140,6 +148,7 @@ class ExemplarMemory:
             "memory_bytes": self.nbytes,
             "shared_bytes": self.codec.shared_bytes() if self._classes else 0,
             "label_bytes": LABEL_BYTES * len(self),
+            "charged_bytes": self.charged,
             "file_bytes": self.path.stat().st_size,
             "exemplars": len(self),
             "classes": {str(label): count for label, count in self.class_counts.items()},
@@ -153,36 +162,52 @@ class ExemplarMemory:
         """Encode and :meth:`add` new classes' images, uint8 (N, H, W, 3) each, in selection order."""
         self.add({label: self.codec.encode(pixels) for label, pixels in images.items()})
 
-    def add(self, candidates: Mapping[int, Sequence[bytes]], names: Mapping[int, str] | None = None) -> None:
+    def add(
+        self,
+        candidates: Mapping[int, Sequence[bytes]],
+        names: Mapping[int, str] | None = None,
+        extras: Mapping[int, Sequence[bytes]] | None = None,
+        charged: int | None = None,
+    ) -> None:
         """Take new classes in and shrink the old ones to their new share, in one transaction.
 
         Args:
             candidates: for each new class its payloads in selection order; more than fit may be given. A class
                 that is already there may be given again with further candidates, ranked after what it has.
             names: of the new classes, for people; by default their labels.
+            extras: bytes kept and charged with each candidate, if any.
+            charged: bytes of the budget that something else takes from now on; by default as many as until now.
 
         Raises:
             BudgetTooSmall: one exemplar of every class does not fit; nothing is changed.
-            UsageError: a class without candidates.
+            UsageError: a class without candidates, or not one extra for each of its candidates.
             WorkError: the file could not be written; nothing is changed.
         """
         empty = [label for label, payloads in candidates.items() if not payloads]
         if empty:
             raise UsageError(f"classes {empty} have no candidates for the memory")
+        extras = extras or {}
+        offered = _offered_sizes(candidates, extras)
+        charged = self.charged if charged is None else charged
         shared = self.codec.shared_state()
         with self._database.transaction() as connection:
-            stored = self._stored_sizes(connection)
-            offered = {label: [len(payload) for payload in payloads] for label, payloads in candidates.items()}
+            if extras:
+                self._database.require_extras()
+            has_extras = self._database.has_extras()
+            stored = self._stored_sizes(connection, has_extras)
             labels = sorted(set(stored) | set(offered))
             sizes = {
                 label: [size + LABEL_BYTES for size in (*stored.get(label, ()), *offered.get(label, ()))]
                 for label in labels
             }
-            kept = allocate(sizes, self.budget, self.codec.shared_bytes())
+            kept = allocate(sizes, self.budget, self.codec.shared_bytes() + charged)
             for label in labels:
-                had = len(stored.get(label, ()))
-                connection.execute("DELETE FROM exemplars WHERE label = ? AND rank >= ?", (label, kept[label]))
-                _insert(connection, label, had, candidates.get(label, ())[: max(0, kept[label] - had)])
+                had, added = len(stored.get(label, ())), max(0, kept[label] - len(stored.get(label, ())))
+                for table in ("exemplars", "extras") if has_extras else ("exemplars",):
+                    connection.execute(f"DELETE FROM {table} WHERE label = ? AND rank >= ?", (label, kept[label]))
+                _insert(connection, "exemplars", label, had, candidates.get(label, ())[:added])
+                if label in extras:
+                    _insert(connection, "extras", label, had, extras[label][:added])
             known = {**self.class_names, **(names or {})}
             classes = {
                 label: _Class(count, sum(sizes[label][:count]) - LABEL_BYTES * count, known.get(label, str(label)))
@@ -191,14 +216,21 @@ class ExemplarMemory:
             rows = [(label, *row) for label, row in classes.items()]
             connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?)", rows)
             self._database.set_meta("shared", shared)
+            self._database.set_meta("charged", str(charged).encode())
             self._database.set_meta("commits", str(self.commits + 1).encode())
-        self._classes = classes
+        self._classes, self.charged = classes, charged
         self.commits += 1
 
-    def _stored_sizes(self, connection: sqlite3.Connection) -> dict[int, list[int]]:
+    def _stored_sizes(self, connection: sqlite3.Connection, has_extras: bool) -> dict[int, list[int]]:
         sizes: dict[int, list[int]] = {label: [] for label in self._classes}
         # length() of a blob reads its header only
-        for label, size in connection.execute("SELECT label, length(payload) FROM exemplars ORDER BY label, rank"):
+        query = "SELECT label, length(payload) FROM exemplars ORDER BY label, rank"
+        if has_extras:
+            query = (
+                "SELECT label, length(payload) + coalesce(length(extra), 0) "
+                "FROM exemplars LEFT JOIN extras USING (label, rank) ORDER BY label, rank"
+            )
+        for label, size in connection.execute(query):
             sizes[label].append(size)
         return sizes
 
@@ -229,16 +261,25 @@ class ExemplarMemory:
         intact, damaged = self._read(label)
         if damaged:
             warnings.warn(f"{self.path}: {len(damaged)} damaged exemplars of class {label} are left out", stacklevel=2)
-        return intact, damaged
+        return [stored.payload for stored in intact], damaged
 
-    def _read(self, label: int) -> tuple[list[bytes], list[Damaged]]:
-        intact: list[bytes] = []
+    def extras(self) -> list[bytes]:
+        """What was kept with each intact exemplar, in the order of :meth:`decode_all`; empty where nothing was."""
+        return [stored.extra for label in sorted(self._classes) for stored in self._read(label)[0]]
+
+    def _read(self, label: int) -> tuple[list[_Stored], list[Damaged]]:
+        intact: list[_Stored] = []
         damaged: list[Damaged] = []
-        query = "SELECT rank, crc, payload FROM exemplars WHERE label = ? ORDER BY rank"
+        query = "SELECT rank, crc, payload, 0, x'' FROM exemplars WHERE label = ? ORDER BY rank"
+        if self._database.has_extras():
+            query = (
+                "SELECT rank, exemplars.crc, payload, coalesce(extras.crc, 0), coalesce(extra, x'') "
+                "FROM exemplars LEFT JOIN extras USING (label, rank) WHERE label = ? ORDER BY rank"
+            )
         with self._database.readable() as connection:
-            for rank, crc, payload in connection.execute(query, (label,)):
-                if zlib.crc32(payload) == crc:
-                    intact.append(payload)
+            for rank, crc, payload, extra_crc, extra in connection.execute(query, (label,)):
+                if zlib.crc32(payload) == crc and zlib.crc32(extra) == extra_crc:
+                    intact.append(_Stored(payload, extra))
                 else:
                     damaged.append(Damaged(label, rank, "its checksum does not match"))
         return intact, damaged
@@ -277,9 +318,21 @@ class ExemplarMemory:
         return found
 
 
-def _insert(connection: sqlite3.Connection, label: int, first_rank: int, payloads: Sequence[bytes]) -> None:
-    rows = ((label, rank, zlib.crc32(payload), payload) for rank, payload in enumerate(payloads, first_rank))
-    connection.executemany("INSERT INTO exemplars VALUES (?, ?, ?, ?)", rows)
+def _offered_sizes(
+    candidates: Mapping[int, Sequence[bytes]], extras: Mapping[int, Sequence[bytes]]
+) -> dict[int, list[int]]:
+    uneven = [label for label, given in extras.items() if len(given) != len(candidates.get(label, ()))]
+    if uneven:
+        raise UsageError(f"classes {uneven} do not have one extra for each candidate")
+    pairs = {label: zip_longest(blobs, extras.get(label, ()), fillvalue=b"") for label, blobs in candidates.items()}
+    return {label: [len(payload) + len(extra) for payload, extra in both] for label, both in pairs.items()}
+
+
+def _insert(
+    connection: sqlite3.Connection, table: str, label: int, first_rank: int, blobs: Sequence[bytes]
+) -> None:
+    rows = ((label, rank, zlib.crc32(blob), blob) for rank, blob in enumerate(blobs, first_rank))
+    connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)
 
 
 __all__ = ["LABEL_BYTES", "BudgetTooSmall", "Damaged", "ExemplarMemory"]

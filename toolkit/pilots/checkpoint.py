@@ -20,34 +20,41 @@ class Checkpoint:
 
     Attributes:
         stage: the stage under way.
-        step: steps of it that are done.
-        trained: its training is complete; evaluation and the memory's commit may or may not be.
-        optimizer_steps: steps of all earlier stages.
+        phase, step: its phase under way, and the steps of that phase that are done.
+        trained: its training is complete; the memory's commit and the evaluation may or may not be.
+        optimizer_steps: steps of all complete phases.
         seconds: time spent up to here.
-        rows: accuracy matrices so far, on original and on coded test images.
+        rows: for each head, accuracy matrices so far, on original and on coded test images.
         memory: exemplars and bytes after each stage.
         optimizer, rng: states at ``step``.
     """
 
     stage: int = 0
+    phase: int = 0
     step: int = 0
     trained: bool = False
     optimizer_steps: int = 0
     seconds: float = 0.0
-    rows: dict[str, list[list[float]]] = field(default_factory=lambda: {"original": [], "coded": []})
+    rows: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     memory: list[dict[str, int]] = field(default_factory=list)
     optimizer: dict[str, Any] | None = None
     rng: torch.Tensor | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether some of the stage's training is done: the network has the stage's shape."""
+        return self.trained or self.phase > 0 or self.step > 0
+
     def save(self, path: Path, learner: Learner) -> None:
-        """Write the checkpoint and the learner's network, atomically."""
+        """Write the checkpoint and the learner's networks, atomically."""
         buffer = io.BytesIO()
-        torch.save({"progress": self.__dict__, "network": learner.network.state_dict()}, buffer)
+        beside = {name: module.state_dict() for name, module in learner.method.beside.items()}
+        torch.save({"progress": self.__dict__, "network": learner.network.state_dict(), "beside": beside}, buffer)
         write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
     @classmethod
     def restore(cls, path: Path, learner: Learner) -> Checkpoint:
-        """The saved checkpoint, with the learner's network brought to it; a fresh one where none was saved.
+        """The saved checkpoint, with the learner's networks brought to it; a fresh one where none was saved.
 
         Raises:
             WorkError: the file is damaged or of another network.
@@ -56,8 +63,21 @@ class Checkpoint:
             return cls()
         try:
             saved = torch.load(path, map_location=learner.device, weights_only=True)
-            learner.network.grow(saved["network"]["head.weight"].shape[0])
+            checkpoint = cls(**saved["progress"])
+            checkpoint._give_shape(learner)
             learner.network.load_state_dict(saved["network"])
-            return cls(**saved["progress"])
+            for name, module in learner.method.beside.items():
+                module.load_state_dict(saved["beside"][name])
+            return checkpoint
         except Exception as error:  # torch and pickle raise a dozen types for a damaged file
             raise WorkError(f"the checkpoint {path} cannot be resumed: {one_line(error)}; delete it") from error
+
+    def _give_shape(self, learner: Learner) -> None:
+        """Take an untrained network through the shapes of the stages so far; the weights follow."""
+        for stage in range(self.stage):
+            learner.begin(stage)
+            learner.finish(stage)
+        if self.begun:
+            learner.begin(self.stage)
+        if self.trained:
+            learner.finish(self.stage)

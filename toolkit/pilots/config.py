@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,12 +11,17 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
+from toolkit.learning.catalog import canonical_method
 
 Align = Literal["none", "train", "both"]
 
 
 class PilotConfig(BaseModel):
     """One pilot but for its seed.
+
+    What begins with ``initial_`` is of the first stage, which has the other's value where it is None. A
+    ``memory_share`` that is ``natural`` is the exemplars' part of all images. ``extractor`` serves methods on frozen
+    features only, and has the network of its own in place of ``network``.
 
     Alignment: ``none`` compresses exemplars only; ``train`` passes new classes' training images through the codec as
     well; ``both`` also the test images, as a deployed model would receive them.
@@ -34,17 +39,22 @@ class PilotConfig(BaseModel):
     method: str = "replay"
     selection: Literal["herding", "random"] = "herding"
     network: str = "auto"
+    extractor: str = "stage0"
     steps: int = Field(200, ge=1)
     epochs: float | None = Field(None, gt=0)
     batch_size: int = Field(128, ge=2)
+    initial_steps: int | None = Field(None, ge=1)
+    initial_epochs: float | None = Field(None, gt=0)
     lr: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
+    initial_weight_decay: float | None = Field(None, ge=0)
     schedule: Literal["cosine", "milestones", "constant"] = "cosine"
     milestones: tuple[float, ...] = (0.3, 0.6, 0.85)
+    initial_milestones: tuple[float, ...] | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     brightness: float = Field(0.0, ge=0, lt=1)
-    memory_share: float = Field(0.5, ge=0, le=1)
+    memory_share: Annotated[float, Field(ge=0, le=1)] | Literal["natural"] = 0.5
     mixed_precision: bool = True
     compile: bool = False
     class_order: tuple[int, ...] | None = None
@@ -61,6 +71,11 @@ class PilotConfig(BaseModel):
     @classmethod
     def _canonical(cls, codec: str) -> str:
         return str(parse_codec(codec))
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        return canonical_method(method)
 
     @field_validator("budget")
     @classmethod

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from toolkit.codecs.base import Codec
 from toolkit.codecs.coded import CodedImages, coded_images
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import Scenario, class_order_from_seed
+from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
+from toolkit.learning.catalog import MethodKind, parse_method
+from toolkit.learning.methods import build_method
+from toolkit.learning.methods.base import Method, Phase, Stage, StageData
+from toolkit.learning.methods.derpp import pack_logits, unpack_logits
 from toolkit.learning.metrics import stage_accuracies
 from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order
@@ -23,7 +30,10 @@ from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import PilotConfig
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict
-from toolkit.training.networks import Classifier, build_backbone, default_network, pixel_statistics
+from toolkit.training.networks import build_backbone, default_network, pixel_statistics
+
+Rows = dict[str, dict[str, list[float]]]
+"""For each head, the accuracy matrices' rows on ``original`` and on ``coded`` test images."""
 
 
 @dataclass
@@ -64,83 +74,164 @@ class PilotData:
         position[order] = np.arange(classes)
         return cls(dataset, scenario, codec, budget, coded_train, coded_test, position)
 
+    def stage(self, index: int) -> Stage:
+        """How many outputs a network has before a stage and with it."""
+        known = len(self.scenario.seen(index - 1)) if index else 0
+        return Stage(index, known, len(self.scenario.seen(index)))
+
 
 @dataclass
 class Learner:
-    """Network and memory, taken through the stages by :mod:`toolkit.pilots.pilot`."""
+    """Method, network and memory, taken through the stages by :mod:`toolkit.pilots.pilot`."""
 
     config: PilotConfig
     data: PilotData
     memory: ExemplarMemory
     device: torch.device
     seed: int
-    network: Classifier = field(init=False)
+    progress: Progress = silent
+    kind: MethodKind = field(init=False)
+    method: Method = field(init=False)
+    network: nn.Module = field(init=False)
+    network_name: str = field(init=False)
+    _exemplars: tuple[int, Pool] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         torch.manual_seed(derive(self.seed, 0))
+        self.kind, _ = parse_method(self.config.method)
+        self.method = build_method(self.config.method, label_smoothing=self.config.label_smoothing)
+        self.network_name = default_network(self.device) if self.config.network == "auto" else self.config.network
         mean, std = pixel_statistics(self._training_images(0)[0])
-        backbone = build_backbone(self.network_name)
-        classes = len(self.data.scenario.seen(0))
-        network = Classifier(backbone, classes, mean, std)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = self.method.build(self._backbone, self.data.stage(0).total, mean, std)
+        self.network = self._placed(network)
 
-    @property
-    def network_name(self) -> str:
-        """The configured network, or the device's default."""
-        return default_network(self.device) if self.config.network == "auto" else self.config.network
+    # -- a stage's training ------------------------------------------------------------------------------------
+
+    def begin(self, stage: int) -> None:
+        """Give the network a stage's shape; everything random depends on (seed, stage) alone."""
+        torch.manual_seed(derive(self.seed, 1, stage))
+        self.network = self._placed(self.method.begin(self.network, self.data.stage(stage)))
+        self.method.beside = {name: self._placed(module) for name, module in self.method.beside.items()}
+
+    def finish(self, stage: int) -> None:
+        """Let the method bring the trained network to its final form."""
+        self.network = self.method.finish(self.network, self.data.stage(stage))
+
+    def phases(self, stage: int) -> list[Phase]:
+        """What is trained in a stage that has begun."""
+        indices = self.data.scenario[stage]
+        if self.kind.everything:
+            indices = np.concatenate([self.data.scenario[past] for past in range(stage + 1)])
+        new = self._pool(*self._images(indices))
+        old = self.exemplars() if stage and self.kind.exemplars else None
+        data = StageData(new, old, self._memory_share(new, old))
+        return self.method.phases(self.network, self.data.stage(stage), data)
+
+    def recipes(self, stage: int, phases: list[Phase]) -> list[Recipe]:
+        """A recipe for each phase; their steps add up to the stage's."""
+        recipe = self.recipe(stage)
+        ends = np.round(np.cumsum([0.0, *(phase.share for phase in phases)]) * recipe.steps).astype(int)
+        return [
+            replace(recipe, steps=int(steps), lr=recipe.lr * phase.lr)
+            for steps, phase in zip(np.diff(ends), phases, strict=True)
+        ]
 
     def recipe(self, stage: int) -> Recipe:
         """The stage's recipe; epochs, where given, are turned into steps over new images and exemplars together."""
         config = self.config
-        steps = config.steps
-        if config.epochs is not None:
+        steps, epochs, milestones, decay = config.steps, config.epochs, config.milestones, config.weight_decay
+        if not stage:
+            if config.initial_steps is not None:
+                steps, epochs = config.initial_steps, None
+            epochs = config.initial_epochs or epochs
+            milestones = config.initial_milestones or milestones
+            decay = decay if config.initial_weight_decay is None else config.initial_weight_decay
+        if epochs is not None:
             images = len(self.data.scenario[stage]) + (len(self.memory) if stage else 0)
-            steps = max(1, round(config.epochs * images / config.batch_size))
+            steps = max(1, round(epochs * images / config.batch_size))
         return Recipe(
             steps,
             lr=config.lr,
             momentum=config.momentum,
-            weight_decay=config.weight_decay,
+            weight_decay=decay,
             schedule=config.schedule,
-            milestones=config.milestones,
+            milestones=milestones,
             mixed_precision=config.mixed_precision,
             compile=config.compile,
         )
 
-    def begin_stage(self, stage: int) -> ReplayBatches:
-        """Grow the head and gather the stage's images; everything random depends on (seed, stage) alone."""
-        torch.manual_seed(derive(self.seed, 1, stage))
-        self.network.grow(len(self.data.scenario.seen(stage)))
-        images, labels = self._training_images(stage)
-        memory = None
-        if stage:
-            old_images, old_labels, _ = self.memory.decode_all()
-            memory = self._pool(old_images, old_labels)
+    def batches(self, stage: int, number: int, phase: Phase) -> ReplayBatches:
+        """The batches of a stage's phase."""
         return ReplayBatches(
-            self._pool(images, labels),
-            memory,
+            phase.data.new,
+            phase.data.memory,
             self.config.batch_size,
-            memory_share=self.config.memory_share,
-            seed=derive(self.seed, 2, stage),
+            memory_share=phase.data.memory_share,
+            seed=derive(self.seed, 2, stage, *([number] if number else [])),
             brightness=self.config.brightness,
+            augmented=phase.augmented,
         )
 
-    def evaluate(self, stage: int) -> dict[str, list[float]]:
-        """The accuracy matrices' rows after ``stage``, on ``original`` and on ``coded`` test images."""
-        self.network.eval()
-        original = self._evaluate(self.data.dataset.test.images, stage)
-        if self.data.codec.lossless:
-            return {"original": original, "coded": original}
-        return {"original": original, "coded": self._evaluate(self.data.coded_test.decoded, stage)}
+    # -- after it ----------------------------------------------------------------------------------------------
 
     def commit(self, stage: int) -> None:
         """Commit the new classes' exemplars: once, however often this is repeated after a kill."""
         self.network.eval()
+        if not self.kind.exemplars:
+            return
         if self.memory.commits == stage:
-            self.memory.add(self._candidates(stage))
+            candidates, extras = self._candidates(stage)
+            self.memory.add(candidates, extras=extras, charged=self.method.weights_bytes(self.network))
+        self.method.remember(self.network, self.exemplars, self.device)
+
+    def evaluate(self, stage: int) -> Rows:
+        """The accuracy matrices' rows after ``stage``, by every head of the method."""
+        self.network.eval()
+        rows: Rows = {}
+        for head in self.method.heads:
+            scores = self.method.predictor(self.network, head)
+            original = self._evaluate(scores, self.data.dataset.test.images, stage)
+            same = self.data.codec.lossless
+            coded = original if same else self._evaluate(scores, self.data.coded_test.decoded, stage)
+            rows[head] = {"original": original, "coded": coded}
+        return rows
+
+    def exemplars(self) -> Pool:
+        """All exemplars, decoded once a commit; their labels are the network's outputs."""
+        if self._exemplars is None or self._exemplars[0] != self.memory.commits:
+            images, labels, _ = self.memory.decode_all()
+            pool = self._pool(images, labels)
+            if self.kind.stores_logits:
+                logits = unpack_logits(self.memory.extras(), len(self.data.scenario.order))
+                pool = replace(pool, logits=torch.from_numpy(logits).to(self.device))
+            self._exemplars = (self.memory.commits, pool)
+        return self._exemplars[1]
+
+    # -- within ------------------------------------------------------------------------------------------------
+
+    def _backbone(self) -> nn.Module:
+        if not self.kind.frozen:
+            return build_backbone(self.network_name)
+        extractor = build_extractor(
+            self.config.extractor, self.data.dataset, device=self.device, initial=self.config.initial,
+            class_order=self.data.scenario.order, seed=self.seed, progress=self.progress,
+        )  # fmt: skip
+        self.network_name = extractor.name
+        return extractor.network
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _memory_share(self, new: Pool, old: Pool | None) -> float:
+        share = self.config.memory_share
+        if share == "natural":
+            return len(old) / (len(old) + len(new)) if old is not None else 0.0
+        return float(share)
 
     def _training_images(self, stage: int) -> tuple[np.ndarray, np.ndarray]:
-        indices = self.data.scenario[stage]
+        return self._images(self.data.scenario[stage])
+
+    def _images(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         split = self.data.dataset.train
         source = split.images if self.config.align == "none" else self.data.coded_train.decoded
         return np.asarray(source[indices]), split.labels[indices]
@@ -149,40 +240,38 @@ class Learner:
         outputs = torch.from_numpy(self.data.position[labels])
         return Pool(torch.from_numpy(images).to(self.device), outputs.to(self.device))
 
-    def _evaluate(self, images: np.ndarray, stage: int) -> list[float]:
+    def _evaluate(self, scores: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, stage: int) -> list[float]:
         seen = self.data.scenario.seen(stage)
         labels = self.data.dataset.test.labels
         members = np.flatnonzero(np.isin(labels, seen))
-        logits = predict(
-            self.network,
-            torch.from_numpy(np.array(images[members])),
-            device=self.device,
-            mixed_precision=self.config.mixed_precision,
-        )
-        predicted = np.array(self.data.scenario.order)[logits.argmax(dim=1).cpu().numpy()]
+        found = self._predict(scores, images[members]).argmax(axis=1)
+        predicted = np.array(self.data.scenario.order)[found]
         return stage_accuracies(predicted, labels[members], self.data.scenario.stages[: stage + 1])
 
-    def _candidates(self, stage: int) -> dict[int, list[bytes]]:
-        """The new classes' payloads in selection order, judged by their decoded images."""
+    def _candidates(self, stage: int) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
+        """The new classes' payloads in selection order, judged by their decoded images, and what is kept with them."""
         coded, labels = self.data.coded_train, self.data.dataset.train.labels
-        candidates = {}
+        candidates, extras = {}, {}
         for label in self.data.scenario.stages[stage]:
             members = np.flatnonzero(labels == label)
             if self.config.selection == "herding":
-                order = herding_order(self._features(coded.decoded[members]))
+                features = self._predict(self.network.features, coded.decoded[members])  # type: ignore[arg-type]
+                order = herding_order(features)
             else:
                 order = random_order(len(members), np.random.default_rng(derive(self.seed, 3, label)))
             candidates[label] = [coded.payload(int(index)) for index in members[order]]
-        return candidates
+            if self.kind.stores_logits:
+                extras[label] = pack_logits(self._predict(self.network, coded.decoded[members[order]]))
+        return candidates, extras
 
-    def _features(self, images: np.ndarray) -> np.ndarray:
-        features = predict(
-            self.network.features,
+    def _predict(self, network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray) -> np.ndarray:
+        outputs = predict(
+            network,
             torch.from_numpy(np.array(images)),
             device=self.device,
-            mixed_precision=self.config.mixed_precision,
+            mixed_precision=self.config.mixed_precision and not self.kind.frozen,
         )
-        return features.cpu().numpy()
+        return outputs.cpu().numpy()
 
 
 def open_memory(config: PilotConfig, data: PilotData, folder: Path) -> ExemplarMemory:

@@ -10,11 +10,14 @@ import numpy as np
 import torch
 
 from toolkit.data.catalog import load_dataset
+from toolkit.features.extractor import require_extractor
 from toolkit.foundation.files import write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import require_distinct
-from toolkit.learning.methods import Method, build_method
-from toolkit.learning.metrics import summarise
+from toolkit.learning.catalog import parse_method
+from toolkit.learning.methods import build_method
+from toolkit.learning.methods.derpp import LOGIT_BYTES
+from toolkit.learning.metrics import last_accuracy, summarise
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.pilots.checkpoint import Checkpoint
@@ -26,7 +29,7 @@ from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import train
-from toolkit.training.networks import build_backbone
+from toolkit.training.networks import build_backbone, default_network
 from toolkit.training.weights import save_network
 
 __all__ = ["METRICS", "aggregate", "check_config", "execute", "run_pilot", "run_seeds"]
@@ -51,19 +54,37 @@ def check_config(config: PilotConfig, progress: Progress = silent) -> None:
     """Find what is wrong with a configuration before anything is written.
 
     Raises:
-        UsageError: stages, class order, method, device, network or budget do not fit.
+        UsageError: stages, class order, method, device, network, extractor or budget do not fit.
     """
-    resolve_device(config.device)
-    build_method(config.method)
-    if config.network != "auto":
-        build_backbone(config.network)
+    device = resolve_device(config.device)
     dataset = load_dataset(config.dataset, config.size, progress=progress)
     data = PilotData.load(config, dataset, 0, progress)
+    charged = _charged_bytes(config, data, device)
+    kind, _ = parse_method(config.method)
+    if not kind.exemplars:
+        return
     sizes = np.diff(data.coded_train.ends, prepend=0) + LABEL_BYTES
-    largest = [int(sizes[dataset.train.labels == label].max()) for label in range(len(dataset.class_names))]
-    smallest = data.codec.shared_bytes() + sum(largest)
+    largest = 0
+    for stage, classes in enumerate(data.scenario.stages):
+        extra = LOGIT_BYTES * data.stage(stage).total if kind.stores_logits else 0
+        largest += sum(int(sizes[dataset.train.labels == label].max()) + extra for label in classes)
+    smallest = data.codec.shared_bytes() + largest + charged
     if smallest > data.budget:
-        raise BudgetTooSmall(data.budget, smallest, len(largest))
+        raise BudgetTooSmall(data.budget, smallest, len(dataset.class_names))
+
+
+def _charged_bytes(config: PilotConfig, data: PilotData, device: torch.device) -> int:
+    """Bytes of weights that the budget pays for in the end, by taking an untrained network through all stages."""
+    method = build_method(config.method)
+    kind, _ = parse_method(config.method)
+    if kind.frozen:
+        require_extractor(config.extractor)
+        return 0
+    name = default_network(device) if config.network == "auto" else config.network
+    network = method.build(lambda: build_backbone(name), data.stage(0).total, (0.5,) * 3, (0.25,) * 3)
+    for stage in range(len(data.scenario)):
+        network = method.finish(method.begin(network, data.stage(stage)), data.stage(stage))
+    return method.weights_bytes(network)
 
 
 def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -90,14 +111,13 @@ def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> 
     dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
     data = PilotData.load(config, dataset, seed, reporter.show)
     with open_memory(config, data, run.path) as memory:
-        learner = Learner(config, data, memory, device, seed)
+        learner = Learner(config, data, memory, device, seed, reporter.show)
         checkpoint = Checkpoint.restore(run.path / CHECKPOINT, learner)
-        method = build_method(config.method, label_smoothing=config.label_smoothing)
         stopwatch = Stopwatch(checkpoint.seconds)
         while checkpoint.stage < len(data.scenario):
-            _run_stage(run, learner, method, checkpoint, reporter, stopwatch)
+            _run_stage(run, learner, checkpoint, reporter, stopwatch)
         result = _result(run, learner, checkpoint)
-        save_network(learner.network, learner.network_name, run.path / "network.pt")
+        save_network(learner.network, learner.network_name, run.path / "network.pt", method=config.method)
     write_json(run.result_path, result)
     (run.path / CHECKPOINT).unlink(missing_ok=True)
     run.log("finished", last_accuracy=result["last_accuracy"], seconds=result["seconds"])
@@ -105,49 +125,82 @@ def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> 
 
 
 def _run_stage(
-    run: RunFolder, learner: Learner, method: Method, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
+    run: RunFolder, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
 ) -> None:
-    """Train, evaluate and commit one stage, from wherever ``state`` stands; leaves ``state`` at the next stage.
+    """Train, commit and evaluate one stage, from wherever ``state`` stands; leaves ``state`` at the next stage.
 
     Training is checkpointed as complete before the memory changes, and the memory's commit is repeatable: a kill
     between the two can neither train on the new memory nor commit twice.
     """
     path, stage = run.path / CHECKPOINT, state.stage
     if not state.trained:
-        loss = method.loss_for(learner.network, stage)
-        batches = learner.begin_stage(stage)
-        recipe = learner.recipe(stage)
-        if state.rng is not None:
-            torch.set_rng_state(state.rng.cpu())
-
-        def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-            done, total = stage * recipe.steps + step, len(learner.data.scenario) * recipe.steps
-            # reading the loss waits for a GPU: only when it is written
-            facts = {"stage": stage, "step": step, "loss": float(value)} if reporter.due(done, total) else {}
-            reporter.show("training", done, total, **facts)
-            if step % learner.config.checkpoint_every == 0 and step < recipe.steps:
-                state.step, state.optimizer, state.rng = step, optimizer.state_dict(), torch.get_rng_state()
-                state.seconds = stopwatch.seconds()
-                state.save(path, learner)
-
-        train(
-            learner.network, batches, recipe, device=learner.device, loss=loss,
-            start=state.step, optimizer_state=state.optimizer, after_step=after_step,
-        )  # fmt: skip
-        state.trained, state.optimizer, state.rng = True, None, None
-        state.step = recipe.steps
-        state.seconds = stopwatch.seconds()
-        state.save(path, learner)
-    rows = learner.evaluate(stage)
+        _train_stage(path, learner, state, reporter, stopwatch)
     learner.commit(stage)
-    for name, row in rows.items():
-        state.rows[name].append(row)
+    rows = learner.evaluate(stage)
+    for head, by_images in rows.items():
+        for images, row in by_images.items():
+            state.rows.setdefault(head, {}).setdefault(images, []).append(row)
     state.memory.append({"exemplars": len(learner.memory), "memory_bytes": learner.memory.nbytes})
-    state.optimizer_steps += state.step
-    state.stage, state.step, state.trained = stage + 1, 0, False
+    state.stage, state.phase, state.step, state.trained = stage + 1, 0, 0, False
     state.seconds = stopwatch.seconds()
     state.save(path, learner)
-    run.log("stage", stage=stage, accuracy=rows, memory=state.memory[-1])
+    run.log("stage", stage=stage, accuracy=rows[learner.method.heads[0]], memory=state.memory[-1])
+
+
+def _train_stage(
+    path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
+) -> None:
+    """Train the phases of a stage that are left, checkpointing at ``path``."""
+    stage = state.stage
+    if not state.begun:
+        learner.begin(stage)
+    phases = learner.phases(stage)
+    recipes = learner.recipes(stage, phases)
+    total = state.optimizer_steps + sum(recipe.steps for recipe in recipes[state.phase :])
+    total += sum(learner.recipe(later).steps for later in range(stage + 1, len(learner.data.scenario)))
+
+    def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        done = state.optimizer_steps + step
+        # reading the loss waits for a GPU: only when it is written
+        facts = {"stage": stage, "step": step, "loss": float(value)} if reporter.due(done, total) else {}
+        reporter.show("training", done, total, **facts)
+        if step % learner.config.checkpoint_every == 0 and step < recipes[state.phase].steps:
+            state.step, state.optimizer, state.rng = step, optimizer.state_dict(), torch.get_rng_state()
+            state.seconds = stopwatch.seconds()
+            state.save(path, learner)
+
+    while state.phase < len(phases):
+        phase, recipe = phases[state.phase], recipes[state.phase]
+        phase.prepare()
+        if state.rng is not None:
+            torch.set_rng_state(state.rng.cpu())
+        train(
+            phase.network, learner.batches(stage, state.phase, phase), recipe, device=learner.device, loss=phase.loss,
+            start=state.step, optimizer_state=state.optimizer, after_step=after_step,
+        )  # fmt: skip
+        state.optimizer_steps += recipe.steps
+        state.phase, state.step, state.optimizer, state.rng = state.phase + 1, 0, None, None
+        if state.phase < len(phases):
+            state.seconds = stopwatch.seconds()
+            state.save(path, learner)
+    learner.finish(stage)
+    state.trained = True
+    state.seconds = stopwatch.seconds()
+    state.save(path, learner)
+
+
+def _head_result(
+    rows: dict[str, list[list[float]]], tested_on: str, stage_classes: Sequence[int]
+) -> dict[str, Any]:
+    """What one head achieved."""
+    return {
+        "accuracy_matrix": rows[tested_on],
+        **summarise(rows[tested_on], stage_classes),
+        "accuracy_on_original": last_accuracy(rows["original"], stage_classes),
+        "accuracy_on_coded": last_accuracy(rows["coded"], stage_classes),
+        "accuracy_matrix_on_original": rows["original"],
+        "accuracy_matrix_on_coded": rows["coded"],
+    }
 
 
 def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, Any]:
@@ -155,21 +208,18 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, An
     scenario, memory = learner.data.scenario, learner.memory
     stage_classes = [len(classes) for classes in scenario.stages]
     tested_on = "coded" if learner.config.align == "both" else "original"
-    on = {name: summarise(matrix, stage_classes) for name, matrix in state.rows.items()}
+    heads = {head: _head_result(rows, tested_on, stage_classes) for head, rows in state.rows.items()}
     counts = memory.class_counts
     return {
         "seed": learner.seed,
         "class_order": scenario.order,
         "stage_classes": stage_classes,
         "tested_on": tested_on,
-        "accuracy_matrix": state.rows[tested_on],
-        **on[tested_on],
-        "accuracy_on_original": on["original"]["last_accuracy"],
-        "accuracy_on_coded": on["coded"]["last_accuracy"],
-        "accuracy_matrix_on_original": state.rows["original"],
-        "accuracy_matrix_on_coded": state.rows["coded"],
-        "exemplars_per_class": len(memory) / len(counts),
-        "exemplars": [counts[label] for label in scenario.order],
+        **heads[learner.method.heads[0]],
+        "head": learner.method.heads[0],
+        "heads": heads,
+        "exemplars_per_class": len(memory) / len(scenario.order),
+        "exemplars": [counts.get(label, 0) for label in scenario.order],
         "memory_bytes": memory.nbytes,
         "memory_by_stage": state.memory,
         "budget_bytes": memory.budget,

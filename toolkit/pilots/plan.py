@@ -18,9 +18,6 @@ from toolkit.pilots import worker
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.runs.folder import RunFolder
 
-METHODS = ("replay",)
-"""Names of :data:`toolkit.learning.methods.METHODS`, which cannot be asked without loading torch."""
-
 ROUGH_SECONDS_PER_STEP = 0.15
 """A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
 

@@ -19,6 +19,9 @@ METRICS = (
 )  # fmt: skip
 """What is averaged over seeds."""
 
+MEASURED = ("seconds", "peak_memory_bytes")
+"""What the same run measures differently each time; everything else in a result is the same."""
+
 VARIED = ("codec", "align", "budget", "method")
 """What pilots in one comparison may differ in; everything else is the same for all of them."""
 

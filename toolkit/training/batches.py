@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -10,15 +11,37 @@ from toolkit.foundation.seeds import derive
 from toolkit.training.augment import crop_flip
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Images on the device to draw from: uint8 (N, H, W, 3) and int64 labels (N,)."""
+class Batch(NamedTuple):
+    """What one step trains on.
+
+    Attributes:
+        images: (N, 3, H, W) in [0, 255], channels_last in memory; new images first, then exemplars.
+        labels: int64 (N,).
+        logits: float32 (M, outputs) that are stored with the M exemplars, nan where an exemplar has none for an output;
+            None where the memory keeps no logits.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    logits: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images on the device to draw from: uint8 (N, H, W, 3), int64 labels (N,), and logits as in :class:`Batch`."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    logits: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, index: torch.Tensor) -> Pool:
+        """The items at ``index``, int64 (K,)."""
+        index = index.to(self.labels.device)
+        logits = None if self.logits is None else self.logits[index]
+        return Pool(self.images[index], self.labels[index], logits)
 
 
 class IndexStream:
@@ -85,12 +108,13 @@ class ReplayBatches:
         self._brightness = brightness
         self._augmented = augmented
 
-    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of one step: images (N, 3, H, W) in [0, 255], channels_last, and labels (N,)."""
-        picked = [(pool, stream.take(step * amount, amount)) for pool, amount, stream in self._pools if amount]
-        images = torch.cat([pool.images[index.to(pool.images.device)] for pool, index in picked])
-        labels = torch.cat([pool.labels[index.to(pool.labels.device)] for pool, index in picked])
+    def __call__(self, step: int) -> Batch:
+        """The batch of one step."""
+        picked = [pool.take(stream.take(step * amount, amount)) for pool, amount, stream in self._pools if amount]
+        images = torch.cat([pool.images for pool in picked])
+        labels = torch.cat([pool.labels for pool in picked])
+        logits = picked[-1].logits
         if not self._augmented:
-            return images.permute(0, 3, 1, 2), labels
+            return Batch(images.permute(0, 3, 1, 2), labels, logits)
         generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
-        return crop_flip(images, generator, brightness=self._brightness), labels
+        return Batch(crop_flip(images, generator, brightness=self._brightness), labels, logits)

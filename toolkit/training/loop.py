@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from toolkit.foundation.errors import WorkError
+from toolkit.training.batches import Batch
 from toolkit.training.device import autocast
 
-Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
-Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+Batches = Callable[[int], Batch]
+Loss = Callable[[nn.Module, Batch], torch.Tensor]
 AfterStep = Callable[[int, torch.Tensor, torch.optim.Optimizer], None]
 _FINITE_EVERY = 25
 
@@ -62,8 +63,9 @@ class Recipe:
 def cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """The plain loss: cross entropy over all outputs the network has."""
 
-    def loss(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(network(images).float(), labels, label_smoothing=label_smoothing)
+    def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+        logits = network(batch.images).float()
+        return functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
 
     return loss
 
@@ -84,7 +86,7 @@ def train(
 
     Args:
         network: on ``device``; images (N, 3, H, W) in [0, 255] to logits.
-        batches: step number to (images, labels) on ``device``; a pure function, so that resuming is exact.
+        batches: step number to a batch on ``device``; a pure function, so that resuming is exact.
         recipe: optimiser, schedule and precision.
         device: where all of it lives.
         loss: network and batch to a scalar; cross entropy by default.
@@ -109,12 +111,12 @@ def train(
     forward: Any = torch.compile(network) if recipe.compile else network
     network.train()
     for step in range(start, recipe.steps):
-        images, labels = batches(step)
+        batch = batches(step)
         optimizer.param_groups[0]["lr"] = lr = recipe.lr_at(step)
         for group, initial in rates:
             group["lr"] = initial * lr / recipe.lr
         with autocast(device, recipe.mixed_precision):
-            value = loss(forward, images, labels)
+            value = loss(forward, batch)
         for one in (optimizer, *beside):
             one.zero_grad(set_to_none=True)
         value.backward()

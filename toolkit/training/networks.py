@@ -61,13 +61,65 @@ class CifarResNet(nn.Module):
         return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = self.stage3(self.stage2(self.stage1(x)))
-        # not x.mean(): its gradient would leave channels_last and slow every layer below by a tenth
-        return functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return pooled(self.feature_maps(x)[-1])
+
+    def feature_maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The three stages' outputs, (N, C, H, W) each; the last one's spatial mean is what :meth:`forward` gives."""
+        first = self.stage1(functional.relu(self.bn1(self.conv1(x)), inplace=True))
+        second = self.stage2(first)
+        return [first, second, self.stage3(second)]
+
+    def cut(self) -> tuple[nn.Module, nn.Module]:
+        """All but the last stage, and the last stage with the pooling; the parts of this network, not copies."""
+        early = nn.Sequential(self.conv1, self.bn1, nn.ReLU(inplace=True), self.stage1, self.stage2)
+        return early, nn.Sequential(self.stage3, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
 
 
-class Classifier(nn.Module):
+def pooled(maps: torch.Tensor) -> torch.Tensor:
+    """Mean over space, (N, C), of feature maps (N, C, H, W)."""
+    # not maps.mean(): its gradient would leave channels_last and slow every layer below by a tenth
+    return functional.adaptive_avg_pool2d(maps, 1).flatten(1)
+
+
+class Normalisation(nn.Module):
+    """Images (N, 3, H, W) in [0, 255], uint8 or float, to zero mean and unit deviation; float32.
+
+    Args:
+        mean, std: of the training pixels, per channel, in [0, 1].
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.float() - self.mean) / self.std
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.normalise(images)
+
+
+class GrowingLinear(nn.Linear):
+    """A linear head that takes on more outputs, and more inputs, and keeps the weights it has."""
+
+    def grow(self, outputs: int, inputs: int | None = None) -> None:
+        """Have ``outputs`` outputs and ``inputs`` (as many as now by default) inputs, none fewer than now."""
+        inputs = self.in_features if inputs is None else inputs
+        if (outputs, inputs) == (self.out_features, self.in_features):
+            return
+        new = nn.Linear(inputs, outputs).to(self.weight.device)
+        with torch.no_grad():
+            new.weight[: self.out_features, : self.in_features] = self.weight
+            new.bias[: self.out_features] = self.bias
+        self.weight, self.bias = new.weight, new.bias
+        self.out_features, self.in_features = outputs, inputs
+
+
+class Classifier(Normalisation):
     """Normalisation, backbone and a linear head that can grow.
 
     Args:
@@ -76,9 +128,6 @@ class Classifier(nn.Module):
         mean, std: of the training pixels, per channel, in [0, 1].
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -86,15 +135,13 @@ class Classifier(nn.Module):
         mean: tuple[float, ...] = (0.5, 0.5, 0.5),
         std: tuple[float, ...] = (0.25, 0.25, 0.25),
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         self.backbone = backbone
-        self.head = nn.Linear(int(backbone.num_features), classes)  # type: ignore[arg-type]  # timm's and ours are int
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+        self.head = GrowingLinear(int(backbone.num_features), classes)  # type: ignore[arg-type]  # timm's and ours: int
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Pooled penultimate features, float (N, D), of images (N, 3, H, W) in [0, 255], uint8 or float."""
-        return self.backbone((images.float() - self.mean) / self.std)
+        return self.backbone(self.normalise(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes) of images (N, 3, H, W) in [0, 255], uint8 or float."""
@@ -102,14 +149,7 @@ class Classifier(nn.Module):
 
     def grow(self, classes: int) -> None:
         """Give the head outputs for ``classes`` classes in all, keeping the weights of those it has."""
-        old = self.head
-        if classes == old.out_features:
-            return
-        new = nn.Linear(old.in_features, classes).to(old.weight.device)
-        with torch.no_grad():
-            new.weight[: old.out_features] = old.weight
-            new.bias[: old.out_features] = old.bias
-        self.head = new
+        self.head.grow(classes)
 
 
 def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:

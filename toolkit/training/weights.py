@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import write_atomically
-from toolkit.training.networks import RESNET_BLOCKS, Classifier, build_backbone
+from toolkit.training.networks import RESNET_BLOCKS, Classifier, GrowingLinear, build_backbone
 
 
-def save_network(network: Classifier, name: str, path: Path) -> None:
-    """Write a classifier as plain weights that :func:`load_network` reads."""
+def save_network(network: nn.Module, name: str, path: Path, method: str = "") -> None:
+    """Write a classifier as plain weights that :func:`load_network` reads.
+
+    A network whose shape a method has changed is written with the method's name, and read by that method only.
+    """
     buffer = io.BytesIO()
-    torch.save({"network": name, "state_dict": network.state_dict()}, buffer)
+    plain = isinstance(network, Classifier) and isinstance(network.head, GrowingLinear)
+    saved = {"network": name, "state_dict": network.state_dict()}
+    torch.save(saved if plain else {**saved, "method": method}, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
@@ -36,6 +42,8 @@ def load_network(path: Path) -> Classifier:
         raise WorkError(describe_os_error(error, "read", path)) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UsageError(f"{path} is refused: it is not plain weights, and nothing in it was executed") from error
+    if isinstance(saved, dict) and saved.get("method"):
+        raise UsageError(f"{path} holds no plain classifier but a network that {saved['method']} has reshaped")
     name, state = _named_state(saved, path)
     try:
         network = Classifier(build_backbone(name), state["head.weight"].shape[0])

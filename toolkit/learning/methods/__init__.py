@@ -1,33 +1,47 @@
-"""Methods: what changes in the loss, the classifier and after a stage. One file a method."""
+"""Methods: what changes in the loss, the classifier and after a stage. One file a method (or a family)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from torch import nn
-
-from toolkit.foundation.errors import UsageError
+from toolkit.learning.catalog import parse_method
+from toolkit.learning.methods.base import Method
+from toolkit.learning.methods.bic import BiC
+from toolkit.learning.methods.bounds import Finetune, Joint
+from toolkit.learning.methods.derpp import DERpp
+from toolkit.learning.methods.er_ace import ERACE
+from toolkit.learning.methods.expanding import DER, MEMO
+from toolkit.learning.methods.foster import FOSTER
+from toolkit.learning.methods.frozen import NCM, Ridge
+from toolkit.learning.methods.icarl import ICaRL
+from toolkit.learning.methods.podnet import PODNet
 from toolkit.learning.methods.replay import Replay
-from toolkit.training.loop import Loss
+from toolkit.learning.methods.wa import WA
+
+IMPLEMENTATIONS: dict[str, Callable[..., Method]] = {
+    "finetune": Finetune,
+    "joint": Joint,
+    "replay": Replay,
+    "icarl": ICaRL,
+    "bic": BiC,
+    "wa": WA,
+    "podnet": PODNet,
+    "der": DER,
+    "foster": FOSTER,
+    "memo": MEMO,
+    "er-ace": ERACE,
+    "derpp": DERpp,
+    "ncm": NCM,
+    "ridge": Ridge,
+}
+"""What carries out the methods of :data:`toolkit.learning.catalog.METHODS`."""
 
 
-class Method(Protocol):
-    """One class-incremental method; it never trains by itself."""
-
-    def loss_for(self, network: nn.Module, stage: int) -> Loss:
-        """The loss of ``stage``, asked for once before its training; ``network`` is as the last stage left it."""
-
-
-METHODS: dict[str, Callable[..., Method]] = {"replay": Replay}
-
-
-def build_method(name: str, *, label_smoothing: float = 0.0) -> Method:
-    """The method called ``name``.
+def build_method(spec: str, *, label_smoothing: float = 0.0) -> Method:
+    """The method a spec names.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: unknown method or parameter.
     """
-    if name not in METHODS:
-        raise UsageError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
-    return METHODS[name](label_smoothing=label_smoothing)
+    kind, values = parse_method(spec)
+    return IMPLEMENTATIONS[kind.name](**values, label_smoothing=label_smoothing)

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from toolkit.training.loop import Loss, cross_entropy
+from toolkit.learning.methods.base import Method
 
 
-class Replay:
+class Replay(Method):
     """No distillation, no bias correction: what the memory alone achieves."""
-
-    def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        self.label_smoothing = label_smoothing
-
-    def loss_for(self, network: nn.Module, stage: int) -> Loss:
-        return cross_entropy(self.label_smoothing)

@@ -11,6 +11,7 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
+from toolkit.learning.catalog import METHODS
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
 from toolkit.pilots.results import comparisons, seconds_per_step
@@ -69,7 +70,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
     increment = columns[1].number_input("Classes in each later stage", 1, classes, usual, help=words.STAGES)
     steps = columns[2].number_input("Training steps a stage", 1, None, 200, 50, key="steps",
                                     help="Every setting gets the same number, so the comparison is fair.")  # fmt: skip
-    method = columns[3].selectbox("Method", plan.METHODS, help="How the learner learns; replay mixes exemplars in.")
+    method = columns[3].selectbox("Method", list(METHODS), help="How the learner learns; replay mixes exemplars in.")
     spec, size = chosen()
     try:
         wanted = [part.strip() for part in budgets.split(",") if part.strip()]

@@ -1,0 +1,130 @@
+"""Every method through three tiny stages: its result, its budget, and what a kill may not change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit.foundation.errors import UsageError
+from toolkit.learning.catalog import METHODS
+from toolkit.memory.store import LABEL_BYTES, BudgetTooSmall, ExemplarMemory
+from toolkit.pilots.checkpoint import Checkpoint
+from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.pilot import run_pilot, run_seeds
+from toolkit.pilots.results import MEASURED
+from toolkit.training.networks import build_backbone
+
+
+def config(**changes: Any) -> PilotConfig:
+    values: dict[str, Any] = {
+        "dataset": "demo", "size": 16, "initial": 4, "increment": 4, "codec": "jpeg:quality=40", "budget": "3img",
+        "steps": 10, "batch_size": 16, "checkpoint_every": 2, "align": "train",
+    }  # fmt: skip
+    return make_config(**{**values, **changes})
+
+
+def comparable(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in MEASURED}
+
+
+class Killed(BaseException):
+    """Ends a run as a kill would: nothing catches it."""
+
+
+def killed_after(saves: int, setup: PilotConfig, folder: Path) -> None:
+    real, count = Checkpoint.save, 0
+
+    def save(self: Checkpoint, path: Path, learner: Any) -> None:
+        nonlocal count
+        real(self, path, learner)
+        count += 1
+        if count == saves:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save)
+        with pytest.raises(Killed):
+            run_pilot(setup, 2, folder)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_method_runs_keeps_its_budget_and_resumes_exactly(tmp_path: Path, method: str) -> None:
+    setup = config(method=method)
+    kind = METHODS[method]
+    whole = run_pilot(setup, 2, tmp_path / "whole")
+    assert [len(row) for row in whole["accuracy_matrix"]] == [1, 2, 3]
+    assert all(0 <= value <= 1 for row in whole["accuracy_matrix"] for value in row)
+    assert whole["optimizer_steps"] == (0 if kind.frozen else 30), "equal steps, however many phases"
+    assert whole["memory_bytes"] <= whole["budget_bytes"]
+    assert all(stage["memory_bytes"] <= whole["budget_bytes"] for stage in whole["memory_by_stage"])
+    assert whole["head"] == next(iter(whole["heads"]))
+    assert whole["last_accuracy"] == whole["heads"][whole["head"]]["last_accuracy"]
+    if kind.exemplars:
+        assert min(whole["exemplars"]) >= 1
+    else:
+        assert whole["exemplars_per_class"] == whole["memory_bytes"] == 0
+    # frozen learners save once a stage; the others four times in a phase of ten steps, and after it
+    for saves in (1, 1) if kind.frozen else (2, 6, 9):
+        killed_after(saves, setup, tmp_path / "killed")
+    assert comparable(run_pilot(setup, 2, tmp_path / "killed")) == comparable(whole)
+
+
+def test_icarl_reports_both_heads(tmp_path: Path) -> None:
+    result = run_pilot(config(method="icarl", steps=4), 0, tmp_path)
+    assert list(result["heads"]) == ["nearest-mean", "linear"]
+    assert result["head"] == "nearest-mean"
+    assert result["heads"]["linear"]["accuracy_matrix"] != result["accuracy_matrix"]
+
+
+def test_the_bounds_see_what_they_should(tmp_path: Path) -> None:
+    finetune, joint = (run_pilot(config(method=name, steps=40, lr=0.05), 0, tmp_path) for name in ("finetune", "joint"))
+    assert finetune["accuracy_matrix"][2][0] == 0, "without exemplars the first classes are forgotten"
+    assert joint["last_accuracy"] > finetune["last_accuracy"]
+
+
+def test_stored_logits_cost_their_bytes(tmp_path: Path) -> None:
+    result = run_pilot(config(method="derpp", steps=2, budget="400img"), 0, tmp_path)
+    plain = run_pilot(config(method="replay", steps=2, budget="400img"), 0, tmp_path)
+    assert result["exemplars"] == plain["exemplars"], "everything fits"
+    seen = [4] * 4 + [8] * 4 + [10] * 2
+    logits = sum(2 * outputs * count for outputs, count in zip(seen, result["exemplars"], strict=True))
+    assert result["memory_bytes"] - plain["memory_bytes"] == logits
+    with ExemplarMemory(tmp_path / result["run_dir"] / "memory.recall") as memory:
+        assert sum(map(len, memory.extras())) == logits
+        assert memory.summary()["label_bytes"] == LABEL_BYTES * len(memory)
+
+
+def test_charged_weights_come_out_of_the_budget(tmp_path: Path) -> None:
+    weights = sum(parameter.nbytes for parameter in build_backbone("resnet8").parameters())
+    free, charged = (
+        run_pilot(config(method=method, steps=2, budget=str(2 * weights + 20_000)), 0, tmp_path)
+        for method in ("der", "der:charge_weights=yes")
+    )
+    assert free["memory_bytes"] <= charged["memory_bytes"] <= charged["budget_bytes"]
+    assert charged["memory_bytes"] > 2 * weights
+    assert sum(charged["exemplars"]) < sum(free["exemplars"])
+    with pytest.raises(BudgetTooSmall) as caught:
+        run_seeds(config(method="der:charge_weights=yes"), [0], tmp_path / "none")
+    assert caught.value.smallest > 2 * weights
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("method", ["memo", "podnet"])
+def test_networks_that_a_method_cannot_cut_are_refused(tmp_path: Path, method: str) -> None:
+    with pytest.raises(UsageError, match="resnet8, resnet20, resnet32 or resnet56"):
+        run_seeds(config(method=method, network="timm:resnet10t"), [0], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_unknown_extractor_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown extractor 'best'"):
+        run_seeds(config(method="ncm", extractor="best"), [0], tmp_path / "none")
+
+
+def test_the_first_stage_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
+    result = run_pilot(config(initial_steps=4, steps=3), 0, tmp_path)
+    assert result["optimizer_steps"] == 4 + 3 + 3
+    natural = run_pilot(config(memory_share="natural", epochs=0.5, initial_epochs=1.0), 0, tmp_path)
+    assert natural["optimizer_steps"] > 0

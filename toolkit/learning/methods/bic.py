@@ -1,0 +1,133 @@
+"""BiC, bias correction (Wu et al., CVPR 2019): distillation, then scale and shift of the new classes' logits.
+
+A tenth of the exemplars (at least one of every class), and as many images of every new class, train nothing but those
+two numbers of each stage. The correction's share of the stage's steps is a tenth; it uses the images as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from toolkit.learning.losses import distilled
+from toolkit.learning.methods.base import Method, Phase, Stage, StageData
+from toolkit.training.batches import Pool
+from toolkit.training.loop import cross_entropy
+from toolkit.training.networks import Classifier
+
+CORRECTION_SHARE = 0.1
+
+
+class BiasCorrected(nn.Module):
+    """A classifier whose logits of each later stage's classes are scaled and shifted.
+
+    Attributes:
+        classifier: the network.
+        corrections: (2,) each: scale and shift of the classes of each stage but the first.
+        ends: outputs at the end of each stage.
+        correcting: only the last correction is trained, and the network stays in evaluation mode.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.corrections = nn.ParameterList()
+        self.ends = [classifier.head.out_features]
+        self.correcting = False
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier.features(images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.classifier(images)
+        parts = list(logits.tensor_split(self.ends[:-1], dim=1))
+        for number, correction in enumerate(self.corrections, 1):
+            parts[number] = correction[0] * parts[number] + correction[1]
+        return torch.cat(parts, dim=1)
+
+    def grow(self, classes: int) -> None:
+        """Outputs for ``classes`` classes in all; those added get a correction that does nothing yet."""
+        if classes == self.ends[-1]:
+            return
+        self.classifier.grow(classes)
+        self.ends.append(classes)
+        device = self.classifier.head.weight.device
+        self.corrections.append(nn.Parameter(torch.tensor([1.0, 0.0], device=device)))
+
+    def correct(self, only: bool) -> None:
+        """Train only the last correction, or (``only`` False) everything but the corrections."""
+        self.correcting = only
+        self.classifier.requires_grad_(not only)
+        for correction in self.corrections:
+            correction.requires_grad_(only and correction is self.corrections[-1])
+
+    def train(self, mode: bool = True) -> BiasCorrected:
+        super().train(mode)
+        if self.correcting:
+            self.classifier.eval()
+        return self
+
+
+class BiC(Method):
+    """Replay with distillation, and a correction of every stage's bias towards its new classes."""
+
+    has_teacher = True
+
+    def __init__(self, *, temperature: float = 2.0, held_out: float = 0.1, label_smoothing: float = 0.0) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+        self.temperature = temperature
+        self.held_out = held_out
+
+    def build(
+        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> nn.Module:
+        return BiasCorrected(Classifier(backbone(), classes, mean, std))
+
+    def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
+        assert isinstance(network, BiasCorrected)
+        if data.memory is None:
+            return [Phase(network, cross_entropy(self.label_smoothing), data)]
+        old = stage.known / stage.total
+        loss = distilled(
+            self.beside["teacher"], stage.known, self.temperature,
+            plain=1 - old, imitated=old, label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+        fitted, judging = split_for_correction(data, self.held_out, stage)
+        return [
+            Phase(network, loss, fitted, 1 - CORRECTION_SHARE, prepare=lambda: network.correct(only=False)),
+            Phase(
+                network, cross_entropy(), judging, CORRECTION_SHARE,
+                augmented=False, prepare=lambda: network.correct(only=True),
+            ),
+        ]  # fmt: skip
+
+
+def split_for_correction(data: StageData, held_out: float, stage: Stage) -> tuple[StageData, StageData]:
+    """The images that train the network, and those, balanced over all classes, that train the correction.
+
+    Of each old class the last ``held_out`` of its exemplars are held out, at least one if it has two; of each new class
+    as many images as of an old class on average.
+    """
+    assert data.memory is not None
+    counts = torch.bincount(data.memory.labels, minlength=stage.known)[: stage.known]
+    apart = torch.where(counts > 1, (counts * held_out).round().clamp(min=1), 0).long()
+    each = max(1, round(float(apart.float().mean())))
+    new_counts = torch.bincount(data.new.labels, minlength=stage.total)
+    new_apart = torch.full_like(new_counts, each).minimum(new_counts - 1)
+    old_fit, old_judge = _last_of_each_class(data.memory, apart)
+    new_fit, new_judge = _last_of_each_class(data.new, new_apart)
+    if not len(old_judge):  # one exemplar a class: it has to serve for both
+        old_judge = old_fit
+    fitted = StageData(new_fit, old_fit, data.memory_share)
+    return fitted, StageData(new_judge, old_judge, stage.known / stage.total)
+
+
+def _last_of_each_class(pool: Pool, apart: torch.Tensor) -> tuple[Pool, Pool]:
+    """``pool`` without, and only with, the last ``apart[label]`` items of each label."""
+    held = torch.zeros(len(pool), dtype=torch.bool, device=pool.labels.device)
+    for label, count in enumerate(apart.tolist()):
+        if count > 0:
+            held[torch.nonzero(pool.labels == label).flatten()[-count:]] = True
+    return pool.take(torch.nonzero(~held).flatten()), pool.take(torch.nonzero(held).flatten())

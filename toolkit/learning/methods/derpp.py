@@ -1,0 +1,76 @@
+"""DER++, dark experience replay (Buzzega et al., NeurIPS 2020): exemplars keep the logits the network once gave them.
+
+Departs from the paper in that a stage's images are seen for many passes, that exemplars and their logits are taken
+when a stage ends, not along the stream, and that both terms on the exemplars use one draw. The logits are stored in
+half precision; their bytes count against the budget.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.learning.methods.base import Method, Stage
+from toolkit.training.batches import Batch
+from toolkit.training.loop import Loss, cross_entropy
+
+LOGIT_BYTES = 2
+
+
+class DERpp(Method):
+    """Cross entropy of new images, and of exemplars both their labels and their stored logits."""
+
+    def __init__(self, *, alpha: float = 0.3, beta: float = 0.5, label_smoothing: float = 0.0) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+        self.alpha = alpha
+        self.beta = beta
+
+    def loss(self, stage: Stage) -> Loss:
+        if not stage.index:
+            return cross_entropy(self.label_smoothing)
+
+        def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+            logits = network(batch.images).float()
+            return dark_experience(logits, batch, stage.known, self.alpha, self.beta, self.label_smoothing)
+
+        return loss
+
+
+def dark_experience(
+    logits: torch.Tensor, batch: Batch, known: int, alpha: float, beta: float, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Cross entropy of the new + ``beta`` x that of the exemplars + ``alpha`` x mean squared error of their logits.
+
+    Args:
+        logits: (N, C); exemplars last.
+        batch: with the exemplars' stored logits, nan for classes that came after an exemplar was stored.
+        known: classes of earlier stages.
+    """
+    if batch.logits is None:
+        raise ValueError("the exemplars of this batch have no stored logits")
+    first = len(logits) - len(batch.logits)
+    new, old = (
+        functional.cross_entropy(logits[part], batch.labels[part], label_smoothing=label_smoothing)
+        for part in (slice(first), slice(first, None))
+    )
+    stored = batch.logits[:, :known]
+    there = ~stored.isnan()
+    difference = torch.where(there, logits[first:, :known] - stored.nan_to_num(), 0.0)
+    return new + beta * old + alpha * difference.square().sum() / there.sum().clamp(min=1)
+
+
+def pack_logits(logits: np.ndarray) -> list[bytes]:
+    """Logits (N, C) as C half-precision numbers an image, 2 C bytes each."""
+    limit = float(np.finfo(np.float16).max)
+    return [row.tobytes() for row in np.clip(logits, -limit, limit).astype("<f2")]
+
+
+def unpack_logits(packed: list[bytes], classes: int) -> np.ndarray:
+    """Float32 (N, classes) of what :func:`pack_logits` wrote, nan for outputs that there were not yet."""
+    logits = np.full((len(packed), classes), np.nan, np.float32)
+    for row, data in zip(logits, packed, strict=True):
+        values = np.frombuffer(data, "<f2")
+        row[: len(values)] = values
+    return logits

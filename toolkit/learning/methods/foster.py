@@ -1,0 +1,125 @@
+"""FOSTER (Wang et al., ECCV 2022): a new network learns what the old one misses; both are then compressed into one.
+
+Boosting: the old network is frozen, a new one and a head on both networks' features are trained; a second head on the
+new features alone, and distillation of the old logits, steer it. Compression: a student that starts as the old network
+imitates both, rare classes weighing more. Each has its published part (170 and 130 of 300 epochs) of the stage's steps.
+Departs as PyCIL's plain setting does: no logit alignment; no AutoAugment, which the published numbers rest on.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.learning.losses import distillation, effective_number_weights
+from toolkit.learning.methods.base import Method, Phase, Stage, StageData, frozen_copy
+from toolkit.training.batches import Batch
+from toolkit.training.loop import Loss, cross_entropy
+from toolkit.training.networks import Classifier
+
+BOOSTING_SHARE = 170 / 300
+
+
+class Boosted(nn.Module):
+    """A frozen old classifier, a new one, and a head on both one's features.
+
+    Args:
+        old: as the last stage left it; taken over, not copied.
+        classes: outputs in all.
+    """
+
+    def __init__(self, old: Classifier, classes: int) -> None:
+        super().__init__()
+        self.new = copy.deepcopy(old)  # its head sees the new features alone
+        self.new.grow(classes)
+        self.head = copy.deepcopy(old.head)
+        self.head.grow(classes, 2 * old.head.in_features)
+        self.old = frozen_copy(old)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.old.features(images), self.new.features(images)], dim=1)  # type: ignore[operator]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images))
+
+    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits of both together, of the new one alone, and of the old one."""
+        features = self.features(images)
+        old, new = features.chunk(2, dim=1)
+        return self.head(features), self.new.head(new), self.old.head(old)  # type: ignore[operator]
+
+    def train(self, mode: bool = True) -> Boosted:
+        super().train(mode)
+        self.old.eval()
+        return self
+
+
+class FOSTER(Method):
+    """Boosting, then compression, in every stage but the first."""
+
+    def __init__(self, *, temperature: float = 2.0, beta: float = 0.97, label_smoothing: float = 0.0) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+        self.temperature = temperature
+        self.beta = beta
+
+    def begin(self, network: nn.Module, stage: Stage) -> nn.Module:
+        if not stage.index:
+            return super().begin(network, stage)
+        assert isinstance(network, Classifier)
+        student = copy.deepcopy(network)
+        student.grow(stage.total)
+        self.beside["student"] = student
+        return Boosted(network, stage.total)
+
+    def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
+        if not stage.index:
+            return [Phase(network, cross_entropy(self.label_smoothing), data)]
+        weights = effective_number_weights(data.frequencies(stage.total), self.beta)
+        return [
+            Phase(network, self._boosting(stage, weights), data, BOOSTING_SHARE),
+            Phase(
+                self.beside["student"], self._compression(network, weights), data, 1 - BOOSTING_SHARE,
+                prepare=network.eval,
+            ),
+        ]  # fmt: skip
+
+    def finish(self, network: nn.Module, stage: Stage) -> nn.Module:
+        return self.beside.pop("student") if stage.index else network
+
+    def _boosting(self, stage: Stage, weights: torch.Tensor) -> Loss:
+        def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+            both, new, old = (logits.float() for logits in network.outputs(batch.images))  # type: ignore[operator]
+            value = functional.cross_entropy(both / weights, batch.labels, label_smoothing=self.label_smoothing)
+            value = value + functional.cross_entropy(new, batch.labels, label_smoothing=self.label_smoothing)
+            return value + distillation(both[:, : stage.known], old, self.temperature)
+
+        return loss
+
+    def _compression(self, teacher: nn.Module, weights: torch.Tensor) -> Loss:
+        def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+            logits = network(batch.images).float()
+            with torch.no_grad():
+                both = teacher(batch.images).float()
+            return balanced_distillation(logits, both, weights, self.temperature)
+
+        return loss
+
+
+def balanced_distillation(
+    logits: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Distillation whose target is weighted by class and normalised again (eq. 11 of the paper).
+
+    Args:
+        logits, teacher: (N, C).
+        weights: (C,), larger for classes with fewer images.
+        temperature: divides both.
+    """
+    target = functional.softmax(teacher / temperature, dim=1) * weights
+    target = target / target.sum(dim=1, keepdim=True)
+    return -(target * functional.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
+
+

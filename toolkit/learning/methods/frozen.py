@@ -1,0 +1,109 @@
+"""Learners on frozen features: nothing is trained, so a whole pilot takes seconds.
+
+``ncm``: the nearest class mean (Mensink et al., PAMI 2013). ``ridge``: random projection, ReLU and ridge regression, as
+in RanPAC (McDonnell et al., NeurIPS 2023). Depart from both papers in that means and regression are computed from the
+decoded exemplars alone, anew after every stage: the papers' running sums over all training images would hide what the
+memory is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from toolkit.learning.heads import class_means, nearest_mean_scores, random_projection, ridge_regression
+from toolkit.learning.methods.base import Method, Phase, Stage, StageData
+from toolkit.training.batches import Pool
+from toolkit.training.loop import predict
+from toolkit.training.networks import Classifier
+
+PROJECTION_SEED = 0
+
+
+class FrozenFeatures(nn.Module):
+    """A fixed network's features, and a table that turns them into scores.
+
+    Attributes:
+        table: float32 (rows, D'): what the head is; a row a class for means, a column a class for regression.
+    """
+
+    table: torch.Tensor
+
+    def __init__(self, extractor: nn.Module, scores: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.extractor = extractor.eval().requires_grad_(False)
+        self._scores = scores
+        self.register_buffer("table", torch.zeros(0, 0), persistent=False)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.extractor.features(images)  # type: ignore[operator]  # a Classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self._scores(self.features(images), self.table)
+
+    def grow(self, classes: int) -> None:
+        """Nothing to do: the table is made anew after every commit."""
+
+
+class _Frozen(Method):
+    """What both learners share: no phases, and a table fitted on the memory's exemplars."""
+
+    heads = ("nearest-mean",)
+
+    def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
+        return []
+
+    def build(
+        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> nn.Module:
+        extractor = backbone()
+        if not isinstance(extractor, Classifier):
+            raise ValueError("a learner on frozen features is built from an extractor's network")
+        return FrozenFeatures(extractor, self.scores)
+
+    def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def fit(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+        raise NotImplementedError
+
+    def remember(self, network: nn.Module, exemplars: Callable[[], Pool], device: torch.device) -> None:
+        assert isinstance(network, FrozenFeatures)
+        pool = exemplars()
+        features = predict(network.features, pool.images, device=device, mixed_precision=False)
+        network.table = self.fit(features, pool.labels, int(pool.labels.max()) + 1)
+
+
+class NCM(_Frozen):
+    """The nearest mean of normalised features."""
+
+    def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        return nearest_mean_scores(features, table)
+
+    def fit(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+        return class_means(features, labels, classes)
+
+
+class Ridge(_Frozen):
+    """Ridge regression on randomly projected features."""
+
+    heads = ("linear",)
+
+    def __init__(self, *, width: int = 2000, label_smoothing: float = 0.0) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+        self.width = width
+
+    def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        return self._projected(features) @ table
+
+    def fit(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+        return ridge_regression(self._projected(features), labels, classes)
+
+    def _projected(self, features: torch.Tensor) -> torch.Tensor:
+        unit = nn.functional.normalize(features.float(), dim=1)
+        if not self.width:
+            return unit
+        projection = random_projection(unit.shape[1], self.width, PROJECTION_SEED).to(unit.device)
+        return (unit @ projection).relu()

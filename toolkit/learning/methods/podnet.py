@@ -1,0 +1,132 @@
+"""PODNet (Douillard et al., ECCV 2020): pooled feature maps are distilled, a cosine classifier has proxies for modes.
+
+After the main training the classifier alone is finetuned on a balanced set. Departs from the paper in that new
+proxies start at random, not from clusters of features; the finetuning has the published ratio of epochs (20 to 160)
+and of learning rates (0.005 to 0.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from toolkit.foundation.errors import UsageError
+from toolkit.learning.losses import nca, pooled_outputs_distance
+from toolkit.learning.methods.base import Method, Phase, Stage, StageData
+from toolkit.training.batches import Batch
+from toolkit.training.loop import Loss
+from toolkit.training.networks import CifarResNet, Classifier, pooled
+
+MARGIN = 0.6
+FINETUNING_SHARE = 20 / 180
+FINETUNING_LR = 0.05
+
+
+class ProxyHead(nn.Module):
+    """Cosine similarity to several proxies a class, averaged with softmax weights (eq. 7), times a trained scale.
+
+    Args:
+        features: D.
+        classes: outputs to begin with.
+        proxies: a class.
+    """
+
+    def __init__(self, features: int, classes: int, proxies: int) -> None:
+        super().__init__()
+        self.proxies = proxies
+        self.weight = nn.Parameter(self._fresh(classes, features))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def _fresh(self, classes: int, features: int) -> torch.Tensor:
+        bound = features**-0.5
+        return torch.empty(classes * self.proxies, features).uniform_(-bound, bound)
+
+    @property
+    def out_features(self) -> int:
+        return len(self.weight) // self.proxies
+
+    def grow(self, outputs: int) -> None:
+        """Have ``outputs`` outputs, keeping the proxies there are."""
+        added = self._fresh(outputs - self.out_features, self.weight.shape[1]).to(self.weight.device)
+        self.weight = nn.Parameter(torch.cat([self.weight.detach(), added]))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Scaled similarities (N, classes) of features (N, D)."""
+        similar = functional.normalize(features.float(), dim=1) @ functional.normalize(self.weight, dim=1).T
+        each = similar.view(len(similar), -1, self.proxies)
+        return self.scale * (functional.softmax(each, dim=2) * each).sum(dim=2)
+
+
+class PODNet(Method):
+    """NCA loss, POD on maps and features from the second stage on, then balanced finetuning of the classifier."""
+
+    has_teacher = True
+
+    def __init__(
+        self, *, spatial: float = 5.0, flat: float = 1.0, proxies: int = 10, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+        self.spatial = spatial
+        self.flat = flat
+        self.proxies = proxies
+
+    def build(
+        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> nn.Module:
+        whole = backbone()
+        if not isinstance(whole, CifarResNet):
+            raise UsageError("podnet needs a network with feature maps: resnet8, resnet20, resnet32 or resnet56")
+        network = Classifier(whole, classes, mean, std)
+        network.head = ProxyHead(whole.num_features, classes, self.proxies)  # type: ignore[assignment]
+        return network
+
+    def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
+        assert isinstance(network, Classifier)
+        if data.memory is None:
+            return [Phase(network, _first_loss, data)]
+        return [
+            Phase(network, self.loss(stage), data, 1 - FINETUNING_SHARE, prepare=lambda: network.requires_grad_(True)),
+            Phase(
+                network, _first_loss, balanced(data, stage), FINETUNING_SHARE, FINETUNING_LR,
+                prepare=lambda: network.backbone.requires_grad_(False),
+            ),
+        ]  # fmt: skip
+
+    def loss(self, stage: Stage) -> Loss:
+        teacher = self.beside["teacher"]
+        # the more classes are old beside the new ones, the more there is to keep (section 3.3)
+        factor = (stage.total / (stage.total - stage.known)) ** 0.5
+
+        def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+            maps, features = _maps(network, batch.images)
+            with torch.no_grad():
+                old_maps, old_features = _maps(teacher, batch.images)
+            flat = (1 - functional.cosine_similarity(features.float(), old_features.float())).mean()
+            spatial = pooled_outputs_distance(maps, old_maps)
+            value = nca(network.head(features), batch.labels, MARGIN)  # type: ignore[operator]  # a Classifier
+            return value + factor * (self.spatial * spatial + self.flat * flat)
+
+        return loss
+
+
+def balanced(data: StageData, stage: Stage) -> StageData:
+    """All exemplars, and of each new class as many images as an old class has exemplars on average."""
+    assert data.memory is not None
+    each = max(1, round(len(data.memory) / stage.known))
+    members = [torch.nonzero(data.new.labels == label).flatten()[:each] for label in range(stage.known, stage.total)]
+    return StageData(data.new.take(torch.cat(members)), data.memory, stage.known / stage.total)
+
+
+def _first_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+    return nca(network(batch.images), batch.labels, MARGIN)
+
+
+def _maps(network: nn.Module, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """A classifier's feature maps and pooled features."""
+    assert isinstance(network, Classifier)
+    assert isinstance(network.backbone, CifarResNet)
+    maps = network.backbone.feature_maps(network.normalise(images))
+    return maps, pooled(maps[-1])
