@@ -17,6 +17,10 @@ def test_the_loop_adds_at_most_15_percent_to_the_bare_steps() -> None:
     assert bench_training.bench_loop()["ratio"] <= 1.15
 
 
+def test_distillation_keeps_most_of_the_throughput() -> None:
+    assert bench_training.bench_distillation()["ratio"] >= 0.6
+
+
 def test_the_memory_adds_little_to_bare_sqlite(tmp_path: Path) -> None:
     result = bench_memory.bench_memory(tmp_path, exemplars=200_000)
     assert result["read_over_bare"] <= 3

@@ -128,3 +128,17 @@ def test_the_first_stage_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
     assert result["optimizer_steps"] == 4 + 3 + 3
     natural = run_pilot(config(memory_share="natural", epochs=0.5, initial_epochs=1.0), 0, tmp_path)
     assert natural["optimizer_steps"] > 0
+
+
+@pytest.mark.parametrize("method", ["replay", "icarl", "bic", "podnet", "derpp", "ridge"])
+def test_exemplars_decoded_batch_by_batch_give_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    setup = config(method=method, steps=6)
+    resident = run_pilot(setup, 0, tmp_path / "resident")
+    monkeypatch.setattr("toolkit.pilots.learner.DECODED_SHARE", 0.0)
+    streamed = run_pilot(setup, 0, tmp_path / "streamed")
+    assert (resident["exemplars_decoded"], streamed["exemplars_decoded"]) == ("once a stage", "for each batch")
+    for result in (resident, streamed):
+        del result["exemplars_decoded"]
+    assert comparable(streamed) == comparable(resident)

@@ -19,6 +19,8 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
+from toolkit.learning.catalog import METHODS
+from toolkit.learning.recipes import published
 
 app = typer.Typer(
     name="recallrate",
@@ -107,18 +109,25 @@ def probe(
 
 @app.command()
 def pilot(
+    context: typer.Context,
     dataset: Dataset,
-    codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")],
+    codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")] = "raw",
     size: Size = 32,
+    recipe: Annotated[
+        str, typer.Option(help="a published setting, such as pycil-icarl; other options given go before it")
+    ] = "",
     initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
     increment: Annotated[
         int | None, typer.Option(help="classes of each later stage; as many as the first by default")
     ] = None,
     budget: Budget = "20img",
     align: Annotated[str, typer.Option(help="which other images pass the codec: none, train or both")] = "none",
-    method: Annotated[str, typer.Option(help="class-incremental method")] = "replay",
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}; parameters as in icarl:temperature=1")] = "replay",
     selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
     network: Annotated[str, typer.Option(help="auto, resnet8|20|32|56 or timm:NAME")] = "auto",
+    extractor: Annotated[
+        str, typer.Option(help="features of ncm and ridge: stage0, self, auto, timm:NAME or checkpoint:PATH")
+    ] = "stage0",
     steps: Annotated[int, typer.Option(help="optimiser steps a stage")] = 200,
     epochs: Annotated[float | None, typer.Option(help="epochs a stage instead of steps")] = None,
     batch_size: Annotated[int, typer.Option(help="images a step")] = 128,
@@ -141,34 +150,80 @@ def pilot(
     from toolkit.pilots.pilot import run_seeds
 
     set_threads(threads)
+    given = {
+        "size": size, "initial": initial, "increment": increment, "codec": codec, "budget": budget, "align": align,
+        "method": method, "selection": selection, "network": network, "extractor": extractor, "steps": steps,
+        "epochs": epochs, "batch_size": batch_size, "device": device,
+    }  # fmt: skip
+    chosen, usual_seed = apply_recipe(context, recipe, given)
     with console.progress_bar() as progress:
-        classes = len(load_dataset(dataset, size, progress=progress).class_names)
-        first = initial if initial is not None else math.ceil(classes / 5)
-        config = make_config(
-            dataset=dataset, size=size, initial=first, increment=first if increment is None else increment, codec=codec,
-            budget=budget, align=align, method=method, selection=selection, network=network, steps=steps, epochs=epochs,
-            batch_size=batch_size, device=device, **parse_choices(set_ or []),
-        )  # fmt: skip
-        result = run_seeds(config, parse_seeds(seeds) or [seed], runs_dir or default_runs_dir(), progress)
+        classes = len(load_dataset(dataset, int(chosen["size"]), progress=progress).class_names)
+        chosen["initial"] = first = chosen["initial"] or math.ceil(classes / 5)
+        chosen["increment"] = chosen["increment"] or first
+        config = make_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
+        which = parse_seeds(seeds) or [seed if _is_given(context, "seed") else usual_seed]
+        where = runs_dir or default_runs_dir()
+        result = run_seeds(config, which, where, progress)
     shown = ("seed", "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original",
-             "accuracy_on_coded", "exemplars_per_class", "memory_bytes", "seconds", "run_dir")  # fmt: skip
-    rows = [{name: run[name] for name in shown} for run in result["runs"]]
-    title = f"{dataset}: {short_spec(result['codec'])}, align {align}, {method}"
-    console.table(title, rows, to_stderr="-" in (json, csv))
-    interval = result["ci95"]["last_accuracy"]
-    spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
-    console.stderr.print(f"last accuracy {result['mean']['last_accuracy']:.1%}{spread}", markup=False)
+             "accuracy_on_coded", "exemplars_per_class", "memory_bytes", "seconds")  # fmt: skip
+    rows = [{name: run[name] for name in (*shown, "run_dir")} for run in result["runs"]]
+    title = f"{dataset}: {short_spec(result['codec'])}, align {align}, {result['method']}"
+    table = [{**{name: run[name] for name in shown}, "seed": str(run["seed"])} for run in result["runs"]]
+    console.table(title, table, to_stderr="-" in (json, csv))
+    for run in result["runs"]:
+        console.stderr.print(f"run folder: {where / run['run_dir']}", markup=False, soft_wrap=True)
+    for head, (mean, interval) in last_accuracies(result).items():
+        spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
+        console.stderr.print(f"last accuracy {mean:.1%}{spread}{head}", markup=False)
     console.emit(result, json, rows, csv)
 
 
-def parse_choices(assignments: list[str]) -> dict[str, Any]:
+def last_accuracies(result: dict[str, Any]) -> dict[str, tuple[float, float | None]]:
+    """For each head, as the words to name it by (none where there is one only), the mean last accuracy and interval."""
+    from toolkit.learning.metrics import mean_and_ci95
+
+    first = result["runs"][0]
+    heads = sorted(first["heads"], key=lambda head: head != first["head"])  # the method's own one first
+    return {
+        f", {head} head" if len(heads) > 1 else "": mean_and_ci95(
+            [run["heads"][head]["last_accuracy"] for run in result["runs"]]
+        )
+        for head in heads
+    }
+
+
+def apply_recipe(context: typer.Context, recipe: str, given: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The choices with the recipe's in place of defaults, and the seed to use where none is given."""
+    if not recipe:
+        return dict(given), 0
+    found = published(recipe)
+    if found.departs:
+        console.stderr.print(f"{recipe} differs from the published setting: {found.departs}", markup=False)
+    explicit = {name: value for name, value in given.items() if _is_given(context, name)}
+    if "steps" in explicit:
+        explicit = {"epochs": None, "initial_epochs": None, **explicit}
+    return {**given, **found.choices, **explicit}, found.seed
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote an option."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def parse_choices(assignments: list[str], taken: tuple[str, ...] = ()) -> dict[str, Any]:
     """``["lr=0.05", "class_order=[1,0]"]`` to a dictionary; values are JSON where they parse as JSON, else text.
 
+    Args:
+        assignments: as given.
+        taken: names that have an option of their own.
+
     Raises:
-        UsageError: no ``=``, or a name that has an option of its own.
+        UsageError: no ``=``, or a name that is none of a pilot's choices or has an option of its own.
     """
-    free = ("lr", "momentum", "weight_decay", "schedule", "milestones", "label_smoothing", "brightness", "memory_share",
-            "mixed_precision", "compile", "class_order", "checkpoint_every")  # fmt: skip
+    from toolkit.pilots.config import PilotConfig
+
+    free = [name for name in PilotConfig.model_fields if name not in taken and name != "dataset"]
     choices = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")

@@ -64,7 +64,10 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> 
     names = list(rows[0]) if rows else []
     for name in names:
         numeric = isinstance(rows[0][name], (int, float))
-        drawn.add_column(name, justify="right" if numeric else "left", no_wrap=not numeric)
+        # in a narrow terminal names of columns and long texts are folded, numbers never
+        width = max(len(_text(row[name])) for row in rows) if numeric else None
+        title = name.replace("_", " ")
+        drawn.add_column(title, justify="right" if numeric else "left", overflow="fold", min_width=width)
     for row in rows:
         drawn.add_row(*(_text(row[name]) for name in names))
     (stderr if to_stderr else Console(highlight=False)).print(drawn)

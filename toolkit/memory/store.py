@@ -291,13 +291,18 @@ class ExemplarMemory:
 
     def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
         """All intact exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
+        payloads, labels, damaged = self.all_payloads()
+        if not payloads:
+            return np.empty((0, 0, 0, 3), np.uint8), labels, damaged
+        return self.codec.decode(payloads), labels, damaged
+
+    def all_payloads(self) -> tuple[list[bytes], np.ndarray, list[Damaged]]:
+        """All intact exemplars as they are stored: payloads, labels int64 (N,), and those left out as damaged."""
         read = {label: self.payloads(label) for label in sorted(self._classes)}
         damaged = [item for _, left_out in read.values() for item in left_out]
         payloads = [payload for intact, _ in read.values() for payload in intact]
         labels = np.repeat(list(read), [len(intact) for intact, _ in read.values()]).astype(np.int64)
-        if not payloads:
-            return np.empty((0, 0, 0, 3), np.uint8), labels, damaged
-        return self.codec.decode(payloads), labels, damaged
+        return payloads, labels, damaged
 
     def verify(self) -> list[Damaged]:
         """Check every checksum and decode every exemplar; names those that fail.

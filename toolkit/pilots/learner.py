@@ -28,12 +28,16 @@ from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import PilotConfig
-from toolkit.training.batches import Pool, ReplayBatches
+from toolkit.training.batches import AnyPool, Pool, ReplayBatches, StreamedPool
+from toolkit.training.device import free_memory
 from toolkit.training.loop import Recipe, predict
 from toolkit.training.networks import build_backbone, default_network, pixel_statistics
 
 Rows = dict[str, dict[str, list[float]]]
 """For each head, the accuracy matrices' rows on ``original`` and on ``coded`` test images."""
+
+DECODED_SHARE = 0.25
+"""Part of the device's free memory that decoded exemplars may take; more are decoded batch by batch."""
 
 
 @dataclass
@@ -82,7 +86,10 @@ class PilotData:
 
 @dataclass
 class Learner:
-    """Method, network and memory, taken through the stages by :mod:`toolkit.pilots.pilot`."""
+    """Method, network and memory, taken through the stages by :mod:`toolkit.pilots.pilot`.
+
+    ``streamed`` says whether the decoded exemplars were ever too many to lie on the device.
+    """
 
     config: PilotConfig
     data: PilotData
@@ -94,7 +101,8 @@ class Learner:
     method: Method = field(init=False)
     network: nn.Module = field(init=False)
     network_name: str = field(init=False)
-    _exemplars: tuple[int, Pool] | None = field(init=False, default=None)
+    streamed: bool = field(init=False, default=False)
+    _exemplars: tuple[int, AnyPool] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         torch.manual_seed(derive(self.seed, 0))
@@ -196,16 +204,35 @@ class Learner:
             rows[head] = {"original": original, "coded": coded}
         return rows
 
-    def exemplars(self) -> Pool:
-        """All exemplars, decoded once a commit; their labels are the network's outputs."""
+    def exemplars(self) -> AnyPool:
+        """All exemplars; their labels are the network's outputs.
+
+        They are decoded once a commit if that fits into :data:`DECODED_SHARE` of the memory that is free, else again
+        for every batch.
+        """
         if self._exemplars is None or self._exemplars[0] != self.memory.commits:
-            images, labels, _ = self.memory.decode_all()
-            pool = self._pool(images, labels)
-            if self.kind.stores_logits:
-                logits = unpack_logits(self.memory.extras(), len(self.data.scenario.order))
-                pool = replace(pool, logits=torch.from_numpy(logits).to(self.device))
-            self._exemplars = (self.memory.commits, pool)
+            self._exemplars = None  # free the last stage's before decoding this one's
+            self._exemplars = (self.memory.commits, self._exemplar_pool())
         return self._exemplars[1]
+
+    def _exemplar_pool(self) -> AnyPool:
+        logits = None
+        if self.kind.stores_logits:
+            stored = unpack_logits(self.memory.extras(), len(self.data.scenario.order))
+            logits = torch.from_numpy(stored).to(self.device)
+        payloads, labels, _ = self.memory.all_payloads()
+        outputs = torch.from_numpy(self.data.position[labels]).to(self.device)
+        codec = self.data.codec
+
+        def decode(positions: torch.Tensor) -> torch.Tensor:
+            images = codec.decode([payloads[position] for position in positions.tolist()])
+            return torch.from_numpy(images).to(self.device)
+
+        everything = torch.arange(len(payloads))
+        if len(payloads) * self.data.dataset.raw_image_bytes > DECODED_SHARE * free_memory(self.device):
+            self.streamed = True
+            return StreamedPool(decode, everything, outputs, logits)
+        return Pool(decode(everything), outputs, logits)
 
     # -- within ------------------------------------------------------------------------------------------------
 
@@ -222,7 +249,7 @@ class Learner:
     def _placed(self, network: nn.Module) -> nn.Module:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _memory_share(self, new: Pool, old: Pool | None) -> float:
+    def _memory_share(self, new: Pool, old: AnyPool | None) -> float:
         share = self.config.memory_share
         if share == "natural":
             return len(old) / (len(old) + len(new)) if old is not None else 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +44,49 @@ class Pool:
         index = index.to(self.labels.device)
         logits = None if self.logits is None else self.logits[index]
         return Pool(self.images[index], self.labels[index], logits)
+
+    def subset(self, index: torch.Tensor) -> Pool:
+        """A pool of the items at ``index``, int64 (K,)."""
+        return self.take(index)
+
+
+@dataclass(frozen=True)
+class StreamedPool:
+    """Images that are decoded whenever a batch needs them, for a memory too large to lie decoded on the device.
+
+    Attributes:
+        decode: positions, int64 (K,), to images uint8 (K, H, W, 3) on the device; called from another thread.
+        positions: int64 (N,) of this pool's items, on the CPU.
+        labels, logits: as in :class:`Pool`, of these items.
+    """
+
+    decode: Callable[[torch.Tensor], torch.Tensor]
+    positions: torch.Tensor
+    labels: torch.Tensor
+    logits: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: torch.Tensor) -> Pool:
+        """The items at ``index``, int64 (K,), decoded."""
+        chosen = self.subset(index)
+        return Pool(self.decode(chosen.positions), chosen.labels, chosen.logits)
+
+    def subset(self, index: torch.Tensor) -> StreamedPool:
+        """A pool of the items at ``index``, int64 (K,), decoding nothing yet."""
+        there = index.to(self.labels.device)
+        logits = None if self.logits is None else self.logits[there]
+        return StreamedPool(self.decode, self.positions[index.cpu()], self.labels[there], logits)
+
+
+AnyPool = Pool | StreamedPool
+
+
+def chunks(pool: AnyPool, size: int = 500) -> Iterator[Pool]:
+    """The pool's items in order, decoded, at most ``size`` at a time."""
+    for start in range(0, len(pool), size):
+        yield pool.take(torch.arange(start, min(start + size, len(pool))))
 
 
 class IndexStream:
@@ -91,8 +136,8 @@ class ReplayBatches:
 
     def __init__(
         self,
-        new: Pool,
-        memory: Pool | None,
+        new: AnyPool,
+        memory: AnyPool | None,
         batch_size: int,
         *,
         memory_share: float = 0.5,
@@ -108,8 +153,20 @@ class ReplayBatches:
         self._brightness = brightness
         self._augmented = augmented
 
+        streamed = any(isinstance(pool, StreamedPool) for pool in (new, memory))
+        self._worker = ThreadPoolExecutor(1) if streamed else None
+        self._next: tuple[int, Future[Batch]] | None = None
+
     def __call__(self, step: int) -> Batch:
-        """The batch of one step."""
+        """The batch of one step. Where images are decoded for it, the next one is prepared meanwhile."""
+        if self._worker is None:
+            return self._batch(step)
+        ready = self._next
+        batch = ready[1].result() if ready is not None and ready[0] == step else self._batch(step)
+        self._next = (step + 1, self._worker.submit(self._batch, step + 1))
+        return batch
+
+    def _batch(self, step: int) -> Batch:
         picked = [pool.take(stream.take(step * amount, amount)) for pool, amount, stream in self._pools if amount]
         images = torch.cat([pool.images for pool in picked])
         labels = torch.cat([pool.labels for pool in picked])

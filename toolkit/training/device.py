@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import psutil
 import torch
 
 from toolkit.foundation import parallel
@@ -40,6 +41,13 @@ def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManag
     if enabled and runs_bfloat16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on a device: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import nn
 
-from toolkit.training.batches import Pool
-from toolkit.training.loop import Loss, cross_entropy
+from toolkit.training.batches import AnyPool, chunks
+from toolkit.training.loop import Loss, cross_entropy, predict
 from toolkit.training.networks import Classifier
 
 
@@ -48,8 +48,8 @@ class StageData:
         memory_share: part of each batch that comes from the memory.
     """
 
-    new: Pool
-    memory: Pool | None
+    new: AnyPool
+    memory: AnyPool | None
     memory_share: float
 
     def frequencies(self, classes: int) -> torch.Tensor:
@@ -127,7 +127,7 @@ class Method:
         """The network after its training; the same condition as for ``begin``."""
         return network
 
-    def remember(self, network: nn.Module, exemplars: Callable[[], Pool], device: torch.device) -> None:
+    def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
         """Learn from the decoded exemplars of all classes, after the memory's commit; asking for them decodes them."""
 
     def predictor(self, network: nn.Module, head: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -142,6 +142,17 @@ class Method:
 def grow(network: nn.Module, classes: int) -> None:
     """Call the network's own ``grow``."""
     network.grow(classes)  # type: ignore[operator]  # every network of a method has one
+
+
+def pool_features(
+    network: nn.Module, pool: AnyPool, device: torch.device, mixed_precision: bool = True
+) -> torch.Tensor:
+    """Features, float32 (N, D) on ``device``, of all images of a pool, in order."""
+    found = [
+        predict(network.features, part.images, device=device, mixed_precision=mixed_precision)  # type: ignore[arg-type]
+        for part in chunks(pool)
+    ]
+    return torch.cat(found)
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:

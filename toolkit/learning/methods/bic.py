@@ -13,7 +13,7 @@ from torch import nn
 
 from toolkit.learning.losses import distilled
 from toolkit.learning.methods.base import Method, Phase, Stage, StageData
-from toolkit.training.batches import Pool
+from toolkit.training.batches import AnyPool
 from toolkit.training.loop import cross_entropy
 from toolkit.training.networks import Classifier
 
@@ -124,10 +124,10 @@ def split_for_correction(data: StageData, held_out: float, stage: Stage) -> tupl
     return fitted, StageData(new_judge, old_judge, stage.known / stage.total)
 
 
-def _last_of_each_class(pool: Pool, apart: torch.Tensor) -> tuple[Pool, Pool]:
+def _last_of_each_class(pool: AnyPool, apart: torch.Tensor) -> tuple[AnyPool, AnyPool]:
     """``pool`` without, and only with, the last ``apart[label]`` items of each label."""
     held = torch.zeros(len(pool), dtype=torch.bool, device=pool.labels.device)
     for label, count in enumerate(apart.tolist()):
         if count > 0:
             held[torch.nonzero(pool.labels == label).flatten()[-count:]] = True
-    return pool.take(torch.nonzero(~held).flatten()), pool.take(torch.nonzero(held).flatten())
+    return pool.subset(torch.nonzero(~held).flatten()), pool.subset(torch.nonzero(held).flatten())

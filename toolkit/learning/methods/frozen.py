@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from toolkit.learning.heads import class_means, nearest_mean_scores, random_projection, ridge_regression
-from toolkit.learning.methods.base import Method, Phase, Stage, StageData
-from toolkit.training.batches import Pool
-from toolkit.training.loop import predict
+from toolkit.learning.methods.base import Method, Phase, Stage, StageData, pool_features
+from toolkit.training.batches import AnyPool
 from toolkit.training.networks import Classifier
 
 PROJECTION_SEED = 0
@@ -69,10 +68,10 @@ class _Frozen(Method):
     def fit(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
         raise NotImplementedError
 
-    def remember(self, network: nn.Module, exemplars: Callable[[], Pool], device: torch.device) -> None:
+    def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
         assert isinstance(network, FrozenFeatures)
         pool = exemplars()
-        features = predict(network.features, pool.images, device=device, mixed_precision=False)
+        features = pool_features(network, pool, device, mixed_precision=False)
         network.table = self.fit(features, pool.labels, int(pool.labels.max()) + 1)
 
 

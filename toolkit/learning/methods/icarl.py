@@ -13,9 +13,9 @@ from torch import nn
 
 from toolkit.learning.heads import class_means, nearest_mean_scores
 from toolkit.learning.losses import distilled
-from toolkit.learning.methods.base import Method, Stage
-from toolkit.training.batches import Pool
-from toolkit.training.loop import Loss, cross_entropy, predict
+from toolkit.learning.methods.base import Method, Stage, pool_features
+from toolkit.training.batches import AnyPool
+from toolkit.training.loop import Loss, cross_entropy
 
 
 class ICaRL(Method):
@@ -34,9 +34,9 @@ class ICaRL(Method):
             return cross_entropy(self.label_smoothing)
         return distilled(self.beside["teacher"], stage.known, self.temperature, label_smoothing=self.label_smoothing)
 
-    def remember(self, network: nn.Module, exemplars: Callable[[], Pool], device: torch.device) -> None:
+    def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
         pool = exemplars()
-        features = predict(network.features, pool.images, device=device)  # type: ignore[arg-type]  # see Network
+        features = pool_features(network, pool, device)
         self.means = class_means(features, pool.labels, int(pool.labels.max()) + 1)
 
     def predictor(self, network: nn.Module, head: str) -> Callable[[torch.Tensor], torch.Tensor]:

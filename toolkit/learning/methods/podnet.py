@@ -117,7 +117,7 @@ def balanced(data: StageData, stage: Stage) -> StageData:
     assert data.memory is not None
     each = max(1, round(len(data.memory) / stage.known))
     members = [torch.nonzero(data.new.labels == label).flatten()[:each] for label in range(stage.known, stage.total)]
-    return StageData(data.new.take(torch.cat(members)), data.memory, stage.known / stage.total)
+    return StageData(data.new.subset(torch.cat(members)), data.memory, stage.known / stage.total)
 
 
 def _first_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
