@@ -41,8 +41,10 @@ def build(
     With --shards the images are encoded in parallel, never all in memory, and a killed build goes on where it was.
     """
     set_threads(threads)
-    chosen: dict[str, Any] = {"codec": codec, "budget": budget, "size": size, "selection": selection, "extractor": extractor,
-              "seed": seed, "device": device}  # fmt: skip
+    chosen: dict[str, Any] = {
+        "codec": codec, "budget": budget, "size": size, "selection": selection, "extractor": extractor,
+        "seed": seed, "device": device,
+    }  # fmt: skip
     with console.progress_bar() as progress:
         if shards:
             from toolkit.features.sharded_build import build_sharded_memory

@@ -8,6 +8,7 @@ a task that is started again, here or elsewhere, either finds it or does the sam
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding
         payloads = tools.codec.encode(images)
         features = np.zeros((len(images), 0), np.float32)
         if tools.judge is not None:
-            features = tools.judge(tools.codec.decode(payloads)).numpy()
+            features = tools.judge(tools.codec.decode(payloads), batch_size=_BATCH).numpy()
         for label in map(int, np.unique(labels)):
             own = np.flatnonzero(labels == label)
             herding = herdings.setdefault(label, StreamingHerding(tools.plan.candidates, tools.plan.seed))
@@ -234,7 +235,7 @@ def read_part(path: Path, candidates: int, seed: int) -> Part:
             herdings[int(label)] = StreamingHerding(candidates, seed)
             herdings[int(label)].merge(int(images), sums, pool)
         return Part(herdings, arrays["unreadable"].tolist())
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise WorkError(f"{path} is damaged: delete it and start the same command again") from error
 
 

@@ -15,25 +15,20 @@ command goes on: finished parts and shards are kept.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
-from toolkit.data.dataset import ImageDataset, Split
-from toolkit.data.images import Unreadable
-from toolkit.data.listing import Listing, list_training
-from toolkit.features.extractor import build_extractor
 from toolkit.features.parts import (
     PART_IMAGES,
     BuildPlan,
@@ -46,13 +41,12 @@ from toolkit.features.parts import (
     read_plan,
     write_shard,
 )
+from toolkit.features.preparation import prepare
 from toolkit.foundation import parallel
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_atomically, write_json
-from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
 from toolkit.memory.allocation import allocate
-from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import require_selection
 from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Manifest, Selection, Shard, ShardedMemory
 from toolkit.memory.store import LABEL_BYTES
@@ -60,18 +54,10 @@ from toolkit.memory.streaming import Candidate, StreamingHerding, shard_of
 from toolkit.runs import ray_cluster
 from toolkit.runs.tasks import Outcome, map_tasks, refuse_several_ranks
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import default_network
-from toolkit.training.weights import load_network, save_network
 
 BACKENDS = ("local", "ray")
-SAMPLE_IMAGES = 8192
-SAMPLE_BYTES = 256 * 1024**2
-"""The sample, as raw pixels, is held in memory: at 32 px 8192 images, at 224 px 1783."""
-_PRICED = 256
-"""Images of the sample that are encoded to estimate the size of a payload."""
-_PER_EXEMPLAR = 16
-_LEAST, _MOST = 128, 4096
 _ORDERED_SHARE = 2
+"""Of the candidates this part is put in order: still twice what the budget is expected to hold, and often more."""
 
 RunTasks = Callable[[Callable[[Task], Any], list[Task]], Iterator[Outcome[Any]]]
 
@@ -126,7 +112,7 @@ def build_sharded_memory(
     with _working_folder(Path(out).absolute(), request) as folder:
         with _backend(backend, address, workers, gpus=request["device"] != "cpu") as run:
             if not (folder / "plan.json").exists():
-                _prepare(folder, request, progress)
+                prepare(folder, request, progress)
             plan = read_plan(folder)
             threads = parallel.threads() if backend == "local" and workers == 1 else 1
             unreadable = _encode_parts(folder, plan, run, threads, progress)
@@ -187,95 +173,6 @@ def _backend(name: str, address: str | None, workers: int, gpus: bool) -> Iterat
         return
     with ray_cluster.connect(address, workers):
         yield partial(ray_cluster.map_tasks, num_gpus=1 if gpus else 0)
-
-
-# -- 1. before the first task ----------------------------------------------------------------------------------
-
-
-def _prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
-    """List the images, and leave in ``folder`` what every task needs: plan, codec state, network."""
-    progress("listing images", 0, 1)
-    size, seed = request["size"], request["seed"]
-    listing = list_training(request["dataset"], size, folder / "listing")
-    sample = _sample(listing, size, request["dataset"], progress)
-    codec = parse_codec(request["codec"])
-    codec.fit(sample.train.images[:1])
-    allowed = budget_bytes(request["budget"], len(listing.class_names), sample.raw_image_bytes)
-    candidates = _candidates(codec, sample.train.images, allowed, len(listing.class_names), request["shards"])
-    name = None
-    if request["selection"] == "herding":
-        device = resolve_device(request["device"])
-        judge = build_extractor(request["extractor"], sample, device=device, seed=seed, progress=progress)
-        name = judge.name
-        if name.startswith("checkpoint:"):
-            name = "checkpoint"  # a memory keeps no paths
-        network = _network_name(judge.name, default_network(device))
-        save_network(judge.network.cpu(), network, folder / "network.pt")
-    write_atomically(folder / "shared.bin", lambda file: file.write(codec.shared_state()))
-    settings = {key: value for key, value in request.items() if key not in ("budget", "extractor")}
-    plan = BuildPlan(
-        **settings, extractor=name, budget_bytes=allowed, candidates=candidates, images=len(listing),
-        class_names=list(listing.class_names),
-    )  # fmt: skip
-    write_json(folder / "plan.json", plan.model_dump())
-
-
-def _network_name(extractor: str, trained_here: str) -> str:
-    """How the weights file names the network: as timm does, as its checkpoint does, or the small default."""
-    if extractor.startswith("checkpoint:"):
-        import torch
-
-        path = Path(extractor.removeprefix("checkpoint:")).expanduser()
-        load_network(path)  # refuses what is not plain weights
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(saved.get("network"), str):
-            return saved["network"]
-    return extractor if extractor.startswith("timm:") else trained_here
-
-
-def _sample(listing: Listing, size: int, name: str, progress: Progress) -> ImageDataset:
-    """Images spread evenly over the listing, as a dataset without a test split."""
-    count = min(len(listing), SAMPLE_IMAGES, max(2, SAMPLE_BYTES // (3 * size * size)))
-    indices = np.unique(np.linspace(0, len(listing) - 1, count).astype(np.int64))
-
-    def read(index: int) -> np.ndarray | None:
-        try:
-            return listing.read(index, size)
-        except Unreadable:
-            return None
-
-    images: list[np.ndarray] = []
-    labels: list[int] = []
-    for done, (index, image) in enumerate(zip(indices, ordered_map(read, indices), strict=True), 1):
-        progress("sampling", done, len(indices))
-        if image is not None:
-            images.append(image)
-            labels.append(int(listing.labels[index]))
-    if not images:
-        raise UsageError(f"{name}: none of {len(indices)} images spread over the training split can be read")
-    pixels = np.stack(images)
-    train = Split(pixels, np.array(labels, np.int64), np.zeros(len(labels), np.int64))
-    signature = hashlib.sha256(pixels.data).hexdigest()[:32]
-    return ImageDataset(name, size, listing.class_names, train, train, (), (), signature)
-
-
-def _candidates(codec: Codec, images: np.ndarray, budget: int, classes: int, shards: int) -> int:
-    """How many images a class are held at a time, from what the budget will hold.
-
-    Sixteen for each exemplar as long as that stays small, and never fewer than four.
-
-    Raises:
-        UsageError: even payloads as small as the smallest seen would not fit, one a class.
-    """
-    sizes = [len(payload) + LABEL_BYTES for payload in codec.encode(images[:: max(1, len(images) // _PRICED)])]
-    shared = shards * codec.shared_bytes()
-    if budget < shared + classes * min(sizes):
-        raise UsageError(
-            f"a budget of {budget} bytes cannot hold one exemplar of each of {classes} classes in {shards} shards: "
-            f"it takes about {shared + classes * round(float(np.mean(sizes)))} bytes"
-        )
-    exemplars = int((budget - shared) / classes / float(np.mean(sizes))) + 1
-    return max(_LEAST, min(_PER_EXEMPLAR * exemplars, _MOST), 4 * exemplars)
 
 
 # -- 2. parts --------------------------------------------------------------------------------------------------
@@ -363,7 +260,9 @@ def _write_shards(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, pr
 def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int) -> None:
     """Write the manifest, which makes the memory complete."""
     chosen = read_chosen(folder)
-    order = {label: chosen.shards[chosen.labels == label].tobytes().hex() for label in range(len(plan.class_names))}
+    # labels ascend, so each class is one stretch
+    bounds = np.searchsorted(chosen.labels, np.arange(len(plan.class_names) + 1))
+    order = {label: chosen.shards[start:stop].tobytes().hex() for label, (start, stop) in enumerate(pairwise(bounds))}
     selection = Selection(
         name=plan.selection, extractor=plan.extractor, seed=plan.seed, candidates=plan.candidates,
         images=plan.images - unreadable, unreadable=unreadable,
