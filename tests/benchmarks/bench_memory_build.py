@@ -1,4 +1,6 @@
-"""A sharded build at 10^4 and 10^5 images, extrapolated to 14 million: ``python tests/benchmarks/bench_memory_build.py``.
+"""A sharded build at 10^4 and 10^5 images, extrapolated to 14 million.
+
+``python tests/benchmarks/bench_memory_build.py``
 
 Each build is a process of its own with one worker and one thread; its cost is processor time, so that other work on
 the machine does not count, and its peak memory is what the system reports. Classes have 500 images each, and the

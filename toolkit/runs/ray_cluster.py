@@ -126,7 +126,7 @@ def require_shared(path: object) -> None:
     Raises:
         UsageError: a URL such as ``s3://bucket/runs``.
     """
-    match = re.match(r"([A-Za-z][\w+.-]*)://", str(path))
+    match = re.match(r"([A-Za-z][\w+.-]+):/", str(path))  # a Path has made one slash of two
     if match:
         raise UsageError(
             f"{path} is refused: {match[1]}:// is not a folder; mount the storage at the same path on every node "

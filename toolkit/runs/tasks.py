@@ -64,7 +64,7 @@ def map_tasks(function: Callable[[Item], Result], items: Sequence[Item], *, work
             yield _attempt(function, index, item)
         return
     queue = enumerate(items)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, max(1, len(items))), mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             pending: set[Future[Outcome[Result]]] = set()
             while True:
