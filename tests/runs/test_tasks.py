@@ -62,7 +62,7 @@ def test_addresses_of_another_kind_are_refused(address: str, said: str) -> None:
 @pytest.mark.ray
 def test_addresses_where_no_ray_answers_fail_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
-    with pytest.raises(WorkError, match="127.0.0.1:1: Connection refused"), ray_cluster.connect("127.0.0.1:1"):
+    with pytest.raises(WorkError, match=r"127\.0\.0\.1:1: Connection refused"), ray_cluster.connect("127.0.0.1:1"):
         pass
     assert ray_cluster.CONNECT_SECONDS + ray_cluster.HEALTH_SECONDS < 10
     monkeypatch.setattr(ray_cluster, "HEALTH_SECONDS", 1)
@@ -78,19 +78,16 @@ def test_addresses_where_no_ray_answers_fail_in_one_line(monkeypatch: pytest.Mon
 def cluster() -> Iterator[str]:
     """Two nodes of one processor each on this machine, and a connection to them; the address."""
     pytest.importorskip("ray", reason="Ray is not installed")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray_cluster.load_ray()
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", "of-this-test")  # nothing is written into the home folder
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        nodes.add_node(num_cpus=1)
-        try:
-            with ray_cluster.connect(nodes.address):
-                yield nodes.address
-        finally:
-            nodes.shutdown()
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    try:
+        with ray_cluster.connect(nodes.address):
+            yield nodes.address
+    finally:
+        nodes.shutdown()
 
 
 @pytest.mark.ray

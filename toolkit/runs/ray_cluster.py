@@ -58,7 +58,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
         UsageError: Ray is not installed, or the address is of another kind.
         WorkError: nothing answers at the address within 10 s, or it refuses the token.
     """
-    ray = _ray()
+    ray = load_ray()
     if ray.is_initialized():
         yield
         return
@@ -71,9 +71,9 @@ def connect(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
         else:
             _require_alive(address)
             ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if isinstance(error, (UsageError, WorkError)):
-            raise
+    except (UsageError, WorkError):
+        raise
+    except Exception as error:  # Ray raises whatever its parts meet, bare Exception among it
         raise WorkError(f"cannot use Ray at {address or 'this machine'}: {_first_sentence(error)}") from error
     try:
         yield
@@ -97,7 +97,7 @@ def map_tasks(
         num_cpus, num_gpus: what each task holds while it runs.
         max_retries: how often a task is started again after its worker or node died; a task that raises is not.
     """
-    ray = _ray()
+    ray = load_ray()
     remote = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)(_call)
     where = _importable_name(function)
     queue = enumerate(items)
@@ -134,12 +134,16 @@ def require_shared(path: object) -> None:
         )
 
 
-def _ray() -> Any:
-    """The ray module, with its usage statistics off and its token authentication on."""
+def load_ray() -> Any:
+    """The ray module, with its usage statistics off and its token authentication on.
+
+    Raises:
+        UsageError: it is not installed.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    # Ray would otherwise hide all GPUs from tasks that hold none, and warn that this is going to change
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if "ray" not in sys.modules:  # Ray reads it when imported; where it is unset, ray.init("local") turns it on itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # Ray's 30 s are too few on a busy machine
     try:
         import ray
     except ImportError:
