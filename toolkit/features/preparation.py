@@ -13,7 +13,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, Split
 from toolkit.data.images import Unreadable
 from toolkit.data.listing import Listing, list_training
-from toolkit.features.extractor import build_extractor
+from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.features.parts import BuildPlan
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically, write_json
@@ -23,7 +23,7 @@ from toolkit.memory.budget import budget_bytes
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import default_network
-from toolkit.training.weights import load_network, save_network
+from toolkit.training.weights import save_network
 
 SAMPLE_IMAGES = 8192
 SAMPLE_BYTES = 256 * 1024**2
@@ -48,11 +48,7 @@ def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
     if request["selection"] == "herding":
         device = resolve_device(request["device"])
         judge = build_extractor(request["extractor"], sample, device=device, seed=seed, progress=progress)
-        name = judge.name
-        if name.startswith("checkpoint:"):
-            name = "checkpoint"  # a memory keeps no paths
-        network = _network_name(judge.name, default_network(device))
-        save_network(judge.network.cpu(), network, folder / "network.pt")
+        name = _keep_network(judge, folder / "network.pt")
     write_atomically(folder / "shared.bin", lambda file: file.write(codec.shared_state()))
     settings = {key: value for key, value in request.items() if key not in ("budget", "extractor")}
     plan = BuildPlan(
@@ -62,17 +58,15 @@ def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
     write_json(folder / "plan.json", plan.model_dump())
 
 
-def _network_name(extractor: str, trained_here: str) -> str:
-    """How the weights file names the network: as timm does, as its checkpoint does, or the small default."""
-    if extractor.startswith("checkpoint:"):
-        import torch
-
-        path = Path(extractor.removeprefix("checkpoint:")).expanduser()
-        load_network(path)  # refuses what is not plain weights
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(saved.get("network"), str):
-            return saved["network"]
-    return extractor if extractor.startswith("timm:") else trained_here
+def _keep_network(judge: FeatureExtractor, path: Path) -> str:
+    """Write the network where every worker loads it from; the extractor's name for the manifest, without paths."""
+    kind, _, argument = judge.name.partition(":")
+    if kind == "checkpoint":  # plain weights already: loading them has shown it
+        weights = Path(argument).expanduser().read_bytes()
+        write_atomically(path, lambda file: file.write(weights))
+        return kind
+    save_network(judge.network.cpu(), judge.name if kind == "timm" else default_network(judge.device), path)
+    return judge.name
 
 
 def _sample(listing: Listing, size: int, name: str, progress: Progress) -> ImageDataset:

@@ -143,7 +143,6 @@ def load_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "ray" not in sys.modules:  # Ray reads it when imported; where it is unset, ray.init("local") turns it on itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # Ray's 30 s are too few on a busy machine
     try:
         import ray
     except ImportError:
