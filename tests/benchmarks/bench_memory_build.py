@@ -5,6 +5,7 @@
 Each build is a process of its own with one worker and one thread; its cost is processor time, so that other work on
 the machine does not count, and its peak memory is what the system reports. Classes have 500 images each, and the
 budget is one raw image a class, whatever the number of images: so the memory grows with the classes, as in practice.
+The files are 32 px small and on a local disk: the decoding of larger originals, and their way here, come on top.
 """
 
 from __future__ import annotations
