@@ -11,10 +11,12 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep decoded data and runs out of the user's folders; one cache a session, so the demo set is drawn once."""
+    """Keep decoded data, runs and Ray's token out of the user's folders; one cache, so the demo is drawn once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECALLRATE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("RECALLRATE_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("RAY_AUTH_MODE", "token")  # here, since Ray reads it when it is first imported
+        patch.setenv("RAY_AUTH_TOKEN", "of-this-test-session")
         yield
 
 

@@ -155,6 +155,25 @@ def test_memory_build_inspect_verify_export(capsys: pytest.CaptureFixture[str], 
     assert call(capsys, "memory", "build", "demo", "-o", path, "--codec", "png", "--budget", "3img")[0] == 2
 
 
+def test_a_sharded_memory_goes_the_same_road(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    wanted = ["--size", 16, "--codec", "jpeg:quality=40", "--budget", "3img", "--selection", "random"]
+    built = call_json(capsys, "memory", "build", "demo", "-o", path, *wanted, "--shards", 2, "--workers", 1)
+    assert built["memory_bytes"] <= built["budget_bytes"]
+    assert call_json(capsys, "memory", "inspect", path) == built
+    intact = {"exemplars": built["exemplars"], "damaged": []}
+    assert call_json(capsys, "memory", "verify", path / "manifest.json") == intact
+    assert call(capsys, "memory", "export", path, "-o", tmp_path / "out")[0] == 0
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == built["exemplars"]
+    status, _, err = call(capsys, "memory", "build", "demo", "-o", tmp_path / "m", *wanted, "--backend", "ray")
+    assert (status, "add --shards N" in err) == (2, True)
+    unreachable = ["--shards", 2, "--backend", "ray", "--address", "127.0.0.1:1"]
+    pytest.importorskip("ray")
+    status, _, err = call(capsys, "memory", "build", "demo", "-o", tmp_path / "m", *wanted, *unreachable)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "no Ray cluster answers at 127.0.0.1:1" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,26 +1,26 @@
-"""``memory build|inspect|verify|export``."""
+"""``memory build|inspect|verify|export``, of memories in one file or in shards."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo
-from toolkit.foundation.errors import WorkError
+from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import set_threads
 
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
-MemoryFile = Annotated[Path, typer.Argument(help="a memory file")]
+MemoryFile = Annotated[Path, typer.Argument(help="a memory file, or the folder or manifest of a sharded memory")]
 
 
 @memory_app.command()
 def build(
     dataset: Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="the memory file to make")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the memory file to make; a folder with --shards")],
     codec: Annotated[str, typer.Option(help="one codec spec")],
     budget: Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")],
     size: Annotated[int, typer.Option(help="side of the images in pixels")] = 32,
@@ -29,18 +29,36 @@ def build(
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core")] = 0,
+    shards: Annotated[int, typer.Option(help="files to store it in, for data sets of any size; 0 for one plain")] = 0,
+    backend: Annotated[str, typer.Option(help="who encodes: local or ray (with --shards)")] = "local",
+    address: Annotated[str | None, typer.Option(help="of a Ray cluster; by default Ray is started here")] = None,
+    workers: Annotated[int, typer.Option(help="processes on this machine (with --shards); 0 for one per core")] = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Fill a new memory with exemplars of every class of a dataset's training split."""
-    from toolkit.features.exemplars import build_memory
+    """Fill a new memory with exemplars of every class of a dataset's training split.
 
+    With --shards the images are encoded in parallel, never all in memory, and a killed build goes on where it was.
+    """
     set_threads(threads)
+    chosen: dict[str, Any] = {
+        "codec": codec, "budget": budget, "size": size, "selection": selection, "extractor": extractor,
+        "seed": seed, "device": device,
+    }  # fmt: skip
     with console.progress_bar() as progress:
-        facts = build_memory(
-            dataset, output, codec=codec, budget=budget, size=size, selection=selection, extractor=extractor,
-            seed=seed, device=device, progress=progress,
-        )  # fmt: skip
+        if shards:
+            from toolkit.features.sharded_build import build_sharded_memory
+
+            facts = build_sharded_memory(
+                dataset, output, **chosen, shards=shards, backend=backend, address=address, workers=workers,
+                progress=progress,
+            )  # fmt: skip
+        elif backend != "local" or address is not None or workers:
+            raise UsageError("--backend ray, --address and --workers are for a sharded memory: add --shards N")
+        else:
+            from toolkit.features.exemplars import build_memory
+
+            facts = build_memory(dataset, output, **chosen, progress=progress)
     _show(facts, json, csv)
 
 
@@ -80,13 +98,10 @@ def export(
     console.stderr.print(f"{written} files under {output}", markup=False)
 
 
-def _open(path: Path):  # type: ignore[no-untyped-def]  # ExemplarMemory, imported when used
-    from toolkit.foundation.errors import UsageError
-    from toolkit.memory.store import ExemplarMemory
+def _open(path: Path):  # type: ignore[no-untyped-def]  # a memory; its room is imported when used
+    from toolkit.memory.sharded import open_memory
 
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist: expected a memory file")
-    return ExemplarMemory(path)
+    return open_memory(path)
 
 
 def _show(facts: dict, json: str | None, csv: str | None) -> None:

@@ -105,7 +105,7 @@ def open_zip(path: Path) -> Source:
         return _Listed(parts, info.file_size, f"{info.file_size}:{info.CRC}", lambda: archive.read(info))
 
     files = sorted((listed(info) for info in members), key=lambda file: file.parts)
-    files = [file for file in files if not _is_clutter(file.parts)]
+    files = [file for file in files if not is_clutter(file.parts)]
     foldered = [file for file in files if len(file.parts) >= 2]
     if len({file.parts[0] for file in foldered}) == 1 and any(len(file.parts) >= 3 for file in foldered):
         files = [_Listed(file.parts[1:], file.size, file.mark, file.read) for file in foldered]
@@ -131,38 +131,56 @@ def _refuse_unsafe(info: zipfile.ZipInfo, path: Path) -> None:
         raise UsageError(f"{path} is refused: {info.filename!r} is encrypted")
 
 
-def _is_clutter(parts: Sequence[str]) -> bool:
+def is_clutter(parts: Sequence[str]) -> bool:
+    """Whether a path is hidden or one of the files that systems leave lying about."""
     return any(part.startswith(".") or part.lower() in _CLUTTER for part in parts)
 
 
 def _from_tree(files: Iterable[_Listed], where: str) -> Source:
-    files = [file for file in files if not _is_clutter(file.parts)]
-    tops = {file.parts[0] for file in files if len(file.parts) >= 2}
-    notes: list[str] = []
-    test_folders = tops & set(_TEST_FOLDERS)
-    if tops and (tops <= {"train", *test_folders} or ("train" in tops and test_folders)):
-        test_folder = next((name for name in _TEST_FOLDERS if name in tops), None)
-        if "train" not in tops:
-            raise UsageError(f"{where} has {', '.join(sorted(tops))} but no train folder")
-        unused = sorted(tops - {"train", test_folder or ""})
-        if unused:
-            notes.append(f"{test_folder}/ is the test split; {', '.join(unused)}/ is not used")
+    files = [file for file in files if not is_clutter(file.parts)]
+    folders, notes = split_folders({file.parts[0] for file in files if len(file.parts) >= 2}, where)
+    if folders is not None:
         by_split = {
             split: [(file.parts[1], file) for file in files if file.parts[0] == folder and len(file.parts) >= 3]
-            for split, folder in (("train", "train"), ("test", test_folder))
+            for split, folder in zip(("train", "test"), folders, strict=True)
         }
     else:
         by_split = {"train": [(file.parts[0], file) for file in files if len(file.parts) >= 2], "test": []}
     return _assemble(by_split, notes, where, [f"{'/'.join(file.parts)}:{file.mark}" for file in files])
 
 
-def _assemble(by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], where: str, marks: list[str]) -> Source:
-    class_names = tuple(sorted({class_name for class_name, _ in by_split["train"]}))
+def split_folders(tops: set[str], where: str) -> tuple[tuple[str, str | None] | None, list[str]]:
+    """How a tree with these top folders, each holding files, is split.
+
+    Returns:
+        The names of the training and the test folder (None where there is none), or None if the top folders are the
+        classes; and notes for the user.
+
+    Raises:
+        UsageError: test folders alone.
+    """
+    test_folders = tops & set(_TEST_FOLDERS)
+    if not tops or not (tops <= {"train", *test_folders} or ("train" in tops and test_folders)):
+        return None, []
+    test_folder = next((name for name in _TEST_FOLDERS if name in tops), None)
+    if "train" not in tops:
+        raise UsageError(f"{where} has {', '.join(sorted(tops))} but no train folder")
+    unused = sorted(tops - {"train", test_folder or ""})
+    notes = [f"{test_folder}/ is the test split; {', '.join(unused)}/ is not used"] if unused else []
+    return ("train", test_folder), notes
+
+
+def require_classes(class_names: Sequence[str], found: str, where: str) -> None:
+    """Raise :class:`UsageError` unless there are two classes or more; ``found`` says what was there instead."""
     if not class_names:
-        found = f"{len(marks)} files but none of them there" if marks else "no files"
         raise UsageError(f"{where}: expected images as class/* or train/class/*, found {found}")
     if len(class_names) == 1:
         raise UsageError(f"{where}: expected at least two classes, found only {class_names[0]!r}")
+
+
+def _assemble(by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], where: str, marks: list[str]) -> Source:
+    class_names = tuple(sorted({class_name for class_name, _ in by_split["train"]}))
+    require_classes(class_names, f"{len(marks)} files but none of them there" if marks else "no files", where)
     label_of = {name: label for label, name in enumerate(class_names)}
     strangers = sorted({class_name for class_name, _ in by_split["test"]} - set(class_names))
     if strangers:
@@ -182,17 +200,26 @@ def _assemble(by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], 
 
 def _file_entry(split: str, label: int, file: _Listed) -> Entry:
     def read(size: int) -> np.ndarray:
-        try:
-            if file.size > MAX_FILE_BYTES:
-                raise images.Unreadable(f"{format_size(file.size)}, more than {format_size(MAX_FILE_BYTES)}")
-            data = file.read()
-        except images.Unreadable:
-            raise
-        except Exception as error:  # a damaged zip member surfaces as whatever zlib, bz2 or lzma meet
-            raise images.Unreadable(f"cannot be read: {one_line(error)}") from error
-        return images.decode(data, size)
+        return read_image(lambda: file.size, file.read, size)
 
     return Entry(split, label, "/".join(file.parts), file.size, read)
+
+
+def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int) -> np.ndarray:
+    """The pixels of a file, uint8 (size, size, 3), from how many bytes it has and how they are read.
+
+    Raises:
+        Unreadable: the file cannot be read, is too large, or is not a whole image.
+    """
+    try:
+        if (length := file_bytes()) > MAX_FILE_BYTES:
+            raise images.Unreadable(f"{format_size(length)}, more than {format_size(MAX_FILE_BYTES)}")
+        data = read()
+    except images.Unreadable:
+        raise
+    except Exception as error:  # a damaged zip member surfaces as whatever zlib, bz2 or lzma meet
+        raise images.Unreadable(f"cannot be read: {one_line(error)}") from error
+    return images.decode(data, size)
 
 
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:

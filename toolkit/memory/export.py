@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO
 
 from toolkit.foundation.files import write_atomically
+from toolkit.memory.sharded import ShardedMemory
 from toolkit.memory.store import Damaged, ExemplarMemory
 
 
-def export_files(memory: ExemplarMemory, folder: Path) -> tuple[int, list[Damaged]]:
+def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[Damaged]]:
     """Write each intact exemplar to ``folder/class/rank.ext``; the number written, and the damaged ones left out.
 
     ``raw`` exemplars are written as PNG. The files of one class sort in selection order.

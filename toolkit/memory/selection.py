@@ -9,7 +9,7 @@ from toolkit.foundation.errors import UsageError
 SELECTIONS = ("herding", "random")
 
 
-def herding_order(features: np.ndarray, count: int | None = None) -> np.ndarray:
+def herding_order(features: np.ndarray, count: int | None = None, mean: np.ndarray | None = None) -> np.ndarray:
     """Order images so that the mean of every prefix stays close to the class mean.
 
     The distance form of Welling's herding as iCaRL describes it (Rebuffi et al., CVPR 2017, algorithm 4), without
@@ -19,16 +19,15 @@ def herding_order(features: np.ndarray, count: int | None = None) -> np.ndarray:
     Args:
         features: float array (N, D) of one class's images, as the memory will decode them.
         count: how many to pick; None means all.
+        mean: float array (D,), what the picks shall average to; None means the mean of the normalised ``features``.
 
     Returns:
         int64 array (count,) of distinct row indices.
     """
-    features = np.asarray(features, dtype=np.float64)
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    features = features / np.maximum(norms, 1e-12)
+    features = normalised(features)
     images = len(features)
     count = images if count is None else min(count, images)
-    mean = features.mean(axis=0)
+    mean = features.mean(axis=0) if mean is None else np.asarray(mean, dtype=np.float64)
     squared = np.einsum("nd,nd->n", features, features)
     running = np.zeros_like(mean)
     open_ = np.ones(images, dtype=bool)
@@ -42,6 +41,12 @@ def herding_order(features: np.ndarray, count: int | None = None) -> np.ndarray:
         open_[chosen] = False
         running += features[chosen]
     return order
+
+
+def normalised(features: np.ndarray) -> np.ndarray:
+    """Rows of float (N, D) scaled to length 1, as float64; rows of zeros stay zeros."""
+    features = np.asarray(features, dtype=np.float64)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def random_order(images: int, rng: np.random.Generator) -> np.ndarray:

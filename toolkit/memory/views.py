@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from toolkit.memory.sharded import ShardedMemory, open_memory
 from toolkit.memory.store import ExemplarMemory
 
 
-def decoded_tensors(memory: ExemplarMemory) -> tuple[torch.Tensor, torch.Tensor]:
+def decoded_tensors(memory: ExemplarMemory | ShardedMemory) -> tuple[torch.Tensor, torch.Tensor]:
     """All intact exemplars decoded at once: images uint8 (N, H, W, 3) and labels int64 (N,)."""
     images, labels, _ = memory.decode_all()
     return torch.from_numpy(images), torch.from_numpy(labels)
@@ -23,13 +24,13 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
     """Exemplars decoded one at a time, for a ``DataLoader``.
 
     Args:
-        memory: where they are stored; its file is opened again in every worker process.
+        memory: where they are stored; its files are opened again in every worker process.
         transform: called with each image, uint8 (H, W, 3) numpy array; by default a uint8 (3, H, W) tensor is made.
 
     Reading a damaged exemplar raises :class:`~toolkit.foundation.errors.WorkError`.
     """
 
-    def __init__(self, memory: ExemplarMemory, transform: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, memory: ExemplarMemory | ShardedMemory, transform: Callable[[Any], Any] | None = None) -> None:
         self._memory = memory
         self.transform = transform
         self._labels = sorted(memory.class_counts)
@@ -52,4 +53,4 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
         return {"path": self._memory.path, "transform": self.transform}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(ExemplarMemory(state["path"]), state["transform"])  # type: ignore[misc]  # reopen in the worker
+        self.__init__(open_memory(state["path"]), state["transform"])  # type: ignore[misc]  # reopen in the worker

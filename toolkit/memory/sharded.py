@@ -1,0 +1,299 @@
+"""`ShardedMemory`: a memory in several files, read like one. A manifest names the files and what they hold.
+
+An exemplar lies in the shard its pixels' hash names, so equal images meet in one file. Which exemplars are kept was
+decided over all of them; shards only store. Every shard file can be opened by itself and therefore carries its own
+copy of the codec's shared header: the budget is charged for each copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from toolkit.codecs.base import Codec
+from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
+from toolkit.foundation.files import read_json
+from toolkit.memory.store import LABEL_BYTES, Damaged, ExemplarMemory
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MAX_SHARDS = 256
+"""A manifest names an exemplar's shard with one byte."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shard(_Frozen):
+    """One file: its name beside the manifest, checksum, size, budgeted bytes, and exemplars by label."""
+
+    file: str
+    sha256: str
+    file_bytes: int
+    memory_bytes: int
+    classes: dict[int, int]
+
+
+class Selection(_Frozen):
+    """How the exemplars were chosen, and from what.
+
+    Attributes:
+        name: ``herding`` or ``random``.
+        extractor: whose features herding used, or None.
+        seed: of everything random.
+        candidates: images a class that were held at a time.
+        images, unreadable: images of the training split that were used, and files that could not be read.
+    """
+
+    name: str
+    extractor: str | None
+    seed: int
+    candidates: int
+    images: int
+    unreadable: int
+
+
+class Manifest(_Frozen):
+    """What ``manifest.json`` says.
+
+    Attributes:
+        format: version of this layout.
+        codec: spec, without paths.
+        size: side of the images in pixels.
+        budget_bytes: of all shards together: payloads, labels, and a shared header a shard.
+        class_names: by label.
+        order: for each label the shards of its exemplars in selection order, two hexadecimal digits each.
+    """
+
+    format: int
+    codec: str
+    size: int
+    budget_bytes: int
+    class_names: dict[int, str]
+    selection: Selection
+    shards: list[Shard]
+    order: dict[int, str]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        WorkError: it cannot be read, is damaged, or was written by a newer version.
+    """
+    value = read_json(path)
+    version = value.get("format") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise WorkError(
+            f"{path} was written by a newer Recall Rate (format {version}, this one reads up to {FORMAT}): "
+            "update recallrate to open it"
+        )
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise WorkError(f"{path} is not a memory's manifest: {where or 'it'}: {first['msg']}") from error
+
+
+class ShardedMemory:
+    """Exemplars of several files, read as from one.
+
+    Args:
+        path: the manifest or its folder. Shard files are opened when they are first needed.
+
+    Raises:
+        WorkError: here, when the manifest cannot be used; later, when a shard is missing or is not the manifest's.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path) / MANIFEST if Path(path).is_dir() else Path(path)
+        self.manifest = read_manifest(self.path)
+        self.budget = self.manifest.budget_bytes
+        self._orders = {
+            label: np.frombuffer(bytes.fromhex(text), np.uint8) for label, text in sorted(self.manifest.order.items())
+        }
+        self._open: dict[int, ExemplarMemory] = {}
+
+    def close(self) -> None:
+        """Close the files."""
+        for memory in self._open.values():
+            memory.close()
+        self._open.clear()
+
+    def __enter__(self) -> ShardedMemory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Able to decode every shard's payloads: all shards carry the same shared header."""
+        filled = next((number for number, shard in enumerate(self.manifest.shards) if shard.classes), None)
+        return parse_codec(self.manifest.codec) if filled is None else self._shard(filled).codec
+
+    # -- what is in it -----------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return sum(self.class_counts.values())
+
+    @property
+    def class_counts(self) -> dict[int, int]:
+        """Exemplars a class, by label."""
+        return {label: len(order) for label, order in self._orders.items()}
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names by label."""
+        return {label: self.manifest.class_names.get(label, str(label)) for label in self._orders}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that count against the budget: payloads, labels, and every shard's copy of the shared header."""
+        return sum(shard.memory_bytes for shard in self.manifest.shards)
+
+    def summary(self) -> dict[str, Any]:
+        """The same facts as of a memory in one file, and the shards."""
+        filled = sum(bool(shard.classes) for shard in self.manifest.shards)
+        return {
+            "codec": short_spec(self.manifest.codec),
+            "budget_bytes": self.budget,
+            "memory_bytes": self.nbytes,
+            "shared_bytes": filled * self.codec.shared_bytes(),
+            "label_bytes": LABEL_BYTES * len(self),
+            "file_bytes": sum(shard.file_bytes for shard in self.manifest.shards),
+            "exemplars": len(self),
+            "classes": {str(label): count for label, count in self.class_counts.items()},
+            "class_names": list(self.class_names.values()),
+            "shards": [shard.model_dump(exclude={"classes"}) for shard in self.manifest.shards],
+            "selection": self.manifest.selection.model_dump(),
+        }
+
+    # -- reading it --------------------------------------------------------------------------------------------
+
+    def payload(self, label: int, rank: int) -> bytes:
+        """One stored payload, its checksum verified.
+
+        Raises:
+            IndexError: there is no such exemplar.
+            WorkError: it is damaged, or its shard is.
+        """
+        order = self._orders.get(label, np.empty(0, np.uint8))
+        if not 0 <= rank < len(order):
+            raise IndexError(f"class {label} has no exemplar of rank {rank}")
+        return self._shard(int(order[rank])).payload(label, int((order[:rank] == order[rank]).sum()))
+
+    def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
+        """A class's intact payloads in selection order, and the exemplars left out because they are damaged."""
+        order = self._orders[label]
+        found: dict[int, bytes] = {}
+        damaged: list[Damaged] = []
+        for number in map(int, np.unique(order)):
+            ranks = np.flatnonzero(order == number).tolist()
+            intact, left_out = self._shard(number).payloads(label)
+            lost = {item.rank for item in left_out}
+            found |= dict(zip([rank for at, rank in enumerate(ranks) if at not in lost], intact, strict=True))
+            damaged += [Damaged(label, ranks[item.rank], item.reason) for item in left_out]
+        return [found[rank] for rank in sorted(found)], sorted(damaged, key=lambda item: item.rank)
+
+    def decode(self, label: int) -> np.ndarray:
+        """A class's intact exemplars, uint8 (N, H, W, 3), in selection order."""
+        intact, _ = self.payloads(label)
+        return self.codec.decode(intact) if intact else np.empty((0, 0, 0, 3), np.uint8)
+
+    def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+        """All intact exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
+        payloads: list[bytes] = []
+        labels: list[int] = []
+        damaged: list[Damaged] = []
+        for label in self._orders:
+            intact, left_out = self.payloads(label)
+            payloads += intact
+            labels += [label] * len(intact)
+            damaged += left_out
+        images = self.codec.decode(payloads) if payloads else np.empty((0, 0, 0, 3), np.uint8)
+        return images, np.array(labels, np.int64), damaged
+
+    def verify(self) -> list[Damaged]:
+        """Check every file and every exemplar as :meth:`ExemplarMemory.verify` does; names those that fail.
+
+        Raises:
+            WorkError: a shard is missing, unreadable, or another file than the manifest's though all its exemplars
+                can be decoded.
+        """
+        found: list[Damaged] = []
+        for number, shard in enumerate(self.manifest.shards):
+            own = self._shard(number).verify()
+            if not own and sha256_of(self.path.parent / shard.file) != shard.sha256:
+                raise WorkError(f"{shard.file} has changed: its checksum is not the manifest's")
+            for item in own:
+                ranks = np.flatnonzero(self._orders[item.label] == number)
+                found.append(Damaged(item.label, int(ranks[item.rank]), f"{item.reason} ({shard.file})"))
+        return sorted(found, key=lambda item: (item.label, item.rank))
+
+    def _shard(self, number: int) -> ExemplarMemory:
+        if number not in self._open:
+            shard = self.manifest.shards[number]
+            path = self.path.parent / shard.file
+            if not path.is_file():
+                raise WorkError(f"{shard.file} is missing beside {self.path}")
+            memory = ExemplarMemory(path)
+            if memory.class_counts != shard.classes:
+                memory.close()
+                raise WorkError(f"{shard.file} is not the shard of the manifest: it holds other exemplars")
+            self._open[number] = memory
+        return self._open[number]
+
+
+def open_memory(path: str | Path) -> ExemplarMemory | ShardedMemory:
+    """An existing memory: a file, or a manifest or its folder.
+
+    Raises:
+        UsageError: there is none at ``path``.
+        WorkError: it cannot be read.
+    """
+    path = Path(path)
+    if (path.is_dir() and (path / MANIFEST).is_file()) or (path.is_file() and path.name == MANIFEST):
+        return ShardedMemory(path)
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist: expected a memory file, a {MANIFEST} or its folder")
+    return ExemplarMemory(path)
+
+
+def shard_entry(path: Path) -> Shard:
+    """What a manifest says of a finished shard file.
+
+    Raises:
+        WorkError: it cannot be read.
+    """
+    with ExemplarMemory(path) as memory:
+        counts, used = memory.class_counts, memory.nbytes
+    return Shard(
+        file=path.name,
+        sha256=sha256_of(path),
+        file_bytes=path.stat().st_size,
+        memory_bytes=used,
+        classes=counts,
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, hexadecimal.
+
+    Raises:
+        WorkError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "read", path)) from error
