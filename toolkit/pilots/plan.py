@@ -1,4 +1,4 @@
-"""Pilots before they run: the list a user's choices amount to, what it will cost, and handing it to a worker.
+"""Pilots before they run: the list a user's choices amount to, what it will cost, and handing it to the supervisor.
 
 No torch here.
 """
@@ -14,9 +14,10 @@ from pathlib import Path
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots import worker
+from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.queue import enqueue as put_in_queue
 
 METHODS = ("replay",)
 """Names of :data:`toolkit.learning.methods.METHODS`, which cannot be asked without loading torch."""
@@ -35,6 +36,15 @@ class PlannedRun:
     @property
     def name(self) -> str:
         return self.config.run_name(self.seed)
+
+    def folder(self, runs_dir: Path) -> RunFolder:
+        """The run's folder, made where there is none.
+
+        Raises:
+            WorkError: it cannot be written.
+        """
+        request = {"seed": self.seed, "config": self.config.model_dump(mode="json")}
+        return RunFolder.create(Path(runs_dir).resolve() / self.name, "pilot", request)
 
 
 def plan(
@@ -104,30 +114,34 @@ def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, R
 
 
 def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
-    """Make the runs' folders and start one detached worker for those that have neither finished nor are under way.
+    """Make the runs' folders and queue those that have neither finished nor are under way.
 
     Returns:
-        The folders given to the worker.
+        The folders that were queued.
 
     Raises:
-        WorkError: a folder cannot be written or the worker cannot be started.
+        WorkError: a folder cannot be written or the supervisor cannot be started.
     """
-    folders = [
-        RunFolder.create(
-            Path(runs_dir).resolve() / run.name,
-            "pilot",
-            {"seed": run.seed, "config": run.config.model_dump(mode="json")},
-        )
-        for run in planned
-    ]
-    return start_pending(folders, runs_dir)
+    return start_pending([run.folder(runs_dir) for run in planned], runs_dir)
 
 
-def start_pending(runs: Sequence[RunFolder], runs_dir: Path) -> list[RunFolder]:
-    """Start one detached worker for those of ``runs`` that have neither finished nor are under way."""
-    pending = [run for run in runs if not run.events() or run.status() not in ("done", "running", "queued")]
+def start_pending(
+    runs: Sequence[RunFolder], runs_dir: Path, settings: supervisor.Settings | None = None
+) -> list[RunFolder]:
+    """Queue those of ``runs`` that have neither finished nor are under way, and see that a supervisor is at work.
+
+    Returns:
+        The folders that were queued.
+
+    Raises:
+        WorkError: a folder cannot be written or the supervisor cannot be started.
+    """
+    states = {run.name: run.status() for run in runs}
+    pending = [run for run in runs if states[run.name] not in ("done", "running", "queued")]
     if pending:
-        worker.start(pending, runs_dir)
+        put_in_queue(pending, Path(runs_dir))
+    if pending or "queued" in states.values():
+        supervisor.ensure(Path(runs_dir), settings)
     return pending
 
 

@@ -16,7 +16,8 @@ from toolkit.ui.components.words import duration
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
-_RESTART = {"cancelled": "Resume", "failed": "Try again", "interrupted": "Resume"}
+_RESTART = {"cancelled": "Resume", "failed": "Try again", "lost": "Resume"}
+_STOPPED = {"cancelled": "cancelled", "lost": "interrupted"}
 
 
 def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | None = None) -> None:
@@ -58,8 +59,8 @@ def seconds_left(run: RunFolder) -> float | None:
 def _one(run: RunFolder, status: str) -> None:
     if status == "failed":
         st.error(f"Failed: {run.error()}", icon=":material/error:")
-    elif status in ("cancelled", "interrupted"):
-        st.warning(f"This run was {status}.", icon=":material/pause_circle:")
+    elif status in ("cancelled", "lost"):
+        st.warning(f"This run was {_STOPPED[status]}.", icon=":material/pause_circle:")
     elif status == "queued":
         st.progress(0.0, "Waiting to start: loading the network library takes some seconds, other runs go first")
     elif status == "running":
