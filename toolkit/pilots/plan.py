@@ -83,20 +83,36 @@ def stage_count(classes: int, initial: int, increment: int) -> int:
     return 1 + math.ceil(max(0, classes - initial) / increment)
 
 
-def estimate_seconds(planned: Sequence[PlannedRun], classes: int, seconds_per_step: float | None) -> float:
+def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
+    """Optimiser steps of a whole run, its exemplars not counted where the length is given in epochs.
+
+    Args:
+        config: the pilot.
+        classes: of the dataset.
+        images: training images of the dataset, for lengths in epochs.
+    """
+    if config.epochs is not None and images:
+        return max(1, round(config.epochs * images / config.batch_size))
+    return config.steps * stage_count(classes, config.initial, config.increment)
+
+
+def estimate_seconds(
+    planned: Sequence[PlannedRun], classes: int, seconds_per_step: float | None, images: int = 0
+) -> float:
     """Seconds for ``planned``, one after the other.
 
     Args:
         planned: the runs.
         classes: of the dataset.
         seconds_per_step: as measured; None for :data:`ROUGH_SECONDS_PER_STEP`, growing with the pixels of an image.
+        images: training images of the dataset, for lengths in epochs.
     """
     seconds = 0.0
     for run in planned:
         config = run.config
         rough = ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
-        steps = config.steps * stage_count(classes, config.initial, config.increment)
-        seconds += steps * (rough if seconds_per_step is None else seconds_per_step)
+        pace = rough if seconds_per_step is None else seconds_per_step
+        seconds += step_count(config, classes, images) * pace
     return seconds
 
 

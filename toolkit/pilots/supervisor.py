@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.files import make_folder, read_json, write_json
 from toolkit.foundation.parallel import available_cores
 from toolkit.pilots.slots import Slots, WorkerProcess, start_worker
 from toolkit.pilots.worker import TAKEN
@@ -223,6 +223,7 @@ def supervise(runs_dir: Path, settings: Settings) -> None:
         Taken: the folder has a supervisor.
     """
     runs_dir = Path(runs_dir).resolve()
+    make_folder(runs_dir)
     supervisor = Supervisor(runs_dir, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop.set())

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
-from toolkit.foundation.files import read_json, write_atomically, write_json
+from toolkit.foundation.files import make_folder, read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.runs.locks import held, holding
 from toolkit.runs.usage import usage_recorded
@@ -302,6 +302,7 @@ def training_slot(runs_dir: Path, progress: Progress = silent) -> Iterator[None]
     says so.
     """
     slot = os.environ.get(SLOT_VARIABLE, "0")
+    make_folder(runs_dir)
     path = Path(runs_dir) / (".slot" if slot == "0" else f".slot-{slot}")
     if held(path):
         progress("waiting for another run in the same folder", 0, 1)

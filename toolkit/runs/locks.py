@@ -34,7 +34,7 @@ def holding(path: Path, taken: str, seconds: float = PROBE_SECONDS) -> Iterator[
     """Hold the lock file ``path``.
 
     Args:
-        path: made where it does not exist.
+        path: made where it does not exist; its folder exists.
         taken: what to say when another process holds it.
         seconds: how long to try.
 
@@ -44,7 +44,6 @@ def holding(path: Path, taken: str, seconds: float = PROBE_SECONDS) -> Iterator[
     """
     lock = FileLock(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=seconds)
     except Timeout:
         raise Taken(taken) from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.foundation.errors import WorkError
-from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.files import make_folder, read_json, write_json
 from toolkit.runs.folder import TICKET, RunFolder
 from toolkit.runs.locks import holding
 
@@ -61,6 +61,7 @@ def queue_lock(runs_dir: Path) -> Iterator[None]:
     Raises:
         WorkError: it could not be had within a minute, or the folder cannot be written.
     """
+    make_folder(runs_dir)
     taken = f"the queue in {runs_dir} is locked by another process"
     with holding(Path(runs_dir) / ".queue-lock", taken, _LOCK_SECONDS):
         yield
