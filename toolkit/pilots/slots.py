@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import read_json
@@ -19,6 +19,8 @@ from toolkit.runs.locks import ProcessName, held
 
 LIGHT = "light"
 """The slot of probes: short, and never behind a queue of pilots."""
+START_SECONDS = 60.0
+"""How much longer than later on a worker may take to give its first sign of life."""
 WORKER = (sys.executable, "-m", "toolkit.pilots.worker")
 
 
@@ -43,7 +45,7 @@ class WorkerProcess:
 
     @classmethod
     def adopted(cls, run: RunFolder) -> WorkerProcess | None:
-        """The process that holds the run's claim; None while it has not yet said who it is."""
+        """The live process that a supervisor which has gone has started for the run; None where there is none."""
         path = run.path / ".worker"
         name = ProcessName.read(path)
         if name is None or not name.alive():
@@ -75,8 +77,8 @@ class WorkerProcess:
         """Seconds since the heartbeat was last seen to change; a clock that is set, or a sleep, does not count."""
         try:
             beat = os.stat(run.path / ".heartbeat").st_mtime_ns
-        except OSError:
-            beat = 0
+        except OSError:  # still starting, which takes long on a busy machine
+            return time.monotonic() - self._beat_seen - START_SECONDS
         if beat != self._beat:
             self._beat, self._beat_seen = beat, time.monotonic()
         return time.monotonic() - self._beat_seen
@@ -116,7 +118,8 @@ def start_worker(run: RunFolder, slot: str, slots: Slots, threads: int) -> Worke
     Raises:
         OSError: the process could not be started.
     """
-    with open(Path(run.path) / "worker.log", "ab") as log:
+    (run.path / ".heartbeat").unlink(missing_ok=True)
+    with open(run.path / "worker.log", "ab") as log:
         child = subprocess.Popen(
             [*WORKER, str(run.path), "--threads", str(threads)],
             stdin=subprocess.DEVNULL,
@@ -125,4 +128,7 @@ def start_worker(run: RunFolder, slot: str, slots: Slots, threads: int) -> Worke
             start_new_session=True,
             env=slots.environment(slot),
         )
-    return WorkerProcess(ProcessName.of(child.pid), slot, child)
+    name = ProcessName.of(child.pid)
+    with suppress(WorkError):  # a full disk; the worker says it once more
+        name.write(run.path / ".worker", slot=slot)  # now, so that a supervisor that comes next does not start another
+    return WorkerProcess(name, slot, child)

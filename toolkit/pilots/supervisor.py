@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import make_folder, read_json, write_json
+from toolkit.foundation.files import make_folder, read_json
 from toolkit.foundation.parallel import available_cores
 from toolkit.pilots.slots import Slots, WorkerProcess, start_worker
 from toolkit.pilots.worker import TAKEN
@@ -159,10 +159,9 @@ class Supervisor:
     def _consider(self, ticket: Ticket) -> None:
         """Adopt, close or start the run of a ticket that no worker of ours has."""
         run = ticket.run
-        if held(run.path / ".claim"):
-            if (worker := WorkerProcess.adopted(run)) is not None:
-                say(f"{run.name}: adopted, process {worker.name.pid}")
-                self._workers[run.name] = worker
+        if (worker := WorkerProcess.adopted(run)) is not None:
+            say(f"{run.name}: adopted, process {worker.name.pid}")
+            self._workers[run.name] = worker
         elif (slot := self._slots.free(run, self._workers.values())) is not None:
             status = run.status()
             if status == "queued":
@@ -251,7 +250,7 @@ def _taken(runs_dir: Path) -> str:
 
 def _write_state(runs_dir: Path, state: str) -> None:
     with suppress(WorkError):  # on a full disk the work matters more
-        write_json(runs_dir / ".supervisor.json", asdict(ProcessName.own()) | {"state": state})
+        ProcessName.own().write(runs_dir / ".supervisor.json", state=state)
 
 
 def lives(runs_dir: Path) -> bool:

@@ -14,9 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import write_json
@@ -109,9 +107,8 @@ def _say(run: RunFolder, text: str) -> None:
 @contextmanager
 def _heartbeat(run: RunFolder) -> Iterator[None]:
     """Say every second that this process is alive, and end it when a cancelled run does not stop by itself."""
-    facts: dict[str, Any] = asdict(ProcessName.own()) | {"slot": os.environ.get(SLOT_VARIABLE, "0")}
     with suppress(WorkError):  # on a full disk the work itself says what is wrong
-        write_json(run.path / ".worker", facts)
+        ProcessName.own().write(run.path / ".worker", slot=os.environ.get(SLOT_VARIABLE, "0"))
     over = threading.Event()
 
     def beat() -> None:

@@ -117,8 +117,13 @@ class ProcessName:
         except (WorkError, KeyError, TypeError, ValueError):
             return None
 
-    def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
+    def write(self, path: Path, **facts: str) -> None:
+        """Write it, with what else there is to say, as JSON.
+
+        Raises:
+            WorkError: the file cannot be written.
+        """
+        write_json(path, asdict(self) | facts)
 
     def alive(self) -> bool:
         """Whether this very process still runs."""
