@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from toolkit.foundation.errors import WorkError, one_line
+from toolkit.pilots import supervisor
 from toolkit.pilots.plan import start_pending
 from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.words import duration
@@ -30,6 +32,9 @@ def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | Non
     """
     before = {run.name: run.status() for run in runs}
     active = any(status in ACTIVE for status in before.values())
+    if "queued" in before.values() and not supervisor.was_stopped(runs_dir):
+        with suppress(WorkError):  # after a restart of the machine nobody works on the queue until somebody looks at it
+            supervisor.ensure(runs_dir)
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}
