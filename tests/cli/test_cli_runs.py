@@ -77,14 +77,14 @@ def test_list_filters_and_writes_json_and_csv(in_runs: Any) -> None:
 
 
 def test_show_ends_with_the_command_that_reproduces_the_run(in_runs: Any, runs_dir: Path) -> None:
-    status, out, _ = in_runs("show", "-s0", "--json", "-")
+    status, out, _ = in_runs("show", planned(0).name, "--json", "-")
     assert status == 0
     facts = json.loads(out)
     assert (facts["state"], facts["result"]["last_accuracy"]) == ("done", 0.5)
     words = shlex.split(facts["command"])
     assert words[:3] == ["recallrate", "pilot", "demo"]
     assert words[-2:] == ["--seeds", "0"]
-    assert in_runs("show", "-s0")[1].splitlines()[-1] == f"command: {facts['command']}"
+    assert in_runs("show", planned(0).name)[1].splitlines()[-1] == f"command: {facts['command']}"
 
 
 def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
@@ -97,12 +97,12 @@ def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
 
 
 def test_resume_and_retry_queue_what_they_may(in_runs: Any, runs_dir: Path) -> None:
-    for words in (("resume", "-s1"), ("retry", "-s2"), ("resume", "-s0"), ("cancel", "-s0")):
-        status, _, err = in_runs(*words)
-        assert (status, len(err.splitlines())) == (2, 1), words
+    for action, seed in (("resume", 1), ("retry", 2), ("resume", 0), ("cancel", 0)):
+        status, _, err = in_runs(action, planned(seed).name)
+        assert (status, len(err.splitlines())) == (2, 1), action
         assert "only" in err
-    assert in_runs("resume", "-s2", planned(3).name)[0] == 0
-    assert in_runs("retry", "-s1")[0] == 0
+    assert in_runs("resume", planned(2).name, planned(3).name)[0] == 0
+    assert in_runs("retry", planned(1).name)[0] == 0
     assert [ticket.run.name[-1] for ticket in tickets(runs_dir)] == ["2", "3", "1"]
     assert in_runs("cancel", planned(3).name)[0] == 0
     assert RunFolder(runs_dir / planned(3).name).status() == "cancelled"
