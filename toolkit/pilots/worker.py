@@ -107,8 +107,9 @@ def _say(run: RunFolder, text: str) -> None:
 @contextmanager
 def _heartbeat(run: RunFolder) -> Iterator[None]:
     """Say every second that this process is alive, and end it when a cancelled run does not stop by itself."""
-    with suppress(WorkError):  # on a full disk the work itself says what is wrong
+    with suppress(WorkError, OSError):  # on a full disk the work itself says what is wrong
         ProcessName.own().write(run.path / ".worker", slot=os.environ.get(SLOT_VARIABLE, "0"))
+        (run.path / ".heartbeat").touch()
     over = threading.Event()
 
     def beat() -> None:
