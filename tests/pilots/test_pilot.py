@@ -175,7 +175,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_result(tmp_path: Path) ->
     for where in ("mid-stage", "memory-committed", "before-commit", "last-stage", "result-pending"):
         assert attempt(where) == -9, f"was not killed at {where}"
         run = RunFolder(tmp_path / "killed" / config(align="train").run_name(3))
-        assert run.status() == "interrupted"
+        assert run.status() == "lost"
     assert attempt("nowhere") == 0
     assert timeless(json.loads((run.path / "result.json").read_text())) == timeless(reference)
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots import plan, worker
+from toolkit.pilots import plan, supervisor
 from toolkit.pilots.config import make_config
 from toolkit.pilots.results import aggregate, comparisons, result_rows, seconds_per_step
 from toolkit.probe.inspection import inspect_image
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.queue import tickets
 
 SHARED = {"dataset": "demo", "size": 32, "initial": 2, "increment": 2, "steps": 10}
 
@@ -70,32 +71,16 @@ def test_defaults_are_raw_and_a_middle_jpeg(offered: list[str], chosen: list[str
 
 
 def test_enqueueing_skips_what_is_done_or_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[str] = []
-
-    def start(runs: list[RunFolder], runs_dir: Path) -> None:
-        for run in runs:
-            run.clear_cancel()
-            run.log("queued")
-            given.append(run.name)
-
-    monkeypatch.setattr(worker, "start", start)
+    started: list[Path] = []
+    monkeypatch.setattr(supervisor, "ensure", lambda runs_dir, settings: started.append(runs_dir))
     planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
     first = plan.enqueue(planned[:1], tmp_path)
-    plan.enqueue(planned, tmp_path)
-    assert given == [run.name for run in planned]
+    assert [run.name for run in plan.enqueue(planned, tmp_path)] == [run.name for run in planned[1:]]
+    assert [ticket.run.name for ticket in tickets(tmp_path)] == [run.name for run in planned]
     first[0].request_cancel()
     assert [run.name for run in plan.enqueue(planned, tmp_path)] == [planned[0].name]
-
-
-def test_a_queued_run_whose_worker_died_counts_as_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = RunFolder.create(tmp_path / "pilot-x", "pilot", {"seed": 0})
-    run.log("queued")
-    assert run.status() == "queued", "its worker may be on its way"
-    monkeypatch.setattr("toolkit.runs.folder.WORKER_START_SECONDS", -1.0)
-    assert run.status() == "interrupted"
-    with run.claimed():
-        assert run.status() == "queued"
-    assert run.status() == "interrupted"
+    assert plan.enqueue(planned, tmp_path) == []
+    assert started == [tmp_path] * 4, "while runs wait, somebody must be at work"
 
 
 def test_the_pilot_command_is_understood_by_the_command_line_and_means_the_same(

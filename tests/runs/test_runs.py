@@ -13,7 +13,8 @@ from toolkit.foundation.errors import WorkError
 from toolkit.pilots import worker
 from toolkit.pilots.config import make_config
 from toolkit.probe.request import ProbeRequest
-from toolkit.runs.folder import RunFolder, list_runs, training_slot
+from toolkit.runs.folder import FORMAT, RunFolder, list_runs, training_slot
+from toolkit.runs.queue import Ticket, enqueue, tickets
 
 
 def folder(tmp_path: Path, name: str = "pilot-x") -> RunFolder:
@@ -22,12 +23,15 @@ def folder(tmp_path: Path, name: str = "pilot-x") -> RunFolder:
 
 def test_the_last_event_tells_how_a_run_stands(tmp_path: Path) -> None:
     run = folder(tmp_path)
+    assert run.status() == "lost", "nobody has it queued"
+    enqueue([run], tmp_path)
     assert run.status() == "queued"
+    Ticket(run, 0).remove()
     run.log("started")
-    assert run.status() == "interrupted"
+    assert run.status() == "lost"
     run.log("progress", what="training", done=1, total=2)
     assert run.progress() is not None
-    assert run.status() == "interrupted"
+    assert run.status() == "lost"
     run.log("failed", reason="it broke")
     assert (run.status(), run.error()) == ("failed", "it broke")
     run.request_cancel()
@@ -37,7 +41,7 @@ def test_the_last_event_tells_how_a_run_stands(tmp_path: Path) -> None:
     assert run.status() == "done"
 
 
-def test_a_run_is_running_while_a_process_holds_it_and_interrupted_when_that_dies(tmp_path: Path) -> None:
+def test_a_run_is_running_while_a_process_holds_it_and_lost_when_that_dies(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.log("started")
     code = (
@@ -54,17 +58,64 @@ def test_a_run_is_running_while_a_process_holds_it_and_interrupted_when_that_die
         pass
     holder.kill()
     holder.wait()
-    assert run.status() == "interrupted"
+    assert run.status() == "lost"
 
 
-def test_a_queued_run_whose_worker_is_gone_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queued_run_stays_queued_until_a_worker_has_it(tmp_path: Path) -> None:
     run = folder(tmp_path)
-    run.log("queued")
-    assert run.status() == "queued", "its worker may still be starting"
-    monkeypatch.setattr("toolkit.runs.folder.WORKER_START_SECONDS", 0.0)
+    enqueue([run], tmp_path)
     with run.claimed():
-        assert run.status() == "queued"
-    assert run.status() == "interrupted"
+        assert run.status() == "running"
+        with pytest.raises(WorkError, match="another worker's"), run.claimed():
+            pass
+    assert run.status() == "queued"
+
+
+def test_asking_whether_a_lock_is_held_never_makes_it_look_held(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    with run.running():
+        pass
+    fcntl = pytest.importorskip("fcntl")
+    with (run.path / ".lock").open() as someone_who_asks:
+        fcntl.flock(someone_who_asks, fcntl.LOCK_SH)
+        assert not run.is_running()
+
+
+def test_the_queue_keeps_its_order_and_a_run_queued_again_goes_to_its_end(tmp_path: Path) -> None:
+    first, second = folder(tmp_path, "pilot-z"), folder(tmp_path, "pilot-a")
+    enqueue([first, second], tmp_path)
+    assert [ticket.run for ticket in tickets(tmp_path)] == [first, second]
+    enqueue([first], tmp_path)
+    assert [ticket.run for ticket in tickets(tmp_path)] == [second, first]
+    (second.path / ".queue").write_text("dam")
+    assert [ticket.run for ticket in tickets(tmp_path)] == [second, first], "a damaged ticket still counts"
+
+
+def test_tries_count_only_while_no_checkpoint_is_saved(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    enqueue([run], tmp_path)
+    (ticket,) = tickets(tmp_path)
+    once = ticket.next_try()
+    twice = once.next_try()
+    assert (once.tries, twice.tries) == (1, 2)
+    (run.path / "checkpoint.pt").write_text("")
+    assert twice.next_try().tries == 1
+
+
+def test_a_folder_from_a_newer_version_is_refused_and_left_out_of_lists(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    assert json.loads(run.config_path.read_text())["format"] == FORMAT
+    run.config_path.write_text(json.dumps({"format": FORMAT + 1, "kind": "pilot"}))
+    with pytest.raises(WorkError, match=rf"pilot-x was made by a newer version .*format {FORMAT + 1}"):
+        _ = run.config
+    assert list_runs(tmp_path) == []
+    assert worker.main([str(run.path)]) == 1
+
+
+def test_a_folder_from_before_there_were_versions_is_read(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.config_path.write_text(json.dumps({"kind": "pilot", "seed": 0, "config": {"codec": "raw"}}))
+    assert folder(tmp_path).config == {"kind": "pilot", "seed": 0, "config": {"codec": "raw"}}
 
 
 def test_a_line_cut_short_by_a_kill_is_passed_over(tmp_path: Path) -> None:
@@ -73,6 +124,28 @@ def test_a_line_cut_short_by_a_kill_is_passed_over(tmp_path: Path) -> None:
     with (run.path / "events.jsonl").open("a") as file:
         file.write('{"event": "prog')
     assert [event["event"] for event in run.events()] == ["started"]
+    run.log("finished")
+    assert [event["event"] for event in run.events()] == ["started", "finished"], "it does not spoil the next one"
+
+
+def test_the_last_event_is_found_at_the_end_of_a_long_log(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.log("queued")
+    for step in range(1500):
+        run.log("progress", what="training", done=step, total=1500)
+    assert (run.last_event() or {})["event"] == "queued"
+    assert (run.progress() or {})["done"] == 1499
+
+
+def test_notes_and_sweeps_are_kept_in_the_folder(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.note(" the good one ")
+    run.join_sweep("first")
+    run.join_sweep("second")
+    run.join_sweep("first")
+    assert (run.notes, run.origin) == ("the good one", {"sweeps": ["first", "second"]})
+    run.note("")
+    assert run.notes == ""
 
 
 def test_a_folder_is_reopened_for_the_same_request_only(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from ui_samples import finished_probe, pilot_config, pilot_folder
 
-from toolkit.pilots import worker
+from toolkit.pilots import plan, supervisor
 from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.queue import enqueue
 
 SHELL = Path(__file__).parents[2] / "app.py"
 
@@ -49,16 +50,15 @@ def drawn(page: Callable[[], None], **state: object) -> AppTest:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the runs given to a worker, in place of a worker."""
+    """Names of the runs that were queued; no supervisor is started for them."""
     names: list[str] = []
 
-    def start(runs: list[RunFolder], runs_dir: Path) -> None:
-        for run in runs:
-            run.clear_cancel()
-            run.log("queued")
-            names.append(run.name)
+    def queue(runs: list[RunFolder], runs_dir: Path) -> None:
+        enqueue(runs, runs_dir)
+        names.extend(run.name for run in runs)
 
-    monkeypatch.setattr(worker, "start", start)
+    monkeypatch.setattr(plan, "put_in_queue", queue)
+    monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
     return names
 
 

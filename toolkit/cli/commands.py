@@ -15,6 +15,8 @@ from toolkit.cli import console
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
+from toolkit.cli.runs import runs_app
+from toolkit.cli.sweep import sweep
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 app.add_typer(memory_app, name="memory")
 app.add_typer(jpeg_app, name="jpeg")
+app.add_typer(runs_app, name="runs")
+app.command()(sweep)
 
 Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
 Size = Annotated[int, typer.Option(help="side of the images in pixels")]
@@ -148,7 +152,9 @@ def pilot(
     from toolkit.data.catalog import load_dataset
     from toolkit.pilots.config import make_config
     from toolkit.pilots.pilot import run_seeds
+    from toolkit.runs.environment import require_one_rank
 
+    require_one_rank()
     set_threads(threads)
     given = {
         "size": size, "initial": initial, "increment": increment, "codec": codec, "budget": budget, "align": align,

@@ -57,6 +57,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        WorkError: it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write", folder)) from error
+
+
 def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Call ``fill`` with an empty folder that takes ``folder``'s place only once it is complete.
 

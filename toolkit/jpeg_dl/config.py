@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -98,6 +99,20 @@ class JPEGConfig(BaseModel):
             "dataset", "size", "network", "steps", "batch_size", "lr", "weight_decay", "codec", "held_out", "device"
         )  # fmt: skip
         return f"plain-{digest(self, alike)}-s{seed}"
+
+    def command(self, seed: int) -> str:
+        """The ``recallrate jpeg train`` command that does the same; only what differs from the defaults is written."""
+        words = ["recallrate", "jpeg", "train", self.dataset]
+        for name, field in JPEGConfig.model_fields.items():
+            value = getattr(self, name)
+            if field.is_required() or value == field.default or name == "checkpoint_every":
+                continue
+            option = f"--{name.replace('_', '-')}"
+            if name == "variants":
+                words += ["--controls", ",".join(value[2:]) or "none"]
+            else:
+                words += [option] if value is True else [option, str(value)]
+        return shlex.join([*words, "--seeds", str(seed)])
 
     def run_name(self, seed: int) -> str:
         """Name of the run's folder: readable, and the same for the same configuration and seed."""

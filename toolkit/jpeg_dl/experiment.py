@@ -25,7 +25,7 @@ from toolkit.jpeg_dl.rates import hard_rate, matching_quality
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.runs.environment import environment
+from toolkit.runs.environment import attempt_facts
 from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
@@ -82,7 +82,7 @@ def aggregate(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, A
 def _run(run: RunFolder, config: JPEGConfig, seed: int, progress: Progress) -> dict[str, Any]:
     device = resolve_device(config.device)
     run.log("started", device=str(device))
-    write_json(run.path / "environment.json", environment() | {"device": str(device)})
+    write_json(run.path / "environment.json", attempt_facts(run, config.command(seed)) | {"device": str(device)})
     reporter = RunReporter(run, progress)
     dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
     data = TrainingData.of(dataset, config, reporter.show)

@@ -23,8 +23,9 @@ from toolkit.memory.store import LABEL_BYTES
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.learner import Learner, PilotData, open_memory
+from toolkit.pilots.plan import pilot_command
 from toolkit.pilots.results import METRICS, aggregate
-from toolkit.runs.environment import environment
+from toolkit.runs.environment import attempt_facts
 from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import resolve_device
@@ -106,7 +107,8 @@ def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
 def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> dict[str, Any]:
     device = resolve_device(config.device)
     run.log("started", device=str(device))
-    write_json(run.path / "environment.json", environment() | {"device": str(device)})
+    facts = attempt_facts(run, pilot_command(config, [seed]))
+    write_json(run.path / "environment.json", facts | {"device": str(device)})
     reporter = RunReporter(run, progress)
     dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
     data = PilotData.load(config, dataset, seed, reporter.show)

@@ -1,4 +1,4 @@
-"""Pilots before they run: the list a user's choices amount to, what it will cost, and handing it to a worker.
+"""Pilots before they run: the list a user's choices amount to, what it will cost, and handing it to the supervisor.
 
 No torch here.
 """
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots import worker
+from toolkit.learning.catalog import parse_method
+from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.queue import enqueue as put_in_queue
 
 ROUGH_SECONDS_PER_STEP = 0.15
 """A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
@@ -32,6 +34,15 @@ class PlannedRun:
     @property
     def name(self) -> str:
         return self.config.run_name(self.seed)
+
+    def folder(self, runs_dir: Path) -> RunFolder:
+        """The run's folder, made where there is none.
+
+        Raises:
+            WorkError: it cannot be written.
+        """
+        request = {"seed": self.seed, "config": self.config.model_dump(mode="json")}
+        return RunFolder.create(Path(runs_dir).resolve() / self.name, "pilot", request)
 
 
 def plan(
@@ -70,20 +81,44 @@ def stage_count(classes: int, initial: int, increment: int) -> int:
     return 1 + math.ceil(max(0, classes - initial) / increment)
 
 
-def estimate_seconds(planned: Sequence[PlannedRun], classes: int, seconds_per_step: float | None) -> float:
+def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
+    """Optimiser steps of a whole run, its exemplars not counted where the length is given in epochs.
+
+    Args:
+        config: the pilot.
+        classes: of the dataset.
+        images: training images of the dataset, for lengths in epochs.
+    """
+    if parse_method(config.method)[0].frozen:
+        return 0
+    stages = stage_count(classes, config.initial, config.increment)
+    first = min(1.0, config.initial / classes)
+    later = config.steps * (stages - 1)
+    if config.epochs is not None and images:
+        later = round(config.epochs * images * (1 - first) / config.batch_size)
+    initial_epochs = config.initial_epochs or (None if config.initial_steps is not None else config.epochs)
+    if initial_epochs is not None and images:
+        return later + max(1, round(initial_epochs * images * first / config.batch_size))
+    return later + (config.initial_steps or config.steps)
+
+
+def estimate_seconds(
+    planned: Sequence[PlannedRun], classes: int, seconds_per_step: float | None, images: int = 0
+) -> float:
     """Seconds for ``planned``, one after the other.
 
     Args:
         planned: the runs.
         classes: of the dataset.
         seconds_per_step: as measured; None for :data:`ROUGH_SECONDS_PER_STEP`, growing with the pixels of an image.
+        images: training images of the dataset, for lengths in epochs.
     """
     seconds = 0.0
     for run in planned:
         config = run.config
         rough = ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
-        steps = config.steps * stage_count(classes, config.initial, config.increment)
-        seconds += steps * (rough if seconds_per_step is None else seconds_per_step)
+        pace = rough if seconds_per_step is None else seconds_per_step
+        seconds += step_count(config, classes, images) * pace
     return seconds
 
 
@@ -101,30 +136,34 @@ def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, R
 
 
 def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
-    """Make the runs' folders and start one detached worker for those that have neither finished nor are under way.
+    """Make the runs' folders and queue those that have neither finished nor are under way.
 
     Returns:
-        The folders given to the worker.
+        The folders that were queued.
 
     Raises:
-        WorkError: a folder cannot be written or the worker cannot be started.
+        WorkError: a folder cannot be written or the supervisor cannot be started.
     """
-    folders = [
-        RunFolder.create(
-            Path(runs_dir).resolve() / run.name,
-            "pilot",
-            {"seed": run.seed, "config": run.config.model_dump(mode="json")},
-        )
-        for run in planned
-    ]
-    return start_pending(folders, runs_dir)
+    return start_pending([run.folder(runs_dir) for run in planned], runs_dir)
 
 
-def start_pending(runs: Sequence[RunFolder], runs_dir: Path) -> list[RunFolder]:
-    """Start one detached worker for those of ``runs`` that have neither finished nor are under way."""
-    pending = [run for run in runs if not run.events() or run.status() not in ("done", "running", "queued")]
+def start_pending(
+    runs: Sequence[RunFolder], runs_dir: Path, settings: supervisor.Settings | None = None
+) -> list[RunFolder]:
+    """Queue those of ``runs`` that have neither finished nor are under way, and see that a supervisor is at work.
+
+    Returns:
+        The folders that were queued.
+
+    Raises:
+        WorkError: a folder cannot be written or the supervisor cannot be started.
+    """
+    states = {run.name: run.status() for run in runs}
+    pending = [run for run in runs if states[run.name] not in ("done", "running", "queued")]
     if pending:
-        worker.start(pending, runs_dir)
+        put_in_queue(pending, Path(runs_dir))
+    if pending or "queued" in states.values():
+        supervisor.ensure(Path(runs_dir), settings)
     return pending
 
 

@@ -1,41 +1,34 @@
-"""Carry out run folders in the background: ``python -m toolkit.pilots.worker RUN_FOLDER...``, one after the other.
+"""Carry out run folders: ``python -m toolkit.pilots.worker RUN_FOLDER...``, one after the other.
 
-The app starts this detached, in a session of its own, so that a page reload, Ctrl-C or the end of the server leaves it
-running. It learns everything from the folders and writes everything into them.
+The supervisor starts one for each run, in a session of its own, so that the end of the supervisor leaves it running.
+It learns everything from the folder and writes everything into it. Killed at any moment, it leaves a folder that
+another worker takes up from the last checkpoint.
 """
 
 from __future__ import annotations
 
-import subprocess
+import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import write_json
-from toolkit.runs.folder import Cancelled, RunFolder
+from toolkit.foundation.parallel import set_threads
+from toolkit.runs.environment import attempt_facts, require_one_rank
+from toolkit.runs.folder import SLOT_VARIABLE, Cancelled, RunFolder
+from toolkit.runs.locks import ProcessName, Taken
 from toolkit.runs.reporting import RunReporter
 
-
-def start(runs: Sequence[RunFolder], runs_dir: Path) -> None:
-    """Queue ``runs`` in a detached process.
-
-    Raises:
-        WorkError: the process could not be started.
-    """
-    for run in runs:
-        run.clear_cancel()
-        run.log("queued")
-    command = [sys.executable, "-m", "toolkit.pilots.worker", *(str(run.path) for run in runs)]
-    try:
-        with open(Path(runs_dir) / "worker.log", "ab") as log:
-            subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
-            )
-    except OSError as error:
-        raise WorkError(f"the background process could not be started: {one_line(error)}") from error
+TAKEN = 3
+"""Exit status: another process has the run."""
+HEARTBEAT_SECONDS = 1.0
+CANCEL_SECONDS = 3.0
+"""A cancelled run that has not stopped by itself by then, as its work reports no progress, is ended."""
 
 
 def execute_pilot(run: RunFolder) -> None:
@@ -55,42 +48,88 @@ def execute_probe(run: RunFolder) -> None:
         with run.failures_logged():
             run.raise_if_cancelled()
             run.log("started")
-            request: dict[str, Any] = {key: value for key, value in run.config.items() if key != "kind"}
-            write_json(run.result_path, run_probe(ProbeRequest(**request), RunReporter(run).show))
+            request = ProbeRequest(**{key: value for key, value in run.config.items() if key != "kind"})
+            write_json(run.path / "environment.json", attempt_facts(run, request.command()))
+            write_json(run.result_path, run_probe(request, RunReporter(run).show))
             run.log("finished")
 
 
 EXECUTORS: dict[str, Callable[[RunFolder], None]] = {"pilot": execute_pilot, "probe": execute_probe}
+"""What a worker can carry out, by the run's kind."""
 
 
-def main(paths: Sequence[str]) -> int:
-    """Carry out each folder; what fails is in its events, and the next one goes on."""
-    runs = [RunFolder(Path(path)) for path in paths]
-    with ExitStack() as queue:
-        for run in runs:
-            queue.enter_context(run.claimed())
-        failures = _carry_out(runs)
-    return 1 if failures else 0
+def main(arguments: Sequence[str]) -> int:
+    """Carry out each folder; what fails is in its events, and the next one goes on.
+
+    Returns:
+        0 where nothing failed, 1 where something did, :data:`TAKEN` where another process has the (last) run.
+    """
+    parser = argparse.ArgumentParser(prog="toolkit.pilots.worker")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args(arguments)
+    require_one_rank()
+    set_threads(options.threads)
+    return max(_carry_out(RunFolder(path)) for path in options.folders)
 
 
-def _carry_out(runs: Sequence[RunFolder]) -> int:
-    """How many of the runs failed."""
-    failures = 0
-    for run in runs:
-        if run.cancel_requested():
-            run.log("cancelled")
-            continue
-        try:
-            EXECUTORS[run.config["kind"]](run)
-        except Cancelled:
-            continue
-        except (UsageError, WorkError) as error:
-            print(f"{run.name}: {one_line(error)}", file=sys.stderr)
-            failures += 1
-        except Exception as error:
-            print(f"{run.name}: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
-            failures += 1
-    return failures
+def _carry_out(run: RunFolder) -> int:
+    """Carry out one folder; its exit status."""
+    try:
+        with run.claimed(), _heartbeat(run):
+            if run.cancel_requested():
+                run.log("cancelled")
+                return 0
+            kind = run.config["kind"]
+            if kind not in EXECUTORS:
+                raise UsageError(f"runs of kind {kind} are not carried out in the background")
+            EXECUTORS[kind](run)
+            return 0
+    except Cancelled:
+        return 0
+    except Taken as error:
+        _say(run, one_line(error))
+        return TAKEN
+    except Exception as error:
+        known = isinstance(error, (UsageError, WorkError))
+        reason = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+        _say(run, reason)
+        with suppress(WorkError):  # a folder that cannot be written cannot say so either
+            if (run.last_event() or {}).get("event") != "failed":
+                run.log("failed", reason=reason)
+        return 1
+
+
+def _say(run: RunFolder, text: str) -> None:
+    print(f"{run.name}: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _heartbeat(run: RunFolder) -> Iterator[None]:
+    """Say every second that this process is alive, and end it when a cancelled run does not stop by itself."""
+    with suppress(WorkError, OSError):  # on a full disk the work itself says what is wrong
+        ProcessName.own().write(run.path / ".worker", slot=os.environ.get(SLOT_VARIABLE, "0"))
+        (run.path / ".heartbeat").touch()
+    over = threading.Event()
+
+    def beat() -> None:
+        cancelled_at: float | None = None
+        while True:
+            with suppress(OSError):
+                (run.path / ".heartbeat").touch()
+            cancelled_at = (cancelled_at or time.monotonic()) if run.cancel_requested() else None
+            if cancelled_at is not None and time.monotonic() - cancelled_at >= CANCEL_SECONDS:
+                os._exit(1)  # as harmless as any kill; the folder says that it was cancelled
+            if over.wait(HEARTBEAT_SECONDS):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 if __name__ == "__main__":

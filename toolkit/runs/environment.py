@@ -4,30 +4,84 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+import toolkit
 from toolkit.foundation import parallel
+from toolkit.foundation.errors import UsageError
+from toolkit.runs.folder import RunFolder
+from toolkit.runs.gpus import gpu_names
 
 _LIBRARIES = ("recallrate", "torch", "torchvision", "numpy", "pillow", "imagecodecs", "timm", "compressai")
 
 
 def environment() -> dict[str, Any]:
-    """Python, libraries, processor and threads; no host or user names."""
+    """Python, libraries, the toolkit's commit, processor, memory, GPUs and threads; no host or user names."""
     versions = {}
     for name in _LIBRARIES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    return {
+    facts = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": parallel.available_cores(),
         "threads": parallel.threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": gpu_names(),
         "libraries": versions,
     }
+    state = git_state()
+    return facts if state is None else facts | {"git": state}
+
+
+def attempt_facts(run: RunFolder, command: str) -> dict[str, Any]:
+    """What ``environment.json`` says about the attempt that has just logged ``started``.
+
+    Args:
+        run: its folder.
+        command: that does the same again.
+    """
+    attempt = sum(event["event"] == "started" for event in run.events())
+    return environment() | {"attempt": attempt, "command": command, "sweeps": run.origin.get("sweeps", [])}
+
+
+def require_one_rank() -> None:
+    """Refuse to be one of several processes that would each train, and each keep a memory.
+
+    Raises:
+        UsageError: it is so.
+    """
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks not in ("", "0", "1"):
+        raise UsageError(
+            f"this is one of {ranks} ranks (WORLD_SIZE): every rank would select exemplars and the memory would be "
+            "kept as many times; start it without torchrun, and use a sweep for many pilots at once"
+        )
+
+
+@lru_cache(maxsize=1)
+def git_state() -> dict[str, Any] | None:
+    """Commit of the toolkit's checkout and whether it was changed since; None where it is not a checkout."""
+    root = Path(toolkit.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
 
 
 def _processor() -> str:

@@ -1,8 +1,10 @@
 """Run folders: the truth about every probe and pilot, on disk, in a form that survives any process. No torch here.
 
 A folder holds ``config.json`` (what to do), ``events.jsonl`` (append-only: what happened), ``environment.json``,
-checkpoints while it runs, and ``result.json`` (written atomically, last). A running process holds ``.lock``, which
-the operating system lets go of when the process dies, however it dies.
+``origin.json`` (the sweeps it belongs to, the run it was forked from), ``notes.txt``, checkpoints while it runs, and
+``result.json`` (written atomically, last). While it waits or is under way it holds a ticket (:mod:`.queue`). A process
+that runs it holds ``.lock``, and one that is about to ``.claim``; the operating system lets go of both when the
+process dies, however it dies.
 """
 
 from __future__ import annotations
@@ -11,20 +13,25 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
-from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.files import make_folder, read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
+from toolkit.runs.locks import held, holding
+from toolkit.runs.usage import usage_recorded
 
-STATUSES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
-WORKER_START_SECONDS = 60.0
-"""How long a queued run may wait for its worker to begin: on a busy machine, loading Python's modules takes a while."""
+STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
+"""``lost``: it was under way, its process has gone, and nobody has it queued."""
+FORMAT = 1
+"""Version of the folder's contents; a folder from a newer toolkit is refused."""
+TICKET = ".queue"
+SLOT_VARIABLE = "RECALLRATE_SLOT"
+"""Environment variable with which a supervisor tells a worker which of the folder's training slots it has."""
+_TAIL_BYTES = 1 << 16
 
 
 class Cancelled(WorkError):
@@ -47,10 +54,10 @@ class RunFolder:
         run = cls(path)
         config = {"kind": kind, **request}
         if run.config_path.exists():
-            if read_json(run.config_path) != json.loads(json.dumps(config)):
+            if run.config != json.loads(json.dumps(config)):
                 raise WorkError(f"{path} already holds another run: choose another folder")
             return run
-        write_json(run.config_path, config)
+        write_json(run.config_path, {"format": FORMAT, **config})
         return run
 
     @property
@@ -67,13 +74,59 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The request, with its ``kind``."""
-        return read_json(self.config_path)
+        """The request, with its ``kind``.
+
+        Raises:
+            WorkError: the file cannot be read, or is from a newer version of the toolkit.
+        """
+        config = read_json(self.config_path)
+        if not isinstance(config, dict) or "kind" not in config:
+            raise WorkError(f"{self.config_path} does not describe a run")
+        made = config.pop("format", 1)
+        if not isinstance(made, int) or made > FORMAT:
+            raise WorkError(
+                f"{self.name} was made by a newer version of the toolkit (format {made}; this one reads up to {FORMAT})"
+            )
+        return config
+
+    def unreadable(self) -> str | None:
+        """Why this version of the toolkit cannot read the folder; None where it can."""
+        try:
+            _ = self.config
+        except WorkError as error:
+            return one_line(error)
+        return None
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The result, once there is one."""
         return read_json(self.result_path) if self.result_path.exists() else None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the run comes from: perhaps ``sweeps`` (names, the first one made it) and ``forked_from``."""
+        path = self.path / "origin.json"
+        return read_json(path) if path.exists() else {}
+
+    def join_sweep(self, sweep: str) -> None:
+        """Note that a sweep has asked for the run."""
+        origin = self.origin
+        sweeps = origin.get("sweeps", [])
+        if sweep not in sweeps:
+            write_json(self.path / "origin.json", origin | {"sweeps": [*sweeps, sweep]})
+
+    @property
+    def notes(self) -> str:
+        """What the user wrote about the run."""
+        path = self.path / "notes.txt"
+        return path.read_text(errors="replace").strip() if path.exists() else ""
+
+    def note(self, text: str) -> None:
+        """Replace the notes; empty text removes them."""
+        if text.strip():
+            write_atomically(self.path / "notes.txt", lambda file: file.write(text.strip().encode() + b"\n"))
+        else:
+            (self.path / "notes.txt").unlink(missing_ok=True)
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -84,25 +137,43 @@ class RunFolder:
             WorkError: the folder cannot be written.
         """
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n"
+        path = self.path / "events.jsonl"
         try:
-            with open(self.path / "events.jsonl", "a") as file:
-                file.write(line)
+            with open(path, "ab+") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # cut short by a kill or a full disk: it must not spoil this line too
+                        line = "\n" + line
+                file.write(line.encode())
         except OSError as error:
-            raise WorkError(describe_os_error(error, "write", self.path / "events.jsonl")) from error
+            raise WorkError(describe_os_error(error, "write", path)) from error
 
-    def events(self) -> list[dict[str, Any]]:
-        """All events; a last line cut short by a kill is left out."""
+    def events(self, last_bytes: int | None = None) -> list[dict[str, Any]]:
+        """All events, or those in the log's last so many bytes; a line cut short by a kill is left out."""
         try:
-            lines = (self.path / "events.jsonl").read_text().splitlines()
+            with open(self.path / "events.jsonl", "rb") as file:
+                if last_bytes is not None:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
+                lines = file.read().splitlines()
         except FileNotFoundError:
             return []
         events = []
         for line in lines:
             try:
-                events.append(json.loads(line))
+                event = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(event, dict):  # the end of a line can be a number
+                events.append(event)
         return events
+
+    def last_event(self, *, progress: bool = False) -> dict[str, Any] | None:
+        """The latest event other than ``progress``, or the latest ``progress``; most often without reading them all."""
+        for last_bytes in (_TAIL_BYTES, None):
+            for event in reversed(self.events(last_bytes)):
+                if (event["event"] == "progress") == progress:
+                    return event
+        return None
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -113,73 +184,52 @@ class RunFolder:
         Raises:
             WorkError: another process is running it.
         """
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=5)
-        except Timeout:
-            raise WorkError(f"{self.path.name} is being run by another process") from None
-        except OSError as error:
-            raise WorkError(describe_os_error(error, "write", self.path)) from error
-        try:
+        with holding(self.path / ".lock", f"{self.path.name} is being run by another process", seconds=5):
             yield
-        finally:
-            lock.release()
-
-    def is_running(self) -> bool:
-        """Whether a live process holds the lock."""
-        return self._held(".lock")
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Hold the run's place in this process's queue; that another process has queued it too does no harm."""
-        lock = FileLock(self.path / ".queued")
-        try:
-            with suppress(Timeout, OSError):
-                lock.acquire(timeout=0)
-            yield
-        finally:
-            lock.release()
+        """Be the one process that is about to run it, from before loading the libraries until the end.
 
-    def _held(self, name: str) -> bool:
-        """Whether a live process holds one of the folder's locks."""
-        if not (self.path / name).exists():
-            return False
-        lock = FileLock(self.path / name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        lock.release()
-        return False
+        Raises:
+            WorkError: another process is.
+        """
+        with holding(self.path / ".claim", f"{self.path.name} is another worker's"):
+            yield
+
+    def is_running(self) -> bool:
+        """Whether a live process runs it or is about to."""
+        return held(self.path / ".lock") or held(self.path / ".claim")
 
     def status(self) -> str:
         """One of :data:`STATUSES`."""
         if self.result_path.exists():
             return "done"
-        if self.is_running():
-            return "running"
-        last = next((event["event"] for event in reversed(self.events()) if event["event"] != "progress"), None)
+        return "running" if self.is_running() else self.status_at_rest()
+
+    def status_at_rest(self) -> str:
+        """The status when no process runs it: never ``running``."""
+        if self.result_path.exists():
+            return "done"
+        last = (self.last_event() or {}).get("event")
         if self.cancel_requested() or last == "cancelled":
             return "cancelled"
         if last == "failed":
             return "failed"
-        return "queued" if last in (None, "queued") and self._worker_alive() else "interrupted"
-
-    def _worker_alive(self) -> bool:
-        """Whether a worker has the run in its queue, or may still be on its way to it."""
-        events = self.events()
-        since = events[-1]["time"] if events else os.path.getmtime(self.config_path)
-        return time.time() - since < WORKER_START_SECONDS or self._held(".queued")
+        return "queued" if (self.path / TICKET).exists() else "lost"
 
     def progress(self) -> dict[str, Any] | None:
         """The latest progress event: ``what``, ``done``, ``total`` and perhaps ``seconds_left``."""
-        return next((event for event in reversed(self.events()) if event["event"] == "progress"), None)
+        return self.last_event(progress=True)
 
     def error(self) -> str | None:
         """Why the run failed, if it did."""
         return next((event["reason"] for event in reversed(self.events()) if event["event"] == "failed"), None)
+
+    def log_finished(self) -> None:
+        """Log what a kill between the result and its event has left out."""
+        if not any(event["event"] == "finished" for event in self.events()):
+            self.log("finished", seconds=(self.result or {}).get("seconds"))
 
     @contextmanager
     def failures_logged(self) -> Iterator[None]:
@@ -232,35 +282,29 @@ def carry_out(run: RunFolder, work: Callable[[], dict[str, Any]], progress: Prog
     with training_slot(run.path.parent, progress), run.running():
         if (result := run.result) is not None:  # finished by another process while this one waited
             return result
-        with run.failures_logged():
+        with run.failures_logged(), usage_recorded(run.path / "environment.json"):
             run.raise_if_cancelled()
             return work()
 
 
 def list_runs(runs_dir: Path, kind: str | None = None) -> list[RunFolder]:
-    """Run folders under ``runs_dir``, newest first."""
+    """Run folders under ``runs_dir`` that this version can read, newest first."""
     runs = [RunFolder(path.parent) for path in Path(runs_dir).glob("*/config.json")]
-    runs = [run for run in runs if kind is None or run.name.startswith(f"{kind}-")]
+    runs = [run for run in runs if (kind is None or run.name.startswith(f"{kind}-")) and run.unreadable() is None]
     return sorted(runs, key=lambda run: os.path.getmtime(run.config_path), reverse=True)
 
 
 @contextmanager
 def training_slot(runs_dir: Path, progress: Progress = silent) -> Iterator[None]:
-    """Hold the folder's only slot: two trainings at once on the same cores would slow both down and skew their times.
+    """Hold a training slot of the folder: more trainings at once than planned would slow each other down.
 
-    Waits until the slot is free, and says so.
+    A worker of a supervisor has a slot of its own; everyone else shares the first. Waits until the slot is free, and
+    says so.
     """
-    try:
-        Path(runs_dir).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(Path(runs_dir) / ".slot")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress("waiting for another run in the same folder", 0, 1)
-            lock.acquire()
-    except OSError as error:
-        raise WorkError(describe_os_error(error, "write", runs_dir)) from error
-    try:
+    slot = os.environ.get(SLOT_VARIABLE, "0")
+    make_folder(runs_dir)
+    path = Path(runs_dir) / (".slot" if slot == "0" else f".slot-{slot}")
+    if held(path):
+        progress("waiting for another run in the same folder", 0, 1)
+    with holding(path, f"the training slot in {runs_dir} is taken", seconds=-1):
         yield
-    finally:
-        lock.release()

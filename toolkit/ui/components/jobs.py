@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from toolkit.foundation.errors import WorkError, one_line
+from toolkit.pilots import supervisor
 from toolkit.pilots.plan import start_pending
 from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.words import duration
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
-_RESTART = {"cancelled": "Resume", "failed": "Try again", "interrupted": "Resume"}
+_RESTART = {"cancelled": "Resume", "failed": "Try again", "lost": "Resume"}
+_STOPPED = {"cancelled": "cancelled", "lost": "interrupted"}
 
 
 def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | None = None) -> None:
@@ -29,6 +32,9 @@ def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | Non
     """
     before = {run.name: run.status() for run in runs}
     active = any(status in ACTIVE for status in before.values())
+    if "queued" in before.values() and not supervisor.was_stopped(runs_dir):
+        with suppress(WorkError):  # after a restart of the machine nobody works on the queue until somebody looks at it
+            supervisor.ensure(runs_dir)
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}
@@ -58,8 +64,8 @@ def seconds_left(run: RunFolder) -> float | None:
 def _one(run: RunFolder, status: str) -> None:
     if status == "failed":
         st.error(f"Failed: {run.error()}", icon=":material/error:")
-    elif status in ("cancelled", "interrupted"):
-        st.warning(f"This run was {status}.", icon=":material/pause_circle:")
+    elif status in ("cancelled", "lost"):
+        st.warning(f"This run was {_STOPPED[status]}.", icon=":material/pause_circle:")
     elif status == "queued":
         st.progress(0.0, "Waiting to start: loading the network library takes some seconds, other runs go first")
     elif status == "running":

@@ -1,0 +1,34 @@
+"""The command a run folder names does the same again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from toolkit.cli import run as run_command
+from toolkit.foundation.errors import UsageError
+from toolkit.jpeg_dl import experiment
+from toolkit.jpeg_dl.config import make_config
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"size": 32, "lr": 0.05, "start": "plain", "freeze": True, "variants": ("plain", "jpeg", "ste")},
+        {"held_out": True, "init": "quality=50", "rate_weight": 0.1, "variants": ("plain", "jpeg"), "codec": "png"},
+    ],
+)
+def test_the_command_means_the_same_configuration(monkeypatch: pytest.MonkeyPatch, values: dict[str, object]) -> None:
+    asked: list[object] = []
+
+    def run_seeds(config: object, seeds: list[int], runs_dir: Path, progress: object) -> dict[str, object]:
+        asked.append((config, seeds))
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(experiment, "run_seeds", run_seeds)
+    config = make_config(dataset="demo", **values)
+    assert run_command(shlex.split(config.command(7))[1:]) == 2
+    assert asked == [(config, [7])]

@@ -1,0 +1,112 @@
+"""Sweep files: what they ask for, and what is said about a mistake and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolkit.foundation.errors import UsageError
+from toolkit.pilots import estimate, plan
+from toolkit.pilots.sweep_file import read_sweep
+
+GOOD = """\
+# a look at two codecs
+dataset: demo
+size: 16
+initial: 5
+increment: 5
+codecs: raw;jpeg:quality={10,50}
+budgets: [2img, 4img]
+aligns: [none, both]
+seeds: [0, 1]
+steps: 3
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "look.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_grid_is_every_combination_once(tmp_path: Path) -> None:
+    sweep = read_sweep(written(tmp_path, GOOD))
+    assert sweep.name == "look"
+    assert len(sweep.planned) == (1 + 2 * 2) * 2 * 2, "raw needs no alignment"
+    assert len({run.name for run in sweep.planned}) == len(sweep.planned)
+    assert {run.config.steps for run in sweep.planned} == {3}
+    (shared,) = plan.plan(["raw"], ["none"], ["2img"], [0], dataset="demo", size=16, initial=5, increment=5, steps=3)
+    assert shared in sweep.planned
+
+
+def test_single_values_and_defaults(tmp_path: Path) -> None:
+    text = "name: night\ndataset: demo\ninitial: 2\nincrement: 2\ncodecs: [raw, raw]\nbudgets: 65536\nlr: 1e-2\n"
+    sweep = read_sweep(written(tmp_path, text))
+    (run,) = sweep.planned
+    assert (sweep.name, run.seed, run.config.budget, run.config.lr) == ("night", 0, "65536", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "codecs:",
+            "codec:",
+            "look.yaml:6: unknown key 'codec', perhaps 'codecs' is meant; there are name, codecs, bud",
+        ),
+        ("steps: 3", "stepz: 3", "look.yaml:10: unknown key 'stepz', perhaps 'steps' is meant"),
+        ("steps: 3", "steps: many", "look.yaml:10: steps: Input should be a valid integer"),
+        ("steps: 3", "steps: 0", "look.yaml:10: steps: "),
+        ("steps: 3", "steps: 3\nsteps: 4", "look.yaml:11: steps stands in line 10 already"),
+        ("[none, both]", "[none, all]", "look.yaml:8: aligns: .*'both', got 'all'"),
+        ("[none, both]", "[none, both", "look.yaml:9: not valid YAML"),
+        ("[2img, 4img]", "{a: 1}", "look.yaml:7: budgets: takes a list"),
+        ("[2img, 4img]", "lots", "look.yaml:7: budgets: .*20img"),
+        ("quality={10,50}", "quality=500", "look.yaml:6: codecs: .*1..100"),
+        ("seeds: [0, 1]", "seeds: [0, x]", "look.yaml:9: seeds: .*whole numbers"),
+        ("seeds: [0, 1]", "seeds: [1, 1]", "look.yaml:9: seeds: .*distinct"),
+        ("seeds: [0, 1]", "methods: magic", "look.yaml:9: methods: unknown method 'magic': choose from .*replay"),
+        ("seeds: [0, 1]", "name: ../x", "look.yaml:9: name: "),
+        ("initial: 5\n", "", "initial is missing"),
+        (GOOD, "- raw\n", "look.yaml:1: a sweep file has lines"),
+        (GOOD, "", "look.yaml:1: a sweep file has lines"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UsageError, match=said) as caught:
+        read_sweep(written(tmp_path, GOOD.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*No such file"):
+        read_sweep(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="not a text file"):
+        read_sweep(tmp_path / "binary.yaml")
+
+
+def test_epochs_are_counted_over_all_images() -> None:
+    (run,) = plan.plan(["raw"], ["none"], ["2img"], [0], dataset="demo", initial=5, increment=5, epochs=2.0,
+                       batch_size=10)  # fmt: skip
+    assert plan.step_count(run.config, 10, 1000) == 200
+    assert plan.estimate_seconds([run], 10, 0.5, images=1000) == pytest.approx(100)
+
+
+def test_a_warm_up_estimates_what_no_finished_run_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = read_sweep(written(tmp_path, GOOD)).planned
+    warmed: list[object] = []
+    monkeypatch.setattr(estimate, "warmup_seconds_per_step", lambda config, progress: warmed.append(config) or 0.5)
+    estimates = estimate.estimate_runs(planned, [])
+    assert len(warmed) == 1, "codec, budget and seed do not change the time of a step"
+    first = estimates[planned[0].name]
+    assert (first.seconds, first.from_runs) == (pytest.approx(2 * 3 * 0.5), False)
+    assert first.memory_bytes == pytest.approx(2 * 10 * (16 * 16 * 3), rel=0.01)
+
+
+def test_the_warm_up_times_real_steps(tmp_path: Path) -> None:
+    (run,) = plan.plan(["jpeg:quality=10"], ["both"], ["2img"], [0], dataset="demo", size=16, initial=2, increment=2,
+                       batch_size=8, network="resnet8")  # fmt: skip
+    assert 0 < estimate.warmup_seconds_per_step(run.config) < 10

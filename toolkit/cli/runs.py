@@ -1,0 +1,257 @@
+"""``runs list|show|logs|cancel|resume|retry|rm|export|note``."""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import CsvTo, JsonTo
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import default_runs_dir, read_json
+from toolkit.foundation.sizes import format_size
+from toolkit.report.tables import csv_text
+from toolkit.runs import actions, index
+from toolkit.runs.folder import RunFolder
+
+runs_app = typer.Typer(help="Run bookkeeping: what has run, runs and waits.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="a run's name, or enough of it")]
+Names = Annotated[list[str], typer.Argument(help="names of runs, or enough of them")]
+RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="where run folders are")]
+_AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@runs_app.command(name="list")
+def list_(
+    runs_dir: RunsDir = None,
+    kind: Annotated[str | None, typer.Option(help="pilot, probe or jpeg")] = None,
+    state: Annotated[str | None, typer.Option(help="queued, running, done, failed, cancelled or lost")] = None,
+    dataset: Annotated[str | None, typer.Option(help="part of the dataset's specification")] = None,
+    codec: Annotated[str | None, typer.Option(help="part of the codec's specification")] = None,
+    method: Annotated[str | None, typer.Option(help="class-incremental method")] = None,
+    sweep: Annotated[str | None, typer.Option(help="name of a sweep")] = None,
+    text: Annotated[str | None, typer.Option(help="part of the name or of the notes")] = None,
+    since: Annotated[str | None, typer.Option(help="changed since: 90m, 12h, 3d, 2w or a date")] = None,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """List runs, newest first."""
+    wanted = index.Filter(kind, state, dataset, codec, method, sweep, text, parse_since(since) if since else None)
+    found = index.query(_folder(runs_dir), wanted)
+    if "-" not in (json, csv):
+        for row in found:
+            accuracy = "" if row["last_accuracy"] is None else f"{row['last_accuracy']:.1%}"
+            remark = " | ".join(filter(None, (row["error"], row["notes"])))
+            print(f"{row['state']:<10} {accuracy:>6}  {row['name']}" + (f"  ({remark})" if remark else ""))
+    _say(f"{len(found)} runs in {_folder(runs_dir)}")
+    flat = [row | {"sweeps": ", ".join(row["sweeps"])} for row in found]
+    console.emit({"runs": found}, json, flat, csv)
+
+
+@runs_app.command()
+def show(name: Name, runs_dir: RunsDir = None, json: JsonTo = None) -> None:
+    """Show a run: what it is, how it stands, its figures, and the one command that reproduces it."""
+    facts = describe(actions.find_run(_folder(runs_dir), name))
+    if json != "-":
+        for key, value in facts.items():
+            if value not in (None, [], "", {}):
+                print(f"{key}: {value if isinstance(value, str) else json_module.dumps(value)}")
+    console.emit(facts, json)
+
+
+@runs_app.command()
+def logs(
+    name: Name,
+    runs_dir: RunsDir = None,
+    lines: Annotated[int, typer.Option(help="at most so many of the latest events; 0 for all", min=0)] = 40,
+) -> None:
+    """Show a run's events, and what its worker has printed."""
+    run = actions.find_run(_folder(runs_dir), name)
+    for event in run.events()[-lines:]:
+        facts = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("time", "event"))
+        print(f"{_moment(event['time'])} {event['event']} {facts}".rstrip())
+    printed = run.path / "worker.log"
+    if printed.exists():
+        for line in printed.read_text(errors="replace").splitlines()[-lines:]:
+            print(f"worker: {line}")
+
+
+@runs_app.command()
+def cancel(names: Names, runs_dir: RunsDir = None) -> None:
+    """Stop runs; their folders can be resumed."""
+    runs = _in_state(names, runs_dir, ("queued", "running"), "only runs that wait or are under way can be cancelled")
+    left = {run.name for run in actions.cancel(runs)}
+    for run in runs:
+        said = "asked to stop; it runs in the foreground of a process that has not noticed yet"
+        _say(f"{run.name}: {said if run.name in left else run.status()}")
+
+
+@runs_app.command()
+def resume(
+    name: Names,
+    runs_dir: RunsDir = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a changed choice; only with --fork")
+    ] = None,
+    fork: Annotated[bool, typer.Option("--fork", help="make a new run with the changed choices")] = False,
+) -> None:
+    """Queue cancelled and lost runs again: they go on from their last checkpoint."""
+    if set_:
+        _resume_changed(name, _folder(runs_dir), set_, fork)
+        return
+    if fork:
+        raise UsageError("--fork needs a changed choice: --set NAME=VALUE")
+    _queue(_in_state(name, runs_dir, ("cancelled", "lost"), "only cancelled and lost runs can be resumed"), runs_dir)
+
+
+@runs_app.command()
+def retry(names: Names, runs_dir: RunsDir = None) -> None:
+    """Queue failed runs again: they go on from their last checkpoint."""
+    _queue(_in_state(names, runs_dir, ("failed",), "only failed runs can be retried"), runs_dir)
+
+
+@runs_app.command()
+def rm(names: Names, runs_dir: RunsDir = None) -> None:
+    """Delete runs, results and all; running ones are refused."""
+    for run in _found(names, runs_dir):
+        actions.remove(run)
+        _say(f"removed {run.name}")
+
+
+@runs_app.command()
+def export(
+    names: Names,
+    output: Annotated[Path, typer.Option("-o", "--output", help="a .zip file or a new folder")],
+    runs_dir: RunsDir = None,
+) -> None:
+    """Copy runs' folders and a table of their results."""
+    runs = _found(names, runs_dir)
+    chosen = {run.name for run in runs}
+    rows = [row for row in index.query(_folder(runs_dir)) if row["name"] in chosen]
+    table = csv_text([row | {"sweeps": ", ".join(row["sweeps"])} for row in rows])
+    size = actions.export_runs(runs, output, {"results.csv": table})
+    _say(f"wrote {len(runs)} runs, {format_size(size)}, to {output}")
+
+
+@runs_app.command()
+def note(name: Name, text: Annotated[str, typer.Argument(help="empty to remove")], runs_dir: RunsDir = None) -> None:
+    """Keep a note in a run's folder."""
+    actions.find_run(_folder(runs_dir), name).note(text)
+
+
+def describe(run: RunFolder) -> dict[str, Any]:
+    """Everything there is to say about a run, its matrices aside."""
+    config = run.config
+    result = run.result or {}
+    (row,) = [row for row in index.query(run.path.parent) if row["name"] == run.name]
+    environment = run.path / "environment.json"
+    return {
+        "name": run.name,
+        "folder": str(run.path),
+        "state": row["state"],
+        "error": row["error"],
+        "notes": row["notes"],
+        "created": _moment(row["created"]),
+        "changed": _moment(row["changed"]),
+        **run.origin,
+        "progress": run.progress() if row["state"] == "running" else None,
+        "config": config,
+        "result": {name: value for name, value in result.items() if isinstance(value, (int, float, str))},
+        "environment": read_json(environment) if environment.exists() else None,
+        "command": command_of(run),
+    }
+
+
+def command_of(run: RunFolder) -> str:
+    """The one command that reproduces the run."""
+    from toolkit.jpeg_dl.config import JPEGConfig
+    from toolkit.pilots.config import PilotConfig
+    from toolkit.pilots.plan import pilot_command
+    from toolkit.probe.request import ProbeRequest
+
+    config = run.config
+    kind = config.pop("kind")
+    if kind == "probe":
+        return ProbeRequest(**config).command()
+    if kind == "jpeg":
+        return JPEGConfig(**config["config"]).command(int(config["seed"]))
+    return pilot_command(PilotConfig(**config["config"]), [int(config["seed"])])
+
+
+def parse_since(text: str) -> float:
+    """``90m``, ``12h``, ``3d``, ``2w`` or ``2026-05-01`` to seconds since 1970.
+
+    Raises:
+        UsageError: none of these.
+    """
+    if match := re.fullmatch(r"(\d+)([mhdw])", text):
+        return time.time() - int(match[1]) * _AGES[match[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise UsageError(f"--since takes 90m, 12h, 3d, 2w or a date such as 2026-05-01, got {text!r}") from None
+
+
+def _resume_changed(names: Sequence[str], runs_dir: Path, assignments: Sequence[str], forking: bool) -> None:
+    from toolkit.pilots.fork import changed_config, fork
+
+    if len(names) != 1:
+        raise UsageError("--set takes one run")
+    run = actions.find_run(runs_dir, names[0])
+    config, differences = changed_config(run, assignments)
+    if not differences:
+        raise UsageError(f"{run.name} has these choices already: resume it without --set")
+    if not forking:
+        raise UsageError(
+            f"{run.name} cannot go on under another configuration ({', '.join(differences)}): "
+            "--fork makes a new run, which starts from the beginning"
+        )
+    forked = fork(run, config)
+    _say(f"{forked.name}: a new run from the beginning, with {', '.join(differences)}")
+    _queue([forked], runs_dir)
+
+
+def _queue(runs: Sequence[RunFolder], runs_dir: Path | None) -> None:
+    from toolkit.pilots.plan import start_pending
+
+    for run in runs:
+        if run.config["kind"] == "jpeg":
+            raise UsageError(f"{run.name} is not run in the background; this goes on with it: {command_of(run)}")
+    start_pending(runs, _folder(runs_dir))
+    for run in runs:
+        _say(f"{run.name}: {run.status()}")
+
+
+def _in_state(names: Sequence[str], runs_dir: Path | None, states: Sequence[str], refusal: str) -> list[RunFolder]:
+    runs = _found(names, runs_dir)
+    for run in runs:
+        if (status := run.status()) not in states:
+            raise UsageError(f"{run.name} is {status}: {refusal}")
+    return runs
+
+
+def _found(names: Sequence[str], runs_dir: Path | None) -> list[RunFolder]:
+    return [actions.find_run(_folder(runs_dir), name) for name in names]
+
+
+def _folder(runs_dir: Path | None) -> Path:
+    folder = (runs_dir or default_runs_dir()).resolve()
+    if runs_dir is not None and not folder.is_dir():
+        raise UsageError(f"{runs_dir} is not a folder")
+    return folder
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+
+
+def _say(text: str) -> None:
+    console.stderr.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,98 @@
+"""``sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import CsvTo, JsonTo, Threads
+from toolkit.foundation.errors import WorkError
+from toolkit.foundation.files import default_runs_dir
+from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.sizes import format_size
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="a YAML file: codecs, budgets, aligns, methods, seeds and the rest")],
+    runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs with estimated hours and bytes")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="queue the runs and return")] = False,
+    slots: Annotated[
+        int, typer.Option(help="runs at once; 0 for one a GPU, or one that has all CPU threads", min=0)
+    ] = 0,
+    threads: Threads = 0,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Run a grid of pilots in the background, each once; the same command again goes on, Ctrl-C leaves it going."""
+    from toolkit.pilots import supervisor
+    from toolkit.pilots import sweep as sweeping
+    from toolkit.pilots.results import result_rows
+    from toolkit.pilots.sweep_file import read_sweep
+    from toolkit.runs.environment import require_one_rank
+
+    require_one_rank()
+    set_threads(threads)
+    asked = read_sweep(file)
+    folder = (runs_dir or default_runs_dir()).resolve()
+    if dry_run:
+        _estimate(asked, folder, max(1, slots), json, csv)
+        return
+    settings = supervisor.Settings(slots=slots, threads=threads)
+    runs = sweeping.start(asked, folder, settings)
+    look = f"recallrate runs list --sweep {asked.name}" + (f" --runs-dir {runs_dir}" if runs_dir else "")
+    if not detach:
+        try:
+            with console.progress_bar() as progress:
+                sweeping.follow(runs, folder, settings, progress)
+        except KeyboardInterrupt:
+            console.stderr.print("The runs go on in the background.", markup=False)
+            detach = True
+    report = sweeping.report(asked, runs)
+    if detach:
+        console.stderr.print(f"Look at them with: {look}", markup=False, soft_wrap=True)
+    else:
+        shown = ("codec", "align", "method", "budget_bytes", "seeds", "last_accuracy", "last_accuracy_ci95")
+        rows = [{name: row[name] for name in shown} for row in result_rows(report["pilots"])]
+        console.table(f"{asked.name}: {len(runs)} runs", rows, to_stderr="-" in (json, csv))
+    console.emit(report, json, result_rows(report["pilots"]), csv)
+    failed = [row for row in report["runs"] if row["state"] == "failed"]
+    for row in failed:
+        console.stderr.print(f"failed: {row['run']}: {row['error']}", markup=False, soft_wrap=True)
+    unfinished = [] if detach else [row for row in report["runs"] if row["state"] != "done"]
+    if unfinished:
+        raise WorkError(f"{len(unfinished)} of {len(runs)} runs are not done")
+
+
+def _estimate(asked: Any, folder: Path, slots: int, json: str | None, csv: str | None) -> None:
+    """List the runs with what they will cost."""
+    from toolkit.pilots.estimate import estimate_runs
+    from toolkit.runs.folder import RunFolder, list_runs
+
+    with console.progress_bar() as progress:
+        estimates = estimate_runs(asked.planned, list_runs(folder, "pilot"), progress)
+    rows: list[dict[str, Any]] = []
+    for planned in asked.planned:
+        run = RunFolder(folder / planned.name)
+        state = run.status() if run.config_path.exists() else "new"
+        estimate = estimates[planned.name]
+        hours = 0.0 if state == "done" else estimate.seconds / 3600
+        source = "finished runs" if estimate.from_runs else "warm-up"
+        rows.append({"run": run.name, "state": state, "hours": hours, "memory_bytes": estimate.memory_bytes,
+                     "estimated_from": source})  # fmt: skip
+    hours, size = sum(row["hours"] for row in rows), sum(row["memory_bytes"] for row in rows)
+    if "-" not in (json, csv):
+        for row in rows:
+            print(f"{row['state']:<10} {row['hours']:8.3f} h  {format_size(row['memory_bytes']):>10}  {row['run']}")
+    left = sum(row["state"] != "done" for row in rows)
+    console.stderr.print(
+        f"{left} of {len(rows)} runs to do: about {hours / slots:.2f} hours with {slots} at once; their memories "
+        f"take up to {format_size(size)}",
+        markup=False,
+        soft_wrap=True,
+    )
+    facts = {"sweep": asked.name, "runs": rows, "hours": hours / slots, "memory_bytes": size}
+    console.emit(facts, json, rows, csv)

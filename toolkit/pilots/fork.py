@@ -1,0 +1,52 @@
+"""The same pilot with other choices: a run of its own, because no checkpoint can go on under another configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import write_json
+from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.plan import PlannedRun
+from toolkit.runs.folder import RunFolder
+
+
+def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotConfig, list[str]]:
+    """A pilot's configuration with choices changed, and what differs.
+
+    Args:
+        run: a pilot's folder.
+        assignments: ``lr=0.05``; values are JSON where they parse as JSON, else text.
+
+    Returns:
+        The new configuration, and a text like ``lr: 0.1 -> 0.05`` for each field that differs.
+
+    Raises:
+        UsageError: not a pilot, no such field, or a value that is wrong.
+    """
+    request = run.config
+    if request["kind"] != "pilot":
+        raise UsageError(f"{run.name} is no pilot: --set changes choices of pilots")
+    old = PilotConfig(**request["config"])
+    new = make_config(**old.model_dump() | dict(_assignment(text) for text in assignments))
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
+    return new, [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
+
+
+def fork(run: RunFolder, config: PilotConfig) -> RunFolder:
+    """A new run folder for ``config`` with the same seed, which remembers what it was forked from."""
+    forked = PlannedRun(config, int(run.config["seed"])).folder(run.path.parent)
+    write_json(forked.path / "origin.json", {"forked_from": run.name} | forked.origin)
+    return forked
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or name not in PilotConfig.model_fields:
+        raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(PilotConfig.model_fields)}, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

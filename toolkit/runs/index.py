@@ -1,0 +1,187 @@
+"""An index of a runs folder: SQLite beside the run folders, which stay the truth.
+
+Every query first brings the index up to date: a row is read anew when size or time of one of its folder's files has
+changed, and the whole index when it is missing, damaged or of another version. Whether a run lives is never stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.runs.folder import STATUSES, TICKET, RunFolder
+
+VERSION = 1
+"""Of the table; an index with another one is made anew."""
+UNREADABLE = "unreadable"
+"""The state of a folder from a newer version, or with a damaged configuration."""
+_WATCHED = ("config.json", "events.jsonl", "result.json", "notes.txt", "origin.json", "cancel", TICKET)
+_FIGURES = ("last_accuracy", "average_incremental_accuracy", "forgetting", "memory_bytes", "seconds")
+_TEXTS = ("kind", "dataset", "codec", "method", "align", "budget", "notes", "error")
+_COLUMNS = ("name", "stamp", "state", "sweeps", "seed", "created", "changed", *_TEXTS, *_FIGURES)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which runs are asked for; None asks for nothing in particular.
+
+    Attributes:
+        text: somewhere in the name or the notes, in any case.
+        dataset, codec: somewhere in the specification.
+        since: changed at this time or later, in seconds since 1970.
+    """
+
+    kind: str | None = None
+    state: str | None = None
+    dataset: str | None = None
+    codec: str | None = None
+    method: str | None = None
+    sweep: str | None = None
+    text: str | None = None
+    since: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.state is not None and self.state not in (*STATUSES, UNREADABLE):
+            raise UsageError(f"state must be one of {', '.join((*STATUSES, UNREADABLE))}, got {self.state!r}")
+
+    def accepts(self, row: dict[str, Any]) -> bool:
+        """Whether a row, its state judged, is asked for."""
+        exact = all(
+            wanted is None or row[name] == wanted
+            for name, wanted in (("kind", self.kind), ("state", self.state), ("method", self.method))
+        )
+        parts = all(
+            wanted is None or wanted in (row[name] or "")
+            for name, wanted in (("dataset", self.dataset), ("codec", self.codec))
+        )
+        said = f"{row['name']} {row['notes'] or ''}".lower()
+        return (
+            exact
+            and parts
+            and (self.sweep is None or self.sweep in row["sweeps"])
+            and (self.text is None or self.text.lower() in said)
+            and (self.since is None or row["changed"] >= self.since)
+        )
+
+
+def query(runs_dir: Path, wanted: Filter | None = None) -> list[dict[str, Any]]:
+    """Rows of the runs asked for, newest first.
+
+    Each has ``name``, ``state`` (as it is now), ``kind``, ``dataset``, ``codec``, ``method``, ``align``, ``budget``,
+    ``seed``, ``sweeps``, ``notes``, ``error``, ``created`` and ``changed`` (seconds since 1970) and a finished pilot's
+    figures; what does not apply is None.
+    """
+    wanted = wanted or Filter()
+    runs_dir = Path(runs_dir)
+    if not runs_dir.is_dir():
+        return []
+    with _opened(runs_dir) as index:
+        _refresh(index, runs_dir)
+        rows = [dict(row) for row in index.execute("SELECT * FROM runs ORDER BY created DESC, name")]
+    for row in rows:
+        del row["stamp"]
+        row["sweeps"] = json.loads(row["sweeps"])
+        if row["state"] is None:
+            row["state"] = RunFolder(runs_dir / row["name"]).status()
+    return [row for row in rows if wanted.accepts(row)]
+
+
+@contextmanager
+def _opened(runs_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The index, made anew where it is of no use, and in memory where the folder cannot be written."""
+    path = runs_dir / "index.sqlite"
+    try:
+        index = _connected(path)
+    except sqlite3.OperationalError:  # a folder that cannot be written, a full disk
+        index = _connected(":memory:")
+    except sqlite3.DatabaseError:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                path.with_name(path.name + suffix).unlink()
+        index = _connected(path)
+    with closing(index):
+        yield index
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    """A connection to an index of this version that can be written."""
+    index = sqlite3.connect(path, timeout=30)
+    try:
+        index.row_factory = sqlite3.Row
+        index.execute("PRAGMA journal_mode=WAL")
+        index.execute("PRAGMA synchronous=NORMAL")
+        (version,) = index.execute("PRAGMA user_version").fetchone()
+        if version not in (0, VERSION):
+            raise sqlite3.DatabaseError(f"an index of version {version}")
+        with index:
+            columns = ", ".join(_COLUMNS[1:])
+            index.execute(f"CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, {columns})")
+            index.execute(f"PRAGMA user_version={VERSION}")
+        index.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs LIMIT 1").fetchone()
+        if index.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("damaged")
+    except sqlite3.DatabaseError:
+        index.close()
+        raise
+    return index
+
+
+def _refresh(index: sqlite3.Connection, runs_dir: Path) -> None:
+    """Bring the rows to what the folders say."""
+    known = dict(index.execute("SELECT name, stamp FROM runs").fetchall())
+    found = {}
+    for entry in os.scandir(runs_dir):
+        if not entry.name.startswith(".") and (stamp := _stamp(Path(entry.path))) is not None:
+            found[entry.name] = stamp
+    changed = [name for name, stamp in found.items() if known.get(name) != stamp]
+    with index, suppress(sqlite3.OperationalError):  # a full disk: the next query tries again
+        index.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in known.keys() - found.keys()])
+        places = ", ".join("?" * len(_COLUMNS))
+        for name in changed:
+            row = _row(RunFolder(runs_dir / name)) | {"stamp": found[name]}
+            index.execute(f"INSERT OR REPLACE INTO runs VALUES ({places})", [row[column] for column in _COLUMNS])
+
+
+def _stamp(folder: Path) -> str | None:
+    """Sizes and times of a run folder's files; None where it is none."""
+    parts = []
+    for name in _WATCHED:
+        try:
+            facts = os.stat(folder / name)
+            parts.append(f"{facts.st_size}.{facts.st_mtime_ns}")
+        except OSError:
+            if name == "config.json":
+                return None
+            parts.append("-")
+    return " ".join(parts)
+
+
+def _row(run: RunFolder) -> dict[str, Any]:
+    """What the index says about a folder. ``state`` is None while only a look at its processes can tell."""
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.name, "sweeps": "[]", "kind": run.name.split("-")[0]}
+    row["created"] = row["changed"] = os.path.getmtime(run.config_path)
+    try:
+        config = run.config
+        events = run.events()
+        result = run.result
+        row["sweeps"] = json.dumps(run.origin.get("sweeps", []))
+    except (WorkError, OSError, AttributeError) as error:
+        return row | {"state": UNREADABLE, "error": one_line(error)}
+    request = config.get("config", config)
+    row |= {name: request.get(name) for name in ("dataset", "method", "align", "budget")}
+    row |= {"kind": config["kind"], "codec": request.get("codec") or request.get("codecs")}
+    row |= {"seed": config.get("seed", request.get("seed")), "notes": run.notes or None}
+    if events:
+        row["changed"] = events[-1]["time"]
+    state = run.status_at_rest()
+    row["state"] = state if state == "done" else None
+    if state == "failed":
+        row["error"] = run.error()
+    return row | {name: (result or {}).get(name) for name in _FIGURES}

@@ -1,0 +1,107 @@
+"""The queue of a runs folder: a ticket in each run folder that waits or is under way, so that nothing can lose it.
+
+A ticket (``.queue``) is written when a run is queued and goes when the run has ended. Whoever changes tickets holds
+the queue's lock, so that a run queued again while it is being cancelled is not forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from toolkit.foundation.errors import WorkError
+from toolkit.foundation.files import make_folder, read_json, write_json
+from toolkit.runs.folder import TICKET, RunFolder
+from toolkit.runs.locks import holding
+
+_LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A run's place in the queue.
+
+    Attributes:
+        run: its folder.
+        position: runs go in this order.
+        tries: attempts in a row that have got the run no further.
+        mark: how far it was when the last of them began.
+    """
+
+    run: RunFolder
+    position: int
+    tries: int = 0
+    mark: str = ""
+
+    def save(self) -> None:
+        """Write it into the run's folder.
+
+        Raises:
+            WorkError: the folder cannot be written.
+        """
+        facts = {"position": self.position, "tries": self.tries, "mark": self.mark}
+        write_json(self.run.path / TICKET, facts)
+
+    def remove(self) -> None:
+        (self.run.path / TICKET).unlink(missing_ok=True)
+
+    def next_try(self) -> Ticket:
+        """The ticket for another attempt, which is the first again if the last one got the run further."""
+        mark = checkpoint_mark(self.run)
+        return replace(self, tries=1 if mark != self.mark else self.tries + 1, mark=mark)
+
+
+@contextmanager
+def queue_lock(runs_dir: Path) -> Iterator[None]:
+    """Hold the queue's lock, which nobody holds for longer than a moment.
+
+    Raises:
+        WorkError: it could not be had within a minute, or the folder cannot be written.
+    """
+    make_folder(runs_dir)
+    taken = f"the queue in {runs_dir} is locked by another process"
+    with holding(Path(runs_dir) / ".queue-lock", taken, _LOCK_SECONDS):
+        yield
+
+
+def enqueue(runs: Iterable[RunFolder], runs_dir: Path) -> None:
+    """Queue runs, in order, behind those that wait.
+
+    Raises:
+        WorkError: a folder cannot be written.
+    """
+    with queue_lock(runs_dir):
+        position = max((ticket.position for ticket in tickets(runs_dir)), default=0)
+        for run in runs:
+            position += 1
+            run.clear_cancel()
+            run.log("queued")
+            Ticket(run, position, mark=checkpoint_mark(run)).save()  # last: the event alone queues nothing
+
+
+def tickets(runs_dir: Path) -> list[Ticket]:
+    """The tickets of all runs that wait or are under way, in order."""
+    found = []
+    for path in Path(runs_dir).glob(f"*/{TICKET}"):
+        run = RunFolder(path.parent)
+        try:
+            saved = read_json(path)
+            found.append(Ticket(run, int(saved["position"]), int(saved["tries"]), str(saved["mark"])))
+        except (WorkError, KeyError, TypeError, ValueError):
+            if path.exists():  # damaged: it still says that the run is to be done
+                found.append(Ticket(run, 0))
+    return sorted(found, key=lambda ticket: (ticket.position, ticket.run.name))
+
+
+def checkpoint_mark(run: RunFolder) -> str:
+    """Something that changes whenever the run has saved a checkpoint."""
+    newest = 0
+    with suppress(OSError):
+        for entry in os.scandir(run.path):
+            if entry.name.endswith(".pt"):
+                with suppress(OSError):
+                    newest = max(newest, entry.stat().st_mtime_ns)
+    return str(newest)
