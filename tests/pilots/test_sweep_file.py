@@ -66,7 +66,7 @@ def test_single_values_and_defaults(tmp_path: Path) -> None:
         ("quality={10,50}", "quality=500", "look.yaml:6: codecs: .*1..100"),
         ("seeds: [0, 1]", "seeds: [0, x]", "look.yaml:9: seeds: .*whole numbers"),
         ("seeds: [0, 1]", "seeds: [1, 1]", "look.yaml:9: seeds: .*distinct"),
-        ("seeds: [0, 1]", "methods: magic", "look.yaml:9: methods: unknown method 'magic': choose from .*replay"),
+        ("seeds: [0, 1]", "methods: magic", "look.yaml:9: methods: unknown method 'magic': choose one of .*replay"),
         ("seeds: [0, 1]", "name: ../x", "look.yaml:9: name: "),
         ("initial: 5\n", "", "initial is missing"),
         (GOOD, "- raw\n", "look.yaml:1: a sweep file has lines"),

@@ -64,8 +64,9 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> 
     names = list(rows[0]) if rows else []
     for name in names:
         numeric = isinstance(rows[0][name], (int, float))
-        # in a narrow terminal names of columns and long texts are folded, numbers never
-        width = max(len(_text(row[name])) for row in rows) if numeric else None
+        # in a narrow terminal names of columns and long texts are folded, numbers and short texts never
+        longest = max(len(_text(row[name])) for row in rows)
+        width = longest if numeric else min(longest, 24)
         title = name.replace("_", " ")
         drawn.add_column(title, justify="right" if numeric else "left", overflow="fold", min_width=width)
     for row in rows:

@@ -9,7 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo, Threads
-from toolkit.foundation.errors import WorkError
+from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.sizes import format_size
@@ -24,6 +24,12 @@ def sweep(
         int, typer.Option(help="runs at once; 0 for one a GPU, or one that has all CPU threads", min=0)
     ] = 0,
     threads: Threads = 0,
+    backend: Annotated[str, typer.Option(help="local: a supervisor on this machine; ray: a Ray cluster")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="of the Ray cluster: auto or HOST:6379 on one of its nodes, http://HOST:8265 from elsewhere"),
+    ] = None,
+    gpus: Annotated[float, typer.Option(help="GPUs of each run on a Ray cluster; may be a part of one", min=0)] = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
@@ -41,13 +47,24 @@ def sweep(
     if dry_run:
         _estimate(asked, folder, max(1, slots), json, csv)
         return
-    settings = supervisor.Settings(slots=slots, threads=threads)
-    runs = sweeping.start(asked, folder, settings)
+    if backend not in ("local", "ray"):
+        raise UsageError(f"--backend must be local or ray, got {backend!r}")
+    if backend == "local" and (address or gpus):
+        raise UsageError("--address and --gpus are for --backend ray")
+    if backend == "ray":
+        from toolkit.pilots import ray_backend
+
+        runs, look_after = ray_backend.start(
+            asked, file, folder, address=address, threads=threads, gpus=gpus, in_background=detach
+        )
+    else:
+        settings = supervisor.Settings(slots=slots, threads=threads)
+        runs, look_after = sweeping.start(asked, folder, settings), sweeping.supervised(folder, settings)
     look = f"recallrate runs list --sweep {asked.name}" + (f" --runs-dir {runs_dir}" if runs_dir else "")
     if not detach:
         try:
             with console.progress_bar() as progress:
-                sweeping.follow(runs, folder, settings, progress)
+                sweeping.follow(runs, look_after, progress)
         except KeyboardInterrupt:
             console.stderr.print("The runs go on in the background.", markup=False)
             detach = True

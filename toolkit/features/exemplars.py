@@ -16,7 +16,7 @@ from toolkit.foundation.seeds import derive
 from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order, require_selection
 from toolkit.memory.store import ExemplarMemory
-from toolkit.runs.tasks import refuse_several_ranks
+from toolkit.runs.environment import require_one_rank
 from toolkit.training.device import resolve_device
 
 
@@ -39,7 +39,7 @@ def build_memory(
         UsageError: the file exists, a bad choice, or a budget too small for one exemplar a class (no file is left).
         WorkError: the work failed.
     """
-    refuse_several_ranks()
+    require_one_rank()
     if path.exists():
         raise UsageError(f"{path} exists: choose another file")
     require_selection(selection)

@@ -52,7 +52,8 @@ from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Manifest, Selec
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.memory.streaming import Candidate, StreamingHerding, shard_of
 from toolkit.runs import ray_cluster
-from toolkit.runs.tasks import Outcome, map_tasks, refuse_several_ranks
+from toolkit.runs.environment import require_one_rank
+from toolkit.runs.tasks import Outcome, map_tasks
 from toolkit.training.device import resolve_device
 
 BACKENDS = ("local", "ray")
@@ -95,7 +96,7 @@ def build_sharded_memory(
         UsageError: a bad choice, a folder that holds something else, a budget too small for one exemplar a class.
         WorkError: the work failed; the same command goes on from where it stopped.
     """
-    refuse_several_ranks()
+    require_one_rank()
     require_selection(selection)
     if not 1 <= shards <= MAX_SHARDS:
         raise UsageError(f"shards must be 1..{MAX_SHARDS}, got {shards}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +19,49 @@ from toolkit.runs.folder import RunFolder
 FOLLOW_SECONDS = 1.0
 
 
-def start(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
-    """Make the sweep's folders and queue what is neither done nor under way; the folders of all its runs, in order.
+def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
+    """The folders of all of the sweep's runs, in order, made where there are none.
 
     Raises:
-        WorkError: a folder cannot be written, or the supervisor cannot be started.
+        WorkError: a folder cannot be written.
     """
     runs = [planned.folder(runs_dir) for planned in sweep.planned]
     for run in runs:
         run.join_sweep(sweep.name)
+    return runs
+
+
+def start(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
+    """Queue what is neither done nor under way, for the supervisor; :func:`folders` of all its runs.
+
+    Raises:
+        WorkError: a folder cannot be written, or the supervisor cannot be started.
+    """
+    runs = folders(sweep, runs_dir)
     start_pending(runs, runs_dir, settings)
     return runs
 
 
-def follow(
-    runs: list[RunFolder], runs_dir: Path, settings: supervisor.Settings | None = None, progress: Progress = silent
-) -> None:
-    """Wait until every run has ended; a supervisor that was killed is replaced.
+def supervised(runs_dir: Path, settings: supervisor.Settings | None = None) -> Callable[[Counter[str]], None]:
+    """For :func:`follow`: replaces a supervisor that was killed, and raises WorkError once it was asked to stop."""
 
-    Raises:
-        WorkError: the supervisor was asked to stop.
+    def look_after(states: Counter[str]) -> None:
+        if supervisor.was_stopped(runs_dir):
+            left = states["queued"] + states["running"]
+            raise WorkError(f"the supervisor was stopped with {left} runs to do: the same command goes on")
+        if states["queued"]:
+            supervisor.ensure(runs_dir, settings)
+
+    return look_after
+
+
+def follow(runs: list[RunFolder], look_after: Callable[[Counter[str]], None], progress: Progress = silent) -> None:
+    """Wait until every run has ended.
+
+    Args:
+        runs: what to wait for.
+        look_after: called with the number of runs in each state as long as some are queued or running.
+        progress: told how many have ended.
     """
     pause = threading.Event()
     while True:
@@ -46,10 +70,7 @@ def follow(
         progress(f"runs ({states['running']} running, {states['failed']} failed)", len(runs) - left, len(runs))
         if not left:
             return
-        if supervisor.was_stopped(runs_dir):
-            raise WorkError(f"the supervisor was stopped with {left} runs to do: the same command goes on")
-        if states["queued"]:
-            supervisor.ensure(runs_dir, settings)
+        look_after(states)
         pause.wait(FOLLOW_SECONDS)
 
 

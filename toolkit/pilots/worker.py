@@ -70,11 +70,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     require_one_rank()
     set_threads(options.threads)
-    return max(_carry_out(RunFolder(path)) for path in options.folders)
+    return max(carry_out(RunFolder(path)) for path in options.folders)
 
 
-def _carry_out(run: RunFolder) -> int:
-    """Carry out one folder; its exit status."""
+def carry_out(run: RunFolder) -> int:
+    """Carry out one folder, whatever comes of it; the exit status, as :func:`main` has it."""
     try:
         with run.claimed(), _heartbeat(run):
             if run.cancel_requested():

@@ -60,11 +60,12 @@ def require_one_rank() -> None:
     Raises:
         UsageError: it is so.
     """
-    ranks = os.environ.get("WORLD_SIZE", "1")
+    ranks = os.environ.get("WORLD_SIZE", "1").strip()
     if ranks not in ("", "0", "1"):
         raise UsageError(
-            f"this is one of {ranks} ranks (WORLD_SIZE): every rank would select exemplars and the memory would be "
-            "kept as many times; start it without torchrun, and use a sweep for many pilots at once"
+            f"started by torchrun with {ranks} ranks: each would select exemplars and fill a memory of its own, and "
+            "the budget would be spent several times; start one process, and let a sweep's slots, --workers or "
+            "--backend ray do the rest"
         )
 
 

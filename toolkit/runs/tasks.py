@@ -4,7 +4,6 @@ face for many machines."""
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -88,19 +87,3 @@ def _attempt(function: Callable[[Item], Result], index: int, item: Item) -> Outc
         return Outcome(index, function(item))
     except Exception as error:
         return Outcome(index, error=failure(error))
-
-
-def refuse_several_ranks() -> None:
-    """Stop under ``torchrun`` and its like with more than one rank.
-
-    Each rank would select and store exemplars of its own, and the memory would hold several times its budget.
-
-    Raises:
-        UsageError: the environment names a world size above 1.
-    """
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    if ranks.strip() not in ("", "1"):
-        raise UsageError(
-            f"started by torchrun with {ranks} ranks: each would fill a memory of its own and the budget would be "
-            "spent several times; start one process and let --workers or --backend ray do the rest"
-        )
