@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from pathlib import Path
@@ -16,6 +17,8 @@ from toolkit.pilots.sweep_file import Sweep
 from toolkit.runs.folder import RunFolder
 
 FOLLOW_SECONDS = 1.0
+REVIVE_LOOKS = 5
+"""A supervisor that has just been started is not yet to be seen, so only every so many looks ask for one."""
 
 
 def start(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
@@ -40,7 +43,7 @@ def follow(
         WorkError: the supervisor was asked to stop.
     """
     pause = threading.Event()
-    while True:
+    for look in itertools.count(1):
         states = Counter(run.status() for run in runs)
         left = states["queued"] + states["running"]
         progress(f"runs ({states['running']} running, {states['failed']} failed)", len(runs) - left, len(runs))
@@ -48,7 +51,7 @@ def follow(
             return
         if supervisor.was_stopped(runs_dir):
             raise WorkError(f"the supervisor was stopped with {left} runs to do: the same command goes on")
-        if states["queued"]:
+        if states["queued"] and look % REVIVE_LOOKS == 0:
             supervisor.ensure(runs_dir, settings)
         pause.wait(FOLLOW_SECONDS)
 
