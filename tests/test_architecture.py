@@ -85,8 +85,11 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
     "module",
     [
         "toolkit.runs.folder",
+        "toolkit.runs.index",
         "toolkit.pilots.config",
         "toolkit.pilots.worker",
+        "toolkit.pilots.supervisor",
+        "toolkit.pilots.sweep",
         "toolkit.probe.request",
         "toolkit.data.catalog",
         "toolkit.codecs.spec",

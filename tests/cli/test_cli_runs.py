@@ -177,6 +177,22 @@ def background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "ensure", work)
 
 
+def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("toolkit.pilots.sweep.follow", interrupted)
+    file = tmp_path / "night.yaml"
+    file.write_text(SWEEP)
+    status, _, err = call(capsys, "sweep", file, "--runs-dir", runs_dir)
+    assert status == 0
+    assert "go on in the background" in err
+    assert f"recallrate runs list --sweep night --runs-dir {runs_dir}" in err
+    assert len(tickets(runs_dir)) == 3
+
+
 @pytest.mark.usefixtures("background")
 def test_a_sweep_goes_on_after_failures_and_names_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "night.yaml"

@@ -181,7 +181,9 @@ def test_a_killed_supervisor_leaves_its_worker_and_the_next_adopts_it(tmp_path: 
     assert [run.status(), later.status(), started(run)] == ["done", "done", 1]
 
 
-def test_a_supervisor_that_is_asked_to_leave_leaves_its_worker_at_work(tmp_path: Path) -> None:
+def test_a_supervisor_that_is_asked_to_leave_leaves_its_worker_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, later = fake_run(tmp_path, "first", do="wait"), fake_run(tmp_path, "later")
     enqueue([run, later], tmp_path)
     with working_process(tmp_path) as boss:
@@ -192,6 +194,9 @@ def test_a_supervisor_that_is_asked_to_leave_leaves_its_worker_at_work(tmp_path:
     (run.path / "go").touch()
     until(lambda: run.status() == "done")
     assert later.status() == "queued", "the queue stays"
+    monkeypatch.setattr(supervisor.subprocess, "Popen", lambda *_, **__: None)
+    supervisor.ensure(tmp_path)
+    assert not supervisor.was_stopped(tmp_path), "another one is on its way"
 
 
 def test_a_second_supervisor_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

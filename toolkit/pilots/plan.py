@@ -158,13 +158,17 @@ def start_pending(
     Raises:
         WorkError: a folder cannot be written or the supervisor cannot be started.
     """
-    states = {run.name: run.status() for run in runs}
-    pending = [run for run in runs if states[run.name] not in ("done", "running", "queued")]
+    pending = pending_of(runs)
     if pending:
         put_in_queue(pending, Path(runs_dir))
-    if pending or "queued" in states.values():
+    if any(run.status() == "queued" for run in runs):
         supervisor.ensure(Path(runs_dir), settings)
     return pending
+
+
+def pending_of(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue."""
+    return [run for run in runs if run.status() not in ("done", "running", "queued")]
 
 
 def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:

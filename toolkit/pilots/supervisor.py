@@ -276,6 +276,7 @@ def ensure(runs_dir: Path, settings: Settings | None = None) -> None:
         return
     command = [sys.executable, "-m", "toolkit.pilots.supervisor", str(runs_dir), *(settings or Settings()).words()]
     try:
+        (Path(runs_dir) / ".supervisor.json").unlink(missing_ok=True)  # that the last one was stopped is over
         with open(Path(runs_dir) / "supervisor.log", "ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from toolkit.pilots.sweep_file import Sweep
 from toolkit.runs.folder import RunFolder
 
 FOLLOW_SECONDS = 1.0
+REVIVE_LOOKS = 5
+"""A supervisor that has just been started is not yet to be seen, so only every so many looks ask for one."""
 
 
 def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
@@ -45,11 +48,13 @@ def start(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = N
 def supervised(runs_dir: Path, settings: supervisor.Settings | None = None) -> Callable[[Counter[str]], None]:
     """For :func:`follow`: replaces a supervisor that was killed, and raises WorkError once it was asked to stop."""
 
+    looks = itertools.count(1)
+
     def look_after(states: Counter[str]) -> None:
         if supervisor.was_stopped(runs_dir):
             left = states["queued"] + states["running"]
             raise WorkError(f"the supervisor was stopped with {left} runs to do: the same command goes on")
-        if states["queued"]:
+        if states["queued"] and next(looks) % REVIVE_LOOKS == 0:
             supervisor.ensure(runs_dir, settings)
 
     return look_after

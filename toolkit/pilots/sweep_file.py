@@ -151,4 +151,6 @@ def _located(entries: _Entries, error: UsageError) -> UsageError:
     text = one_line(error)
     named = text.split(":", 1)[0].split(".")[0]
     key = _SINGULAR.get(named, named)
-    return entries.about(key, text.removeprefix(f"{named}: ")) if key in entries.lines else UsageError(f"{entries.path}: {text}")
+    if key not in entries.lines:
+        return UsageError(f"{entries.path}: {text}")
+    return entries.about(key, text.removeprefix(f"{named}: "))
