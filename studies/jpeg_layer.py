@@ -35,7 +35,7 @@ from toolkit.runs.folder import RunFolder
 
 SEEDS = (0, 1, 2)
 QUALITIES = (2, 5, 10, 20, 50, 80)
-RATE_WEIGHTS = (0.0003, 0.001, 0.003, 0.01)
+RATE_WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1)
 RATE_SETTING = {
     "start": "plain", "init": "quality=75", "bits": 12, "alpha_mode": "matched", "hardness": 3.0, "table_lr": 0.5
 }  # fmt: skip

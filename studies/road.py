@@ -14,19 +14,13 @@ be completed on another day; ``--afresh`` repeats them. ``--report`` only writes
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from study import RESULTS, Study, arguments, percent
 
-from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.pilots.pilot import run_seeds
-from toolkit.pilots.results import aggregate
-from toolkit.runs.environment import environment
-from toolkit.runs.folder import RunFolder
 
 SEEDS = (0, 1, 2)
 LOSSLESS = ("raw", "png")
@@ -39,65 +33,27 @@ LOSSY = (
     "avif:quality=40",
     "jpeg2000:psnr=27",
 )
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", help="the folder tiny-imagenet-20")
-    parser.add_argument("--runs-dir", type=Path, default=default_runs_dir() / "road")
-    parser.add_argument("--report", action="store_true", help="run nothing, write the results of what has finished")
-    parser.add_argument("--afresh", action="store_true", help="repeat the runs that the results already hold")
-    arguments = parser.parse_args()
-    held = (
-        [] if arguments.afresh or not (RESULTS / "road.json").exists() else read_json(RESULTS / "road.json")["pilots"]
-    )
+    asked = arguments(__doc__, "road")
+    study = Study("road", "tiny-imagenet-20", asked.runs_dir, asked.afresh)
     settings = [(codec, "none") for codec in LOSSLESS] + [(c, align) for c in LOSSY for align in ("both", "none")]
-    for seed in SEEDS if not arguments.report else ():  # one seed of everything first: an early look at the whole
-        for codec, align in settings:
-            run_one(arguments, held, codec, align, seed)
-    finished = [summary(arguments, held, codec, align) for codec, align in settings]
-    pilots = [pilot for pilot in finished if pilot is not None]
-    command = "python studies/road.py DATA/tiny-imagenet-20"
-    write_json(RESULTS / "road.json", {"command": command, "environment": environment(), "pilots": pilots})
+    configs = [configuration(asked.dataset, codec, align) for codec, align in settings]
+    for seed in SEEDS if not asked.report else ():  # one seed of everything first: an early look at the whole
+        for config in configs:
+            study.run(config, seed)
+    pilots = [pilot for config in configs if (pilot := study.summary(config, SEEDS)) is not None]
+    study.write(pilots, "python studies/road.py DATA/tiny-imagenet-20")
     (RESULTS / "road.md").write_text(as_table(pilots))
     draw(pilots, RESULTS / "road.svg")
 
 
-def configuration(arguments: argparse.Namespace, codec: str, align: str) -> PilotConfig:
+def configuration(dataset: str, codec: str, align: str) -> PilotConfig:
     """One setting of the study."""
     return make_config(
-        dataset=arguments.dataset, size=32, initial=4, increment=4, codec=codec, budget="4img", align=align, steps=200
+        dataset=dataset, size=32, initial=4, increment=4, codec=codec, budget="4img", align=align, steps=200
     )
-
-
-def without_path(config: PilotConfig) -> dict[str, Any]:
-    """The configuration as published: without the path of this machine's data."""
-    return {**config.model_dump(mode="json"), "dataset": "tiny-imagenet-20"}
-
-
-def finished_run(arguments: argparse.Namespace, held: list[dict], config: PilotConfig, seed: int) -> dict | None:
-    """A seed's result, from its run folder or from the results already published."""
-    if (result := RunFolder(arguments.runs_dir / config.run_name(seed)).result) is not None:
-        return result
-    for pilot in held:
-        if pilot["config"] == without_path(config):
-            return next((run for run in pilot["runs"] if run["seed"] == seed), None)
-    return None
-
-
-def run_one(arguments: argparse.Namespace, held: list[dict], codec: str, align: str, seed: int) -> None:
-    """Run one seed of a setting unless its result is there."""
-    config = configuration(arguments, codec, align)
-    run = finished_run(arguments, held, config, seed) or run_seeds(config, [seed], arguments.runs_dir)["runs"][0]
-    print(f"{codec:20} {align:5} seed {seed}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
-
-
-def summary(arguments: argparse.Namespace, held: list[dict], codec: str, align: str) -> dict[str, Any] | None:
-    """The ``pilot`` JSON of a setting over its finished seeds; None where there is none."""
-    config = configuration(arguments, codec, align)
-    runs = [run for seed in SEEDS if (run := finished_run(arguments, held, config, seed)) is not None]
-    return {**aggregate(config, runs), "config": without_path(config)} if runs else None
 
 
 def as_table(pilots: list[dict[str, Any]]) -> str:
@@ -118,17 +74,12 @@ def as_table(pilots: list[dict[str, Any]]) -> str:
             "average_incremental_accuracy",
             "forgetting",
         )
-        cells = [_percent(pilot, name) for name in names]
+        cells = [percent(pilot, name) for name in names]
         align = "-" if pilot["codec"] in LOSSLESS else pilot["align"]
         exemplars = f"{pilot['mean']['exemplars_per_class']:.1f}"
         seeds = len(pilot["runs"])
         lines.append(f"| `{pilot['codec']}` | {align} | {seeds} | {exemplars} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _percent(pilot: dict[str, Any], name: str) -> str:
-    interval = pilot["ci95"][name]
-    return f"{100 * pilot['mean'][name]:.1f}" + ("" if interval is None else f" +- {100 * interval:.1f}")
 
 
 def draw(pilots: list[dict[str, Any]], path: Path) -> None:

@@ -23,6 +23,7 @@ from reporting import save, table
 
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots import supervisor, sweep
+from toolkit.pilots.results import reproducible
 from toolkit.pilots.sweep_file import Sweep, read_sweep
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.locks import ProcessName, held
@@ -82,13 +83,12 @@ def kill_at_random(runs: list[RunFolder], runs_dir: Path, settings: supervisor.S
 def check(run: RunFolder, expected: dict[str, Any]) -> dict[str, Any]:
     """What there is to say against a run after the sweep."""
     events = Counter(event["event"] for event in run.events())
-    timeless = {name: value for name, value in (run.result or {}).items() if name != "seconds"}
     return {
         "run": run.name,
         "attempts": events["started"],
         "finished": events["finished"],
         "result": run.result_path.exists(),
-        "same": timeless == {name: value for name, value in expected.items() if name != "seconds"},
+        "same": reproducible(run.result or {}) == reproducible(expected),
     }
 
 

@@ -223,7 +223,7 @@ def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
     facts = json.loads(out)
     assert [row["state"] for row in facts["runs"]] == ["done", "failed", "new", "new"]
     assert {row["estimated_from"] for row in facts["runs"]} == {"finished runs"}
-    assert facts["hours"] == pytest.approx(3 * 2 * 3 * 0.5 / 3600)
+    assert facts["hours"] == pytest.approx(3 * (10 + 2 * 3 * 0.5) / 3600), "ten seconds to start each"
     assert facts["memory_bytes"] == sum(row["memory_bytes"] for row in facts["runs"])
     assert sorted(runs_dir.iterdir()) == before
 
@@ -244,4 +244,4 @@ def test_torchrun_is_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, _, err = call(capsys, *command)
     assert status == 2
-    assert "WORLD_SIZE" in err
+    assert "torchrun with 2 ranks" in err

@@ -13,7 +13,7 @@ from toolkit.memory.store import LABEL_BYTES, BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.pilots.pilot import run_pilot, run_seeds
-from toolkit.pilots.results import MEASURED
+from toolkit.pilots.results import reproducible
 from toolkit.training.networks import build_backbone
 
 
@@ -23,10 +23,6 @@ def config(**changes: Any) -> PilotConfig:
         "steps": 10, "batch_size": 16, "checkpoint_every": 2, "align": "train",
     }  # fmt: skip
     return make_config(**{**values, **changes})
-
-
-def comparable(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name not in MEASURED}
 
 
 class Killed(BaseException):
@@ -68,7 +64,7 @@ def test_a_method_runs_keeps_its_budget_and_resumes_exactly(tmp_path: Path, meth
     # frozen learners save once a stage; the others four times in a phase of ten steps, and after it
     for saves in (1, 1) if kind.frozen else (2, 6, 9):
         killed_after(saves, setup, tmp_path / "killed")
-    assert comparable(run_pilot(setup, 2, tmp_path / "killed")) == comparable(whole)
+    assert reproducible(run_pilot(setup, 2, tmp_path / "killed")) == reproducible(whole)
 
 
 def test_icarl_reports_both_heads(tmp_path: Path) -> None:
@@ -141,4 +137,4 @@ def test_exemplars_decoded_batch_by_batch_give_the_same_result(
     assert (resident["exemplars_decoded"], streamed["exemplars_decoded"]) == ("once a stage", "for each batch")
     for result in (resident, streamed):
         del result["exemplars_decoded"]
-    assert comparable(streamed) == comparable(resident)
+    assert reproducible(streamed) == reproducible(resident)

@@ -19,7 +19,7 @@ from toolkit.learning import metrics
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.pilots.pilot import aggregate, run_pilot, run_seeds
-from toolkit.pilots.results import MEASURED
+from toolkit.pilots.results import reproducible
 from toolkit.runs.folder import RunFolder
 
 
@@ -36,10 +36,6 @@ def config(**changes: Any) -> PilotConfig:
         "checkpoint_every": 2,
     }
     return make_config(**{**values, **changes})
-
-
-def timeless(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name not in MEASURED}
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +160,7 @@ KILLER = """
 """
 
 
+@pytest.mark.kills
 def test_a_run_killed_again_and_again_ends_in_the_same_result(tmp_path: Path) -> None:
     values = config(align="train").model_dump(mode="json")
     reference = run_pilot(config(align="train"), 3, tmp_path / "whole")
@@ -177,13 +174,13 @@ def test_a_run_killed_again_and_again_ends_in_the_same_result(tmp_path: Path) ->
         run = RunFolder(tmp_path / "killed" / config(align="train").run_name(3))
         assert run.status() == "lost"
     assert attempt("nowhere") == 0
-    assert timeless(json.loads((run.path / "result.json").read_text())) == timeless(reference)
+    assert reproducible(json.loads((run.path / "result.json").read_text())) == reproducible(reference)
 
 
 def test_the_same_seed_gives_the_same_result_and_another_seed_another(tmp_path: Path) -> None:
     first, again = (run_pilot(config(), 0, tmp_path / name) for name in ("a", "b"))
     other = run_pilot(config(), 5, tmp_path / "a")
-    assert timeless(first) == timeless(again)
+    assert reproducible(first) == reproducible(again)
     assert first["class_order"] != other["class_order"]
 
 
@@ -218,7 +215,7 @@ def test_a_cancelled_run_stops_and_resumes(tmp_path: Path) -> None:
             run_pilot(setup, 0, tmp_path, cancel_soon)
     assert run.status() == "cancelled"
     run.clear_cancel()
-    assert timeless(run_pilot(setup, 0, tmp_path)) == timeless(run_pilot(setup, 0, tmp_path / "whole"))
+    assert reproducible(run_pilot(setup, 0, tmp_path)) == reproducible(run_pilot(setup, 0, tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(
@@ -269,4 +266,4 @@ def test_a_full_disk_fails_in_one_line_and_the_run_goes_on_later(tmp_path: Path)
     run = RunFolder(tmp_path / "runs" / config().run_name(0))
     assert run.status() == "failed"
     assert "No space left" in str(run.error())
-    assert timeless(run_pilot(config(), 0, tmp_path / "runs")) == timeless(reference)
+    assert reproducible(run_pilot(config(), 0, tmp_path / "runs")) == reproducible(reference)

@@ -102,7 +102,7 @@ def test_a_warm_up_estimates_what_no_finished_run_can(tmp_path: Path, monkeypatc
     estimates = estimate.estimate_runs(planned, [])
     assert len(warmed) == 1, "codec, budget and seed do not change the time of a step"
     first = estimates[planned[0].name]
-    assert (first.seconds, first.from_runs) == (pytest.approx(2 * 3 * 0.5), False)
+    assert (first.seconds, first.from_runs) == (pytest.approx(10 + 2 * 3 * 0.5), False)
     assert first.memory_bytes == pytest.approx(2 * 10 * (16 * 16 * 3), rel=0.01)
 
 

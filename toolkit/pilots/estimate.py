@@ -15,6 +15,8 @@ from toolkit.pilots.plan import PlannedRun, step_count
 from toolkit.runs.folder import RunFolder
 
 WARMUP_STEPS = 20
+START_SECONDS = 10.0
+"""Of a worker, until its libraries are loaded and its first step begins; most of a short run's time."""
 _PACE = ("dataset", "size", "network", "batch_size", "method", "mixed_precision", "compile", "device", "brightness")
 """What the time of a step depends on."""
 
@@ -63,7 +65,7 @@ def estimate_runs(
             warm[key] = warmup_seconds_per_step(config, progress)
         pace = paces.get(key, warm.get(key, 0.0))
         estimates[run.name] = Estimate(
-            step_count(config, classes, len(dataset.train.labels)) * pace,
+            START_SECONDS + step_count(config, classes, len(dataset.train.labels)) * pace,
             budget_bytes(config.budget, classes, dataset.raw_image_bytes),
             key in paces,
         )

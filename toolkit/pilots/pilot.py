@@ -28,7 +28,7 @@ from toolkit.pilots.results import METRICS, aggregate
 from toolkit.runs.environment import attempt_facts
 from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter, Stopwatch
-from toolkit.training.device import resolve_device
+from toolkit.training.device import peak_memory_bytes, resolve_device
 from toolkit.training.loop import train
 from toolkit.training.networks import build_backbone, default_network
 from toolkit.training.weights import save_network
@@ -229,5 +229,6 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, An
         "network": learner.network_name,
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(state.seconds, 2),
+        "peak_memory_bytes": peak_memory_bytes(learner.device),
         "run_dir": run.name,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,6 @@ METRICS = (
     "accuracy_on_original", "accuracy_on_coded", "exemplars_per_class", "memory_bytes",
 )  # fmt: skip
 """What is averaged over seeds."""
-
-MEASURED = ("seconds", "peak_memory_bytes")
-"""What the same run measures differently each time; everything else in a result is the same."""
 
 VARIED = ("codec", "align", "budget", "method")
 """What pilots in one comparison may differ in; everything else is the same for all of them."""
@@ -39,6 +36,11 @@ def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, 
         "mean": {name: mean for name, (mean, _) in spread.items()},
         "ci95": {name: half for name, (_, half) in spread.items()},
     }
+
+
+def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's result without time and memory: what the same run, on the same machine, gives again to the last bit."""
+    return {name: value for name, value in result.items() if name not in ("seconds", "peak_memory_bytes")}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 
 from toolkit.foundation import parallel
 from toolkit.foundation.errors import UsageError
+from toolkit.runs import usage
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -48,6 +49,14 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """The most memory that has been in use at once: on the GPU by torch, else by this process, libraries included.
+
+    None where the platform does not say.
+    """
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else usage.peak_memory_bytes()
 
 
 @contextmanager

@@ -1,0 +1,80 @@
+"""What the pilots' studies share: runs that go on where they were, results as data, and cells of tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from toolkit.foundation.files import default_runs_dir, read_json, write_json
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.pilot import run_seeds
+from toolkit.pilots.results import aggregate
+from toolkit.runs.environment import environment
+from toolkit.runs.folder import RunFolder
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(description: str | None, name: str) -> argparse.Namespace:
+    """The command line that every study has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", help="the folder tiny-imagenet-20")
+    parser.add_argument("--runs-dir", type=Path, default=default_runs_dir() / name)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--report", action="store_true", help="run nothing, write the results of what has finished")
+    parser.add_argument("--afresh", action="store_true", help="repeat the runs that the results already hold")
+    return parser.parse_args()
+
+
+class Study:
+    """A study's runs, in run folders and in the results already published.
+
+    Args:
+        name: of the file under ``results/``.
+        dataset: its name as published, in place of this machine's path.
+        runs_dir: where run folders go.
+        afresh: whether to pass over the results already published.
+    """
+
+    def __init__(self, name: str, dataset: str, runs_dir: Path, afresh: bool = False) -> None:
+        self.path = RESULTS / f"{name}.json"
+        self._dataset = dataset
+        self._runs_dir = runs_dir
+        self._held = read_json(self.path)["pilots"] if self.path.exists() and not afresh else []
+
+    def run(self, config: PilotConfig, seed: int) -> None:
+        """Run one seed of a setting unless its result is there."""
+        run = self._finished(config, seed) or run_seeds(config, [seed], self._runs_dir)["runs"][0]
+        what = f"{config.codec:20} {config.align:5} {config.method:8} seed {seed}"
+        print(f"{what}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
+
+    def summary(self, config: PilotConfig, seeds: tuple[int, ...]) -> dict[str, Any] | None:
+        """The ``pilot`` JSON of a setting over its finished seeds; None where there is none."""
+        runs = [run for seed in seeds if (run := self._finished(config, seed)) is not None]
+        return {**aggregate(config, runs), "config": self._published(config)} if runs else None
+
+    def write(self, pilots: list[dict[str, Any]], command: str) -> None:
+        """Write the results as data."""
+        write_json(self.path, {"command": command, "environment": environment(), "pilots": pilots})
+
+    def _finished(self, config: PilotConfig, seed: int) -> dict[str, Any] | None:
+        """A seed's result, from its run folder or from the results already published."""
+        if (result := RunFolder(self._runs_dir / config.run_name(seed)).result) is not None:
+            return result
+        for pilot in self._held:
+            # read as a configuration, so that choices made possible since then have their defaults
+            if self._published(PilotConfig(**pilot["config"])) == self._published(config):
+                return next((run for run in pilot["runs"] if run["seed"] == seed), None)
+        return None
+
+    def _published(self, config: PilotConfig) -> dict[str, Any]:
+        """The configuration without the path of this machine's data."""
+        return {**config.model_dump(mode="json"), "dataset": self._dataset}
+
+
+def percent(pilot: dict[str, Any], name: str) -> str:
+    """``41.8 +- 2.1``: a metric's mean over seeds and its 95 % interval, in percent."""
+    interval = pilot["ci95"][name]
+    return f"{100 * pilot['mean'][name]:.1f}" + ("" if interval is None else f" +- {100 * interval:.1f}")
