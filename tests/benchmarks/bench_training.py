@@ -31,7 +31,7 @@ def bench_loop(network_name: str | None = None, batch: int = BATCH) -> dict[str,
     images = torch.randint(0, 256, (1200, 32, 32, 3), dtype=torch.uint8, device=device)
     pool = Pool(images, torch.randint(0, 20, (1200,), device=device))
     batches = ReplayBatches(pool, pool, batch)
-    resident, labels, _ = batches(0)
+    resident, labels = batches(0)[:2]
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
 
     def bare() -> None:

@@ -16,7 +16,7 @@ from toolkit.learning.methods.bic import BiasCorrected, split_for_correction
 from toolkit.learning.methods.derpp import dark_experience, pack_logits, unpack_logits
 from toolkit.learning.methods.er_ace import asymmetric_cross_entropy
 from toolkit.learning.methods.expanding import DER, MEMO, ExpandingClassifier
-from toolkit.learning.methods.foster import Boosted, balanced_distillation
+from toolkit.learning.methods.foster import Boosted
 from toolkit.learning.methods.podnet import ProxyHead, balanced
 from toolkit.learning.methods.wa import align_weights
 from toolkit.training.batches import Batch, Pool
@@ -92,12 +92,14 @@ def test_effective_numbers_favour_rare_classes_with_mean_one() -> None:
     np.testing.assert_allclose(losses.effective_number_weights(torch.tensor([10.0, 1.0]), 0.0), [1, 1])
 
 
-def test_new_images_compete_with_new_classes_only() -> None:
-    new, old = LABELS >= 2, LABELS < 2
-    expected = entropy(LOGITS[new][:, 2:], LABELS[new] - 2) + entropy(LOGITS[old], LABELS[old])
-    found = asymmetric_cross_entropy(tensor(LOGITS), torch.from_numpy(LABELS), 2)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-    first_stage = asymmetric_cross_entropy(tensor(LOGITS), torch.from_numpy(LABELS), 0)
+def test_new_images_compete_with_new_classes_and_some_with_all() -> None:
+    labels = np.array([2, 3, 2, 0, 1])
+    batch = Batch(torch.zeros(5, 3, 8, 8), torch.from_numpy(labels), exemplars=2)
+    expected = entropy(LOGITS[:3, 2:], labels[:3] - 2) + entropy(LOGITS[1:], labels[1:])
+    assert float(asymmetric_cross_entropy(tensor(LOGITS), batch, Stage(1, 2, 4))) == pytest.approx(expected, rel=1e-5)
+    first_stage = asymmetric_cross_entropy(
+        tensor(LOGITS), Batch(batch.images, torch.from_numpy(LABELS)), Stage(0, 0, 4)
+    )
     assert float(first_stage) == pytest.approx(entropy(LOGITS, LABELS), rel=1e-5)
 
 
@@ -105,7 +107,7 @@ def test_stored_logits_are_imitated_where_there_are_any() -> None:
     stored = np.array([[1.0, np.nan], [0.5, -0.5]])
     labels = np.array([2, 3, 3, 0, 1])
     kept = np.pad(stored, ((0, 0), (0, 2)), constant_values=np.nan)
-    batch = Batch(torch.zeros(5, 3, 8, 8), torch.from_numpy(labels), tensor(kept))
+    batch = Batch(torch.zeros(5, 3, 8, 8), torch.from_numpy(labels), 2, tensor(kept))
     squares = [(LOGITS[3, 0] - 1) ** 2, (LOGITS[4, 0] - 0.5) ** 2, (LOGITS[4, 1] + 0.5) ** 2]
     expected = entropy(LOGITS[:3], labels[:3]) + 0.5 * entropy(LOGITS[3:], labels[3:]) + 0.3 * np.mean(squares)
     found = dark_experience(tensor(LOGITS), batch, 2, alpha=0.3, beta=0.5)
@@ -126,7 +128,7 @@ def test_balanced_distillation_reweights_the_target() -> None:
     target = softmax(TEACHER / 2, axis=1) * weights
     target /= target.sum(axis=1, keepdims=True)
     expected = -(target * log_softmax(LOGITS / 2, axis=1)).sum(axis=1).mean()
-    found = balanced_distillation(tensor(LOGITS), tensor(TEACHER), tensor(weights), 2.0)
+    found = losses.distillation(tensor(LOGITS), tensor(TEACHER), 2.0, tensor(weights))
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
@@ -211,7 +213,7 @@ def test_proxies_are_averaged_with_softmax_weights() -> None:
     np.testing.assert_allclose(head(tensor(features)).detach()[:, :2], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", [DER(), MEMO()])
+@pytest.mark.parametrize("method", [DER(), MEMO(shared="frozen")])
 def test_an_expanding_network_keeps_old_features_and_outputs(method: DER | MEMO) -> None:
     torch.manual_seed(0)
     network = method.build(lambda: build_backbone("resnet8"), 2, *NORMAL)
@@ -235,11 +237,11 @@ def test_an_expanding_network_keeps_old_features_and_outputs(method: DER | MEMO)
 def test_charged_weights_are_those_of_the_added_branches() -> None:
     method = DER(charge_weights=True)
     network = method.build(lambda: build_backbone("resnet8"), 2, *NORMAL)
-    size = sum(parameter.nbytes for parameter in build_backbone("resnet8").parameters())
+    size = sum(tensor.nbytes for tensor in build_backbone("resnet8").state_dict().values())
     assert method.weights_bytes(network) == 0
     network.grow(4)  # type: ignore[operator]
     network.grow(6)  # type: ignore[operator]
-    assert method.weights_bytes(network) == 2 * size
+    assert method.weights_bytes(network) == 2 * size + 4 * 6 * 2 * 64, "two branches, and their part of the head"
     assert DER().weights_bytes(network) == 0
 
 

@@ -197,3 +197,11 @@ def test_the_worker_carries_out_probes_and_pilots_and_goes_on_after_a_failure(tm
     assert [run.status() for run in runs] == ["failed", "done", "done", "cancelled"]
     assert "smallest that works" in str(runs[0].error())
     assert [setting["codec"] for setting in json.loads(runs[1].result_path.read_text())["settings"]] == ["raw", "png"]
+
+
+def test_a_choice_that_became_possible_later_does_not_make_another_run(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5}})
+    reopened = RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5, "new": False}})
+    assert reopened.config["config"] == {"steps": 5}
+    with pytest.raises(WorkError, match="already holds another run"):
+        RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 6, "new": False}})

@@ -221,3 +221,10 @@ def test_cuda_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UsageError, match="auto, cpu, cuda"):
         resolve_device("tpu")
     assert resolve_device("auto").type == "cpu"
+
+
+def test_every_batch_has_some_new_images_and_some_exemplars() -> None:
+    few, many = (ReplayBatches(pool(1, 30), pool(2, 3), 10, memory_share=share) for share in (0.01, 0.99))
+    assert few(0).exemplars == 1
+    assert many(0).exemplars == 9
+    assert many(0).labels.tolist() == [1] + [2] * 9, "exemplars last"

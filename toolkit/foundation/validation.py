@@ -27,8 +27,12 @@ def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:
-    """Eight hexadecimal digits that change with any of the model's values, or with any of those named ``only``."""
-    text = json.dumps(model.model_dump(mode="json", include=None if only is None else set(only)), sort_keys=True)
+    """Eight hexadecimal digits that change with any of the model's values, or with any of those named ``only``.
+
+    Values at their defaults do not count, so that a choice that becomes possible later renames nothing.
+    """
+    chosen = model.model_dump(mode="json", include=None if only is None else set(only), exclude_defaults=True)
+    text = json.dumps(chosen, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -88,7 +88,10 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind(
             "memo", "one more last block a stage, shared early blocks", "Zhou et al., ICLR 2023",
-            {"charge_weights": CHARGE_WEIGHTS},
+            {
+                "charge_weights": CHARGE_WEIGHTS,
+                "shared": Parameter(str, "trained", choices=("trained", "frozen"), help="early blocks after stage one"),
+            },
         ),
         MethodKind("er-ace", "new images compete with new classes only", "Caccia et al., ICLR 2022"),
         MethodKind(

@@ -17,13 +17,17 @@ def class_means(features: torch.Tensor, labels: torch.Tensor, classes: int) -> t
         classes: number of means.
     """
     unit = functional.normalize(features.float(), dim=1)
-    sums = torch.zeros(classes, unit.shape[1], device=unit.device).index_add_(0, labels, unit)
+    sums = functional.one_hot(labels, classes).T.float() @ unit  # unlike index_add_, the same every time on a GPU
     return functional.normalize(sums, dim=1)
 
 
 def nearest_mean_scores(features: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
-    """Minus the distance of normalised features (N, D) to every mean (C, D): the largest is the nearest class."""
-    return -torch.cdist(functional.normalize(features.float(), dim=1), means)
+    """Minus the distance of normalised features (N, D) to every mean (C, D): the largest is the nearest class.
+
+    Minus infinity for a class without a mean (zeros).
+    """
+    scores = -torch.cdist(functional.normalize(features.float(), dim=1), means)
+    return scores.masked_fill((means == 0).all(dim=1), float("-inf"))
 
 
 def random_projection(features: int, width: int, seed: int) -> torch.Tensor:
@@ -54,7 +58,7 @@ def ridge_regression(features: torch.Tensor, labels: torch.Tensor, classes: int)
             continue
         for which, solution in enumerate(_solutions(x[kept], y[kept], weights[kept])):
             right[which] += (weights[out] * ((x[out] @ solution).argmax(1) == labels[out])).sum().cpu()
-    best = int(right.argmax())
+    best = len(right) - 1 - int(right.flip(0).argmax())  # of several as good the largest
     return _solutions(x, y, weights)[best].float()
 
 

@@ -10,7 +10,9 @@ from toolkit.training.batches import Batch
 from toolkit.training.loop import Loss
 
 
-def distillation(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+def distillation(
+    logits: torch.Tensor, teacher: torch.Tensor, temperature: float, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cross entropy of the student's softmax against the teacher's, both at ``temperature``, mean over the batch.
 
     As in PyCIL, without the factor T^2 of Hinton et al. (2015).
@@ -18,8 +20,12 @@ def distillation(logits: torch.Tensor, teacher: torch.Tensor, temperature: float
     Args:
         logits, teacher: (N, C), of the same classes.
         temperature: divides both.
+        weights: (C,): the target is weighted by class and normalised again (FOSTER, eq. 11).
     """
     target = functional.softmax(teacher / temperature, dim=1)
+    if weights is not None:
+        target = target * weights
+        target = target / target.sum(dim=1, keepdim=True)
     return -(target * functional.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
 
 
@@ -44,8 +50,20 @@ def distilled(
     return loss
 
 
-def nca(similarities: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
+def distilled_by_age(
+    teacher: nn.Module, known: int, total: int, temperature: float, label_smoothing: float = 0.0
+) -> Loss:
+    """:func:`distilled` with the two terms weighed by the parts of the classes that are new and old (BiC, eq. 3)."""
+    old = known / total
+    return distilled(
+        teacher, known, temperature, plain=1 - old, imitated=old, label_smoothing=label_smoothing
+    )
+
+
+def nca(similarities: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor | float) -> torch.Tensor:
     """PODNet's classification loss: the NCA of Movshovitz-Attias et al. (2017), with a margin and a hinge at 0.
+
+    The label's own similarity is left out of the denominator (the published code leaves a constant 1 in its place).
 
     Args:
         similarities: scaled cosine similarities (N, C).

@@ -71,7 +71,7 @@ RECIPES: dict[str, Published] = {
     ),
     "pycil-wa": _pycil("wa", 170, (60, 100, 140)),
     "pycil-podnet": _pycil(
-        "podnet", 180, departs="160 + 20 epochs share one schedule's length",
+        "podnet", 180, departs="the paper's loss and finetuning; PyCIL has neither",
         changes={**_COSINE, "initial_epochs": 160.0},
     ),
     "pycil-der": _pycil("der", 170, (80, 120, 150)),

@@ -55,7 +55,8 @@ class ExemplarMemory:
 
     Args:
         path: the SQLite file; made if it does not exist.
-        budget: bytes for payloads, labels and shared headers. None takes the budget of an existing file.
+        budget: bytes for payloads, extras, labels, shared headers and what is charged beside. None takes the budget of
+            an existing file.
         codec: a codec or spec. None takes the codec of an existing file. Exemplars are decoded without the files that
             a codec encodes with, such as tables; to add exemplars where those lie elsewhere, give their new place.
 

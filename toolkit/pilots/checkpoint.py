@@ -26,7 +26,7 @@ class Checkpoint:
         seconds: time spent up to here.
         rows: for each head, accuracy matrices so far, on original and on coded test images.
         memory: exemplars and bytes after each stage.
-        optimizer, rng: states at ``step``.
+        optimizer, rng: states at ``step``; of the generators of CPU and GPU.
     """
 
     stage: int = 0
@@ -38,7 +38,7 @@ class Checkpoint:
     rows: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     memory: list[dict[str, int]] = field(default_factory=list)
     optimizer: dict[str, Any] | None = None
-    rng: torch.Tensor | None = None
+    rng: list[torch.Tensor] | None = None
 
     @property
     def begun(self) -> bool:

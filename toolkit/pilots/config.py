@@ -21,7 +21,8 @@ class PilotConfig(BaseModel):
 
     What begins with ``initial_`` is of the first stage, which has the other's value where it is None. A
     ``memory_share`` that is ``natural`` is the exemplars' part of all images. ``extractor`` serves methods on frozen
-    features only, and has the network of its own in place of ``network``.
+    features only, in place of ``network``; ``stage0`` and ``self`` are trained on the original images whatever the
+    alignment, once for all codecs.
 
     Alignment: ``none`` compresses exemplars only; ``train`` passes new classes' training images through the codec as
     well; ``both`` also the test images, as a deployed model would receive them.
@@ -54,9 +55,10 @@ class PilotConfig(BaseModel):
     initial_milestones: tuple[float, ...] | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     brightness: float = Field(0.0, ge=0, lt=1)
-    memory_share: Annotated[float, Field(ge=0, le=1)] | Literal["natural"] = 0.5
+    memory_share: Annotated[float, Field(gt=0, lt=1)] | Literal["natural"] = 0.5
     mixed_precision: bool = True
     compile: bool = False
+    cuda_graphs: bool = False
     class_order: tuple[int, ...] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(100, ge=1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.foundation.progress import Progress, silent
+from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.plan import PlannedRun, step_count
 from toolkit.runs.folder import RunFolder
@@ -17,7 +18,8 @@ from toolkit.runs.folder import RunFolder
 WARMUP_STEPS = 20
 START_SECONDS = 10.0
 """Of a worker, until its libraries are loaded and its first step begins; most of a short run's time."""
-_PACE = ("dataset", "size", "network", "batch_size", "method", "mixed_precision", "compile", "device", "brightness")
+_PACE = ("dataset", "size", "network", "batch_size", "method", "mixed_precision", "compile", "cuda_graphs", "device",
+         "brightness", "initial", "increment")  # fmt: skip
 """What the time of a step depends on."""
 
 
@@ -78,6 +80,8 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
     The second, because from there on methods distil or have grown. Nothing is coded, since the codec does not change a
     step, and no run is written. Evaluation and coding come on top. 0 for methods that train nothing.
     """
+    if parse_method(config.method)[0].frozen:
+        return 0.0
     import torch
 
     from toolkit.data.catalog import load_dataset
@@ -105,8 +109,6 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
             learner.commit(0)
         learner.begin(stage)
         phases = learner.phases(stage)
-        if not phases:
-            return 0.0
         phases[0].prepare()
         recipe = replace(learner.recipe(stage), steps=WARMUP_STEPS)
         batches = learner.batches(stage, 0, phases[0])

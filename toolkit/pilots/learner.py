@@ -127,6 +127,8 @@ class Learner:
 
     def phases(self, stage: int) -> list[Phase]:
         """What is trained in a stage that has begun."""
+        if self.kind.frozen:
+            return []
         indices = self.data.scenario[stage]
         if self.kind.everything:
             indices = np.concatenate([self.data.scenario[past] for past in range(stage + 1)])
@@ -140,7 +142,10 @@ class Learner:
         recipe = self.recipe(stage)
         ends = np.round(np.cumsum([0.0, *(phase.share for phase in phases)]) * recipe.steps).astype(int)
         return [
-            replace(recipe, steps=int(steps), lr=recipe.lr * phase.lr)
+            replace(
+                recipe, steps=int(steps), lr=recipe.lr * phase.lr,
+                weight_decay=recipe.weight_decay if phase.weight_decay is None else phase.weight_decay,
+            )
             for steps, phase in zip(np.diff(ends), phases, strict=True)
         ]
 
@@ -155,7 +160,8 @@ class Learner:
             milestones = config.initial_milestones or milestones
             decay = decay if config.initial_weight_decay is None else config.initial_weight_decay
         if epochs is not None:
-            images = len(self.data.scenario[stage]) + (len(self.memory) if stage else 0)
+            past = range(stage + 1) if self.kind.everything else (stage,)
+            images = sum(len(self.data.scenario[index]) for index in past) + (len(self.memory) if stage else 0)
             steps = max(1, round(epochs * images / config.batch_size))
         return Recipe(
             steps,
@@ -166,6 +172,7 @@ class Learner:
             milestones=milestones,
             mixed_precision=config.mixed_precision,
             compile=config.compile,
+            cuda_graphs=config.cuda_graphs,
         )
 
     def batches(self, stage: int, number: int, phase: Phase) -> ReplayBatches:

@@ -13,7 +13,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import require_extractor
 from toolkit.foundation.files import write_json
 from toolkit.foundation.progress import Progress, silent
-from toolkit.foundation.seeds import require_distinct
+from toolkit.foundation.seeds import derive, require_distinct
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.derpp import LOGIT_BYTES
@@ -28,7 +28,7 @@ from toolkit.pilots.results import METRICS, aggregate
 from toolkit.runs.environment import attempt_facts
 from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter, Stopwatch
-from toolkit.training.device import peak_memory_bytes, resolve_device
+from toolkit.training.device import peak_memory_bytes, random_state, resolve_device, set_random_state
 from toolkit.training.loop import train
 from toolkit.training.networks import build_backbone, default_network
 from toolkit.training.weights import save_network
@@ -167,15 +167,17 @@ def _train_stage(
         facts = {"stage": stage, "step": step, "loss": float(value)} if reporter.due(done, total) else {}
         reporter.show("training", done, total, **facts)
         if step % learner.config.checkpoint_every == 0 and step < recipes[state.phase].steps:
-            state.step, state.optimizer, state.rng = step, optimizer.state_dict(), torch.get_rng_state()
+            state.step, state.optimizer, state.rng = step, optimizer.state_dict(), random_state(learner.device)
             state.seconds = stopwatch.seconds()
             state.save(path, learner)
 
     while state.phase < len(phases):
         phase, recipe = phases[state.phase], recipes[state.phase]
         phase.prepare()
-        if state.rng is not None:
-            torch.set_rng_state(state.rng.cpu())
+        if state.rng is None:
+            torch.manual_seed(derive(learner.seed, 4, stage, state.phase))
+        else:
+            set_random_state(state.rng)
         train(
             phase.network, learner.batches(stage, state.phase, phase), recipe, device=learner.device, loss=phase.loss,
             start=state.step, optimizer_state=state.optimizer, after_step=after_step,

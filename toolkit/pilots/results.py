@@ -19,6 +19,9 @@ METRICS = (
 )  # fmt: skip
 """What is averaged over seeds."""
 
+MEASURED = ("seconds", "peak_memory_bytes", "exemplars_decoded")
+"""Time, memory, and how what memory was free was used."""
+
 VARIED = ("codec", "align", "budget", "method")
 """What pilots in one comparison may differ in; everything else is the same for all of them."""
 
@@ -39,8 +42,8 @@ def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, 
 
 
 def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's result without time and memory: what the same run, on the same machine, gives again to the last bit."""
-    return {name: value for name, value in result.items() if name not in ("seconds", "peak_memory_bytes")}
+    """A run's result without what was measured: what the same run, on the same machine, gives again to the last bit."""
+    return {name: value for name, value in result.items() if name not in MEASURED}
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class RunFolder:
         run = cls(path)
         config = {"kind": kind, **request}
         if run.config_path.exists():
-            if run.config != json.loads(json.dumps(config)):
+            if not _agrees(run.config, json.loads(json.dumps(config))):
                 raise WorkError(f"{path} already holds another run: choose another folder")
             return run
         write_json(run.config_path, {"format": FORMAT, **config})
@@ -264,6 +264,13 @@ class RunFolder:
         """Raise :class:`Cancelled` once the user has asked for it."""
         if self.cancel_requested():
             raise Cancelled("cancelled by the user")
+
+
+def _agrees(stored: Any, asked: Any) -> bool:
+    """Whether a request is the stored one; it may name choices that were not possible yet when that was written."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        return all(name in asked and _agrees(value, asked[name]) for name, value in stored.items())
+    return bool(stored == asked)
 
 
 def carry_out(run: RunFolder, work: Callable[[], dict[str, Any]], progress: Progress = silent) -> dict[str, Any]:

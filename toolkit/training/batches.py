@@ -19,13 +19,24 @@ class Batch(NamedTuple):
     Attributes:
         images: (N, 3, H, W) in [0, 255], channels_last in memory; new images first, then exemplars.
         labels: int64 (N,).
-        logits: float32 (M, outputs) that are stored with the M exemplars, nan where an exemplar has none for an output;
+        exemplars: M, how many of the images are exemplars.
+        logits: float32 (M, outputs) that are stored with the exemplars, nan where an exemplar has none for an output;
             None where the memory keeps no logits.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    exemplars: int = 0
     logits: torch.Tensor | None = None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors of the batch."""
+        return [self.images, self.labels] + ([] if self.logits is None else [self.logits])
+
+    def clone(self) -> Batch:
+        """The same with copies of the tensors."""
+        logits = None if self.logits is None else self.logits.clone()
+        return Batch(self.images.clone(), self.labels.clone(), self.exemplars, logits)
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class IndexStream:
 
     def take(self, start: int, amount: int) -> torch.Tensor:
         """Items at positions ``start .. start + amount - 1`` of the stream, int64."""
-        pieces = []
+        pieces = [torch.empty(0, dtype=torch.int64)]
         while amount > 0:
             number, offset = divmod(start, self.count)
             piece = self._pass(number)[offset : offset + amount]
@@ -145,7 +156,11 @@ class ReplayBatches:
         brightness: float = 0.0,
         augmented: bool = True,
     ) -> None:
-        from_memory = round(batch_size * memory_share) if memory is not None else 0
+        from_memory = 0
+        if memory is not None and memory_share > 0:
+            from_memory = round(batch_size * memory_share)
+            if memory_share < 1:  # a batch without any of one kind would say nothing about it
+                from_memory = min(max(from_memory, 1), batch_size - 1)
         self._pools = [(new, batch_size - from_memory, IndexStream(len(new), derive(seed, 0)))]
         if memory is not None and from_memory:
             self._pools.append((memory, from_memory, IndexStream(len(memory), derive(seed, 1))))
@@ -167,11 +182,12 @@ class ReplayBatches:
         return batch
 
     def _batch(self, step: int) -> Batch:
-        picked = [pool.take(stream.take(step * amount, amount)) for pool, amount, stream in self._pools if amount]
+        picked = [pool.take(stream.take(step * amount, amount)) for pool, amount, stream in self._pools]
         images = torch.cat([pool.images for pool in picked])
         labels = torch.cat([pool.labels for pool in picked])
-        logits = picked[-1].logits
+        exemplars, logits = sum(map(len, picked[1:])), picked[-1].logits
         if not self._augmented:
-            return Batch(images.permute(0, 3, 1, 2), labels, logits)
+            return Batch(images.permute(0, 3, 1, 2), labels, exemplars, logits)
         generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
-        return Batch(crop_flip(images, generator, brightness=self._brightness), labels, logits)
+        augmented = crop_flip(images, generator, brightness=self._brightness)
+        return Batch(augmented, labels, exemplars, logits)

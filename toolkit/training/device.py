@@ -32,7 +32,7 @@ def resolve_device(name: str) -> torch.device:
 def runs_bfloat16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 matrices natively (AMX or AVX-512 BF16 on a CPU)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.backends.cpu.get_cpu_capability()
     return capabilities.startswith("AVX512") and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
@@ -44,10 +44,23 @@ def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManag
     return nullcontext()
 
 
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """The states of the CPU's generator and, on a GPU, of that one's."""
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(states: list[torch.Tensor]) -> None:
+    """Go back to what :func:`random_state` gave."""
+    torch.set_rng_state(states[0].cpu())
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state.cpu())
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be had on a device: of the GPU, or of the machine."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for tensors to come
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     return int(psutil.virtual_memory().available)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from torch.nn import functional
 
 from toolkit.foundation.errors import WorkError
 from toolkit.training.batches import Batch
-from toolkit.training.device import autocast
+from toolkit.training.device import autocast, runs_bfloat16
+from toolkit.training.graphs import GraphedStep
 
 Batches = Callable[[int], Batch]
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 AfterStep = Callable[[int, torch.Tensor, torch.optim.Optimizer], None]
 _FINITE_EVERY = 25
+PIXELS_A_BATCH = 2**18
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Recipe:
         warmup: steps of linear warm-up.
         label_smoothing: of the default loss.
         mixed_precision: bfloat16 autocast where the hardware has it.
-        compile: run the network through ``torch.compile``.
+        compile: run the network's forward through ``torch.compile``; losses that ask a network for more than its logits
+            (PODNet, and the later stages of DER, MEMO and FOSTER) run eagerly.
+        cuda_graphs: launch forward and backward as one CUDA graph; without effect on a CPU.
     """
 
     steps: int
@@ -47,6 +52,7 @@ class Recipe:
     label_smoothing: float = 0.0
     mixed_precision: bool = True
     compile: bool = False
+    cuda_graphs: bool = False
 
     def lr_at(self, step: int) -> float:
         """Learning rate of ``step`` (0-based)."""
@@ -108,24 +114,43 @@ def train(
     rates = [(group, group.setdefault("initial_lr", group["lr"])) for other in beside for group in other.param_groups]
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
+    optimizers = (optimizer, *beside)
     forward: Any = torch.compile(network) if recipe.compile else network
+    backward = _backward(forward, loss, optimizers, recipe, device)
     network.train()
     for step in range(start, recipe.steps):
         batch = batches(step)
         optimizer.param_groups[0]["lr"] = lr = recipe.lr_at(step)
         for group, initial in rates:
             group["lr"] = initial * lr / recipe.lr
-        with autocast(device, recipe.mixed_precision):
-            value = loss(forward, batch)
-        for one in (optimizer, *beside):
-            one.zero_grad(set_to_none=True)
-        value.backward()
-        for one in (optimizer, *beside):
+        value = backward(batch)
+        for one in optimizers:
             one.step()
         if (step + 1) % _FINITE_EVERY == 0 or step + 1 == recipe.steps:
             _require_finite(value, step + 1)
         if after_step is not None:
             after_step(step + 1, value.detach(), optimizer)
+
+
+def _backward(
+    network: Any, loss: Loss, optimizers: Sequence[torch.optim.Optimizer], recipe: Recipe, device: torch.device
+) -> Callable[[Batch], torch.Tensor]:
+    """What gives a batch's loss and leaves the gradients of all parameters."""
+    if recipe.cuda_graphs and device.type == "cuda":
+        # a cached cast would be freed with the memory of another call
+        enabled = recipe.mixed_precision and runs_bfloat16(device)
+        context = partial(torch.autocast, "cuda", torch.bfloat16, enabled, cache_enabled=False)
+        return GraphedStep(lambda batch: loss(network, batch), network, context)
+
+    def eager(batch: Batch) -> torch.Tensor:
+        with autocast(device, recipe.mixed_precision):
+            value = loss(network, batch)
+        for one in optimizers:
+            one.zero_grad(set_to_none=True)
+        value.backward()
+        return value
+
+    return eager
 
 
 def _require_finite(value: torch.Tensor, step: int) -> None:
@@ -138,15 +163,18 @@ def predict(
     network: Callable[[torch.Tensor], torch.Tensor],
     images: torch.Tensor,
     *,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device,
     mixed_precision: bool = True,
 ) -> torch.Tensor:
     """Outputs of ``network`` for images uint8 (N, H, W, 3), in batches; float32 (N, ...) on ``device``.
 
+    A batch has :data:`PIXELS_A_BATCH` pixels by default: more would take memory and no less time.
+
     The network must be in evaluation mode.
     """
     outputs = []
+    batch_size = batch_size or max(1, PIXELS_A_BATCH // (images.shape[1] * images.shape[2]))
     with autocast(device, mixed_precision):
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size].to(device, non_blocking=True).permute(0, 3, 1, 2)

@@ -72,6 +72,7 @@ class Phase:
         data: what the batches are drawn from.
         share: part of the stage's optimiser steps; those of all phases sum to 1.
         lr: relative to the recipe's.
+        weight_decay: in place of the recipe's.
         augmented: False gives the images as they are.
         prepare: called right before the training, also of a resumed run.
     """
@@ -81,6 +82,7 @@ class Phase:
     data: StageData
     share: float = 1.0
     lr: float = 1.0
+    weight_decay: float | None = None
     augmented: bool = True
     prepare: Callable[[], object] = lambda: None
 

@@ -1,7 +1,8 @@
 """BiC, bias correction (Wu et al., CVPR 2019): distillation, then scale and shift of the new classes' logits.
 
 A tenth of the exemplars (at least one of every class), and as many images of every new class, train nothing but those
-two numbers of each stage. The correction's share of the stage's steps is a tenth; it uses the images as they are.
+two numbers of each stage; a class that has one image only lends it to both. The correction takes a tenth of the stage's
+steps and sees the images as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from toolkit.learning.losses import distilled
+from toolkit.learning.losses import distilled_by_age
 from toolkit.learning.methods.base import Method, Phase, Stage, StageData
 from toolkit.training.batches import AnyPool
 from toolkit.training.loop import cross_entropy
@@ -89,11 +90,9 @@ class BiC(Method):
         assert isinstance(network, BiasCorrected)
         if data.memory is None:
             return [Phase(network, cross_entropy(self.label_smoothing), data)]
-        old = stage.known / stage.total
-        loss = distilled(
-            self.beside["teacher"], stage.known, self.temperature,
-            plain=1 - old, imitated=old, label_smoothing=self.label_smoothing,
-        )  # fmt: skip
+        loss = distilled_by_age(
+            self.beside["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
+        )
         fitted, judging = split_for_correction(data, self.held_out, stage)
         return [
             Phase(network, loss, fitted, 1 - CORRECTION_SHARE, prepare=lambda: network.correct(only=False)),
@@ -107,27 +106,27 @@ class BiC(Method):
 def split_for_correction(data: StageData, held_out: float, stage: Stage) -> tuple[StageData, StageData]:
     """The images that train the network, and those, balanced over all classes, that train the correction.
 
-    Of each old class the last ``held_out`` of its exemplars are held out, at least one if it has two; of each new class
-    as many images as of an old class on average.
+    Of each old class the last ``held_out`` of its exemplars are held out, at least one; of each new class as many
+    images as of an old class on average. A class's only image serves for both.
     """
     assert data.memory is not None
     counts = torch.bincount(data.memory.labels, minlength=stage.known)[: stage.known]
-    apart = torch.where(counts > 1, (counts * held_out).round().clamp(min=1), 0).long()
+    apart = (counts * held_out).round().clamp(min=1).long()
     each = max(1, round(float(apart.float().mean())))
     new_counts = torch.bincount(data.new.labels, minlength=stage.total)
-    new_apart = torch.full_like(new_counts, each).minimum(new_counts - 1)
+    new_apart = torch.full_like(new_counts, each).minimum((new_counts - 1).clamp(min=1))
     old_fit, old_judge = _last_of_each_class(data.memory, apart)
     new_fit, new_judge = _last_of_each_class(data.new, new_apart)
-    if not len(old_judge):  # one exemplar a class: it has to serve for both
-        old_judge = old_fit
     fitted = StageData(new_fit, old_fit, data.memory_share)
     return fitted, StageData(new_judge, old_judge, stage.known / stage.total)
 
 
 def _last_of_each_class(pool: AnyPool, apart: torch.Tensor) -> tuple[AnyPool, AnyPool]:
-    """``pool`` without, and only with, the last ``apart[label]`` items of each label."""
+    """``pool`` without, and only with, the last ``apart[label]`` items of each label; an only item is in both."""
     held = torch.zeros(len(pool), dtype=torch.bool, device=pool.labels.device)
+    kept = torch.ones_like(held)
     for label, count in enumerate(apart.tolist()):
-        if count > 0:
-            held[torch.nonzero(pool.labels == label).flatten()[-count:]] = True
-    return pool.subset(torch.nonzero(~held).flatten()), pool.subset(torch.nonzero(held).flatten())
+        members = torch.nonzero(pool.labels == label).flatten()
+        held[members[-count:]] = True
+        kept[members[-count:]] = len(members) == count
+    return pool.subset(torch.nonzero(kept).flatten()), pool.subset(torch.nonzero(held).flatten())

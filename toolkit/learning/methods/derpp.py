@@ -50,7 +50,7 @@ def dark_experience(
     """
     if batch.logits is None:
         raise ValueError("the exemplars of this batch have no stored logits")
-    first = len(logits) - len(batch.logits)
+    first = len(logits) - batch.exemplars
     new, old = (
         functional.cross_entropy(logits[part], batch.labels[part], label_smoothing=label_smoothing)
         for part in (slice(first), slice(first, None))

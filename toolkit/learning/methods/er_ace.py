@@ -1,7 +1,9 @@
 """ER-ACE, asymmetric cross entropy (Caccia et al., ICLR 2022): new images compete with the new classes only.
 
-So new classes cannot push the old ones' outputs down; exemplars compete with all classes. Departs in that a stage's
-images are seen for many passes, not once.
+So new classes cannot push the old ones' outputs down; what comes from the memory competes with all classes. The paper's
+memory holds images of the current task as well, without which no loss would ever raise a new class above an old one.
+Ours gets them when a stage ends, so a part of the new images takes their place: as many as would leave every class
+alike in that term. Departs also in that a stage's images are seen for many passes, not once.
 """
 
 from __future__ import annotations
@@ -16,28 +18,30 @@ from toolkit.training.loop import Loss
 
 
 class ERACE(Method):
-    """Cross entropy of new images over the new classes, plus that of exemplars over all classes."""
+    """Cross entropy of new images over the new classes, plus that of exemplars and some new images over all classes."""
 
     def loss(self, stage: Stage) -> Loss:
         def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
             logits = network(batch.images).float()
-            return asymmetric_cross_entropy(logits, batch.labels, stage.known, self.label_smoothing)
+            return asymmetric_cross_entropy(logits, batch, stage, self.label_smoothing)
 
         return loss
 
 
 def asymmetric_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, known: int, label_smoothing: float = 0.0
+    logits: torch.Tensor, batch: Batch, stage: Stage, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Mean over the new images plus mean over the exemplars, if there are any.
+    """Mean over the new images plus mean over the exemplars and the last new images, if there are exemplars.
 
     Args:
-        logits: (N, C).
-        labels: int64 (N,); those below ``known`` are exemplars'.
-        known: classes of earlier stages.
+        logits: (N, C); exemplars last.
+        batch: its labels, and how many are exemplars'.
+        stage: how many classes are old and new.
     """
-    new = labels >= known
-    value = functional.cross_entropy(logits[new][:, known:], labels[new] - known, label_smoothing=label_smoothing)
-    if known and not bool(new.all()):
-        value = value + functional.cross_entropy(logits[~new], labels[~new], label_smoothing=label_smoothing)
+    first, known, labels = len(logits) - batch.exemplars, stage.known, batch.labels
+    value = functional.cross_entropy(logits[:first, known:], labels[:first] - known, label_smoothing=label_smoothing)
+    if batch.exemplars:
+        joining = min(first, max(1, round(batch.exemplars * (stage.total - known) / known)))
+        rest = slice(first - joining, None)
+        value = value + functional.cross_entropy(logits[rest], labels[rest], label_smoothing=label_smoothing)
     return value

@@ -1,11 +1,12 @@
 """DER (Yan et al., CVPR 2021) and MEMO (Zhou et al., ICLR 2023): the network grows with the stages.
 
-Both keep what earlier stages learned by freezing it and add a branch a stage, whose features are laid beside the
+Both keep what earlier stages learned in a frozen branch and add a branch a stage, whose features are laid beside the
 others'; an auxiliary head on the newest branch tells the new classes from all the old ones. DER's branches are whole
-networks; MEMO's only the last block, on early blocks that are trained in the first stage and shared.
+networks; MEMO's only the last block, on early blocks that all of them share.
 
-Both follow PyCIL: a new branch starts from the last one's weights, and the head is aligned as in WA after each stage
-(DER's masks and balanced second training are left out).
+Both follow PyCIL: a new branch starts from the last one's weights, the head is aligned as in WA after each stage
+(DER's masks and balanced second training are left out), and MEMO's shared blocks are trained in every stage
+(``shared=frozen`` trains them in the first only).
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ class ExpandingClassifier(nn.Module):
     """Shared early layers, a branch for each stage, and one head on all branches' features.
 
     Args:
-        shared: images to the branches' input; frozen when the second branch comes.
+        shared: images to the branches' input.
         branch: the first branch: to features (N, D).
         features: D.
         classes: outputs to begin with.
+        freeze_shared: from the second branch on.
     """
 
-    def __init__(self, shared: nn.Module, branch: nn.Module, features: int, classes: int) -> None:
+    def __init__(
+        self, shared: nn.Module, branch: nn.Module, features: int, classes: int, freeze_shared: bool = True
+    ) -> None:
         super().__init__()
         self.shared = shared
+        self.freeze_shared = freeze_shared
         self.branches = nn.ModuleList([branch])
         self.width = features
         self.head = GrowingLinear(features, classes)
@@ -58,12 +63,12 @@ class ExpandingClassifier(nn.Module):
         return self.head(features), self.auxiliary(features[:, -self.width :])
 
     def grow(self, classes: int) -> None:
-        """One more branch, outputs for ``classes`` classes in all, and everything older frozen."""
+        """One more branch, outputs for ``classes`` classes in all, and the earlier branches frozen."""
         known = self.head.out_features
         if classes == known:
             return
         branch = copy.deepcopy(self.branches[-1]).requires_grad_(True)
-        self.shared.requires_grad_(False)
+        self.shared.requires_grad_(not self.freeze_shared)
         self.branches.requires_grad_(False)
         self.branches.append(branch)
         self.head.grow(classes, self.head.in_features + self.width)
@@ -73,7 +78,8 @@ class ExpandingClassifier(nn.Module):
         """Frozen parts stay in evaluation mode: their batch statistics are part of what they learned."""
         super().train(mode)
         if len(self.branches) > 1:
-            self.shared.eval()
+            if self.freeze_shared:
+                self.shared.eval()
             for branch in self.branches[:-1]:
                 branch.eval()
         return self
@@ -106,7 +112,8 @@ class _Expanding(Method):
         if not self.charge_weights:
             return 0
         assert isinstance(network, ExpandingClassifier)
-        return sum(parameter.nbytes for branch in network.branches[1:] for parameter in branch.parameters())
+        branches = sum(tensor.nbytes for branch in network.branches[1:] for tensor in branch.state_dict().values())
+        return branches + network.head.weight[:, network.width :].nbytes
 
 
 class DER(_Expanding):
@@ -122,6 +129,12 @@ class DER(_Expanding):
 class MEMO(_Expanding):
     """The last block a stage."""
 
+    def __init__(
+        self, *, charge_weights: bool = False, shared: str = "trained", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(charge_weights=charge_weights, label_smoothing=label_smoothing)
+        self.shared = shared
+
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> nn.Module:
@@ -130,4 +143,4 @@ class MEMO(_Expanding):
             raise UsageError("memo needs a network it can cut: resnet8, resnet20, resnet32 or resnet56")
         early, last = whole.cut()
         shared = nn.Sequential(Normalisation(mean, std), early)
-        return ExpandingClassifier(shared, last, whole.num_features, classes)
+        return ExpandingClassifier(shared, last, whole.num_features, classes, self.shared == "frozen")

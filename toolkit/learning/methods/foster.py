@@ -3,7 +3,9 @@
 Boosting: the old network is frozen, a new one and a head on both networks' features are trained; a second head on the
 new features alone, and distillation of the old logits, steer it. Compression: a student that starts as the old network
 imitates both, rare classes weighing more. Each has its published part (170 and 130 of 300 epochs) of the stage's steps.
-Departs as PyCIL's plain setting does: no logit alignment; no AutoAugment, which the published numbers rest on.
+Departs as PyCIL's plain setting does (the logits are weighed by class frequency, the weights not aligned, the student
+has no weight decay), and in that one beta serves both phases, the new network's own head starts as the old one, and
+there is no AutoAugment, which the published numbers rest on.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Boosted(nn.Module):
     """A frozen old classifier, a new one, and a head on both one's features.
 
     Args:
-        old: as the last stage left it; taken over, not copied.
+        old: as the last stage left it; copied.
         classes: outputs in all.
     """
 
@@ -82,7 +84,7 @@ class FOSTER(Method):
             Phase(network, self._boosting(stage, weights), data, BOOSTING_SHARE),
             Phase(
                 self.beside["student"], self._compression(network, weights), data, 1 - BOOSTING_SHARE,
-                prepare=network.eval,
+                weight_decay=0.0, prepare=network.eval,
             ),
         ]  # fmt: skip
 
@@ -103,23 +105,6 @@ class FOSTER(Method):
             logits = network(batch.images).float()
             with torch.no_grad():
                 both = teacher(batch.images).float()
-            return balanced_distillation(logits, both, weights, self.temperature)
+            return distillation(logits, both, self.temperature, weights)
 
         return loss
-
-
-def balanced_distillation(
-    logits: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """Distillation whose target is weighted by class and normalised again (eq. 11 of the paper).
-
-    Args:
-        logits, teacher: (N, C).
-        weights: (C,), larger for classes with fewer images.
-        temperature: divides both.
-    """
-    target = functional.softmax(teacher / temperature, dim=1) * weights
-    target = target / target.sum(dim=1, keepdim=True)
-    return -(target * functional.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
-
-

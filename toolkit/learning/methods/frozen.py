@@ -3,7 +3,7 @@
 ``ncm``: the nearest class mean (Mensink et al., PAMI 2013). ``ridge``: random projection, ReLU and ridge regression, as
 in RanPAC (McDonnell et al., NeurIPS 2023). Depart from both papers in that means and regression are computed from the
 decoded exemplars alone, anew after every stage: the papers' running sums over all training images would hide what the
-memory is worth.
+memory is worth. The features are those of one extractor for all codecs, trained on original images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from toolkit.learning.heads import class_means, nearest_mean_scores, random_projection, ridge_regression
-from toolkit.learning.methods.base import Method, Phase, Stage, StageData, pool_features
+from toolkit.learning.methods.base import Method, pool_features
 from toolkit.training.batches import AnyPool
 from toolkit.training.networks import Classifier
 
@@ -49,11 +49,6 @@ class FrozenFeatures(nn.Module):
 class _Frozen(Method):
     """What both learners share: no phases, and a table fitted on the memory's exemplars."""
 
-    heads = ("nearest-mean",)
-
-    def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
-        return []
-
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> nn.Module:
@@ -78,6 +73,8 @@ class _Frozen(Method):
 class NCM(_Frozen):
     """The nearest mean of normalised features."""
 
+    heads = ("nearest-mean",)
+
     def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         return nearest_mean_scores(features, table)
 
@@ -88,11 +85,10 @@ class NCM(_Frozen):
 class Ridge(_Frozen):
     """Ridge regression on randomly projected features."""
 
-    heads = ("linear",)
-
     def __init__(self, *, width: int = 2000, label_smoothing: float = 0.0) -> None:
         super().__init__(label_smoothing=label_smoothing)
         self.width = width
+        self._projection: torch.Tensor | None = None
 
     def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         return self._projected(features) @ table
@@ -104,5 +100,6 @@ class Ridge(_Frozen):
         unit = nn.functional.normalize(features.float(), dim=1)
         if not self.width:
             return unit
-        projection = random_projection(unit.shape[1], self.width, PROJECTION_SEED).to(unit.device)
-        return (unit @ projection).relu()
+        if self._projection is None:
+            self._projection = random_projection(unit.shape[1], self.width, PROJECTION_SEED).to(unit.device)
+        return (unit @ self._projection).relu()

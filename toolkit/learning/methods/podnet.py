@@ -1,8 +1,10 @@
 """PODNet (Douillard et al., ECCV 2020): pooled feature maps are distilled, a cosine classifier has proxies for modes.
 
 After the main training the classifier alone is finetuned on a balanced set. Departs from the paper in that new
-proxies start at random, not from clusters of features; the finetuning has the published ratio of epochs (20 to 160)
-and of learning rates (0.005 to 0.1).
+proxies start at random, not from clusters of features; in that features and maps are taken after the last ReLU; and in
+that the finetuning leaves the backbone's batch statistics alone and has the published ratio of epochs (20 to 160) and
+of learning rates (0.005 to 0.1), but takes its steps from the stage's. PyCIL's version differs further: cross entropy,
+and no finetuning.
 """
 
 from __future__ import annotations
@@ -23,6 +25,23 @@ from toolkit.training.networks import CifarResNet, Classifier, pooled
 MARGIN = 0.6
 FINETUNING_SHARE = 20 / 180
 FINETUNING_LR = 0.05
+
+
+class PodClassifier(Classifier):
+    """A classifier with a :class:`ProxyHead`; while ``finetuning``, only the head is trained."""
+
+    finetuning = False
+
+    def finetune(self, only_head: bool) -> None:
+        """Train the head alone, or everything."""
+        self.finetuning = only_head
+        self.backbone.requires_grad_(not only_head)
+
+    def train(self, mode: bool = True) -> PodClassifier:
+        super().train(mode)
+        if self.finetuning:
+            self.backbone.eval()
+        return self
 
 
 class ProxyHead(nn.Module):
@@ -55,9 +74,10 @@ class ProxyHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Scaled similarities (N, classes) of features (N, D)."""
-        similar = functional.normalize(features.float(), dim=1) @ functional.normalize(self.weight, dim=1).T
-        each = similar.view(len(similar), -1, self.proxies)
-        return self.scale * (functional.softmax(each, dim=2) * each).sum(dim=2)
+        with torch.autocast(features.device.type, enabled=False):  # cosines of eight bits would be too coarse
+            similar = functional.normalize(features.float(), dim=1) @ functional.normalize(self.weight, dim=1).T
+            each = similar.view(len(similar), -1, self.proxies)
+            return self.scale * (functional.softmax(each, dim=2) * each).sum(dim=2)
 
 
 class PODNet(Method):
@@ -79,19 +99,19 @@ class PODNet(Method):
         whole = backbone()
         if not isinstance(whole, CifarResNet):
             raise UsageError("podnet needs a network with feature maps: resnet8, resnet20, resnet32 or resnet56")
-        network = Classifier(whole, classes, mean, std)
+        network = PodClassifier(whole, classes, mean, std)
         network.head = ProxyHead(whole.num_features, classes, self.proxies)  # type: ignore[assignment]
         return network
 
     def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
-        assert isinstance(network, Classifier)
+        assert isinstance(network, PodClassifier)
         if data.memory is None:
-            return [Phase(network, _first_loss, data)]
+            return [Phase(network, _plain_loss, data)]
         return [
-            Phase(network, self.loss(stage), data, 1 - FINETUNING_SHARE, prepare=lambda: network.requires_grad_(True)),
+            Phase(network, self.loss(stage), data, 1 - FINETUNING_SHARE, prepare=lambda: network.finetune(False)),
             Phase(
-                network, _first_loss, balanced(data, stage), FINETUNING_SHARE, FINETUNING_LR,
-                prepare=lambda: network.backbone.requires_grad_(False),
+                network, _plain_loss, balanced(data, stage), FINETUNING_SHARE, FINETUNING_LR,
+                prepare=lambda: network.finetune(True),
             ),
         ]  # fmt: skip
 
@@ -106,7 +126,7 @@ class PODNet(Method):
                 old_maps, old_features = _maps(teacher, batch.images)
             flat = (1 - functional.cosine_similarity(features.float(), old_features.float())).mean()
             spatial = pooled_outputs_distance(maps, old_maps)
-            value = nca(network.head(features), batch.labels, MARGIN)  # type: ignore[operator]  # a Classifier
+            value = _nca(network, network.head(features), batch)  # type: ignore[operator]  # a PodClassifier
             return value + factor * (self.spatial * spatial + self.flat * flat)
 
         return loss
@@ -120,13 +140,16 @@ def balanced(data: StageData, stage: Stage) -> StageData:
     return StageData(data.new.subset(torch.cat(members)), data.memory, stage.known / stage.total)
 
 
-def _first_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
-    return nca(network(batch.images), batch.labels, MARGIN)
+def _plain_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
+    return _nca(network, network(batch.images), batch)
+
+
+def _nca(network: nn.Module, similarities: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The margin is taken off the cosine, so it is scaled like it."""
+    return nca(similarities, batch.labels, MARGIN * network.head.scale)  # type: ignore[operator, union-attr]
 
 
 def _maps(network: nn.Module, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
     """A classifier's feature maps and pooled features."""
-    assert isinstance(network, Classifier)
-    assert isinstance(network.backbone, CifarResNet)
-    maps = network.backbone.feature_maps(network.normalise(images))
+    maps = network.backbone.feature_maps(network.normalise(images))  # type: ignore[operator, union-attr]
     return maps, pooled(maps[-1])

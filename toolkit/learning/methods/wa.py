@@ -1,6 +1,7 @@
 """WA, weight aligning (Zhao et al., CVPR 2020): distillation, then the new classes' weights are scaled to the old norm.
 
-As in PyCIL the two terms of the loss are weighed by the part of the classes that is old, and weights stay unclipped.
+The two terms of the loss are weighed by the parts of the classes that are new and old, as in the paper; the weights
+stay unclipped, as in PyCIL.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from toolkit.learning.losses import distilled
+from toolkit.learning.losses import distilled_by_age
 from toolkit.learning.methods.base import Method, Stage
 from toolkit.training.loop import Loss, cross_entropy
 
@@ -25,11 +26,9 @@ class WA(Method):
     def loss(self, stage: Stage) -> Loss:
         if not stage.index:
             return cross_entropy(self.label_smoothing)
-        old = stage.known / stage.total
-        return distilled(
-            self.beside["teacher"], stage.known, self.temperature,
-            plain=1 - old, imitated=old, label_smoothing=self.label_smoothing,
-        )  # fmt: skip
+        return distilled_by_age(
+            self.beside["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
+        )
 
     def finish(self, network: nn.Module, stage: Stage) -> nn.Module:
         align_weights(network.head, stage.known)  # type: ignore[arg-type]  # a Classifier's linear head
