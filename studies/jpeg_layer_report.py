@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 Results = list[dict[str, Any]]
 
@@ -56,6 +57,8 @@ def draw_codec(results: Results, path: Path) -> None:
     raw = next(p for p in points if p["codec"] == "raw")
     axes.axhline(raw["accuracy"], color="#999999", linestyle=":", label="raw", zorder=0)
     axes.set_xscale("log")
+    axes.set_xticks([200, 500, 1000, 2000], ["200", "500", "1,000", "2,000"])
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("stored bytes an image, header shared")
     axes.set_ylabel("test accuracy in % (bars: 95 %)")
     _save(figure, path)
