@@ -20,7 +20,7 @@ from toolkit.training.networks import build_backbone
 def config(**changes: Any) -> PilotConfig:
     values: dict[str, Any] = {
         "dataset": "demo", "size": 16, "initial": 4, "increment": 4, "codec": "jpeg:quality=40", "budget": "3img",
-        "steps": 10, "batch_size": 16, "checkpoint_every": 2, "align": "train",
+        "steps": 6, "batch_size": 16, "checkpoint_every": 2, "align": "train",
     }  # fmt: skip
     return make_config(**{**values, **changes})
 
@@ -52,7 +52,7 @@ def test_a_method_runs_keeps_its_budget_and_resumes_exactly(tmp_path: Path, meth
     whole = run_pilot(setup, 2, tmp_path / "whole")
     assert [len(row) for row in whole["accuracy_matrix"]] == [1, 2, 3]
     assert all(0 <= value <= 1 for row in whole["accuracy_matrix"] for value in row)
-    assert whole["optimizer_steps"] == (0 if kind.frozen else 30), "equal steps, however many phases"
+    assert whole["optimizer_steps"] == (0 if kind.frozen else 18), "equal steps, however many phases"
     assert whole["memory_bytes"] <= whole["budget_bytes"]
     assert all(stage["memory_bytes"] <= whole["budget_bytes"] for stage in whole["memory_by_stage"])
     assert whole["head"] == next(iter(whole["heads"]))
@@ -61,8 +61,8 @@ def test_a_method_runs_keeps_its_budget_and_resumes_exactly(tmp_path: Path, meth
         assert min(whole["exemplars"]) >= 1
     else:
         assert whole["exemplars_per_class"] == whole["memory_bytes"] == 0
-    # frozen learners save once a stage; the others four times in a phase of ten steps, and after it
-    for saves in (1, 1) if kind.frozen else (2, 6, 9):
+    # frozen learners save twice a stage; the others also within a stage's six steps, and between its phases
+    for saves in (1, 2) if kind.frozen else (2, 4):
         killed_after(saves, setup, tmp_path / "killed")
     assert reproducible(run_pilot(setup, 2, tmp_path / "killed")) == reproducible(whole)
 
@@ -74,10 +74,21 @@ def test_icarl_reports_both_heads(tmp_path: Path) -> None:
     assert result["heads"]["linear"]["accuracy_matrix"] != result["accuracy_matrix"]
 
 
-def test_the_bounds_see_what_they_should(tmp_path: Path) -> None:
-    finetune, joint = (run_pilot(config(method=name, steps=40, lr=0.05), 0, tmp_path) for name in ("finetune", "joint"))
-    assert finetune["accuracy_matrix"][2][0] == 0, "without exemplars the first classes are forgotten"
-    assert joint["last_accuracy"] > finetune["last_accuracy"]
+@pytest.mark.parametrize(("method", "seen"), [("finetune", [4, 4, 2]), ("replay", [4, 8, 10]), ("joint", [4, 8, 10])])
+def test_a_stage_offers_what_the_method_may_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, seen: list[int]
+) -> None:
+    classes, exemplars = [], []
+
+    def look(network: Any, batches: Any, *args: Any, **kwargs: Any) -> None:
+        drawn = [batches(step) for step in range(60)]
+        classes.append(len({label for batch in drawn for label in batch.labels.tolist()}))
+        exemplars.append(sum(batch.exemplars for batch in drawn))
+
+    monkeypatch.setattr("toolkit.pilots.pilot.train", look)
+    run_pilot(config(method=method), 0, tmp_path)
+    assert classes == seen
+    assert (sum(exemplars) > 0) == (method == "replay")
 
 
 def test_stored_logits_cost_their_bytes(tmp_path: Path) -> None:
@@ -126,7 +137,7 @@ def test_the_first_stage_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
     assert natural["optimizer_steps"] > 0
 
 
-@pytest.mark.parametrize("method", ["replay", "icarl", "bic", "podnet", "derpp", "ridge"])
+@pytest.mark.parametrize("method", ["icarl", "bic", "derpp"])
 def test_exemplars_decoded_batch_by_batch_give_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
