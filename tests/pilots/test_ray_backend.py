@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.parallel import set_threads
 from toolkit.pilots import ray_backend
 from toolkit.pilots import sweep as sweeping
 from toolkit.pilots.pilot import run_pilot
@@ -32,6 +33,14 @@ steps: 12
 batch_size: 16
 checkpoint_every: 3
 """
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As many as the runs on Ray have: sums of floats depend on it."""
+    set_threads(1)
+    yield
+    set_threads(0)
 
 
 @pytest.fixture
