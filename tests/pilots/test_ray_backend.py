@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from supervisor_samples import until
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import set_threads
@@ -50,16 +51,6 @@ def sweep(tmp_path: Path) -> tuple[Path, Sweep]:
     return file, read_sweep(file)
 
 
-def wait_until(happened: Any, seconds: float = 240.0) -> None:
-    """Look again and again until it is so; fails after a time that no working machine needs."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.1)):
-        if happened():
-            return
-        pause.wait(0.1)
-    raise AssertionError("did not happen")
-
-
 def require_complete(sweep: Sweep, runs: list[RunFolder], elsewhere: Path) -> None:
     """Every run is done, finished once, with the result it has without Ray."""
     for planned, run in zip(sweep.planned, runs, strict=True):
@@ -93,7 +84,7 @@ def test_a_node_killed_mid_run_loses_nothing(nodes: Any, tmp_path: Path, sweep: 
         return sum((run.path / "checkpoint.pt").exists() and run.result is None for run in runs) >= 2
 
     def kill_when_both_train() -> None:
-        wait_until(both_train)
+        until(both_train, seconds=240)
         nodes.remove_node(doomed, allow_graceful=False)
 
     killer = threading.Thread(target=kill_when_both_train)

@@ -8,6 +8,7 @@ memory is worth. The features are those of one extractor for all codecs, trained
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -46,7 +47,7 @@ class FrozenFeatures(nn.Module):
         """Nothing to do: the table is made anew after every commit."""
 
 
-class _Frozen(Method):
+class _Frozen(Method, ABC):
     """What both learners share: no phases, and a table fitted on the memory's exemplars."""
 
     def build(
@@ -57,11 +58,13 @@ class _Frozen(Method):
             raise ValueError("a learner on frozen features is built from an extractor's network")
         return FrozenFeatures(extractor, self.scores)
 
+    @abstractmethod
     def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """Scores (N, classes) of features (N, D)."""
 
+    @abstractmethod
     def fit(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
-        raise NotImplementedError
+        """The table, from features (N, D) and labels (N,) of the exemplars."""
 
     def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
         assert isinstance(network, FrozenFeatures)
