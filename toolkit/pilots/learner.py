@@ -109,7 +109,7 @@ class Learner:
         self.kind, _ = parse_method(self.config.method)
         self.method = build_method(self.config.method, label_smoothing=self.config.label_smoothing)
         self.network_name = default_network(self.device) if self.config.network == "auto" else self.config.network
-        mean, std = pixel_statistics(self._training_images(0)[0])
+        mean, std = pixel_statistics(self._images(self.data.scenario[0])[0])
         network = self.method.build(self._backbone, self.data.stage(0).total, mean, std)
         self.network = self._placed(network)
 
@@ -261,9 +261,6 @@ class Learner:
         if share == "natural":
             return len(old) / (len(old) + len(new)) if old is not None else 0.0
         return float(share)
-
-    def _training_images(self, stage: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._images(self.data.scenario[stage])
 
     def _images(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         split = self.data.dataset.train
