@@ -33,7 +33,7 @@ LOWER, UPPER, BASE = "finetune", "joint", "replay"
 def main() -> None:
     asked = arguments(__doc__, "methods")
     set_threads(asked.threads)
-    study = Study("methods", "tiny-imagenet-20", asked.runs_dir, asked.afresh)
+    study = Study("methods", asked.runs_dir, asked.afresh)
     configs = {
         (protocol, method, codec): configuration(asked.dataset, protocol, method, codec, align)
         for protocol in SEEDS for codec, align in CODECS for method in METHODS

@@ -37,7 +37,7 @@ LOSSY = (
 
 def main() -> None:
     asked = arguments(__doc__, "road")
-    study = Study("road", "tiny-imagenet-20", asked.runs_dir, asked.afresh)
+    study = Study("road", asked.runs_dir, asked.afresh)
     settings = [(codec, "none") for codec in LOSSLESS] + [(c, align) for c in LOSSY for align in ("both", "none")]
     configs = [configuration(asked.dataset, codec, align) for codec, align in settings]
     for seed in SEEDS if not asked.report else ():  # one seed of everything first: an early look at the whole

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from toolkit.codecs.spec import short_spec
+from toolkit.data.catalog import short_name
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.pilot import run_seeds
@@ -18,14 +20,19 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def arguments(description: str | None, name: str) -> argparse.Namespace:
-    """The command line that every study has."""
+    """The command line of a study on one dataset."""
+    return parser(description, name, "the folder tiny-imagenet-20").parse_args()
+
+
+def parser(description: str | None, name: str, dataset: str) -> argparse.ArgumentParser:
+    """What every study's command line has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", help="the folder tiny-imagenet-20")
+    parser.add_argument("dataset", help=dataset)
     parser.add_argument("--runs-dir", type=Path, default=default_runs_dir() / name)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="run nothing, write the results of what has finished")
     parser.add_argument("--afresh", action="store_true", help="repeat the runs that the results already hold")
-    return parser.parse_args()
+    return parser
 
 
 class Study:
@@ -33,14 +40,12 @@ class Study:
 
     Args:
         name: of the file under ``results/``.
-        dataset: its name as published, in place of this machine's path.
         runs_dir: where run folders go.
         afresh: whether to pass over the results already published.
     """
 
-    def __init__(self, name: str, dataset: str, runs_dir: Path, afresh: bool = False) -> None:
+    def __init__(self, name: str, runs_dir: Path, afresh: bool = False) -> None:
         self.path = RESULTS / f"{name}.json"
-        self._dataset = dataset
         self._runs_dir = runs_dir
         self._held = read_json(self.path)["pilots"] if self.path.exists() and not afresh else []
 
@@ -51,13 +56,23 @@ class Study:
         print(f"{what}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
 
     def summary(self, config: PilotConfig, seeds: tuple[int, ...]) -> dict[str, Any] | None:
-        """The ``pilot`` JSON of a setting over its finished seeds; None where there is none."""
-        runs = [run for seed in seeds if (run := self._finished(config, seed)) is not None]
-        return {**aggregate(config, runs), "config": self._published(config)} if runs else None
+        """The ``pilot`` JSON of a setting over its finished seeds, without paths; None where there is none."""
+        pilot = self.pilot(config, seeds)
+        return None if pilot is None else self.publish(pilot)
 
-    def write(self, pilots: list[dict[str, Any]], command: str) -> None:
+    def pilot(self, config: PilotConfig, seeds: tuple[int, ...]) -> dict[str, Any] | None:
+        """:meth:`summary` with this machine's paths."""
+        runs = [run for seed in seeds if (run := self._finished(config, seed)) is not None]
+        return aggregate(config, runs) if runs else None
+
+    def publish(self, pilot: dict[str, Any]) -> dict[str, Any]:
+        """A ``pilot`` JSON without this machine's paths."""
+        config = self._published(PilotConfig(**pilot["config"]))
+        return {**pilot, "codec": config["codec"], "config": config}
+
+    def write(self, pilots: list[dict[str, Any]], command: str, **more: Any) -> None:
         """Write the results as data."""
-        write_json(self.path, {"command": command, "environment": environment(), "pilots": pilots})
+        write_json(self.path, {"command": command, "environment": environment(), "pilots": pilots, **more})
 
     def _finished(self, config: PilotConfig, seed: int) -> dict[str, Any] | None:
         """A seed's result, from its run folder or from the results already published."""
@@ -70,8 +85,9 @@ class Study:
         return None
 
     def _published(self, config: PilotConfig) -> dict[str, Any]:
-        """The configuration without the path of this machine's data."""
-        return {**config.model_dump(mode="json"), "dataset": self._dataset}
+        """The configuration with the names of files in place of this machine's paths."""
+        names = {"dataset": short_name(config.dataset), "codec": short_spec(config.codec)}
+        return {**config.model_dump(mode="json"), **names}
 
 
 def percent(pilot: dict[str, Any], name: str) -> str:

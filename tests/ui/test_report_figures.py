@@ -11,6 +11,7 @@ from toolkit.pilots.results import aggregate
 from toolkit.report.figures import (
     accuracy_figure,
     accuracy_matrix_figure,
+    budget_figure,
     class_histogram,
     codec_family,
     distortion_figure,
@@ -76,6 +77,36 @@ def test_ordinary_files_are_the_other_basis() -> None:
 
 def test_one_setting_alone_makes_a_figure() -> None:
     assert len(distortion_figure([probe_setting("png", 2000, 0.0)]).data) == 1
+
+
+def test_picks_are_ringed_and_the_recommended_one_stands_out() -> None:
+    picks = [
+        {"codec": "jpeg:quality=50", "rule": "mmd"},
+        {"codec": "jpeg:quality=50", "rule": "fmse-knee"},
+        {"codec": "raw", "rule": "best-quality"},
+    ]
+    figure = distortion_figure(SETTINGS, picks=picks, recommended="jpeg:quality=50")
+    rings = {trace.name: trace for trace in figure.data if trace.mode == "markers"}
+    assert set(rings) == {"recommended", "picked by a rule"}
+    assert list(rings["recommended"].x) == [210]
+    assert list(rings["recommended"].customdata[0]) == ["jpeg:quality=50", "mmd<br>fmse-knee"]
+    assert list(rings["picked by a rule"].x) == [3072]
+    assert rings["recommended"].marker.line.width > rings["picked by a rule"].marker.line.width
+
+
+def test_the_budget_curve_has_raw_only_where_raw_fits() -> None:
+    curve = [
+        {"budget_bytes": 1000, "codec": "jpeg:quality=50", "align": "both", "exemplars_per_class": 5.0,
+         "expected_gain": -2.0, "raw_gain": None},
+        {"budget_bytes": 8000, "codec": "raw", "align": "none", "exemplars_per_class": 9.0, "expected_gain": 4.0,
+         "raw_gain": 4.0},
+    ]  # fmt: skip
+    figure = budget_figure(curve, 1000, 9.0)
+    best, raw = figure.data
+    assert list(best.x) == [1000, 8000]
+    assert list(raw.x) == [8000]
+    assert {shape.y0 for shape in figure.layout.shapes} == {0, 9.0}  # the budget asked for, and all images raw
+    assert figure.layout.xaxis.type == "log"
 
 
 def test_accuracy_bars_are_intervals_and_absent_for_one_seed() -> None:

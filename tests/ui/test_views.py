@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from ui_samples import finished_probe, pilot_config, pilot_folder
+from ui_samples import finished_advice, finished_probe, pilot_config, pilot_folder
 
 from toolkit.pilots import plan, supervisor
 from toolkit.runs.folder import RunFolder, list_runs
@@ -132,14 +132,49 @@ def test_a_preset_fills_the_grid(runs_dir: Path) -> None:
 def test_run_probe_queues_the_request_that_the_command_repeats(runs_dir: Path, started: list[str]) -> None:
     app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_budget="64KiB", probe_images=100)
     press(app, "Run probe")
-    (run,) = list_runs(runs_dir, "probe")
+    (run,) = list_runs(runs_dir, "advise")
     assert started == [run.name]
     config = run.config
     assert (config["dataset"], config["size"], config["images"], config["budget"]) == ("demo", 32, 100, "64KiB")
     assert [code.value for code in app.code] == [
-        "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 64KiB --images 100"
+        "recallrate advise demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 64KiB --images 100"
     ]
     assert "Cancel" in [button.label for button in app.button]
+
+
+def test_without_advice_it_is_the_probe_alone(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_advise=False, probe_images=100)
+    press(app, "Run probe")
+    assert [run.name for run in list_runs(runs_dir, "probe")] == started
+    assert [code.value for code in app.code] == [
+        "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 20img --images 100 "
+        "--extractor stage0"
+    ]
+
+
+def test_alignments_that_cannot_be_had_are_not_asked_about(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_both=False)
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    assert run.config["aligns"] == "none,train"
+    assert app.code[0].value.endswith("--aligns none,train")
+
+
+def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> None:
+    finished_advice(runs_dir)
+    app = drawn(probe_page)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Setting"] == "jpeg:quality=50"
+    assert shown["Alignment"] == "both"
+    assert shown["Expected gain, points"] == "+7.5 ± 2.5"
+    assert any("It holds 100 exemplars." in text.value for text in app.markdown)
+    assert "80 candidates" in app.info[0].value
+    assert "webp:quality=50" in app.warning[0].value
+    rules = next(frame.value for frame in app.dataframe if "chooses" in frame.value)
+    assert list(rules["setting"]) == ["jpeg:quality=50", "raw"]
+    regrets = next(frame.value for frame in app.dataframe if "worst" in frame.value)
+    assert "predicted-gain" in list(regrets["rule"])
+    assert any("1.2 MiB" in caption.value for caption in app.caption)
 
 
 def test_running_the_same_probe_again_starts_nothing(runs_dir: Path, started: list[str]) -> None:
@@ -153,7 +188,7 @@ def test_cancel_and_resume_a_queued_probe(runs_dir: Path, started: list[str]) ->
     app = drawn(probe_page)
     press(app, "Run probe")
     press(app, "Cancel")
-    (run,) = list_runs(runs_dir, "probe")
+    (run,) = list_runs(runs_dir, "advise")
     assert run.status() == "cancelled"
     press(app, "Resume")
     assert started == [run.name, run.name]

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.request import ProbeRequest
+from toolkit.probe.request import AdviceRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder
 
 
@@ -34,10 +34,46 @@ def finished_probe(runs_dir: Path, settings: list[dict[str, Any]] | None = None)
     """A probe of the demo set with a result."""
     request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
     run = RunFolder.create(runs_dir / request.run_name(), "probe", request.as_dict())
-    result = {
+    write_json(run.result_path, probe_result(SETTINGS if settings is None else settings))
+    return run
+
+
+def probe_result(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The ``probe`` JSON with these rows."""
+    return {
         "dataset": "demo", "size": 32, "images": 100, "classes": 10, "extractor": "stage0", "layer": None,
-        "budget_bytes": 614804, "original_file_bytes": 12288.0, "seed": 0, "seconds": 6.0,
-        "settings": SETTINGS if settings is None else settings,
+        "budget_bytes": 614804, "original_file_bytes": 12288.0, "seed": 0, "seconds": 6.0, "settings": settings,
+    }  # fmt: skip
+
+
+def finished_advice(runs_dir: Path) -> RunFolder:
+    """Advice on the demo set with a result: jpeg at quality 50, aligned, but for the rule that likes quality."""
+    request = AdviceRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
+    run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.as_dict())
+    picks = {"predicted-gain": ("jpeg:quality=50", "both"), "best-quality": ("raw", "none")}
+    curve = [
+        {"budget_bytes": budget, "codec": "jpeg:quality=50", "align": "both", "exemplars_per_class": held,
+         "expected_gain": gain, "raw_gain": raw}
+        for budget, held, gain, raw in (
+            (307402, 50.0, 3.0, None), (614804, 100.0, 7.5, 0.0), (1229608, 160.0, 9.0, 6.0)
+        )
+    ]  # fmt: skip
+    result = {
+        **probe_result(SETTINGS),
+        "rules": [
+            {"rule": rule, "codec": codec, "align": align, "score": 1.5, "seconds": 0.1, "used": "its table",
+             "summary": "what it does", "judges_alignment": False, "scores": []}
+            for rule, (codec, align) in picks.items()
+        ],
+        "excluded": [{"codec": "webp:quality=50", "reason": "too large"}],
+        "notes": ["80 candidates for 512 feature dimensions"],
+        "recommended": {
+            "rule": "predicted-gain", "codec": "jpeg:quality=50", "align": "both", "exemplars": 1000,
+            "exemplars_per_class": 100.0, "raw_exemplars_per_class": 20.0, "expected_gain": 7.5, "interval": 2.5,
+            "inference_us": 20.0, "runner_up": None, "reasons": ["It holds 100 exemplars."],
+            "would_change": ["Half the budget."],
+        },
+        "budgets": {"curve": curve, "within_points": 1.0, "ceiling": 9.5, "smallest": curve[2]},
     }  # fmt: skip
     write_json(run.result_path, result)
     return run

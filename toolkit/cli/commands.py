@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.advise import advise, regret
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
-from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
+from toolkit.cli.options import Budget, CsvTo, Dataset, Device, JsonTo, Seed, Size, Strict, Threads
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
 from toolkit.foundation.errors import UsageError
@@ -36,12 +36,8 @@ app.add_typer(memory_app, name="memory")
 app.add_typer(jpeg_app, name="jpeg")
 app.add_typer(runs_app, name="runs")
 app.command()(sweep)
-
-Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
-Size = Annotated[int, typer.Option(help="side of the images in pixels")]
-Seed = Annotated[int, typer.Option(help="seed of everything random")]
-Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]
-Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")]
+app.command()(advise)
+app.command()(regret)
 
 
 @app.command()
@@ -77,7 +73,7 @@ def probe(
     codecs: Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")] = "",
     size: Size = 32,
     budget: Budget = "20img",
-    extractor: Annotated[str, typer.Option(help="auto, stage0, self, timm:NAME or checkpoint:PATH")] = "auto",
+    extractor: Annotated[str, typer.Option(help="auto, stage0, self, random, timm:NAME or checkpoint:PATH")] = "auto",
     layer: Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")] = None,
     initial: Annotated[
         int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
@@ -150,6 +146,7 @@ def pilot(
     """Train a class-incremental learner with the compressed memory; killed runs resume with the same command."""
     from toolkit.codecs.spec import short_spec
     from toolkit.data.catalog import load_dataset
+    from toolkit.data.scenario import default_initial
     from toolkit.pilots.config import make_config
     from toolkit.pilots.pilot import run_seeds
     from toolkit.runs.environment import require_one_rank
@@ -164,7 +161,7 @@ def pilot(
     chosen, usual_seed = apply_recipe(context, recipe, given)
     with console.progress_bar() as progress:
         classes = len(load_dataset(dataset, int(chosen["size"]), progress=progress).class_names)
-        chosen["initial"] = first = chosen["initial"] or math.ceil(classes / 5)
+        chosen["initial"] = first = chosen["initial"] or default_initial(classes)
         chosen["increment"] = chosen["increment"] or first
         config = make_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
         which = parse_seeds(seeds) or [seed if _is_given(context, "seed") else usual_seed]

@@ -74,7 +74,15 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> 
     (stderr if to_stderr else Console(highlight=False)).print(drawn)
 
 
+def lines(texts: Sequence[str], *, to_stderr: bool) -> None:
+    """Print sentences for people; on standard error when standard output carries JSON or CSV."""
+    for text in texts:
+        (stderr if to_stderr else Console(highlight=False)).print(text, markup=False, soft_wrap=True)
+
+
 def _text(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -175,13 +175,12 @@ def command_of(run: RunFolder) -> str:
     from toolkit.jpeg_dl.config import JPEGConfig
     from toolkit.pilots.config import PilotConfig
     from toolkit.pilots.plan import pilot_command
-    from toolkit.probe.request import ProbeRequest
+    from toolkit.probe.request import REQUESTS, request_of
 
     config = run.config
-    kind = config.pop("kind")
-    if kind == "probe":
-        return ProbeRequest(**config).command()
-    if kind == "jpeg":
+    if config["kind"] in REQUESTS:
+        return request_of(config).command()
+    if config["kind"] == "jpeg":
         return JPEGConfig(**config["config"]).command(int(config["seed"]))
     return pilot_command(PilotConfig(**config["config"]), [int(config["seed"])])
 

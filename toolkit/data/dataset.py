@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 0
+_VIEW_BYTES = 1024**3
+"""Pixels that :func:`validation_view` copies at most."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,22 @@ class ImageDataset:
             count: images wanted in all.
             seed: seed of the draw within each class.
         """
-        rng = np.random.default_rng(seed)
-        shuffled = [rng.permutation(np.flatnonzero(self.train.labels == k)) for k in range(len(self.class_names))]
-        rounds = max(len(members) for members in shuffled)
-        in_turn = [members[i] for i in range(rounds) for members in shuffled if i < len(members)]
-        return np.sort(np.array(in_turn[:count], dtype=np.int64))
+        return stratified_indices(self.train.labels, count, seed)
+
+
+def stratified_indices(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of at most ``count`` images, class sizes as equal as the data allow, sorted; int64.
+
+    Args:
+        labels: int (N,).
+        count: images wanted in all.
+        seed: of the draw within each class.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = [rng.permutation(np.flatnonzero(labels == k)) for k in range(int(labels.max(initial=-1)) + 1)]
+    rounds = max((len(members) for members in shuffled), default=0)
+    in_turn = [members[i] for i in range(rounds) for members in shuffled if i < len(members)]
+    return np.sort(np.array(in_turn[:count], dtype=np.int64))
 
 
 def held_out_indices(labels: np.ndarray) -> np.ndarray:
@@ -84,3 +98,25 @@ def held_out_indices(labels: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(SPLIT_SEED)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.sort(np.concatenate([rng.permutation(m)[: max(1, round(HELD_OUT_SHARE * len(m)))] for m in members]))
+
+
+def validation_view(dataset: ImageDataset) -> ImageDataset:
+    """The training images alone: a fifth of every class held out to test on, and no real test image to be had.
+
+    A class with a single training image has none to test on. Of more than a gigabyte of pixels an equal number of
+    every class is taken.
+    """
+    labels = dataset.train.labels
+    held = held_out_indices(labels)
+    lone = np.flatnonzero(np.bincount(labels, minlength=len(dataset.class_names)) == 1)
+    held = held[~np.isin(labels[held], lone)]
+    most = max(1, _VIEW_BYTES // dataset.raw_image_bytes)
+    chosen = np.arange(len(labels)) if len(labels) <= most else dataset.stratified_train_indices(most, SPLIT_SEED)
+    kept, tested = np.setdiff1d(chosen, held), np.intersect1d(chosen, held)
+
+    def part(indices: np.ndarray) -> Split:
+        train = dataset.train
+        return Split(np.asarray(train.images[indices]), train.labels[indices], train.file_bytes[indices])
+
+    signature = hashlib.sha256(f"validation|{len(chosen)}|{dataset.signature}".encode()).hexdigest()
+    return replace(dataset, train=part(kept), test=part(tested), signature=signature)

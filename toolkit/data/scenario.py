@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,11 @@ from toolkit.foundation.errors import UsageError
 def class_order_from_seed(classes: int, seed: int) -> list[int]:
     """Numpy's legacy seeded permutation, as iCaRL and its successors draw it (1993 with 100: 68, 56, 78, 8, 23 ...)."""
     return np.random.RandomState(seed).permutation(classes).tolist()
+
+
+def default_initial(classes: int) -> int:
+    """Classes of the first stage where nobody says: a fifth, so that there are about five stages."""
+    return math.ceil(classes / 5)
 
 
 class Scenario:

@@ -4,6 +4,7 @@
 ``checkpoint:PATH``  plain weights: a run's ``network.pt``, or ``{"network": NAME, "state_dict": ...}``
 ``stage0``           a small network trained on the first stage's classes only: what a deployed learner really has
 ``self``             the same on all training classes
+``random``           that small network with the weights it starts from: a control
 ``auto``             ``timm:resnet18`` if its weights are at hand, else ``stage0``
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from toolkit.data.dataset import ImageDataset
-from toolkit.data.scenario import class_order_from_seed
+from toolkit.data.scenario import class_order_from_seed, default_initial
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import cache_root
 from toolkit.foundation.progress import Progress, silent
@@ -126,11 +127,11 @@ def build_extractor(
         return FeatureExtractor(spec, load_network(Path(argument).expanduser()), device, layer)
     count = len(dataset.class_names)
     order = list(class_order) if class_order else class_order_from_seed(count, seed)
-    first = initial if initial is not None else max(2, round(count / 5))
+    first = initial if initial is not None else max(2, default_initial(count))
     if not 1 <= first <= count:
         raise UsageError(f"initial must be 1..{count} (the number of classes), got {first}")
     classes = order[:first] if spec == "stage0" else order
-    network = _trained(dataset, classes, device, seed, steps, progress)
+    network = _trained(dataset, classes, device, seed, 0 if spec == "random" else steps, progress)
     return FeatureExtractor(spec, network, device, layer)
 
 
@@ -141,8 +142,8 @@ def require_extractor(spec: str) -> None:
         UsageError: it is so.
     """
     kind, _, argument = spec.partition(":")
-    if spec not in ("auto", "stage0", "self") and not (kind in ("timm", "checkpoint") and argument):
-        raise UsageError(f"unknown extractor {spec!r}: choose auto, stage0, self, timm:NAME or checkpoint:PATH")
+    if spec not in ("auto", "stage0", "self", "random") and not (kind in ("timm", "checkpoint") and argument):
+        raise UsageError(f"unknown extractor {spec!r}: choose auto, stage0, self, random, timm:NAME or checkpoint:PATH")
 
 
 def _weights_at_hand(model: str) -> bool:
@@ -184,12 +185,13 @@ def _trained(
     network = Classifier(build_backbone(name), len(classes), mean, std)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pool_ = Pool(torch.from_numpy(images).to(device), labels.to(device))
-    train(
-        network,
-        ReplayBatches(pool_, None, BATCH_SIZE, seed=derive(seed, 11)),
-        Recipe(steps),
-        device=device,
-        after_step=lambda step, loss, optimizer: progress("training the extractor", step, steps),
-    )
+    if steps:
+        train(
+            network,
+            ReplayBatches(pool_, None, BATCH_SIZE, seed=derive(seed, 11)),
+            Recipe(steps),
+            device=device,
+            after_step=lambda step, loss, optimizer: progress("training the extractor", step, steps),
+        )
     save_network(network, name, path)
     return network.eval()

@@ -17,6 +17,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.probe.request import REQUESTS
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue as put_in_queue
 
@@ -131,8 +132,12 @@ def default_settings(codecs: Sequence[str]) -> list[str]:
 
 
 def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, RunFolder]:
-    """The probes among ``runs`` of one dataset (its path absolute) and size, by name, in the same order."""
-    return {run.name: run for run in runs if (run.config["dataset"], run.config["size"]) == (dataset, size)}
+    """The probes and advice among ``runs`` of one dataset (its path absolute) and size, by name, in the same order."""
+    return {
+        run.name: run
+        for run in runs
+        if run.config["kind"] in REQUESTS and (run.config["dataset"], run.config["size"]) == (dataset, size)
+    }
 
 
 def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import read_json
+from toolkit.probe.request import REQUESTS
 from toolkit.runs.folder import SLOT_VARIABLE, RunFolder
 from toolkit.runs.gpus import visible_gpus
 from toolkit.runs.locks import ProcessName, held
 
 LIGHT = "light"
-"""The slot of probes: short, and never behind a queue of pilots."""
+"""The slot of probes and advice: short, and never behind a queue of pilots."""
 START_SECONDS = 60.0
 """How much longer than later on a worker may take to give its first sign of life."""
 WORKER = (sys.executable, "-m", "toolkit.pilots.worker")
@@ -98,7 +99,7 @@ class Slots:
         busy = {worker.slot for worker in workers}
         if run.name not in self._kinds:  # read once: a folder's kind does not change
             self._kinds[run.name] = run.config["kind"]
-        if self._kinds[run.name] == "probe":
+        if self._kinds[run.name] in REQUESTS:
             return None if LIGHT in busy else LIGHT
         if len(busy - {LIGHT}) >= self.count:  # an adopted worker may have a slot with a higher number
             return None

@@ -38,9 +38,9 @@ def execute_pilot(run: RunFolder) -> None:
     execute(run)
 
 
-def execute_probe(run: RunFolder) -> None:
-    """Bring a probe's folder to its result; it is short, so it does not wait for the training slot."""
-    from toolkit.probe.request import ProbeRequest, run_probe
+def execute_request(run: RunFolder) -> None:
+    """Bring a probe's or an advice's folder to its result; it is short, so it does not wait for the training slot."""
+    from toolkit.probe.request import request_of
 
     with run.running():
         if run.result is not None:
@@ -48,13 +48,15 @@ def execute_probe(run: RunFolder) -> None:
         with run.failures_logged():
             run.raise_if_cancelled()
             run.log("started")
-            request = ProbeRequest(**{key: value for key, value in run.config.items() if key != "kind"})
+            request = request_of(run.config)
             write_json(run.path / "environment.json", attempt_facts(run, request.command()))
-            write_json(run.result_path, run_probe(request, RunReporter(run).show))
+            write_json(run.result_path, request.run(RunReporter(run).show))
             run.log("finished")
 
 
-EXECUTORS: dict[str, Callable[[RunFolder], None]] = {"pilot": execute_pilot, "probe": execute_probe}
+EXECUTORS: dict[str, Callable[[RunFolder], None]] = {
+    "pilot": execute_pilot, "probe": execute_request, "advise": execute_request
+}  # fmt: skip
 """What a worker can carry out, by the run's kind."""
 
 

@@ -16,13 +16,15 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.training.device import beside_workers
 
 IMAGES = 1000
+LEAST_IMAGES = 4
+"""The unbiased CKA needs four images at a time."""
 _CHUNK = 100
 """Images a work item; also the minibatch of the CKA estimate, so classes are mixed by shuffling first."""
 
@@ -38,25 +40,31 @@ class _CodedChunk:
     decode_seconds: float
 
 
-class _Tally:
-    """Running sums of one setting."""
+class Tally:
+    """Running sums of one setting.
+
+    Attributes:
+        stored: payload bytes of every image so far.
+        compared: how many images the distortions are of.
+    """
 
     def __init__(self) -> None:
-        self.images = 0
-        self.sums = dict.fromkeys(
-            ("stored", "files", "encode", "decode", "psnr", "ssim", "fmse", "cosine", "square"), 0.0
-        )
+        self.stored: list[int] = []
+        self.compared = 0
+        self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "fmse", "cosine", "square"), 0.0)
         self.cka = distortion.LinearCKA()
 
-    def add(self, coded: _CodedChunk, original: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Take in a chunk: pixels uint8 (N, H, W, 3) and features (N, D) of the originals and of the decoded images."""
-        decoded = torch.from_numpy(coded.decoded)
-        self.images += len(decoded)
+    def count(self, coded: _CodedChunk) -> None:
+        """Take in the bytes and times of a chunk."""
+        self.stored += coded.stored
+        self.sums["files"] += sum(coded.files)
+        self.sums["encode"] += coded.encode_seconds
+        self.sums["decode"] += coded.decode_seconds
+
+    def compare(self, decoded: torch.Tensor, original: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Take in pixels uint8 (N, H, W, 3) and features (N, D) of the decoded images and of the originals."""
+        self.compared += len(decoded)
         values = {
-            "stored": float(sum(coded.stored)),
-            "files": float(sum(coded.files)),
-            "encode": coded.encode_seconds,
-            "decode": coded.decode_seconds,
             "psnr": float(distortion.psnr(original, decoded, "sum")),
             "ssim": float(distortion.ssim(original, decoded, "sum")),
             "fmse": float(distortion.fmse(before, after, "sum")),
@@ -65,11 +73,44 @@ class _Tally:
         }
         for name, value in values.items():
             self.sums[name] += value
-        if len(decoded) >= 4:
+        if len(decoded) >= LEAST_IMAGES:
             self.cka.update(before, after)
 
     def mean(self, name: str) -> float:
-        return self.sums[name] / self.images
+        """Mean of a sum over the images it is of."""
+        return self.sums[name] / (len(self.stored) if name in ("files", "encode", "decode") else self.compared)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What one setting made of the images.
+
+    Attributes:
+        codec: fitted.
+        tally: means over the images.
+        payload_bytes: int64 (N,), what each image's exemplar costs but for its label.
+        features: float32 (N, D) of the decoded images; of a lossless codec the originals' own. None where not kept.
+    """
+
+    codec: Codec
+    tally: Tally
+    payload_bytes: np.ndarray
+    features: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A pass of images through every setting.
+
+    Attributes:
+        originals: float32 (N, D), features of the images as they were.
+        settings: in the order of the codecs.
+        network_seconds: spent on features and distortions.
+    """
+
+    originals: torch.Tensor
+    settings: list[Coded]
+    network_seconds: float
 
 
 def probe_codecs(
@@ -84,9 +125,6 @@ def probe_codecs(
 ) -> dict[str, Any]:
     """Measure every setting on training images; the ``probe`` JSON of the contract.
 
-    Codec work runs in threads ahead of the network; the originals' features are computed once. Times an image are
-    processor time on one thread.
-
     Args:
         dataset: only its training split is used.
         codecs: specs.
@@ -99,26 +137,58 @@ def probe_codecs(
     Raises:
         UsageError: no codecs or fewer than 4 images.
     """
-    if not codecs:
-        raise UsageError("no codecs to probe")
-    if images < 4:
-        raise UsageError(f"the probe needs at least 4 images, got {images}")
+    if images < LEAST_IMAGES:
+        raise UsageError(f"the probe needs at least {LEAST_IMAGES} images, got {images}")
     started = time.perf_counter()
     chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
-    pixels = np.ascontiguousarray(dataset.train.images[chosen])
+    measured = measure(np.asarray(dataset.train.images[chosen]), codecs, extractor, progress=progress)
+    file_bytes = float(dataset.train.file_bytes[chosen].mean())
+    return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
+
+
+def measure(
+    pixels: np.ndarray,
+    codecs: Sequence[str],
+    extractor: FeatureExtractor,
+    *,
+    keep_features: bool = False,
+    compared: int | None = None,
+    progress: Progress = silent,
+) -> Measurement:
+    """Code and decode images with every setting and compare them with the originals.
+
+    Codec work runs in threads ahead of the network; the originals' features are computed once. Times an image are
+    processor time on one thread.
+
+    Args:
+        pixels: uint8 (N, H, W, 3) in random order, at least 4.
+        codecs: specs.
+        extractor: judges the decoded images.
+        keep_features: whether the features of the decoded images are kept.
+        compared: of how many images distortions are measured, to the next hundred; None means of all.
+        progress: told about (images x settings) done.
+
+    Raises:
+        UsageError: no codecs.
+        WorkError: the extractor gives features that are not finite.
+    """
+    if not codecs:
+        raise UsageError("no codecs to probe")
+    pixels = np.ascontiguousarray(pixels)
     chunks = np.array_split(np.arange(len(pixels)), max(1, math.ceil(len(pixels) / _CHUNK)))
     network_seconds = 0.0
-    features = []
+    originals = []
     for chunk in chunks:
         clock = time.perf_counter()
-        features.append(extractor(pixels[chunk]))
+        originals.append(_finite_features(extractor, pixels[chunk], "the originals"))
         network_seconds += time.perf_counter() - clock
 
     parsed = [parse_codec(spec) for spec in codecs]
     for codec in parsed:
         codec.fit(pixels[:1])
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
-    tallies = [_Tally() for _ in parsed]
+    tallies = [Tally() for _ in parsed]
+    decoded_features: list[list[torch.Tensor]] = [[] for _ in parsed]
 
     def code(job: tuple[int, int]) -> _CodedChunk:
         return _code_chunk(parsed[job[0]], pixels[chunks[job[1]]], *job)
@@ -126,32 +196,58 @@ def probe_codecs(
     with beside_workers():
         for done, coded in enumerate(ordered_map(code, jobs, group=1), start=1):
             clock = time.perf_counter()
-            after = features[coded.chunk] if parsed[coded.setting].lossless else extractor(coded.decoded)
-            original = torch.from_numpy(pixels[chunks[coded.chunk]])
-            tallies[coded.setting].add(coded, original, features[coded.chunk], after)
+            codec, before = parsed[coded.setting], originals[coded.chunk]
+            after = before if codec.lossless else _finite_features(extractor, coded.decoded, f"images of {codec}")
+            tallies[coded.setting].count(coded)
+            if compared is None or chunks[coded.chunk][0] < compared:
+                original, decoded = (torch.from_numpy(part) for part in (pixels[chunks[coded.chunk]], coded.decoded))
+                tallies[coded.setting].compare(decoded, original, before, after)
+            if keep_features:
+                decoded_features[coded.setting].append(after)
             network_seconds += time.perf_counter() - clock
-            progress(f"probing {parsed[coded.setting]}", done, len(jobs))
-
-    file_bytes = float(dataset.train.file_bytes[chosen].mean())
+            progress(f"probing {codec}", done, len(jobs))
     settings = [
-        _setting(codec, tally, dataset, budget, file_bytes) for codec, tally in zip(parsed, tallies, strict=True)
+        Coded(codec, tally, np.array(tally.stored), torch.cat(features) if keep_features else None)
+        for codec, tally, features in zip(parsed, tallies, decoded_features, strict=True)
     ]
-    codec_seconds = sum(tally.sums["encode"] + tally.sums["decode"] for tally in tallies)
+    return Measurement(torch.cat(originals), settings, network_seconds)
+
+
+def _finite_features(extractor: FeatureExtractor, pixels: np.ndarray, what: str) -> torch.Tensor:
+    features = extractor(pixels)
+    if not bool(torch.isfinite(features).all()):
+        raise WorkError(f"extractor {extractor.name} gives features of {what} that are not finite: use another one")
+    return features
+
+
+def probe_table(
+    dataset: ImageDataset,
+    measured: Measurement,
+    extractor: FeatureExtractor,
+    budget: int,
+    file_bytes: float,
+    seed: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """The ``probe`` JSON of a measurement; ``file_bytes`` is the mean size of the images' original files."""
+    codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
     return {
         "dataset": dataset.name,
         "size": dataset.size,
-        "images": len(pixels),
+        "images": len(measured.originals),
         "classes": len(dataset.class_names),
         "extractor": extractor.name,
         "layer": extractor.layer,
         "budget_bytes": budget,
         "original_file_bytes": file_bytes,
         "seed": seed,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
         "codec_cpu_seconds": round(codec_seconds, 3),
-        "network_seconds": round(network_seconds, 3),
-        "settings": settings,
-    }
+        "network_seconds": round(measured.network_seconds, 3),
+        "settings": [
+            _setting(coded.codec, coded.tally, dataset, budget, file_bytes) for coded in measured.settings
+        ],
+    }  # fmt: skip
 
 
 def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _CodedChunk:
@@ -165,8 +261,8 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
 
 
-def _setting(codec: Codec, tally: _Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> dict[str, Any]:
-    stored = tally.mean("stored")
+def _setting(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> dict[str, Any]:
+    stored = sum(tally.stored) / len(tally.stored)
     raw = dataset.raw_image_bytes
     exemplars = max(0, int((budget - codec.shared_bytes()) // (stored + LABEL_BYTES)))
     uncompressed = budget / raw

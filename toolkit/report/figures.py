@@ -91,6 +91,8 @@ def distortion_figure(
     *,
     basis: str = "stored_bytes",
     original_bytes: float | None = None,
+    picks: Sequence[dict[str, Any]] = (),
+    recommended: str | None = None,
 ) -> go.Figure:
     """Distortion against bytes an image on a logarithmic axis, a line a codec family; lossless settings are stars.
 
@@ -99,6 +101,8 @@ def distortion_figure(
         metric: a key of :data:`DISTORTIONS`.
         basis: ``stored_bytes`` or ``file_bytes``.
         original_bytes: mean size of the original files, marked by a dotted line where given.
+        picks: ``rules`` of the ``advise`` JSON; each setting that some rule picks gets a ring with their names.
+        recommended: the setting whose ring is filled.
     """
     title, direction = DISTORTIONS[metric]
     families = [codec_family(setting["codec"]) for setting in settings]
@@ -132,11 +136,81 @@ def distortion_figure(
             text="original file", x=math.log10(original_bytes), y=1, yref="y domain", xanchor="right", yanchor="top",
             showarrow=False, font={"color": _RULE_COLOUR},
         )  # fmt: skip
+    _mark_picks(figure, settings, picks, recommended, metric, basis)
     what = {"stored_bytes": "stored bytes an image", "file_bytes": "bytes an ordinary file"}[basis]
     figure.update_layout(margin=_MARGIN, height=420, legend=_legend(), hovermode="closest")
     _logarithmic(figure, [setting[basis] for setting in settings] + [original_bytes or 0])
     figure.update_xaxes(title=what + " (logarithmic)")
     figure.update_yaxes(title=f"{title} ({direction})", rangemode="tozero" if metric != "ssim" else "normal")
+    return figure
+
+
+def _mark_picks(
+    figure: go.Figure,
+    settings: Sequence[dict[str, Any]],
+    picks: Sequence[dict[str, Any]],
+    recommended: str | None,
+    metric: str,
+    basis: str,
+) -> None:
+    """Rings round the settings that rules pick, a heavy one round the recommended one."""
+    by_codec: dict[str, list[str]] = {}
+    for row in picks:
+        by_codec.setdefault(row["codec"], []).append(row["rule"])
+    for chosen, name in ((True, "recommended"), (False, "picked by a rule")):
+        ringed = [one for one in settings if one["codec"] in by_codec and (one["codec"] == recommended) == chosen]
+        if ringed:
+            figure.add_scatter(
+                x=[one[basis] for one in ringed],
+                y=[one[metric] for one in ringed],
+                customdata=[[short_spec(one["codec"]), "<br>".join(by_codec[one["codec"]])] for one in ringed],
+                name=name,
+                mode="markers",
+                cliponaxis=False,
+                marker={"size": 24 if chosen else 20, "symbol": "circle-open", "color": _RULE_COLOUR,
+                        "line": {"width": 4 if chosen else 1.5}},
+                hovertemplate="<b>%{customdata[0]}</b> is picked by<br>%{customdata[1]}<extra></extra>",
+            )  # fmt: skip
+
+
+def budget_figure(curve: Sequence[dict[str, Any]], budget: int, ceiling: float) -> go.Figure:
+    """Expected gain against the budget on a logarithmic axis: the best choice, and raw pixels.
+
+    Args:
+        curve: of the ``advise`` JSON's ``budgets``.
+        budget: that was asked for, marked by a dotted line.
+        ceiling: the expected gain of keeping every image raw, marked by a dotted line.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[row["budget_bytes"] for row in curve],
+        y=[row["expected_gain"] for row in curve],
+        customdata=[
+            [short_spec(row["codec"]), row["align"], row["exemplars_per_class"], format_size(row["budget_bytes"])]
+            for row in curve
+        ],
+        name="best choice",
+        mode="lines+markers",
+        line={"color": "#2fa37c", "width": 2},
+        hovertemplate="%{customdata[3]}: <b>%{customdata[0]}</b>, align %{customdata[1]}<br>%{y:+.1f} points<br>"
+        "%{customdata[2]:.1f} exemplars a class<extra></extra>",
+    )
+    raw = [row for row in curve if row["raw_gain"] is not None]
+    figure.add_scatter(
+        x=[row["budget_bytes"] for row in raw],
+        y=[row["raw_gain"] for row in raw],
+        name="raw",
+        mode="lines+markers",
+        line={"color": FAMILY_COLOURS["raw"], "width": 2},
+        hovertemplate="raw: %{y:+.1f} points<extra></extra>",
+    )
+    dotted = {"dash": "dot", "width": 1.5, "color": _RULE_COLOUR}
+    figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=dotted)
+    figure.add_hline(y=ceiling, line=dotted, annotation_text="all images raw", annotation_font_color=_RULE_COLOUR)
+    figure.update_layout(margin=_MARGIN, height=360, legend=_legend(), hovermode="closest")
+    _logarithmic(figure, [row["budget_bytes"] for row in curve])
+    figure.update_xaxes(title="bytes of the memory (logarithmic)")
+    figure.update_yaxes(title="expected gain in points", ticksuffix="")
     return figure
 
 

@@ -40,7 +40,7 @@ class Cancelled(WorkError):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder. ``kind`` is ``pilot`` or ``probe``."""
+    """One run's folder. ``kind`` is ``pilot``, ``probe``, ``advise`` or ``jpeg``."""
 
     path: Path
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from toolkit.learning.heads import class_means, nearest_mean_scores, random_projection, ridge_regression
+from toolkit.features.heads import class_means, nearest_mean_scores, random_projection, ridge_regression
 from toolkit.learning.methods.base import Method, pool_features
 from toolkit.training.batches import AnyPool
 from toolkit.training.networks import Classifier

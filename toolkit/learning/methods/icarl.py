@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from toolkit.learning.heads import class_means, nearest_mean_scores
+from toolkit.features.heads import class_means, nearest_mean_scores
 from toolkit.learning.losses import distilled
 from toolkit.learning.methods.base import Method, Stage, pool_features
 from toolkit.training.batches import AnyPool

@@ -14,6 +14,7 @@ from toolkit.probe.inspection import inspect_image
 from toolkit.report.figures import distortion_figure
 from toolkit.report.images import enlarge
 from toolkit.ui.components import words
+from toolkit.ui.components.advice_result import show_recommendation, show_rules
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.outputs import downloads
 
@@ -30,15 +31,21 @@ def show_probe(name: str, result: dict[str, Any], dataset: ImageDataset) -> None
 
     Args:
         name: of its run.
-        result: the ``probe`` JSON.
+        result: the ``probe`` or ``advise`` JSON.
         dataset: what it was made on.
     """
+    advised = "recommended" in result
+    if advised:
+        show_recommendation(result)
     st.subheader("What compression costs", anchor=False)
     place = st.container(horizontal=True, gap="large")
     metric = choose(place, "Judged by", _MEASURES, "probe_metric", f"{words.FMSE}\n\n{words.PSNR}\n\n{words.SSIM}")
     basis = choose(place, "Bytes of", _BASES, "probe_basis", words.HEADER_TAX)
     st.plotly_chart(
-        distortion_figure(result["settings"], metric, basis=basis, original_bytes=result["original_file_bytes"]),
+        distortion_figure(
+            result["settings"], metric, basis=basis, original_bytes=result["original_file_bytes"],
+            picks=result["rules"] if advised else (), recommended=result["recommended"]["codec"] if advised else None,
+        ),
         key="probe_chart",
         on_select=_take_point,
         selection_mode="points",
@@ -50,6 +57,8 @@ def show_probe(name: str, result: dict[str, Any], dataset: ImageDataset) -> None
         "Click a mark to look at that setting below."
     )
     _table(name, result)
+    if advised:
+        show_rules(name, result)
     _magnifier(result, dataset)
 
 

@@ -21,8 +21,21 @@ SSIM = "Structural similarity: 1 is identical."
 BUDGET = "Bytes for the whole memory: 262144, 256KiB, 1.5MB, or 20img for what 20 raw images of every class cost."
 EXTRACTOR = (
     "The network whose features judge the images. auto: ImageNet weights if they are on this machine, else stage0. "
-    "stage0: a small network trained now on a fifth of the classes. self: trained on all classes. Also timm:NAME or "
-    "checkpoint:PATH."
+    "stage0: a small network trained now on a fifth of the classes. self: trained on all classes. random: not trained. "
+    "Also timm:NAME or checkpoint:PATH."
+)
+ADVICE = (
+    "Also asks every rule which setting and alignment to take. A fifth of the images is then held out to judge by; "
+    "test images stay closed."
+)
+EXPECTED_GAIN = (
+    "Points of accuracy after the last stage over a memory of raw pixels in the same bytes, as expected from pilots on "
+    "other problems: gained by the number of exemplars, lost by distortion and by the shift between coded and uncoded "
+    "images."
+)
+REGRET = (
+    "How many points of last accuracy the rule's pick lacked to the best choice, on problems where every choice was "
+    "piloted."
 )
 ORIGINAL_BASIS = "How many times smaller than the original file (where there are no files: than raw pixels)."
 RAW_BASIS = "How many times smaller than raw 24-bit pixels."

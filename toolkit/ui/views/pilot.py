@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import streamlit as st
 
 from toolkit.data.dataset import ImageDataset
+from toolkit.data.scenario import default_initial
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
@@ -64,7 +64,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
     seeds = wide[2].text_input("Seeds", "0,1,2", key="seeds",
                                   help="One run each; several give a mean and a 95 % interval.")  # fmt: skip
     classes = len(dataset.class_names)
-    usual = math.ceil(classes / 5)
+    usual = default_initial(classes)
     columns = st.columns(4)
     initial = columns[0].number_input("Classes in the first stage", 1, classes, usual, help=words.STAGES)
     increment = columns[1].number_input("Classes in each later stage", 1, classes, usual, help=words.STAGES)
@@ -88,7 +88,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
 def _settings(runs_dir: Path) -> list[str]:
     """The codec settings to run: those of the newest probe of this dataset are offered."""
     spec, size = chosen()
-    probes = plan.probes_of(list_runs(runs_dir, "probe"), spec, size)
+    probes = plan.probes_of(list_runs(runs_dir), spec, size)
     name, newest = next(((name, found) for name, run in probes.items() if (found := run.result)), ("usual", None))
     offered = [setting["codec"] for setting in newest["settings"]] if newest else _USUAL
     chosen_settings = st.multiselect(

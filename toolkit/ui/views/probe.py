@@ -15,7 +15,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.plan import probes_of, start_pending
 from toolkit.probe.presets import PRESETS
-from toolkit.probe.request import ProbeRequest
+from toolkit.probe.request import ALIGNS, AdviceRequest, ProbeRequest, request_of
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components import words
 from toolkit.ui.components.choice import forget_unless
@@ -30,8 +30,8 @@ def page() -> None:
     st.title("Probe", anchor=False)
     st.markdown(
         "Codes and decodes some of your images with every setting: how many bytes one costs, how many exemplars then "
-        "fit the budget, and how much a network's view of the image changes. It trains no learner, so it takes "
-        "seconds to minutes."
+        "fit the budget, and how much a network's view of the image changes. Then it recommends one. It trains no "
+        "learner, so it takes seconds to minutes, and it never opens a test image."
     )
     dataset = open_dataset()
     runs_dir = default_runs_dir()
@@ -68,7 +68,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     images = columns[1].select_slider("Images", [100, 200, 500, 1000, 2000, 5000], 500, key="probe_images",
                                       help="Training images used at most, the same number of every class.")  # fmt: skip
     extractor = columns[2].selectbox(
-        "Features judged by", ["auto", "stage0", "self"], key="probe_extractor", accept_new_options=True,
+        "Features judged by", ["stage0", "auto", "self", "random"], key="probe_extractor", accept_new_options=True,
         help=words.EXTRACTOR,
     )  # fmt: skip
     if problem is None:
@@ -80,7 +80,11 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
         st.error(problem, icon=":material/error:")
         return None
     spec, size = chosen()
-    return ProbeRequest(spec, size, grid, budget, extractor, images=images)
+    if not st.toggle("Recommend a setting", True, key="probe_advise", persist_state="session", help=words.ADVICE):
+        return ProbeRequest(spec, size, grid, budget, extractor, images=images)
+    coded = st.checkbox("Images can be coded where the model is used", True, key="probe_both", help=words.ALIGNMENT)
+    aligns = ALIGNS if coded else tuple(align for align in ALIGNS if align != "both")
+    return AdviceRequest(spec, size, grid, budget, extractor, images=images, aligns=",".join(aligns))
 
 
 def _take_preset() -> None:
@@ -104,7 +108,7 @@ def _start(request: ProbeRequest, runs_dir: Path) -> str | None:
     if not st.button("Run probe", type="primary", icon=":material/play_arrow:"):
         return None
     try:
-        run = RunFolder.create(runs_dir / request.run_name(), "probe", request.as_dict())
+        run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.as_dict())
         start_pending([run], runs_dir)
     except WorkError as error:
         st.error(one_line(error))
@@ -115,7 +119,7 @@ def _start(request: ProbeRequest, runs_dir: Path) -> str | None:
 def _past(dataset: ImageDataset, runs_dir: Path) -> None:
     """All probes of this dataset, and the chosen one's progress or result."""
     spec, size = chosen()
-    mine = probes_of(list_runs(runs_dir, "probe"), spec, size)
+    mine = probes_of(list_runs(runs_dir), spec, size)
     if not mine:
         st.info(
             "No probe of this dataset yet. The settings above are ready to go: press **Run probe**.",
@@ -139,8 +143,10 @@ def _past(dataset: ImageDataset, runs_dir: Path) -> None:
         next_page("pilot", "Next: pilot a few of these settings")
     elif run.status() in ACTIVE:
         st.caption("The probe runs in the background: reloading or closing this page does not stop it.")
-    command(ProbeRequest(**{key: value for key, value in run.config.items() if key != "kind"}).command())
+    command(request_of(run.config).command())
 
 
 def _title(config: dict[str, Any]) -> str:
-    return f"{config['codecs']}, {config['images']} images, budget {config['budget']}, features {config['extractor']}"
+    advised = ", with advice" if config["kind"] == "advise" else ""
+    rest = f"{config['images']} images, budget {config['budget']}, features {config['extractor']}"
+    return f"{config['codecs']}{advised}, {rest}"

@@ -36,7 +36,9 @@ def random_projection(features: int, width: int, seed: int) -> torch.Tensor:
     return torch.randn(features, width, generator=generator) / width**0.5
 
 
-def ridge_regression(features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+def ridge_regression(
+    features: torch.Tensor, labels: torch.Tensor, classes: int, class_weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Least squares from features to one-hot labels, every class weighing the same; float32 (D, classes).
 
     The ridge is the power of ten that predicts best when each fifth of the features is left out in turn, as RanPAC
@@ -46,10 +48,12 @@ def ridge_regression(features: torch.Tensor, labels: torch.Tensor, classes: int)
         features: (N, D).
         labels: int64 (N,), each of ``classes`` at least once.
         classes: number of outputs.
+        class_weights: (classes,), what all images of a class weigh together, where that is not the same for all.
     """
     x = features.double()
     y = functional.one_hot(labels, classes).double()
-    weights = (1 / y.sum(dim=0).clamp(min=1))[labels]
+    together = torch.ones(classes, dtype=torch.float64) if class_weights is None else class_weights.double()
+    weights = (together.to(y.device) / y.sum(dim=0).clamp(min=1))[labels]
     parts = _rank_in_class(labels) % 5
     right = torch.zeros(len(_RIDGES))
     for part in range(5):

@@ -1,0 +1,200 @@
+"""The regret study: how far is advice that runs no pilots from the best choice of exhaustive pilots?
+
+Five problems, replay with a ResNet-8, three seeds of every choice; seeds also draw the class order, the same for every
+choice. Then every rule is asked, with features of three extractors, and parameters are fitted on the other problems.
+Takes about five hours on one core; a stopped study goes on where it was, and takes what ``results/road.json`` holds.
+
+    python studies/regret.py DATA [--runs-dir RUNS] [--problems road,demo] [--publish]
+
+DATA holds tiny-imagenet-20 and flowers17. Writes ``results/regret.json`` (pilots that ``results/road.json`` has not, and
+what was known without any), ``results/regret.md`` (tables) and ``results/regret.svg``; ``--publish`` also the package's
+calibration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from study import RESULTS, Study, parser
+
+from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.parallel import set_threads
+from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.problems import measure_problem
+from toolkit.probe import calibration
+from toolkit.probe.measured import Problem
+from toolkit.probe.regret import calibrate, left_out_scores, regret_table
+
+SEEDS = (0, 1, 2)
+ADVICE_SEEDS = (0, 1, 2)
+"""Advice is asked for as often, with other class orders, extractors and draws."""
+EXTRACTORS = ("stage0", "self", "random")
+TABLES = Path(__file__).parent / "tables"
+LEARNED = f"learned-jpeg:tables={TABLES / 'tables-flowers17-0.03.json'}"
+ROAD = (
+    "jpeg:quality=50", "jpeg:quality=50,subsampling=420", "jpeg:quality=20", "jpeg:quality=75", "webp:quality=50",
+    "avif:quality=40", "jpeg2000:psnr=27",
+)  # fmt: skip
+SMALL = (*ROAD, "webp:quality=80", "avif:quality=60", LEARNED)
+LARGE = (
+    "jpeg:quality=10", "jpeg:quality=30", "jpeg:quality=60", "webp:quality=10", "webp:quality=50", "avif:quality=20",
+    "avif:quality=45", "jpeg2000:psnr=27", "downscale:factor=2|jpeg:quality=60", LEARNED,
+)  # fmt: skip
+"""At 64 px."""
+
+
+def grid(dataset: str, lossy: tuple[str, ...], unaligned: tuple[str, ...], **shared: Any) -> list[PilotConfig]:
+    """All choices of a problem: raw and png, every lossy setting aligned, some unaligned too, two with ``train``."""
+    choices = [("raw", "none"), ("png", "none"), *((codec, "both") for codec in lossy)]
+    choices += [(codec, "none") for codec in unaligned] + [(codec, "train") for codec in unaligned[1:3]]
+    return [make_config(dataset=dataset, codec=codec, align=align, **shared) for codec, align in choices]
+
+
+def problems(data: Path) -> dict[str, list[PilotConfig]]:
+    """The pilots of every problem."""
+    tiny, flowers = str(data / "tiny-imagenet-20"), str(data / "flowers17")
+    unaligned = ("jpeg:quality=30", "webp:quality=10", "avif:quality=20", "jpeg2000:psnr=27")
+    return {
+        "road": grid(tiny, SMALL, (*ROAD, LEARNED), size=32, initial=4, increment=4, budget="4img", steps=200),
+        "demo": grid(
+            "demo", SMALL, (*ROAD[:2], *ROAD[4:], LEARNED), size=32, initial=2, increment=2, budget="3img", steps=100,
+            batch_size=64,
+        ),
+        "halves": grid(
+            tiny, SMALL, (*ROAD[:2], *ROAD[4:], LEARNED), size=32, initial=10, increment=5, budget="10img", steps=200,
+            batch_size=64,
+        ),
+        "flowers": grid(
+            flowers, LARGE, unaligned, size=64, initial=5, increment=4, budget="2img", steps=100, batch_size=64
+        ),
+        "large": grid(
+            tiny, LARGE, unaligned, size=64, initial=4, increment=4, budget="2img", steps=100, batch_size=64
+        ),
+    }  # fmt: skip
+
+
+def main() -> None:
+    command_line = parser(__doc__, "regret", "the folder that holds tiny-imagenet-20 and flowers17")
+    command_line.add_argument("--problems", default="", help="comma-separated; all by default")
+    command_line.add_argument("--publish", action="store_true", help="write the package's calibration")
+    asked = command_line.parse_args()
+    set_threads(asked.threads)
+    study, road = Study("regret", asked.runs_dir, asked.afresh), Study("road", asked.runs_dir)
+    grids = problems(Path(asked.dataset).resolve())
+    chosen = asked.problems.split(",") if asked.problems else list(grids)
+    for seed in SEEDS if not asked.report else ():
+        for name in chosen:
+            for config in grids[name]:
+                if road.summary(config, (seed,)) is None:
+                    study.run(config, seed)
+    finished = {name: _finished(configs, study, road) for name, configs in grids.items()}
+    held = read_json(study.path).get("measured", []) if study.path.exists() else []
+    measured = [
+        {"extractor": extractor, **one}
+        for extractor in EXTRACTORS
+        for name, pilots in finished.items()
+        if len(pilots) >= 3
+        for one in _measured(name, extractor, pilots, held)
+    ]
+    by_extractor = {
+        extractor: [Problem.from_dict(one["problem"]) for one in measured if one["extractor"] == extractor]
+        for extractor in EXTRACTORS
+    }
+    own = [pilot for configs in grids.values() for config in configs if (pilot := study.summary(config, SEEDS))]
+    study.write(own, "python studies/regret.py DATA", measured=measured)
+    (RESULTS / "regret.md").write_text(as_tables(by_extractor))
+    draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
+    if asked.publish:
+        known = {"extractor": EXTRACTORS[0], **calibrate(by_extractor[EXTRACTORS[0]])}
+        write_json(calibration.PATH, known)
+
+
+def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[dict[str, Any]]:
+    """The pilots of a problem that have all seeds, with this machine's paths."""
+    found = []
+    for config in configs:
+        for source in (road, study):
+            pilot = source.pilot(config, SEEDS)
+            if pilot is not None and len(pilot["runs"]) == len(SEEDS):
+                found.append(pilot)
+                break
+    return found
+
+
+def _measured(
+    name: str, extractor: str, pilots: list[dict[str, Any]], held: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What every rule said, once for each of :data:`ADVICE_SEEDS`; not asked again while the pilots are the same."""
+    key = hashlib.sha256(json.dumps([[p["config"], p["mean"]["last_accuracy"]] for p in pilots]).encode()).hexdigest()
+    rows = []
+    for seed in ADVICE_SEEDS:
+        same = {"name": name, "seed": seed, "pilots": key[:16]}
+        before = (one for one in held if {**same, "extractor": extractor}.items() <= one.items())
+        if (saved := next(before, None)) is None:
+            print(f"asking the rules: {name}, {extractor}, seed {seed}", flush=True)
+            saved = {**same, "problem": measure_problem(pilots, extractor=extractor, seed=seed).as_dict()}
+        rows.append(saved)
+    return rows
+
+
+def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
+    """Markdown: the rules with the main extractor, then the best rules under every extractor."""
+    main_ = by_extractor[EXTRACTORS[0]]
+    names = list(dict.fromkeys(problem.name for problem in main_))
+    lines = [
+        "Regret in points of last accuracy: best choice of the exhaustive pilots minus the rule's pick; mean over "
+        f"{len(ADVICE_SEEDS)} draws of advice. Parameters fitted on the other problems.",
+        *(["With one problem only, they are fitted on that problem itself."] if len(names) == 1 else []),
+        "",
+        f"Features: {EXTRACTORS[0]}",
+        "",
+        "| rule | mean | worst | rank correlation | share of the pilots' time | " + " | ".join(names) + " |",
+        "|---|--:|--:|--:|--:|" + "--:|" * len(names),
+    ]
+    for row in regret_table(main_):
+        each = [np.mean([one["regret"] for one in row["problems"] if one["problem"] == name]) for name in names]
+        lines.append(
+            f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | {_or_dash(row['spearman'])} | "
+            f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
+        )
+    lines += ["", "| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |"]
+    lines.append("|---|" + "--:|" * len(by_extractor))
+    tables = {name: {row["rule"]: row for row in regret_table(found)} for name, found in by_extractor.items()}
+    for rule in tables[EXTRACTORS[0]]:
+        cells = [f"{t[rule]['mean_regret']:.1f} / {_or_dash(t[rule]['spearman'])}" for t in tables.values()]
+        lines.append(f"| `{rule}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def draw(found: list[Problem], path: Path) -> None:
+    """Gain over raw as predicted with the problem left out, against what the pilots gained; a panel a problem."""
+    plt.rcParams["svg.hashsalt"] = "regret"
+    firsts = list({problem.name: problem for problem in reversed(found)}.values())[::-1]
+    figure, axes = plt.subplots(1, len(firsts), figsize=(3.2 * len(firsts), 3.2), squeeze=False)
+    for place, problem in zip(axes.flat, firsts, strict=True):
+        predicted = left_out_scores("predicted-gain", problem, found)
+        for align, colour in (("both", "#0b6e4f"), ("none", "#c0562a")):
+            chosen = np.array([one == align for one in problem.aligns])
+            place.scatter(predicted[chosen], problem.gains[chosen], s=18, color=colour, label=align)
+        low, high = min(predicted.min(), problem.gains.min()), max(predicted.max(), problem.gains.max())
+        place.plot([low, high], [low, high], color="#999999", linestyle=":", zorder=0)
+        place.set_title(problem.name, fontsize=7)
+        place.set_xlabel("predicted gain over raw, points", fontsize=8)
+    axes[0, 0].set_ylabel("measured", fontsize=8)
+    axes[0, 0].legend(fontsize=7, title="align", title_fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""``advise`` and ``regret`` as scripts call them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_samples import call
+
+from toolkit.foundation.files import write_json
+from toolkit.pilots.config import make_config
+from toolkit.pilots.problems import measure_problem, problems_in
+from toolkit.probe.rules import RULES
+from toolkit.runs.folder import RunFolder
+
+ADVISE = (
+    "advise", "demo", "--size", 16, "--codecs", "png;jpeg:quality={20,80}", "--budget", "3img", "--images", 150,
+    "--extractor", "random", "--threads", 1,
+)  # fmt: skip
+
+
+def test_advise_prints_the_recommendation_and_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, out, _ = call(capsys, *ADVISE, "--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv")
+    assert status == 0
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert f"Recommended: {found['recommended']['codec']}, align {found['recommended']['align']}" in out
+    assert "Smallest budget within 1 points" in out
+    for reason in found["recommended"]["reasons"]:
+        assert reason in out
+    assert found["images"] == 150
+    assert {"settings", "budget_bytes", "rules", "recommended", "budgets", "excluded", "notes"} <= set(found)
+    with open(tmp_path / "a.csv") as file:
+        assert [row["rule"] for row in csv.DictReader(file)] == list(RULES)
+
+
+def test_advise_to_standard_output_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = call(capsys, *ADVISE, "--json", "-", "--aligns", "none", "--rule", "most-exemplars")
+    assert status == 0
+    assert json.loads(out)["recommended"]["rule"] == "most-exemplars"
+    assert "Recommended:" in err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("--rule", "best"), "unknown rule 'best'"),
+        (("--aligns", "all"), "aligns must be one or more of none, train, both, got 'all'"),
+        (("--budget", "99"), "a budget of 99 bytes is too small"),
+        (("--codecs", "jpeg:quality=0"), "jpeg: quality must be 1..100"),
+        (("--initial", "11"), "initial must be 1..10"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], wrong: tuple[str, str], message: str
+) -> None:
+    status, _, err = call(capsys, *ADVISE, *wrong)
+    assert status in (1, 2)
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_regret_shows_the_packages_study(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, out, _ = call(capsys, "regret", "--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv")
+    assert status == 0
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert {row["rule"] for row in found["regret"]} == set(RULES)
+    assert "predicted-gain" in out
+    assert "problem: " in out
+    with open(tmp_path / "r.csv") as file:
+        assert {"rule", "mean_regret", "worst_regret", "spearman"} <= set(next(csv.DictReader(file)))
+
+
+def finished(runs_dir: Path, codec: str, align: str, seed: int, last: float, **values: Any) -> None:
+    """A pilot on the demo set that has ended with this accuracy."""
+    shared = {"dataset": "demo", "size": 16, "initial": 5, "increment": 5, "budget": "3img", "steps": 5}
+    config = make_config(**{**shared, "codec": codec, "align": align, **values})
+    request = {"seed": seed, "config": config.model_dump(mode="json")}
+    run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
+    names = (
+        "average_incremental_accuracy", "forgetting", "backward_transfer", "accuracy_on_original", "accuracy_on_coded",
+        "exemplars_per_class", "memory_bytes",
+    )  # fmt: skip
+    budget = int(config.budget.removesuffix("img")) * 10 * (3 * 16 * 16 + 2) + 4
+    result = {**dict.fromkeys(names, 0.5), "last_accuracy": last, "seed": seed, "budget_bytes": budget, "seconds": 50.0}
+    write_json(run.result_path, result)
+
+
+@pytest.fixture
+def pilots(tmp_path: Path) -> Path:
+    for seed in (0, 1):
+        finished(tmp_path, "raw", "none", seed, 0.30 + 0.02 * seed)
+        finished(tmp_path, "jpeg:quality=80", "both", seed, 0.50)
+        finished(tmp_path, "jpeg:quality=80", "none", seed, 0.44)
+        finished(tmp_path, "jpeg:quality=20", "both", seed, 0.40)
+    finished(tmp_path, "raw", "none", 0, 0.9, budget="5img")  # another budget is another problem, too small to judge
+    return tmp_path
+
+
+def test_pilots_are_sorted_into_problems(pilots: Path) -> None:
+    (problem,) = problems_in(pilots)
+    assert sorted((pilot["codec"], pilot["align"]) for pilot in problem) == [
+        ("jpeg:quality=20", "both"), ("jpeg:quality=80", "both"), ("jpeg:quality=80", "none"), ("raw", "none"),
+    ]  # fmt: skip
+    measured = measure_problem(problem, extractor="random", images=120)
+    accuracy = dict(zip(zip(measured.codecs, measured.aligns, strict=True), measured.accuracy, strict=True))
+    assert accuracy["raw", "none"] == pytest.approx(0.31)
+    assert accuracy["jpeg:quality=80", "both"] == pytest.approx(0.50)
+    assert measured.pilot_seconds == 8 * 50
+    assert set(measured.scores) == set(RULES)
+
+
+def test_regret_of_ones_own_pilots(capsys: pytest.CaptureFixture[str], pilots: Path, tmp_path: Path) -> None:
+    status, out, _ = call(
+        capsys, "regret", "--runs-dir", pilots, "--extractor", "random", "--images", 120, "--json", tmp_path / "r.json"
+    )
+    assert status == 0
+    assert "problem: demo, 16 px, 5+5 classes, 3img, replay" in out
+    rows = {row["rule"]: row for row in json.loads((tmp_path / "r.json").read_text())["regret"]}
+    assert rows["most-exemplars"]["mean_regret"] == pytest.approx(10)  # quality 20, aligned, has 0.40
+    assert rows["best-quality"]["mean_regret"] == pytest.approx(19)
+    assert rows["random"]["mean_regret"] == pytest.approx(100 * (0.50 - (0.31 + 0.50 + 0.44 + 0.40) / 4))
+
+
+def test_regret_without_pilots_says_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, _, err = call(capsys, "regret", "--runs-dir", tmp_path)
+    assert status == 2
+    assert "no finished pilots of raw and at least 2 other choices" in err

@@ -1,0 +1,270 @@
+"""Advice on real pixels: the evidence it rests on, its JSON, and inputs that make it hard."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from toolkit.codecs.standard import RAW_SHARED_BYTES
+from toolkit.data import catalog
+from toolkit.data.catalog import load_dataset
+from toolkit.data.dataset import ImageDataset, Split, validation_view
+from toolkit.features.extractor import build_extractor
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.memory.store import LABEL_BYTES, ExemplarMemory
+from toolkit.probe.advice import advise
+from toolkit.probe.evidence import Evidence, gather
+from toolkit.probe.request import AdviceRequest, parse_aligns, run_advice
+from toolkit.probe.rules import RULES
+
+CODECS = ["png", "jpeg:quality=20", "jpeg:quality=70", "webp:quality=40"]
+
+
+class Colours:
+    """Features that are an image's mean colours in its quarters: what a network is not needed for."""
+
+    name, layer = "colours", None
+
+    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+        count, size = len(pixels), pixels.shape[1]
+        quarters = pixels.reshape(count, 2, size // 2, 2, size // 2, 3).astype(np.float32).mean(axis=(2, 4))
+        return torch.from_numpy(quarters.reshape(count, -1) / 255)
+
+
+def dataset_of(images: np.ndarray, labels: np.ndarray) -> ImageDataset:
+    """A dataset of these training images and one test image a class that nobody may look at."""
+    sizes = np.full(len(labels), 999)
+
+    class Poisoned:
+        shape = (1, *images.shape[1:])
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            raise AssertionError("a test image was opened")
+
+    poisoned: Any = Poisoned()
+    test = Split(poisoned, np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))
+    names = tuple(f"c{label}" for label in range(int(labels.max()) + 1))
+    return ImageDataset("made", images.shape[1], names, Split(images, labels, sizes), test, (), (), "0" * 64)
+
+
+def noisy(counts: list[int], size: int = 16) -> ImageDataset:
+    """Classes of these sizes, each around a colour of its own."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    colours = rng.integers(60, 200, (len(counts), 1, 1, 3))[labels]
+    images = np.clip(colours + rng.normal(0, 25, (len(labels), size, size, 3)), 0, 255).astype(np.uint8)
+    return dataset_of(images, labels)
+
+
+def gathered(dataset: ImageDataset, budget: int = 40_000, **more: Any) -> tuple[dict[str, Any], Evidence]:
+    more = {"codecs": CODECS, "extractor": Colours(), **more}
+    return gather(validation_view(dataset), more.pop("codecs"), budget=budget, **more)
+
+
+@pytest.fixture(scope="module")
+def usual() -> tuple[dict[str, Any], Evidence]:
+    return gathered(noisy([40] * 5))
+
+
+@pytest.fixture(scope="module")
+def advice(usual: tuple[dict[str, Any], Evidence]) -> dict[str, Any]:
+    return advise(*usual)
+
+
+def test_a_fifth_of_every_class_is_held_out_and_test_images_are_never_opened() -> None:
+    dataset = noisy([40, 10, 5, 2, 1])
+    view = validation_view(dataset)
+    assert np.bincount(view.train.labels, minlength=5).tolist() == [32, 8, 4, 1, 1]
+    assert np.bincount(view.test.labels, minlength=5).tolist() == [8, 2, 1, 1, 0]
+    rows = np.concatenate([view.train.images, view.test.images]).reshape(58, -1)
+    assert sorted(map(bytes, rows)) == sorted(map(bytes, dataset.train.images.reshape(58, -1)))
+    assert view.signature != dataset.signature
+
+
+def test_of_many_pixels_the_view_takes_an_equal_number_of_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolkit.data.dataset._VIEW_BYTES", 30 * 3 * 16 * 16)
+    view = validation_view(noisy([40, 40, 40]))
+    assert len(view.train) + len(view.test) == 30
+    counts = np.bincount(view.train.labels) + np.bincount(view.test.labels)
+    assert counts.tolist() == [10, 10, 10]
+
+
+def test_the_advice_of_a_request_opens_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "load_dataset", lambda *given, **named: noisy([30] * 4))
+    request = AdviceRequest("made", 16, "jpeg:quality={20,70}", "9000", "random", images=100)
+    found = run_advice(request)
+    assert found["images"] == 100
+    assert found["recommended"]["codec"] in {row["codec"] for row in found["settings"]}
+
+
+def test_the_json_keeps_the_contract(advice: dict[str, Any]) -> None:
+    assert [row["codec"] for row in advice["settings"]] == ["raw", *CODECS]
+    assert [row["rule"] for row in advice["rules"]] == list(RULES)
+    for row in advice["rules"]:
+        assert {"rule", "codec", "align", "score", "seconds", "used"} <= set(row)
+        assert row["score"] == max(one["score"] for one in row["scores"])
+    recommended = advice["recommended"]
+    assert {"codec", "align", "reasons", "exemplars", "expected_gain", "interval", "runner_up"} <= set(recommended)
+    assert recommended["runner_up"]["codec"] != recommended["codec"]
+    json.dumps(advice, allow_nan=False)
+
+
+def test_the_sentences_carry_the_figures(advice: dict[str, Any]) -> None:
+    recommended = advice["recommended"]
+    text = " ".join(recommended["reasons"])
+    setting = next(row for row in advice["settings"] if row["codec"] == recommended["codec"])
+    assert f"{recommended['exemplars_per_class']:.1f} exemplars of a class" in text
+    assert f"{setting['stored_bytes']:.0f} bytes each" in text
+    assert f"{recommended['expected_gain']:+.1f} points" in text
+    if recommended["align"] == "both":
+        assert recommended["inference_us"] == pytest.approx(setting["encode_us"] + setting["decode_us"], abs=0.1)
+        assert f"{recommended['inference_us']:.0f} µs" in text
+
+
+def test_what_the_rules_see_is_what_a_memory_of_that_budget_holds(tmp_path: Any) -> None:
+    dataset = noisy([40] * 5)
+    view = validation_view(dataset)
+    table, evidence = gathered(dataset, budget=15_000, codecs=["jpeg:quality=70"])
+    assert table["images"] == 200
+    jpeg = next(i for i, one in enumerate(evidence.settings) if one.codec == "jpeg:quality=70")
+    coded = evidence.settings[jpeg]
+    with ExemplarMemory(tmp_path / "m.recall", 15_000, "jpeg:quality=70") as memory:
+        pixels = view.train.images
+        memory.add_images(
+            {label: _in_order(pixels, view.train.labels, label, coded, evidence) for label in range(5)}
+        )  # fmt: skip
+        kept = np.bincount(evidence.labels.numpy()[evidence.kept(jpeg)])
+        assert dict(enumerate(kept.tolist())) == memory.class_counts
+        assert int(coded.payload_bytes[evidence.kept(jpeg)].sum()) + len(memory) * LABEL_BYTES <= 15_000
+
+
+def _in_order(pixels: np.ndarray, labels: np.ndarray, label: int, coded: Any, evidence: Evidence) -> np.ndarray:
+    """A class's images in the order in which the evidence would keep them."""
+    members = np.flatnonzero(labels == label)
+    chosen = evidence.labels.numpy()
+    place = {int(one): k for k, one in enumerate(np.flatnonzero(chosen == label))}
+    return pixels[members[[place[int(one)] for one in coded.order[label]]]]
+
+
+def test_settings_that_do_not_fit_are_listed_and_left_out() -> None:
+    raw_bytes = RAW_SHARED_BYTES + 5 * (3 * 16 * 16 + LABEL_BYTES)
+    found = advise(*gathered(noisy([40] * 5), budget=raw_bytes - 1))
+    assert "raw" in {one["codec"] for one in found["excluded"]}
+    assert str(raw_bytes) in next(one["reason"] for one in found["excluded"] if one["codec"] == "raw")
+    assert "raw" in {row["codec"] for row in found["settings"]}
+    assert all(one["codec"] != "raw" for row in found["rules"] for one in row["scores"])
+    assert found["recommended"]["expected_gain"] is None
+    assert "do not fit" in " ".join(found["recommended"]["reasons"])
+
+
+def test_a_budget_for_nothing_at_all_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match="budget of 50 bytes is too small: no setting stores an exemplar of each of 5"):
+        gathered(noisy([40] * 5), budget=50)
+
+
+@pytest.mark.parametrize("codecs", [["raw"], ["jpeg:quality=50"]])
+def test_a_grid_of_one_setting_stands_against_raw(codecs: list[str]) -> None:
+    found = advise(*gathered(noisy([40] * 5), codecs=codecs))
+    assert {row["codec"] for row in found["settings"]} == {"raw", *codecs}
+    assert (found["recommended"]["runner_up"] is None) == (codecs == ["raw"])
+    json.dumps(found, allow_nan=False)
+
+
+def test_classes_of_very_different_sizes_are_said() -> None:
+    found = advise(*gathered(noisy([100, 60, 8, 3, 1])))
+    assert any("classes have 1 to 100 images" in note for note in found["notes"])
+
+
+def test_constant_images_give_defined_results() -> None:
+    labels = np.repeat(np.arange(3), 20)
+    found = advise(*gathered(dataset_of(np.full((60, 16, 16, 3), 128, dtype=np.uint8), labels)))
+    assert all(row["fmse_relative"] == 0 for row in found["settings"] if row["codec"].startswith("jpeg"))
+    assert any("nothing can be told apart" in note for note in found["notes"])
+    json.dumps(found, allow_nan=False)
+
+
+def test_features_that_are_all_zero_give_defined_results() -> None:
+    class Zero(Colours):
+        def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+            return torch.zeros(len(pixels), 4)
+
+    json.dumps(advise(*gathered(noisy([20] * 3), extractor=Zero())), allow_nan=False)
+
+
+def test_features_with_nan_are_refused_by_the_extractors_name() -> None:
+    class Broken(Colours):
+        def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+            return super().__call__(pixels) * float("nan")
+
+    with pytest.raises(WorkError, match="extractor colours gives features of the originals that are not finite"):
+        gathered(noisy([20] * 3), extractor=Broken())
+
+
+def test_fewer_images_than_dimensions_are_said() -> None:
+    class Wide(Colours):
+        def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(pixels.reshape(len(pixels), -1)).float()
+
+    found = advise(*gathered(noisy([10] * 3), extractor=Wide()))
+    assert any(note.startswith("24 candidates for 768 feature dimensions") for note in found["notes"])
+
+
+def test_too_few_candidates_for_what_fits_are_said() -> None:
+    found = advise(*gathered(noisy([60] * 3), images=30))
+    assert any("but only 8 were looked at" in note for note in found["notes"])
+
+
+def test_a_class_each_image_of_its_own_cannot_be_tested() -> None:
+    with pytest.raises(UsageError, match="at least two training images of some class"):
+        gathered(noisy([1] * 6))
+
+
+def test_alignments_that_cannot_be_had_are_not_advised() -> None:
+    found = advise(*gathered(noisy([40] * 5), aligns=["none"]))
+    assert {one["align"] for row in found["rules"] for one in row["scores"]} == {"none"}
+    assert found["recommended"]["inference_us"] == 0
+    with pytest.raises(UsageError, match="aligns must be one or more of none, train, both, got 'all'"):
+        parse_aligns("all")
+
+
+def test_another_rule_can_recommend(usual: tuple[dict[str, Any], Evidence]) -> None:
+    table, evidence = usual
+    found = advise(table, evidence, rule="most-exemplars")
+    assert found["recommended"]["rule"] == "most-exemplars"
+    picked = next(row for row in found["rules"] if row["rule"] == "most-exemplars")
+    assert (found["recommended"]["codec"], found["recommended"]["align"]) == (picked["codec"], picked["align"])
+    with pytest.raises(UsageError, match="unknown rule"):
+        advise(table, evidence, rule="best")
+
+
+def test_the_same_request_gives_the_same_advice_but_for_times(advice: dict[str, Any]) -> None:
+    def without_times(value: Any) -> Any:
+        if isinstance(value, dict):
+            timed = (
+                "seconds", "encode_us", "decode_us", "inference_us", "codec_cpu_seconds", "network_seconds", "reasons",
+            )
+            return {key: without_times(one) for key, one in value.items() if key not in timed}
+        return [without_times(one) for one in value] if isinstance(value, list) else value
+
+    assert without_times(advise(*gathered(noisy([40] * 5)))) == without_times(advice)
+
+
+def test_the_stage0_extractor_of_the_demo_is_trained_without_what_is_held_out() -> None:
+    demo = load_dataset("demo", 24)
+    view = validation_view(demo)
+    extractor = build_extractor("stage0", view, device=torch.device("cpu"), steps=5)
+    table, evidence = gather(
+        view, ["jpeg:quality=50"], budget=200_000, extractor=extractor, images=200, initial=4, increment=3
+    )  # fmt: skip
+    assert [len(stage) for stage in evidence.stages] == [4, 3, 3]
+    assert len(evidence.held_out_labels) == 40
+    assert table["images"] == 200
+    norms = torch.linalg.norm(evidence.originals, dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+    only = replace(evidence, only=evidence.choices[:2])
+    assert only.choices == evidence.choices[:2]

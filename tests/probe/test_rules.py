@@ -1,0 +1,274 @@
+"""Every rule against closed forms, hand-computed cases and brute force."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from probe_samples import CLASSES, PER_CLASS, make_evidence
+from scipy.spatial.distance import mahalanobis
+
+from toolkit.features import heads
+from toolkit.foundation.errors import UsageError
+from toolkit.memory.store import LABEL_BYTES
+from toolkit.probe import feature_rules, parametric, quantities, table_rules
+from toolkit.probe.evidence import Choice, Evidence
+from toolkit.probe.rule import judge, pick
+from toolkit.probe.rules import RULES, find_rule
+
+GRID = [
+    ("jpeg:quality=10", 50, {"fmse_relative": 0.30, "psnr": 22.0, "ssim": 0.70}),
+    ("jpeg:quality=50", 100, {"fmse_relative": 0.05, "psnr": 28.0, "ssim": 0.90}),
+    ("jpeg:quality=90", 400, {"fmse_relative": 0.01, "psnr": 35.0, "ssim": 0.97}),
+    ("webp:quality=10", 40, {"fmse_relative": 0.40, "psnr": 23.0, "ssim": 0.60}),
+    ("webp:quality=90", 500, {"fmse_relative": 0.02, "psnr": 36.0, "ssim": 0.95}),
+]
+
+
+def scores_of(evidence: Evidence, scores: np.ndarray) -> dict[tuple[str, str], float]:
+    return {
+        (evidence.settings[choice.setting].codec, choice.align): float(score)
+        for choice, score in zip(evidence.choices, scores, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_every_rule_scores_every_choice_with_a_finite_number(name: str) -> None:
+    evidence = make_evidence(GRID)
+    judgement = judge(RULES[name], evidence)
+    assert judgement.scores.shape == (len(evidence.choices),) == (1 + 3 * len(GRID),)
+    assert np.isfinite(judgement.scores).all()
+    assert judgement.scores[judgement.pick] == judgement.scores.max()
+    assert judgement.seconds > 0
+    again = judge(RULES[name], replace(evidence, _kept={}))
+    np.testing.assert_array_equal(judgement.scores, again.scores)
+
+
+def test_rules_that_cannot_judge_alignment_score_all_alike_and_take_both() -> None:
+    evidence = make_evidence(GRID)
+    for rule in RULES.values():
+        if rule.judges_alignment:
+            continue
+        judgement = judge(rule, evidence)
+        found = scores_of(evidence, judgement.scores)
+        for codec, _, _ in GRID:
+            assert found[codec, "none"] == found[codec, "train"] == found[codec, "both"], rule.name
+        picked = evidence.choices[judgement.pick]
+        assert picked.align == ("none" if evidence.settings[picked.setting].lossless else "both")
+
+
+def test_of_equal_scores_the_preferred_alignment_then_the_more_exemplars() -> None:
+    assert pick(np.array([1.0, 1.0, 0.0]), ["none", "both", "both"], np.array([9.0, 1.0, 1.0])) == 1
+    assert pick(np.array([1.0, 1.0]), ["both", "both"], np.array([1.0, 2.0])) == 1
+
+
+def test_most_exemplars_counts_what_fits() -> None:
+    evidence = make_evidence(GRID, raw_exemplars=3)
+    found = scores_of(evidence, table_rules.most_exemplars(evidence))
+    assert found["raw", "none"] == pytest.approx(3)
+    assert found["jpeg:quality=50", "both"] == pytest.approx(3 * (1000 + LABEL_BYTES) / (100 + LABEL_BYTES))
+
+
+def test_best_quality_is_psnr_and_among_lossless_ones_the_number_that_fits() -> None:
+    evidence = make_evidence([("png", 600, {"psnr": 100.0}), ("jpeg:quality=50", 100, {"psnr": 30.0})])
+    found = scores_of(evidence, table_rules.best_quality(evidence))
+    assert found["png", "none"] > found["raw", "none"] > found["jpeg:quality=50", "both"] == pytest.approx(30, abs=1e-4)
+
+
+def test_the_codec_is_chosen_in_the_middle_of_the_bytes_that_all_cover() -> None:
+    # jpeg covers 50..400 bytes, webp 40..500: compared at sqrt(50 * 400) = 141 bytes
+    x = math.log(math.sqrt(50 * 400))
+    jpeg = np.interp(x, np.log([50, 100, 400]), [0.30, 0.05, 0.01])
+    webp = np.interp(x, np.log([40, 500]), [0.40, 0.02])
+    assert jpeg < webp
+    evidence = make_evidence(GRID)
+    found = scores_of(evidence, table_rules.at_equal_rate("fmse_relative", True)(evidence))
+    assert min(found[codec, "both"] for codec, _, _ in GRID[:3]) > max(found[codec, "both"] for codec, _, _ in GRID[3:])
+    by_psnr = scores_of(evidence, table_rules.at_equal_rate("psnr", False)(evidence))
+    psnr = np.interp(x, np.log([50, 100, 400]), [22, 28, 35]), np.interp(x, np.log([40, 500]), [23, 36])
+    assert (psnr[0] > psnr[1]) == (by_psnr["jpeg:quality=50", "both"] > by_psnr["webp:quality=90", "both"])
+    assert found["raw", "none"] < min(score for (codec, _), score in found.items() if codec != "raw")
+
+
+def test_a_grid_of_lossless_settings_has_no_family_to_choose() -> None:
+    evidence = make_evidence([("png", 600, {"psnr": 100.0, "fmse_relative": 0.0})])
+    judgement = judge(RULES["fmse-at-equal-rate"], evidence)
+    assert evidence.settings[evidence.choices[judgement.pick].setting].codec == "png"
+
+
+def test_curvature_is_the_inverse_radius_of_the_circle_through_three_points() -> None:
+    angles = np.array([3.5, 4.0, 4.9])  # counter-clockwise: a left turn
+    for radius in (0.5, 3.0):
+        x, y = radius * np.cos(angles), radius * np.sin(angles)
+        assert table_rules.menger_curvature(x, y) == pytest.approx(1 / radius)
+        assert table_rules.menger_curvature(x[::-1], y[::-1]) == pytest.approx(-1 / radius)
+    assert table_rules.menger_curvature(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0])) == 0
+
+
+def test_the_knee_is_where_fmse_begins_to_rise() -> None:
+    # from raw to 4 times the exemplars nothing is lost, beyond that FMSE rises steeply
+    evidence = make_evidence(
+        [
+            ("jpeg:quality=90", 500, {"fmse_relative": 0.001}),
+            ("jpeg:quality=50", 250, {"fmse_relative": 0.002}),
+            ("jpeg:quality=20", 125, {"fmse_relative": 0.2}),
+            ("jpeg:quality=10", 62, {"fmse_relative": 0.4}),
+            ("webp:quality=50", 250, {"fmse_relative": 0.1}),
+        ]
+    )
+    knees = table_rules.knee_scores(evidence)
+    assert int(np.argmax(knees)) == 2
+    assert knees[0] == knees[4] == 0  # the ends
+    assert knees[5] == pytest.approx((0.002 - 0.1) / 0.4)  # above the curve, by so much of its extent
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(5, 12), (40, 12)])
+def test_log_volume_is_half_the_sum_of_log_eigenvalues(count: int, dimensions: int) -> None:
+    x = np.random.default_rng(0).normal(size=(count, dimensions))
+    expected = 0.5 * np.log(np.linalg.eigvalsh(x @ x.T + 1e-3 * np.eye(count))).sum()
+    assert quantities.log_volume(torch.from_numpy(x)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_volumes_do_not_underflow_and_equal_features_have_ratio_0() -> None:
+    features = torch.randn(3000, 16, generator=torch.Generator().manual_seed(0)) * 1e-3
+    assert math.isfinite(quantities.log_volume(features))
+    evidence = make_evidence([("jpeg:quality=50", 1000, {})], noise=0.0)
+    for index in range(2):  # the same features, and as many fit
+        members = {label: quantities.herding_order(evidence.originals[order].numpy())
+                   for label, order in evidence.settings[index].order.items()}  # fmt: skip
+        herded = {label: evidence.settings[index].order[label][order] for label, order in members.items()}
+        evidence = replace(
+            evidence,
+            settings=tuple(
+                replace(one, order=herded) if place == index else one for place, one in enumerate(evidence.settings)
+            ),
+            _kept={},
+        )
+    assert quantities.volume_ratio(evidence, 1) == pytest.approx(0, abs=1e-6)
+
+
+def test_dpp_volume_takes_the_most_exemplars_within_the_threshold() -> None:
+    table = {"volume_ratio": np.array([0.0, -0.04, 0.2, 0.5]), "exemplars": np.array([4.0, 30.0, 90.0, 99.0])}
+    scores = parametric.consistent_volume(table, {"threshold": 0.05})
+    assert scores.tolist() == [math.log1p(4), math.log1p(30), -0.2, -0.5]
+
+
+def test_mmd_agrees_with_a_double_loop() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(7, 3)), rng.normal(size=(5, 3)) + 0.5
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.mean([[math.exp(-((x - y) ** 2).sum() / (2 * 1.3**2)) for y in b] for x in a]))
+
+    expected = kernel(one, one) + kernel(other, other) - 2 * kernel(one, other)
+    assert feature_rules.squared_mmd(torch.from_numpy(one), torch.from_numpy(other), 1.3) == pytest.approx(expected)
+    assert feature_rules.squared_mmd(torch.from_numpy(one), torch.from_numpy(one), 1.3) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_kernels_width_is_the_median_distance_and_1_where_all_are_equal() -> None:
+    x = torch.tensor([[0.0], [1.0], [3.0]])
+    assert feature_rules.median_distance(x) == 2.0
+    assert feature_rules.median_distance(torch.ones(5, 2)) == feature_rules.median_distance(torch.ones(1, 2)) == 1.0
+
+
+def test_mmd_prefers_many_undistorted_exemplars() -> None:
+    evidence = make_evidence([("jpeg:quality=50", 100, {}), ("jpeg:quality=10", 100, {})], noise=0.0)
+    worse = replace(evidence.settings[2], candidates=-evidence.settings[2].candidates)
+    evidence = replace(evidence, settings=(*evidence.settings[:2], worse))
+    found = scores_of(evidence, feature_rules.mmd(evidence))
+    assert found["jpeg:quality=50", "both"] > found["raw", "none"] > found["jpeg:quality=10", "both"]
+
+
+def normal_equations(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: float) -> np.ndarray:
+    weights = weights / weights.mean()
+    return np.linalg.solve((x * weights[:, None]).T @ x + ridge * np.eye(x.shape[1]), (x * weights[:, None]).T @ y)
+
+
+def accuracy(outputs: np.ndarray, labels: torch.Tensor) -> float:
+    return float((outputs.argmax(axis=1) == labels.numpy()).mean())
+
+
+@pytest.mark.parametrize("align", ["none", "both"])
+def test_probe_accuracy_fits_on_what_the_memory_holds_and_tests_as_aligned(
+    align: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_RIDGES", (0.1,))
+    evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
+    coded = evidence.settings[1]
+    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
+    kept = np.concatenate([np.flatnonzero(evidence.labels.numpy() == label)[:fits] for label in range(CLASSES)])
+    x, labels = coded.candidates.double().numpy()[kept], evidence.labels.numpy()[kept]
+    table = normal_equations(x, np.eye(CLASSES)[labels], np.ones(len(x)), 0.1)
+    tested = coded.held_out if align == "both" else evidence.held_out_originals
+    expected = accuracy(tested.double().numpy() @ table, evidence.held_out_labels)
+    found = scores_of(evidence, feature_rules.probe_accuracy("ridge")(evidence))
+    assert found["jpeg:quality=50", align] == pytest.approx(expected)
+    assert found["jpeg:quality=50", "train"] == found["jpeg:quality=50", "none"]
+
+    means = np.stack([x[labels == label].mean(axis=0) for label in range(CLASSES)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    nearest = -((tested.double().numpy()[:, None] - means[None]) ** 2).sum(axis=2)
+    by_means = scores_of(evidence, feature_rules.probe_accuracy("nearest-mean")(evidence))
+    assert by_means["jpeg:quality=50", align] == pytest.approx(accuracy(nearest, evidence.held_out_labels))
+
+
+@pytest.mark.parametrize("align", ["none", "train", "both"])
+def test_last_stage_has_exemplars_of_old_classes_and_all_images_of_new_ones(
+    align: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_RIDGES", (0.1,))
+    evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
+    coded, labels = evidence.settings[1], evidence.labels.numpy()
+    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
+    tested = (coded.held_out if align == "both" else evidence.held_out_originals).double().numpy()
+    expected = []
+    for newest in ((0, 1), (2, 3)):
+        old = [label for label in range(CLASSES) if label not in newest]
+        kept = np.concatenate([np.flatnonzero(labels == label)[:fits] for label in old])
+        new = np.flatnonzero(np.isin(labels, newest))
+        fresh = evidence.originals if align == "none" else coded.candidates
+        x = np.concatenate([coded.candidates.double().numpy()[kept], fresh.double().numpy()[new]])
+        y = np.concatenate([labels[kept], labels[new]])
+        weights = np.where(np.isin(y, newest), 0.25 / PER_CLASS, 0.25 / fits)
+        table = normal_equations(x, np.eye(CLASSES)[y], weights, 0.1)
+        expected.append(accuracy(tested @ table, evidence.held_out_labels))
+    found = scores_of(evidence, feature_rules.last_stage(evidence))
+    assert found["jpeg:quality=50", align] == pytest.approx(np.mean(expected))
+
+
+def test_a_single_stage_has_no_newest_one() -> None:
+    evidence = replace(make_evidence(), stages=((0, 1, 2, 3),))
+    np.testing.assert_array_equal(
+        feature_rules.last_stage(evidence), feature_rules.probe_accuracy("ridge")(evidence)
+    )  # fmt: skip
+
+
+def test_the_domain_shift_is_the_mahalanobis_distance_of_the_means() -> None:
+    evidence = make_evidence()
+    original = evidence.originals.double().numpy()
+    moved = replace(evidence.settings[1], candidates=evidence.originals + torch.tensor([0.2, 0, 0, -0.1, 0, 0]))
+    evidence = replace(evidence, settings=(evidence.settings[0], moved))
+    covariance = np.cov(original.T)
+    covariance += 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    means = original.mean(axis=0), moved.candidates.double().numpy().mean(axis=0)
+    expected = mahalanobis(*means, np.linalg.inv(covariance))
+    assert quantities.domain_shift(evidence, 1) == pytest.approx(expected, rel=1e-5)
+    assert quantities.domain_shift(evidence, 0) == 0
+    under = dict(zip(evidence.choices, quantities.QUANTITIES["shift_if_none"](evidence), strict=True))
+    assert under[Choice(1, "none")] == pytest.approx(expected, rel=1e-5)
+    assert under[Choice(1, "both")] == under[Choice(1, "train")] == 0
+
+
+def test_growth_counts_images_that_there_are() -> None:
+    evidence = make_evidence([("jpeg:quality=50", 10, {})], raw_exemplars=3)
+    found = quantities.tabulate(evidence, ("growth", "exemplars"))
+    assert found["exemplars"].tolist() == pytest.approx([3, *[PER_CLASS] * 3])
+    assert found["growth"].tolist() == pytest.approx([0, *[1 - 3 / PER_CLASS] * 3])
+
+
+def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"unknown rule 'best': choose one of fmse-at-equal-rate, .*random"):
+        find_rule("best")

@@ -1,0 +1,140 @@
+"""``advise`` and ``regret``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import Budget, CsvTo, Dataset, Device, JsonTo, Seed, Size, Strict, Threads
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.parallel import set_threads
+from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
+
+
+def advise(
+    dataset: Dataset,
+    codecs: Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")] = "",
+    size: Size = 32,
+    budget: Budget = "20img",
+    extractor: Annotated[
+        str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")
+    ] = "stage0",
+    layer: Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")] = None,
+    initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
+    increment: Annotated[int | None, typer.Option(help="classes of each later stage; as the first by default")] = None,
+    images: Annotated[
+        int, typer.Option(help="training images used at most; a fifth of them is held out to test on", min=4)
+    ] = ADVICE_IMAGES,
+    aligns: Annotated[str, typer.Option(help="alignments that can be had")] = ",".join(ALIGNS),
+    rule: Annotated[
+        str | None, typer.Option(help="the rule that recommends; by default the one of least regret")
+    ] = None,
+    within: Annotated[float, typer.Option(help="points of accuracy that the smallest budget may cost", min=0)] = 1.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+    strict: Strict = False,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Recommend codec, rate and alignment for a budget without running pilots, and say how far off that may be."""
+    from toolkit.codecs.spec import short_spec
+    from toolkit.probe.presets import PRESETS
+    from toolkit.probe.request import AdviceRequest, run_advice
+
+    set_threads(threads)
+    request = AdviceRequest(
+        dataset, size, codecs or PRESETS["quick"], budget, extractor, layer, initial, images, seed, device, strict,
+        increment, aligns, rule, within,
+    )  # fmt: skip
+    with console.progress_bar() as progress:
+        result = run_advice(request, progress)
+    rows = [
+        {"rule": row["rule"], "setting": short_spec(row["codec"]), "align": row["align"], "score": row["score"],
+         "seconds": row["seconds"]}
+        for row in result["rules"]
+    ]  # fmt: skip
+    console.table(f"{dataset} at {size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
+    console.lines(advice_lines(result), to_stderr="-" in (json, csv))
+    console.emit(result, json, result["rules"], csv)
+
+
+def advice_lines(result: dict[str, Any]) -> list[str]:
+    """The recommendation of an ``advise`` JSON as lines of text."""
+    from toolkit.codecs.spec import short_spec
+    from toolkit.foundation.sizes import format_size
+
+    recommended, budgets = result["recommended"], result["budgets"]
+    second = recommended["runner_up"]
+    lines = [f"Recommended: {short_spec(recommended['codec'])}, align {recommended['align']}"]
+    lines += [f"  {reason}" for reason in recommended["reasons"]]
+    if second is not None:
+        gain = "" if second["expected_gain"] is None else f", {second['expected_gain']:+.1f} points over raw"
+        lines.append(f"  Runner-up: {short_spec(second['codec'])}, align {second['align']}{gain}.")
+    lines += [f"  {change}" for change in recommended["would_change"]]
+    smallest = budgets["smallest"]
+    lines.append(
+        f"  Smallest budget within {budgets['within_points']:g} points of keeping every image raw: "
+        f"{format_size(smallest['budget_bytes'])} ({short_spec(smallest['codec'])}, align {smallest['align']})."
+    )
+    lines += [f"note: {note}" for note in result["notes"]]
+    lines += [f"left out: {short_spec(one['codec'])}: {one['reason']}" for one in result["excluded"]]
+    return lines
+
+
+def regret(
+    runs_dir: Annotated[
+        Path | None, typer.Option(help="judge the rules on the finished pilots here, not on the package's study")
+    ] = None,
+    extractor: Annotated[str, typer.Option(help="whose features the rules see")] = "stage0",
+    images: Annotated[int, typer.Option(help="training images used at most", min=4)] = ADVICE_IMAGES,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """How far each rule's pick was from the best of exhaustive pilots: the package's study, or your own pilots."""
+    from toolkit.probe.calibration import calibration
+
+    set_threads(threads)
+    if runs_dir is None:
+        known = calibration()
+        rows, names, title = known.regret, known.problems, f"features of {known.extractor}"
+        result: dict[str, Any] = {"extractor": known.extractor, "problems": names, "regret": rows}
+    else:
+        rows, names, measured = _own_regret(runs_dir, extractor, images, seed)
+        title = f"pilots in {runs_dir}"
+        result = {"extractor": extractor, "problems": names, "regret": rows, "measured": measured}
+    shown = [
+        {"rule": row["rule"], "mean regret": row["mean_regret"], "worst": row["worst_regret"],
+         "rank correlation": row["spearman"], "share of pilots' time": row["time_share"]}
+        for row in rows
+    ]  # fmt: skip
+    console.table(f"Regret in points of last accuracy, {len(names)} problems, {title}", shown,
+                  to_stderr="-" in (json, csv))  # fmt: skip
+    console.lines([f"problem: {name}" for name in names], to_stderr="-" in (json, csv))
+    console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
+
+
+def _own_regret(
+    runs_dir: Path, extractor: str, images: int, seed: int
+) -> tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+    """The table, the problems' names, and what was measured, of the finished pilots in a folder."""
+    from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problems_in
+    from toolkit.probe.regret import regret_table
+
+    groups = problems_in(runs_dir)
+    if not groups:
+        raise UsageError(
+            f"{runs_dir} has no finished pilots of raw and at least {LEAST_CHOICES - 1} other choices that differ in "
+            "codec and alignment only"
+        )
+    with console.progress_bar() as progress:
+        problems = [
+            measure_problem(pilots, extractor=extractor, images=images, seed=seed, progress=progress)
+            for pilots in groups
+        ]
+    return regret_table(problems), [one.name for one in problems], [one.as_dict() for one in problems]

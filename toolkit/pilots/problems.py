@@ -1,0 +1,119 @@
+"""Finished pilots as problems on which the advice's rules are judged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.codecs.spec import short_spec
+from toolkit.data.catalog import load_dataset, short_name
+from toolkit.data.dataset import validation_view
+from toolkit.data.scenario import class_order_from_seed
+from toolkit.features.extractor import build_extractor
+from toolkit.foundation.progress import Progress, silent
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.results import comparisons
+from toolkit.probe.evidence import Choice, Evidence, gather
+from toolkit.probe.measured import Problem
+from toolkit.probe.parametric import PARAMETRIC
+from toolkit.probe.quantities import tabulate
+from toolkit.probe.request import ADVICE_IMAGES
+from toolkit.probe.rule import judge
+from toolkit.probe.rules import RULES
+from toolkit.runs.folder import list_runs
+from toolkit.training.device import resolve_device
+
+LEAST_CHOICES = 3
+"""Choices, raw among them, from which on a regret says anything."""
+
+
+def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
+    """The pilots in a folder, as ``pilot`` JSONs, by problem: those that differ in codec, alignment and seed only.
+
+    Problems without raw pixels, or with fewer than :data:`LEAST_CHOICES` choices, are left out.
+    """
+    runs = list_runs(runs_dir, "pilot")
+    places = dict.fromkeys((run.config["config"]["dataset"], run.config["config"]["size"]) for run in runs)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for dataset, size in places:
+        for comparison in comparisons(runs, dataset, size):
+            for pilot in comparison.pilots():
+                key = json.dumps([comparison.key, pilot["budget_bytes"], pilot["method"]])
+                found.setdefault(key, []).append(pilot)
+    return [
+        pilots for pilots in found.values()
+        if len(pilots) >= LEAST_CHOICES and any(pilot["codec"] == "raw" for pilot in pilots)
+    ]  # fmt: skip
+
+
+def problem_name(config: PilotConfig) -> str:
+    """Dataset, size, stages, budget and method in words."""
+    return (
+        f"{short_name(config.dataset)}, {config.size} px, {config.initial}+{config.increment} classes, "
+        f"{config.budget}, {config.method}"
+    )
+
+
+def measure_problem(
+    pilots: Sequence[dict[str, Any]],
+    *,
+    extractor: str = "stage0",
+    images: int = ADVICE_IMAGES,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Problem:
+    """Ask every rule about the choices that pilots have measured.
+
+    Args:
+        pilots: ``pilot`` JSONs of one problem, raw among them, with the dataset's path in their configuration.
+        extractor, images: see :func:`~toolkit.probe.request.run_advice`.
+        seed: of the advice: its class order, its extractor's weights, its images.
+        progress: told about the work.
+
+    Raises:
+        UsageError, WorkError: as advice raises them.
+    """
+    config = PilotConfig(**pilots[0]["config"])
+    started = time.perf_counter()
+    dataset = load_dataset(config.dataset, config.size, progress=progress)
+    view = validation_view(dataset)
+    order = config.class_order or tuple(class_order_from_seed(len(dataset.class_names), seed))
+    judge_network = build_extractor(
+        extractor, view, device=resolve_device(config.device), initial=config.initial, class_order=order, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    _, evidence = gather(
+        view, list(dict.fromkeys(pilot["codec"] for pilot in pilots)), budget=pilots[0]["budget_bytes"],
+        extractor=judge_network, images=images, initial=config.initial, increment=config.increment, class_order=order,
+        seed=seed, progress=progress,
+    )  # fmt: skip
+    probe_seconds = time.perf_counter() - started
+    by_choice = {choice: pilot for pilot in pilots if (choice := _choice(evidence, pilot)) is not None}
+    evidence = replace(evidence, only=tuple(by_choice))
+    judgements = [judge(rule, evidence) for rule in RULES.values()]
+    return Problem(
+        name=problem_name(config),
+        codecs=tuple(short_spec(evidence.settings[choice.setting].codec) for choice in by_choice),
+        aligns=tuple(choice.align for choice in by_choice),
+        accuracy=np.array([pilot["mean"]["last_accuracy"] for pilot in by_choice.values()]),
+        scores={one.rule: one.scores for one in judgements},
+        seconds={one.rule: one.seconds for one in judgements},
+        quantities=tabulate(evidence, dict.fromkeys(name for one in PARAMETRIC.values() for name in one.quantities)),
+        exemplars=evidence.by_setting(evidence.exemplars_per_class),
+        probe_seconds=probe_seconds,
+        pilot_seconds=float(sum(run["seconds"] for pilot in pilots for run in pilot["runs"])),
+    )
+
+
+def _choice(evidence: Evidence, pilot: dict[str, Any]) -> Choice | None:
+    """The choice that a pilot is of; None where the evidence has no such setting. Lossless ones have one alignment."""
+    for index, setting in enumerate(evidence.settings):
+        if setting.codec == pilot["codec"]:
+            return Choice(index, "none" if setting.lossless else pilot["align"])
+    return None

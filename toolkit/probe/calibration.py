@@ -1,0 +1,38 @@
+"""What the package has learned from its regret study: parameters, the default rule, and how far off it may be."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.foundation.files import read_json
+
+PATH = Path(__file__).with_name("calibration.json")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """See :func:`toolkit.probe.regret.calibrate`, whose JSON this is.
+
+    Attributes:
+        extractor: whose features the table and parameters are of.
+    """
+
+    default_rule: str
+    extractor: str
+    parameters: dict[str, dict[str, float]]
+    interval: float | None
+    problems: list[str]
+    regret: list[dict[str, Any]]
+
+    def regret_of(self, rule: str) -> dict[str, Any] | None:
+        """The table's row of a rule; None if it was not measured."""
+        return next((row for row in self.regret if row["rule"] == rule), None)
+
+
+@functools.cache
+def calibration() -> Calibration:
+    """The package's calibration."""
+    return Calibration(**read_json(PATH))

@@ -1,0 +1,296 @@
+"""What rules judge by: the probe's table, and features of the exemplars that a budget would hold.
+
+Images come from a :func:`~toolkit.data.dataset.validation_view`: candidates for exemplars, and images held out to test
+on. Real test images are never among them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
+from toolkit.data.scenario import Scenario, class_order_from_seed, default_initial
+from toolkit.features.extractor import FeatureExtractor
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.progress import Progress, silent
+from toolkit.memory.allocation import allocate
+from toolkit.memory.selection import herding_order
+from toolkit.memory.store import LABEL_BYTES
+from toolkit.probe.request import ADVICE_IMAGES
+from toolkit.probe.sweep import LEAST_IMAGES, measure, probe_table
+
+ALIGNS = ("both", "train", "none")
+"""Alignments, the one preferred among equals first."""
+COMPARED = 1000
+"""Images whose distortion is measured; more change the mean little and take as long again."""
+
+
+class Choice(NamedTuple):
+    """What advice is about: a setting of the grid, by its index, and an alignment."""
+
+    setting: int
+    align: str
+
+
+@dataclass(frozen=True, eq=False)
+class CodedFeatures:
+    """One setting's images as a network sees them.
+
+    Attributes:
+        codec: canonical spec.
+        row: of the probe's table.
+        shared_bytes: charged once.
+        payload_bytes: int64 (n,), of the candidates.
+        candidates, held_out: float32 (n, D) and (v, D), features of the decoded images, of length 1.
+        order: for each class, int64 candidates in the order in which they become exemplars.
+    """
+
+    codec: str
+    row: dict[str, Any]
+    shared_bytes: int
+    payload_bytes: np.ndarray
+    candidates: torch.Tensor
+    held_out: torch.Tensor
+    order: dict[int, np.ndarray]
+
+    @property
+    def lossless(self) -> bool:
+        return parse_codec(self.codec).lossless
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that is known when a rule is asked.
+
+    Attributes:
+        budget: bytes of the memory.
+        labels, held_out_labels: int64 (n,) and (v,), of the candidates and of the images to test on.
+        originals, held_out_originals: float32 (n, D) and (v, D), features of the images as they were, of length 1.
+        raw: raw pixels, what every gain is relative to, whether the budget holds them or not.
+        all_settings: the grid.
+        settings: those of which the budget holds an exemplar of every class.
+        stages: the classes of each stage.
+        class_sizes: training images of each class, candidates or not.
+        raw_exemplars: of a class, what the budget that was asked for holds of raw pixels; below 1 if it is too small.
+        aligns: alignments that can be had.
+        excluded: settings of which the budget cannot hold an exemplar of every class: codec, and why.
+        notes: what limits this evidence.
+        only: the choices to judge; None means all.
+    """
+
+    budget: int
+    labels: torch.Tensor
+    held_out_labels: torch.Tensor
+    originals: torch.Tensor
+    held_out_originals: torch.Tensor
+    raw: CodedFeatures
+    all_settings: tuple[CodedFeatures, ...]
+    settings: tuple[CodedFeatures, ...]
+    stages: tuple[tuple[int, ...], ...]
+    class_sizes: tuple[int, ...]
+    raw_exemplars: float = 0.0
+    aligns: tuple[str, ...] = ALIGNS
+    excluded: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    only: tuple[Choice, ...] | None = None
+    _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """What rules score. Lossless settings have one alignment, ``none``: coding changes nothing in them."""
+        if self.only is not None:
+            return list(self.only)
+        return [
+            Choice(index, align)
+            for index, setting in enumerate(self.settings)
+            for align in (("none",) if setting.lossless else self.aligns)
+        ]
+
+    @property
+    def raw_choice(self) -> Choice | None:
+        """``raw`` among the choices; None where the budget does not hold a raw image of every class."""
+        fits = self.raw in self.settings
+        return Choice(self.settings.index(self.raw), "none") if fits else None
+
+    def by_setting(self, value: Callable[[int], float]) -> np.ndarray:
+        """A value for every choice, float64 (choices,), that depends on the setting's index only."""
+        values = {index: value(index) for index in {choice.setting for choice in self.choices}}
+        return np.array([values[choice.setting] for choice in self.choices], dtype=np.float64)
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_sizes)
+
+    def kept(self, setting: int) -> np.ndarray:
+        """Candidates, int64, that a memory of this budget would hold, allocated as the memory does."""
+        if setting not in self._kept:
+            self._kept[setting] = self._allocate(self.settings[setting])
+        return self._kept[setting]
+
+    def _allocate(self, setting: CodedFeatures) -> np.ndarray:
+        sizes = {
+            label: (setting.payload_bytes[members] + LABEL_BYTES).tolist() for label, members in setting.order.items()
+        }
+        counts = allocate(sizes, self.budget, setting.shared_bytes)
+        return np.concatenate([setting.order[label][:count] for label, count in counts.items()])
+
+    def exemplars_per_class(self, setting: int) -> float:
+        """How many the budget holds of a class, by the mean size of a payload and however many images there are."""
+        return self.capacity(self.settings[setting])
+
+    def capacity(self, coded: CodedFeatures) -> float:
+        """:meth:`exemplars_per_class` of any setting, excluded or not; below 1 if the budget is too small."""
+        mean = float(coded.payload_bytes.mean()) + LABEL_BYTES
+        return max(0, self.budget - coded.shared_bytes) / mean / self.classes
+
+    def held(self, coded: CodedFeatures) -> float:
+        """How many exemplars of a class the memory will hold: no more than there are images, averaged over classes."""
+        return float(np.minimum(self.capacity(coded), self.class_sizes).mean())
+
+    def at_budget(self, budget: int) -> Evidence:
+        """The same images with another budget; settings that it excludes are left out, ``raw`` perhaps among them."""
+        fitting, excluded = _split_by_fit(self.all_settings, budget)
+        return replace(self, budget=budget, settings=tuple(fitting), excluded=tuple(excluded), only=None, _kept={})
+
+
+def gather(
+    dataset: ImageDataset,
+    codecs: Sequence[str],
+    *,
+    budget: int,
+    extractor: FeatureExtractor,
+    images: int = ADVICE_IMAGES,
+    initial: int | None = None,
+    increment: int | None = None,
+    class_order: Sequence[int] | None = None,
+    aligns: Sequence[str] = ALIGNS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[dict[str, Any], Evidence]:
+    """Code, decode and look at the images once; the ``probe`` JSON and the evidence.
+
+    Args:
+        dataset: a validation view; its training images become candidates, its test images are held out.
+        codecs: specs; ``raw`` is added where it is missing, since gains are relative to it.
+        budget: bytes.
+        extractor: must not have been trained on the held-out images.
+        images: how many to use at most, a fifth of them held out.
+        initial, increment: classes of the first and of each later stage; by default a fifth of all.
+        class_order: by default drawn from ``seed``, as in a pilot.
+        aligns: alignments that can be had.
+        seed: of the draw of images and of the class order.
+        progress: told about (images x settings) done.
+
+    Raises:
+        UsageError: too few images to hold any out, or a budget at which no setting stores an exemplar of every class.
+        WorkError: the extractor gives features that are not finite.
+    """
+    started = time.perf_counter()
+    codecs = list(dict.fromkeys([str(parse_codec(spec)) for spec in codecs]))
+    codecs = codecs if "raw" in codecs else ["raw", *codecs]
+    held = stratified_indices(dataset.test.labels, max(1, round(HELD_OUT_SHARE * images)), seed)
+    chosen = dataset.stratified_train_indices(max(images - len(held), 1), seed)
+    if len(held) == 0 or len(held) + len(chosen) < LEAST_IMAGES:
+        raise UsageError(
+            "advice needs at least two training images of some class, one to keep and one to test on, and "
+            f"{LEAST_IMAGES} images in all; got {len(chosen)} and {len(held)}"
+        )
+    pixels = np.concatenate([dataset.train.images[chosen], dataset.test.images[held]])
+    mixed = np.random.default_rng(seed).permutation(len(pixels))  # minibatches of the CKA shall have all classes
+    measured = measure(
+        pixels[mixed], codecs, extractor, keep_features=True, compared=COMPARED, progress=progress
+    )
+    file_bytes = np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean()
+    table = probe_table(
+        dataset, measured, extractor, budget, float(file_bytes), seed, time.perf_counter() - started
+    )  # fmt: skip
+
+    back = np.argsort(mixed)
+    first, last = torch.from_numpy(back[: len(chosen)]), torch.from_numpy(back[len(chosen) :])
+    labels = dataset.train.labels[chosen]
+    settings = []
+    for coded, row in zip(measured.settings, table["settings"], strict=True):
+        assert coded.features is not None  # asked for above
+        candidates = functional.normalize(coded.features[first], dim=1)
+        order = {
+            int(label): members[herding_order(candidates[torch.from_numpy(members)].numpy())]
+            for label in np.unique(labels)
+            if len(members := np.flatnonzero(labels == label))
+        }
+        settings.append(
+            CodedFeatures(
+                str(coded.codec), row, coded.codec.shared_bytes(), coded.payload_bytes[back[: len(chosen)]],
+                candidates, functional.normalize(coded.features[last], dim=1), order,
+            )
+        )  # fmt: skip
+    fitting, excluded = _split_by_fit(settings, budget)
+    if not fitting:
+        raise UsageError(
+            f"a budget of {budget} bytes is too small: no setting stores an exemplar of each of "
+            f"{len(dataset.class_names)} classes"
+        )
+    count = len(dataset.class_names)
+    sizes = [np.bincount(split.labels, minlength=count) for split in (dataset.train, dataset.test)]
+    first_stage = initial or default_initial(count)
+    arrival = class_order or class_order_from_seed(count, seed)
+    evidence = Evidence(
+        budget=budget,
+        labels=torch.from_numpy(labels),
+        held_out_labels=torch.from_numpy(dataset.test.labels[held]),
+        originals=functional.normalize(measured.originals[first], dim=1),
+        held_out_originals=functional.normalize(measured.originals[last], dim=1),
+        raw=next(setting for setting in settings if setting.codec == "raw"),
+        all_settings=tuple(settings),
+        settings=tuple(fitting),
+        stages=tuple(map(tuple, Scenario(labels, arrival, first_stage, increment or first_stage).stages)),
+        class_sizes=tuple((sizes[0] + sizes[1]).tolist()),
+        excluded=tuple(excluded),
+    )
+    return table, replace(
+        evidence, raw_exemplars=evidence.held(evidence.raw), aligns=tuple(a for a in ALIGNS if a in aligns),
+        notes=tuple(_limits(evidence)),
+    )  # fmt: skip
+
+
+def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[CodedFeatures], list[tuple[str, str]]]:
+    """Settings of which the budget holds an exemplar of every class, and the others with the reason."""
+    fitting, excluded = [], []
+    for setting in settings:
+        firsts = [int(setting.payload_bytes[members[0]]) + LABEL_BYTES for members in setting.order.values()]
+        smallest = setting.shared_bytes + sum(firsts)
+        if smallest > budget:
+            reason = f"an exemplar of each of {len(firsts)} classes takes {smallest} bytes, the budget is {budget}"
+            excluded.append((setting.codec, reason))
+        else:
+            fitting.append(setting)
+    return fitting, excluded
+
+
+def _limits(evidence: Evidence) -> Iterator[str]:
+    """What a reader should know about this evidence."""
+    images, dimensions = evidence.originals.shape
+    if images < dimensions:
+        yield f"{images} candidates for {dimensions} feature dimensions: the closed-form fits rest on their ridge"
+    looked = np.bincount(evidence.labels, minlength=evidence.classes)
+    wanted = max(evidence.exemplars_per_class(index) for index in range(len(evidence.settings)))
+    if wanted > 1.25 * looked.max() and looked.max() < HELD_OUT_SHARE * 4 * max(evidence.class_sizes):
+        yield (
+            f"up to {wanted:.0f} exemplars of a class fit, but only {looked.max()} were looked at: with more images "
+            "settings that store many would be judged better"
+        )
+    if max(evidence.class_sizes) > 2 * min(evidence.class_sizes):
+        yield (
+            f"classes have {min(evidence.class_sizes)} to {max(evidence.class_sizes)} images: a small one keeps all it "
+            "has, and the rest of its share goes to the others"
+        )
+    if float(evidence.originals.var(dim=0).sum()) < 1e-12:
+        yield "all images have the same features: nothing can be told apart"

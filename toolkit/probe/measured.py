@@ -1,0 +1,83 @@
+"""A problem on which pilots have measured every choice: what rules are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from toolkit.probe.quantities import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Pilots' accuracy of every choice, and what was known without them.
+
+    Attributes:
+        name: dataset, size, budget and method, in words.
+        codecs, aligns: of each of the k choices; ``raw`` is one.
+        accuracy: float64 (k,), mean last accuracy over seeds, a fraction.
+        scores: a rule's name to its scores (k,).
+        seconds: a rule's name to what it took, the probe it rests on left aside.
+        quantities: by name, each (k,).
+        exemplars: float64 (k,), a class.
+        probe_seconds, pilot_seconds: of the evidence that all rules share, and of all pilots.
+    """
+
+    name: str
+    codecs: tuple[str, ...]
+    aligns: tuple[str, ...]
+    accuracy: np.ndarray
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    quantities: Table = field(default_factory=dict)
+    exemplars: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    probe_seconds: float = 0.0
+    pilot_seconds: float = 0.0
+
+    @property
+    def gains(self) -> np.ndarray:
+        """Points of last accuracy over raw pixels at the same budget, (k,)."""
+        return 100 * (self.accuracy - self.accuracy[self.codecs.index("raw")])
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "name": self.name,
+            "choices": [
+                {
+                    "codec": codec,
+                    "align": align,
+                    "accuracy": float(self.accuracy[k]),
+                    "exemplars_per_class": float(self.exemplars[k]),
+                    "scores": {rule: float(scores[k]) for rule, scores in self.scores.items()},
+                    "quantities": {name: float(values[k]) for name, values in self.quantities.items()},
+                }
+                for k, (codec, align) in enumerate(zip(self.codecs, self.aligns, strict=True))
+            ],
+            "seconds": self.seconds,
+            "probe_seconds": self.probe_seconds,
+            "pilot_seconds": self.pilot_seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Problem:
+        """What :meth:`as_dict` gave."""
+        choices = saved["choices"]
+
+        def columns(key: str) -> dict[str, np.ndarray]:
+            return {name: np.array([choice[key][name] for choice in choices]) for name in choices[0][key]}
+
+        return cls(
+            saved["name"],
+            tuple(choice["codec"] for choice in choices),
+            tuple(choice["align"] for choice in choices),
+            np.array([choice["accuracy"] for choice in choices]),
+            columns("scores"),
+            saved["seconds"],
+            columns("quantities"),
+            np.array([choice["exemplars_per_class"] for choice in choices]),
+            saved["probe_seconds"],
+            saved["pilot_seconds"],
+        )

@@ -1,0 +1,96 @@
+"""Rules with parameters: how they combine quantities, and how their parameters are fitted on measured problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from toolkit.probe.measured import Problem
+from toolkit.probe.quantities import Table
+from toolkit.probe.rule import pick
+
+Parameters = dict[str, float]
+_THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Parametric:
+    """A rule with parameters.
+
+    Attributes:
+        quantities: what it looks at.
+        combine: those and parameters to a score for each choice, float64 (k,).
+        fit: the parameters that serve some problems best.
+    """
+
+    quantities: tuple[str, ...]
+    combine: Callable[[Table, Parameters], np.ndarray]
+    fit: Callable[[Sequence[Problem]], Parameters]
+
+
+def regret(problem: Problem, scores: np.ndarray) -> float:
+    """Points of accuracy that a rule's pick lacks to the best choice."""
+    chosen = pick(scores, problem.aligns, problem.exemplars)
+    return float(100 * (problem.accuracy.max() - problem.accuracy[chosen]))
+
+
+_GAINS = ("growth",)
+_LOSSES = ("feature_distortion", "structure_loss", "shift_if_none", "shift_if_train")
+
+
+def predicted_gain(quantities: Table, weights: Parameters) -> np.ndarray:
+    """Expected points of last accuracy over raw pixels at the same budget: what is gained by numbers, less the losses.
+
+    gain = growth * weight - feature distortion * weight - structure loss * weight - domain shift * weight, the shift
+    where images of both kinds meet. Weights are at least 0.
+    """
+    gained = sum(weights[name] * quantities[name] for name in _GAINS)
+    lost = sum(weights[name] * quantities[name] for name in _LOSSES)
+    return np.asarray(gained - lost)
+
+
+def fit_gain(problems: Sequence[Problem]) -> Parameters:
+    """Weights by least squares that are not negative, every problem weighing the same.
+
+    Where no pilot was aligned ``train``, its shift weighs what it weighs under ``none``: no better until measured.
+    """
+    signs = {**dict.fromkeys(_GAINS, 1.0), **dict.fromkeys(_LOSSES, -1.0)}
+    rows, wanted = [], []
+    for problem in problems:
+        root = 1 / np.sqrt(len(problem.accuracy))
+        rows.append(root * np.stack([sign * problem.quantities[name] for name, sign in signs.items()], axis=1))
+        wanted.append(root * problem.gains)
+    weights, _ = nnls(np.concatenate(rows), np.concatenate(wanted))
+    found = dict(zip(signs, weights.tolist(), strict=True))
+    if not any(problem.quantities["shift_if_train"].any() for problem in problems):
+        found["shift_if_train"] = found["shift_if_none"]
+    return found
+
+
+def consistent_volume(quantities: Table, parameters: Parameters) -> np.ndarray:
+    """MRDC's choice: the most exemplars whose volume is consistent with the originals', the others behind by how far.
+
+    MRDC (2202.06592) leaves the comparison to the eye; here the ratio must lie within a threshold.
+    """
+    off = np.abs(quantities["volume_ratio"])
+    return np.where(off <= parameters["threshold"], np.log1p(quantities["exemplars"]), -off)
+
+
+def fit_threshold(problems: Sequence[Problem]) -> Parameters:
+    """The threshold of least mean regret, of several the smallest."""
+
+    def mean_regret(threshold: float) -> float:
+        scores = [consistent_volume(problem.quantities, {"threshold": threshold}) for problem in problems]
+        return float(np.mean([regret(problem, one) for problem, one in zip(problems, scores, strict=True)]))
+
+    return {"threshold": min(_THRESHOLDS, key=mean_regret)}
+
+
+PARAMETRIC: dict[str, Parametric] = {
+    "predicted-gain": Parametric((*_GAINS, *_LOSSES), predicted_gain, fit_gain),
+    "dpp-volume": Parametric(("volume_ratio", "exemplars"), consistent_volume, fit_threshold),
+}
+"""All of them by name."""

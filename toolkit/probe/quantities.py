@@ -1,0 +1,113 @@
+"""Numbers about a choice that parametric rules are made of.
+
+Each is a function from evidence to a value for every choice, as float64 (choices,) in the order of
+:attr:`~toolkit.probe.evidence.Evidence.choices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from toolkit.memory.selection import herding_order
+from toolkit.probe.evidence import Evidence
+
+Table = dict[str, np.ndarray]
+"""Quantities by name, each (choices,)."""
+_SHRINKAGE = 1e-3
+
+
+def tabulate(evidence: Evidence, names: Iterable[str]) -> Table:
+    """The named quantities of every choice."""
+    return {name: QUANTITIES[name](evidence) for name in names}
+
+
+def _by_setting(value: Callable[[Evidence, int], float]) -> Callable[[Evidence], np.ndarray]:
+    """A quantity that is the same under every alignment."""
+    return lambda evidence: evidence.by_setting(lambda index: value(evidence, index))
+
+
+def exemplars(evidence: Evidence, setting: int) -> float:
+    """How many exemplars of a class the memory will hold."""
+    return evidence.held(evidence.settings[setting])
+
+
+def growth(evidence: Evidence, setting: int) -> float:
+    """1 - (raw exemplars) / (exemplars): 0 for raw, towards 1 as ever more fit, since more of them help ever less."""
+    return 1 - evidence.raw_exemplars / exemplars(evidence, setting)
+
+
+def feature_distortion(evidence: Evidence, setting: int) -> float:
+    """Square root of relative FMSE: how far features move, in units of their length."""
+    return float(np.sqrt(evidence.settings[setting].row["fmse_relative"]))
+
+
+def structure_loss(evidence: Evidence, setting: int) -> float:
+    """1 - SSIM."""
+    return 1 - float(evidence.settings[setting].row["ssim"])
+
+
+def domain_shift(evidence: Evidence, setting: int) -> float:
+    """Mahalanobis distance between the mean features of original and of decoded candidates.
+
+    What a network could tell codec and original apart by: images move little each, but all in the same direction. The
+    originals' covariance has a thousandth of its mean variance added to the diagonal.
+    """
+    original = evidence.originals.double()
+    moved = original.mean(dim=0) - evidence.settings[setting].candidates.double().mean(dim=0)
+    covariance = torch.atleast_2d(torch.cov(original.T))
+    added = _SHRINKAGE * covariance.diagonal().mean().clamp(min=1e-12)
+    covariance = covariance + added * torch.eye(len(covariance), dtype=torch.float64)
+    return float((moved @ torch.linalg.solve(covariance, moved)).clamp(min=0).sqrt())
+
+
+def _shift_under(align: str) -> Callable[[Evidence], np.ndarray]:
+    """The domain shift, counted for the choices of one alignment only."""
+
+    def quantity(evidence: Evidence) -> np.ndarray:
+        shifts = _by_setting(domain_shift)(evidence)
+        return shifts * np.array([choice.align == align for choice in evidence.choices])
+
+    return quantity
+
+
+def volume_ratio(evidence: Evidence, setting: int) -> float:
+    """Nats an exemplar by which the volume that exemplars span differs from the originals' (MRDC, 2202.06592).
+
+    For each class the exemplars that fit are herded on their own features; F (N, D), of length 1, has the log volume
+    logdet(F F' + I / 1000) / 2, and as many herded originals have theirs. The difference is divided by N and averaged
+    over classes.
+    """
+    kept, coded = evidence.kept(setting), evidence.settings[setting].candidates
+    labels = evidence.labels.numpy()
+    ratios = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        mine = kept[labels[kept] == label]
+        order = herding_order(evidence.originals[torch.from_numpy(members)].numpy(), len(mine))
+        original = evidence.originals[torch.from_numpy(members[order])]
+        ratios.append((log_volume(coded[torch.from_numpy(mine)]) - log_volume(original)) / len(mine))
+    return float(np.mean(ratios))
+
+
+def log_volume(features: torch.Tensor, epsilon: float = 1e-3) -> float:
+    """logdet(F F' + epsilon I) / 2 of features F (N, D), which does not underflow as the determinant does."""
+    x = features.double()
+    count, dimensions = x.shape
+    gram = x @ x.T if count <= dimensions else x.T @ x  # of the larger one the other eigenvalues are 0
+    logarithm = torch.linalg.slogdet(gram + epsilon * torch.eye(len(gram), dtype=x.dtype)).logabsdet
+    return float(logarithm + max(0, count - dimensions) * np.log(epsilon)) / 2
+
+
+QUANTITIES: dict[str, Callable[[Evidence], np.ndarray]] = {
+    "exemplars": _by_setting(exemplars),
+    "growth": _by_setting(growth),
+    "feature_distortion": _by_setting(feature_distortion),
+    "structure_loss": _by_setting(structure_loss),
+    "shift_if_none": _shift_under("none"),
+    "shift_if_train": _shift_under("train"),
+    "volume_ratio": _by_setting(volume_ratio),
+}
+"""All of them by name."""

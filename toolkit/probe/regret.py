@@ -1,0 +1,103 @@
+"""Regret: how far a rule's pick is from the best choice of exhaustive pilots, in points of last accuracy.
+
+Parameters of a rule are fitted on all problems but the one it is judged on. A problem may come several times under one
+name, with advice of other seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from toolkit.probe.measured import Problem
+from toolkit.probe.parametric import PARAMETRIC, Parameters, regret
+from toolkit.probe.rule import pick
+
+BLIND = "random"
+"""The rule whose pick is a draw: its regret is the mean over all choices."""
+
+
+def regret_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """A row a rule, the least mean regret first.
+
+    Returns:
+        rule, mean_regret and worst_regret in points, spearman (mean over problems), time_share (mean of rule and probe
+        over the pilots), and for each problem its name, regret, spearman, and the codec and alignment picked.
+    """
+    rules = list(dict.fromkeys(rule for problem in problems for rule in problem.scores))
+    rows = [_row(rule, problems) for rule in rules]
+    return sorted(rows, key=lambda row: (row["mean_regret"], -(row["spearman"] or -1.0)))
+
+
+def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
+    details: list[dict[str, Any]] = []
+    for problem in problems:
+        scores = left_out_scores(rule, problem, problems)
+        chosen = pick(scores, problem.aligns, problem.exemplars)
+        blind = rule == BLIND
+        shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else regret(problem, scores)
+        details.append(
+            {
+                "problem": problem.name,
+                "regret": float(shortfall),
+                "spearman": 0.0 if blind else correlation(scores, problem.accuracy),
+                "codec": None if blind else problem.codecs[chosen],
+                "align": None if blind else problem.aligns[chosen],
+                "time_share": (problem.probe_seconds + problem.seconds[rule]) / max(problem.pilot_seconds, 1e-9),
+            }
+        )
+    known = [one["spearman"] for one in details if one["spearman"] is not None]
+    return {
+        "rule": rule,
+        "mean_regret": float(np.mean([one["regret"] for one in details])),
+        "worst_regret": float(np.max([one["regret"] for one in details])),
+        "spearman": float(np.mean(known)) if known else None,
+        "time_share": float(np.mean([one["time_share"] for one in details])),
+        "problems": details,
+    }
+
+
+def left_out_scores(rule: str, problem: Problem, problems: Sequence[Problem]) -> np.ndarray:
+    """A rule's scores (k,) of a problem; with parameters fitted on the others, or on itself if it is alone."""
+    if rule not in PARAMETRIC:
+        return problem.scores[rule]
+    parametric = PARAMETRIC[rule]
+    others = [other for other in problems if other.name != problem.name] or [problem]
+    return parametric.combine(problem.quantities, parametric.fit(others))
+
+
+def correlation(scores: np.ndarray, accuracy: np.ndarray) -> float | None:
+    """Spearman's; None where either is constant."""
+    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(accuracy) == 0:
+        return None
+    return float(spearmanr(scores, accuracy).statistic)
+
+
+def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
+    """What the package keeps of a study: parameters fitted on all problems, the interval, the table, the best rule.
+
+    ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
+    predicted with their problem left out; None with one problem.
+    """
+    table = regret_table(problems)
+    errors = [
+        np.abs(left_out_scores("predicted-gain", problem, problems) - problem.gains)[_lossy(problem)]
+        for problem in problems
+    ]
+    parameters: dict[str, Parameters] = {name: one.fit(problems) for name, one in PARAMETRIC.items()}
+    several = len({problem.name for problem in problems}) > 1
+    return {
+        "default_rule": next(row["rule"] for row in table if row["rule"] != BLIND),
+        "parameters": parameters,
+        "interval": float(np.quantile(np.concatenate(errors), 0.95)) if several else None,
+        "problems": list(dict.fromkeys(problem.name for problem in problems)),
+        "regret": table,
+    }
+
+
+def _lossy(problem: Problem) -> np.ndarray:
+    """All choices but raw, whose gain is 0 by definition."""
+    return np.array([codec != "raw" for codec in problem.codecs])
