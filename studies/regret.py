@@ -30,6 +30,8 @@ from toolkit.probe import calibration
 from toolkit.probe.measured import Problem
 from toolkit.probe.regret import calibrate, left_out_scores, regret_table
 
+_EVIDENCE = 2
+"""Raise it when rules or quantities change, so that they are asked again."""
 SEEDS = (0, 1, 2)
 ADVICE_SEEDS = (0, 1, 2)
 """Advice is asked for as often, with other class orders, extractors and draws."""
@@ -130,7 +132,8 @@ def _measured(
     name: str, extractor: str, pilots: list[dict[str, Any]], held: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """What every rule said, once for each of :data:`ADVICE_SEEDS`; not asked again while the pilots are the same."""
-    key = hashlib.sha256(json.dumps([[p["config"], p["mean"]["last_accuracy"]] for p in pilots]).encode()).hexdigest()
+    known = [_EVIDENCE, *([pilot["config"], pilot["mean"]["last_accuracy"]] for pilot in pilots)]
+    key = hashlib.sha256(json.dumps(known).encode()).hexdigest()
     rows = []
     for seed in ADVICE_SEEDS:
         same = {"name": name, "seed": seed, "pilots": key[:16]}

@@ -22,6 +22,8 @@ _PUBLIC = {
     "ExemplarMemory": "toolkit.memory.store",
     "build_extractor": "toolkit.features.extractor",
     "probe_codecs": "toolkit.probe.sweep",
+    "AdviceRequest": "toolkit.probe.request",
+    "run_advice": "toolkit.probe.request",
     "PilotConfig": "toolkit.pilots.config",
     "run_pilot": "toolkit.pilots.pilot",
     "run_seeds": "toolkit.pilots.pilot",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import bench_advice
 import bench_jpeg
 import bench_memory
 import bench_probe
@@ -29,6 +30,10 @@ def test_the_memory_adds_little_to_bare_sqlite(tmp_path: Path) -> None:
 
 def test_the_probe_takes_little_longer_than_its_slower_half() -> None:
     assert bench_probe.bench_probe()["ratio"] <= 1.3  # type: ignore[operator]
+
+
+def test_the_rules_take_no_longer_than_the_probe_they_rest_on() -> None:
+    assert bench_advice.bench_advice()["share_beyond_the_probe"] <= 1  # type: ignore[operator]
 
 
 def test_the_jpeg_layer_is_several_times_faster_than_its_peers_and_keeps_little() -> None:

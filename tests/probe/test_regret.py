@@ -134,7 +134,7 @@ LOSSY = [
 
 def gain_by_hand(payload: int, budget: int, distortion: float, loss: float) -> float:
     held = min(budget / (payload + LABEL_BYTES) / CLASSES, PER_CLASS)
-    return 20 * (1 - 2 / held) - 50 * distortion - 10 * loss
+    return 20 * (2**-0.5 - held**-0.5) - 50 * distortion - 10 * loss
 
 
 def test_a_budgets_best_choice_by_hand() -> None:
@@ -168,7 +168,7 @@ def test_the_curve_doubles_up_to_what_holds_everything_raw() -> None:
 def test_the_smallest_budget_is_where_a_finer_search_finds_it() -> None:
     evidence = make_evidence(LOSSY, raw_exemplars=2)
     plan = BudgetPlan.of(evidence, WEIGHTS)
-    assert plan.ceiling == pytest.approx(20 * (1 - 2 / PER_CLASS))
+    assert plan.ceiling == pytest.approx(20 * (2**-0.5 - PER_CLASS**-0.5))
     found = plan.smallest(within=7.0)
     assert found["expected_gain"] >= plan.ceiling - 7
     below = plan.at(found["budget_bytes"] - 1)

@@ -11,7 +11,7 @@ from torch import nn
 
 from toolkit.codecs.coded import coded_images
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.dataset import ImageDataset, held_out_indices
+from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.jpeg.layer import JPEGLayer, prepend
@@ -48,17 +48,14 @@ class TrainingData:
     @classmethod
     def of(cls, dataset: ImageDataset, config: JPEGConfig, progress: Progress = silent) -> TrainingData:
         """The splits through the configured codec; or the training split cut in two by a fixed stratified draw."""
-        codec, classes = parse_codec(config.codec), len(dataset.class_names)
+        codec = parse_codec(config.codec)
+        dataset = validation_view(dataset) if config.held_out else dataset
         train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
-        labels = dataset.train.labels
-        if not config.held_out:
-            test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
-            stored = len(test.stream) / len(dataset.test)
-            return cls(train.decoded, labels, test.decoded, dataset.test.labels, classes, stored)
-        tested = held_out_indices(labels)
-        kept = np.setdiff1d(np.arange(len(labels)), tested)
-        stored = float(np.diff(train.ends, prepend=0)[tested].mean())
-        return cls(train.decoded[kept], labels[kept], train.decoded[tested], labels[tested], classes, stored)
+        test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
+        return cls(
+            train.decoded, dataset.train.labels, test.decoded, dataset.test.labels, len(dataset.class_names),
+            len(test.stream) / len(dataset.test),
+        )  # fmt: skip
 
     def sample(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of evenly spread training images, float (N, 3, H, W) in [0, 255], and labels."""

@@ -15,7 +15,7 @@ import numpy as np
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.probe.evidence import Evidence
 from toolkit.probe.parametric import PARAMETRIC, Parameters
-from toolkit.probe.quantities import tabulate
+from toolkit.probe.quantities import grown, tabulate
 from toolkit.probe.rule import pick
 
 GAIN = "predicted-gain"
@@ -57,7 +57,7 @@ class BudgetPlan:
         fits = np.array([self.evidence.settings[one.setting].codec in fitting for one in self.evidence.choices])
         if not fits.any():
             return None
-        growth = 1 - evidence.raw_exemplars / np.maximum(held, 1e-9)
+        growth = grown(evidence.raw_exemplars, held)
         gains = np.where(fits, self.parameters["growth"] * growth - self.losses, -np.inf)
         best = pick(gains, [choice.align for choice in self.evidence.choices], held)
         choice = self.evidence.choices[best]
@@ -95,7 +95,8 @@ class BudgetPlan:
     @property
     def ceiling(self) -> float:
         """The expected gain of keeping every image raw."""
-        return self.parameters["growth"] * (1 - self.evidence.raw_exemplars / float(np.mean(self.evidence.class_sizes)))
+        images = np.array(np.mean(self.evidence.class_sizes))
+        return self.parameters["growth"] * float(grown(self.evidence.raw_exemplars, images))
 
 
 def everything(evidence: Evidence) -> int:

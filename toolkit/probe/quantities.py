@@ -17,6 +17,8 @@ from toolkit.probe.evidence import Evidence
 Table = dict[str, np.ndarray]
 """Quantities by name, each (choices,)."""
 _SHRINKAGE = 1e-3
+_FEWEST = 0.1
+"""Exemplars of a class below which nothing changes any more."""
 
 
 def tabulate(evidence: Evidence, names: Iterable[str]) -> Table:
@@ -35,8 +37,18 @@ def exemplars(evidence: Evidence, setting: int) -> float:
 
 
 def growth(evidence: Evidence, setting: int) -> float:
-    """1 - (raw exemplars) / (exemplars): 0 for raw, towards 1 as ever more fit, since more of them help ever less."""
-    return 1 - evidence.raw_exemplars / exemplars(evidence, setting)
+    """What :func:`grown` says of the exemplars that fit, against those that fit raw."""
+    return float(grown(evidence.raw_exemplars, np.array(exemplars(evidence, setting))))
+
+
+def grown(raw: float, exemplars: np.ndarray) -> np.ndarray:
+    """1 / sqrt(raw) - 1 / sqrt(exemplars): errors shrink with the root of the number, so more help ever less.
+
+    Args:
+        raw: exemplars of a class that the budget holds as raw pixels.
+        exemplars: float64, any shape, that another setting or budget holds.
+    """
+    return np.asarray(1 / np.sqrt(max(raw, _FEWEST)) - 1 / np.sqrt(np.maximum(exemplars, _FEWEST)))
 
 
 def feature_distortion(evidence: Evidence, setting: int) -> float:
