@@ -228,6 +228,22 @@ def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
     assert sorted(runs_dir.iterdir()) == before
 
 
+def test_a_dry_run_of_one_pilot_says_what_it_would_take_and_runs_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.pilots.estimate.warmup_seconds_per_step", lambda config, progress: 2.0)
+    status, out, err = call(
+        capsys, "pilot", "demo", "--size", 16, "--initial", 5, "--increment", 5, "--steps", 30, "--seeds", "0,1",
+        "--runs-dir", tmp_path / "runs", "--dry-run", "--json", "-",
+    )  # fmt: skip
+    assert status == 0
+    facts = json.loads(out)
+    assert [row["estimated_from"] for row in facts["runs"]] == ["warm-up", "warm-up"]
+    assert facts["hours"] == pytest.approx(2 * (10 + 2 * 30 * 2) / 3600)
+    assert "2 of 2 runs to do" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_detach_queues_and_returns(capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path) -> None:
     file = tmp_path / "night.yaml"
     file.write_text(SWEEP)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots import plan, supervisor
+from toolkit.pilots import estimate, plan, supervisor
 from toolkit.pilots.config import make_config
-from toolkit.pilots.results import aggregate, comparisons, result_rows, seconds_per_step
+from toolkit.pilots.results import aggregate, comparisons, result_rows
 from toolkit.probe.inspection import inspect_image
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import RunFolder, list_runs
@@ -46,15 +46,11 @@ def test_stage_count(classes: int, initial: int, increment: int, stages: int) ->
     assert plan.stage_count(classes, initial, increment) == stages
 
 
-def test_the_estimate_is_steps_times_pace() -> None:
-    planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
-    assert plan.estimate_seconds(planned, classes=10, seconds_per_step=0.5) == pytest.approx(3 * 5 * 10 * 0.5)
-
-
 def test_the_rough_estimate_grows_with_pixels_and_batch() -> None:
     planned = plan.plan(["raw"], ["none"], ["20img"], [0], **(SHARED | {"size": 64, "batch_size": 32}))
-    rough = plan.estimate_seconds(planned, classes=10, seconds_per_step=None)
-    assert rough == pytest.approx(5 * 10 * plan.ROUGH_SECONDS_PER_STEP * 4 / 2)
+    (found,) = estimate.estimate_runs(planned, [], unknown_pace=estimate.rough_seconds_per_step).values()
+    steps = 5 * 10 * estimate.ROUGH_SECONDS_PER_STEP * 4 / 2
+    assert (found.seconds, found.from_runs) == (pytest.approx(estimate.START_SECONDS + steps), False)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +147,17 @@ def test_only_pilots_of_the_same_recipe_are_compared(tmp_path: Path) -> None:
     assert rows[1]["last_accuracy_ci95"] == pytest.approx(4.302653 * 0.264575 / 3**0.5, rel=1e-5)
 
 
-def test_the_pace_is_the_median_of_finished_pilots_of_that_size(tmp_path: Path) -> None:
+def test_a_run_takes_as_long_as_finished_ones_of_its_kind(tmp_path: Path) -> None:
     _finished(tmp_path, 0, 0.4)
     runs = list_runs(tmp_path, "pilot")
-    assert seconds_per_step(runs, 32) == pytest.approx(0.1)
-    assert seconds_per_step(runs, 64) is None
+    planned = plan.plan(["png"], ["none"], ["5img"], [0, 1], **SHARED)
+    found = estimate.estimate_runs(planned, runs, unknown_pace=lambda config, progress: 99.0).values()
+    assert all(one.from_runs for one in found), "codec, budget and seed do not change the time of a step"
+    assert [one.seconds for one in found] == pytest.approx([estimate.START_SECONDS + 50 * 0.1] * 2)
+    larger = plan.plan(["png"], ["none"], ["5img"], [0], **(SHARED | {"size": 64}))
+    (other,) = estimate.estimate_runs(larger, runs, unknown_pace=lambda config, progress: 99.0).values()
+    assert not other.from_runs
+
 
 
 def test_aggregate_is_the_same_function_for_the_command_line() -> None:

@@ -92,7 +92,6 @@ def test_epochs_are_counted_over_all_images() -> None:
     (run,) = plan.plan(["raw"], ["none"], ["2img"], [0], dataset="demo", initial=5, increment=5, epochs=2.0,
                        batch_size=10)  # fmt: skip
     assert plan.step_count(run.config, 10, 1000) == 200
-    assert plan.estimate_seconds([run], 10, 0.5, images=1000) == pytest.approx(100)
 
 
 def test_a_warm_up_estimates_what_no_finished_run_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

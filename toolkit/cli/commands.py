@@ -12,6 +12,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.advise import advise, regret
+from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.cli.options import Budget, CsvTo, Dataset, Device, JsonTo, Seed, Size, Strict, Threads
@@ -138,6 +139,7 @@ def pilot(
     seeds: Annotated[str, typer.Option(help="comma-separated; several give a mean and a 95 % interval")] = "",
     seed: Seed = 0,
     runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what the runs would take, and stop")] = False,
     device: Device = "auto",
     threads: Threads = 0,
     json: JsonTo = None,
@@ -149,6 +151,7 @@ def pilot(
     from toolkit.data.scenario import default_initial
     from toolkit.pilots.config import make_config
     from toolkit.pilots.pilot import run_seeds
+    from toolkit.pilots.plan import PlannedRun
     from toolkit.runs.environment import require_one_rank
 
     require_one_rank()
@@ -166,7 +169,12 @@ def pilot(
         config = make_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
         which = parse_seeds(seeds) or [seed if _is_given(context, "seed") else usual_seed]
         where = runs_dir or default_runs_dir()
-        result = run_seeds(config, which, where, progress)
+        if not dry_run:
+            result = run_seeds(config, which, where, progress)
+    if dry_run:
+        planned = [PlannedRun(config, one) for one in which]
+        show_estimate(short_spec(config.codec), planned, where.resolve(), 1, json, csv)
+        return
     shown = ("seed", "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original",
              "accuracy_on_coded", "exemplars_per_class", "memory_bytes", "seconds")  # fmt: skip
     rows = [{name: run[name] for name in (*shown, "run_dir")} for run in result["runs"]]

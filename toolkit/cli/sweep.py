@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.estimates import show_estimate
 from toolkit.cli.options import CsvTo, JsonTo, Threads
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
-from toolkit.foundation.sizes import format_size
 
 
 def sweep(
@@ -45,7 +45,7 @@ def sweep(
     asked = read_sweep(file)
     folder = (runs_dir or default_runs_dir()).resolve()
     if dry_run:
-        _estimate(asked, folder, max(1, slots), json, csv)
+        show_estimate(asked.name, asked.planned, folder, max(1, slots), json, csv)
         return
     if backend not in ("local", "ray"):
         raise UsageError(f"--backend must be local or ray, got {backend!r}")
@@ -82,34 +82,3 @@ def sweep(
     unfinished = [] if detach else [row for row in report["runs"] if row["state"] != "done"]
     if unfinished:
         raise WorkError(f"{len(unfinished)} of {len(runs)} runs are not done")
-
-
-def _estimate(asked: Any, folder: Path, slots: int, json: str | None, csv: str | None) -> None:
-    """List the runs with what they will cost."""
-    from toolkit.pilots.estimate import estimate_runs
-    from toolkit.runs.folder import RunFolder, list_runs
-
-    with console.progress_bar() as progress:
-        estimates = estimate_runs(asked.planned, list_runs(folder, "pilot"), progress)
-    rows: list[dict[str, Any]] = []
-    for planned in asked.planned:
-        run = RunFolder(folder / planned.name)
-        state = run.status() if run.config_path.exists() else "new"
-        estimate = estimates[planned.name]
-        hours = 0.0 if state == "done" else estimate.seconds / 3600
-        source = "finished runs" if estimate.from_runs else "warm-up"
-        rows.append({"run": run.name, "state": state, "hours": hours, "memory_bytes": estimate.memory_bytes,
-                     "estimated_from": source})  # fmt: skip
-    hours, size = sum(row["hours"] for row in rows), sum(row["memory_bytes"] for row in rows)
-    if "-" not in (json, csv):
-        for row in rows:
-            print(f"{row['state']:<10} {row['hours']:8.3f} h  {format_size(row['memory_bytes']):>10}  {row['run']}")
-    left = sum(row["state"] != "done" for row in rows)
-    console.stderr.print(
-        f"{left} of {len(rows)} runs to do: about {hours / slots:.2f} hours with {slots} at once; their memories "
-        f"take up to {format_size(size)}",
-        markup=False,
-        soft_wrap=True,
-    )
-    facts = {"sweep": asked.name, "runs": rows, "hours": hours / slots, "memory_bytes": size}
-    console.emit(facts, json, rows, csv)

@@ -1,14 +1,18 @@
-"""What runs will cost, before they start: from finished runs of the same kind, else from a short warm-up."""
+"""What runs will cost, before they start: from finished runs of the same kind, else from a short warm-up or a guess.
+
+Imports no torch before a warm-up: the app reads these too.
+"""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
@@ -16,6 +20,8 @@ from toolkit.pilots.plan import PlannedRun, step_count
 from toolkit.runs.folder import RunFolder
 
 WARMUP_STEPS = 20
+ROUGH_SECONDS_PER_STEP = 0.15
+"""A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
 START_SECONDS = 10.0
 """Of a worker, until its libraries are loaded and its first step begins; most of a short run's time."""
 _PACE = ("dataset", "size", "network", "batch_size", "method", "mixed_precision", "compile", "cuda_graphs", "device",
@@ -30,7 +36,7 @@ class Estimate:
     Attributes:
         seconds: until its result.
         memory_bytes: of its exemplar memory, at most.
-        from_runs: whether finished runs say so; else a warm-up.
+        from_runs: whether finished runs say so; else a warm-up or a guess.
     """
 
     seconds: float
@@ -39,7 +45,11 @@ class Estimate:
 
 
 def estimate_runs(
-    planned: Sequence[PlannedRun], finished: Sequence[RunFolder], progress: Progress = silent
+    planned: Sequence[PlannedRun],
+    finished: Sequence[RunFolder],
+    progress: Progress = silent,
+    *,
+    unknown_pace: Callable[[PilotConfig, Progress], float] | None = None,
 ) -> dict[str, Estimate]:
     """An estimate for each run, by name.
 
@@ -47,6 +57,7 @@ def estimate_runs(
         planned: the runs.
         finished: pilots' folders to learn from; those without a result are passed over.
         progress: told about warm-ups, one for every kind of run that no finished one is like.
+        unknown_pace: seconds a step of a run that no finished one is like; by default :func:`warmup_seconds_per_step`.
 
     Raises:
         UsageError: a dataset, network or budget is wrong.
@@ -54,17 +65,22 @@ def estimate_runs(
     from toolkit.data.catalog import load_dataset
     from toolkit.memory.budget import budget_bytes
 
+    pace_of = unknown_pace or warmup_seconds_per_step
     paces = _paces(finished)
     warm: dict[tuple[object, ...], float] = {}
+    datasets: dict[tuple[str, int], ImageDataset] = {}
     estimates = {}
     for run in planned:
         config = run.config
-        dataset = load_dataset(config.dataset, config.size, progress=progress)
+        where = (config.dataset, config.size)
+        if where not in datasets:
+            datasets[where] = load_dataset(*where, progress=progress)
+        dataset = datasets[where]
         classes = len(dataset.class_names)
         key = _pace_key(config)
         if key not in paces and key not in warm:
             progress("timing a few steps", len(warm), len(warm) + 1)
-            warm[key] = warmup_seconds_per_step(config, progress)
+            warm[key] = pace_of(config, progress)
         pace = paces.get(key, warm.get(key, 0.0))
         estimates[run.name] = Estimate(
             START_SECONDS + step_count(config, classes, len(dataset.train.labels)) * pace,
@@ -72,6 +88,11 @@ def estimate_runs(
             key in paces,
         )
     return estimates
+
+
+def rough_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
+    """A guess without any step: it grows with the pixels of a batch."""
+    return ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
 
 
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:

@@ -21,9 +21,6 @@ from toolkit.probe.request import REQUESTS
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue as put_in_queue
 
-ROUGH_SECONDS_PER_STEP = 0.15
-"""A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
-
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -101,26 +98,6 @@ def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
     if initial_epochs is not None and images:
         return later + max(1, round(initial_epochs * images * first / config.batch_size))
     return later + (config.initial_steps or config.steps)
-
-
-def estimate_seconds(
-    planned: Sequence[PlannedRun], classes: int, seconds_per_step: float | None, images: int = 0
-) -> float:
-    """Seconds for ``planned``, one after the other.
-
-    Args:
-        planned: the runs.
-        classes: of the dataset.
-        seconds_per_step: as measured; None for :data:`ROUGH_SECONDS_PER_STEP`, growing with the pixels of an image.
-        images: training images of the dataset, for lengths in epochs.
-    """
-    seconds = 0.0
-    for run in planned:
-        config = run.config
-        rough = ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
-        pace = rough if seconds_per_step is None else seconds_per_step
-        seconds += step_count(config, classes, images) * pace
-    return seconds
 
 
 def default_settings(codecs: Sequence[str]) -> list[str]:

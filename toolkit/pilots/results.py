@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,16 +112,3 @@ def result_rows(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             row[f"{name}_ci95"] = pilot["ci95"][name]
         rows.append(row)
     return rows
-
-
-def seconds_per_step(runs: Sequence[RunFolder], size: int) -> float | None:
-    """Median seconds of an optimiser step, evaluation and coding included, over finished pilots at this size.
-
-    None where there is none.
-    """
-    paces = []
-    for run in runs:
-        result = run.result
-        if result is not None and run.config["config"]["size"] == size and result["optimizer_steps"]:
-            paces.append(result["seconds"] / result["optimizer_steps"])
-    return statistics.median(paces) if paces else None

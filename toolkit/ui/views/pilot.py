@@ -14,7 +14,8 @@ from toolkit.foundation.seeds import parse_seeds
 from toolkit.learning.catalog import METHODS
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
-from toolkit.pilots.results import comparisons, seconds_per_step
+from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
+from toolkit.pilots.results import comparisons
 from toolkit.runs.folder import list_runs
 from toolkit.ui.components import words
 from toolkit.ui.components.datasets import chosen, open_dataset
@@ -106,10 +107,12 @@ def _settings(runs_dir: Path) -> list[str]:
 
 
 def _start(planned: list[plan.PlannedRun], dataset: ImageDataset, runs_dir: Path) -> None:
-    pace = seconds_per_step(list_runs(runs_dir, "pilot"), dataset.size)
-    seconds = plan.estimate_seconds(planned, len(dataset.class_names), pace)
+    finished = list_runs(runs_dir, "pilot")
+    estimates = estimate_runs(planned, finished, unknown_pace=rough_seconds_per_step).values()
+    seconds = sum(estimate.seconds for estimate in estimates)
     stages = plan.stage_count(len(dataset.class_names), planned[0].config.initial, planned[0].config.increment)
-    source = "a rough figure; the first finished pilot makes it better" if pace is None else "from earlier pilots' pace"
+    known = all(estimate.from_runs for estimate in estimates)
+    source = "from earlier pilots' pace" if known else "a rough figure; the first finished pilot makes it better"
     st.markdown(
         f"**{_count(len(planned), 'run')}** of {_count(stages, 'stage')}, one after the other: about "
         f"**{words.duration(seconds)}** ({source})."

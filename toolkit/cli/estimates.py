@@ -1,0 +1,54 @@
+"""What runs will cost, shown before they start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.cli import console
+from toolkit.foundation.sizes import format_size
+
+if TYPE_CHECKING:
+    from toolkit.pilots.plan import PlannedRun
+
+
+def show_estimate(
+    name: str, planned: Sequence[PlannedRun], folder: Path, slots: int, json: str | None, csv: str | None
+) -> None:
+    """List runs with their state, estimated hours and bytes of memory.
+
+    Args:
+        name: of the sweep, or what to call the runs together.
+        planned: the runs.
+        folder: where run folders go.
+        slots: runs at once.
+        json, csv: where the list is written.
+    """
+    from toolkit.pilots.estimate import estimate_runs
+    from toolkit.runs.folder import RunFolder, list_runs
+
+    with console.progress_bar() as progress:
+        estimates = estimate_runs(planned, list_runs(folder, "pilot"), progress)
+    rows: list[dict[str, Any]] = []
+    for one in planned:
+        run = RunFolder(folder / one.name)
+        state = run.status() if run.config_path.exists() else "new"
+        estimate = estimates[one.name]
+        hours = 0.0 if state == "done" else estimate.seconds / 3600
+        source = "finished runs" if estimate.from_runs else "warm-up"
+        rows.append({"run": run.name, "state": state, "hours": hours, "memory_bytes": estimate.memory_bytes,
+                     "estimated_from": source})  # fmt: skip
+    hours, size = sum(row["hours"] for row in rows), sum(row["memory_bytes"] for row in rows)
+    if "-" not in (json, csv):
+        for row in rows:
+            print(f"{row['state']:<10} {row['hours']:8.3f} h  {format_size(row['memory_bytes']):>10}  {row['run']}")
+    left = sum(row["state"] != "done" for row in rows)
+    console.stderr.print(
+        f"{left} of {len(rows)} runs to do: about {hours / slots:.2f} hours with {slots} at once; their memories "
+        f"take up to {format_size(size)}",
+        markup=False,
+        soft_wrap=True,
+    )
+    facts = {"sweep": name, "runs": rows, "hours": hours / slots, "memory_bytes": size}
+    console.emit(facts, json, rows, csv)
