@@ -117,8 +117,12 @@ def test_from_the_demo_to_a_pilot_result_through_reload_and_restart(server: Serv
     page.get_by_role("button", name="Run probe").click()
     expect(page.get_by_test_id("stPlotlyChart").locator(".points path").first).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("As an ordinary file it would take")).to_be_visible(timeout=QUICK)
+    expect(page.get_by_role("heading", name="Recommendation")).to_be_visible(timeout=QUICK)
+    page.get_by_role("button", name="Regret table").click()
+    expect(page.get_by_text("to the best choice of exhaustive pilots")).to_be_visible(timeout=QUICK)
+    page.keyboard.press("Escape")
     with page.expect_download() as download:
-        page.get_by_test_id("stDownloadButton").get_by_role("button", name="CSV").click()
+        page.get_by_test_id("stDownloadButton").get_by_role("button", name="CSV").first.click()
     table = Path(download.value.path()).read_text()
     assert [line.split(",")[0] for line in table.splitlines()] == ["codec", "raw", "jpeg:quality=10", "jpeg:quality=50"]
 

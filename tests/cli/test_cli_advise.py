@@ -13,6 +13,7 @@ from cli_samples import call
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import make_config
 from toolkit.pilots.problems import measure_problem, problems_in
+from toolkit.probe.parametric import PARAMETRIC
 from toolkit.probe.rules import RULES
 from toolkit.runs.folder import RunFolder
 
@@ -96,6 +97,8 @@ def pilots(tmp_path: Path) -> Path:
         finished(tmp_path, "jpeg:quality=80", "both", seed, 0.50)
         finished(tmp_path, "jpeg:quality=80", "none", seed, 0.44)
         finished(tmp_path, "jpeg:quality=20", "both", seed, 0.40)
+    finished(tmp_path, "webp:quality=50", "both", 0, 0.99)  # one seed only
+    finished(tmp_path, "raw", "both", 0, 0.99)  # lossless: the same choice again, and one seed only
     finished(tmp_path, "raw", "none", 0, 0.9, budget="5img")  # another budget is another problem, too small to judge
     return tmp_path
 
@@ -110,7 +113,7 @@ def test_pilots_are_sorted_into_problems(pilots: Path) -> None:
     assert accuracy["raw", "none"] == pytest.approx(0.31)
     assert accuracy["jpeg:quality=80", "both"] == pytest.approx(0.50)
     assert measured.pilot_seconds == 8 * 50
-    assert set(measured.scores) == set(RULES)
+    assert set(measured.seconds) == set(RULES) == set(measured.scores) | set(PARAMETRIC)
 
 
 def test_regret_of_ones_own_pilots(capsys: pytest.CaptureFixture[str], pilots: Path, tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_regret_of_ones_own_pilots(capsys: pytest.CaptureFixture[str], pilots: P
         capsys, "regret", "--runs-dir", pilots, "--extractor", "random", "--images", 120, "--json", tmp_path / "r.json"
     )
     assert status == 0
-    assert "problem: demo, 16 px, 5+5 classes, 3img, replay" in out
+    assert "problem: demo, 16 px, 5 + 5 classes, 5 steps a stage, 3img, replay" in out
     rows = {row["rule"]: row for row in json.loads((tmp_path / "r.json").read_text())["regret"]}
     assert rows["most-exemplars"]["mean_regret"] == pytest.approx(10)  # quality 20, aligned, has 0.40
     assert rows["best-quality"]["mean_regret"] == pytest.approx(19)

@@ -13,10 +13,11 @@ import torch
 from toolkit.codecs.standard import RAW_SHARED_BYTES
 from toolkit.data import catalog
 from toolkit.data.catalog import load_dataset
-from toolkit.data.dataset import ImageDataset, Split, validation_view
+from toolkit.data.dataset import ImageDataset, Split, stratified_indices, validation_view
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.store import LABEL_BYTES, ExemplarMemory
+from toolkit.probe import quantities
 from toolkit.probe.advice import advise
 from toolkit.probe.evidence import Evidence, gather
 from toolkit.probe.request import AdviceRequest, parse_aligns, run_advice
@@ -86,12 +87,43 @@ def test_a_fifth_of_every_class_is_held_out_and_test_images_are_never_opened() -
     assert view.signature != dataset.signature
 
 
-def test_of_many_pixels_the_view_takes_an_equal_number_of_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.data.dataset._VIEW_BYTES", 30 * 3 * 16 * 16)
-    view = validation_view(noisy([40, 40, 40]))
-    assert len(view.train) + len(view.test) == 30
-    counts = np.bincount(view.train.labels) + np.bincount(view.test.labels)
-    assert counts.tolist() == [10, 10, 10]
+def test_of_many_pixels_the_view_takes_an_equal_number_of_every_class_and_holds_out_a_fifth() -> None:
+    view = validation_view(noisy([40, 40, 40]), most_bytes=30 * 3 * 16 * 16)
+    assert np.bincount(view.train.labels).tolist() == [8, 8, 8]
+    assert np.bincount(view.test.labels).tolist() == [2, 2, 2]
+
+
+def test_of_images_that_do_not_go_round_every_class_may_get_the_last() -> None:
+    labels = np.arange(40) % 10
+    chosen = {int(labels[index]) for seed in range(30) for index in stratified_indices(labels, 3, seed)}
+    assert chosen == set(range(10))
+
+
+def test_exemplars_of_uneven_classes_are_those_that_the_memory_would_hold() -> None:
+    _, evidence = gathered(noisy([150, 10, 10, 10, 10]), budget=40_000)
+    for index in range(len(evidence.settings)):
+        kept = len(evidence.kept(index)) / 5
+        looked = len(evidence.labels) / 5  # four fifths of what there is
+        assert min(evidence.exemplars_per_class(index), looked) == pytest.approx(kept, rel=0.1)
+
+
+def test_sizes_of_classes_are_those_of_all_images() -> None:
+    dataset = noisy([60, 60, 60])
+    view = validation_view(dataset, most_bytes=30 * 3 * 16 * 16)
+    sizes = dataset.train_class_sizes()
+    _, evidence = gather(view, CODECS, budget=40_000, extractor=Colours(), class_sizes=sizes)  # type: ignore[arg-type]
+    assert evidence.class_sizes == (60, 60, 60)
+    assert evidence.exemplars_per_class(0) == pytest.approx((40_000 - 4) / 770 / 3)
+    assert any("but only 8 were looked at" in note for note in evidence.notes)
+
+
+def test_the_shift_depends_little_on_how_many_images_were_looked_at() -> None:
+    shifts = []
+    for images in (50, 100, 200, 400):
+        _, evidence = gathered(noisy([100] * 4), codecs=["jpeg:quality=20"], images=images)
+        shifts.append(quantities.domain_shift(evidence, 1))
+    assert max(shifts) - min(shifts) < 0.1
+    assert all(0 <= shift <= 1 for shift in shifts)
 
 
 def test_the_advice_of_a_request_opens_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +192,9 @@ def test_settings_that_do_not_fit_are_listed_and_left_out() -> None:
     assert all(one["codec"] != "raw" for row in found["rules"] for one in row["scores"])
     assert found["recommended"]["expected_gain"] is None
     assert "do not fit" in " ".join(found["recommended"]["reasons"])
+    assert found["budgets"]["reference"] == "recommended"
+    at_budget = next(row for row in found["budgets"]["curve"] if row["budget_bytes"] == raw_bytes - 1)
+    assert at_budget["expected_gain"] == pytest.approx(0)
 
 
 def test_a_budget_for_nothing_at_all_is_refused_in_one_line() -> None:
@@ -186,6 +221,15 @@ def test_constant_images_give_defined_results() -> None:
     assert all(row["fmse_relative"] == 0 for row in found["settings"] if row["codec"].startswith("jpeg"))
     assert any("nothing can be told apart" in note for note in found["notes"])
     json.dumps(found, allow_nan=False)
+
+
+def test_nearly_constant_images_have_bounded_gains() -> None:
+    labels = np.repeat(np.arange(3), 20)
+    images = np.full((60, 16, 16, 3), (200, 31, 90), dtype=np.uint8)
+    found = advise(*gathered(dataset_of(images, labels), codecs=["jpeg:quality=5"]))
+    for row in found["rules"]:
+        if row["rule"] == "predicted-gain":
+            assert all(abs(one["score"]) < 300 for one in row["scores"])
 
 
 def test_features_that_are_all_zero_give_defined_results() -> None:
@@ -217,6 +261,24 @@ def test_fewer_images_than_dimensions_are_said() -> None:
 def test_too_few_candidates_for_what_fits_are_said() -> None:
     found = advise(*gathered(noisy([60] * 3), images=30))
     assert any("but only 8 were looked at" in note for note in found["notes"])
+
+
+def test_fewer_images_than_classes_are_refused() -> None:
+    with pytest.raises(UsageError, match="9 images are too few for 10 classes: advice needs at least 13"):
+        gathered(noisy([20] * 10), images=9)
+
+
+def test_stages_that_do_not_fit_are_refused_before_any_work() -> None:
+    for wrong in ({"increment": 0}, {"initial": 0}, {"initial": 6}):
+        with pytest.raises(UsageError, match=r"(initial|increment) must be"):
+            gathered(noisy([20] * 5), progress=lambda *told: pytest.fail("images were coded"), **wrong)
+
+
+def test_what_was_calibrated_with_other_features_is_a_guess(usual: tuple[dict[str, Any], Evidence]) -> None:
+    found = advise(*usual)
+    assert found["extractor"] == "colours"
+    assert found["recommended"]["interval"] is None
+    assert any("calibrated with features of stage0" in note for note in found["notes"])
 
 
 def test_a_class_each_image_of_its_own_cannot_be_tested() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ def make_problem(name: str, scores: dict[str, list[float]], accuracy: list[float
     law = 0.3 + predicted_gain(quantities, WEIGHTS) / 100 + noise * RNG.normal(size=count)
     return Problem(
         name=name,
+        dataset=name[0],
         codecs=("raw", *(f"jpeg:quality={10 * k}" for k in range(1, count))),
         aligns=("none", *["both"] * (count - 1)),
         accuracy=np.array(accuracy or law),
@@ -83,13 +85,19 @@ def test_an_alignment_that_was_never_piloted_is_expected_to_be_no_better_than_no
     assert fitted["shift_if_train"] == fitted["shift_if_none"]
 
 
-def test_a_problem_does_not_see_its_own_pilots() -> None:
-    problems = [make_problem(name, {}, [], noise=0.02) for name in "aab"]
+def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
+    problems = [make_problem(name, {}, [], noise=0.02) for name in ("a", "a, larger", "b")]
     mine = left_out_scores("predicted-gain", problems[0], problems)
     other = fit_gain([problems[2]])
     np.testing.assert_allclose(mine, predicted_gain(problems[0].quantities, other))
-    scrambled = [replace(one, accuracy=one.accuracy[::-1]) if one.name == "a" else one for one in problems]
+    scrambled = [replace(one, accuracy=one.accuracy[::-1]) if one.dataset == "a" else one for one in problems]
     np.testing.assert_allclose(left_out_scores("predicted-gain", scrambled[0], scrambled), mine)
+
+
+def test_a_rule_fitted_on_what_it_is_judged_by_says_so() -> None:
+    alone, others = [make_problem("a", {}, [])], [make_problem(name, {}, []) for name in "ab"]
+    assert regret_table(alone)[0]["in_sample"]
+    assert not regret_table(others)[0]["in_sample"]
 
 
 def test_the_threshold_is_the_smallest_of_least_regret() -> None:
@@ -124,6 +132,13 @@ def test_the_packages_calibration_is_whole() -> None:
     measured = known.regret_of(known.default_rule)
     assert measured is not None
     assert measured["mean_regret"] == min(row["mean_regret"] for row in known.regret if row["rule"] != "random")
+
+
+def test_the_readme_shows_this_calibration() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    for row in calibration().regret:
+        rho = "-" if row["rule"] == "random" else f"{row['spearman']:.2f}"
+        assert f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | {rho} |" in text
 
 
 LOSSY = [

@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 import pytest
 from ui_samples import SETTINGS, pilot_config, pilot_result, probe_setting
 
+from toolkit.codecs.spec import codec_family
 from toolkit.pilots.results import aggregate
 from toolkit.report.figures import (
     accuracy_figure,
     accuracy_matrix_figure,
     budget_figure,
     class_histogram,
-    codec_family,
     distortion_figure,
     family_colours,
 )

@@ -73,7 +73,7 @@ def finished_advice(runs_dir: Path) -> RunFolder:
             "inference_us": 20.0, "runner_up": None, "reasons": ["It holds 100 exemplars."],
             "would_change": ["Half the budget."],
         },
-        "budgets": {"curve": curve, "within_points": 1.0, "ceiling": 9.5, "smallest": curve[2]},
+        "budgets": {"reference": "raw", "curve": curve, "within_points": 1.0, "ceiling": 9.5, "smallest": curve[2]},
     }  # fmt: skip
     write_json(run.result_path, result)
     return run

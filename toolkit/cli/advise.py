@@ -115,7 +115,8 @@ def regret(
     ]  # fmt: skip
     console.table(f"Regret in points of last accuracy, {len(names)} problems, {title}", shown,
                   to_stderr="-" in (json, csv))  # fmt: skip
-    console.lines([f"problem: {name}" for name in names], to_stderr="-" in (json, csv))
+    in_sample = [f"{row['rule']} was fitted on the pilots it is judged by here" for row in rows if row["in_sample"]]
+    console.lines([*(f"problem: {name}" for name in names), *in_sample], to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
 
 

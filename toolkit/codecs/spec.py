@@ -62,6 +62,13 @@ def short_spec(spec: str) -> str:
     return _FOLDERS.sub("", spec)
 
 
+def codec_family(spec: str) -> str:
+    """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
+    names = [part.split(":")[0].strip() for part in spec.split("|")]
+    lossless_webp = names == ["webp"] and parse_codec(spec).lossless
+    return "webp lossless" if lossless_webp else " | ".join(names)
+
+
 def code_alike(spec: str, other: str) -> bool:
     """Whether two canonical specs name the same coding, wherever the files they need may lie."""
     return _without_paths(spec) == _without_paths(other)

@@ -9,8 +9,6 @@ import numpy as np
 
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 0
-_VIEW_BYTES = 1024**3
-"""Pixels that :func:`validation_view` copies at most."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,10 @@ class ImageDataset:
         """Bytes of one image as raw 24-bit pixels."""
         return 3 * self.size * self.size
 
+    def train_class_sizes(self) -> list[int]:
+        """Training images of each class."""
+        return np.bincount(self.train.labels, minlength=len(self.class_names)).tolist()
+
     def stratified_train_indices(self, count: int, seed: int) -> np.ndarray:
         """Indices of at most ``count`` training images, class sizes as equal as the data allow, sorted.
 
@@ -88,8 +90,12 @@ def stratified_indices(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(np.flatnonzero(labels == k)) for k in range(int(labels.max(initial=-1)) + 1)]
-    rounds = max((len(members) for members in shuffled), default=0)
-    in_turn = [members[i] for i in range(rounds) for members in shuffled if i < len(members)]
+    in_turn: list[int] = []
+    for place in range(max((len(members) for members in shuffled), default=0)):
+        left = [members[place] for members in shuffled if place < len(members)]
+        in_turn += left if len(in_turn) + len(left) <= count else rng.permutation(left).tolist()
+        if len(in_turn) >= count:
+            break
     return np.sort(np.array(in_turn[:count], dtype=np.int64))
 
 
@@ -100,19 +106,22 @@ def held_out_indices(labels: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([rng.permutation(m)[: max(1, round(HELD_OUT_SHARE * len(m)))] for m in members]))
 
 
-def validation_view(dataset: ImageDataset) -> ImageDataset:
+def validation_view(dataset: ImageDataset, most_bytes: int | None = None) -> ImageDataset:
     """The training images alone: a fifth of every class held out to test on, and no real test image to be had.
 
-    A class with a single training image has none to test on. Of more than a gigabyte of pixels an equal number of
-    every class is taken.
+    A class of which a single image is taken has none to test on.
+
+    Args:
+        dataset: whose training split is cut in two.
+        most_bytes: of pixels; of a larger split an equal number of every class is taken. None means all.
     """
-    labels = dataset.train.labels
+    chosen = np.arange(len(dataset.train))
+    if most_bytes is not None and (most := max(1, most_bytes // dataset.raw_image_bytes)) < len(chosen):
+        chosen = dataset.stratified_train_indices(most, SPLIT_SEED)
+    labels = dataset.train.labels[chosen]
     held = held_out_indices(labels)
-    lone = np.flatnonzero(np.bincount(labels, minlength=len(dataset.class_names)) == 1)
-    held = held[~np.isin(labels[held], lone)]
-    most = max(1, _VIEW_BYTES // dataset.raw_image_bytes)
-    chosen = np.arange(len(labels)) if len(labels) <= most else dataset.stratified_train_indices(most, SPLIT_SEED)
-    kept, tested = np.setdiff1d(chosen, held), np.intersect1d(chosen, held)
+    held = held[np.bincount(labels)[labels[held]] > 1]
+    kept, tested = np.delete(chosen, held), chosen[held]
 
     def part(indices: np.ndarray) -> Split:
         train = dataset.train

@@ -16,8 +16,8 @@ def class_order_from_seed(classes: int, seed: int) -> list[int]:
 
 
 def default_initial(classes: int) -> int:
-    """Classes of the first stage where nobody says: a fifth, so that there are about five stages."""
-    return math.ceil(classes / 5)
+    """Classes of the first stage where nobody says: a fifth, so that there are about five stages, and at least two."""
+    return min(classes, max(2, math.ceil(classes / 5)))
 
 
 class Scenario:

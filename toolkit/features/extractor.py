@@ -127,7 +127,7 @@ def build_extractor(
         return FeatureExtractor(spec, load_network(Path(argument).expanduser()), device, layer)
     count = len(dataset.class_names)
     order = list(class_order) if class_order else class_order_from_seed(count, seed)
-    first = initial if initial is not None else max(2, default_initial(count))
+    first = initial if initial is not None else default_initial(count)
     if not 1 <= first <= count:
         raise UsageError(f"initial must be 1..{count} (the number of classes), got {first}")
     classes = order[:first] if spec == "stage0" else order

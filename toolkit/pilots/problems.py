@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.codecs.spec import short_spec
+from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import load_dataset, short_name
 from toolkit.data.dataset import validation_view
 from toolkit.data.scenario import class_order_from_seed
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.results import comparisons
+from toolkit.pilots.results import aggregate, comparisons, describe
 from toolkit.probe.evidence import Choice, Evidence, gather
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC
 from toolkit.probe.quantities import tabulate
-from toolkit.probe.request import ADVICE_IMAGES
+from toolkit.probe.request import ADVICE_IMAGES, VIEW_BYTES
 from toolkit.probe.rule import judge
 from toolkit.probe.rules import RULES
 from toolkit.runs.folder import list_runs
@@ -36,7 +36,8 @@ LEAST_CHOICES = 3
 def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
     """The pilots in a folder, as ``pilot`` JSONs, by problem: those that differ in codec, alignment and seed only.
 
-    Problems without raw pixels, or with fewer than :data:`LEAST_CHOICES` choices, are left out.
+    Means are compared over the same seeds, those that raw pixels have: choices that lack one are left out, and so are
+    problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices.
     """
     runs = list_runs(runs_dir, "pilot")
     places = dict.fromkeys((run.config["config"]["dataset"], run.config["config"]["size"]) for run in runs)
@@ -46,18 +47,29 @@ def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
             for pilot in comparison.pilots():
                 key = json.dumps([comparison.key, pilot["budget_bytes"], pilot["method"]])
                 found.setdefault(key, []).append(pilot)
-    return [
-        pilots for pilots in found.values()
-        if len(pilots) >= LEAST_CHOICES and any(pilot["codec"] == "raw" for pilot in pilots)
-    ]  # fmt: skip
+    alike = [_over_the_same_seeds(pilots) for pilots in found.values()]
+    return [pilots for pilots in alike if len(pilots) >= LEAST_CHOICES]
+
+
+def _over_the_same_seeds(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pilots that have every seed of raw, over those seeds; none where there is no raw. Lossless codecs come once."""
+    of_raw = [{run["seed"] for run in pilot["runs"]} for pilot in pilots if pilot["codec"] == "raw"]
+    if not of_raw:
+        return []
+    seeds = max(of_raw, key=len)
+    chosen: dict[tuple[str, str], dict[str, Any]] = {}
+    for pilot in pilots:
+        runs = [run for run in pilot["runs"] if run["seed"] in seeds]
+        align = "none" if parse_codec(pilot["codec"]).lossless else pilot["align"]
+        if len(runs) == len(seeds):
+            chosen.setdefault((pilot["codec"], align), aggregate(PilotConfig(**pilot["config"]), runs))
+    return list(chosen.values())
 
 
 def problem_name(config: PilotConfig) -> str:
-    """Dataset, size, stages, budget and method in words."""
-    return (
-        f"{short_name(config.dataset)}, {config.size} px, {config.initial}+{config.increment} classes, "
-        f"{config.budget}, {config.method}"
-    )
+    """Dataset, size, stages, whatever else is special, budget and method in words."""
+    what = describe(config.model_dump(mode="json"))
+    return f"{short_name(config.dataset)}, {config.size} px, {what}, {config.budget}, {config.method}"
 
 
 def measure_problem(
@@ -82,7 +94,7 @@ def measure_problem(
     config = PilotConfig(**pilots[0]["config"])
     started = time.perf_counter()
     dataset = load_dataset(config.dataset, config.size, progress=progress)
-    view = validation_view(dataset)
+    view = validation_view(dataset, VIEW_BYTES)
     order = config.class_order or tuple(class_order_from_seed(len(dataset.class_names), seed))
     judge_network = build_extractor(
         extractor, view, device=resolve_device(config.device), initial=config.initial, class_order=order, seed=seed,
@@ -91,7 +103,7 @@ def measure_problem(
     _, evidence = gather(
         view, list(dict.fromkeys(pilot["codec"] for pilot in pilots)), budget=pilots[0]["budget_bytes"],
         extractor=judge_network, images=images, initial=config.initial, increment=config.increment, class_order=order,
-        seed=seed, progress=progress,
+        class_sizes=dataset.train_class_sizes(), seed=seed, progress=progress,
     )  # fmt: skip
     probe_seconds = time.perf_counter() - started
     by_choice = {choice: pilot for pilot in pilots if (choice := _choice(evidence, pilot)) is not None}
@@ -99,10 +111,11 @@ def measure_problem(
     judgements = [judge(rule, evidence) for rule in RULES.values()]
     return Problem(
         name=problem_name(config),
+        dataset=short_name(config.dataset),
         codecs=tuple(short_spec(evidence.settings[choice.setting].codec) for choice in by_choice),
         aligns=tuple(choice.align for choice in by_choice),
         accuracy=np.array([pilot["mean"]["last_accuracy"] for pilot in by_choice.values()]),
-        scores={one.rule: one.scores for one in judgements},
+        scores={one.rule: one.scores for one in judgements if one.rule not in PARAMETRIC},
         seconds={one.rule: one.seconds for one in judgements},
         quantities=tabulate(evidence, dict.fromkeys(name for one in PARAMETRIC.values() for name in one.quantities)),
         exemplars=evidence.by_setting(evidence.exemplars_per_class),

@@ -61,15 +61,8 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """``4 + 4 classes, 200 steps a stage``, and the network, learning rate and selection where they are special."""
-        shared = self.common
-        length = f"{shared['steps']} steps" if shared["epochs"] is None else f"{shared['epochs']:g} epochs"
-        words = [f"{shared['initial']} + {shared['increment']} classes", f"{length} a stage"]
-        fields = PilotConfig.model_fields
-        for name in ("network", "selection", "batch_size", "lr", "schedule", "memory_share", "class_order", "device"):
-            if shared[name] != fields[name].default:
-                words.append(f"{name.replace('_', ' ')} {shared[name]}")
-        return ", ".join(words)
+        """What :func:`describe` says of the configuration they share."""
+        return describe(self.common)
 
     def pilots(self) -> list[dict[str, Any]]:
         """The ``pilot`` JSON of every configuration with a finished run, seeds in order."""
@@ -80,6 +73,17 @@ class Comparison:
         groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
         groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
         return [aggregate(group[0][1], [result for _, _, result in group]) for group in groups]
+
+
+def describe(shared: Mapping[str, Any]) -> str:
+    """``4 + 4 classes, 200 steps a stage``, and the network, learning rate and so on where they are special."""
+    length = f"{shared['steps']} steps" if shared["epochs"] is None else f"{shared['epochs']:g} epochs"
+    words = [f"{shared['initial']} + {shared['increment']} classes", f"{length} a stage"]
+    fields = PilotConfig.model_fields
+    for name in ("network", "selection", "batch_size", "lr", "schedule", "memory_share", "class_order", "device"):
+        if shared[name] != fields[name].default:
+            words.append(f"{name.replace('_', ' ')} {shared[name]}")
+    return ", ".join(words)
 
 
 def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comparison]:

@@ -5,12 +5,13 @@ Training images only, through a :func:`~toolkit.data.dataset.validation_view`; t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from toolkit.codecs.spec import short_spec
+from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
 from toolkit.probe.calibration import Calibration, calibration
@@ -18,7 +19,7 @@ from toolkit.probe.evidence import Choice, Evidence
 from toolkit.probe.parametric import PARAMETRIC
 from toolkit.probe.planning import GAIN, BudgetPlan
 from toolkit.probe.quantities import tabulate
-from toolkit.probe.rule import Judgement, judge
+from toolkit.probe.rule import Judgement, judge, pick
 from toolkit.probe.rules import RULES, find_rule
 
 WITHIN = 1.0
@@ -55,19 +56,49 @@ def advise(
     for done, one in enumerate(RULES.values(), 1):
         judgements[one.name] = judge(one, evidence)
         progress("asking the rules", done, len(RULES))
+    as_calibrated = (table["extractor"], table["layer"]) == (known.extractor, None)
+    interval = known.interval if as_calibrated else None
     gains = expected_gains(evidence, known)
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
+    chosen = judgements[asked.name].pick
     return {
         **table,
         "rules": [_as_row(evidence, judgement) for judgement in judgements.values()],
         "excluded": [{"codec": codec, "reason": reason} for codec, reason in evidence.excluded],
-        "notes": list(evidence.notes),
-        "recommended": recommend(evidence, judgements[asked.name], gains, known, curve, judgements),
-        "budgets": {
-            "curve": curve, "within_points": within, "ceiling": plan.ceiling, "smallest": plan.smallest(within)
-        },
+        "notes": [*evidence.notes, *_doubts(table, known)],
+        "recommended": recommend(evidence, judgements[asked.name], gains, known, interval, curve, judgements),
+        "budgets": _budgets(plan, curve, within, None if evidence.raw_choice else float(gains[chosen])),
     }
+
+
+def _budgets(
+    plan: BudgetPlan, curve: Sequence[dict[str, Any]], within: float, recommended_gain: float | None
+) -> dict[str, Any]:
+    """The plan as JSON; gains are over raw pixels, or over the recommended choice where raw pixels do not fit."""
+    less = recommended_gain or 0.0
+
+    def over_reference(row: dict[str, Any]) -> dict[str, Any]:
+        moved = {key: row[key] - less for key in ("expected_gain", "raw_gain") if row[key] is not None}
+        return {**row, **moved}
+
+    return {
+        "reference": "raw" if recommended_gain is None else "recommended",
+        "curve": [over_reference(row) for row in curve],
+        "within_points": within,
+        "ceiling": plan.ceiling - less,
+        "smallest": over_reference(plan.smallest(within)),
+    }
+
+
+def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[str]:
+    """Why what was learned on other problems may not hold here, or be flattered."""
+    if (table["extractor"], table["layer"]) != (known.extractor, None):
+        yield f"expected gains were calibrated with features of {known.extractor}: with others they are a guess"
+    if table["extractor"].startswith("checkpoint:"):
+        yield "if the checkpoint was trained on these images, it has seen those held out to judge by"
+    if short_name(table["dataset"]) in known.datasets:
+        yield "expected gains were calibrated on pilots of this dataset, among others"
 
 
 def expected_gains(evidence: Evidence, known: Calibration) -> np.ndarray:
@@ -99,6 +130,7 @@ def recommend(
     judgement: Judgement,
     gains: np.ndarray,
     known: Calibration,
+    interval: float | None,
     curve: Sequence[dict[str, Any]],
     judgements: dict[str, Judgement],
 ) -> dict[str, Any]:
@@ -109,6 +141,7 @@ def recommend(
         judgement: the recommending rule's.
         gains: see :func:`expected_gains`.
         known: the package's calibration.
+        interval: of the expected gain, half its width in points; None where it is not known.
         curve: the best choice at other budgets.
         judgements: of all rules.
     """
@@ -122,23 +155,29 @@ def recommend(
         "align": picked.align,
         "exemplars": int(evidence.exemplars_per_class(picked.setting) * evidence.classes),
         "exemplars_per_class": round(evidence.exemplars_per_class(picked.setting), 2),
-        "raw_exemplars_per_class": round(evidence.capacity(evidence.raw), 2),
+        "raw_exemplars_per_class": round(evidence.raw_exemplars, 2),
         "expected_gain": float(gains[judgement.pick]) if comparable else None,
-        "interval": known.interval if comparable else None,
+        "interval": interval if comparable else None,
         "inference_us": _inference_microseconds(evidence, picked),
         "runner_up": None if second is None else _runner_up_row(evidence, second, gains),
-        "reasons": list(_reasons(evidence, judgement, gains, known)),
+        "reasons": list(_reasons(evidence, judgement, gains, known, interval)),
         "would_change": list(_would_change(evidence, judgement, gains, curve, judgements)),
     }
 
 
 def _runner_up(evidence: Evidence, judgement: Judgement) -> int | None:
     """The best choice with another setting."""
-    others = [
-        index for index, choice in enumerate(evidence.choices)
-        if choice.setting != evidence.choices[judgement.pick].setting
-    ]  # fmt: skip
-    return max(others, key=lambda index: judgement.scores[index]) if others else None
+    mine = evidence.choices[judgement.pick].setting
+    return _best_of(evidence, judgement, lambda choice: choice.setting != mine)
+
+
+def _best_of(evidence: Evidence, judgement: Judgement, wanted: Callable[[Choice], bool]) -> int | None:
+    """Index of the best choice of some."""
+    among = [index for index, choice in enumerate(evidence.choices) if wanted(choice)]
+    if not among:
+        return None
+    exemplars = evidence.by_setting(evidence.exemplars_per_class)[among]
+    return among[pick(judgement.scores[among], [evidence.choices[index].align for index in among], exemplars)]
 
 
 def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> dict[str, Any]:
@@ -157,10 +196,12 @@ def _inference_microseconds(evidence: Evidence, choice: Choice) -> float:
     return round(float(row["encode_us"] + row["decode_us"]), 1) if choice.align == "both" else 0.0
 
 
-def _reasons(evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration) -> Iterator[str]:
+def _reasons(
+    evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration, interval: float | None
+) -> Iterator[str]:
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
-    fit, raw = evidence.exemplars_per_class(picked.setting), evidence.capacity(evidence.raw)
+    fit, raw = evidence.exemplars_per_class(picked.setting), evidence.raw_exemplars
     yield (
         f"{format_size(evidence.budget)} hold {fit:.1f} exemplars of a class as {short_spec(setting.codec)} "
         f"({setting.row['stored_bytes']:.0f} bytes each), and {raw:.1f} as raw pixels."
@@ -169,34 +210,37 @@ def _reasons(evidence: Evidence, judgement: Judgement, gains: np.ndarray, known:
         yield "Raw pixels do not fit this budget, so no gain over them can be stated."
     else:
         gain = gains[judgement.pick]
-        yield f"Expected last accuracy against raw in the same bytes: {gain:+.1f} points{how_sure(known)}."
-    yield _alignment_reason(evidence, judgement, gains)
+        yield f"Expected last accuracy against raw in the same bytes: {gain:+.1f} points{how_sure(known, interval)}."
+    yield _alignment_reason(evidence, judgement, gains, known)
     measured = known.regret_of(judgement.rule)
-    if measured is not None:
+    if measured is not None and measured["in_sample"]:
+        yield (
+            f"Rule {judgement.rule} was fitted on the pilots of {known.datasets[0]} alone; that its pick there is "
+            f"{measured['mean_regret']:.1f} points below the best says little about other images."
+        )
+    elif measured is not None:
         yield (
             f"Rule {judgement.rule}, held against exhaustive pilots of {len(known.problems)} problem(s): its pick was "
             f"{measured['mean_regret']:.1f} points below the best on average, {measured['worst_regret']:.1f} at worst."
         )
 
 
-def how_sure(known: Calibration) -> str:
+def how_sure(known: Calibration, interval: float | None) -> str:
     """How far off expected gains were, as the end of a sentence."""
-    count = len(known.problems)
-    if known.interval is None:
-        return f", learned on {count} problem only: how far off that may be is not known"
-    return (
-        f"; on {count} problems, each left out in turn, 95 % of the pilots came within {known.interval:.1f} points of "
-        "what was expected"
-    )
+    if interval is None:
+        return ", how far off that may be is not known"
+    count = len(known.datasets)
+    return f"; on {count} datasets, each left out in turn, 95 % of the pilots came within {interval:.1f} points of it"
 
 
-def _alignment_reason(evidence: Evidence, judgement: Judgement, gains: np.ndarray) -> str:
+def _alignment_reason(evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration) -> str:
     picked = evidence.choices[judgement.pick]
     if evidence.settings[picked.setting].lossless:
         return "The setting is lossless: there is nothing to align."
     words = f"Align {picked.align}: {_ALIGN_WORDS[picked.align]}"
     others = [
         f"{gains[index] - gains[judgement.pick]:+.1f} points with {choice.align}"
+        + (" (never piloted: taken to be as with none)" if choice.align == "train" and known.train_is_assumed else "")
         for index, choice in enumerate(evidence.choices)
         if choice.setting == picked.setting and choice.align != picked.align
     ]
@@ -216,15 +260,14 @@ def _would_change(
     picked = evidence.choices[judgement.pick]
     chosen = (evidence.settings[picked.setting].codec, picked.align)
     if picked.align == "both":
-        free = [index for index, choice in enumerate(evidence.choices) if choice.align != "both"]
-        if free:
-            best = max(free, key=lambda index: judgement.scores[index])
+        best = _best_of(evidence, judgement, lambda choice: choice.align != "both")
+        if best is not None:
             choice = evidence.choices[best]
             yield (
                 f"If incoming images cannot be coded: {short_spec(evidence.settings[choice.setting].codec)}, align "
                 f"{choice.align} ({gains[best] - gains[judgement.pick]:+.1f} points)."
             )
-    for row in curve:
+    for row in curve if judgement.rule == GAIN else ():
         if row["budget_bytes"] in (evidence.budget // 2, evidence.budget * 2):
             other = (row["codec"], row["align"])
             size = format_size(row["budget_bytes"])

@@ -24,8 +24,15 @@ class Calibration:
     extractor: str
     parameters: dict[str, dict[str, float]]
     interval: float | None
+    datasets: list[str]
     problems: list[str]
     regret: list[dict[str, Any]]
+
+    @property
+    def train_is_assumed(self) -> bool:
+        """Whether no pilot was aligned ``train``, so that it is taken to be as ``none``."""
+        weights = self.parameters["predicted-gain"]
+        return weights["shift_if_train"] == weights["shift_if_none"]
 
     def regret_of(self, rule: str) -> dict[str, Any] | None:
         """The table's row of a rule; None if it was not measured."""

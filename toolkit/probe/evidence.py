@@ -6,6 +6,7 @@ on. Real test images are never among them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,11 +26,9 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.memory.allocation import allocate
 from toolkit.memory.selection import herding_order
 from toolkit.memory.store import LABEL_BYTES
-from toolkit.probe.request import ADVICE_IMAGES
+from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
 from toolkit.probe.sweep import LEAST_IMAGES, measure, probe_table
 
-ALIGNS = ("both", "train", "none")
-"""Alignments, the one preferred among equals first."""
 COMPARED = 1000
 """Images whose distortion is measured; more change the mean little and take as long again."""
 
@@ -144,17 +143,35 @@ class Evidence:
         return np.concatenate([setting.order[label][:count] for label, count in counts.items()])
 
     def exemplars_per_class(self, setting: int) -> float:
-        """How many the budget holds of a class, by the mean size of a payload and however many images there are."""
-        return self.capacity(self.settings[setting])
-
-    def capacity(self, coded: CodedFeatures) -> float:
-        """:meth:`exemplars_per_class` of any setting, excluded or not; below 1 if the budget is too small."""
-        mean = float(coded.payload_bytes.mean()) + LABEL_BYTES
-        return max(0, self.budget - coded.shared_bytes) / mean / self.classes
+        """:meth:`held` of a setting by its index."""
+        return self.held(self.settings[setting])
 
     def held(self, coded: CodedFeatures) -> float:
-        """How many exemplars of a class the memory will hold: no more than there are images, averaged over classes."""
-        return float(np.minimum(self.capacity(coded), self.class_sizes).mean())
+        """How many exemplars of a class the memory will hold on average: no more than there are images.
+
+        By the mean size of a payload; what a small class leaves of its share goes to the others. Below 1 where the
+        budget is too small.
+        """
+        mean = float(coded.payload_bytes.mean()) + LABEL_BYTES
+        return min(max(0, self.budget - coded.shared_bytes) / mean, sum(self.class_sizes)) / self.classes
+
+    @cached_property
+    def precision(self) -> torch.Tensor:
+        """Inverse covariance of the originals' features, float64 (D, D), shrunk as Ledoit and Wolf (2004) do.
+
+        With a ten-thousandth of the features' mean square on the diagonal, so that it exists whatever they are.
+        """
+        x = self.originals.double()
+        x = x - x.mean(dim=0)
+        count, dimensions = x.shape
+        sample = x.T @ x / count
+        identity = torch.eye(dimensions, dtype=x.dtype)
+        scale = sample.diagonal().mean()
+        spread = (sample - scale * identity).square().sum()
+        noise = (x.square().sum(dim=1).square().mean() - sample.square().sum()) / count
+        share = float((noise / spread).clamp(0, 1)) if float(spread) > 0 else 1.0
+        floor = 1e-4 / dimensions
+        return torch.linalg.inv((1 - share) * sample + (share * scale + floor) * identity)
 
     def at_budget(self, budget: int) -> Evidence:
         """The same images with another budget; settings that it excludes are left out, ``raw`` perhaps among them."""
@@ -172,6 +189,7 @@ def gather(
     initial: int | None = None,
     increment: int | None = None,
     class_order: Sequence[int] | None = None,
+    class_sizes: Sequence[int] | None = None,
     aligns: Sequence[str] = ALIGNS,
     seed: int = 0,
     progress: Progress = silent,
@@ -186,12 +204,14 @@ def gather(
         images: how many to use at most, a fifth of them held out.
         initial, increment: classes of the first and of each later stage; by default a fifth of all.
         class_order: by default drawn from ``seed``, as in a pilot.
+        class_sizes: training images of each class, where the view holds only some of them.
         aligns: alignments that can be had.
         seed: of the draw of images and of the class order.
         progress: told about (images x settings) done.
 
     Raises:
-        UsageError: too few images to hold any out, or a budget at which no setting stores an exemplar of every class.
+        UsageError: too few images, stages that do not fit the classes, or a budget at which no setting stores an
+            exemplar of every class.
         WorkError: the extractor gives features that are not finite.
     """
     started = time.perf_counter()
@@ -204,6 +224,15 @@ def gather(
             "advice needs at least two training images of some class, one to keep and one to test on, and "
             f"{LEAST_IMAGES} images in all; got {len(chosen)} and {len(held)}"
         )
+    count = len(dataset.class_names)
+    counted = [np.bincount(split.labels, minlength=count) for split in (dataset.train, dataset.test)]
+    if bool((np.bincount(dataset.train.labels[chosen], minlength=count)[counted[0] > 0] == 0).any()):
+        least = math.ceil(count / (1 - HELD_OUT_SHARE))
+        raise UsageError(f"{images} images are too few for {count} classes: advice needs at least {least}")
+    first_stage = default_initial(count) if initial is None else initial
+    later = first_stage if increment is None else increment
+    arrival = class_order or class_order_from_seed(count, seed)
+    stages = tuple(map(tuple, Scenario(dataset.train.labels, arrival, first_stage, later).stages))
     pixels = np.concatenate([dataset.train.images[chosen], dataset.test.images[held]])
     mixed = np.random.default_rng(seed).permutation(len(pixels))  # minibatches of the CKA shall have all classes
     measured = measure(
@@ -238,10 +267,6 @@ def gather(
             f"a budget of {budget} bytes is too small: no setting stores an exemplar of each of "
             f"{len(dataset.class_names)} classes"
         )
-    count = len(dataset.class_names)
-    sizes = [np.bincount(split.labels, minlength=count) for split in (dataset.train, dataset.test)]
-    first_stage = initial or default_initial(count)
-    arrival = class_order or class_order_from_seed(count, seed)
     evidence = Evidence(
         budget=budget,
         labels=torch.from_numpy(labels),
@@ -251,13 +276,13 @@ def gather(
         raw=next(setting for setting in settings if setting.codec == "raw"),
         all_settings=tuple(settings),
         settings=tuple(fitting),
-        stages=tuple(map(tuple, Scenario(labels, arrival, first_stage, increment or first_stage).stages)),
-        class_sizes=tuple((sizes[0] + sizes[1]).tolist()),
+        stages=stages,
+        class_sizes=tuple((counted[0] + counted[1]).tolist() if class_sizes is None else class_sizes),
         excluded=tuple(excluded),
     )
     return table, replace(
         evidence, raw_exemplars=evidence.held(evidence.raw), aligns=tuple(a for a in ALIGNS if a in aligns),
-        notes=tuple(_limits(evidence)),
+        notes=tuple(_limits(evidence, looked_at_all=len(chosen) + len(held) == sum(evidence.class_sizes))),
     )  # fmt: skip
 
 
@@ -265,28 +290,31 @@ def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[
     """Settings of which the budget holds an exemplar of every class, and the others with the reason."""
     fitting, excluded = [], []
     for setting in settings:
-        firsts = [int(setting.payload_bytes[members[0]]) + LABEL_BYTES for members in setting.order.values()]
-        smallest = setting.shared_bytes + sum(firsts)
-        if smallest > budget:
-            reason = f"an exemplar of each of {len(firsts)} classes takes {smallest} bytes, the budget is {budget}"
+        largest = [int(setting.payload_bytes[members].max()) + LABEL_BYTES for members in setting.order.values()]
+        needed = setting.shared_bytes + sum(largest)  # what a pilot asks for before it starts
+        if needed > budget:
+            reason = f"an exemplar of each of {len(largest)} classes can take {needed} bytes, the budget is {budget}"
             excluded.append((setting.codec, reason))
         else:
             fitting.append(setting)
     return fitting, excluded
 
 
-def _limits(evidence: Evidence) -> Iterator[str]:
+def _limits(evidence: Evidence, looked_at_all: bool) -> Iterator[str]:
     """What a reader should know about this evidence."""
     images, dimensions = evidence.originals.shape
     if images < dimensions:
         yield f"{images} candidates for {dimensions} feature dimensions: the closed-form fits rest on their ridge"
     looked = np.bincount(evidence.labels, minlength=evidence.classes)
     wanted = max(evidence.exemplars_per_class(index) for index in range(len(evidence.settings)))
-    if wanted > 1.25 * looked.max() and looked.max() < HELD_OUT_SHARE * 4 * max(evidence.class_sizes):
+    if wanted > looked.max() and not looked_at_all:
         yield (
             f"up to {wanted:.0f} exemplars of a class fit, but only {looked.max()} were looked at: with more images "
             "settings that store many would be judged better"
         )
+    untested = evidence.classes - len(evidence.held_out_labels.unique())
+    if untested:
+        yield f"{untested} of {evidence.classes} classes have no image held out: rules cannot see how they fare"
     if max(evidence.class_sizes) > 2 * min(evidence.class_sizes):
         yield (
             f"classes have {min(evidence.class_sizes)} to {max(evidence.class_sizes)} images: a small one keeps all it "

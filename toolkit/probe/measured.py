@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.probe.quantities import Table
+from toolkit.probe.rule import pick
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,10 +16,11 @@ class Problem:
     """Pilots' accuracy of every choice, and what was known without them.
 
     Attributes:
-        name: dataset, size, budget and method, in words.
+        name: dataset, size, stages, budget and method, in words.
+        dataset: its name; problems on the same images know each other's answers.
         codecs, aligns: of each of the k choices; ``raw`` is one.
         accuracy: float64 (k,), mean last accuracy over seeds, a fraction.
-        scores: a rule's name to its scores (k,).
+        scores: a rule's name to its scores (k,); not those of parametric rules, which depend on other problems.
         seconds: a rule's name to what it took, the probe it rests on left aside.
         quantities: by name, each (k,).
         exemplars: float64 (k,), a class.
@@ -26,6 +28,7 @@ class Problem:
     """
 
     name: str
+    dataset: str
     codecs: tuple[str, ...]
     aligns: tuple[str, ...]
     accuracy: np.ndarray
@@ -41,10 +44,16 @@ class Problem:
         """Points of last accuracy over raw pixels at the same budget, (k,)."""
         return 100 * (self.accuracy - self.accuracy[self.codecs.index("raw")])
 
+    def regret(self, scores: np.ndarray) -> float:
+        """Points of accuracy that the pick of these scores (k,) lacks to the best choice."""
+        chosen = pick(scores, self.aligns, self.exemplars)
+        return float(100 * (self.accuracy.max() - self.accuracy[chosen]))
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
             "name": self.name,
+            "dataset": self.dataset,
             "choices": [
                 {
                     "codec": codec,
@@ -71,6 +80,7 @@ class Problem:
 
         return cls(
             saved["name"],
+            saved["dataset"],
             tuple(choice["codec"] for choice in choices),
             tuple(choice["align"] for choice in choices),
             np.array([choice["accuracy"] for choice in choices]),

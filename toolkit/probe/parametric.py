@@ -10,7 +10,6 @@ from scipy.optimize import nnls
 
 from toolkit.probe.measured import Problem
 from toolkit.probe.quantities import Table
-from toolkit.probe.rule import pick
 
 Parameters = dict[str, float]
 _THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -29,12 +28,6 @@ class Parametric:
     quantities: tuple[str, ...]
     combine: Callable[[Table, Parameters], np.ndarray]
     fit: Callable[[Sequence[Problem]], Parameters]
-
-
-def regret(problem: Problem, scores: np.ndarray) -> float:
-    """Points of accuracy that a rule's pick lacks to the best choice."""
-    chosen = pick(scores, problem.aligns, problem.exemplars)
-    return float(100 * (problem.accuracy.max() - problem.accuracy[chosen]))
 
 
 _GAINS = ("growth",)
@@ -84,7 +77,7 @@ def fit_threshold(problems: Sequence[Problem]) -> Parameters:
 
     def mean_regret(threshold: float) -> float:
         scores = [consistent_volume(problem.quantities, {"threshold": threshold}) for problem in problems]
-        return float(np.mean([regret(problem, one) for problem, one in zip(problems, scores, strict=True)]))
+        return float(np.mean([problem.regret(one) for problem, one in zip(problems, scores, strict=True)]))
 
     return {"threshold": min(_THRESHOLDS, key=mean_regret)}
 

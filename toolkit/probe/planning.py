@@ -27,7 +27,7 @@ class BudgetPlan:
     """Every budget at once.
 
     Attributes:
-        evidence: at a budget that holds all images raw, so that nothing is excluded.
+        evidence: at a budget that holds all images raw.
         losses: float64 (choices,), points lost however large the budget.
         parameters: of ``predicted-gain``.
     """
@@ -100,6 +100,6 @@ class BudgetPlan:
 
 
 def everything(evidence: Evidence) -> int:
-    """Bytes that hold every image raw, whatever the sizes of the classes."""
+    """Bytes that hold every image raw."""
     each = int(evidence.raw.payload_bytes.max()) + LABEL_BYTES
-    return evidence.raw.shared_bytes + each * max(evidence.class_sizes) * evidence.classes
+    return evidence.raw.shared_bytes + each * sum(evidence.class_sizes)

@@ -1,7 +1,7 @@
 """Regret: how far a rule's pick is from the best choice of exhaustive pilots, in points of last accuracy.
 
-Parameters of a rule are fitted on all problems but the one it is judged on. A problem may come several times under one
-name, with advice of other seeds.
+Parameters of a rule are fitted on the problems of other datasets: problems on the same images share their test images.
+A problem may come several times under one name, with advice of other seeds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from toolkit.probe.measured import Problem
-from toolkit.probe.parametric import PARAMETRIC, Parameters, regret
+from toolkit.probe.parametric import PARAMETRIC, Parameters
 from toolkit.probe.rule import pick
 
 BLIND = "random"
@@ -25,11 +25,12 @@ def regret_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
 
     Returns:
         rule, mean_regret and worst_regret in points, spearman (mean over problems), time_share (mean of rule and probe
-        over the pilots), and for each problem its name, regret, spearman, and the codec and alignment picked.
+        over the pilots), in_sample (whether parameters were fitted on the very pilots it is judged by, for want of
+        others), and for each problem its name, regret, spearman, and the codec and alignment picked.
     """
-    rules = list(dict.fromkeys(rule for problem in problems for rule in problem.scores))
+    rules = list(dict.fromkeys(rule for problem in problems for rule in problem.seconds))
     rows = [_row(rule, problems) for rule in rules]
-    return sorted(rows, key=lambda row: (row["mean_regret"], -(row["spearman"] or -1.0)))
+    return sorted(rows, key=lambda row: (row["mean_regret"], 1.0 if row["spearman"] is None else -row["spearman"]))
 
 
 def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
         scores = left_out_scores(rule, problem, problems)
         chosen = pick(scores, problem.aligns, problem.exemplars)
         blind = rule == BLIND
-        shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else regret(problem, scores)
+        shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else problem.regret(scores)
         details.append(
             {
                 "problem": problem.name,
@@ -56,17 +57,22 @@ def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
         "worst_regret": float(np.max([one["regret"] for one in details])),
         "spearman": float(np.mean(known)) if known else None,
         "time_share": float(np.mean([one["time_share"] for one in details])),
+        "in_sample": rule in PARAMETRIC and not _several_datasets(problems),
         "problems": details,
     }
 
 
 def left_out_scores(rule: str, problem: Problem, problems: Sequence[Problem]) -> np.ndarray:
-    """A rule's scores (k,) of a problem; with parameters fitted on the others, or on itself if it is alone."""
+    """A rule's scores (k,) of a problem; parameters are fitted on other datasets, or on all where there is only one."""
     if rule not in PARAMETRIC:
         return problem.scores[rule]
     parametric = PARAMETRIC[rule]
-    others = [other for other in problems if other.name != problem.name] or [problem]
-    return parametric.combine(problem.quantities, parametric.fit(others))
+    others = [other for other in problems if other.dataset != problem.dataset]
+    return parametric.combine(problem.quantities, parametric.fit(others or problems))
+
+
+def _several_datasets(problems: Sequence[Problem]) -> bool:
+    return len({problem.dataset for problem in problems}) > 1
 
 
 def correlation(scores: np.ndarray, accuracy: np.ndarray) -> float | None:
@@ -80,24 +86,24 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
     """What the package keeps of a study: parameters fitted on all problems, the interval, the table, the best rule.
 
     ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
-    predicted with their problem left out; None with one problem.
+    predicted with their dataset left out; None with one dataset.
     """
     table = regret_table(problems)
     errors = [
-        np.abs(left_out_scores("predicted-gain", problem, problems) - problem.gains)[_lossy(problem)]
+        np.abs(left_out_scores("predicted-gain", problem, problems) - problem.gains)[_not_raw(problem)]
         for problem in problems
     ]
     parameters: dict[str, Parameters] = {name: one.fit(problems) for name, one in PARAMETRIC.items()}
-    several = len({problem.name for problem in problems}) > 1
     return {
         "default_rule": next(row["rule"] for row in table if row["rule"] != BLIND),
         "parameters": parameters,
-        "interval": float(np.quantile(np.concatenate(errors), 0.95)) if several else None,
+        "interval": float(np.quantile(np.concatenate(errors), 0.95)) if _several_datasets(problems) else None,
+        "datasets": list(dict.fromkeys(problem.dataset for problem in problems)),
         "problems": list(dict.fromkeys(problem.name for problem in problems)),
         "regret": table,
     }
 
 
-def _lossy(problem: Problem) -> np.ndarray:
+def _not_raw(problem: Problem) -> np.ndarray:
     """All choices but raw, whose gain is 0 by definition."""
     return np.array([codec != "raw" for codec in problem.codecs])

@@ -18,6 +18,8 @@ from toolkit.foundation.progress import Progress, silent
 ALIGNS = ("none", "train", "both")
 """Which other images pass the codec: see ``PilotConfig``."""
 ADVICE_IMAGES = 5000
+VIEW_BYTES = 1024**3
+"""Pixels that advice takes of a dataset at most."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +165,14 @@ def run_advice(request: AdviceRequest, progress: Progress = silent) -> dict[str,
     device = resolve_device(request.device)
     dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
-    view = validation_view(dataset)
+    view = validation_view(dataset, VIEW_BYTES)
     extractor = build_extractor(
         request.extractor, view, device=device, layer=request.layer, initial=request.initial, seed=request.seed,
         progress=progress,
     )  # fmt: skip
     table, evidence = gather(
         view, codecs, budget=budget, extractor=extractor, images=request.images, initial=request.initial,
-        increment=request.increment, aligns=aligns, seed=request.seed, progress=progress,
+        increment=request.increment, class_sizes=dataset.train_class_sizes(), aligns=aligns, seed=request.seed,
+        progress=progress,
     )  # fmt: skip
     return advise(table, evidence, rule=request.rule, within=request.within, progress=progress)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.probe.evidence import ALIGNS, Evidence
+from toolkit.probe.evidence import Evidence
+from toolkit.probe.request import ALIGNS
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,5 @@ def judge(rule: Rule, evidence: Evidence) -> Judgement:
 
 
 def pick(scores: np.ndarray, aligns: Sequence[str], exemplars: np.ndarray) -> int:
-    """Index of the highest score; of equals the alignment preferred, then the setting that stores more exemplars."""
-    return max(range(len(scores)), key=lambda k: (scores[k], -ALIGNS.index(aligns[k]), exemplars[k]))
+    """Index of the highest score; of equals the alignment that codes more, then the setting that stores more."""
+    return max(range(len(scores)), key=lambda k: (scores[k], ALIGNS.index(aligns[k]), exemplars[k]))

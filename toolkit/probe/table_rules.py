@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from toolkit.codecs.spec import codec_family
 from toolkit.probe.evidence import Evidence
 
 
@@ -29,7 +30,7 @@ def at_random(evidence: Evidence) -> np.ndarray:
 
 
 def at_equal_rate(measure: str, lower_is_better: bool) -> Callable[[Evidence], np.ndarray]:
-    """The codec that is best at the same bytes an image, then that codec's setting at the knee.
+    """The codec that is best at the same bytes an image, then that codec's setting at the knee of its own curve.
 
     The paper's choice of codec (2403.06288), by FMSE or, as a control, by PSNR or SSIM. Codecs are compared in the
     middle, on a logarithmic scale, of the range of bytes that all of them cover; a curve that does not reach there
@@ -40,19 +41,16 @@ def at_equal_rate(measure: str, lower_is_better: bool) -> Callable[[Evidence], n
         families: dict[str, list[int]] = {}
         for index, setting in enumerate(evidence.settings):
             if not setting.lossless:
-                families.setdefault(family(setting.codec), []).append(index)
-        knees = knee_scores(evidence)
-        ranks = _ranks({name: _at_common_rate(evidence, families, name, measure) for name in families}, lower_is_better)
-        rank_of = {index: ranks[name] for name, members in families.items() for index in members}
-        worst = len(families) + 1
-        return evidence.by_setting(lambda index: -rank_of.get(index, worst) + _below_one(knees[index]))
+                families.setdefault(codec_family(setting.codec), []).append(index)
+        values = {name: _at_common_rate(evidence, families, name, measure) for name in families}
+        ranked = sorted(values, key=lambda name: values[name] if lower_is_better else -values[name])
+        scores = dict.fromkeys(range(len(evidence.settings)), -float(len(families) + 1))
+        for rank, name in enumerate(ranked):
+            knees = knee_scores(evidence, families[name])
+            scores |= {index: _to_unit(knee) - rank for index, knee in knees.items()}
+        return evidence.by_setting(scores.__getitem__)
 
     return score
-
-
-def family(spec: str) -> str:
-    """The codec without its settings, wrappers included: ``downscale|jpeg``."""
-    return "|".join(part.split(":")[0].strip() for part in spec.split("|"))
 
 
 def _at_common_rate(evidence: Evidence, families: dict[str, list[int]], name: str, measure: str) -> float:
@@ -65,40 +63,39 @@ def _at_common_rate(evidence: Evidence, families: dict[str, list[int]], name: st
     return float(np.interp(middle, *curve(families[name])))
 
 
-def _ranks(values: dict[str, float], lower_is_better: bool) -> dict[str, int]:
-    ordered = sorted(values, key=lambda name: values[name] if lower_is_better else -values[name])
-    return {name: rank for rank, name in enumerate(ordered)}
-
-
-def _below_one(value: float) -> float:
-    """Any number to (-1, 1), in order."""
-    return value / (1 + abs(value))
+def _to_unit(value: float) -> float:
+    """Any number to (0, 1), in order."""
+    return (1 + value / (1 + abs(value))) / 2
 
 
 def fmse_knee(evidence: Evidence) -> np.ndarray:
-    """The curvature of :func:`knee_scores`."""
-    knees = knee_scores(evidence)
-    return evidence.by_setting(knees.__getitem__)
+    """The curvature of :func:`knee_scores`, over all settings."""
+    return evidence.by_setting(knee_scores(evidence, range(len(evidence.settings))).__getitem__)
 
 
-def knee_scores(evidence: Evidence) -> list[float]:
-    """Curvature of relative FMSE against the logarithm of exemplars, for every setting.
+def knee_scores(evidence: Evidence, members: Iterable[int]) -> dict[int, float]:
+    """Curvature of relative FMSE against the logarithm of exemplars, for each of some settings.
 
-    The curve runs through the settings that no other beats in both; each axis is scaled to the curve's extent. Menger
-    curvature, the inverse radius of the circle through a setting and its neighbours on the curve, counted where the
-    curve turns upwards; 0 at the ends. Settings off the curve get minus their distance above it.
+    The curve begins at raw pixels and runs through the settings that no other beats in both; each axis is scaled to the
+    curve's extent. Menger curvature, the inverse radius of the circle through a setting and its neighbours on the
+    curve, counted where the curve turns upwards; 0 at the ends. Settings off the curve get minus their distance above
+    it.
     """
-    x = np.log([evidence.exemplars_per_class(index) for index in range(len(evidence.settings))])
-    y = np.array([float(setting.row["fmse_relative"]) for setting in evidence.settings])
-    front = [i for i in np.argsort(-x, kind="stable") if not any(_beats(x, y, j, i) for j in range(len(x)))]
+    indices = list(members)
+    rows = [*(evidence.settings[index] for index in indices), evidence.raw]
+    x = np.log([max(evidence.held(one), 1e-9) for one in rows])
+    y = np.array([float(one.row["fmse_relative"]) for one in rows])
+    front = [i for i in range(len(x)) if not any(_beats(x, y, j, i) for j in range(len(x)))]
     front = sorted(front, key=lambda i: x[i])
     x = (x - x[front[0]]) / max(float(np.ptp(x[front])), 1e-12)
     y = y / max(float(y[front].max()), 1e-12)
-    scores = [float(np.interp(x[i], x[front], y[front]) - y[i]) for i in range(len(x))]
-    for place, index in enumerate(front):
-        inside = 0 < place < len(front) - 1
-        around = [front[place - 1], index, front[place + 1]] if inside else []
-        scores[index] = max(0.0, menger_curvature(x[around], y[around])) if inside else 0.0
+    scores = {}
+    for place, index in enumerate(indices):
+        scores[index] = float(np.interp(x[place], x[front], y[front]) - y[place])
+        if place in front:
+            at = front.index(place)
+            around = front[at - 1 : at + 2] if at else []
+            scores[index] = max(0.0, menger_curvature(x[around], y[around])) if len(around) == 3 else 0.0
     return scores
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.codecs.spec import codec_family, parse_codec, short_spec
 from toolkit.foundation.sizes import format_size
 
 FAMILY_COLOURS = {
@@ -52,13 +52,6 @@ STORAGES = {
     "memory_bytes": "memory used, bytes",
     "budget_bytes": "budget, bytes",
 }
-
-
-def codec_family(spec: str) -> str:
-    """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
-    names = [part.split(":")[0].strip() for part in spec.split("|")]
-    lossless_webp = names == ["webp"] and parse_codec(spec).lossless
-    return "webp lossless" if lossless_webp else " | ".join(names)
 
 
 def family_colours(families: Sequence[str]) -> dict[str, str]:

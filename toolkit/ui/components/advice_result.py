@@ -90,6 +90,9 @@ def _regret_table(regret: list[dict[str, Any]], problems: list[str], extractor: 
         f"{len(problems)} problem(s), features of {extractor}:"
     )
     st.markdown("\n".join(f"- {problem}" for problem in problems))
+    in_sample = [f"`{row['rule']}`" for row in regret if row["in_sample"]]
+    if in_sample:
+        st.caption(f"{', '.join(in_sample)}: fitted on the pilots they are judged by here, for want of others.")
     st.dataframe(
         [
             {
@@ -121,9 +124,10 @@ def _budgets(result: dict[str, Any]) -> None:
         alt="Expected gain against the budget, for the best choice and for raw pixels",
     )
     smallest = budgets["smallest"]
+    reference = "raw pixels" if budgets["reference"] == "raw" else "the recommended setting"
     st.caption(
         f"Within {budgets['within_points']:g} points of keeping every training image raw from "
         f"**{format_size(smallest['budget_bytes'])}** on: {short_spec(smallest['codec'])}, align {smallest['align']}, "
-        f"{smallest['exemplars_per_class']:.1f} exemplars a class. Gains are expected points of last accuracy over raw "
-        f"pixels at {format_size(result['budget_bytes'])}."
+        f"{smallest['exemplars_per_class']:.1f} exemplars a class. Gains are expected points of last accuracy over "
+        f"{reference} at {format_size(result['budget_bytes'])}."
     )

@@ -29,9 +29,9 @@ ADVICE = (
     "test images stay closed."
 )
 EXPECTED_GAIN = (
-    "Points of accuracy after the last stage over a memory of raw pixels in the same bytes, as expected from pilots on "
-    "other problems: gained by the number of exemplars, lost by distortion and by the shift between coded and uncoded "
-    "images."
+    "Points of accuracy after the last stage over a memory of raw pixels in the same bytes, as expected from the "
+    "pilots that calibrated it: gained by the number of exemplars, lost by distortion and by the shift between coded "
+    "and uncoded images."
 )
 REGRET = (
     "How many points of last accuracy the rule's pick lacked to the best choice, on problems where every choice was "

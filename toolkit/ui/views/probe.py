@@ -65,7 +65,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
         st.dataframe(_codec_rows(), hide_index=True, width=820)
     columns = st.columns(3)
     budget = columns[0].text_input("Memory budget", "20img", key="probe_budget", help=words.BUDGET)
-    images = columns[1].select_slider("Images", [100, 200, 500, 1000, 2000, 5000], 500, key="probe_images",
+    images = columns[1].select_slider("Images", [100, 200, 500, 1000, 2000, 5000], 1000, key="probe_images",
                                       help="Training images used at most, the same number of every class.")  # fmt: skip
     extractor = columns[2].selectbox(
         "Features judged by", ["stage0", "auto", "self", "random"], key="probe_extractor", accept_new_options=True,
