@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from ui_samples import finished_advice, finished_probe, pilot_config, pilot_folder
 
 from toolkit.pilots import plan, supervisor
+from toolkit.report.cost import Coding, Fleet, Prices, yearly
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.runs.queue import enqueue
 
@@ -36,6 +37,12 @@ def pilot_page() -> None:
     from toolkit.ui.views import pilot
 
     pilot.page()
+
+
+def cost_page() -> None:
+    from toolkit.ui.views import cost
+
+    cost.page()
 
 
 def drawn(page: Callable[[], None], **state: object) -> AppTest:
@@ -276,3 +283,29 @@ def test_downloads_hold_the_result_itself(runs_dir: Path) -> None:
     assert csv_text(rows).splitlines() == ["codec,bpp,psnr", "raw,24.0,", "png,,"]
     assert csv_text(rows, ["psnr", "ssim"]).splitlines() == ["psnr,codec,bpp", ",raw,24.0", ",png,"]
     assert json.loads(json_text({"settings": rows})) == {"settings": rows}
+
+
+def test_cost_page_without_a_probe_says_what_to_do(runs_dir: Path) -> None:
+    assert "come from a probe" in drawn(cost_page).info[0].value
+
+
+def test_cost_takes_the_recommended_setting_and_the_command_repeats_it(runs_dir: Path) -> None:
+    finished_advice(runs_dir)
+    app = drawn(cost_page, cost_devices=100.0, cost_error=0.01)
+    assert app.selectbox(key="cost_setting").value == "jpeg:quality=50"
+    assert "Expected by the advice" not in "".join(caption.value for caption in app.caption)  # the sample has no scores
+    year = yearly(Fleet(devices=100), Prices(error=0.01), Coding(12288, 210, 10, 10, True, 0.0))
+    assert {metric.label: metric.value for metric in app.metric}["Saved"] == f"{year.saved:,.2f}"
+    command = app.code[0].value
+    assert command.startswith("recallrate cost --before 12288 --after 210 --at-inference --encode-us 10")
+    assert "--devices 100 " in command
+
+
+def test_cost_takes_accuracy_from_pilots_where_there_are_some(runs_dir: Path) -> None:
+    finished_advice(runs_dir)
+    for codec, align, last in (("raw", "none", 0.40), ("jpeg:quality=50", "both", 0.52)):
+        pilot_folder(runs_dir, pilot_config(codec=codec, align=align), 0, last)
+    app = drawn(cost_page)
+    points = next(one for one in app.number_input if one.label.startswith("Change of accuracy"))
+    assert points.value == pytest.approx(12)
+    assert any("Measured by pilots" in caption.value for caption in app.caption)

@@ -12,6 +12,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.advise import advise, regret
+from toolkit.cli.cost import cost
 from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
@@ -39,6 +40,7 @@ app.add_typer(runs_app, name="runs")
 app.command()(sweep)
 app.command()(advise)
 app.command()(regret)
+app.command()(cost)
 
 
 @app.command()

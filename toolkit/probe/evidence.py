@@ -27,7 +27,7 @@ from toolkit.memory.allocation import allocate
 from toolkit.memory.selection import herding_order
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
-from toolkit.probe.sweep import LEAST_IMAGES, measure, probe_table
+from toolkit.probe.sweep import LEAST_IMAGES, Coded, measure, probe_table
 
 COMPARED = 1000
 """Images whose distortion is measured; more change the mean little and take as long again."""
@@ -217,6 +217,51 @@ def gather(
     started = time.perf_counter()
     codecs = list(dict.fromkeys([str(parse_codec(spec)) for spec in codecs]))
     codecs = codecs if "raw" in codecs else ["raw", *codecs]
+    chosen, held = _draw(dataset, images, seed)
+    labels, count = dataset.train.labels[chosen], len(dataset.class_names)
+    first_stage = default_initial(count) if initial is None else initial
+    later = first_stage if increment is None else increment
+    arrival = class_order or class_order_from_seed(count, seed)
+    stages = tuple(map(tuple, Scenario(dataset.train.labels, arrival, first_stage, later).stages))
+    pixels = np.concatenate([dataset.train.images[chosen], dataset.test.images[held]])
+    mixed = np.random.default_rng(seed).permutation(len(pixels))  # minibatches of the CKA shall have all classes
+    measured = measure(pixels[mixed], codecs, extractor, keep_features=True, compared=COMPARED, progress=progress)
+    file_bytes = np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean()
+    table = probe_table(dataset, measured, extractor, budget, float(file_bytes), seed, time.perf_counter() - started)
+
+    back = np.argsort(mixed)
+    first, last = back[: len(chosen)], back[len(chosen) :]
+    settings = [
+        _as_seen(coded, row, labels, first, last)
+        for coded, row in zip(measured.settings, table["settings"], strict=True)
+    ]
+    fitting, excluded = _split_by_fit(settings, budget)
+    if not fitting:
+        raise UsageError(
+            f"a budget of {budget} bytes is too small: no setting stores an exemplar of each of {count} classes"
+        )
+    sizes = np.bincount(dataset.train.labels, minlength=count) + np.bincount(dataset.test.labels, minlength=count)
+    evidence = Evidence(
+        budget=budget,
+        labels=torch.from_numpy(labels),
+        held_out_labels=torch.from_numpy(dataset.test.labels[held]),
+        originals=functional.normalize(measured.originals[torch.from_numpy(first)], dim=1),
+        held_out_originals=functional.normalize(measured.originals[torch.from_numpy(last)], dim=1),
+        raw=next(setting for setting in settings if setting.codec == "raw"),
+        all_settings=tuple(settings),
+        settings=tuple(fitting),
+        stages=stages,
+        class_sizes=tuple(sizes.tolist() if class_sizes is None else class_sizes),
+        excluded=tuple(excluded),
+    )
+    return table, replace(
+        evidence, raw_exemplars=evidence.held(evidence.raw), aligns=tuple(a for a in ALIGNS if a in aligns),
+        notes=tuple(_limits(evidence, looked_at_all=len(chosen) + len(held) == sum(evidence.class_sizes))),
+    )  # fmt: skip
+
+
+def _draw(dataset: ImageDataset, images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the candidates and of the images to test on, stratified; refused if a class has no candidate."""
     held = stratified_indices(dataset.test.labels, max(1, round(HELD_OUT_SHARE * images)), seed)
     chosen = dataset.stratified_train_indices(max(images - len(held), 1), seed)
     if len(held) == 0 or len(held) + len(chosen) < LEAST_IMAGES:
@@ -224,66 +269,26 @@ def gather(
             "advice needs at least two training images of some class, one to keep and one to test on, and "
             f"{LEAST_IMAGES} images in all; got {len(chosen)} and {len(held)}"
         )
-    count = len(dataset.class_names)
-    counted = [np.bincount(split.labels, minlength=count) for split in (dataset.train, dataset.test)]
-    if bool((np.bincount(dataset.train.labels[chosen], minlength=count)[counted[0] > 0] == 0).any()):
+    if len(np.unique(dataset.train.labels[chosen])) < len(np.unique(dataset.train.labels)):
+        count = len(dataset.class_names)
         least = math.ceil(count / (1 - HELD_OUT_SHARE))
         raise UsageError(f"{images} images are too few for {count} classes: advice needs at least {least}")
-    first_stage = default_initial(count) if initial is None else initial
-    later = first_stage if increment is None else increment
-    arrival = class_order or class_order_from_seed(count, seed)
-    stages = tuple(map(tuple, Scenario(dataset.train.labels, arrival, first_stage, later).stages))
-    pixels = np.concatenate([dataset.train.images[chosen], dataset.test.images[held]])
-    mixed = np.random.default_rng(seed).permutation(len(pixels))  # minibatches of the CKA shall have all classes
-    measured = measure(
-        pixels[mixed], codecs, extractor, keep_features=True, compared=COMPARED, progress=progress
-    )
-    file_bytes = np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean()
-    table = probe_table(
-        dataset, measured, extractor, budget, float(file_bytes), seed, time.perf_counter() - started
-    )  # fmt: skip
+    return chosen, held
 
-    back = np.argsort(mixed)
-    first, last = torch.from_numpy(back[: len(chosen)]), torch.from_numpy(back[len(chosen) :])
-    labels = dataset.train.labels[chosen]
-    settings = []
-    for coded, row in zip(measured.settings, table["settings"], strict=True):
-        assert coded.features is not None  # asked for above
-        candidates = functional.normalize(coded.features[first], dim=1)
-        order = {
-            int(label): members[herding_order(candidates[torch.from_numpy(members)].numpy())]
-            for label in np.unique(labels)
-            if len(members := np.flatnonzero(labels == label))
-        }
-        settings.append(
-            CodedFeatures(
-                str(coded.codec), row, coded.codec.shared_bytes(), coded.payload_bytes[back[: len(chosen)]],
-                candidates, functional.normalize(coded.features[last], dim=1), order,
-            )
-        )  # fmt: skip
-    fitting, excluded = _split_by_fit(settings, budget)
-    if not fitting:
-        raise UsageError(
-            f"a budget of {budget} bytes is too small: no setting stores an exemplar of each of "
-            f"{len(dataset.class_names)} classes"
-        )
-    evidence = Evidence(
-        budget=budget,
-        labels=torch.from_numpy(labels),
-        held_out_labels=torch.from_numpy(dataset.test.labels[held]),
-        originals=functional.normalize(measured.originals[first], dim=1),
-        held_out_originals=functional.normalize(measured.originals[last], dim=1),
-        raw=next(setting for setting in settings if setting.codec == "raw"),
-        all_settings=tuple(settings),
-        settings=tuple(fitting),
-        stages=stages,
-        class_sizes=tuple((counted[0] + counted[1]).tolist() if class_sizes is None else class_sizes),
-        excluded=tuple(excluded),
-    )
-    return table, replace(
-        evidence, raw_exemplars=evidence.held(evidence.raw), aligns=tuple(a for a in ALIGNS if a in aligns),
-        notes=tuple(_limits(evidence, looked_at_all=len(chosen) + len(held) == sum(evidence.class_sizes))),
-    )  # fmt: skip
+
+def _as_seen(
+    coded: Coded, row: dict[str, Any], labels: np.ndarray, candidates: np.ndarray, held_out: np.ndarray
+) -> CodedFeatures:
+    """A measured setting, sorted into candidates and held-out images; both are indices into what was measured."""
+    assert coded.features is not None  # the measurement kept them
+    features = functional.normalize(coded.features[torch.from_numpy(candidates)], dim=1)
+    order = {}
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        order[int(label)] = members[herding_order(features[torch.from_numpy(members)].numpy())]
+    tested = functional.normalize(coded.features[torch.from_numpy(held_out)], dim=1)
+    sizes = coded.payload_bytes[candidates]
+    return CodedFeatures(str(coded.codec), row, coded.codec.shared_bytes(), sizes, features, tested, order)
 
 
 def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[CodedFeatures], list[tuple[str, str]]]:

@@ -207,6 +207,34 @@ def budget_figure(curve: Sequence[dict[str, Any]], budget: int, ceiling: float) 
     return figure
 
 
+def sensitivity_figure(rows: Sequence[dict[str, Any]], saved: float, most: int = 8) -> go.Figure:
+    """What is saved when one input is halved or doubled: a bar each way from what is saved now, the widest on top.
+
+    Args:
+        rows: of :func:`toolkit.report.cost.sensitivity`.
+        saved: now.
+        most: bars drawn.
+    """
+    shown = list(rows[:most])[::-1]
+    names = [row["input"].replace("_", " ") for row in shown]
+    figure = go.Figure()
+    for key, name, colour in (("low", "halved", "#c9981f"), ("high", "doubled", "#2fa37c")):
+        figure.add_bar(
+            y=names,
+            x=[row[key] - saved for row in shown],
+            base=saved,
+            customdata=[row[key] for row in shown],
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            hovertemplate="%{y} " + name + ": %{customdata:,.2f} saved<extra></extra>",
+        )
+    figure.add_vline(x=saved, line={"dash": "dot", "width": 1.5, "color": _RULE_COLOUR})
+    figure.update_layout(margin=_MARGIN, height=120 + 34 * len(shown), legend=_legend(), barmode="overlay", bargap=0.3)
+    figure.update_xaxes(title="saved in a year", tickformat=",.6~g")
+    return figure
+
+
 def accuracy_figure(
     pilots: Sequence[dict[str, Any]], metric: str = "last_accuracy", storage: str = "exemplars_per_class"
 ) -> go.Figure:

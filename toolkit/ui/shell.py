@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from toolkit.ui.components.datasets import choose_dataset
-from toolkit.ui.views import data, pilot, probe
+from toolkit.ui.views import cost, data, pilot, probe
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
         "data": st.Page(data.page, title="Data", icon=":material/grid_view:", url_path="data", default=True),
         "probe": st.Page(probe.page, title="Probe", icon=":material/compress:", url_path="probe"),
         "pilot": st.Page(pilot.page, title="Pilot", icon=":material/model_training:", url_path="pilot"),
+        "cost": st.Page(cost.page, title="Cost", icon=":material/savings:", url_path="cost"),
     }
     st.session_state["pages"] = pages
     chosen = st.navigation(list(pages.values()))

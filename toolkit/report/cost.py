@@ -1,0 +1,205 @@
+"""What compression saves in a year: pure arithmetic on bytes, images, prices and a measured change of accuracy.
+
+A gigabyte is 10^9 bytes, a month a twelfth of a year, a year 365 days, and money whatever currency the prices are in.
+Storage is counted in the steady state, when as many images expire as arrive.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from toolkit.foundation.errors import UsageError
+
+GIGABYTE = 1e9
+DAYS = 365
+MONTHS = 12
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Who keeps images, and how many.
+
+    Attributes:
+        devices: that take images.
+        images_a_day: kept of each device.
+        retention_days: until an image is deleted.
+        copies: of each image in storage, backups included.
+        inferences_a_day: images that each device classifies, kept or not.
+
+    Raises:
+        UsageError: a number that is negative or not finite.
+    """
+
+    devices: float = 1.0
+    images_a_day: float = 1000.0
+    retention_days: float = 365.0
+    copies: float = 1.0
+    inferences_a_day: float = 1000.0
+
+    def __post_init__(self) -> None:
+        _require_amounts(self)
+
+    @property
+    def images_kept(self) -> float:
+        """Images in storage in the steady state, every copy counted."""
+        return self.devices * self.images_a_day * self.retention_days * self.copies
+
+    @property
+    def images_a_year(self) -> float:
+        """Images that arrive in a year."""
+        return self.devices * self.images_a_day * DAYS
+
+    @property
+    def inferences_a_year(self) -> float:
+        """Images classified in a year."""
+        return self.devices * self.inferences_a_day * DAYS
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What things cost.
+
+    Attributes:
+        storage: of a gigabyte for a month.
+        transfer: of a gigabyte moved from a device to storage.
+        core_hour: of an hour of one processor core.
+        error: of one wrong classification.
+
+    Raises:
+        UsageError: a number that is negative or not finite.
+    """
+
+    storage: float = 0.023
+    transfer: float = 0.05
+    core_hour: float = 0.04
+    error: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_amounts(self)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """One codec setting against what is kept without it.
+
+    Attributes:
+        before_bytes: an image without it: raw pixels, or the original file.
+        after_bytes: an image with it.
+        encode_us, decode_us: processor time an image on one core.
+        at_inference: whether incoming images pass the codec too (``--align both``).
+        accuracy_change: points of accuracy, positive if the setting is better.
+
+    Raises:
+        UsageError: a size or time that is negative, or a number that is not finite.
+    """
+
+    before_bytes: float
+    after_bytes: float
+    encode_us: float = 0.0
+    decode_us: float = 0.0
+    at_inference: bool = False
+    accuracy_change: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_amounts(self, signed=("accuracy_change",))
+
+
+@dataclass(frozen=True)
+class Year:
+    """What a setting changes in a year; money saved is positive.
+
+    Attributes:
+        stored_before, stored_after: bytes in storage, steady state.
+        sent_before, sent_after: bytes moved in the year.
+        storage_saved, transfer_saved: money.
+        coding_cost: money for encoding what is kept, and for coding what is classified if that is done.
+        accuracy_value: money that the change of accuracy brings (negative: costs).
+        saved: all of these together.
+        break_even_error: price of one wrong classification at which nothing is saved any more; None if no price does.
+        break_even_points: points of accuracy that may be lost before nothing is saved; None if errors cost nothing.
+    """
+
+    stored_before: float
+    stored_after: float
+    sent_before: float
+    sent_after: float
+    storage_saved: float
+    transfer_saved: float
+    coding_cost: float
+    accuracy_value: float
+    saved: float
+    break_even_error: float | None
+    break_even_points: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:
+    """A year with the setting against a year without it."""
+    stored_before, stored_after = (
+        fleet.images_kept * size for size in (coding.before_bytes, coding.after_bytes)
+    )  # fmt: skip
+    sent_before, sent_after = (fleet.images_a_year * size for size in (coding.before_bytes, coding.after_bytes))
+    storage_saved = (stored_before - stored_after) / GIGABYTE * prices.storage * MONTHS
+    transfer_saved = (sent_before - sent_after) / GIGABYTE * prices.transfer
+    microseconds = fleet.images_a_year * coding.encode_us
+    if coding.at_inference:
+        microseconds += fleet.inferences_a_year * (coding.encode_us + coding.decode_us)
+    coding_cost = microseconds / 3.6e9 * prices.core_hour
+    bytes_saved = storage_saved + transfer_saved - coding_cost
+    a_point = fleet.inferences_a_year / 100 * prices.error
+    accuracy_value = coding.accuracy_change * a_point
+    return Year(
+        stored_before, stored_after, sent_before, sent_after, storage_saved, transfer_saved, coding_cost,
+        accuracy_value, bytes_saved + accuracy_value, _break_even_error(fleet, coding, bytes_saved),
+        bytes_saved / a_point if a_point > 0 else None,
+    )  # fmt: skip
+
+
+def _break_even_error(fleet: Fleet, coding: Coding, bytes_saved: float) -> float | None:
+    """Where what bytes save and what errors cost cancel; only if one is won and the other lost."""
+    errors = -coding.accuracy_change / 100 * fleet.inferences_a_year  # more of them if accuracy falls
+    if errors == 0 or (price := bytes_saved / errors) < 0:
+        return None
+    return price
+
+
+def sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.0) -> list[dict[str, Any]]:
+    """What is saved when each input alone is divided and multiplied by a factor, the most decisive first.
+
+    Returns:
+        Rows with input, low (saved with the input divided), high (saved with it multiplied).
+
+    Raises:
+        UsageError: a factor that is not above 1.
+    """
+    if not (math.isfinite(factor) and factor > 1):
+        raise UsageError(f"the factor must be above 1, got {factor:g}")
+    parts = (fleet, prices, coding)
+
+    def saved_with(part: Fleet | Prices | Coding, name: str, value: float) -> float:
+        changed: list[Any] = [replace(one, **{name: value}) if one is part else one for one in parts]  # type: ignore[arg-type]
+        return yearly(*changed).saved
+
+    rows = []
+    for part in parts:
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if isinstance(value, bool) or value == 0:
+                continue
+            low, high = (saved_with(part, field.name, changed) for changed in (value / factor, value * factor))
+            rows.append({"input": field.name, "low": low, "high": high})
+    return sorted(rows, key=lambda row: -abs(row["high"] - row["low"]))
+
+
+def _require_amounts(part: Fleet | Prices | Coding, signed: tuple[str, ...] = ()) -> None:
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, bool):
+            continue
+        if not math.isfinite(value) or (value < 0 and field.name not in signed):
+            what = "finite" if field.name in signed else "a finite number of at least 0"
+            raise UsageError(f"{field.name.replace('_', ' ')} must be {what}, got {value:g}")
