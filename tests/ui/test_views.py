@@ -306,6 +306,6 @@ def test_cost_takes_accuracy_from_pilots_where_there_are_some(runs_dir: Path) ->
     for codec, align, last in (("raw", "none", 0.40), ("jpeg:quality=50", "both", 0.52)):
         pilot_folder(runs_dir, pilot_config(codec=codec, align=align), 0, last)
     app = drawn(cost_page)
-    points = next(one for one in app.number_input if one.label.startswith("Change of accuracy"))
+    points = next(one for one in app.number_input if one.label == "Accuracy, points")
     assert points.value == pytest.approx(12)
     assert any("Measured by pilots" in caption.value for caption in app.caption)

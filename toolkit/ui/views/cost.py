@@ -62,7 +62,7 @@ def page() -> None:
 
 def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     """The setting, what it stands against, and what it does to accuracy."""
-    columns = st.columns([3, 2, 2])
+    columns = st.columns([3, 2, 2, 2], vertical_alignment="bottom")
     rows = {row["codec"]: row for row in probe["settings"]}
     recommended = probe.get("recommended", {}).get("codec")
     first = list(rows).index(recommended) if recommended in rows else len(rows) - 1
@@ -70,14 +70,14 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     with columns[1]:
         basis = choose(st.container(), "Instead of", _BASES, "cost_basis", words.ORIGINAL_BASIS)
     at_inference = columns[2].checkbox(
-        "Incoming images pass the codec too", probe.get("recommended", {}).get("align") == "both", key="cost_inference",
+        "Code incoming images", probe.get("recommended", {}).get("align") == "both", key="cost_inference",
         help=words.ALIGNMENT,
     )  # fmt: skip
     change, source = _accuracy_change(probe, pilots, codec, "both" if at_inference else "none")
-    points = st.number_input(
-        "Change of accuracy, in points", -100.0, 100.0, round(min(100.0, max(-100.0, change)), 2), 0.1,
+    points = columns[3].number_input(
+        "Accuracy, points", -100.0, 100.0, round(min(100.0, max(-100.0, change)), 2), 0.1,
         key=f"cost_points_{codec}_{at_inference}",
-        help="Positive if the setting is better than what it stands against.",
+        help="Change of accuracy, positive if the setting is better than what it stands against.",
     )  # fmt: skip
     st.caption(source)
     row = rows[codec]
@@ -109,12 +109,12 @@ def _fleet() -> Fleet:
     st.subheader("Your images", anchor=False)
     columns = st.columns(5)
     return Fleet(
-        columns[0].number_input("Devices", 0.0, None, usual.devices, 1.0, key="cost_devices"),
-        columns[1].number_input("Images kept a day, each", 0.0, None, usual.images_a_day, 100.0, key="cost_images"),
-        columns[2].number_input("Kept for days", 0.0, None, usual.retention_days, 30.0, key="cost_days"),
-        columns[3].number_input("Copies of each", 0.0, None, usual.copies, 1.0, key="cost_copies"),
+        columns[0].number_input("Devices", 0.0, None, usual.devices, 1.0, "%g", key="cost_devices"),
+        columns[1].number_input("Images kept a day, each", 0.0, None, usual.images_a_day, 100.0, "%g", key="cost_images"),
+        columns[2].number_input("Kept for days", 0.0, None, usual.retention_days, 30.0, "%g", key="cost_days"),
+        columns[3].number_input("Copies of each", 0.0, None, usual.copies, 1.0, "%g", key="cost_copies"),
         columns[4].number_input(
-            "Images classified a day, each", 0.0, None, usual.inferences_a_day, 100.0, key="cost_inferences"
+            "Images classified a day, each", 0.0, None, usual.inferences_a_day, 100.0, "%g", key="cost_inferences"
         ),
     )
 
