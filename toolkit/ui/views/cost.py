@@ -62,7 +62,7 @@ def page() -> None:
 
 def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     """The setting, what it stands against, and what it does to accuracy."""
-    columns = st.columns([3, 2, 2, 2], vertical_alignment="bottom")
+    columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
     rows = {row["codec"]: row for row in probe["settings"]}
     recommended = probe.get("recommended", {}).get("codec")
     first = list(rows).index(recommended) if recommended in rows else len(rows) - 1
@@ -107,15 +107,17 @@ def _accuracy_change(
 def _fleet() -> Fleet:
     usual = Fleet()
     st.subheader("Your images", anchor=False)
-    columns = st.columns(5)
+    columns = iter(st.columns(5))
+
+    def ask(label: str, first: float, step: float, key: str) -> float:
+        return float(next(columns).number_input(label, 0.0, None, first, step, "%g", key=key))
+
     return Fleet(
-        columns[0].number_input("Devices", 0.0, None, usual.devices, 1.0, "%g", key="cost_devices"),
-        columns[1].number_input("Images kept a day, each", 0.0, None, usual.images_a_day, 100.0, "%g", key="cost_images"),
-        columns[2].number_input("Kept for days", 0.0, None, usual.retention_days, 30.0, "%g", key="cost_days"),
-        columns[3].number_input("Copies of each", 0.0, None, usual.copies, 1.0, "%g", key="cost_copies"),
-        columns[4].number_input(
-            "Images classified a day, each", 0.0, None, usual.inferences_a_day, 100.0, "%g", key="cost_inferences"
-        ),
+        ask("Devices", usual.devices, 1.0, "cost_devices"),
+        ask("Images kept a day, each", usual.images_a_day, 100.0, "cost_images"),
+        ask("Kept for days", usual.retention_days, 30.0, "cost_days"),
+        ask("Copies of each", usual.copies, 1.0, "cost_copies"),
+        ask("Images classified a day, each", usual.inferences_a_day, 100.0, "cost_inferences"),
     )
 
 
