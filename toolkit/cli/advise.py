@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Budget, CsvTo, Dataset, Device, JsonTo, Seed, Size, Strict, Threads
+from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parallel import set_threads
 from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
@@ -16,13 +16,13 @@ from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
 
 def advise(
     dataset: Dataset,
-    codecs: Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")] = "",
+    codecs: Codecs = "",
     size: Size = 32,
     budget: Budget = "20img",
     extractor: Annotated[
         str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")
     ] = "stage0",
-    layer: Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")] = None,
+    layer: Layer = None,
     initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
     increment: Annotated[int | None, typer.Option(help="classes of each later stage; as the first by default")] = None,
     images: Annotated[

@@ -16,7 +16,7 @@ from toolkit.cli.cost import cost
 from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
-from toolkit.cli.options import Budget, CsvTo, Dataset, Device, JsonTo, Seed, Size, Strict, Threads
+from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
 from toolkit.foundation.errors import UsageError
@@ -73,11 +73,11 @@ def data(
 @app.command()
 def probe(
     dataset: Dataset,
-    codecs: Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")] = "",
+    codecs: Codecs = "",
     size: Size = 32,
     budget: Budget = "20img",
     extractor: Annotated[str, typer.Option(help="auto, stage0, self, random, timm:NAME or checkpoint:PATH")] = "auto",
-    layer: Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")] = None,
+    layer: Layer = None,
     initial: Annotated[
         int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
     ] = None,
