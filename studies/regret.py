@@ -37,7 +37,9 @@ ADVICE_SEEDS = (0, 1, 2)
 """Advice is asked for as often, with other class orders, extractors and draws."""
 EXTRACTORS = ("stage0", "self", "random")
 TABLES = Path(__file__).parent / "tables"
-LEARNED = f"learned-jpeg:tables={TABLES / 'tables-flowers17-0.03.json'}"
+LEARNED = f"learned-jpeg:tables={TABLES / 'tables-tiny-imagenet-20-0.03.json'}"
+LEARNED_FLOWERS = f"learned-jpeg:tables={TABLES / 'tables-flowers17-0.03.json'}"
+"""From the JPEG layer's study, with a rate weight of 0.03."""
 ROAD = (
     "jpeg:quality=50", "jpeg:quality=50,subsampling=420", "jpeg:quality=20", "jpeg:quality=75", "webp:quality=50",
     "avif:quality=40", "jpeg2000:psnr=27",
@@ -72,7 +74,7 @@ def problems(data: Path) -> dict[str, list[PilotConfig]]:
             batch_size=64,
         ),
         "flowers": grid(
-            flowers, LARGE, unaligned, size=64, initial=5, increment=4, budget="2img", steps=100, batch_size=64
+            flowers, (*LARGE[:-1], LEARNED_FLOWERS), unaligned, size=64, initial=5, increment=4, budget="2img", steps=100, batch_size=64
         ),
         "large": grid(
             tiny, LARGE, unaligned, size=64, initial=4, increment=4, budget="2img", steps=100, batch_size=64
