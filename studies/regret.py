@@ -74,7 +74,8 @@ def problems(data: Path) -> dict[str, list[PilotConfig]]:
             batch_size=64,
         ),
         "flowers": grid(
-            flowers, (*LARGE[:-1], LEARNED_FLOWERS), unaligned, size=64, initial=5, increment=4, budget="2img", steps=100, batch_size=64
+            flowers, (*LARGE[:-1], LEARNED_FLOWERS), unaligned, size=64, initial=5, increment=4, budget="2img",
+            steps=100, batch_size=64,
         ),
         "large": grid(
             tiny, LARGE, unaligned, size=64, initial=4, increment=4, budget="2img", steps=100, batch_size=64
