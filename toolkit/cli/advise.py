@@ -11,7 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parallel import set_threads
-from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
+from toolkit.probe.request import ADVICE_IMAGES, ALIGNS, WITHIN
 
 
 def advise(
@@ -32,7 +32,7 @@ def advise(
     rule: Annotated[
         str | None, typer.Option(help="the rule that recommends; by default the one of least regret")
     ] = None,
-    within: Annotated[float, typer.Option(help="points of accuracy that the smallest budget may cost", min=0)] = 1.0,
+    within: Annotated[float, typer.Option(help="points of accuracy that the smallest budget may cost", min=0)] = WITHIN,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 0,

@@ -14,16 +14,13 @@ from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
-from toolkit.probe.calibration import Calibration, calibration
+from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.probe.evidence import Choice, Evidence
-from toolkit.probe.parametric import PARAMETRIC
-from toolkit.probe.planning import GAIN, BudgetPlan
-from toolkit.probe.quantities import tabulate
+from toolkit.probe.planning import BudgetPlan
+from toolkit.probe.request import WITHIN
 from toolkit.probe.rule import Judgement, judge, pick
 from toolkit.probe.rules import RULES, find_rule
 
-WITHIN = 1.0
-"""Points of accuracy that the smallest budget may cost."""
 _ALIGN_WORDS = {
     "both": "training, memory and incoming images all pass the codec",
     "train": "training images and the memory pass the codec, incoming images do not",
@@ -56,9 +53,8 @@ def advise(
     for done, one in enumerate(RULES.values(), 1):
         judgements[one.name] = judge(one, evidence)
         progress("asking the rules", done, len(RULES))
-    as_calibrated = (table["extractor"], table["layer"]) == (known.extractor, None)
-    interval = known.interval if as_calibrated else None
-    gains = expected_gains(evidence, known)
+    interval = known.interval if known.applies_to(table) else None
+    gains = judgements[GAIN].scores
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
     chosen = judgements[asked.name].pick
@@ -93,18 +89,12 @@ def _budgets(
 
 def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[str]:
     """Why what was learned on other problems may not hold here, or be flattered."""
-    if (table["extractor"], table["layer"]) != (known.extractor, None):
+    if not known.applies_to(table):
         yield f"expected gains were calibrated with features of {known.extractor}: with others they are a guess"
     if table["extractor"].startswith("checkpoint:"):
         yield "if the checkpoint was trained on these images, it has seen those held out to judge by"
     if short_name(table["dataset"]) in known.datasets:
         yield "expected gains were calibrated on pilots of this dataset, among others"
-
-
-def expected_gains(evidence: Evidence, known: Calibration) -> np.ndarray:
-    """Points of last accuracy over raw pixels, float64 (choices,)."""
-    rule = PARAMETRIC[GAIN]
-    return rule.combine(tabulate(evidence, rule.quantities), known.parameters[GAIN])
 
 
 def _as_row(evidence: Evidence, judgement: Judgement) -> dict[str, Any]:
@@ -139,7 +129,7 @@ def recommend(
     Args:
         evidence: what is known.
         judgement: the recommending rule's.
-        gains: see :func:`expected_gains`.
+        gains: points of last accuracy over raw pixels, float64 (choices,).
         known: the package's calibration.
         interval: of the expected gain, half its width in points; None where it is not known.
         curve: the best choice at other budgets.

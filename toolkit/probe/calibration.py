@@ -10,6 +10,8 @@ from typing import Any
 from toolkit.foundation.files import read_json
 
 PATH = Path(__file__).with_name("calibration.json")
+GAIN = "predicted-gain"
+"""The rule whose scores are points of last accuracy over raw pixels."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,12 @@ class Calibration:
     @property
     def train_is_assumed(self) -> bool:
         """Whether no pilot was aligned ``train``, so that it is taken to be as ``none``."""
-        weights = self.parameters["predicted-gain"]
+        weights = self.parameters[GAIN]
         return weights["shift_if_train"] == weights["shift_if_none"]
+
+    def applies_to(self, table: dict[str, Any]) -> bool:
+        """Whether a ``probe`` JSON is of the features that this was learned with."""
+        return (table["extractor"], table["layer"]) == (self.extractor, None)
 
     def regret_of(self, rule: str) -> dict[str, Any] | None:
         """The table's row of a rule; None if it was not measured."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
+from toolkit.probe.calibration import GAIN
 from toolkit.probe.measured import Problem
 from toolkit.probe.quantities import Table
 
@@ -83,7 +84,7 @@ def fit_threshold(problems: Sequence[Problem]) -> Parameters:
 
 
 PARAMETRIC: dict[str, Parametric] = {
-    "predicted-gain": Parametric((*_GAINS, *_LOSSES), predicted_gain, fit_gain),
+    GAIN: Parametric((*_GAINS, *_LOSSES), predicted_gain, fit_gain),
     "dpp-volume": Parametric(("volume_ratio", "exemplars"), consistent_volume, fit_threshold),
 }
 """All of them by name."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from toolkit.memory.store import LABEL_BYTES
+from toolkit.probe.calibration import GAIN
 from toolkit.probe.evidence import Evidence
 from toolkit.probe.parametric import PARAMETRIC, Parameters
 from toolkit.probe.quantities import grown, tabulate
 from toolkit.probe.rule import pick
 
-GAIN = "predicted-gain"
 _ROUNDING = 1e-9
 
 

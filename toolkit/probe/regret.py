@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from toolkit.probe.calibration import GAIN
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC, Parameters
 from toolkit.probe.rule import pick
@@ -90,7 +91,7 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
     """
     table = regret_table(problems)
     errors = [
-        np.abs(left_out_scores("predicted-gain", problem, problems) - problem.gains)[_not_raw(problem)]
+        np.abs(left_out_scores(GAIN, problem, problems) - problem.gains)[_not_raw(problem)]
         for problem in problems
     ]
     parameters: dict[str, Parameters] = {name: one.fit(problems) for name, one in PARAMETRIC.items()}

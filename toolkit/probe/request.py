@@ -18,6 +18,8 @@ from toolkit.foundation.progress import Progress, silent
 ALIGNS = ("none", "train", "both")
 """Which other images pass the codec: see ``PilotConfig``."""
 ADVICE_IMAGES = 5000
+WITHIN = 1.0
+"""Points of accuracy that the smallest budget may cost."""
 VIEW_BYTES = 1024**3
 """Pixels that advice takes of a dataset at most."""
 
@@ -82,7 +84,7 @@ class AdviceRequest(ProbeRequest):
     increment: int | None = None
     aligns: str = ",".join(ALIGNS)
     rule: str | None = None
-    within: float = 1.0
+    within: float = WITHIN
 
     @property
     def kind(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.foundation.errors import UsageError
 from toolkit.probe import feature_rules, table_rules
-from toolkit.probe.calibration import calibration
+from toolkit.probe.calibration import GAIN, calibration
 from toolkit.probe.evidence import Evidence
 from toolkit.probe.parametric import PARAMETRIC
 from toolkit.probe.quantities import tabulate
@@ -20,7 +20,6 @@ from toolkit.probe.rule import Rule
 
 PER_SETTING = "the probe's table"
 FEATURES = "features of the decoded exemplars that fit"
-
 
 
 def _with_calibration(name: str) -> Callable[[Evidence], np.ndarray]:
@@ -53,8 +52,8 @@ RULES: dict[str, Rule] = {
              feature_rules.probe_accuracy("nearest-mean"), judges_alignment=True),
         Rule("last-stage", "accuracy of a ridge classifier on exemplars of old classes and all images of new ones",
              FEATURES, feature_rules.last_stage, judges_alignment=True),
-        Rule("predicted-gain", "what pilots on other problems gained by numbers and lost by distortion and shift",
-             FEATURES, _with_calibration("predicted-gain"), judges_alignment=True),
+        Rule(GAIN, "what pilots on other problems gained by numbers and lost by distortion and shift",
+             FEATURES, _with_calibration(GAIN), judges_alignment=True),
         Rule("most-exemplars", "as many exemplars as possible", PER_SETTING, table_rules.most_exemplars),
         Rule("best-quality", "the least distortion of pixels", PER_SETTING, table_rules.best_quality),
         Rule("random", "any setting", "nothing", table_rules.at_random, judges_alignment=True),

@@ -14,6 +14,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.pilots.plan import probes_of
 from toolkit.pilots.results import comparisons
+from toolkit.probe.calibration import GAIN
 from toolkit.report.cost import Coding, Fleet, Prices, Year, sensitivity, yearly
 from toolkit.report.figures import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
@@ -67,8 +68,7 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     recommended = probe.get("recommended", {}).get("codec")
     first = list(rows).index(recommended) if recommended in rows else len(rows) - 1
     codec = columns[0].selectbox("Setting", list(rows), first, key="cost_setting", format_func=short_spec)
-    with columns[1]:
-        basis = choose(st.container(), "Instead of", _BASES, "cost_basis", words.ORIGINAL_BASIS)
+    basis = choose(columns[1], "Instead of", _BASES, "cost_basis", words.ORIGINAL_BASIS)
     at_inference = columns[2].checkbox(
         "Code incoming images", probe.get("recommended", {}).get("align") == "both", key="cost_inference",
         help=words.ALIGNMENT,
@@ -98,7 +98,7 @@ def _accuracy_change(
                 gain = pilot["mean"]["last_accuracy"] - same[0]["mean"]["last_accuracy"]
                 return 100 * gain, f"Measured by pilots: {comparison.label}, {len(pilot['runs'])} seed(s)."
     for rule in probe.get("rules", ()):
-        for one in rule["scores"] if rule["rule"] == "predicted-gain" else ():
+        for one in rule["scores"] if rule["rule"] == GAIN else ():
             if (one["codec"], one["align"]) == (codec, align):
                 return one["score"], "Expected by the advice; a pilot of this setting would measure it."
     return 0.0, "Not known: there is neither a pilot of this setting nor advice."
