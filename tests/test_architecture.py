@@ -14,6 +14,7 @@ import toolkit
 ROOT = Path(toolkit.__file__).parent
 FLOORS = {
     "foundation": 0,
+    "language": 1,
     "data": 1,
     "codecs": 1,
     "jpeg": 1,
@@ -23,13 +24,13 @@ FLOORS = {
     "features": 3,
     "probe": 4,
     "learning": 4,
-    "pilots": 5,
     "robustness": 4,
     "jpeg_dl": 5,
-    "monitor": 5,
-    "report": 6,
-    "ui": 7,
-    "cli": 8,
+    "pilots": 6,
+    "monitor": 6,
+    "report": 7,
+    "ui": 8,
+    "cli": 9,
 }
 HEAVY = {"compressai", "timm", "ray", "foolbox", "typst", "torchvision"}
 

@@ -13,7 +13,7 @@ from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import ones, standard_tables
 from toolkit.jpeg.transform import BlockTransform
 from toolkit.jpeg_dl.calibration import calibrate
-from toolkit.jpeg_dl.rates import code_lengths, hard_rate, matching_quality, soft_rate
+from toolkit.jpeg_dl.rates import code_lengths, energy_passed, hard_rate, matching_quality, soft_rate
 
 
 def demo_images(count: int = 40, size: int = 32) -> torch.Tensor:
@@ -33,6 +33,24 @@ def test_rates_beyond_any_quality_give_the_last_one() -> None:
     images, transform = demo_images(8), BlockTransform()
     assert matching_quality(images, 1e-6, transform) == 1
     assert matching_quality(images, 99.0, transform) == 100
+
+
+def test_the_energy_that_passes_is_that_of_the_rounded_coefficients() -> None:
+    """By hand: halves of a step pass as a whole one (four times the energy), less than half as nothing."""
+    blocks = torch.zeros(2, 1, 1, 3, 64)
+    blocks[:, ..., 0, 0] = torch.tensor([5.0, 10.0]).view(2, 1, 1)  # steps of 10: 10 and 10
+    blocks[:, ..., 0, 1] = 4.0
+    blocks[:, ..., 1:, 2] = 1000.0  # beyond 127 steps of 2 in 8 bits
+    tables = torch.ones(2, 8, 8)
+    tables[0] *= 10
+    tables[1] *= 2
+    transform = BlockTransform()
+    transform.analyse = lambda _: (blocks,)  # type: ignore[method-assign, assignment, return-value]
+    passed = energy_passed(torch.zeros(2, 3, 8, 8), tables, transform, bits=8)
+    assert passed[0, 0, 0] == pytest.approx(200 / 125)
+    assert passed[0, 0, 1] == 0
+    assert passed[1, 0, 2] == pytest.approx((254 / 1000) ** 2)
+    assert passed[1, 7, 7] == 1
 
 
 def test_the_rate_counts_every_plane_once() -> None:

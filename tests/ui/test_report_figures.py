@@ -9,14 +9,10 @@ from ui_samples import SETTINGS, pilot_config, pilot_result, probe_setting
 
 from toolkit.codecs.spec import codec_family
 from toolkit.pilots.results import aggregate
-from toolkit.report.figures import (
-    accuracy_figure,
-    accuracy_matrix_figure,
-    budget_figure,
-    class_histogram,
-    distortion_figure,
-    family_colours,
-)
+from toolkit.report.figures.data import class_histogram
+from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure
+from toolkit.report.figures.probe import budget_figure, distortion_figure
+from toolkit.report.figures.style import family_colours
 from toolkit.report.images import enlarge, strip
 
 
@@ -125,7 +121,7 @@ def test_budgets_of_one_setting_are_joined_in_order() -> None:
         aggregate(pilot_config(budget=f"{budget}"), [pilot_result(0, last, budget_bytes=budget, memory_bytes=budget)])
         for budget, last in ((400_000, 0.5), (50_000, 0.3), (100_000, 0.4))
     ]
-    line = trace(accuracy_figure(pilots, storage="budget_bytes"), "raw")
+    line = trace(accuracy_figure(pilots, storage="memory_bytes"), "raw")
     assert list(line["x"]) == [50_000, 100_000, 400_000]
     assert list(line["y"]) == [0.3, 0.4, 0.5]
 

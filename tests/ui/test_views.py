@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from ui_samples import finished_advice, finished_probe, pilot_config, pilot_folder
+from ui_samples import (
+    finished_advice,
+    finished_images,
+    finished_probe,
+    finished_training,
+    pilot_config,
+    pilot_folder,
+)
 
+from toolkit.foundation.files import write_json
+from toolkit.jpeg_dl.request import ExportRequest
 from toolkit.pilots import plan, supervisor
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
 from toolkit.runs.folder import RunFolder, list_runs
@@ -37,6 +46,24 @@ def pilot_page() -> None:
     from toolkit.ui.views import pilot
 
     pilot.page()
+
+
+def images_page() -> None:
+    from toolkit.ui.views import images
+
+    images.page()
+
+
+def tradeoff_page() -> None:
+    from toolkit.ui.views import tradeoff
+
+    tradeoff.page()
+
+
+def jpeg_page() -> None:
+    from toolkit.ui.views import jpeg_layer
+
+    jpeg_layer.page()
 
 
 def cost_page() -> None:
@@ -76,7 +103,7 @@ def press(app: AppTest, label: str) -> None:
 
 def test_importing_the_app_leaves_torch_alone() -> None:
     code = (
-        "import sys, toolkit.ui.shell, toolkit.ui.views.data, toolkit.ui.views.probe, toolkit.ui.views.pilot\n"
+        "import sys, toolkit.ui.shell\n"
         "assert 'toolkit.codecs.standard' in sys.modules\n"
         "print('torch' in sys.modules)"
     )
@@ -143,7 +170,7 @@ def test_run_probe_queues_the_request_that_the_command_repeats(runs_dir: Path, s
     assert started == [run.name]
     config = run.config
     assert (config["dataset"], config["size"], config["images"], config["budget"]) == ("demo", 32, 100, "64KiB")
-    assert [code.value for code in app.code] == [
+    assert [code.value for code in app.code][1:] == [
         "recallrate advise demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 64KiB --images 100"
     ]
     assert "Cancel" in [button.label for button in app.button]
@@ -153,7 +180,7 @@ def test_without_advice_it_is_the_probe_alone(runs_dir: Path, started: list[str]
     app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_advise=False, probe_images=100)
     press(app, "Run probe")
     assert [run.name for run in list_runs(runs_dir, "probe")] == started
-    assert [code.value for code in app.code] == [
+    assert [code.value for code in app.code][1:] == [
         "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 20img --images 100 "
         "--extractor stage0"
     ]
@@ -164,7 +191,7 @@ def test_alignments_that_cannot_be_had_are_not_asked_about(runs_dir: Path, start
     press(app, "Run probe")
     (run,) = list_runs(runs_dir, "advise")
     assert run.config["aligns"] == "none,train"
-    assert app.code[0].value.endswith("--aligns none,train")
+    assert app.code[1].value.endswith("--aligns none,train")
 
 
 def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> None:
@@ -172,7 +199,7 @@ def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> N
     app = drawn(probe_page)
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Setting"] == "jpeg:quality=50"
-    assert shown["Alignment"] == "both"
+    assert shown["Align"] == "both"
     assert shown["Expected gain, points"] == "+7.5 ± 2.5"
     assert any("It holds 100 exemplars." in text.value for text in app.markdown)
     assert "80 candidates" in app.info[0].value
@@ -211,13 +238,13 @@ def test_a_failed_probe_shows_its_reason(runs_dir: Path) -> None:
     assert "Try again" in [button.label for button in app.button]
 
 
-def test_a_past_probe_is_reopened_with_its_table_and_one_image(runs_dir: Path) -> None:
+def test_a_past_probe_is_reopened_with_its_table_and_the_chosen_setting(runs_dir: Path) -> None:
     finished_probe(runs_dir)
     app = drawn(probe_page, inspected="jpeg:quality=10")
     table = next(frame.value for frame in app.dataframe if "header_tax" in frame.value)
     assert list(table["codec"]) == ["raw", "jpeg:quality=50", "jpeg:quality=10", "webp:quality=50"]
     assert table["header_tax"][1] == pytest.approx(600 / 810)
-    assert any("of them header" in caption.value for caption in app.caption)
+    assert any("of which 600 (90%) are a header" in text.value for text in app.markdown)
 
 
 def test_pilot_page_counts_runs_and_estimates_before_the_start(runs_dir: Path) -> None:
@@ -256,7 +283,7 @@ def test_pilot_form_refuses_what_cannot_run(runs_dir: Path, field: str, value: o
 def test_finished_pilots_are_tabled_with_intervals_and_a_command(runs_dir: Path) -> None:
     for seed, last in ((0, 0.4), (1, 0.5)):
         pilot_folder(runs_dir, pilot_config(), seed, last)
-    app = drawn(pilot_page)
+    app = drawn(tradeoff_page)
     table = next(frame.value for frame in app.dataframe if "last_accuracy" in frame.value)
     assert table["last_accuracy"][0] == pytest.approx(0.45)
     assert table["last_accuracy_ci95"][0] == pytest.approx(12.7062 * 0.05, rel=1e-4)
@@ -283,6 +310,160 @@ def test_downloads_hold_the_result_itself(runs_dir: Path) -> None:
     assert csv_text(rows).splitlines() == ["codec,bpp,psnr", "raw,24.0,", "png,,"]
     assert csv_text(rows, ["psnr", "ssim"]).splitlines() == ["psnr,codec,bpp", ",raw,24.0", ",png,"]
     assert json.loads(json_text({"settings": rows})) == {"settings": rows}
+
+
+def test_pilot_form_writes_methods_with_their_parameters(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(pilot_page, seeds="0", steps=10, method="icarl")
+    app.number_input(key="method_icarl_temperature").set_value(1.0).run()
+    press(app, "Start")
+    assert {run.config["config"]["method"] for run in list_runs(runs_dir, "pilot")} == {"icarl:temperature=1"}
+
+
+def test_pilot_page_says_what_memory_the_runs_will_take(runs_dir: Path) -> None:
+    app = drawn(pilot_page, pilot_budget="64KiB", seeds="0")
+    assert any("Each memory takes up to 64.0 KiB; all of them 128.0 KiB" in text.value for text in app.markdown)
+
+
+def test_history_is_filtered_by_status_and_text(runs_dir: Path) -> None:
+    pilot_folder(runs_dir, pilot_config(), 0, 0.4)
+    noted = pilot_folder(runs_dir, pilot_config(codec="jpeg:quality=50"), 0)
+    noted.note("the one for the boss")
+    app = drawn(pilot_page)
+
+    def listed() -> list[str]:
+        frames = [frame.value for frame in app.dataframe if "notes" in frame.value]
+        return sorted(frames[0]["setting"]) if frames else []
+
+    assert listed() == ["jpeg:quality=50", "raw"]
+    app.text_input(key="history_text").set_value("BOSS").run()
+    assert listed() == ["jpeg:quality=50"]
+    app.text_input(key="history_text").set_value("").run()
+    app.selectbox(key="history_state").set_value(3).run()
+    assert listed() == ["raw"]
+    app.selectbox(key="history_state").set_value(4).run()
+    assert listed() == []
+    assert not app.exception
+
+
+def test_tradeoff_page_without_pilots_says_what_to_do(runs_dir: Path) -> None:
+    assert "No finished pilot" in drawn(tradeoff_page).info[0].value
+
+
+def test_tradeoff_shows_one_run_and_what_compared_runs_differ_in(runs_dir: Path) -> None:
+    for codec, align, last in (("raw", "none", 0.40), ("jpeg:quality=50", "both", 0.52)):
+        pilot_folder(runs_dir, pilot_config(codec=codec, align=align), 0, last)
+    app = drawn(tradeoff_page)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Last accuracy"] == "52.0%"  # of the first in order: jpeg
+    table = next(frame.value for frame in app.dataframe if "what" in frame.value)
+    rows = {row["what"]: [row["jpeg:quality=50"], row["raw"]] for _, row in table.iterrows()}
+    assert rows["codec"] == ["jpeg:quality=50", "raw"]
+    assert rows["align"] == ["both", "none"]
+    assert rows["Last accuracy"] == ["52.0%", "40.0%"]
+    assert "size" not in rows
+    assert "seed" not in rows
+
+
+def test_the_address_opens_a_run(runs_dir: Path) -> None:
+    for seed, last in ((0, 0.40), (1, 0.44)):
+        pilot_folder(runs_dir, pilot_config(), seed, last)
+    app = AppTest.from_function(tradeoff_page, default_timeout=120)
+    app.query_params["run"] = list_runs(runs_dir, "pilot")[0].name
+    app.run()
+    assert not app.exception
+    chosen = app.selectbox(key="run").value
+    assert chosen == app.query_params["run"] == list_runs(runs_dir, "pilot")[0].name
+    app.query_params["run"] = "no-such-run"
+
+
+def test_an_address_with_a_run_that_is_gone_opens_the_first(runs_dir: Path) -> None:
+    pilot_folder(runs_dir, pilot_config(), 0, 0.4)
+    app = AppTest.from_function(tradeoff_page, default_timeout=120)
+    app.query_params["run"] = "no-such-run"
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="run").value == list_runs(runs_dir, "pilot")[0].name
+
+
+def test_images_page_shows_one_image_before_anything_is_measured(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(images_page, setting="jpeg:quality=10")
+    assert "Not measured yet for jpeg:quality=10" in app.info[0].value
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert int(shown["File bytes"].replace(",", "")) > int(shown["Stored bytes"].replace(",", ""))
+    assert shown["PSNR"].endswith(" dB")
+    press(app, "Measure images")
+    (run,) = list_runs(runs_dir, "images")
+    assert started == [run.name]
+    assert run.config["codec"] == "jpeg:quality=10"
+
+
+def test_measured_images_are_tabled_worst_first(runs_dir: Path) -> None:
+    finished_images(runs_dir)
+    app = drawn(images_page, setting="jpeg:quality=10", images_count=100)
+    table = next(frame.value for frame in app.dataframe if "psnr" in frame.value)
+    assert list(table["index"]) == [7, 3, 0]
+    assert app.session_state["image"] == 7
+    assert any("recallrate images demo --size 32 --codec jpeg:quality=10 --images 100" in one.value for one in app.code)
+
+
+@pytest.mark.parametrize("setting", ["jpeg:quality=500", "nothing", "jpeg:quality=10;png"])
+def test_a_wrong_setting_of_the_images_page_is_said_in_one_line(runs_dir: Path, setting: str) -> None:
+    app = drawn(images_page, setting=setting)
+    assert len(app.error) == 1
+    assert "\n" not in app.error[0].value
+
+
+def test_jpeg_page_starts_a_training(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(jpeg_page, jpeg_steps=10)
+    assert "No training of this dataset yet" in app.info[0].value
+    assert any("**4 networks**" in text.value for text in app.markdown)
+    press(app, "Train")
+    (run,) = list_runs(runs_dir, "jpeg")
+    assert started == [run.name]
+    assert run.config["config"]["variants"] == ["plain", "jpeg", "standard", "zero-dc"]
+    command = next(one.value for one in app.code if one.value.startswith("recallrate jpeg train"))
+    assert "--controls standard,zero-dc" in command
+
+
+def test_jpeg_page_refuses_what_cannot_be_trained(runs_dir: Path) -> None:
+    app = drawn(jpeg_page, jpeg_seeds="one")
+    assert "whole numbers" in app.error[0].value
+    assert "Train" not in [button.label for button in app.button]
+
+
+def test_a_finished_training_shows_gains_and_starts_export_and_attack(runs_dir: Path, started: list[str]) -> None:
+    training = finished_training(runs_dir)
+    app = drawn(jpeg_page)
+    table = next(frame.value for frame in app.dataframe if "gain" in frame.value)
+    assert list(table["accuracy"]) == [0.5, 0.6]
+    assert list(table["gain"]) == pytest.approx([0.0, 0.1])
+    press(app, "Export tables")
+    press(app, "Attack both networks")
+    (export,) = list_runs(runs_dir, "export")
+    (attack,) = list_runs(runs_dir, "attack")
+    assert started == [export.name, attack.name]
+    assert export.config["training"] == attack.config["training"] == str(training.path)
+    assert Path(export.config["output"]).parent == runs_dir.parent / "tables"
+
+
+def test_exported_tables_are_offered_as_a_codec(runs_dir: Path) -> None:
+    training = finished_training(runs_dir)
+    path = str(runs_dir.parent / "tables" / f"{training.name}-jpeg.json")
+    request = ExportRequest(str(training.path), "jpeg", path)
+    write_json(request.folder(runs_dir).result_path, {"tables": path, "luma": [], "chroma": []})
+    app = drawn(jpeg_page)
+    assert f"learned-jpeg:tables={path}" in [one.value for one in app.code]
+    press(app, "Add to the probe's settings")
+    assert app.session_state["grid"].endswith(f";learned-jpeg:tables={path}")
+
+
+def test_a_failed_run_shows_its_reason_and_its_log(runs_dir: Path) -> None:
+    run = pilot_folder(runs_dir, pilot_config(), 0)
+    run.log("failed", reason="no space left")
+    (run.path / "worker.log").write_text("Traceback: the details")
+    app = drawn(pilot_page)
+    assert "Failed: no space left" in [error.value for error in app.error]
+    assert "Traceback: the details" in [one.value for one in app.code]
 
 
 def test_cost_page_without_a_probe_says_what_to_do(runs_dir: Path) -> None:

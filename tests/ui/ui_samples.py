@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.foundation.files import write_json
+from toolkit.jpeg_dl.config import make_config as make_jpeg_config
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.request import AdviceRequest, ProbeRequest
+from toolkit.probe.request import AdviceRequest, ImagesRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder
 
 
@@ -105,4 +106,39 @@ def pilot_folder(runs_dir: Path, config: PilotConfig, seed: int, last: float | N
     run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
     if last is not None:
         write_json(run.result_path, pilot_result(seed, last, run_dir=run.name))
+    return run
+
+
+def finished_images(runs_dir: Path) -> RunFolder:
+    """Three measured images of the demo set: 7 is changed most, 0 least."""
+    request = ImagesRequest("demo", 32, "jpeg:quality=10", images=100)
+    run = request.folder(runs_dir)
+    rows = [
+        {"index": index, "class": "disc-rising", "stored_bytes": 70 + index, "file_bytes": 700, "psnr": 30.0 - index,
+         "ssim": 0.9, "fmse": fmse, "fmse_relative": fmse, "x": 0.0, "y": 1.0, "decoded_x": 0.5, "decoded_y": 0.5}
+        for index, fmse in ((0, 0.01), (7, 0.05), (3, 0.02))
+    ]  # fmt: skip
+    write_json(run.result_path, {
+        "dataset": "demo", "size": 32, "codec": "jpeg:quality=10", "extractor": "stage0", "layer": None,
+        "shared_bytes": 600, "seed": 0, "explained": [0.5, 0.2], "images": rows,
+    })  # fmt: skip
+    return run
+
+
+def finished_training(runs_dir: Path) -> RunFolder:
+    """A training with the JPEG layer on the demo set: the layer gains ten points."""
+    config = make_jpeg_config(dataset="demo", size=32, variants=("plain", "jpeg"), steps=10)
+    run = config.folder(0, runs_dir)
+    table = [[2.0] * 8] * 8
+    layer = {
+        "accuracy": 0.6, "soft_accuracy": 0.6, "hard_accuracy": 0.58, "bits_per_pixel": 1.5, "alpha": [5.0, 5.0],
+        "tables": {"luma": table, "chroma": table}, "initial_tables": {"luma": table, "chroma": table},
+        "frequency_response": {when: {"luma": table, "chroma": table} for when in ("initial", "final")},
+        "clip_rate": {when: {"luma": 0.1, "luma_dc": 0.9, "chroma": 0.0} for when in ("initial", "final")},
+    }  # fmt: skip
+    write_json(run.result_path, {
+        "seed": 0, "tested_on": "test images", "test_images": 400, "test_image_bytes": 3072.0,
+        "variants": {"plain": {"accuracy": 0.5}, "jpeg": layer}, "rate_estimate": {}, "optimizer_steps": 10,
+        "run_dir": run.name,
+    })  # fmt: skip
     return run

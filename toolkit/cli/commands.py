@@ -111,6 +111,40 @@ def probe(
 
 
 @app.command()
+def images(
+    dataset: Dataset,
+    codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")],
+    size: Size = 32,
+    extractor: Annotated[
+        str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")
+    ] = "stage0",
+    layer: Layer = None,
+    initial: Annotated[
+        int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
+    ] = None,
+    images: Annotated[int, typer.Option(help="training images looked at, stratified", min=2)] = 400,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+    strict: Strict = False,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Look at single images through one codec, the most distorted in features first."""
+    from toolkit.probe.request import ImagesRequest
+
+    set_threads(threads)
+    request = ImagesRequest(dataset, size, codec, extractor, layer, initial, images, seed, device, strict)
+    with console.progress_bar() as progress:
+        result = request.run(progress)
+    rows = sorted(result["images"], key=lambda row: -row["fmse"])
+    shown = ("index", "class", "stored_bytes", "psnr", "ssim", "fmse_relative")
+    title = f"{dataset} at {size} px through {result['codec']}: the worst of {len(rows)} images"
+    console.table(title, [{name: row[name] for name in shown} for row in rows[:20]], to_stderr="-" in (json, csv))
+    console.emit(result, json, rows, csv)
+
+
+@app.command()
 def pilot(
     context: typer.Context,
     dataset: Dataset,

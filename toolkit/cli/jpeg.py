@@ -9,7 +9,6 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
@@ -87,13 +86,13 @@ def export(
     json: JsonTo = None,
 ) -> None:
     """Write learned tables as integers, for the codec learned-jpeg:tables=FILE."""
-    from toolkit.jpeg_dl.export import export_tables
+    from toolkit.jpeg_dl.request import ExportRequest
 
     set_threads(threads)
     with console.progress_bar() as progress:
-        tables = export_tables(_open(run), output, variant=variant, progress=progress)
+        tables = ExportRequest(str(run), variant, str(output)).run(progress)
     console.stderr.print(f"wrote {output}: use it as learned-jpeg:tables={output}", markup=False, soft_wrap=True)
-    console.emit({"tables": str(output), "luma": tables.luma.tolist(), "chroma": tables.chroma.tolist()}, json)
+    console.emit(tables, json)
 
 
 @jpeg_app.command()
@@ -111,18 +110,13 @@ def attack(
     csv: CsvTo = None,
 ) -> None:
     """Attack the plain network and the layered one; what counts is the strongest attack on each image."""
-    from toolkit.jpeg_dl.attack import attack_run
+    from toolkit.jpeg_dl.request import AttackRequest
 
     set_threads(threads)
-    try:
-        bounds = tuple(float(text) / 255 for text in eps.split(","))
-    except ValueError:
-        raise UsageError(f"--eps takes numbers such as 1,2,3,4, got {eps!r}") from None
+    request = AttackRequest(str(run), variant, eps, mode, images, queries, seed, device)
+    bounds = request.bounds()
     with console.progress_bar() as progress:
-        report = attack_run(
-            _open(run), eps=bounds, mode=mode, images=images, queries=queries, variant=variant, seed=seed,
-            device=device, progress=progress,
-        )  # fmt: skip
+        report = request.run(progress)
     columns = [f"eps {255 * bound:g}/255" for bound in bounds]
     rows = [
         {"network": name, "attack": attack, **dict(zip(columns, accuracies, strict=True))}
@@ -136,15 +130,6 @@ def attack(
         for note in model["notes"]:
             console.stderr.print(f"{name}: {note}", markup=False)
     console.emit(report, json, rows, csv)
-
-
-def _open(path: Path) -> Any:
-    from toolkit.runs.folder import RunFolder
-
-    run = RunFolder(path.resolve())
-    if not run.config_path.exists() or run.config.get("kind") != "jpeg":
-        raise UsageError(f"{path} is not the run folder of a `jpeg train`")
-    return run
 
 
 def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:

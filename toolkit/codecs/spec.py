@@ -57,6 +57,18 @@ def expand_grid(grid: str) -> list[str]:
     return specs
 
 
+def grid_paths(grid: str) -> list[str]:
+    """The files that a grid's settings name; none is opened.
+
+    Raises:
+        UsageError: unbalanced braces, or a setting that does not parse.
+    """
+    specs = [spec for pattern in grid.split(";") for spec in _expand_braces(pattern.strip())]
+    parts = [part for spec in specs for part in spec.split("|")]
+    named = [_parse_part(part.strip()) for part in parts if part.strip()]
+    return [str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path]
+
+
 def short_spec(spec: str) -> str:
     """The spec as people and the names of runs want it: of a path only the file's own name."""
     return _FOLDERS.sub("", spec)

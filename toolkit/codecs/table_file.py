@@ -13,6 +13,7 @@ from and changes nothing.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.files import write_json
@@ -33,6 +35,15 @@ SMALLEST_DEAD_ZONE, LARGEST_DEAD_ZONE = 0.5, 2.0
 DIGEST_DIGITS = 8
 _PLANES = ("luma", "chroma")
 _KEYS = ("format", "version", *_PLANES, "dead_zone", "alpha", "trained")
+
+
+def standard_steps(quality: int) -> np.ndarray:
+    """The steps that libjpeg uses at a quality, as Pillow's own files have them; int64 (2, 8, 8), luma and chroma."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        tables = image.quantization  # type: ignore[attr-defined]
+    return np.array([tables[0], tables[1]]).reshape(2, 8, 8)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -12,6 +13,7 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import digest, validated
+from toolkit.runs.folder import RunFolder
 
 CONTROLS = {
     "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
@@ -93,6 +95,12 @@ class JPEGConfig(BaseModel):
         match = _QUALITY.fullmatch(self.init)
         return int(match[1]) if match else None
 
+    def rough_seconds(self) -> float:
+        """A guess at how long one seed takes on one CPU core, to within a factor of three."""
+        step = 0.15 * (self.size / 32) ** 2 * self.batch_size / 64
+        depth = float(self.network.removeprefix("resnet")) / 8 if self.network.startswith("resnet") else 3.0
+        return step * depth * self.steps * len(self.variants)
+
     def plain_name(self, seed: int) -> str:
         """What names the plain network: the same for all configurations that train it alike."""
         alike = (
@@ -121,6 +129,16 @@ class JPEGConfig(BaseModel):
         words = f"{short_name(self.dataset)}{codec}-{self.init}{rate}"
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
         return f"jpeg-{readable}-{digest(self)}-s{seed}"
+
+
+    def folder(self, seed: int, runs_dir: Path) -> RunFolder:
+        """The run's folder, made where there is none.
+
+        Raises:
+            WorkError: it cannot be written.
+        """
+        request = {"seed": seed, "config": self.model_dump(mode="json")}
+        return RunFolder.create(Path(runs_dir).resolve() / self.run_name(seed), "jpeg", request)
 
 
 def make_config(**values: object) -> JPEGConfig:

@@ -21,10 +21,10 @@ from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import clip_rate, standard_tables
 from toolkit.jpeg_dl.calibration import calibrate
 from toolkit.jpeg_dl.config import JPEGConfig
-from toolkit.jpeg_dl.rates import hard_rate, matching_quality
+from toolkit.jpeg_dl.rates import energy_passed, hard_rate, matching_quality
+from toolkit.jpeg_dl.results import aggregate
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
-from toolkit.learning.metrics import mean_and_ci95
 from toolkit.runs.environment import attempt_facts
 from toolkit.runs.folder import RunFolder, carry_out
 from toolkit.runs.reporting import RunReporter
@@ -35,7 +35,6 @@ from toolkit.training.weights import load_network
 _CALIBRATION_QUALITIES = (10, 20, 35, 50, 75, 90)
 _CALIBRATION_IMAGES = 100
 _PLAIN_FILES = ("plain.pt", "plain.json")
-MEASURES = ("accuracy", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
 
 
 def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -51,9 +50,7 @@ def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress
     load_dataset(config.dataset, config.size, progress=progress)
     runs = []
     for seed in seeds:
-        request = {"seed": seed, "config": config.model_dump(mode="json")}
-        run = RunFolder.create(Path(runs_dir).resolve() / config.run_name(seed), "jpeg", request)
-        runs.append(execute(run, progress))
+        runs.append(execute(config.folder(seed, runs_dir), progress))
     return aggregate(config, runs)
 
 
@@ -61,22 +58,6 @@ def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a run folder to its result; what fails is logged there and raised."""
     request = run.config
     return carry_out(run, lambda: _run(run, JPEGConfig(**request["config"]), int(request["seed"]), progress), progress)
-
-
-def aggregate(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
-    variants: dict[str, Any] = {}
-    for name in config.variants:
-        records = [run["variants"][name] for run in runs]
-        measured = [measure for measure in MEASURES if records[0].get(measure) is not None]
-        spread = {measure: mean_and_ci95([record[measure] for record in records]) for measure in measured}
-        gains = [run["variants"][name]["accuracy"] - run["variants"]["plain"]["accuracy"] for run in runs]
-        spread["gain_over_plain"] = mean_and_ci95(gains)
-        variants[name] = {
-            "mean": {measure: mean for measure, (mean, _) in spread.items()},
-            "ci95": {measure: half for measure, (_, half) in spread.items()},
-        }
-    return {"config": config.model_dump(mode="json"), "variants": variants, "runs": list(runs)}
 
 
 def _run(run: RunFolder, config: JPEGConfig, seed: int, progress: Progress) -> dict[str, Any]:
@@ -221,10 +202,18 @@ class _Trial:
             name: clip_rate([images], layer.transform, steps, bits=layer.bits)
             for name, steps in (("initial", initial), ("final", tables))
         }
+        responses = {
+            name: energy_passed(images, steps, layer.transform, bits=layer.bits)
+            for name, steps in (("initial", initial), ("final", tables))
+        }
         return {
             "bits_per_pixel": hard_rate(images, tables, layer.transform, bits=layer.bits),
             "tables": {"luma": tables[0].tolist(), "chroma": tables[1].tolist()},
             "initial_tables": {"luma": initial[0].tolist(), "chroma": initial[1].tolist()},
+            "frequency_response": {
+                when: {"luma": response[0].tolist(), "chroma": response[1].tolist()}
+                for when, response in responses.items()
+            },
             "alpha": layer.alphas()[:, 0, 0].tolist(),
             "clip_rate": {
                 when: {"luma": float(rate[0].mean()), "luma_dc": float(rate[0, 0, 0]), "chroma": float(rate[1].mean())}

@@ -65,6 +65,27 @@ def code_lengths(images: torch.Tensor, tables: torch.Tensor, transform: BlockTra
     return total / pixels
 
 
+@torch.no_grad()
+def energy_passed(
+    images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform, *, bits: int = REAL_BITS
+) -> torch.Tensor:
+    """The quantiser's frequency response: energy of the rounded coefficients over that of the coefficients.
+
+    1 where all of a frequency passes, 0 where nothing does, 1 where there was nothing to pass; float64 (2, 8, 8), luma
+    and chroma. Rounding up can make it more than 1, clipping of the index makes it less.
+
+    Args:
+        images: (N, 3, H, W) in [0, 255].
+        tables: steps, float (2, 8, 8).
+    """
+    before = torch.zeros(2, 64, dtype=torch.float64)
+    after = torch.zeros_like(before)
+    for table, z in planes(transform, images.float()):
+        before[table] += z.double().square().sum(0)
+        after[table] += hard_quantize(z, tables[table].flatten(), bits).double().square().sum(0)
+    return torch.where(before > 0, after / before.clamp_min(1e-30), 1.0).view(2, 8, 8)
+
+
 def matching_quality(images: torch.Tensor, bits_a_pixel: float, transform: BlockTransform) -> int:
     """The quality whose standard tables come closest to an estimated rate; 1 or 100 where it lies beyond them."""
     low, high = 1, 100

@@ -17,7 +17,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.request import REQUESTS
+from toolkit.probe.request import PROBES
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue as put_in_queue
 
@@ -100,9 +100,14 @@ def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
     return later + (config.initial_steps or config.steps)
 
 
-def default_settings(codecs: Sequence[str]) -> list[str]:
-    """What to begin with: raw as the reference, and the middle one of the JPEG settings (else of the lossy ones)."""
+def default_settings(codecs: Sequence[str], recommended: str | None = None) -> list[str]:
+    """What to begin with: raw as the reference, and what is recommended, else the middle one of the lossy settings.
+
+    JPEG goes before the other lossy ones.
+    """
     chosen = [codec for codec in codecs if codec == "raw"][:1]
+    if recommended in codecs and recommended not in chosen:
+        return [*chosen, str(recommended)]
     lossy = [codec for codec in codecs if not parse_codec(codec).lossless]
     candidates = [codec for codec in lossy if codec.startswith("jpeg:")] or lossy
     return chosen + candidates[len(candidates) // 2 :][:1]
@@ -113,7 +118,7 @@ def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, R
     return {
         run.name: run
         for run in runs
-        if run.config["kind"] in REQUESTS and (run.config["dataset"], run.config["size"]) == (dataset, size)
+        if run.config["kind"] in PROBES and (run.config["dataset"], run.config["size"]) == (dataset, size)
     }
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.plan import pilot_command
 from toolkit.runs.folder import RunFolder
 
 METRICS = (
@@ -60,9 +66,21 @@ class Comparison:
     runs: tuple[tuple[RunFolder, PilotConfig, int], ...]
 
     @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits for the key, for addresses."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:8]
+
+    @property
     def label(self) -> str:
         """What :func:`describe` says of the configuration they share."""
         return describe(self.common)
+
+    def commands(self, runs_dir: Path | None = None) -> list[str]:
+        """The command lines that run, resume or just show these runs: one a configuration."""
+        seeds: dict[str, tuple[PilotConfig, list[int]]] = {}
+        for _, config, seed in reversed(self.runs):
+            seeds.setdefault(config.digest(), (config, []))[1].append(seed)
+        return [pilot_command(config, sorted(numbers), runs_dir) for config, numbers in seeds.values()]
 
     def pilots(self) -> list[dict[str, Any]]:
         """The ``pilot`` JSON of every configuration with a finished run, seeds in order."""
@@ -73,6 +91,40 @@ class Comparison:
         groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
         groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
         return [aggregate(group[0][1], [result for _, _, result in group]) for group in groups]
+
+
+def setting_name(codec: str, align: str) -> str:
+    """``jpeg:quality=50, align both``; a lossless codec has no alignment."""
+    return short_spec(codec) if parse_codec(codec).lossless else f"{short_spec(codec)}, align {align}"
+
+
+def accuracy_so_far(run: RunFolder, config: PilotConfig, classes: int) -> list[float]:
+    """Accuracy over all classes seen, after each stage that an unfinished run has behind it.
+
+    Args:
+        run: its folder.
+        config: its configuration.
+        classes: of the dataset.
+    """
+    images = "coded" if config.align == "both" else "original"
+    rows = {event["stage"]: event["accuracy"][images] for event in run.events() if event["event"] == "stage"}
+    sizes = [config.initial]
+    while sum(sizes) < classes:
+        sizes.append(min(config.increment, classes - sum(sizes)))
+    return [float(np.average(rows[stage], weights=sizes[: stage + 1])) for stage in range(len(rows)) if stage in rows]
+
+
+def losses_so_far(run: RunFolder) -> list[tuple[int, float]]:
+    """Training steps done and the loss then, of a run under way."""
+    events = [event for event in run.events() if event["event"] == "progress" and "loss" in event]
+    return [(event["done"], event["loss"]) for event in events]
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The fields in which some of the rows differ, each with all rows' values; a field a row has not is None there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row.get(name) for row in rows] for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
 def describe(shared: Mapping[str, Any]) -> str:

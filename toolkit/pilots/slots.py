@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import read_json
-from toolkit.probe.request import REQUESTS
+from toolkit.pilots.requests import LIGHT_KINDS
 from toolkit.runs.folder import SLOT_VARIABLE, RunFolder
 from toolkit.runs.gpus import visible_gpus
 from toolkit.runs.locks import ProcessName, held
@@ -86,7 +86,7 @@ class WorkerProcess:
 
 
 class Slots:
-    """Which slots there are: some for trainings, each with a GPU where there are GPUs, and one for probes."""
+    """Which slots there are: some for trainings, each with a GPU where there are GPUs, and one for light requests."""
 
     def __init__(self, count: int = 0) -> None:
         """``count`` trainings at once; 0 for one a GPU, or one where there is none."""
@@ -99,7 +99,7 @@ class Slots:
         busy = {worker.slot for worker in workers}
         if run.name not in self._kinds:  # read once: a folder's kind does not change
             self._kinds[run.name] = run.config["kind"]
-        if self._kinds[run.name] in REQUESTS:
+        if self._kinds[run.name] in LIGHT_KINDS:
             return None if LIGHT in busy else LIGHT
         if len(busy - {LIGHT}) >= self.count:  # an adopted worker may have a slot with a higher number
             return None

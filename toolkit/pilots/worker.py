@@ -13,16 +13,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import write_json
 from toolkit.foundation.parallel import set_threads
+from toolkit.pilots.requests import REQUESTS
 from toolkit.runs.environment import attempt_facts, require_one_rank
-from toolkit.runs.folder import SLOT_VARIABLE, Cancelled, RunFolder
+from toolkit.runs.folder import SLOT_VARIABLE, Cancelled, RunFolder, training_slot
 from toolkit.runs.locks import ProcessName, Taken
 from toolkit.runs.reporting import RunReporter
+from toolkit.runs.request import request_from
 
 TAKEN = 3
 """Exit status: another process has the run."""
@@ -38,24 +40,30 @@ def execute_pilot(run: RunFolder) -> None:
     execute(run)
 
 
-def execute_request(run: RunFolder) -> None:
-    """Bring a probe's or an advice's folder to its result; it is short, so it does not wait for the training slot."""
-    from toolkit.probe.request import request_of
+def execute_training(run: RunFolder) -> None:
+    """Bring the folder of a training with the JPEG layer to its result."""
+    from toolkit.jpeg_dl.experiment import execute
 
-    with run.running():
+    execute(run)
+
+
+def execute_request(run: RunFolder) -> None:
+    """Bring a request's folder to its result; a light one does not wait for the training slot."""
+    light = REQUESTS[run.config["kind"]].light
+    with nullcontext() if light else training_slot(run.path.parent), run.running():
         if run.result is not None:
             return
         with run.failures_logged():
             run.raise_if_cancelled()
             run.log("started")
-            request = request_of(run.config)
+            request = request_from(REQUESTS, run.config)
             write_json(run.path / "environment.json", attempt_facts(run, request.command()))
             write_json(run.result_path, request.run(RunReporter(run).show))
             run.log("finished")
 
 
 EXECUTORS: dict[str, Callable[[RunFolder], None]] = {
-    "pilot": execute_pilot, "probe": execute_request, "advise": execute_request
+    "pilot": execute_pilot, "jpeg": execute_training, **dict.fromkeys(REQUESTS, execute_request)
 }  # fmt: skip
 """What a worker can carry out, by the run's kind."""
 

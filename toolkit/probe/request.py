@@ -1,19 +1,16 @@
-"""Probes and advice as data, and the functions that carry them out from dataset spec to JSON."""
+"""Probes, advice and the look at single images as data, and the functions from dataset spec to JSON."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
-from toolkit.codecs.spec import expand_grid
+from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
+from toolkit.runs.request import Request, request_from
 
 ALIGNS = ("none", "train", "both")
 """Which other images pass the codec: see ``PilotConfig``."""
@@ -25,8 +22,11 @@ VIEW_BYTES = 1024**3
 
 
 @dataclass(frozen=True)
-class ProbeRequest:
+class ProbeRequest(Request):
     """Everything that changes a probe's result; see ``recallrate probe --help`` for the meaning of each."""
+
+    kind: ClassVar[str] = "probe"
+    said: ClassVar[tuple[str, ...]] = ("size", "codecs", "budget", "images")
 
     dataset: str
     size: int
@@ -40,44 +40,21 @@ class ProbeRequest:
     device: str = "auto"
     strict: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def subject(self) -> str:
+        return short_name(self.dataset)
 
-    @property
-    def kind(self) -> str:
-        """The command, and the kind of its run."""
-        return "probe"
-
-    def run_name(self) -> str:
-        """Name of the run's folder: the same for the same request and the same contents of the files it names."""
-        settled = self.as_dict() | {"codecs": expand_grid(self.codecs)}
-        digest = hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()[:8]
-        dataset = re.sub(r"[^A-Za-z0-9.]+", "-", short_name(self.dataset)).strip("-")[:60]
-        return f"{self.kind}-{dataset}-{digest}"
-
-    def command(self) -> str:
-        """The ``recallrate`` command that does the same."""
-        words = ["recallrate", self.kind, self.dataset, "--size", str(self.size), "--codecs", self.codecs]
-        words += ["--budget", self.budget, "--images", str(self.images)]
-        said = ("dataset", "size", "codecs", "budget", "images", "strict")
-        for field in fields(self):
-            if field.name not in said and (value := getattr(self, field.name)) != field.default:
-                words += [f"--{field.name}", str(value)]
-        return shlex.join(words + ["--strict"] * self.strict)
+    def settled(self) -> dict[str, Any]:
+        return self.as_dict() | {"codecs": expand_grid(self.codecs)}
 
     def run(self, progress: Progress = silent) -> dict[str, Any]:
-        """The ``probe`` JSON.
-
-        Raises:
-            UsageError: any part of the request is wrong.
-            WorkError: the work failed.
-        """
         return run_probe(self, progress)
 
 
 @dataclass(frozen=True)
 class AdviceRequest(ProbeRequest):
     """Everything that changes advice; see ``recallrate advise --help``."""
+
+    kind: ClassVar[str] = "advise"
 
     images: int = ADVICE_IMAGES
     extractor: str = "stage0"
@@ -86,24 +63,47 @@ class AdviceRequest(ProbeRequest):
     rule: str | None = None
     within: float = WITHIN
 
-    @property
-    def kind(self) -> str:
-        """The command, and the kind of its run."""
-        return "advise"
-
     def run(self, progress: Progress = silent) -> dict[str, Any]:
-        """The ``advise`` JSON; raises as :meth:`ProbeRequest.run` does."""
         return run_advice(self, progress)
 
 
-REQUESTS = {"probe": ProbeRequest, "advise": AdviceRequest}
+@dataclass(frozen=True)
+class ImagesRequest(Request):
+    """Everything that changes what is measured of single images; see ``recallrate images --help``."""
+
+    kind: ClassVar[str] = "images"
+    said: ClassVar[tuple[str, ...]] = ("size", "codec", "images")
+
+    dataset: str
+    size: int
+    codec: str
+    extractor: str = "stage0"
+    layer: str | None = None
+    initial: int | None = None
+    images: int = 400
+    seed: int = 0
+    device: str = "auto"
+    strict: bool = False
+
+    def subject(self) -> str:
+        return f"{short_name(self.dataset)}-{self.codec.partition(':')[0]}"
+
+    def settled(self) -> dict[str, Any]:
+        return self.as_dict() | {"codec": str(parse_codec(self.codec))}
+
+    def run(self, progress: Progress = silent) -> dict[str, Any]:
+        return run_images(self, progress)
+
+
+PROBES: Mapping[str, type[ProbeRequest]] = {"probe": ProbeRequest, "advise": AdviceRequest}
+"""What makes a probe table, by the kind of its run."""
+REQUESTS: Mapping[str, type[Request]] = {**PROBES, "images": ImagesRequest}
 """By the kind of their run."""
 
 
 def request_of(config: Mapping[str, Any]) -> ProbeRequest:
-    """The request that a run folder's configuration holds."""
-    values = dict(config)
-    return REQUESTS[values.pop("kind")](**values)
+    """The probe or advice that a run folder's configuration holds."""
+    return cast(ProbeRequest, request_from(PROBES, config))
 
 
 def parse_aligns(text: str) -> list[str]:
@@ -178,3 +178,27 @@ def run_advice(request: AdviceRequest, progress: Progress = silent) -> dict[str,
         progress=progress,
     )  # fmt: skip
     return advise(table, evidence, rule=request.rule, within=request.within, progress=progress)
+
+
+def run_images(request: ImagesRequest, progress: Progress = silent) -> dict[str, Any]:
+    """The ``images`` JSON for a request.
+
+    Raises:
+        UsageError: any part of the request is wrong.
+        WorkError: the work failed.
+    """
+    from toolkit.data.catalog import load_dataset
+    from toolkit.features.extractor import build_extractor
+    from toolkit.probe.images import measure_images
+    from toolkit.training.device import resolve_device
+
+    parse_codec(request.codec)
+    device = resolve_device(request.device)
+    dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
+    extractor = build_extractor(
+        request.extractor, dataset, device=device, layer=request.layer, initial=request.initial, seed=request.seed,
+        progress=progress,
+    )  # fmt: skip
+    return measure_images(
+        dataset, request.codec, extractor, images=request.images, seed=request.seed, progress=progress
+    )

@@ -28,3 +28,24 @@ def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> st
 def json_text(value: Any) -> str:
     """Indented JSON."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def probe_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings of a ``probe`` or ``advise`` JSON with two more columns.
+
+    ``header_tax`` is the share of an ordinary file that need not be stored for every image. ``probe_accuracy`` is the
+    rule's score at the best alignment, None without advice.
+    """
+    accuracy: dict[str, float] = {}
+    for rule in result.get("rules", ()):
+        for one in rule["scores"] if rule["rule"] == "probe-accuracy" else ():
+            if one["score"] is not None:
+                accuracy[one["codec"]] = max(one["score"], accuracy.get(one["codec"], one["score"]))
+    return [
+        setting
+        | {
+            "header_tax": 1 - setting["stored_bytes"] / setting["file_bytes"],
+            "probe_accuracy": accuracy.get(setting["codec"]),
+        }
+        for setting in result["settings"]
+    ]

@@ -1,27 +1,52 @@
-"""The frame round every page: title, navigation and the choice of a dataset."""
+"""The frame round every page: who may enter, navigation, the choice of a dataset and of the language."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
+from toolkit.ui.access import require_access
 from toolkit.ui.components.datasets import choose_dataset
-from toolkit.ui.views import cost, data, pilot, probe
+from toolkit.ui.components.language import choose_language, say, take_language
+from toolkit.ui.views import cost, data, images, jpeg_layer, pilot, probe, tradeoff
+
+_ICON = Path(__file__).with_name("icon.svg")
+"""A file of our own: an icon by name would be fetched from another server."""
+_STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1280px; }
+[data-testid="stMetricValue"] > div { white-space: normal; overflow-wrap: anywhere; }
+@media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
+</style>"""
+"""What the theme has no option for: less empty space above, and long figures that break instead of being cut."""
+_PAGES = {
+    "data": (data.page, ":material/grid_view:"),
+    "probe": (probe.page, ":material/compress:"),
+    "images": (images.page, ":material/image_search:"),
+    "pilot": (pilot.page, ":material/model_training:"),
+    "tradeoff": (tradeoff.page, ":material/scatter_plot:"),
+    "jpeg": (jpeg_layer.page, ":material/grid_4x4:"),
+    "cost": (cost.page, ":material/savings:"),
+}
+"""In the order of the road; the names are those in the address."""
 
 
 def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
-    st.set_page_config(page_title="Recall Rate", page_icon=":material/photo_library:", layout="wide")
+    st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
+    st.html(_STYLE)
+    take_language()
+    require_access()
     pages = {
-        "data": st.Page(data.page, title="Data", icon=":material/grid_view:", url_path="data", default=True),
-        "probe": st.Page(probe.page, title="Probe", icon=":material/compress:", url_path="probe"),
-        "pilot": st.Page(pilot.page, title="Pilot", icon=":material/model_training:", url_path="pilot"),
-        "cost": st.Page(cost.page, title="Cost", icon=":material/savings:", url_path="cost"),
+        name: st.Page(page, title=say(f"shell.{name}"), icon=icon, url_path=name, default=name == "data")
+        for name, (page, icon) in _PAGES.items()
     }
     st.session_state["pages"] = pages
     chosen = st.navigation(list(pages.values()))
     with st.sidebar:
         choose_dataset()
-        st.caption("Recall Rate: how hard can you compress what a model remembers?")
+        choose_language()
+        st.caption(say("shell.motto"))
     chosen.run()
 
 

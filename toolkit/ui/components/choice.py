@@ -1,8 +1,8 @@
-"""One of a few, always one: the switches above charts."""
+"""One of a few, always one: the switches above charts, and choices that the address keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -21,3 +21,43 @@ def forget_unless(key: str, options: Container[str]) -> None:
     """Drop a widget's kept choice when it is no longer among its options (a run that has been deleted)."""
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
+
+
+def choose_addressed(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    name: Callable[[str], str],
+    help: str | None = None,
+    *,
+    usual: str | None = None,
+    others: bool = False,
+    place: DeltaGenerator | None = None,
+) -> str:
+    """One of ``options``, kept in the address as ``?key=option``, so that the page can be opened at it again.
+
+    Streamlit's own binding keeps what is shown, which another language shows otherwise.
+
+    Args:
+        label, help: of the field.
+        options: at least one.
+        key: of the widget and in the address.
+        name: how an option is shown.
+        usual: the option to begin with where the address names none; by default the first.
+        others: whether other values can be typed in, or come from the address.
+        place: where to draw it.
+    """
+    if key not in st.session_state:
+        asked = st.query_params.get(key, usual)
+        if asked is not None and (others or asked in options):
+            st.session_state[key] = asked
+    if not others:
+        forget_unless(key, options)
+    kept: str | None = st.session_state.get(key)
+    offered = [*options, *([] if kept is None or kept in options else [kept])]
+    chosen = (place or st).selectbox(
+        label, offered, key=key, format_func=name, help=help, accept_new_options=others, persist_state="session"
+    )
+    assert chosen is not None  # there is at least one option, and no way to clear the field
+    st.query_params[key] = chosen
+    return chosen

@@ -10,6 +10,8 @@ from toolkit.data.catalog import SIZES, absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.uploads import SUFFIXES, keep_upload
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.ui.access import require_allowed_dataset
+from toolkit.ui.components.language import say
 
 _FRESH_SECONDS = 60.0
 """How long an open dataset is used before its source is looked at again for changes."""
@@ -22,23 +24,12 @@ def choose_dataset() -> None:
     after a reload.
     """
     _take_address()
-    st.subheader("Dataset", anchor=False)
-    st.text_input(
-        "Where the images are",
-        key="dataset",
-        help="demo (made on the spot), a folder with one sub-folder a class, a .zip of one, a .npz in MedMNIST layout, "
-        "or torchvision:CIFAR100 and its like (downloads).",
-    )
-    st.number_input(
-        "Image size in pixels",
-        *SIZES,
-        step=16,
-        key="size",
-        help="Every image is scaled and cropped to a square of this side. Small sizes make quick probes and pilots.",
-    )
-    with st.popover("Upload an archive", icon=":material/upload:", width="stretch"):
+    st.subheader(say("dataset.title"), anchor=False)
+    st.text_input(say("dataset.where"), key="dataset", help=say("dataset.where_help"))
+    st.number_input(say("dataset.size"), *SIZES, step=16, key="size", help=say("dataset.size_help"))
+    with st.popover(say("dataset.upload"), icon=":material/upload:", width="stretch"):
         st.file_uploader(
-            "A .zip of class folders, or a .npz",
+            say("dataset.upload_what"),
             type=[suffix.removeprefix(".") for suffix in SUFFIXES],
             key="upload",
             on_change=_take_upload,
@@ -46,7 +37,7 @@ def choose_dataset() -> None:
         if problem := st.session_state.pop("upload_problem", None):
             st.error(problem)
     if st.session_state.get("dataset") != "demo":
-        st.button("Back to the demo", on_click=_take_demo, type="tertiary", icon=":material/undo:")
+        st.button(say("dataset.back"), on_click=_take_demo, type="tertiary", icon=":material/undo:")
     st.query_params.update({"dataset": st.session_state["dataset"], "size": str(st.session_state["size"])})
 
 
@@ -87,18 +78,16 @@ def open_dataset() -> ImageDataset:
 
     def show(what: str, done: int, total: int) -> None:
         if done % max(1, total // 50) == 0:
-            place.progress(done / max(1, total), f"{what}: {done:,} of {total:,}")
+            place.progress(done / max(1, total), say("runs.doing", what=what, done=f"{done:,}", total=f"{total:,}"))
 
     try:
-        with st.spinner(f"Opening {spec}"):
+        require_allowed_dataset(spec)
+        with st.spinner(say("dataset.opening", spec=spec)):
             dataset = load_dataset(spec, size, progress=show)
     except (UsageError, WorkError) as error:
         place.empty()
         st.error(one_line(error), icon=":material/error:")
-        st.info(
-            "Choose another dataset in the sidebar: **demo** needs no files. A folder or .zip needs one sub-folder a "
-            "class with at least two images each."
-        )
+        st.info(say("dataset.choose_another"))
         st.stop()
     place.empty()
     st.session_state["open_dataset"] = (spec, size, time.monotonic(), dataset)

@@ -14,12 +14,14 @@ from toolkit.foundation.errors import WorkError, one_line
 from toolkit.pilots import supervisor
 from toolkit.pilots.plan import start_pending
 from toolkit.runs.folder import RunFolder
+from toolkit.ui.components.language import say
 from toolkit.ui.components.words import duration
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
-_RESTART = {"cancelled": "Resume", "failed": "Try again", "lost": "Resume"}
-_STOPPED = {"cancelled": "cancelled", "lost": "interrupted"}
+_RESTART = {"cancelled": "runs.resume", "failed": "runs.retry", "lost": "runs.resume"}
+_LOG_BYTES = 4000
+_SHOWN_LOGS = 3
 
 
 def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | None = None) -> None:
@@ -63,35 +65,57 @@ def seconds_left(run: RunFolder) -> float | None:
 
 def _one(run: RunFolder, status: str) -> None:
     if status == "failed":
-        st.error(f"Failed: {run.error()}", icon=":material/error:")
+        st.error(say("runs.failed", reason=run.error()), icon=":material/error:")
+        _log(run)
     elif status in ("cancelled", "lost"):
-        st.warning(f"This run was {_STOPPED[status]}.", icon=":material/pause_circle:")
+        st.warning(say(f"runs.was_{status}"), icon=":material/pause_circle:")
     elif status == "queued":
-        st.progress(0.0, "Waiting to start: loading the network library takes some seconds, other runs go first")
+        st.progress(0.0, say("runs.waiting"))
     elif status == "running":
         progress = run.progress()
         if progress is None:
-            st.progress(0.0, "Starting")
+            st.progress(0.0, say("runs.starting"))
             return
         left = seconds_left(run)
-        text = f"{progress['what']}: {progress['done']:,} of {progress['total']:,}"
-        st.progress(_fraction(progress), text + (f", about {duration(left)} left" if left is not None else ""))
+        counts = {"done": f"{progress['done']:,}", "total": f"{progress['total']:,}"}
+        text = say("runs.doing", what=progress["what"], **counts)
+        st.progress(_fraction(progress), text + (say("runs.left", time=duration(left)) if left is not None else ""))
+
+
+def _log(run: RunFolder) -> None:
+    """What its process printed last, where it printed anything."""
+    path = run.path / "worker.log"
+    if path.exists() and (said := path.read_bytes()[-_LOG_BYTES:].decode(errors="replace").strip()):
+        with st.expander(say("runs.log")):
+            st.code(said, language=None, wrap_lines=True)
 
 
 def _table(runs: Sequence[RunFolder], states: dict[str, str], names: dict[str, str]) -> None:
     rows = [_row(run, states[run.name], names.get(run.name, run.name)) for run in runs]
     done = sum(status == "done" for status in states.values())
-    st.caption(f"{done} of {len(runs)} runs done")
+    st.caption(say("runs.done_of", done=done, total=len(runs)))
     st.dataframe(
         rows,
         hide_index=True,
         height=min(36 + 35 * len(rows), 360),
         placeholder="",
         column_config={
-            "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0, max_value=1),
-            "loss": st.column_config.NumberColumn("loss", format="%.3f"),
+            "run": st.column_config.TextColumn(say("column.run"), pinned=True),
+            "status": say("column.status"),
+            "doing": say("column.doing"),
+            "progress": st.column_config.ProgressColumn(
+                say("column.progress"), format="percent", min_value=0, max_value=1
+            ),
+            "stage": say("column.stage"),
+            "step": say("column.step"),
+            "loss": st.column_config.NumberColumn(say("column.loss"), format="%.3f"),
+            "left": say("column.time_left"),
         },
+        alt=say("runs.table_alt"),
     )
+    for run in [run for run in runs if states[run.name] == "failed"][:_SHOWN_LOGS]:
+        st.error(f"{names.get(run.name, run.name)}: {run.error()}", icon=":material/error:")
+        _log(run)
 
 
 def _row(run: RunFolder, status: str, name: str) -> dict[str, Any]:
@@ -99,13 +123,13 @@ def _row(run: RunFolder, status: str, name: str) -> dict[str, Any]:
     left = seconds_left(run) if status == "running" else None
     return {
         "run": name,
-        "status": status,
+        "status": say(f"status.{status}"),
         "doing": progress.get("what") if status == "running" else run.error() if status == "failed" else None,
         "progress": 1.0 if status == "done" else _fraction(progress),
         "stage": progress["stage"] + 1 if "stage" in progress else None,
         "step": progress.get("step"),
         "loss": progress.get("loss"),
-        "time left": duration(left) if left is not None else None,
+        "left": duration(left) if left is not None else None,
     }
 
 
@@ -117,21 +141,22 @@ def _buttons(runs: Sequence[RunFolder], states: dict[str, str], runs_dir: Path) 
     active = [run for run in runs if states[run.name] in ACTIVE]
     stopped = [run for run in runs if states[run.name] in _RESTART]
     with st.container(horizontal=True):
-        if active and st.button("Cancel", icon=":material/stop_circle:", key=f"cancel-{runs[0].name}"):
-            _attempt(lambda: _cancel(active))
+        if active and st.button(say("runs.cancel"), icon=":material/stop_circle:", key=f"cancel-{runs[0].name}"):
+            attempt(lambda: cancel_all(active))
         if stopped:
             words = {_RESTART[states[run.name]] for run in stopped}
-            label = words.pop() if len(words) == 1 else "Resume and try again"
+            label = say(words.pop() if len(words) == 1 else "runs.resume_and_retry")
             if st.button(label, icon=":material/restart_alt:", key=f"resume-{runs[0].name}"):
-                _attempt(lambda: start_pending(stopped, runs_dir))
+                attempt(lambda: start_pending(stopped, runs_dir))
 
 
-def _cancel(runs: Sequence[RunFolder]) -> None:
+def cancel_all(runs: Sequence[RunFolder]) -> None:
+    """Ask every run to stop."""
     for run in runs:
         run.request_cancel()
 
 
-def _attempt(action: Callable[[], object]) -> None:
+def attempt(action: Callable[[], object]) -> None:
     """Do it and draw the page anew, or say why it could not be done."""
     try:
         action()

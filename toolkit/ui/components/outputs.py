@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from toolkit.report.tables import csv_text, json_text
+from toolkit.ui.components.language import say
 
 
 def downloads(name: str, result: Any, rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> None:
@@ -25,11 +26,18 @@ def downloads(name: str, result: Any, rows: Sequence[Mapping[str, Any]], first: 
 
 def command(*lines: str) -> None:
     """The equivalent command lines, ready to copy."""
-    st.caption("The same from the command line")
+    st.caption(say("shell.same_command"))
     st.code("\n".join(lines), language="bash", wrap_lines=True)
 
 
-def next_page(name: str, label: str) -> None:
-    """A link to another page of the app."""
+def next_page(name: str, label: str, **address: str) -> None:
+    """A link to another page of the app, on the same dataset and in the same language.
+
+    Args:
+        name: of the page in the address.
+        label: what is shown.
+        address: what else the page shall show.
+    """
     if (target := st.session_state.get("pages", {}).get(name)) is not None:
-        st.page_link(target, label=label, icon=":material/arrow_forward:")
+        kept = {key: value for key in ("dataset", "size", "lang") if (value := st.query_params.get(key)) is not None}
+        st.page_link(target, label=label, icon=":material/arrow_forward:", query_params=kept | address)

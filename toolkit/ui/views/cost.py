@@ -16,31 +16,28 @@ from toolkit.pilots.plan import probes_of
 from toolkit.pilots.results import comparisons
 from toolkit.probe.calibration import GAIN
 from toolkit.report.cost import Coding, Fleet, Prices, Year, sensitivity, yearly
-from toolkit.report.figures import sensitivity_figure
+from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
-from toolkit.ui.components import words
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.words import count
 
-_BASES = {"original": "original files", "raw": "raw pixels"}
+_BASES = ("original", "raw")
 
 
 def page() -> None:
     """Draw the page."""
-    st.title("Cost", anchor=False)
-    st.markdown(
-        "What a setting saves in a year on storage, transfer and processor time, against what a change of accuracy is "
-        "worth. Prices and fleet are yours to fill in; sizes and times come from a probe, accuracy from pilots."
-    )
+    st.title(say("shell.cost"), anchor=False)
+    st.markdown(say("cost.intro"))
     open_dataset()
     spec, size = chosen()
     runs = list_runs(default_runs_dir())
     probe = next((found for run in probes_of(runs, spec, size).values() if (found := run.result)), None)
     if probe is None:
-        st.info("Sizes and coding times come from a probe, and there is none of this dataset yet.",
-                icon=":material/arrow_forward:")  # fmt: skip
-        next_page("probe", "Probe first: it is quick")
+        st.info(say("cost.no_probe"), icon=":material/arrow_forward:")
+        next_page("probe", say("pilot.probe_first"))
         return
     coding = _coding(probe, [run for run in runs if run.config["kind"] == "pilot"])
     try:
@@ -51,12 +48,17 @@ def page() -> None:
         return
     _show(year, fleet)
     rows = sensitivity(fleet, prices, coding)
-    st.subheader("What it depends on", anchor=False)
+    st.subheader(say("cost.sensitivity"), anchor=False)
     if rows:
-        figure = sensitivity_figure(rows, year.saved)
-        st.plotly_chart(figure, key="sensitivity", alt="Saved in a year, each input halved and doubled")
-    with st.expander("Table and downloads"):
-        st.dataframe(rows, hide_index=True)
+        figure = sensitivity_figure(rows, year.saved, say=current())
+        st.plotly_chart(figure, key="sensitivity", alt=say("cost.sensitivity_alt"))
+    with st.expander(say("shell.table")):
+        st.dataframe(
+            [row | {"input": say(f"cost_input.{row['input']}")} for row in rows],
+            hide_index=True,
+            column_config={name: say(f"cost.column_{name}") for name in ("input", "low", "high")},
+            alt=say("cost.sensitivity_alt"),
+        )
         downloads("cost", year.as_dict(), rows)
     command(cost_command(fleet, prices, coding))
 
@@ -67,17 +69,20 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     rows = {row["codec"]: row for row in probe["settings"]}
     recommended = probe.get("recommended", {}).get("codec")
     first = list(rows).index(recommended) if recommended in rows else len(rows) - 1
-    codec = columns[0].selectbox("Setting", list(rows), first, key="cost_setting", format_func=short_spec)
-    basis = choose(columns[1], "Instead of", _BASES, "cost_basis", words.ORIGINAL_BASIS)
+    codec = columns[0].selectbox(say("column.setting"), list(rows), first, key="cost_setting", format_func=short_spec)
+    basis = choose(
+        columns[1], say("cost.instead_of"), {name: say(f"cost.{name}") for name in _BASES}, "cost_basis",
+        say("help.ratio_original"),
+    )  # fmt: skip
     at_inference = columns[2].checkbox(
-        "Code incoming images", probe.get("recommended", {}).get("align") == "both", key="cost_inference",
-        help=words.ALIGNMENT,
+        say("cost.at_inference"), probe.get("recommended", {}).get("align") == "both", key="cost_inference",
+        help=say("help.align"),
     )  # fmt: skip
     change, source = _accuracy_change(probe, pilots, codec, "both" if at_inference else "none")
     points = columns[3].number_input(
-        "Accuracy, points", -100.0, 100.0, round(min(100.0, max(-100.0, change)), 2), 0.1,
+        say("cost.points"), -100.0, 100.0, round(min(100.0, max(-100.0, change)), 2), 0.1,
         key=f"cost_points_{codec}_{at_inference}",
-        help="Change of accuracy, positive if the setting is better than what it stands against.",
+        help=say("cost.points_help"),
     )  # fmt: skip
     st.caption(source)
     row = rows[codec]
@@ -96,71 +101,69 @@ def _accuracy_change(
                     and one["budget_bytes"] == pilot["budget_bytes"]]  # fmt: skip
             if same and (pilot["codec"], pilot["align"]) == (codec, align):
                 gain = pilot["mean"]["last_accuracy"] - same[0]["mean"]["last_accuracy"]
-                return 100 * gain, f"Measured by pilots: {comparison.label}, {len(pilot['runs'])} seed(s)."
+                return 100 * gain, say("cost.measured", label=comparison.label, seeds=count(len(pilot["runs"]), "seed"))
     for rule in probe.get("rules", ()):
         for one in rule["scores"] if rule["rule"] == GAIN else ():
             if (one["codec"], one["align"]) == (codec, align):
-                return one["score"], "Expected by the advice; a pilot of this setting would measure it."
-    return 0.0, "Not known: there is neither a pilot of this setting nor advice."
+                return one["score"], say("cost.expected")
+    return 0.0, say("cost.unknown")
 
 
 def _fleet() -> Fleet:
     usual = Fleet()
-    st.subheader("Your images", anchor=False)
+    st.subheader(say("cost.fleet"), anchor=False)
     columns = iter(st.columns(5))
 
-    def ask(label: str, first: float, step: float, key: str) -> float:
-        return float(next(columns).number_input(label, 0.0, None, first, step, "%g", key=key))
+    def ask(name: str, step: float) -> float:
+        label, first = say(f"cost_input.{name}"), float(getattr(usual, name))
+        return float(next(columns).number_input(label, 0.0, None, first, step, "%g", key=f"cost_{name}"))
 
     return Fleet(
-        ask("Devices", usual.devices, 1.0, "cost_devices"),
-        ask("Images kept a day, each", usual.images_a_day, 100.0, "cost_images"),
-        ask("Kept for days", usual.retention_days, 30.0, "cost_days"),
-        ask("Copies of each", usual.copies, 1.0, "cost_copies"),
-        ask("Images classified a day, each", usual.inferences_a_day, 100.0, "cost_inferences"),
-    )
+        ask("devices", 1.0), ask("images_a_day", 100.0), ask("retention_days", 30.0), ask("copies", 1.0),
+        ask("inferences_a_day", 100.0),
+    )  # fmt: skip
 
 
 def _prices() -> Prices:
     usual = Prices()
-    st.subheader("Your prices", anchor=False)
-    columns = st.columns(4)
-    return Prices(
-        columns[0].number_input("Storage, a GB and month", 0.0, None, usual.storage, 0.005, "%.4f", key="cost_storage"),
-        columns[1].number_input("Transfer, a GB", 0.0, None, usual.transfer, 0.01, "%.4f", key="cost_transfer"),
-        columns[2].number_input("An hour of a core", 0.0, None, usual.core_hour, 0.01, "%.4f", key="cost_core"),
-        columns[3].number_input("One wrong answer", 0.0, None, usual.error, 0.001, "%.4f", key="cost_error"),
-    )
+    st.subheader(say("cost.prices"), anchor=False)
+    columns = iter(st.columns(4))
+
+    def ask(name: str, step: float) -> float:
+        label, first = say(f"cost_input.{name}"), float(getattr(usual, name))
+        return float(next(columns).number_input(label, 0.0, None, first, step, "%.4f", key=f"cost_{name}"))
+
+    return Prices(ask("storage", 0.005), ask("transfer", 0.01), ask("core_hour", 0.01), ask("error", 0.001))
 
 
 def _show(year: Year, fleet: Fleet) -> None:
-    st.subheader("In a year", anchor=False)
+    st.subheader(say("cost.year"), anchor=False)
     columns = st.columns(4)
-    columns[0].metric("Saved", f"{year.saved:,.2f}", border=True, help="Money, in the currency of your prices.")
+    columns[0].metric(say("cost.saved"), f"{year.saved:,.2f}", border=True, help=say("cost.saved_help"))
     stored, sent = format_size(year.stored_before), format_size(year.sent_before)
     columns[1].metric(
-        "In storage", format_size(year.stored_after), border=True,
-        help=f"{fleet.images_kept:,.0f} images; without the setting {stored}.",
+        say("cost.stored"), format_size(year.stored_after), border=True,
+        help=say("cost.stored_help", images=f"{fleet.images_kept:,.0f}", before=stored),
     )  # fmt: skip
     columns[2].metric(
-        "Moved", format_size(year.sent_after), border=True, help=f"Without the setting {sent}."
+        say("cost.moved"), format_size(year.sent_after), border=True, help=say("cost.moved_help", before=sent)
     )  # fmt: skip
-    columns[3].metric("Coding costs", f"{year.coding_cost:,.2f}", border=True, help="Processor time for the codec.")
+    columns[3].metric(say("cost.coding"), f"{year.coding_cost:,.2f}", border=True, help=say("cost.coding_help"))
     st.markdown("\n".join(f"- {sentence}" for sentence in explain(year)))
 
 
 def explain(year: Year) -> list[str]:
     """The year in sentences."""
     sentences = [
-        f"Storage saves {year.storage_saved:,.2f}, transfer {year.transfer_saved:,.2f}; coding costs "
-        f"{year.coding_cost:,.2f}; the change of accuracy is worth {year.accuracy_value:,.2f}."
-    ]
-    if year.break_even_error is not None:
-        sentences.append(f"It breaks even when one wrong answer costs {year.break_even_error:,.6g}.")
-    if year.break_even_points is not None:
-        sentences.append(
-            f"At that price of an error the bytes saved are worth {year.break_even_points:,.3g} points of accuracy."
+        say(
+            "cost.parts", storage=f"{year.storage_saved:,.2f}", transfer=f"{year.transfer_saved:,.2f}",
+            coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value:,.2f}",
         )
+    ]  # fmt: skip
+    if year.break_even_error is not None:
+        sentences.append(say("cost.break_even_error", price=f"{year.break_even_error:,.6g}"))
+    if year.break_even_points is not None:
+        sentences.append(say("cost.break_even_points", points=f"{year.break_even_points:,.3g}"))
     return sentences
 
 

@@ -1,7 +1,8 @@
-"""The Pilot page: train a learner whose memory holds compressed exemplars, and see what accuracy is left."""
+"""The Pilot page: train a learner whose memory holds compressed exemplars, and watch it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -11,29 +12,33 @@ from toolkit.data.scenario import default_initial
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
-from toolkit.learning.catalog import METHODS
+from toolkit.foundation.sizes import format_size
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
+from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
-from toolkit.pilots.results import comparisons
-from toolkit.runs.folder import list_runs
+from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
+from toolkit.report.figures.pilots import loss_figure, stage_figure
+from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import words
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.outputs import next_page
-from toolkit.ui.components.pilot_result import show_comparison
+from toolkit.ui.components.history import show_history
+from toolkit.ui.components.jobs import watch
+from toolkit.ui.components.language import current, say
+from toolkit.ui.components.method_form import choose_method
+from toolkit.ui.components.outputs import command, next_page
+from toolkit.ui.components.run_detail import run_name
 
 _USUAL = ["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
 _ALIGNS = ["none", "train", "both"]
+_MOST_CURVES = 6
 
 
 def page() -> None:
     """Draw the page."""
-    st.title("Pilot", anchor=False)
-    st.markdown(
-        "Trains a small learner on your classes stage by stage, with a memory of compressed exemplars inside the "
-        "budget, and measures what it still knows at the end. Harder compression fits more exemplars of lower quality: "
-        "the pilot shows where that stops paying."
-    )
+    st.title(say("shell.pilot"), anchor=False)
+    st.markdown(say("pilot.intro"))
     dataset = open_dataset()
     runs_dir = default_runs_dir()
     with st.container(border=True):
@@ -43,13 +48,12 @@ def page() -> None:
     spec, size = chosen()
     found = comparisons(list_runs(runs_dir, "pilot"), spec, size)
     if not found:
-        st.info(
-            "No pilot of this dataset yet. The form above is filled in with a comparison of raw exemplars and a middle "
-            "JPEG setting: press **Start**. Fewer steps make a quicker, rougher answer.",
-            icon=":material/arrow_upward:",
-        )
+        st.info(say("pilot.none_yet"), icon=":material/arrow_upward:")
         return
-    show_comparison(found, runs_dir)
+    _under_way(found, len(dataset.class_names), runs_dir)
+    if any(run.result is not None for comparison in found for run, _, _ in comparison.runs):
+        next_page("tradeoff", say("pilot.next"))
+    show_history(runs_dir, spec, ("pilot",))
 
 
 def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
@@ -57,33 +61,60 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
     settings = _settings(runs_dir)
     wide = st.columns([2, 1, 1])
     aligns = wide[0].segmented_control(
-        "Alignment of lossy settings", _ALIGNS, selection_mode="multi", default=["both"], key="aligns",
-        help=words.ALIGNMENT,
+        say("pilot.aligns"), _ALIGNS, selection_mode="multi", default=["both"], key="aligns", persist_state="session",
+        help=say("help.align"),
     )  # fmt: skip
-    budgets = wide[1].text_input("Memory budget", "20img", key="pilot_budget",
-                                    help=words.BUDGET + " Several, with commas between, give a curve.")  # fmt: skip
-    seeds = wide[2].text_input("Seeds", "0,1,2", key="seeds",
-                                  help="One run each; several give a mean and a 95 % interval.")  # fmt: skip
+    budgets = wide[1].text_input(
+        say("probe.budget"), "20img", key="pilot_budget", persist_state="session",
+        help=say("help.budget") + " " + say("pilot.budgets_help"),
+    )  # fmt: skip
+    seeds = wide[2].text_input(
+        say("pilot.seeds"), "0,1,2", key="seeds", persist_state="session", help=say("pilot.seeds_help")
+    )
     classes = len(dataset.class_names)
     usual = default_initial(classes)
-    columns = st.columns(4)
-    initial = columns[0].number_input("Classes in the first stage", 1, classes, usual, help=words.STAGES)
-    increment = columns[1].number_input("Classes in each later stage", 1, classes, usual, help=words.STAGES)
-    steps = columns[2].number_input("Training steps a stage", 1, None, 200, 50, key="steps",
-                                    help="Every setting gets the same number, so the comparison is fair.")  # fmt: skip
-    method = columns[3].selectbox("Method", list(METHODS), help="How the learner learns; replay mixes exemplars in.")
+    columns = st.columns(3)
+    initial = columns[0].number_input(say("pilot.initial"), 1, classes, usual, help=say("help.stages"))
+    increment = columns[1].number_input(say("pilot.increment"), 1, classes, usual, help=say("help.stages"))
+    steps = columns[2].number_input(
+        say("pilot.steps"), 1, None, 200, 50, key="steps", persist_state="session", help=say("pilot.steps_help")
+    )
+    method = choose_method()
+    choices = _more_choices()
     spec, size = chosen()
     try:
+        require_allowed_codecs(";".join(settings))
         wanted = [part.strip() for part in budgets.split(",") if part.strip()]
         for budget in wanted:
             budget_bytes(budget, classes, dataset.raw_image_bytes)
         return plan.plan(
             settings, aligns, wanted, parse_seeds(seeds),
-            dataset=spec, size=size, initial=initial, increment=increment, steps=steps, method=method,
+            dataset=spec, size=size, initial=initial, increment=increment, steps=steps, method=method, **choices,
         )  # fmt: skip
     except UsageError as error:
         st.error(one_line(error), icon=":material/error:")
         return []
+
+
+def _more_choices() -> dict[str, object]:
+    """What most people leave as it is."""
+    defaults = PilotConfig.model_fields
+    with st.expander(say("pilot.more")):
+        columns = st.columns(4)
+        selection = columns[0].selectbox(
+            say("pilot.selection"), ["herding", "random"], key="selection", help=say("pilot.selection_help")
+        )
+        network = columns[1].selectbox(
+            say("pilot.network"), ["auto", "resnet8", "resnet20", "resnet32", "resnet56"], key="network",
+            accept_new_options=True, help=say("pilot.network_help"),
+        )  # fmt: skip
+        batch_size = columns[2].number_input(
+            say("pilot.batch_size"), 2, 4096, defaults["batch_size"].default, key="batch_size"
+        )
+        lr = columns[3].number_input(
+            say("pilot.lr"), 1e-5, 10.0, defaults["lr"].default, format="%g", key="lr", help=say("pilot.lr_help")
+        )
+    return {"selection": selection, "network": network, "batch_size": batch_size, "lr": lr}
 
 
 def _settings(runs_dir: Path) -> list[str]:
@@ -92,42 +123,76 @@ def _settings(runs_dir: Path) -> list[str]:
     probes = plan.probes_of(list_runs(runs_dir), spec, size)
     name, newest = next(((name, found) for name, run in probes.items() if (found := run.result)), ("usual", None))
     offered = [setting["codec"] for setting in newest["settings"]] if newest else _USUAL
+    recommended = newest.get("recommended", {}).get("codec") if newest else None
     chosen_settings = st.multiselect(
-        "Codec settings",
-        offered,
-        plan.default_settings(offered),
-        key=f"settings-{name}",
-        accept_new_options=True,
-        help="From the newest finished probe. Others can be typed in, such as jpeg:quality=42.",
-    )
+        say("probe.grid"), offered, plan.default_settings(offered, recommended), key=f"settings-{name}",
+        accept_new_options=True, persist_state="session", help=say("pilot.settings_help"),
+    )  # fmt: skip
     if newest is None:
-        st.caption("There is no finished probe of this dataset yet, so a few usual settings are offered.")
-        next_page("probe", "Probe first: it is quicker")
+        st.caption(say("pilot.no_probe"))
+        next_page("probe", say("pilot.probe_first"))
     return chosen_settings
 
 
 def _start(planned: list[plan.PlannedRun], dataset: ImageDataset, runs_dir: Path) -> None:
     finished = list_runs(runs_dir, "pilot")
-    estimates = estimate_runs(planned, finished, unknown_pace=rough_seconds_per_step).values()
+    estimates = list(estimate_runs(planned, finished, unknown_pace=rough_seconds_per_step).values())
     seconds = sum(estimate.seconds for estimate in estimates)
-    stages = plan.stage_count(len(dataset.class_names), planned[0].config.initial, planned[0].config.increment)
+    classes, first = len(dataset.class_names), planned[0].config
+    budgets = {budget_bytes(run.config.budget, classes, dataset.raw_image_bytes) for run in planned}
+    stages = plan.stage_count(classes, first.initial, first.increment)
     known = all(estimate.from_runs for estimate in estimates)
-    source = "from earlier pilots' pace" if known else "a rough figure; the first finished pilot makes it better"
     st.markdown(
-        f"**{_count(len(planned), 'run')}** of {_count(stages, 'stage')}, one after the other: about "
-        f"**{words.duration(seconds)}** ({source})."
-    )
-    if not st.button("Start", type="primary", icon=":material/play_arrow:"):
+        say(
+            "pilot.estimate", runs=words.count(len(planned), "run"), stages=words.count(stages, "stage"),
+            time=words.duration(seconds), source=say("pilot.from_runs" if known else "pilot.rough"),
+            memory=format_size(max(budgets)), total=format_size(sum(one.memory_bytes for one in estimates)),
+        )
+    )  # fmt: skip
+    if not st.button(say("pilot.start"), type="primary", icon=":material/play_arrow:"):
         return
     try:
         started = plan.enqueue(planned, runs_dir)
     except WorkError as error:
-        st.error(one_line(error))
+        st.error(one_line(error), icon=":material/error:")
         return
-    st.session_state.pop("comparison", None)
     if not started:
-        st.success("All of these runs are already done or under way: see below.", icon=":material/check:")
+        st.success(say("pilot.all_done"), icon=":material/check:")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _under_way(found: Sequence[Comparison], classes: int, runs_dir: Path) -> None:
+    """Live state and curves of every comparison that is not done."""
+    unfinished = [one for one in found if any(run.result is None for run, _, _ in one.runs)]
+    for number, comparison in enumerate(unfinished):
+        members = list(reversed(comparison.runs))
+        names = {run.name: run_name(config, seed) for run, config, seed in members}
+        if not number:
+            st.subheader(say("pilot.under_way"), anchor=False)
+        st.caption(comparison.label)
+        watch([run for run, _, _ in members], runs_dir, names)
+        _curves(members, names, classes)
+        command(*comparison.commands(None if runs_dir == default_runs_dir() else runs_dir))
+    if unfinished:
+        st.caption(say("runs.in_background"))
+
+
+def _curves(members: Sequence[tuple[RunFolder, PilotConfig, int]], names: dict[str, str], classes: int) -> None:
+    """Loss and accuracy so far of the runs that have begun."""
+    running = [run for run, _, _ in members if run.status() == "running"]
+    begun = running + [run for run, _, _ in members if run not in running and run.result is None]
+    configs = {run.name: config for run, config, _ in members}
+    losses = {names[run.name]: points for run in begun[:_MOST_CURVES] if (points := losses_so_far(run))}
+    accuracies = {
+        names[run.name]: values
+        for run in begun[:_MOST_CURVES]
+        if (values := accuracy_so_far(run, configs[run.name], classes))
+    }
+    if not losses:
+        return
+    columns = st.columns(2)
+    key = members[0][0].name
+    columns[0].plotly_chart(loss_figure(losses, current()), key=f"loss-{key}", alt=say("pilot.loss_alt"))
+    if accuracies:
+        columns[1].plotly_chart(
+            stage_figure(accuracies, say=current()), key=f"stages-{key}", alt=say("pilot.stages_alt")
+        )

@@ -16,23 +16,24 @@ from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.plan import probes_of, start_pending
 from toolkit.probe.presets import PRESETS
 from toolkit.probe.request import ALIGNS, AdviceRequest, ProbeRequest, request_of
-from toolkit.runs.folder import RunFolder, list_runs
-from toolkit.ui.components import words
-from toolkit.ui.components.choice import forget_unless
+from toolkit.runs.folder import list_runs
+from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
+from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.grid_builder import build_grid
 from toolkit.ui.components.jobs import ACTIVE, watch
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.probe_result import show_probe
+from toolkit.ui.components.words import count
+
+_PRESETS = {"quick": "preset_quick", "thorough": "preset_thorough", "edge device": "preset_edge"}
 
 
 def page() -> None:
     """Draw the page."""
-    st.title("Probe", anchor=False)
-    st.markdown(
-        "Codes and decodes some of your images with every setting: how many bytes one costs, how many exemplars then "
-        "fit the budget, and how much a network's view of the image changes. Then it recommends one. It trains no "
-        "learner, so it takes seconds to minutes, and it never opens a test image."
-    )
+    st.title(say("shell.probe"), anchor=False)
+    st.markdown(say("probe.intro"))
     dataset = open_dataset()
     runs_dir = default_runs_dir()
     with st.container(border=True):
@@ -40,49 +41,58 @@ def page() -> None:
         started = _start(request, runs_dir) if request is not None else None
     if started is not None:
         st.session_state["probe"] = started
-    _past(dataset, runs_dir)
+    _past(runs_dir)
 
 
 def _request(dataset: ImageDataset) -> ProbeRequest | None:
     """The form; None while something in it is wrong."""
     st.session_state.setdefault("grid", PRESETS["quick"])
-    st.pills("Ready-made sets of settings", list(PRESETS), key="preset", on_change=_take_preset)
+    st.pills(
+        say("probe.presets"), list(PRESETS), key="preset", on_change=_take_preset,
+        format_func=lambda name: say(f"probe.{_PRESETS[name]}"), help=say("probe.presets_help"),
+    )  # fmt: skip
     grid = st.text_input(
-        "Codec settings",
-        key="grid",
-        live="400ms",
-        persist_state="session",
-        help="Codecs are separated by ;, alternatives stand in braces, wrappers before | : "
-        "`jpeg:quality={10,50};downscale:factor=2|jpeg:quality=50`",
+        say("probe.grid"), key="grid", live="400ms", persist_state="session", help=say("probe.grid_help")
     )
     problem = None
     try:
+        require_allowed_codecs(grid)
         settings = expand_grid(grid)
-        st.caption(f"{len(settings)} settings: " + ", ".join(f"`{setting}`" for setting in settings))
+        st.caption(count(len(settings), "setting") + ": " + ", ".join(f"`{setting}`" for setting in settings))
     except UsageError as error:
         problem = one_line(error)
-    with st.popover("Known codecs", icon=":material/menu_book:"):
-        st.dataframe(_codec_rows(), hide_index=True, width=820)
+    with st.container(horizontal=True):
+        build_grid("grid")
+        with st.popover(say("probe.known"), icon=":material/menu_book:"):
+            st.dataframe(
+                _codec_rows(), hide_index=True, width=820,
+                column_config={name: say(f"column.{name}") for name in ("codec", "summary", "keys")},
+            )  # fmt: skip
     columns = st.columns(3)
-    budget = columns[0].text_input("Memory budget", "20img", key="probe_budget", help=words.BUDGET)
-    images = columns[1].select_slider("Images", [100, 200, 500, 1000, 2000, 5000], 1000, key="probe_images",
-                                      help="Training images used at most, the same number of every class.")  # fmt: skip
+    budget = columns[0].text_input(
+        say("probe.budget"), "20img", key="probe_budget", persist_state="session", help=say("help.budget")
+    )
+    images = columns[1].select_slider(
+        say("probe.images"), [100, 200, 500, 1000, 2000, 5000], 1000, key="probe_images", persist_state="session",
+        help=say("probe.images_help"),
+    )  # fmt: skip
     extractor = columns[2].selectbox(
-        "Features judged by", ["stage0", "auto", "self", "random"], key="probe_extractor", accept_new_options=True,
-        help=words.EXTRACTOR,
+        say("probe.extractor"), ["stage0", "auto", "self", "random"], key="probe_extractor", accept_new_options=True,
+        persist_state="session", help=say("help.extractor"),
     )  # fmt: skip
     if problem is None:
         try:
             budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
+            require_allowed_extractor(extractor)
         except UsageError as error:
             problem = one_line(error)
     if problem is not None:
         st.error(problem, icon=":material/error:")
         return None
     spec, size = chosen()
-    if not st.toggle("Recommend a setting", True, key="probe_advise", persist_state="session", help=words.ADVICE):
+    if not st.toggle(say("probe.advise"), True, key="probe_advise", persist_state="session", help=say("help.advice")):
         return ProbeRequest(spec, size, grid, budget, extractor, images=images)
-    coded = st.checkbox("Images can be coded where the model is used", True, key="probe_both", help=words.ALIGNMENT)
+    coded = st.checkbox(say("probe.both"), True, key="probe_both", persist_state="session", help=say("help.align"))
     aligns = ALIGNS if coded else tuple(align for align in ALIGNS if align != "both")
     return AdviceRequest(spec, size, grid, budget, extractor, images=images, aligns=",".join(aligns))
 
@@ -96,7 +106,7 @@ def _codec_rows() -> list[dict[str, str]]:
     return [
         {
             "codec": kind.name,
-            "what it is": kind.summary,
+            "summary": kind.summary,
             "keys": ", ".join(f"{key}={parameter.accepted()}" for key, parameter in kind.parameters.items()),
         }
         for kind in codec_kinds().values()
@@ -105,48 +115,39 @@ def _codec_rows() -> list[dict[str, str]]:
 
 def _start(request: ProbeRequest, runs_dir: Path) -> str | None:
     """The button; the name of the run it started."""
-    if not st.button("Run probe", type="primary", icon=":material/play_arrow:"):
+    if not st.button(say("probe.run"), type="primary", icon=":material/play_arrow:"):
         return None
     try:
-        run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.as_dict())
+        run = request.folder(runs_dir)
         start_pending([run], runs_dir)
     except WorkError as error:
-        st.error(one_line(error))
+        st.error(one_line(error), icon=":material/error:")
         return None
     return run.name
 
 
-def _past(dataset: ImageDataset, runs_dir: Path) -> None:
+def _past(runs_dir: Path) -> None:
     """All probes of this dataset, and the chosen one's progress or result."""
-    spec, size = chosen()
-    mine = probes_of(list_runs(runs_dir), spec, size)
+    mine = probes_of(list_runs(runs_dir), *chosen())
     if not mine:
-        st.info(
-            "No probe of this dataset yet. The settings above are ready to go: press **Run probe**.",
-            icon=":material/arrow_upward:",
-        )
+        st.info(say("probe.none_yet"), icon=":material/arrow_upward:")
         return
-    forget_unless("probe", mine)
-    name = st.selectbox(
-        "Probes of this dataset",
-        list(mine),
-        key="probe",
-        bind="query-params",
-        format_func=lambda name: _title(mine[name].config),
-        help="Every probe is kept in the runs folder and can be opened again.",
+    name = choose_addressed(
+        say("probe.past"), list(mine), "probe", lambda name: _title(mine[name].config), say("probe.past_help")
     )
     run = mine[name]
     if run.status() != "done":
         watch([run], runs_dir)
     if (result := run.result) is not None:
-        show_probe(name, result, dataset)
-        next_page("pilot", "Next: pilot a few of these settings")
+        show_probe(name, result)
+        next_page("pilot", say("probe.next"))
     elif run.status() in ACTIVE:
-        st.caption("The probe runs in the background: reloading or closing this page does not stop it.")
+        st.caption(say("runs.in_background"))
     command(request_of(run.config).command())
 
 
 def _title(config: dict[str, Any]) -> str:
-    advised = ", with advice" if config["kind"] == "advise" else ""
-    rest = f"{config['images']} images, budget {config['budget']}, features {config['extractor']}"
-    return f"{config['codecs']}{advised}, {rest}"
+    return say(
+        "probe.title_advised" if config["kind"] == "advise" else "probe.title_plain", grid=config["codecs"],
+        images=config["images"], budget=config["budget"], extractor=config["extractor"],
+    )  # fmt: skip

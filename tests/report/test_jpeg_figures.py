@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.report.robustness_figures import MODEL_COLOURS, robustness_figure
+from toolkit.report.figures.jpeg import MODEL_COLOURS, robustness_figure
 
 REPORT = {
     "images": 200, "eps": [2 / 255, 1 / 255], "mode": "soft", "judged": "", "seed": 0, "queries": 10, "batch_size": 10,

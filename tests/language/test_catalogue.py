@@ -1,0 +1,90 @@
+"""The two catalogues say the same things, and everything that is asked for is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+import toolkit
+from toolkit.foundation.errors import UsageError
+from toolkit.language.catalogue import ENGLISH, LANGUAGES, language
+
+ROOT = Path(toolkit.__file__).parent
+ROOMS = ("ui", "report")
+UNTRANSLATED = {"CSV", "JSON", "PSNR", "SSIM", "FMSE", "Recall Rate", "± 95 %", "raw"}
+"""The same in every language."""
+
+
+def places(text: str) -> list[str]:
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_catalogue_has_the_same_keys_and_places(code: str) -> None:
+    texts = language(code).texts
+    assert texts.keys() == ENGLISH.texts.keys()
+    for key, text in texts.items():
+        assert text.strip(), key
+        assert places(text) == places(ENGLISH.texts[key]), key
+
+
+def test_japanese_is_japanese() -> None:
+    """Kana or kanji in every text but those of names, figures and units."""
+    plain = {key for key, text in language("ja").texts.items() if not re.search(r"[぀-ヿ一-鿿]", text)}
+    assert plain <= {"metric.psnr", "metric.ssim", "column.psnr", "column.ssim", "column.bpp", "runs.doing"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_text_that_is_asked_for_exists_with_its_values(path: Path) -> None:
+    for call in calls(path):
+        if getattr(call.func, "id", "") != "say" or not call.args:
+            continue
+        first = call.args[0]
+        choices = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+        given = sorted(str(keyword.arg) for keyword in call.keywords)
+        for choice in choices:
+            if isinstance(choice, ast.Constant):
+                assert choice.value in ENGLISH.texts, choice.value
+                if "None" not in given:  # no ** in the call
+                    assert places(ENGLISH.texts[choice.value]) == given, choice.value
+            elif isinstance(choice, ast.JoinedStr) and isinstance(choice.values[0], ast.Constant):
+                beginning = str(choice.values[0].value)
+                assert any(key.startswith(beginning) for key in ENGLISH.texts), beginning
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ui").rglob("*.py")), ids=lambda path: path.name)
+def test_no_page_says_anything_that_is_not_in_a_catalogue(path: Path) -> None:
+    """What Streamlit's functions are given to show comes from ``say``; keys, formats and icons are no texts."""
+    shown = {"label", "help", "alt", "placeholder", "caption"}
+    for call in calls(path):
+        function = call.func
+        if not isinstance(function, ast.Attribute) or ast.unparse(function.value) not in ("st", "st.column_config"):
+            continue
+        texts = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg in shown)]
+        for text in texts:
+            if function.attr in ("html", "code", "get_option", "form") or not isinstance(text, ast.Constant):
+                continue
+            said = text.value
+            assert not isinstance(said, str) or said in UNTRANSLATED or not re.search("[A-Za-z]{2}", said), said
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(UsageError, match="one of en, ja, got 'fr'"):
+        language("fr")
+
+
+def test_values_are_put_in() -> None:
+    assert ENGLISH("runs.done_of", done=2, total=3) == "2 of 3 runs done"
+    with pytest.raises(KeyError):
+        ENGLISH("runs.done_of", done=2)

@@ -1,0 +1,71 @@
+"""Single images through a codec."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.catalog import load_dataset
+from toolkit.features.extractor import build_extractor
+from toolkit.foundation.errors import UsageError
+from toolkit.probe.images import measure_images
+from toolkit.probe.request import ImagesRequest, ProbeRequest
+
+DATASET = load_dataset("demo", 16)
+EXTRACTOR = build_extractor("random", DATASET, device=torch.device("cpu"))
+
+
+def test_each_row_is_what_the_codec_and_independent_measures_say() -> None:
+    result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=40)
+    rows = result["images"]
+    assert len(rows) == 40
+    assert {row["class"] for row in rows} == set(DATASET.class_names)
+    codec = parse_codec("jpeg:quality=30")
+    for row in rows[::13]:
+        image = np.asarray(DATASET.train.images[row["index"]])
+        codec.fit(image[None])
+        (payload,) = codec.encode(image[None])
+        decoded = codec.decode([payload])[0]
+        assert row["stored_bytes"] == len(payload)
+        assert row["file_bytes"] == len(codec.to_file(payload))
+        error = np.mean((image - decoded.astype(float)) ** 2)
+        assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+        difference = EXTRACTOR(image[None]) - EXTRACTOR(decoded[None])
+        assert row["fmse"] == pytest.approx(float(difference.square().mean()), rel=1e-3)
+
+
+def test_places_are_the_principal_components_of_the_originals() -> None:
+    result = measure_images(DATASET, "jpeg:quality=10", EXTRACTOR, images=60)
+    rows = result["images"]
+    features = EXTRACTOR(np.asarray(DATASET.train.images[[row["index"] for row in rows]])).double().numpy()
+    values = np.linalg.eigvalsh(np.cov(features.T))[::-1]
+    assert np.var([row["x"] for row in rows], ddof=1) == pytest.approx(values[0], rel=1e-3)
+    assert np.var([row["y"] for row in rows], ddof=1) == pytest.approx(values[1], rel=1e-3)
+    assert result["explained"] == pytest.approx((values[:2] / values.sum()).tolist(), rel=1e-3)
+
+
+def test_a_lossless_codec_moves_nothing() -> None:
+    rows = measure_images(DATASET, "png", EXTRACTOR, images=20)["images"]
+    assert all(row["psnr"] is None and row["fmse"] == 0 and row["x"] == row["decoded_x"] for row in rows)
+
+
+def test_one_image_is_refused() -> None:
+    with pytest.raises(UsageError, match="two images"):
+        measure_images(DATASET, "png", EXTRACTOR, images=1)
+
+
+def test_a_request_is_named_by_what_it_means_and_repeated_by_its_command() -> None:
+    request = ImagesRequest("demo", 16, "jpeg:quality=30,shared=yes", images=40, extractor="random")
+    assert request.run_name() == ImagesRequest("demo", 16, "jpeg:quality=30", images=40, extractor="random").run_name()
+    assert request.run_name() != ImagesRequest("demo", 16, "jpeg:quality=31", images=40, extractor="random").run_name()
+    assert request.command() == (
+        "recallrate images demo --size 16 --codec jpeg:quality=30,shared=yes --images 40 --extractor random"
+    )
+
+
+def test_names_of_earlier_probes_stay() -> None:
+    """Old run folders must be found again: this name was made before requests had a class of their own."""
+    request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
+    assert request.run_name() == "probe-demo-d85d1abb"

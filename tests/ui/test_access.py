@@ -1,0 +1,181 @@
+"""Who gets in, and what is opened for them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import toolkit
+from toolkit.codecs.spec import grid_paths
+from toolkit.foundation.errors import UsageError
+from toolkit.pilots.config import make_config
+from toolkit.pilots.plan import pilot_command
+from toolkit.probe.request import ImagesRequest
+from toolkit.ui import access
+
+ROOT = Path(toolkit.__file__).parent
+APP = ROOT.parent / "app.py"
+SECRET = "a shared secret of some length"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the server listened on every address."""
+    monkeypatch.setattr(access, "listens_elsewhere", lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.1.2.3", True), ("0.0.0.0", False), (None, False),
+     ("", False), ("192.168.0.7", False), ("example.org", False), ("::", False)],
+)  # fmt: skip
+def test_only_loopback_addresses_are_local(address: str | None, local: bool) -> None:
+    assert access.is_local(address) == local
+
+
+def test_a_server_for_other_machines_needs_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(access.SECRET, raising=False)
+    assert access.why_closed("127.0.0.1", oidc=False) is None
+    assert access.why_closed("0.0.0.0", oidc=True) is None
+    assert "without a login" in (access.why_closed("0.0.0.0", oidc=False) or "")
+    monkeypatch.setenv(access.SECRET, "short")
+    assert "at least 12 characters, it has 5" in (access.why_closed("0.0.0.0", oidc=False) or "")
+    monkeypatch.setenv(access.SECRET, SECRET)
+    assert access.why_closed("0.0.0.0", oidc=False) is None
+
+
+def opened(runs_dir: Path) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=120).run()
+    assert not app.exception
+    return app
+
+
+def test_without_a_login_nothing_is_shown(
+    runs_dir: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(access.SECRET, raising=False)
+    monkeypatch.setattr(access, "why_closed", lambda *_: "it would be reached from other machines")
+    app = opened(runs_dir)
+    assert "stays closed" in app.error[0].value
+    assert not app.title
+    assert not app.text_input
+
+
+def test_the_secret_opens_and_nothing_else_does(
+    runs_dir: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(access.SECRET, SECRET)
+    monkeypatch.setattr(access, "_WRONG_SECONDS", 0.0)
+    app = opened(runs_dir)
+    assert [title.value for title in app.title] == ["Recall Rate"]
+    assert not app.metric
+    app.text_input[0].set_value("a guess")
+    app.button[0].click().run()
+    assert "not the secret" in app.error[0].value
+    assert not app.metric
+    app.text_input[0].set_value(SECRET)
+    app.button[0].click().run()
+    assert not app.exception
+    assert [title.value for title in app.title] == ["Data"]
+
+
+def test_paths_outside_the_roots_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: None
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "link").symlink_to(outside)
+    monkeypatch.setenv(access.ROOTS, str(inside))
+    access.require_allowed_dataset("demo")
+    access.require_allowed_dataset("torchvision:CIFAR100")
+    access.require_allowed_dataset(str(inside / "images"))
+    for path in (outside, inside / ".." / "outside", inside / "link" / "images", Path("/etc/passwd")):
+        with pytest.raises(UsageError, match="outside the folders"):
+            access.require_allowed_dataset(str(path))
+    with pytest.raises(UsageError, match="outside the folders"):
+        access.require_allowed_codecs(f"raw;learned-jpeg:tables={outside / 't.json'}")
+    access.require_allowed_codecs(f"raw;downscale:factor=2|learned-jpeg:tables={inside / 't.json'}")
+    with pytest.raises(UsageError, match="outside the folders"):
+        access.require_allowed_extractor(f"checkpoint:{outside / 'weights.pt'}")
+    access.require_allowed_extractor("timm:resnet18")
+
+
+def test_by_default_the_working_folder_and_the_cache_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: None
+) -> None:
+    monkeypatch.delenv(access.ROOTS, raising=False)
+    monkeypatch.chdir(tmp_path)
+    access.require_allowed(tmp_path / "images")
+    access.require_allowed(Path(os.environ["RECALLRATE_CACHE"]) / "datasets")
+    with pytest.raises(UsageError, match="outside the folders"):
+        access.require_allowed(tmp_path.parent)
+
+
+def test_on_this_machine_alone_any_path_may_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(access.ROOTS, raising=False)
+    monkeypatch.setattr(access, "listens_elsewhere", lambda: False)
+    access.require_allowed("/etc")
+
+
+def test_files_named_in_grids_are_found_without_opening_them() -> None:
+    grid = "raw;downscale:factor={2,3}|learned-jpeg:tables={/no/a.json,/no/b.json};jpeg:quality={10,20}"
+    assert set(grid_paths(grid)) == {"/no/a.json", "/no/b.json"}
+    assert grid_paths("raw;jpeg:quality=5;") == []
+
+
+def test_the_data_page_refuses_in_one_sentence(
+    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(access.ROOTS, str(tmp_path / "inside"))
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    app.query_params["dataset"] = "/etc"
+    app.run()
+    assert not app.exception
+    assert "/etc lies outside the folders" in app.error[0].value
+    assert app.text_input(key="dataset").value == "/etc"
+
+
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_shell_no_eval_no_pickle(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in ("eval", "exec", "os.system", "os.popen", "subprocess.getoutput"), f"{name} in {path}"
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert given.get("shell", "False") == "False", path
+            if name == "torch.load":
+                assert given.get("weights_only") == "True", path
+            if name == "np.load":
+                assert given.get("allow_pickle", "False") == "False", path
+            assert not name.startswith(("pickle.load", "pickle.Unpickler", "marshal.", "dill.")), path
+            if name == "st.html":
+                assert ast.unparse(node.args[0]).isupper(), f"only constants are shown as HTML: {path}"
+            assert given.get("unsafe_allow_html", "False") == "False", path
+
+
+EVIL = "images'; touch /tmp/owned; $(reboot) `id` \"x\" && <b>"
+
+
+def test_commands_quote_whatever_a_user_types(tmp_path: Path) -> None:
+    folder = str(tmp_path / EVIL)
+    config = make_config(dataset=folder, size=32, initial=2, increment=2, codec="raw", budget="20img")
+    words = shlex.split(pilot_command(config, [0]))
+    assert words[:3] == ["recallrate", "pilot", folder]
+    words = shlex.split(ImagesRequest(folder, 32, "raw").command())
+    assert words[:3] == ["recallrate", "images", folder]
+
+
+def test_names_of_run_folders_hold_no_character_of_a_shell_or_path(tmp_path: Path) -> None:
+    config = make_config(dataset=str(tmp_path / EVIL), size=32, initial=2, increment=2, codec="raw", budget="20img")
+    for name in (config.run_name(0), ImagesRequest(str(tmp_path / EVIL), 32, "raw").run_name()):
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")
+        assert ".." not in name

@@ -1,0 +1,120 @@
+"""What is done with a finished training in the background, as data: attack its networks, export its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import default_runs_dir, make_folder
+from toolkit.foundation.progress import Progress, silent
+from toolkit.runs.folder import RunFolder
+from toolkit.runs.request import Request, request_from
+
+
+@dataclass(frozen=True)
+class TrainedRequest(Request):
+    """A request about a training.
+
+    Attributes:
+        training: path of its run folder.
+        variant: ``jpeg`` or a control.
+    """
+
+    first: ClassVar[str] = "training"
+
+    training: str
+    variant: str = "jpeg"
+
+    def subject(self) -> str:
+        return f"{Path(self.training).name.removeprefix('jpeg-')}-{self.variant}"
+
+    def command_words(self) -> tuple[str, ...]:
+        return ("jpeg", self.kind)
+
+    def run_folder(self) -> RunFolder:
+        """The training's folder.
+
+        Raises:
+            UsageError: there is none.
+        """
+        return open_training(Path(self.training))
+
+
+@dataclass(frozen=True)
+class AttackRequest(TrainedRequest):
+    """Everything that changes the result of attacks; see ``recallrate jpeg attack --help``."""
+
+    kind: ClassVar[str] = "attack"
+    light: ClassVar[bool] = False
+
+    eps: str = "1,2,3,4"
+    mode: str = "soft"
+    images: int = 200
+    queries: int = 300
+    seed: int = 0
+    device: str = "auto"
+
+    def bounds(self) -> tuple[float, ...]:
+        """The L-infinity bounds for pixels in [0, 1].
+
+        Raises:
+            UsageError: not numbers.
+        """
+        try:
+            return tuple(float(text) / 255 for text in self.eps.split(","))
+        except ValueError:
+            raise UsageError(f"eps takes numbers such as 1,2,3,4, got {self.eps!r}") from None
+
+    def run(self, progress: Progress = silent) -> dict[str, Any]:
+        from toolkit.jpeg_dl.attack import attack_run
+
+        return attack_run(
+            self.run_folder(), eps=self.bounds(), mode=self.mode, images=self.images, queries=self.queries,
+            variant=self.variant, seed=self.seed, device=self.device, progress=progress,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExportRequest(TrainedRequest):
+    """Learned tables as a file for the codec ``learned-jpeg``; see ``recallrate jpeg export --help``."""
+
+    kind: ClassVar[str] = "export"
+    said: ClassVar[tuple[str, ...]] = ("output",)
+
+    output: str = "tables.json"
+
+    def run(self, progress: Progress = silent) -> dict[str, Any]:
+        from toolkit.jpeg_dl.export import export_tables
+
+        make_folder(Path(self.output).resolve().parent)
+        tables = export_tables(self.run_folder(), Path(self.output), variant=self.variant, progress=progress)
+        return {"tables": self.output, "luma": tables.luma.tolist(), "chroma": tables.chroma.tolist()}
+
+
+def tables_dir() -> Path:
+    """The folder for exported tables: beside the runs that they come from."""
+    return default_runs_dir().parent / "tables"
+
+
+REQUESTS: Mapping[str, type[Request]] = {"attack": AttackRequest, "export": ExportRequest}
+"""By the kind of their run."""
+
+
+def request_of(config: Mapping[str, Any]) -> Request:
+    """The request that a run folder's configuration holds."""
+    return request_from(REQUESTS, config)
+
+
+def open_training(path: Path) -> RunFolder:
+    """The run folder of a ``jpeg train``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    run = RunFolder(Path(path).resolve())
+    if not run.config_path.exists() or run.config.get("kind") != "jpeg":
+        raise UsageError(f"{path} is not the run folder of a `jpeg train`")
+    return run

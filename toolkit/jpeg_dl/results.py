@@ -1,0 +1,69 @@
+"""What finished trainings with the JPEG layer say together. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.learning.metrics import mean_and_ci95
+from toolkit.runs.folder import RunFolder
+
+MEASURES = ("accuracy", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """One configuration and its runs.
+
+    Attributes:
+        config: without the seed.
+        runs: (folder, seed), seeds in order.
+    """
+
+    config: JPEGConfig
+    runs: tuple[tuple[RunFolder, int], ...]
+
+    @property
+    def key(self) -> str:
+        """Identifies the configuration."""
+        return self.config.run_name(0)
+
+    def result(self) -> dict[str, Any] | None:
+        """The ``jpeg train`` JSON of the finished runs; None while there is none."""
+        finished = [result for run, _ in self.runs if (result := run.result) is not None]
+        return aggregate(self.config, finished) if finished else None
+
+
+def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Trainings]:
+    """The trainings of one dataset (its path absolute) and size, those begun last first.
+
+    Args:
+        runs: run folders, newest first; those of other kinds are passed over.
+        dataset, size: what they were trained on.
+    """
+    found: dict[str, tuple[JPEGConfig, list[tuple[RunFolder, int]]]] = {}
+    for run in runs:
+        if run.config["kind"] != "jpeg":
+            continue
+        config = JPEGConfig(**run.config["config"])
+        if (config.dataset, config.size) == (dataset, size):
+            found.setdefault(config.run_name(0), (config, []))[1].append((run, int(run.config["seed"])))
+    return [Trainings(config, tuple(sorted(members, key=lambda one: one[1]))) for config, members in found.values()]
+
+
+def aggregate(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
+    variants: dict[str, Any] = {}
+    for name in config.variants:
+        records = [run["variants"][name] for run in runs]
+        measured = [measure for measure in MEASURES if records[0].get(measure) is not None]
+        spread = {measure: mean_and_ci95([record[measure] for record in records]) for measure in measured}
+        gains = [run["variants"][name]["accuracy"] - run["variants"]["plain"]["accuracy"] for run in runs]
+        spread["gain_over_plain"] = mean_and_ci95(gains)
+        variants[name] = {
+            "mean": {measure: mean for measure, (mean, _) in spread.items()},
+            "ci95": {measure: half for measure, (_, half) in spread.items()},
+        }
+    return {"config": config.model_dump(mode="json"), "variants": variants, "runs": list(runs)}

@@ -1,0 +1,1 @@
+"""What the faces say, in English and Japanese: a catalogue file for each."""

@@ -1,0 +1,41 @@
+"""Figures of the cost model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.report.figures.style import DOTTED, GOOD, OTHER, lay_out
+
+
+def sensitivity_figure(
+    rows: Sequence[dict[str, Any]], saved: float, most: int = 8, say: Language = ENGLISH
+) -> go.Figure:
+    """What is saved when one input is halved or doubled: a bar each way from what is saved now, the widest on top.
+
+    Args:
+        rows: of :func:`toolkit.report.cost.sensitivity`.
+        saved: now.
+        most: bars drawn.
+    """
+    shown = list(rows[:most])[::-1]
+    names = [say(f"cost_input.{row['input']}") for row in shown]
+    figure = go.Figure()
+    for key, name, colour in (("low", say("figure.halved"), OTHER), ("high", say("figure.doubled"), GOOD)):
+        figure.add_bar(
+            y=names,
+            x=[row[key] - saved for row in shown],
+            base=saved,
+            customdata=[row[key] for row in shown],
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            hovertemplate="%{y} " + name + ": %{customdata:,.2f}<extra></extra>",
+        )
+    figure.add_vline(x=saved, line=DOTTED)
+    lay_out(figure, 120 + 34 * len(shown), barmode="overlay", bargap=0.3)
+    figure.update_xaxes(title=say("figure.saved_in_a_year"), tickformat=",.6~g")
+    return figure

@@ -1,0 +1,70 @@
+"""Figures of a dataset and of single images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.report.figures.style import GOOD, OTHER, RULE, lay_out
+
+
+def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
+    """Training and test images of each class.
+
+    Args:
+        rows: as :func:`toolkit.data.summary.class_rows` gives them.
+    """
+    names = [row["class"] for row in rows]
+    figure = go.Figure()
+    for split, colour in (("train", GOOD), ("test", OTHER)):
+        counts = [row[split] for row in rows]
+        figure.add_bar(
+            x=names, y=counts, name=say(f"figure.{split}"), marker_color=colour,
+            hovertemplate="%{x}<br>" + say("figure.count_of_images", count="%{y}") + "<extra></extra>",
+        )  # fmt: skip
+    lay_out(figure, 320, barmode="group", bargap=0.25)
+    figure.update_xaxes(type="category", tickangle=-35 if len(names) > 6 else 0)
+    figure.update_yaxes(title=say("figure.images"), rangemode="tozero")
+    return figure
+
+
+def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Language = ENGLISH) -> go.Figure:
+    """Images in the plane of the originals' first two principal components; a thread joins each to its decoded self.
+
+    Args:
+        result: the ``images`` JSON.
+        chosen: index of the image to mark.
+    """
+    rows = result["images"]
+    figure = go.Figure()
+    threads = [("x", "decoded_x"), ("y", "decoded_y")]
+    x, y = ([place for row in rows for place in (row[a], row[b], None)] for a, b in threads)
+    figure.add_scattergl(
+        x=x, y=y, mode="lines", line={"width": 1, "color": RULE}, opacity=0.5, hoverinfo="skip", showlegend=False
+    )
+    for kind, colour, symbol in (("", GOOD, "circle"), ("decoded_", OTHER, "circle-open")):
+        figure.add_scattergl(
+            x=[row[f"{kind}x"] for row in rows],
+            y=[row[f"{kind}y"] for row in rows],
+            customdata=[[row["index"], row["class"], row["fmse_relative"]] for row in rows],
+            name=say("figure.decoded" if kind else "figure.originals"),
+            mode="markers",
+            marker={"size": 7, "color": colour, "symbol": symbol},
+            hovertemplate="<b>%{customdata[1]}</b> #%{customdata[0]}<br>"
+            + say("metric.fmse_relative")
+            + " %{customdata[2]:.4g}<extra></extra>",
+        )
+    if chosen is not None and (marked := [row for row in rows if row["index"] == chosen]):
+        row = marked[0]
+        figure.add_scatter(
+            x=[row["x"], row["decoded_x"]], y=[row["y"], row["decoded_y"]], mode="lines+markers",
+            name=say("figure.chosen"), line={"width": 3, "color": "#e0662f"}, marker={"size": 12}, hoverinfo="skip",
+        )  # fmt: skip
+    lay_out(figure, 440)
+    first, second = result["explained"][0], (*result["explained"], 0.0)[1]
+    figure.update_xaxes(title=say("figure.component", number=1, share=f"{first:.0%}"), zeroline=False)
+    figure.update_yaxes(title=say("figure.component", number=2, share=f"{second:.0%}"), zeroline=False)
+    return figure

@@ -1,0 +1,145 @@
+"""Figures of the JPEG layer: tables, what they let through, accuracy of the variants, robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, lay_out
+
+MODEL_COLOURS = {"plain": "#7d8891", "layered": "#e0662f"}
+TABLES = ("luma", "chroma")
+TABLE_SCALE = ((0.0, "#5b9a8b"), (0.4, "#27667b"), (1.0, "#2d3047"))
+"""The coarser a step, the darker."""
+_SYMBOLS = {
+    "fgsm": "circle-open",
+    "pgd": "square-open",
+    "pgd-20": "diamond-open",
+    "bpda": "x-thin-open",
+    "transfer": "triangle-up-open",
+    "gradient-free": "star-open",
+}
+
+
+def table_figure(steps: Sequence[Sequence[float]], highest: float, say: Language = ENGLISH) -> go.Figure:
+    """A quantisation table as a heat map of its steps, low frequencies at the upper left.
+
+    Args:
+        steps: (8, 8).
+        highest: the step that the darkest colour stands for, so that tables side by side compare.
+    """
+    values = np.asarray(steps, float)
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            text=[[f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0") for value in row]
+                  for row in values],
+            texttemplate="%{text}",
+            textfont={"color": "#ffffff"},
+            colorscale=TABLE_SCALE,
+            zmin=0,
+            zmax=highest,
+            xgap=1,
+            ygap=1,
+            showscale=False,
+            hovertemplate=say("figure.frequency", across="%{x}", down="%{y}") + ": %{z:.2f}<extra></extra>",
+        )
+    )  # fmt: skip
+    lay_out(figure, 300)
+    figure.update_xaxes(side="top", showgrid=False, dtick=1, constrain="domain")
+    figure.update_yaxes(autorange="reversed", showgrid=False, dtick=1, scaleanchor="x", constrain="domain")
+    return figure
+
+
+def response_figure(
+    responses: Mapping[str, Sequence[Sequence[float]]], say: Language = ENGLISH
+) -> go.Figure:
+    """How much of a frequency's energy passes the quantiser, against the distance from the mean.
+
+    Frequencies (u, v) with the same u + v are averaged; 1 is all of it, more is possible by rounding up.
+
+    Args:
+        responses: (8, 8) each, by what to call them.
+    """
+    down, across = np.indices((8, 8))
+    figure = go.Figure()
+    for n, (name, response) in enumerate(responses.items()):
+        values = np.asarray(response, float)
+        curve = [float(values[down + across == distance].mean()) for distance in range(15)]
+        figure.add_scatter(
+            x=list(range(15)), y=curve, name=name, mode="lines+markers",
+            line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 2},
+            hovertemplate=f"<b>{name}</b><br>%{{x}}: %{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
+    figure.add_hline(y=1, line=DOTTED)
+    lay_out(figure, 340)
+    figure.update_xaxes(title=say("figure.frequency_distance"), dtick=2)
+    figure.update_yaxes(title=say("figure.energy_passed"), tickformat=".0%", rangemode="tozero")
+    return figure
+
+
+def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = ENGLISH) -> go.Figure:
+    """Accuracy of each network with its 95 % interval over seeds; a dotted line at the plain network's.
+
+    Args:
+        variants: of the ``jpeg train`` JSON.
+    """
+    names = list(variants)[::-1]
+    means = [variants[name]["mean"]["accuracy"] for name in names]
+    halves = [variants[name]["ci95"]["accuracy"] for name in names]
+    figure = go.Figure(
+        go.Scatter(
+            x=means,
+            y=[say(f"variant.{name}") for name in names],
+            error_x={"type": "data", "array": [half or 0 for half in halves], "visible": any(halves)},
+            mode="markers",
+            marker={"size": 12, "color": ["#7d8891" if name == "plain" else "#e0662f" if name == "jpeg" else "#3b8ed6"
+                                          for name in names]},
+            hovertemplate="<b>%{y}</b>: %{x:.1%}<extra></extra>",
+        )
+    )  # fmt: skip
+    if "plain" in variants:
+        figure.add_vline(x=variants["plain"]["mean"]["accuracy"], line=DOTTED)
+    lay_out(figure, 110 + 34 * len(names))
+    figure.update_xaxes(title=say("figure.accuracy"), tickformat=".0%")
+    return figure
+
+
+def robustness_figure(report: dict[str, Any], say: Language = ENGLISH) -> go.Figure:
+    """Accuracy against eps: for each network a bold line for the worst case and a thin one for each attack.
+
+    All lines start from the clean accuracy at eps 0.
+
+    Args:
+        report: as :func:`toolkit.robustness.evaluation.robustness_report` gives it.
+    """
+    order = sorted(range(len(report["eps"])), key=report["eps"].__getitem__)
+    levels = [0.0, *(255 * report["eps"][n] for n in order)]
+    figure = go.Figure()
+    for model, result in report["models"].items():
+        title = say(f"figure.{model}_network")
+        for name, accuracies in [*result["attacks"].items(), ("", result["worst"])]:
+            attack = name or say("figure.worst_case")
+            figure.add_scatter(
+                x=levels,
+                y=[result["clean"], *(accuracies[n] for n in order)],
+                name=f"{title}, {attack}",
+                legendgroup=model,
+                showlegend=not name,  # the thin lines say what they are when pointed at
+                mode="lines+markers",
+                cliponaxis=False,
+                opacity=0.6 if name else 1,
+                line={"color": MODEL_COLOURS[model], "width": 1 if name else 4},
+                marker={"size": 7 if name else 9, "symbol": _SYMBOLS.get(name, "circle-open") if name else "circle"},
+                hovertemplate=f"<b>{title}</b>, {attack}<br>eps %{{x:.3g}}/255<br>"
+                + say("figure.right_of", share="%{y:.1%}", count=report["images"])
+                + "<extra></extra>",
+            )
+    lay_out(figure, 460)
+    figure.update_xaxes(title=say("figure.eps", mode=report["mode"]), rangemode="tozero")
+    figure.update_yaxes(title=say("figure.robust_accuracy"), tickformat=".0%", rangemode="tozero")
+    return figure

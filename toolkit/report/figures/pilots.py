@@ -1,0 +1,224 @@
+"""Figures of pilots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from toolkit.codecs.spec import codec_family
+from toolkit.foundation.sizes import format_size
+from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.learning.metrics import accuracy_after, forgetting
+from toolkit.pilots.results import setting_name
+from toolkit.report.figures.style import DOTTED, RULE, SEQUENTIAL, SERIES_COLOURS, family_colours, lay_out, logarithmic
+from toolkit.report.pareto import frontier
+
+ACCURACIES = (
+    "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original", "accuracy_on_coded"
+)  # fmt: skip
+STORAGES = ("memory_bytes", "exemplar_bytes", "exemplars_per_class")
+CURVES = ("all_classes", "first_classes", "forgetting")
+_ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
+_REFERENCES = ("raw", "png")
+
+
+def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
+    """Where a pilot lies on one of :data:`STORAGES`; ``exemplar_bytes`` are the memory's bytes an exemplar."""
+    mean = pilot["mean"]
+    if storage != "exemplar_bytes":
+        return float(mean[storage])
+    exemplars = mean["exemplars_per_class"] * sum(pilot["runs"][0]["stage_classes"])
+    return float(mean["memory_bytes"] / exemplars) if exemplars else float("nan")
+
+
+def accuracy_figure(
+    pilots: Sequence[dict[str, Any]],
+    metric: str = "last_accuracy",
+    storage: str = "memory_bytes",
+    say: Language = ENGLISH,
+) -> go.Figure:
+    """Accuracy against storage: a mark a configuration, a line a setting, bars for 95 % intervals over seeds.
+
+    Dotted lines: the frontier where less storage is better, each budget, and raw and png where there is one budget.
+    ``customdata`` begins with the pilot's place in ``pilots``.
+
+    Args:
+        pilots: ``pilot`` JSONs.
+        metric: one of :data:`ACCURACIES`.
+        storage: one of :data:`STORAGES`.
+    """
+    families = [codec_family(pilot["codec"]) for pilot in pilots]
+    colours = family_colours(families)
+    several_methods = len({pilot["method"] for pilot in pilots}) > 1
+    series: dict[str, list[int]] = {}
+    for n, pilot in enumerate(pilots):
+        name = setting_name(pilot["codec"], pilot["align"]) + (f", {pilot['method']}" if several_methods else "")
+        series.setdefault(name, []).append(n)
+    figure = go.Figure()
+    for name, members in series.items():
+        members = sorted(members, key=lambda n: storage_of(pilots[n], storage))
+        errors = [pilots[n]["ci95"][metric] for n in members]
+        figure.add_scatter(
+            x=[storage_of(pilots[n], storage) for n in members],
+            y=[pilots[n]["mean"][metric] for n in members],
+            error_y={"type": "data", "array": [error or 0 for error in errors], "visible": any(errors),
+                     "thickness": 1.5, "width": 4},
+            customdata=[_facts(n, pilots[n]) for n in members],
+            name=name,
+            legendgroup=families[members[0]],
+            showlegend=False,  # one entry a family: dozens of settings would leave no room for the chart
+            mode="lines+markers",
+            line={"color": colours[families[members[0]]], "width": 1.5},
+            marker={"size": 12, "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]]},
+            hovertemplate=f"<b>{name}</b><br>" + say(f"metric.{metric}") + " %{y:.1%}<br>"
+            + say("figure.hover_exemplars", count="%{customdata[1]:.1f}") + "<br>"
+            + say("figure.hover_used", used="%{customdata[2]}", budget="%{customdata[3]}") + "<br>"
+            + say("figure.hover_seeds", count="%{customdata[4]}") + "<extra></extra>",
+        )  # fmt: skip
+    for family in dict.fromkeys(families):
+        figure.add_scatter(
+            x=[None], y=[None], name=family, legendgroup=family, mode="markers",
+            marker={"size": 12, "color": colours[family]},
+        )  # fmt: skip
+    _guide(figure, pilots, metric, storage, say)
+    lay_out(figure, 460, showlegend=True)
+    spread = [storage_of(pilot, storage) for pilot in pilots]
+    wide = bool(spread) and min(spread) > 0 and max(spread) > 4 * min(spread)
+    figure.update_xaxes(title=say(f"storage.{storage}"))
+    if wide:
+        logarithmic(figure, spread)
+    elif spread and max(spread) < 1.05 * min(spread):  # one budget: all lie within a hair, which would be stretched
+        figure.update_xaxes(range=[0.9 * min(spread), 1.1 * max(spread)])
+    figure.update_yaxes(title=say(f"metric.{metric}"), tickformat=".0%")
+    return figure
+
+
+def _facts(number: int, pilot: Mapping[str, Any]) -> list[Any]:
+    mean = pilot["mean"]
+    used, budget = format_size(mean["memory_bytes"]), format_size(pilot["budget_bytes"])
+    return [number, mean["exemplars_per_class"], used, budget, len(pilot["runs"])]
+
+
+def _guide(figure: go.Figure, pilots: Sequence[dict[str, Any]], metric: str, storage: str, say: Language) -> None:
+    """The lines that only guide the eye."""
+    budgets = sorted({pilot["budget_bytes"] for pilot in pilots})
+    better = -1 if metric == "forgetting" else 1
+    if storage != "exemplars_per_class":
+        values = [better * pilot["mean"][metric] for pilot in pilots]
+        best = frontier([storage_of(pilot, storage) for pilot in pilots], values)
+        if len(best) > 1:
+            figure.add_scatter(
+                x=[storage_of(pilots[n], storage) for n in best], y=[pilots[n]["mean"][metric] for n in best],
+                name=say("figure.frontier"), mode="lines", line=DOTTED, hoverinfo="skip",
+            )  # fmt: skip
+    if storage == "memory_bytes":
+        for budget in budgets:
+            figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
+    if len(budgets) == 1:
+        for pilot in pilots:
+            if pilot["codec"] in _REFERENCES:
+                figure.add_hline(
+                    y=pilot["mean"][metric], line=DOTTED, annotation_text=pilot["codec"], annotation_font_color=RULE,
+                    annotation_position="bottom left" if pilot["codec"] == "raw" else "top right",
+                )  # fmt: skip
+
+
+def accuracy_matrix_figure(
+    matrix: Sequence[Sequence[float]], stage_classes: Sequence[int], say: Language = ENGLISH
+) -> go.Figure:
+    """The accuracy matrix as a heat map: a row for after each stage, a column for each stage's classes.
+
+    Args:
+        matrix: ``matrix[t][k]``, k <= t: accuracy on stage k's classes after stage t.
+        stage_classes: number of classes of each stage.
+    """
+    stages = len(matrix)
+    rows = [[*row, *([None] * (stages - len(row)))] for row in matrix]
+    text = [["" if value is None else f"{value:.0%}" for value in row] for row in rows]
+    figure = go.Figure(
+        go.Heatmap(
+            z=rows,
+            x=[
+                say("figure.stage", number=k + 1) + "<br>" + say("figure.classes", count=count)
+                for k, count in enumerate(stage_classes)
+            ],
+            y=[say("figure.after_stage", number=t + 1) for t in range(stages)],
+            text=text,
+            texttemplate="%{text}" if stages <= 12 else None,
+            textfont={"color": "#ffffff"},
+            colorscale=SEQUENTIAL,
+            zmin=0,
+            zmax=1,
+            hoverongaps=False,
+            xgap=2,
+            ygap=2,
+            colorbar={"tickformat": ".0%", "thickness": 12},
+            hovertemplate="%{y}<br>%{x}: %{z:.1%}<extra></extra>",
+        )
+    )
+    lay_out(figure, max(220, 90 + 46 * stages))
+    figure.update_xaxes(side="top", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[float]:
+    """What a run knew after each stage.
+
+    Args:
+        run: an entry of a ``pilot`` JSON's ``runs``.
+        curve: accuracy on ``all_classes`` seen so far or on the ``first_classes`` only, or ``forgetting``.
+    """
+    matrix, classes = run["accuracy_matrix"], run["stage_classes"]
+    stages = range(len(matrix))
+    if curve == "first_classes":
+        return [matrix[stage][0] for stage in stages]
+    if curve == "forgetting":
+        return [forgetting(matrix[: stage + 1], classes[: stage + 1]) for stage in stages]
+    return [accuracy_after(matrix, classes, stage) for stage in stages]
+
+
+def stage_figure(
+    series: Mapping[str, Sequence[float]], curve: str = "all_classes", say: Language = ENGLISH
+) -> go.Figure:
+    """Values after each stage, a line a run.
+
+    Args:
+        series: as :func:`stage_values` gives them, by what to call the run.
+        curve: which values they are, one of :data:`CURVES`.
+    """
+    figure = go.Figure()
+    for n, (name, values) in enumerate(series.items()):
+        figure.add_scatter(
+            x=list(range(1, len(values) + 1)),
+            y=values,
+            name=name,
+            mode="lines+markers",
+            line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 2},
+            hovertemplate=f"<b>{name}</b><br>" + say("figure.after_stage", number="%{x}") + ": %{y:.1%}<extra></extra>",
+        )
+    lay_out(figure, 380)
+    figure.update_xaxes(title=say("figure.stages_done"), dtick=1)
+    figure.update_yaxes(title=say(f"curve.{curve}"), tickformat=".0%", rangemode="tozero")
+    return figure
+
+
+def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]], say: Language = ENGLISH) -> go.Figure:
+    """Training loss against steps done, a line a run.
+
+    Args:
+        losses: (steps, loss) in order, by what to call the run.
+    """
+    figure = go.Figure()
+    for n, (name, points) in enumerate(losses.items()):
+        figure.add_scatter(
+            x=[steps for steps, _ in points], y=[loss for _, loss in points], name=name, mode="lines",
+            line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 1.5},
+            hovertemplate=f"<b>{name}</b><br>%{{x:,}}: %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+    lay_out(figure, 300)
+    figure.update_xaxes(title=say("figure.steps_done"), tickformat=",")
+    figure.update_yaxes(title=say("figure.loss"), rangemode="tozero")
+    return figure

@@ -1,0 +1,178 @@
+"""Figures of probes and advice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from toolkit.codecs.spec import codec_family, parse_codec, short_spec
+from toolkit.foundation.sizes import format_size
+from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.report.figures.style import DOTTED, FAMILY_COLOURS, GOOD, RULE, family_colours, lay_out, logarithmic
+from toolkit.report.pareto import frontier
+
+LOWER_IS_BETTER = {
+    "fmse_relative": True, "psnr": False, "ssim": False, "cosine_distance": True, "probe_accuracy": False,
+}  # fmt: skip
+"""What a probe's settings can be judged by; ``probe_accuracy`` where advice has measured it."""
+
+
+def distortion_figure(
+    settings: Sequence[dict[str, Any]],
+    metric: str = "fmse_relative",
+    *,
+    basis: str = "stored_bytes",
+    original_bytes: float | None = None,
+    picks: Sequence[dict[str, Any]] = (),
+    recommended: str | None = None,
+    say: Language = ENGLISH,
+) -> go.Figure:
+    """Distortion against bytes an image on a logarithmic axis, a line a codec family; lossless settings are stars.
+
+    A thin line joins the settings that no other beats in both.
+
+    Args:
+        settings: of the ``probe`` JSON; those without a value of the metric are left out.
+        metric: a key of :data:`LOWER_IS_BETTER`.
+        basis: ``stored_bytes`` or ``file_bytes``.
+        original_bytes: mean size of the original files, marked by a dotted line where given.
+        picks: ``rules`` of the ``advise`` JSON; each setting that some rule picks gets a ring with their names.
+        recommended: the setting whose ring is filled.
+    """
+    title = say(f"metric.{metric}")
+    direction = say("figure.lower_is_better" if LOWER_IS_BETTER[metric] else "figure.higher_is_better")
+    settings = [setting for setting in settings if setting.get(metric) is not None]
+    families = [codec_family(setting["codec"]) for setting in settings]
+    colours = family_colours(families)
+    figure = go.Figure()
+    for family in dict.fromkeys(families):
+        chosen = [setting for setting, other in zip(settings, families, strict=True) if other == family]
+        chosen.sort(key=lambda setting: setting[basis])
+        lossless = [parse_codec(setting["codec"]).lossless for setting in chosen]
+        figure.add_scatter(
+            x=[setting[basis] for setting in chosen],
+            y=[setting[metric] for setting in chosen],
+            customdata=[
+                [short_spec(one["codec"]), one["exemplars_per_class"], one["ratio_raw"]] for one in chosen
+            ],
+            name=family,
+            mode="lines+markers",
+            cliponaxis=False,
+            line={"color": colours[family], "width": 2},
+            marker={"size": [14 if exact else 10 for exact in lossless],
+                    "symbol": ["star" if exact else "circle" for exact in lossless]},
+            hovertemplate="<b>%{customdata[0]}</b><br>"
+            + say("figure.hover_bytes", bytes="%{x:.1f}", ratio="%{customdata[2]:.1f}")
+            + "<br>" + title + " %{y:.4g}<br>"
+            + say("figure.hover_exemplars", count="%{customdata[1]:.0f}") + "<extra></extra>",
+        )  # fmt: skip
+    if original_bytes is not None and settings:
+        figure.add_shape(
+            type="line", x0=original_bytes, x1=original_bytes, y0=0, y1=1, yref="y domain",
+            line=DOTTED,
+        )  # fmt: skip
+        figure.add_annotation(  # on a logarithmic axis annotations, unlike shapes, are placed by the logarithm
+            text=say("figure.original_file"), x=math.log10(original_bytes), y=1, yref="y domain", xanchor="right",
+            yanchor="top", showarrow=False, font={"color": RULE},
+        )  # fmt: skip
+    _mark_frontier(figure, settings, metric, basis, say)
+    _mark_picks(figure, settings, picks, recommended, metric, basis, say)
+    lay_out(figure, 440)
+    logarithmic(figure, [setting[basis] for setting in settings] + [original_bytes or 0])
+    figure.update_xaxes(title=say(f"figure.{basis}"))
+    figure.update_yaxes(title=f"{title} ({direction})", rangemode="tozero" if metric != "ssim" else "normal")
+    return figure
+
+
+def _mark_frontier(
+    figure: go.Figure, settings: Sequence[dict[str, Any]], metric: str, basis: str, say: Language
+) -> None:
+    sign = -1 if LOWER_IS_BETTER[metric] else 1
+    best = frontier([one[basis] for one in settings], [sign * one[metric] for one in settings])
+    if len(best) > 1:
+        figure.add_scatter(
+            x=[settings[n][basis] for n in best],
+            y=[settings[n][metric] for n in best],
+            name=say("figure.frontier"),
+            mode="lines",
+            line=DOTTED,
+            hoverinfo="skip",
+        )
+
+
+def _mark_picks(
+    figure: go.Figure,
+    settings: Sequence[dict[str, Any]],
+    picks: Sequence[dict[str, Any]],
+    recommended: str | None,
+    metric: str,
+    basis: str,
+    say: Language,
+) -> None:
+    """Rings round the settings that rules pick, a heavy one round the recommended one."""
+    by_codec: dict[str, list[str]] = {}
+    for row in picks:
+        by_codec.setdefault(row["codec"], []).append(row["rule"])
+    for chosen in (True, False):
+        ringed = [one for one in settings if one["codec"] in by_codec and (one["codec"] == recommended) == chosen]
+        if ringed:
+            figure.add_scatter(
+                x=[one[basis] for one in ringed],
+                y=[one[metric] for one in ringed],
+                customdata=[[short_spec(one["codec"]), "<br>".join(by_codec[one["codec"]])] for one in ringed],
+                name=say("figure.recommended" if chosen else "figure.picked"),
+                mode="markers",
+                cliponaxis=False,
+                marker={"size": 24 if chosen else 20, "symbol": "circle-open", "color": RULE,
+                        "line": {"width": 4 if chosen else 1.5}},
+                hovertemplate="<b>%{customdata[0]}</b><br>" + say("figure.picked_by")
+                + "<br>%{customdata[1]}<extra></extra>",
+            )  # fmt: skip
+
+
+def budget_figure(
+    curve: Sequence[dict[str, Any]], budget: int, ceiling: float, say: Language = ENGLISH
+) -> go.Figure:
+    """Expected gain against the budget on a logarithmic axis: the best choice, and raw pixels.
+
+    Args:
+        curve: of the ``advise`` JSON's ``budgets``.
+        budget: that was asked for, marked by a dotted line.
+        ceiling: the expected gain of keeping every image raw, marked by a dotted line.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[row["budget_bytes"] for row in curve],
+        y=[row["expected_gain"] for row in curve],
+        customdata=[
+            [short_spec(row["codec"]), row["align"], row["exemplars_per_class"], format_size(row["budget_bytes"])]
+            for row in curve
+        ],
+        name=say("figure.best_choice"),
+        mode="lines+markers",
+        line={"color": GOOD, "width": 2},
+        hovertemplate="%{customdata[3]}: <b>%{customdata[0]}</b>, align %{customdata[1]}<br>"
+        + say("figure.hover_points", points="%{y:+.1f}")
+        + "<br>"
+        + say("figure.hover_exemplars", count="%{customdata[2]:.1f}")
+        + "<extra></extra>",
+    )
+    raw = [row for row in curve if row["raw_gain"] is not None]
+    figure.add_scatter(
+        x=[row["budget_bytes"] for row in raw],
+        y=[row["raw_gain"] for row in raw],
+        name="raw",
+        mode="lines+markers",
+        line={"color": FAMILY_COLOURS["raw"], "width": 2},
+        hovertemplate="raw: " + say("figure.hover_points", points="%{y:+.1f}") + "<extra></extra>",
+    )
+    figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
+    figure.add_hline(y=ceiling, line=DOTTED, annotation_text=say("figure.all_raw"), annotation_font_color=RULE)
+    lay_out(figure, 360)
+    logarithmic(figure, [row["budget_bytes"] for row in curve])
+    figure.update_xaxes(title=say("figure.memory_budget"))
+    figure.update_yaxes(title=say("figure.expected_gain"))
+    return figure

@@ -1,0 +1,101 @@
+"""Short pieces of work described as data: what a worker carries out in one go, from a run folder's configuration.
+
+No torch here, and none in what describes a request: the app does so too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from toolkit.foundation.progress import Progress, silent
+from toolkit.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that changes a result, and how to come to it; a dataclass for each kind.
+
+    Attributes:
+        kind: of the run; its first word is the command.
+        first: the field that the command takes without an option.
+        said: options that the command always names; others only where they differ from their defaults.
+        light: short enough to run beside a training.
+    """
+
+    kind: ClassVar[str]
+    first: ClassVar[str] = "dataset"
+    said: ClassVar[tuple[str, ...]] = ()
+    light: ClassVar[bool] = True
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def subject(self) -> str:
+        """What the readable part of the folder's name says."""
+        raise NotImplementedError
+
+    def settled(self) -> dict[str, Any]:
+        """The request with different ways to write the same made one."""
+        return self.as_dict()
+
+    def run_name(self) -> str:
+        """Name of the run's folder: the same for the same request and the same contents of the files it names."""
+        digest = hashlib.sha256(json.dumps(self.settled(), sort_keys=True).encode()).hexdigest()[:8]
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", self.subject()).strip("-")[:60]
+        return f"{self.kind}-{readable}-{digest}"
+
+    def folder(self, runs_dir: Path) -> RunFolder:
+        """The run's folder, made where there is none.
+
+        Raises:
+            WorkError: it cannot be written.
+        """
+        return RunFolder.create(Path(runs_dir).resolve() / self.run_name(), self.kind, self.as_dict())
+
+    def folder_at(self, runs_dir: Path) -> RunFolder | None:
+        """The run's folder where there is one."""
+        run = RunFolder(Path(runs_dir).resolve() / self.run_name())
+        return run if run.config_path.exists() else None
+
+    def command(self) -> str:
+        """The ``recallrate`` command that does the same."""
+        words = ["recallrate", *self.command_words(), str(getattr(self, self.first))]
+        for name in self.said:
+            words += [f"--{name}", str(getattr(self, name))]
+        flags = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in (self.first, *self.said) or value == field.default:
+                continue
+            option = f"--{field.name.replace('_', '-')}"
+            if value is True:
+                flags.append(option)
+            else:
+                words += [option, str(value)]
+        return shlex.join(words + flags)
+
+    def command_words(self) -> tuple[str, ...]:
+        """The words between ``recallrate`` and the first argument."""
+        return (self.kind,)
+
+    def run(self, progress: Progress = silent) -> dict[str, Any]:
+        """The result's JSON.
+
+        Raises:
+            UsageError: any part of the request is wrong.
+            WorkError: the work failed.
+        """
+        raise NotImplementedError
+
+
+def request_from(kinds: Mapping[str, type[Request]], config: Mapping[str, Any]) -> Request:
+    """The request that a run folder's configuration holds, of one of ``kinds``."""
+    values = dict(config)
+    return kinds[values.pop("kind")](**values)

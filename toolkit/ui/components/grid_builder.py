@@ -1,0 +1,62 @@
+"""Putting codec settings together from choices instead of writing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from toolkit.codecs.base import CodecKind, codec_kinds
+from toolkit.foundation.parameters import Parameter
+from toolkit.ui.components.language import say
+
+_USUAL = {"quality": "10, 30, 50, 75"}
+
+
+def build_grid(key: str) -> None:
+    """A panel that appends to the grid kept in the session's state under ``key``."""
+    with st.popover(say("probe.build"), icon=":material/build:"):
+        kinds = codec_kinds()
+        inner = [name for name, kind in kinds.items() if not kind.wraps]
+        columns = st.columns(2)
+        name = columns[0].selectbox(say("probe.codec"), inner, inner.index("jpeg"), key="build_codec")
+        smaller = columns[1].selectbox(
+            say("probe.downscale"), [1, 2, 3, 4], key="build_factor",
+            format_func=lambda factor: say("probe.full_size") if factor == 1 else f"1/{factor}",
+        )  # fmt: skip
+        st.caption(kinds[name].summary)
+        written = [
+            text for parameter in kinds[name].parameters.items() if (text := _ask(kinds[name], *parameter)) is not None
+        ]
+        pattern = name + (":" + ",".join(written) if written else "")
+        if smaller > 1:
+            pattern = f"downscale:factor={smaller}|{pattern}"
+        st.code(pattern, language=None, wrap_lines=True)
+        columns = st.columns(2)
+        columns[0].button(
+            say("probe.add"), on_click=_put, args=(key, pattern, True), icon=":material/add:", width="stretch"
+        )
+        columns[1].button(
+            say("probe.only_this"), on_click=_put, args=(key, pattern, False), type="tertiary", width="stretch"
+        )
+
+
+def _ask(kind: CodecKind, name: str, parameter: Parameter) -> str | None:
+    """One or several values of a parameter; None where it is left as it is."""
+    label, key = name.replace("_", " "), f"build_{kind.name}_{name}"
+    help_ = f"{parameter.help} {parameter.accepted()}".strip()
+    if parameter.kind is bool or parameter.choices:
+        options = parameter.choices or ("yes", "no")
+        chosen = st.pills(label, options, selection_mode="multi", key=key, help=help_)
+    else:
+        usual = _USUAL.get(name, "") if parameter.always and parameter.kind is not Path else ""
+        text = st.text_input(label, usual, key=key, help=help_, placeholder=str(parameter.default or ""))
+        chosen = [part.strip() for part in text.split(",") if part.strip()]
+    if not chosen:
+        return None
+    return f"{name}={chosen[0]}" if len(chosen) == 1 else f"{name}={{{','.join(chosen)}}}"
+
+
+def _put(key: str, pattern: str, beside: bool) -> None:
+    before = st.session_state.get(key, "") if beside else ""
+    st.session_state[key] = ";".join(filter(None, (before.strip().rstrip(";"), pattern)))

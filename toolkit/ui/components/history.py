@@ -1,0 +1,134 @@
+"""Every run of the runs folder: found by a filter, with notes, and with what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from toolkit.codecs.spec import short_spec
+from toolkit.data.catalog import short_name
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.pilots.plan import start_pending
+from toolkit.runs.actions import remove
+from toolkit.runs.folder import STATUSES, RunFolder
+from toolkit.runs.index import Filter, query
+from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
+from toolkit.ui.components.language import say
+from toolkit.ui.components.outputs import downloads
+from toolkit.ui.components.words import count
+
+_COLUMNS = ("created", "kind", "setting", "align", "method", "budget", "seed", "state", "last_accuracy", "notes")
+
+
+def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
+    """The runs of one dataset.
+
+    Args:
+        runs_dir: where runs are.
+        dataset: its spec, a path absolute.
+        kinds: of runs.
+    """
+    st.subheader(say("history.title"), anchor=False)
+    columns = st.columns([2, 3])
+    states = [say("history.any_state"), *(say(f"status.{state}") for state in STATUSES)]
+    state = columns[0].selectbox(
+        say("column.status"), range(len(states)), format_func=states.__getitem__, key="history_state"
+    )
+    text = columns[1].text_input(
+        say("history.filter"), key="history_text", persist_state="session", help=say("history.filter_help")
+    )
+    wanted = Filter(state=STATUSES[state - 1] if state else None, text=text.strip() or None)
+    found = [row for row in query(runs_dir, wanted) if row["kind"] in kinds and row["dataset"] == dataset]
+    if not found:
+        st.caption(say("history.none"))
+        return
+    rows = [_row(row) for row in found]
+    picked = st.dataframe(
+        rows,
+        hide_index=True,
+        key="history_table",
+        on_select="rerun",
+        selection_mode="multi-row",
+        height=min(36 + 35 * len(rows), 320),
+        placeholder="",
+        column_config={
+            **{name: say(f"column.{name}") for name in _COLUMNS},
+            "created": st.column_config.DatetimeColumn(say("column.created"), format="distance"),
+            "setting": st.column_config.TextColumn(say("column.setting"), width=220),
+            "last_accuracy": st.column_config.NumberColumn(say("metric.last_accuracy"), format="percent"),
+        },
+        alt=say("history.title"),
+    )
+    chosen = [RunFolder(runs_dir / found[n]["name"]) for n in picked["selection"]["rows"] if n < len(found)]
+    if chosen:
+        _actions(chosen, runs_dir)
+    else:
+        st.caption(say("history.select"))
+    downloads("runs", found, found, ("name", "kind", "state"))
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    codec = row["codec"]
+    return {
+        "created": datetime.fromtimestamp(row["created"], UTC),
+        "kind": row["kind"],
+        "setting": short_spec(codec) if codec else short_name(row["dataset"]),
+        "align": row["align"],
+        "method": row["method"],
+        "budget": row["budget"],
+        "seed": row["seed"],
+        "state": say(f"status.{row['state']}"),
+        "last_accuracy": row["last_accuracy"],
+        "notes": row["notes"],
+    }
+
+
+def _actions(chosen: Sequence[RunFolder], runs_dir: Path) -> None:
+    """Cancel, resume or retry, remove; notes and the reason of failure of a single run."""
+    states = {run.name: run.status() for run in chosen}
+    active = [run for run in chosen if states[run.name] in ACTIVE]
+    stopped = [run for run in chosen if states[run.name] in ("cancelled", "failed", "lost")]
+    with st.container(border=True):
+        st.markdown(count(len(chosen), "chosen_run"))
+        with st.container(horizontal=True):
+            if active and st.button(say("runs.cancel"), icon=":material/stop_circle:", key="history_cancel"):
+                attempt(lambda: cancel_all(active))
+            if stopped and st.button(say("runs.resume_and_retry"), icon=":material/restart_alt:", key="history_resume"):
+                attempt(lambda: start_pending(stopped, runs_dir))
+            if not active:
+                with st.popover(say("history.remove"), icon=":material/delete:"):
+                    st.markdown(say("history.remove_sure", runs=count(len(chosen), "run")))
+                    if st.button(say("history.remove_yes"), type="primary", key="history_remove"):
+                        _remove(chosen)
+        if len(chosen) == 1:
+            _one(chosen[0], states[chosen[0].name])
+
+
+def _remove(runs: Sequence[RunFolder]) -> None:
+    try:
+        for run in runs:
+            remove(run)
+    except (UsageError, WorkError) as error:
+        st.error(one_line(error), icon=":material/error:")
+    else:
+        st.rerun()
+
+
+def _one(run: RunFolder, status: str) -> None:
+    st.caption(f"`{run.name}`")
+    if status == "failed":
+        st.error(say("runs.failed", reason=run.error()), icon=":material/error:")
+    notes = st.text_area(
+        say("history.notes"), run.notes, key=f"notes-{run.name}", height=68, placeholder=say("history.notes_hint")
+    )
+    if notes.strip() != run.notes:
+        try:
+            run.note(notes)
+        except WorkError as error:
+            st.error(one_line(error), icon=":material/error:")
+        else:
+            st.toast(say("history.noted"))

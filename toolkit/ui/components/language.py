@@ -1,0 +1,37 @@
+"""The language of the interface: chosen in the sidebar, kept in the address as ?lang=ja, at first the browser's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from toolkit.language.catalogue import LANGUAGES, Language, language
+
+
+def current() -> Language:
+    """The chosen language's catalogue."""
+    chosen = st.session_state.get("lang")
+    return language(chosen if chosen in LANGUAGES else "en")
+
+
+def say(key: str, **values: Any) -> str:
+    """A text in the chosen language."""
+    return current()(key, **values)
+
+
+def take_language() -> None:
+    """At the start of a session, the language that the address or else the browser asks for."""
+    if st.session_state.get("lang") not in LANGUAGES:
+        asked = st.query_params.get("lang", "")
+        browsers = (st.context.locale or "en").partition("-")[0]
+        st.session_state["lang"] = next((code for code in (asked, browsers) if code in LANGUAGES), "en")
+
+
+def choose_language() -> None:
+    """The sidebar's switch."""
+    st.segmented_control(
+        say("shell.language"), list(LANGUAGES), required=True, key="lang", format_func=LANGUAGES.__getitem__,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    st.query_params["lang"] = st.session_state["lang"]

@@ -1,0 +1,118 @@
+"""Finished pilot runs, one by one and side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from toolkit.codecs.spec import short_spec
+from toolkit.foundation.sizes import format_size
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.plan import pilot_command
+from toolkit.pilots.results import differences, setting_name
+from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure, stage_values
+from toolkit.ui.components.choice import choose
+from toolkit.ui.components.language import current, say
+from toolkit.ui.components.outputs import command, downloads
+from toolkit.ui.components.words import duration
+
+MOST_COMPARED = 6
+_RESULTS = ("last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original", "accuracy_on_coded",
+            "exemplars_per_class", "memory_bytes", "seconds")  # fmt: skip
+_PERCENT = _RESULTS[:5]
+
+Finished = tuple[PilotConfig, dict[str, Any]]
+"""A run's configuration and its entry of ``runs``."""
+
+
+def run_name(config: PilotConfig, seed: int) -> str:
+    """What a run is called: only its folder's name says all."""
+    method = "" if config.method == "replay" else f"{config.method}, "
+    return f"{setting_name(config.codec, config.align)}, {method}{config.budget}, seed {seed}"
+
+
+def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
+    """One run stage by stage, its command and its folder."""
+    figures = st.container(horizontal=True)
+    for name in _PERCENT[:3]:
+        figures.metric(say(f"metric.{name}"), f"{run[name]:.1%}", help=say("help.measures"))
+    figures.metric(say("column.exemplars_per_class"), f"{run['exemplars_per_class']:.1f}", help=say("help.exemplars"))
+    figures.metric(say("storage.memory_bytes"), format_size(run["memory_bytes"]))
+    st.plotly_chart(
+        accuracy_matrix_figure(run["accuracy_matrix"], run["stage_classes"], current()), key="matrix_chart",
+        alt=say("tradeoff.matrix_alt"),
+    )  # fmt: skip
+    st.caption(
+        say(
+            "tradeoff.matrix_caption", images=say(f"tradeoff.{run['tested_on']}_images"), network=run["network"],
+            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=run["run_dir"],
+        )
+    )  # fmt: skip
+    with st.expander(say("shell.as_table")):
+        st.dataframe(
+            [
+                {say("column.after_stage"): t + 1, **{str(k + 1): value for k, value in enumerate(row)}}
+                for t, row in enumerate(run["accuracy_matrix"])
+            ],
+            hide_index=True,
+        )
+    command(pilot_command(config, [run["seed"]]))
+
+
+def show_comparison(runs: Mapping[str, Finished]) -> None:
+    """Two to six runs: what differs, curves, and their accuracy matrices side by side.
+
+    Args:
+        runs: by folder name.
+    """
+    if len(runs) < 2:
+        st.caption(say("compare.choose"))
+        return
+    titles = _titles(list(runs.values()))
+    rows = [config.model_dump(mode="json") | {"seed": run["seed"]} for config, run in runs.values()]
+    varied = differences(rows)
+    table = [
+        {"what": name.replace("_", " "), **{title: str(values[n]) for n, title in enumerate(titles)}}
+        for name, values in varied.items()
+    ]
+    for name in _RESULTS:
+        values = [run[name] for _, run in runs.values()]
+        shown = [f"{value:.1%}" for value in values] if name in _PERCENT else [f"{value:,.1f}" for value in values]
+        table.append({"what": say(f"compare.{name}"), **dict(zip(titles, shown, strict=True))})
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={"what": st.column_config.TextColumn(say("compare.differs"), pinned=True)},
+        alt=say("compare.table_alt"),
+    )
+    curve = choose(
+        st.container(), say("compare.curve"), {name: say(f"curve.{name}") for name in CURVES}, "compare_curve",
+        say("help.measures"),
+    )  # fmt: skip
+    series = {title: stage_values(run, curve) for title, (_, run) in zip(titles, runs.values(), strict=True)}
+    st.plotly_chart(stage_figure(series, curve, current()), key="compare_chart", alt=say("compare.chart_alt"))
+    columns = st.columns(min(3, len(runs)))
+    for n, (title, (_, run)) in enumerate(zip(titles, runs.values(), strict=True)):
+        with columns[n % len(columns)]:
+            st.caption(title)
+            st.plotly_chart(
+                accuracy_matrix_figure(run["accuracy_matrix"], run["stage_classes"], current()),
+                key=f"compare_matrix_{n}", alt=f"{say('tradeoff.matrix_alt')}: {title}",
+            )  # fmt: skip
+    curves = [
+        {"run": title, "stage": stage + 1, curve: value}
+        for title, values in series.items()
+        for stage, value in enumerate(values)
+    ]
+    downloads("comparison", {name: run for name, (_, run) in runs.items()}, curves)
+
+
+def _titles(runs: Sequence[Finished]) -> list[str]:
+    """Short and distinct: the setting, and more of it where settings are alike."""
+    short = [short_spec(config.codec) for config, _ in runs]
+    if len(set(short)) == len(short):
+        return short
+    long = [run_name(config, run["seed"]) for config, run in runs]
+    return long if len(set(long)) == len(long) else [run["run_dir"] for _, run in runs]

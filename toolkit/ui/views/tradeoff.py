@@ -1,0 +1,146 @@
+"""The Trade-off page: accuracy against storage over all finished pilots, and runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from toolkit.foundation.files import default_runs_dir
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.results import Comparison, comparisons, result_rows
+from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure, storage_of
+from toolkit.runs.folder import list_runs
+from toolkit.ui.components.choice import choose, choose_addressed
+from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.language import current, say
+from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, run_name, show_comparison, show_run
+from toolkit.ui.components.words import count
+
+_PERCENT = (*ACCURACIES,)
+_ORDER = ["codec", "align", "method", "budget_bytes", "memory_bytes", "exemplar_bytes", "exemplars_per_class", "seeds",
+          "last_accuracy", "last_accuracy_ci95", "average_incremental_accuracy", "average_incremental_accuracy_ci95",
+          "forgetting", "forgetting_ci95", "accuracy_on_original", "accuracy_on_coded"]  # fmt: skip
+
+
+def page() -> None:
+    """Draw the page."""
+    st.title(say("shell.tradeoff"), anchor=False)
+    st.markdown(say("tradeoff.intro"))
+    open_dataset()
+    found = [one for one in comparisons(list_runs(default_runs_dir(), "pilot"), *chosen()) if one.pilots()]
+    if not found:
+        st.info(say("tradeoff.none_yet"), icon=":material/arrow_forward:")
+        next_page("pilot", say("tradeoff.pilot_first"))
+        return
+    comparison = _choose(found)
+    pilots = comparison.pilots()
+    _chart(comparison, pilots)
+    runs = {run["run_dir"]: (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
+    _run(runs)
+    _compare(found, list(runs))
+    with st.expander(say("shell.same_command")):
+        command(*comparison.commands())
+    next_page("cost", say("tradeoff.next"))
+
+
+def _choose(found: Sequence[Comparison]) -> Comparison:
+    """One of some comparisons: only what shares stages, steps and recipe can be drawn together."""
+    by_key = {comparison.digest: comparison for comparison in found}
+    if len(found) == 1:
+        return found[0]
+    key = choose_addressed(
+        say("tradeoff.comparison"), list(by_key), "comparison",
+        lambda key: f"{by_key[key].label} ({count(len(by_key[key].runs), 'run')})", say("tradeoff.comparison_help"),
+    )  # fmt: skip
+    return by_key[key]
+
+
+def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
+    st.subheader(say("tradeoff.chart"), anchor=False, help=say("help.interval"))
+    place = st.container(horizontal=True, gap="large")
+    metric = choose(
+        place, say("tradeoff.measured_by"), {name: say(f"metric.{name}") for name in ACCURACIES}, "pilot_metric",
+        say("help.measures"),
+    )  # fmt: skip
+    several = len({pilot["budget_bytes"] for pilot in pilots}) > 1
+    order = STORAGES if several else (*STORAGES[1:], STORAGES[0])  # with one budget all memories are as large
+    storage = choose(
+        place, say("tradeoff.against"), {name: say(f"storage.{name}") for name in order},
+        f"pilot_storage_{'several' if several else 'one'}", say("help.exemplars"),
+    )  # fmt: skip
+    st.session_state["drawn_runs"] = [[run["run_dir"] for run in pilot["runs"]] for pilot in pilots]
+    st.plotly_chart(
+        accuracy_figure(pilots, metric, storage, current()), key="pilot_chart", on_select=_take_point,
+        selection_mode="points", alt=say("tradeoff.chart_alt"),
+    )  # fmt: skip
+    st.caption(f"{comparison.label}. {say('help.interval')} {say('tradeoff.symbols')}")
+    rows = [
+        row | {"exemplar_bytes": storage_of(pilot, "exemplar_bytes"), "memory_bytes": round(row["memory_bytes"])}
+        for row, pilot in zip(result_rows(pilots), pilots, strict=True)
+    ]
+    _table(rows)
+    downloads("pilots", pilots, rows)
+
+
+def _take_point() -> None:
+    points = st.session_state["pilot_chart"]["selection"]["points"]
+    if points and points[0].get("customdata"):
+        st.session_state["run"] = st.session_state["drawn_runs"][int(points[0]["customdata"][0])][0]
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    number = st.column_config.NumberColumn
+    intervals = [f"{name}_ci95" for name in ACCURACIES]
+    st.dataframe(
+        rows,
+        hide_index=True,
+        column_order=_ORDER,
+        column_config={
+            "codec": st.column_config.TextColumn(say("column.setting"), pinned=True, width=180),
+            "align": st.column_config.TextColumn(say("column.align"), help=say("help.align")),
+            "method": say("column.method"),
+            "seeds": say("column.seeds"),
+            "budget_bytes": number(say("column.budget_bytes"), format="localized"),
+            "memory_bytes": number(say("storage.memory_bytes"), format="localized"),
+            "exemplar_bytes": number(say("storage.exemplar_bytes"), format="%.0f"),
+            "exemplars_per_class": number(
+                say("column.exemplars_per_class"), format="%.1f", help=say("help.exemplars")
+            ),
+            **{name: number(say(f"metric.{name}"), format="percent", help=say("help.measures")) for name in _PERCENT},
+            **{name: number("± 95 %", format="percent", help=say("help.interval")) for name in intervals},
+        },
+        alt=say("tradeoff.chart_alt"),
+    )
+
+
+def _run(runs: dict[str, Finished]) -> None:
+    st.subheader(say("tradeoff.one_run"), anchor=False)
+    name = choose_addressed(
+        say("column.run"), list(runs), "run", lambda name: run_name(runs[name][0], runs[name][1]["seed"]),
+        say("tradeoff.one_run_help"),
+    )  # fmt: skip
+    show_run(*runs[name])
+
+
+def _compare(found: Sequence[Comparison], first: list[str]) -> None:
+    """Runs of any of the dataset's comparisons side by side, to begin with the first ones of the chosen one."""
+    st.subheader(say("compare.title"), anchor=False)
+    runs = {
+        run["run_dir"]: (PilotConfig(**pilot["config"]), run)
+        for comparison in found
+        for pilot in comparison.pilots()
+        for run in pilot["runs"]
+    }
+    kept = st.session_state.get("compared")
+    if kept is not None:
+        st.session_state["compared"] = [name for name in kept if name in runs]
+    seeds = {runs[name][1]["seed"] for name in first}
+    usual = [name for name in first if runs[name][1]["seed"] == min(seeds)][:3]
+    names = st.multiselect(
+        say("compare.runs"), list(runs), usual, key="compared", max_selections=MOST_COMPARED,
+        format_func=lambda name: run_name(runs[name][0], runs[name][1]["seed"]), help=say("compare.help"),
+    )  # fmt: skip
+    show_comparison({name: runs[name] for name in names})
