@@ -1,4 +1,4 @@
-"""``streamlit run app.py``: the app. Everything is in :mod:`toolkit.ui`."""
+"""``streamlit run app.py [-- --root FOLDER]``: the app. Everything is in :mod:`toolkit.ui`."""
 
 from toolkit.ui.shell import main
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import os
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import toolkit
+from toolkit.cli import run
 from toolkit.codecs.spec import grid_paths
 from toolkit.foundation.errors import UsageError
 from toolkit.pilots.config import make_config
@@ -179,3 +181,32 @@ def test_names_of_run_folders_hold_no_character_of_a_shell_or_path(tmp_path: Pat
     for name in (config.run_name(0), ImagesRequest(str(tmp_path / EVIL), 32, "raw").run_name()):
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")
         assert ".." not in name
+
+
+def test_roots_given_to_the_script_are_the_allowed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(access.ROOTS, "")
+    access.take_roots(["--other", "x"])
+    assert os.environ[access.ROOTS] == ""
+    access.take_roots(["--root", str(tmp_path / "a"), "--root", str(tmp_path / "b")])
+    assert os.environ[access.ROOTS] == f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}"
+
+
+def test_the_command_refuses_to_start_for_others_without_a_login(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    started: list[tuple[list[str], dict[str, str]]] = []
+
+    def call(command: list[str], env: dict[str, str]) -> int:
+        started.append((command, env))
+        return 0
+
+    monkeypatch.setattr(subprocess, "call", call)
+    monkeypatch.delenv(access.SECRET, raising=False)
+    assert run(["app", "--address", "0.0.0.0"]) == 2
+    assert "the app does not start" in capsys.readouterr().err
+    assert not started
+    monkeypatch.setenv(access.SECRET, SECRET)
+    assert run(["app", "--address", "0.0.0.0", "--root", str(tmp_path)]) == 0
+    ((command, environment),) = started
+    assert command[command.index("--server.address") + 1] == "0.0.0.0"
+    assert environment[access.ROOTS] == str(tmp_path)

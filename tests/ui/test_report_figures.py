@@ -5,7 +5,7 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from ui_samples import SETTINGS, pilot_config, pilot_result, probe_setting
+from run_samples import SETTINGS, pilot_config, pilot_result, probe_setting
 
 from toolkit.codecs.spec import codec_family
 from toolkit.pilots.results import aggregate

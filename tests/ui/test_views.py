@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
-from ui_samples import (
+from run_samples import (
     finished_advice,
     finished_images,
     finished_probe,
@@ -19,6 +18,7 @@ from ui_samples import (
     pilot_config,
     pilot_folder,
 )
+from streamlit.testing.v1 import AppTest
 
 from toolkit.foundation.files import write_json
 from toolkit.jpeg_dl.request import ExportRequest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -284,14 +285,25 @@ def parse_choices(assignments: list[str], taken: tuple[str, ...] = ()) -> dict[s
 
 
 @app.command(name="app")
-def open_app(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 8501) -> None:
+def open_app(
+    port: Annotated[int, typer.Option(help="port to listen on")] = 8501,
+    address: Annotated[str, typer.Option(help="where to listen; others than this need a login")] = "127.0.0.1",
+    root: Annotated[
+        list[Path] | None, typer.Option(help="folder that typed paths must lie in; may be given several times")
+    ] = None,
+) -> None:
     """Open the app in a browser: the same as ``streamlit run app.py``."""
     import toolkit.ui
+    from toolkit.ui.access import ROOTS, has_oidc, why_closed
 
+    if (reason := why_closed(address, has_oidc())) is not None:
+        raise UsageError(f"the app does not start: {reason}")
+    environment = dict(os.environ)
+    if root:
+        environment[ROOTS] = os.pathsep.join(str(folder.resolve()) for folder in root)
     script = Path(toolkit.ui.__file__).with_name("shell.py")
     command = [
         sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
-        "--server.address", "127.0.0.1", "--browser.gatherUsageStats", "false",
-        "--server.fileWatcherType", "none",
+        "--server.address", address, "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
     ]  # fmt: skip
-    raise typer.Exit(subprocess.call(command))
+    raise typer.Exit(subprocess.call(command, env=environment))

@@ -7,11 +7,13 @@ section, else with the secret in ``RECALLRATE_SECRET``. With neither it does not
 
 from __future__ import annotations
 
+import argparse
 import hmac
 import ipaddress
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -101,6 +103,14 @@ def _ask_for_secret() -> None:
         time.sleep(_WRONG_SECONDS)  # this session only: guessing becomes slow, nobody else waits
         st.error(say("access.wrong"), icon=":material/lock:")
     st.stop()
+
+
+def take_roots(arguments: Sequence[str]) -> None:
+    """Take the folders given as ``--root FOLDER`` after ``streamlit run app.py --`` for those that may be opened."""
+    parser = argparse.ArgumentParser(prog="app.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("--root", action="append", type=Path, default=[])
+    if given := parser.parse_known_args(list(arguments))[0].root:
+        os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in given)
 
 
 def allowed_roots() -> list[Path] | None:

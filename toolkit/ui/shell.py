@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import streamlit as st
 
-from toolkit.ui.access import require_access
+from toolkit.ui.access import require_access, take_roots
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
+from toolkit.ui.components.narrow import hide_sidebar_once_chosen
 from toolkit.ui.views import cost, data, images, jpeg_layer, pilot, probe, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
@@ -35,6 +37,7 @@ def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
     st.html(_STYLE)
+    take_roots(sys.argv[1:])
     take_language()
     require_access()
     pages = {
@@ -47,6 +50,7 @@ def main() -> None:
         choose_dataset()
         choose_language()
         st.caption(say("shell.motto"))
+        hide_sidebar_once_chosen()
     chosen.run()
 
 

@@ -105,7 +105,7 @@ def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = E
     if "plain" in variants:
         figure.add_vline(x=variants["plain"]["mean"]["accuracy"], line=DOTTED)
     lay_out(figure, 110 + 34 * len(names))
-    figure.update_xaxes(title=say("figure.accuracy"), tickformat=".0%")
+    figure.update_xaxes(title=say("figure.accuracy"), tickformat=".1%", nticks=8)
     return figure
 
 

@@ -1,0 +1,114 @@
+"""A server of the app on a port of its own, and a browser that notices every error on the page's console."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from playwright.sync_api import Browser, ConsoleMessage, Page  # noqa: E402
+
+CHROMIUM = Path("/usr/bin/chromium")
+ROOT = Path(__file__).parents[2]
+QUICK = 60_000
+"""Milliseconds, for what a page does."""
+_HARMLESS = "Failed to load resource: the server responded with a status of 404"
+"""Streamlit looks for its own address below the page's first, when a page other than the first one is opened."""
+
+
+class Server:
+    """``streamlit run app.py``; ``environment`` may be changed before the start."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.runs_dir = folder / "runs"
+        self.environment = os.environ | {
+            "RECALLRATE_CACHE": str(folder / "cache"), "RECALLRATE_RUNS": str(self.runs_dir), "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, address: str = "127.0.0.1") -> None:
+        """Start it and wait until it says that it listens."""
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
+                   str(self.port), "--server.address", address]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self.process.stdout is not None
+        said = b""
+        while b"URL:" not in said:
+            line = self.process.stdout.readline()
+            assert line, said.decode()
+            said += line
+        self.reader = threading.Thread(target=self.process.stdout.read, daemon=True)  # or the pipe would fill up
+        self.reader.start()
+        urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=60).close()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.reader.join()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+                 "--disable-sync", "--no-first-run", "--disable-dev-shm-usage"]  # fmt: skip
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """A new page of a given width and whatever else a context takes; none may have said an error at the end."""
+    errors: list[str] = []
+    contexts = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith(_HARMLESS):
+            errors.append(message.text)
+
+    def make(width: int = 1440, **context: object) -> Page:
+        opened = browser.new_context(viewport={"width": width, "height": 900}, **context)
+        contexts.append(opened)
+        page = opened.new_page()
+        page.set_default_timeout(QUICK)
+        page.on("console", listen)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    yield make
+    for opened in contexts:
+        opened.close()
+    assert not errors
