@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.report.figures.jpeg import MODEL_COLOURS, robustness_figure
+from toolkit.report.figures.jpeg import MODEL_COLOURS, response_figure, robustness_figure, table_figure, variants_figure
 
 REPORT = {
     "images": 200, "eps": [2 / 255, 1 / 255], "mode": "soft", "judged": "", "seed": 0, "queries": 10, "batch_size": 10,
@@ -29,3 +29,34 @@ def test_lines_run_from_the_clean_accuracy_to_the_largest_eps() -> None:
     assert list(bpda["x"]) == pytest.approx([0, 1, 2])
     assert list(bpda["y"]) == [0.9, 0.3, 0.1]
     assert "200 images" in bpda["hovertemplate"]
+
+
+def test_a_table_shows_its_steps_with_the_lowest_frequency_at_the_upper_left() -> None:
+    steps = [[float(8 * row + column) for column in range(8)] for row in range(8)]
+    figure = table_figure(steps, 255)
+    (heat,) = figure.data
+    assert heat.z[0][1] == 1
+    assert heat.text[1][0] == "8"
+    assert heat.text[0][0] == "0"
+    assert (heat.zmin, heat.zmax) == (0, 255)
+    assert figure.layout.yaxis.autorange == "reversed"
+
+
+def test_the_response_averages_frequencies_of_equal_distance() -> None:
+    response = [[0.0] * 8 for _ in range(8)]
+    response[0][1], response[1][0] = 0.2, 0.6
+    (line,) = response_figure({"learned": response}).data
+    assert line.y[1] == pytest.approx(0.4)
+    assert line.y[0] == line.y[14] == 0
+
+
+def test_variants_stand_under_each_other_with_the_plain_one_on_top() -> None:
+    variants = {
+        name: {"mean": {"accuracy": mean}, "ci95": {"accuracy": half}}
+        for name, mean, half in (("plain", 0.5, 0.02), ("jpeg", 0.6, None))
+    }
+    figure = variants_figure(variants)
+    assert list(figure.data[0].y) == ["JPEG layer", "Plain network"]
+    assert list(figure.data[0].x) == [0.6, 0.5]
+    assert list(figure.data[0].error_x.array) == [0, 0.02]
+    assert figure.layout.shapes[0].x0 == 0.5

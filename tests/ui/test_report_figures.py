@@ -8,12 +8,21 @@ import pytest
 from run_samples import SETTINGS, pilot_config, pilot_result, probe_setting
 
 from toolkit.codecs.spec import codec_family
+from toolkit.language.catalogue import language
 from toolkit.pilots.results import aggregate
-from toolkit.report.figures.data import class_histogram
-from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure
+from toolkit.report.figures.data import class_histogram, feature_figure
+from toolkit.report.figures.pilots import (
+    accuracy_figure,
+    accuracy_matrix_figure,
+    stage_figure,
+    stage_values,
+    storage_of,
+)
 from toolkit.report.figures.probe import budget_figure, distortion_figure
 from toolkit.report.figures.style import family_colours
 from toolkit.report.images import enlarge, strip
+from toolkit.report.pareto import frontier
+from toolkit.report.tables import probe_rows
 
 
 def trace(figure: go.Figure, name: str) -> dict:
@@ -145,3 +154,90 @@ def test_strip_has_transparent_gaps_only_between_images() -> None:
     sheet = strip(np.full((3, 4, 4, 3), 7, np.uint8), side=4, gap=2)
     assert sheet.shape == (4, 16, 4)
     assert list(sheet[0, :, 3]) == [255] * 4 + [0] * 2 + [255] * 4 + [0] * 2 + [255] * 4
+
+
+def test_the_frontier_is_what_no_other_point_beats() -> None:
+    costs, values = [3, 1, 2, 2, 1, 5], [9, 4, 4, 7, 3, 9]
+    beaten = {
+        n
+        for n in range(6)
+        for m in range(6)
+        if costs[m] <= costs[n] and values[m] >= values[n] and (costs[m], values[m]) != (costs[n], values[n])
+    }
+    assert frontier(costs, values) == [1, 3, 0]
+    assert set(range(6)) - beaten == {0, 1, 3}
+    assert frontier([], []) == []
+
+
+def test_the_frontier_of_a_probe_joins_small_and_undistorted_settings() -> None:
+    line = trace(distortion_figure(SETTINGS), "frontier")
+    assert list(line["x"]) == [70, 210, 3072]
+    assert list(line["y"]) == [0.012, 0.002, 0.0]
+
+
+def test_probe_accuracy_comes_from_the_rule_at_its_best_alignment() -> None:
+    scores = [
+        {"codec": "jpeg:quality=50", "align": "none", "score": 0.3},
+        {"codec": "jpeg:quality=50", "align": "both", "score": 0.6},
+        {"codec": "raw", "align": "none", "score": None},
+    ]
+    rows = probe_rows({"settings": SETTINGS, "rules": [{"rule": "probe-accuracy", "scores": scores}]})
+    by_codec = {row["codec"]: row for row in rows}
+    assert by_codec["jpeg:quality=50"]["probe_accuracy"] == 0.6
+    assert by_codec["raw"]["probe_accuracy"] is None
+    assert by_codec["jpeg:quality=10"]["header_tax"] == pytest.approx(600 / 670)
+    figure = distortion_figure(rows, "probe_accuracy")
+    assert [list(data.x) for data in figure.data if data.name == "jpeg"] == [[210]]
+    assert all(row["probe_accuracy"] is None for row in probe_rows({"settings": SETTINGS}))
+
+
+def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:
+    pilots = [
+        aggregate(pilot_config(codec=codec), [pilot_result(0, last)])
+        for codec, last in (("raw", 0.3), ("png", 0.35), ("jpeg:quality=50", 0.5))
+    ]
+    shapes = accuracy_figure(pilots).layout.shapes
+    assert sorted(shape.y0 for shape in shapes if shape.xref == "x domain") == [0.3, 0.35]
+    assert [shape.x0 for shape in shapes if shape.xref != "x domain"] == [614804]
+
+
+def test_the_frontier_of_forgetting_is_that_of_the_least() -> None:
+    pilots = [
+        aggregate(pilot_config(codec=codec, budget=f"{budget}"),
+                  [pilot_result(0, 0.5, forgetting=lost, memory_bytes=budget, budget_bytes=budget)])
+        for codec, budget, lost in (("raw", 1000, 0.4), ("png", 2000, 0.5), ("jpeg:quality=50", 3000, 0.2))
+    ]  # fmt: skip
+    assert list(trace(accuracy_figure(pilots, "forgetting"), "frontier")["y"]) == [0.4, 0.2]
+
+
+def test_bytes_an_exemplar_are_the_memory_shared_out() -> None:
+    pilot = aggregate(pilot_config(), [pilot_result(0, 0.5, memory_bytes=600_000, exemplars_per_class=20.0)])
+    assert storage_of(pilot, "exemplar_bytes") == 600_000 / 200
+    assert storage_of(pilot, "memory_bytes") == 600_000
+
+
+def test_curves_after_each_stage_by_hand() -> None:
+    run = {"accuracy_matrix": [[0.9], [0.5, 0.8], [0.3, 0.4, 0.7]], "stage_classes": [4, 2, 2]}
+    assert stage_values(run) == pytest.approx([0.9, (4 * 0.5 + 2 * 0.8) / 6, (4 * 0.3 + 2 * 0.4 + 2 * 0.7) / 8])
+    assert stage_values(run, "first_classes") == [0.9, 0.5, 0.3]
+    assert stage_values(run, "forgetting") == pytest.approx([0, 0.4, (0.6 + 0.4) / 2])
+    figure = stage_figure({"one": [0.9, 0.5]}, "forgetting")
+    assert list(figure.data[0].x) == [1, 2]
+    assert figure.layout.yaxis.title.text == "Forgetting so far"
+
+
+def test_threads_join_every_image_to_its_decoded_self() -> None:
+    rows = [{"index": n, "class": "c", "fmse_relative": 0.1, "x": n, "y": 0.0, "decoded_x": n, "decoded_y": 1.0}
+            for n in (4, 7)]  # fmt: skip
+    figure = feature_figure({"images": rows, "explained": [0.5, 0.25]}, chosen=7)
+    threads, originals, decoded, marked = figure.data
+    assert list(threads.x) == [4, 4, None, 7, 7, None]
+    assert list(originals.y) == [0, 0]
+    assert list(decoded.y) == [1, 1]
+    assert list(marked.x) == [7, 7]
+    assert "50%" in figure.layout.xaxis.title.text
+
+
+def test_figures_speak_the_language_asked_for() -> None:
+    assert accuracy_matrix_figure([[0.9]], [5], language("ja")).data[0].y[0] != "after stage 1"
+    assert class_histogram([{"class": "a", "train": 1, "test": 1}], language("ja")).data[0].name != "training"
