@@ -21,8 +21,14 @@ CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
 QUICK = 60_000
 """Milliseconds, for what a page does."""
-_HARMLESS = "Failed to load resource: the server responded with a status of 404"
-"""Streamlit looks for its own address below the page's first, when a page other than the first one is opened."""
+_HARMLESS = (
+    # Streamlit looks for its own address below the page's first, when a page other than the first one is opened
+    "Failed to load resource: the server responded with a status of 404",
+    # and what a page says while a test has its server killed
+    "Cannot send rerun backMessage when disconnected from server",
+    "Failed to load resource: net::ERR_CONNECTION_REFUSED",
+    "WebSocket connection to",
+)
 
 
 class Server:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas  # noqa: F401  # now: sessions that begin together would trip over each other importing it
 import streamlit as st
 
 from toolkit.ui.access import require_access, take_roots
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
 from toolkit.ui.components.narrow import hide_sidebar_once_chosen
+from toolkit.ui.courtesy import give_way
 from toolkit.ui.views import cost, data, images, jpeg_layer, pilot, probe, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
@@ -36,6 +38,7 @@ _PAGES = {
 def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
+    give_way()
     st.html(_STYLE)
     take_roots(sys.argv[1:])
     take_language()

@@ -20,6 +20,7 @@ from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
 from toolkit.ui.components.words import count
+from toolkit.ui.courtesy import at_full_priority
 
 _COLUMNS = ("created", "kind", "setting", "align", "method", "budget", "seed", "state", "last_accuracy", "notes")
 
@@ -98,7 +99,7 @@ def _actions(chosen: Sequence[RunFolder], runs_dir: Path) -> None:
             if active and st.button(say("runs.cancel"), icon=":material/stop_circle:", key="history_cancel"):
                 attempt(lambda: cancel_all(active))
             if stopped and st.button(say("runs.resume_and_retry"), icon=":material/restart_alt:", key="history_resume"):
-                attempt(lambda: start_pending(stopped, runs_dir))
+                attempt(lambda: at_full_priority(lambda: start_pending(stopped, runs_dir)))
             if not active:
                 with st.popover(say("history.remove"), icon=":material/delete:"):
                     st.markdown(say("history.remove_sure", runs=count(len(chosen), "run")))

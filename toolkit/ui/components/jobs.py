@@ -16,6 +16,7 @@ from toolkit.pilots.plan import start_pending
 from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.language import say
 from toolkit.ui.components.words import duration
+from toolkit.ui.courtesy import at_full_priority
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
@@ -36,7 +37,7 @@ def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | Non
     active = any(status in ACTIVE for status in before.values())
     if "queued" in before.values() and not supervisor.was_stopped(runs_dir):
         with suppress(WorkError):  # after a restart of the machine nobody works on the queue until somebody looks at it
-            supervisor.ensure(runs_dir)
+            at_full_priority(lambda: supervisor.ensure(runs_dir))
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}
@@ -147,7 +148,7 @@ def _buttons(runs: Sequence[RunFolder], states: dict[str, str], runs_dir: Path) 
             words = {_RESTART[states[run.name]] for run in stopped}
             label = say(words.pop() if len(words) == 1 else "runs.resume_and_retry")
             if st.button(label, icon=":material/restart_alt:", key=f"resume-{runs[0].name}"):
-                attempt(lambda: start_pending(stopped, runs_dir))
+                attempt(lambda: at_full_priority(lambda: start_pending(stopped, runs_dir)))
 
 
 def cancel_all(runs: Sequence[RunFolder]) -> None:

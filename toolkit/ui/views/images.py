@@ -27,6 +27,7 @@ from toolkit.ui.components.gallery import Tile, gallery, wipe
 from toolkit.ui.components.jobs import watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.courtesy import at_full_priority
 
 _USUAL = ["jpeg:quality=10", "jpeg:quality=30", "jpeg:quality=50", "webp:quality=50"]
 _ORDERS = {"fmse": -1, "psnr": 1, "ssim": 1, "stored_bytes": -1, "smallest": 1}
@@ -88,7 +89,7 @@ def _measure(request: ImagesRequest, run: RunFolder | None, runs_dir: Path) -> N
     st.info(say("images.none_yet", setting=short_spec(request.codec)), icon=":material/arrow_downward:")
     if st.button(say("images.measure"), type="primary", icon=":material/play_arrow:"):
         try:
-            start_pending([request.folder(runs_dir)], runs_dir)
+            at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir))
         except WorkError as error:
             st.error(one_line(error), icon=":material/error:")
         else:

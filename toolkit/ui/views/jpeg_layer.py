@@ -27,6 +27,7 @@ from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.jobs import watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.courtesy import at_full_priority
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
 _USUAL_CONTROLS = ["standard", "zero-dc"]
@@ -90,7 +91,7 @@ def _form(runs_dir: Path) -> None:
     )  # fmt: skip
     if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
         try:
-            start_pending([config.folder(seed, runs_dir) for seed in numbers], runs_dir)
+            at_full_priority(lambda: start_pending([config.folder(seed, runs_dir) for seed in numbers], runs_dir))
         except WorkError as error:
             st.error(one_line(error), icon=":material/error:")
             return
@@ -238,7 +239,7 @@ def _export(run: RunFolder, variant: str, runs_dir: Path) -> None:
             st.success(say("jpeg.added"))
         if (path := Path(exported["tables"])).exists():
             st.download_button(
-                say("jpeg.download"), path.read_bytes(), path.name, "application/json", icon=":material/download:",
+                say("jpeg.download"), path.read_bytes, path.name, "application/json", icon=":material/download:",
                 on_click="ignore",
             )  # fmt: skip
     next_page("probe", say("jpeg.next"))
@@ -280,7 +281,7 @@ def _carry_out(request: Request, runs_dir: Path, label: str, text: str) -> dict[
     st.markdown(text)
     if st.button(label, icon=":material/play_arrow:"):
         try:
-            start_pending([request.folder(runs_dir)], runs_dir)
+            at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir))
         except WorkError as error:
             st.error(one_line(error), icon=":material/error:")
         else:

@@ -29,6 +29,7 @@ from toolkit.ui.components.language import current, say
 from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.run_detail import run_name
+from toolkit.ui.courtesy import at_full_priority
 
 _USUAL = ["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
 _ALIGNS = ["none", "train", "both"]
@@ -152,7 +153,7 @@ def _start(planned: list[plan.PlannedRun], dataset: ImageDataset, runs_dir: Path
     if not st.button(say("pilot.start"), type="primary", icon=":material/play_arrow:"):
         return
     try:
-        started = plan.enqueue(planned, runs_dir)
+        started = at_full_priority(lambda: plan.enqueue(planned, runs_dir))
     except WorkError as error:
         st.error(one_line(error), icon=":material/error:")
         return

@@ -26,6 +26,7 @@ from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.probe_result import show_probe
 from toolkit.ui.components.words import count
+from toolkit.ui.courtesy import at_full_priority
 
 _PRESETS = {"quick": "preset_quick", "thorough": "preset_thorough", "edge device": "preset_edge"}
 
@@ -119,7 +120,7 @@ def _start(request: ProbeRequest, runs_dir: Path) -> str | None:
         return None
     try:
         run = request.folder(runs_dir)
-        start_pending([run], runs_dir)
+        at_full_priority(lambda: start_pending([run], runs_dir))
     except WorkError as error:
         st.error(one_line(error), icon=":material/error:")
         return None
