@@ -51,7 +51,7 @@ class Server:
     def start(self, address: str = "127.0.0.1") -> None:
         """Start it and wait until it says that it listens."""
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
-                   str(self.port), "--server.address", address]  # fmt: skip
+                   str(self.port), "--server.address", address, "--server.maxUploadSize", "200"]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

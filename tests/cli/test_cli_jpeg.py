@@ -58,7 +58,7 @@ def test_exported_tables_serve_as_a_codec(
         (("--controls", "ste,dct"), "variants: dct is none of plain, jpeg"),
         (("--seeds", "0,0"), "seeds must be distinct"),
         (("--seeds", "x"), "seeds must be whole numbers"),
-        (("--network", "resnet9"), "unknown network 'resnet9'"),
+        (("--network", "resnet9"), "or timm:NAME, got 'resnet9'"),
         (("--freeze",), "freeze needs start=plain"),
         (("--codec", "learned-jpeg:tables=nowhere.json"), "nowhere.json"),
     ],

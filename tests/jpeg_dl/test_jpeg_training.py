@@ -201,7 +201,7 @@ def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
 
 
 def test_a_network_that_is_not_known_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown network 'resnet9'"):
+    with pytest.raises(UsageError, match="or timm:NAME, got 'resnet9'"):
         run_seeds(small_config(network="resnet9"), [0], tmp_path)
     assert not list(tmp_path.iterdir())
 

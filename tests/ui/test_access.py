@@ -32,6 +32,19 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("email", "verified", "enters"),
+    [("ann@lab.example", True, True), ("ANN@Lab.Example", True, True), ("bob@firm.example", True, True),
+     ("eve@firm.example", True, False), ("ann@lab.example", False, False), ("", True, False),
+     ("@lab.example", True, False), ("ann@evil.example@lab.example.org", True, False)],
+)  # fmt: skip
+def test_only_named_accounts_enter(
+    monkeypatch: pytest.MonkeyPatch, email: str, verified: bool, enters: bool
+) -> None:
+    monkeypatch.setenv(access.USERS, "@lab.example, bob@firm.example")
+    assert access.may_enter(email, verified) == enters
+
+
+@pytest.mark.parametrize(
     ("address", "local"),
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.1.2.3", True), ("0.0.0.0", False), (None, False),
      ("", False), ("192.168.0.7", False), ("example.org", False), ("::", False)],
@@ -43,7 +56,11 @@ def test_only_loopback_addresses_are_local(address: str | None, local: bool) -> 
 def test_a_server_for_other_machines_needs_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(access.SECRET, raising=False)
     assert access.why_closed("127.0.0.1", oidc=False) is None
+    monkeypatch.delenv(access.USERS, raising=False)
+    assert "accounts that may enter" in (access.why_closed("0.0.0.0", oidc=True) or "")
+    monkeypatch.setenv(access.USERS, "@lab.example")
     assert access.why_closed("0.0.0.0", oidc=True) is None
+    assert "maxUploadSize 200" in (access.why_closed("0.0.0.0", oidc=True, upload_megabytes=4096) or "")
     assert "without a login" in (access.why_closed("0.0.0.0", oidc=False) or "")
     monkeypatch.setenv(access.SECRET, "short")
     assert "at least 12 characters, it has 5" in (access.why_closed("0.0.0.0", oidc=False) or "")
@@ -64,6 +81,7 @@ def test_without_a_login_nothing_is_shown(
     monkeypatch.setattr(access, "why_closed", lambda *_: "it would be reached from other machines")
     app = opened(runs_dir)
     assert "stays closed" in app.error[0].value
+    assert "machines" not in app.error[0].value, "strangers are not told why"
     assert not app.title
     assert not app.text_input
 
@@ -73,6 +91,7 @@ def test_the_secret_opens_and_nothing_else_does(
 ) -> None:
     monkeypatch.setenv(access.SECRET, SECRET)
     monkeypatch.setattr(access, "_WRONG_SECONDS", 0.0)
+    monkeypatch.setattr(access, "LARGEST_UPLOAD", 10_000)
     app = opened(runs_dir)
     assert [title.value for title in app.title] == ["Recall Rate"]
     assert not app.metric
@@ -95,7 +114,8 @@ def test_paths_outside_the_roots_are_refused(
     (inside / "link").symlink_to(outside)
     monkeypatch.setenv(access.ROOTS, str(inside))
     access.require_allowed_dataset("demo")
-    access.require_allowed_dataset("torchvision:CIFAR100")
+    with pytest.raises(UsageError, match="does not start that"):
+        access.require_allowed_dataset("torchvision:CIFAR100")
     access.require_allowed_dataset(str(inside / "images"))
     for path in (outside, inside / ".." / "outside", inside / "link" / "images", Path("/etc/passwd")):
         with pytest.raises(UsageError, match="outside the folders"):
@@ -187,6 +207,12 @@ def test_roots_given_to_the_script_are_the_allowed_ones(tmp_path: Path, monkeypa
     monkeypatch.setenv(access.ROOTS, "")
     access.take_roots(["--other", "x"])
     assert os.environ[access.ROOTS] == ""
+    with pytest.raises(UsageError, match="no folder"):
+        access.take_roots(["--root", str(tmp_path / "a")])
+    with pytest.raises(UsageError, match="takes a folder"):
+        access.take_roots(["--root"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
     access.take_roots(["--root", str(tmp_path / "a"), "--root", str(tmp_path / "b")])
     assert os.environ[access.ROOTS] == f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}"
 

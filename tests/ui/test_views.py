@@ -449,6 +449,8 @@ def test_a_finished_training_shows_gains_and_starts_export_and_attack(runs_dir: 
 def test_exported_tables_are_offered_as_a_codec(runs_dir: Path) -> None:
     training = finished_training(runs_dir)
     path = str(runs_dir.parent / "tables" / f"{training.name}-jpeg.json")
+    Path(path).parent.mkdir()
+    write_json(Path(path), {})
     request = ExportRequest(str(training.path), "jpeg", path)
     write_json(request.folder(runs_dir).result_path, {"tables": path, "luma": [], "chroma": []})
     app = drawn(jpeg_page)
@@ -490,3 +492,65 @@ def test_cost_takes_accuracy_from_pilots_where_there_are_some(runs_dir: Path) ->
     points = next(one for one in app.number_input if one.label == "Accuracy, points")
     assert points.value == pytest.approx(12)
     assert any("Measured by pilots" in caption.value for caption in app.caption)
+
+
+def test_tables_that_are_gone_are_exported_again(runs_dir: Path, started: list[str]) -> None:
+    training = finished_training(runs_dir)
+    path = str(runs_dir.parent / "tables" / f"{training.name}-jpeg.json")
+    request = ExportRequest(str(training.path), "jpeg", path)
+    write_json(request.folder(runs_dir).result_path, {"tables": path, "luma": [], "chroma": []})
+    app = drawn(jpeg_page)
+    assert not list_runs(runs_dir, "export")
+    press(app, "Export tables")
+    assert started == [list_runs(runs_dir, "export")[0].name]
+
+
+def test_a_later_address_is_taken_though_the_page_has_been_here_before(runs_dir: Path) -> None:
+    app = AppTest.from_function(images_page, default_timeout=120)
+    app.query_params["setting"] = "jpeg:quality=10"
+    app.run()
+    assert app.selectbox(key="setting").value == "jpeg:quality=10"
+    app.selectbox(key="setting").set_value("jpeg:quality=50").run()
+    assert app.query_params["setting"] in ("jpeg:quality=50", ["jpeg:quality=50"])
+    app.query_params["setting"] = "webp:quality=50"
+    app.run()
+    assert app.selectbox(key="setting").value == "webp:quality=50"
+    assert not app.exception
+
+
+def test_runs_that_would_be_shown_alike_can_be_told_apart(runs_dir: Path) -> None:
+    for steps in (10, 20):
+        pilot_folder(runs_dir, pilot_config(steps=steps), 0, 0.4)
+    app = drawn(tradeoff_page)
+    options = app.multiselect(key="compared").options
+    assert len(set(options)) == len(options) == 2
+
+
+@pytest.mark.parametrize("dataset", ["~no-such-user-here/x", "a\0b"])
+def test_a_path_that_is_none_is_said_in_one_line(runs_dir: Path, dataset: str) -> None:
+    app = drawn(data_page, dataset=dataset)
+    assert "no path" in app.error[0].value
+
+
+def test_notes_written_elsewhere_are_kept(runs_dir: Path) -> None:
+    run = pilot_folder(runs_dir, pilot_config(), 0, 0.4)
+    run.note("first")
+
+    def page() -> None:
+        from pathlib import Path as Folder
+
+        import streamlit as st
+
+        from toolkit.runs.folder import RunFolder as Run
+        from toolkit.ui.components.history import _one
+
+        _one(Run(Folder(st.session_state["path"])), "done")
+
+    app = drawn(page, path=str(run.path))
+    assert app.text_area[0].value == "first"
+    run.note("written on the command line")
+    app.run()
+    assert app.text_area[0].value == run.notes == "written on the command line"
+    app.text_area[0].set_value("and here").run()
+    assert not app.exception
+    assert run.notes == "and here"

@@ -294,7 +294,7 @@ def open_app(
 ) -> None:
     """Open the app in a browser: the same as ``streamlit run app.py``."""
     import toolkit.ui
-    from toolkit.ui.access import ROOTS, has_oidc, why_closed
+    from toolkit.ui.access import LARGEST_UPLOAD, ROOTS, has_oidc, is_local, why_closed
 
     if (reason := why_closed(address, has_oidc())) is not None:
         raise UsageError(f"the app does not start: {reason}")
@@ -305,5 +305,6 @@ def open_app(
     command = [
         sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
         "--server.address", address, "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
+        "--server.maxUploadSize", str(4096 if is_local(address) else LARGEST_UPLOAD),
     ]  # fmt: skip
     raise typer.Exit(subprocess.call(command, env=environment))

@@ -175,11 +175,12 @@ def command_of(run: RunFolder) -> str:
     from toolkit.jpeg_dl.config import JPEGConfig
     from toolkit.pilots.config import PilotConfig
     from toolkit.pilots.plan import pilot_command
-    from toolkit.probe.request import REQUESTS, request_of
+    from toolkit.pilots.requests import REQUESTS
+    from toolkit.runs.request import request_from
 
     config = run.config
     if config["kind"] in REQUESTS:
-        return request_of(config).command()
+        return request_from(REQUESTS, config).command()
     if config["kind"] == "jpeg":
         return JPEGConfig(**config["config"]).command(int(config["seed"]))
     return pilot_command(PilotConfig(**config["config"]), [int(config["seed"])])
@@ -221,9 +222,6 @@ def _resume_changed(names: Sequence[str], runs_dir: Path, assignments: Sequence[
 def _queue(runs: Sequence[RunFolder], runs_dir: Path | None) -> None:
     from toolkit.pilots.plan import start_pending
 
-    for run in runs:
-        if run.config["kind"] == "jpeg":
-            raise UsageError(f"{run.name} is not run in the background; this goes on with it: {command_of(run)}")
     start_pending(runs, _folder(runs_dir))
     for run in runs:
         _say(f"{run.name}: {run.status()}")

@@ -62,7 +62,10 @@ def absolute_spec(spec: str) -> str:
     spec = spec.strip()
     if not spec or spec == "demo" or spec.startswith("torchvision:"):
         return spec
-    return str(Path(spec).expanduser().resolve())
+    try:
+        return str(Path(spec).expanduser().resolve())
+    except (RuntimeError, ValueError, OSError) as error:  # no such user, a null byte, a loop of links
+        raise UsageError(f"{spec!r} is no path: {one_line(error)}") from None
 
 
 def short_name(spec: str) -> str:

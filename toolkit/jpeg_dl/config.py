@@ -69,6 +69,13 @@ class JPEGConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(100, ge=1)
 
+    @field_validator("network")
+    @classmethod
+    def _known_network(cls, network: str) -> str:
+        if not re.fullmatch(r"resnet(8|20|32|56)|timm:.+", network):
+            raise ValueError("must be resnet8, resnet20, resnet32, resnet56 or timm:NAME")
+        return network
+
     @field_validator("init")
     @classmethod
     def _known_initialiser(cls, init: str) -> str:
@@ -98,7 +105,8 @@ class JPEGConfig(BaseModel):
     def rough_seconds(self) -> float:
         """A guess at how long one seed takes on one CPU core, to within a factor of three."""
         step = 0.15 * (self.size / 32) ** 2 * self.batch_size / 64
-        depth = float(self.network.removeprefix("resnet")) / 8 if self.network.startswith("resnet") else 3.0
+        layers = re.fullmatch(r"resnet(\d+)", self.network)
+        depth = int(layers[1]) / 8 if layers else 3.0
         return step * depth * self.steps * len(self.variants)
 
     def plain_name(self, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, make_folder
 from toolkit.foundation.progress import Progress, silent
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import Request, request_from
+from toolkit.runs.request import Request
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class TrainedRequest(Request):
 
     def subject(self) -> str:
         return f"{Path(self.training).name.removeprefix('jpeg-')}-{self.variant}"
+
+    def settled(self) -> dict[str, Any]:
+        """The request and what the training came to: one trained anew under the same name is another."""
+        result = Path(self.training) / "result.json"
+        digest = hashlib.sha256(result.read_bytes()).hexdigest() if result.exists() else None
+        return self.as_dict() | {"result": digest}
 
     def command_words(self) -> tuple[str, ...]:
         return ("jpeg", self.kind)
@@ -101,11 +108,6 @@ def tables_dir() -> Path:
 
 REQUESTS: Mapping[str, type[Request]] = {"attack": AttackRequest, "export": ExportRequest}
 """By the kind of their run."""
-
-
-def request_of(config: Mapping[str, Any]) -> Request:
-    """The request that a run folder's configuration holds."""
-    return request_from(REQUESTS, config)
 
 
 def open_training(path: Path) -> RunFolder:

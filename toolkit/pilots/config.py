@@ -69,6 +69,13 @@ class PilotConfig(BaseModel):
         """A path is kept absolute, so that a run can be resumed from any folder."""
         return absolute_spec(dataset)
 
+    @field_validator("network")
+    @classmethod
+    def _known_network(cls, network: str) -> str:
+        if not re.fullmatch(r"auto|resnet(8|20|32|56)|timm:.+", network):
+            raise ValueError("must be auto, resnet8, resnet20, resnet32, resnet56 or timm:NAME")
+        return network
+
     @field_validator("codec")
     @classmethod
     def _canonical(cls, codec: str) -> str:

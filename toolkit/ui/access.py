@@ -2,7 +2,8 @@
 
 On 127.0.0.1 it is the user's own: no login, any path. As soon as it listens elsewhere it opens only what lies under the
 allowed roots, and lets in only who has logged in: by OpenID Connect where Streamlit's secrets have an ``[auth]``
-section, else with the secret in ``RECALLRATE_SECRET``. With neither it does not open at all.
+section and ``RECALLRATE_USERS`` names the accounts, else with the secret in ``RECALLRATE_SECRET``. With neither it does
+not open at all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hmac
 import ipaddress
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +29,14 @@ from toolkit.ui.components.language import say
 
 SECRET = "RECALLRATE_SECRET"
 ROOTS = "RECALLRATE_ROOTS"
+USERS = "RECALLRATE_USERS"
 LEAST_SECRET = 12
 """Characters."""
+LARGEST_UPLOAD = 200
+"""MB: an upload lies in memory, and Streamlit takes it before anybody has logged in."""
 _WRONG_SECONDS = 1.0
-"""How long a wrong secret keeps its session waiting."""
+"""How long a wrong secret keeps everybody waiting who gives another wrong one."""
+_guesses = threading.Lock()
 
 
 def is_local(address: str | None) -> bool:
@@ -50,10 +56,17 @@ def listens_elsewhere() -> bool:
     return not is_local(st.get_option("server.address"))
 
 
-def why_closed(address: str | None, oidc: bool) -> str | None:
+def why_closed(address: str | None, oidc: bool, upload_megabytes: int = 0) -> str | None:
     """Why a server at ``address`` must not open; None where it may. English, for it is said before any choice."""
-    if is_local(address) or oidc:
+    if is_local(address):
         return None
+    if upload_megabytes > LARGEST_UPLOAD:
+        return (
+            f"uploads of {upload_megabytes} MB are taken before anybody has logged in: "
+            f"add --server.maxUploadSize {LARGEST_UPLOAD}"
+        )
+    if oidc:
+        return None if os.environ.get(USERS) else f"set {USERS} to the accounts that may enter: a@b.org,@c.org"
     length = len(os.environ.get(SECRET, ""))
     if not length:
         return (
@@ -78,17 +91,30 @@ def require_access() -> None:
     if not listens_elsewhere():
         return
     oidc = has_oidc()
-    if (reason := why_closed(st.get_option("server.address"), oidc)) is not None:
-        print(f"recallrate: closed: {reason}", file=sys.stderr)
-        st.error(say("access.closed", reason=reason), icon=":material/lock:")
+    reason = why_closed(st.get_option("server.address"), oidc, st.get_option("server.maxUploadSize"))
+    if reason is not None:
+        print(f"recallrate: closed: {reason}", file=sys.stderr)  # not on the page: strangers see that
+        st.error(say("access.closed"), icon=":material/lock:")
         st.stop()
     if oidc:
         if not st.user.is_logged_in:
             st.title("Recall Rate", anchor=False)
             st.button(say("access.log_in"), on_click=st.login, type="primary")
             st.stop()
+        if not may_enter(str(st.user.get("email") or ""), bool(st.user.get("email_verified", True))):
+            st.error(say("access.not_invited"), icon=":material/lock:")
+            st.button(say("access.log_out"), on_click=st.logout)
+            st.stop()
     elif not st.session_state.get("entered"):
         _ask_for_secret()
+
+
+def may_enter(email: str, verified: bool) -> bool:
+    """Whether an account is among those of ``RECALLRATE_USERS``: addresses, or ``@domain`` for all of a domain."""
+    named = [one.strip().lower() for one in os.environ.get(USERS, "").split(",") if one.strip()]
+    address = email.strip().lower()
+    name, at, domain = address.rpartition("@")
+    return verified and bool(name and at) and (address in named or f"@{domain}" in named)
 
 
 def _ask_for_secret() -> None:
@@ -100,7 +126,8 @@ def _ask_for_secret() -> None:
         st.session_state["entered"] = True
         st.rerun()
     if sent:
-        time.sleep(_WRONG_SECONDS)  # this session only: guessing becomes slow, nobody else waits
+        with _guesses:  # one after the other, so that guessing in many sessions is no quicker
+            time.sleep(_WRONG_SECONDS)
         st.error(say("access.wrong"), icon=":material/lock:")
     st.stop()
 
@@ -109,7 +136,13 @@ def take_roots(arguments: Sequence[str]) -> None:
     """Take the folders given as ``--root FOLDER`` after ``streamlit run app.py --`` for those that may be opened."""
     parser = argparse.ArgumentParser(prog="app.py", add_help=False, allow_abbrev=False)
     parser.add_argument("--root", action="append", type=Path, default=[])
-    if given := parser.parse_known_args(list(arguments))[0].root:
+    try:
+        given = parser.parse_known_args(list(arguments))[0].root
+    except SystemExit:  # how argparse refuses; it has said why on standard error
+        raise UsageError("--root takes a folder: streamlit run app.py -- --root FOLDER") from None
+    if missing := [root for root in given if not root.is_dir()]:
+        raise UsageError(f"--root {missing[0]} is no folder")
+    if given:
         os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in given)
 
 
@@ -144,7 +177,10 @@ def require_allowed(path: str | Path) -> None:
 
 def require_allowed_dataset(spec: str) -> None:
     """Refuse a dataset outside the allowed roots; raises as :func:`require_allowed` does."""
-    if spec and spec != "demo" and not spec.startswith("torchvision:"):
+    if spec.startswith("torchvision:"):
+        if listens_elsewhere():
+            raise UsageError(say("access.no_downloads"))
+    elif spec and spec != "demo":
         require_allowed(spec)
 
 

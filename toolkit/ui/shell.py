@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from pathlib import Path
 
 import pandas  # noqa: F401  # now: sessions that begin together would trip over each other importing it
 import streamlit as st
 
+from toolkit.foundation.errors import UsageError, one_line
 from toolkit.ui.access import require_access, take_roots
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
@@ -38,10 +40,14 @@ _PAGES = {
 def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
-    give_way()
+    give_way(st.session_state.setdefault("visitor", secrets.token_hex(8)))
     st.html(_STYLE)
-    take_roots(sys.argv[1:])
     take_language()
+    try:
+        take_roots(sys.argv[1:])
+    except UsageError as error:
+        st.error(one_line(error), icon=":material/error:")
+        st.stop()
     require_access()
     pages = {
         name: st.Page(page, title=say(f"shell.{name}"), icon=icon, url_path=name, default=name == "data")

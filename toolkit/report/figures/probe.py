@@ -56,7 +56,8 @@ def distortion_figure(
             x=[setting[basis] for setting in chosen],
             y=[setting[metric] for setting in chosen],
             customdata=[
-                [short_spec(one["codec"]), one["exemplars_per_class"], one["ratio_raw"]] for one in chosen
+                [short_spec(one["codec"]), one["exemplars_per_class"], one["ratio_raw"], one["codec"]]
+                for one in chosen
             ],
             name=family,
             mode="lines+markers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 
 import streamlit as st
@@ -21,6 +22,13 @@ def forget_unless(key: str, options: Container[str]) -> None:
     """Drop a widget's kept choice when it is no longer among its options (a run that has been deleted)."""
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
+
+
+def distinct(options: Sequence[str], name: Callable[[str], str]) -> dict[str, str]:
+    """What each option is shown as; the end of the option itself tells apart those that would be shown alike."""
+    names = {option: name(option) for option in options}
+    shown = Counter(names.values())
+    return {option: text if shown[text] == 1 else f"{text} ({option[-12:]})" for option, text in names.items()}
 
 
 def choose_addressed(
@@ -47,17 +55,27 @@ def choose_addressed(
         others: whether other values can be typed in, or come from the address.
         place: where to draw it.
     """
-    if key not in st.session_state:
-        asked = st.query_params.get(key, usual)
-        if asked is not None and (others or asked in options):
-            st.session_state[key] = asked
+    taken, asked = f"{key}-in-address", st.query_params.get(key)
+    if asked == st.session_state.get(taken):  # nobody has come by another address
+        asked = None
+    if asked is None and key not in st.session_state:
+        asked = usual
+    if asked is not None and (others or asked in options):
+        st.session_state[key] = asked
     if not others:
         forget_unless(key, options)
     kept: str | None = st.session_state.get(key)
     offered = [*options, *([] if kept is None or kept in options else [kept])]
+    shown = distinct(offered, name)
     chosen = (place or st).selectbox(
-        label, offered, key=key, format_func=name, help=help, accept_new_options=others, persist_state="session"
+        label,
+        offered,
+        key=key,
+        format_func=lambda option: shown.get(option) or name(option),
+        help=help,
+        accept_new_options=others,
+        persist_state="session",
     )
     assert chosen is not None  # there is at least one option, and no way to clear the field
-    st.query_params[key] = chosen
+    st.query_params[key] = st.session_state[taken] = chosen
     return chosen

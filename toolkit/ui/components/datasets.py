@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NoReturn
 
 import streamlit as st
 
@@ -68,9 +69,19 @@ def chosen() -> tuple[str, int]:
     return absolute_spec(st.session_state.get("dataset") or "demo"), int(st.session_state.get("size") or 32)
 
 
+def _refuse(reason: str) -> NoReturn:
+    """Say why there is no dataset, and end the page here."""
+    st.error(reason, icon=":material/error:")
+    st.info(say("dataset.choose_another"))
+    st.stop()
+
+
 def open_dataset() -> ImageDataset:
     """The chosen dataset; while it cannot be opened, the page says why and ends here."""
-    spec, size = chosen()
+    try:
+        spec, size = chosen()
+    except UsageError as error:
+        _refuse(one_line(error))
     kept = st.session_state.get("open_dataset")
     if kept is not None and kept[:2] == (spec, size) and time.monotonic() - kept[2] < _FRESH_SECONDS:
         return kept[3]
@@ -86,9 +97,7 @@ def open_dataset() -> ImageDataset:
             dataset = load_dataset(spec, size, progress=show)
     except (UsageError, WorkError) as error:
         place.empty()
-        st.error(one_line(error), icon=":material/error:")
-        st.info(say("dataset.choose_another"))
-        st.stop()
+        _refuse(one_line(error))
     place.empty()
     st.session_state["open_dataset"] = (spec, size, time.monotonic(), dataset)
     return dataset

@@ -51,7 +51,7 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
     picked = st.dataframe(
         rows,
         hide_index=True,
-        key="history_table",
+        key=f"history_table_{hash(tuple(row['name'] for row in found))}",  # rows chosen in another list are others
         on_select="rerun",
         selection_mode="multi-row",
         height=min(36 + 35 * len(rows), 320),
@@ -123,13 +123,19 @@ def _one(run: RunFolder, status: str) -> None:
     st.caption(f"`{run.name}`")
     if status == "failed":
         st.error(say("runs.failed", reason=run.error()), icon=":material/error:")
-    notes = st.text_area(
-        say("history.notes"), run.notes, key=f"notes-{run.name}", height=68, placeholder=say("history.notes_hint")
-    )
-    if notes.strip() != run.notes:
-        try:
-            run.note(notes)
-        except WorkError as error:
-            st.error(one_line(error), icon=":material/error:")
-        else:
-            st.toast(say("history.noted"))
+    key, shown = f"notes-{run.name}", f"notes-shown-{run.name}"
+    if st.session_state.get(shown) != run.notes:  # written elsewhere since
+        st.session_state[key] = st.session_state[shown] = run.notes
+    st.text_area(
+        say("history.notes"), key=key, height=68, placeholder=say("history.notes_hint"), on_change=_take_note,
+        args=(run, key),
+    )  # fmt: skip
+
+
+def _take_note(run: RunFolder, key: str) -> None:
+    try:
+        run.note(st.session_state[key])
+    except WorkError as error:
+        st.toast(one_line(error), icon=":material/error:")
+    else:
+        st.toast(say("history.noted"))

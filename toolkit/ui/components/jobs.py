@@ -25,13 +25,19 @@ _LOG_BYTES = 4000
 _SHOWN_LOGS = 3
 
 
-def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | None = None) -> None:
+def watch(
+    runs: Sequence[RunFolder],
+    runs_dir: Path,
+    names: dict[str, str] | None = None,
+    more: Callable[[], None] | None = None,
+) -> None:
     """The state of ``runs``, refreshed by itself; the page is drawn anew whenever one of them ends.
 
     Args:
         runs: those to show.
         runs_dir: where they are.
         names: what to call each, by folder name.
+        more: draws what else shall be as fresh.
     """
     before = {run.name: run.status() for run in runs}
     active = any(status in ACTIVE for status in before.values())
@@ -48,6 +54,8 @@ def watch(runs: Sequence[RunFolder], runs_dir: Path, names: dict[str, str] | Non
         else:
             _table(runs, states, names or {})
         _buttons(runs, states, runs_dir)
+        if more is not None:
+            more()
 
     st.fragment(draw, run_every=POLL_SECONDS if active else None)()
 

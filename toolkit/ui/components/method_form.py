@@ -28,12 +28,19 @@ def choose_method() -> str:
 
 def _ask(key: str, label: str, parameter: Parameter) -> Value | None:
     if parameter.kind is bool:
-        return st.checkbox(label, bool(parameter.default), key=key, help=parameter.help)
+        return st.checkbox(label, bool(parameter.default), key=key, persist_state="session", help=parameter.help)
     if parameter.choices:
         return st.selectbox(
-            label, parameter.choices, parameter.choices.index(str(parameter.default)), key=key, help=parameter.help
+            label,
+            parameter.choices,
+            parameter.choices.index(str(parameter.default)),
+            key=key,
+            persist_state="session",
+            help=parameter.help,
         )
     low, high, usual = (float(one) for one in (parameter.low or 0, parameter.high or 1, parameter.default or 0))
     if parameter.kind is int:
-        return st.number_input(label, int(low), int(high), int(usual), key=key, help=parameter.help)
-    return st.number_input(label, low, high, usual, format="%g", key=key, help=parameter.help)
+        return st.number_input(
+            label, int(low), int(high), int(usual), key=key, persist_state="session", help=parameter.help
+        )
+    return st.number_input(label, low, high, usual, format="%g", key=key, persist_state="session", help=parameter.help)

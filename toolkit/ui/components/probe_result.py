@@ -72,8 +72,9 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
 
 def _take_point() -> None:
     points = st.session_state["probe_chart"]["selection"]["points"]
-    if points:
-        st.session_state["inspected"] = points[0]["customdata"][0]
+    facts = points[0].get("customdata", []) if points else []
+    if len(facts) > 3:  # rings have less
+        st.session_state["inspected"] = facts[3]
 
 
 def _chosen(rows: list[dict[str, Any]]) -> None:

@@ -81,7 +81,7 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     change, source = _accuracy_change(probe, pilots, codec, "both" if at_inference else "none")
     points = columns[3].number_input(
         say("cost.points"), -100.0, 100.0, round(min(100.0, max(-100.0, change)), 2), 0.1,
-        key=f"cost_points_{codec}_{at_inference}",
+        key=f"cost_points_{chosen()}_{codec}_{at_inference}_{change:.4f}",
         help=say("cost.points_help"),
     )  # fmt: skip
     st.caption(source)
@@ -90,9 +90,7 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     return Coding(before, row["stored_bytes"], row["encode_us"], row["decode_us"], at_inference, points)
 
 
-def _accuracy_change(
-    probe: dict[str, Any], pilots: Sequence[RunFolder], codec: str, align: str
-) -> tuple[float, str]:
+def _accuracy_change(probe: dict[str, Any], pilots: Sequence[RunFolder], codec: str, align: str) -> tuple[float, str]:
     """Points over raw at the same budget, and where they come from: pilots, else advice, else nothing is known."""
     for comparison in comparisons(pilots, *chosen()):
         finished = comparison.pilots()
@@ -116,7 +114,9 @@ def _fleet() -> Fleet:
 
     def ask(name: str, step: float) -> float:
         label, first = say(f"cost_input.{name}"), float(getattr(usual, name))
-        return float(next(columns).number_input(label, 0.0, None, first, step, "%g", key=f"cost_{name}"))
+        return float(
+            next(columns).number_input(label, 0.0, None, first, step, "%g", key=f"cost_{name}", persist_state="session")
+        )
 
     return Fleet(
         ask("devices", 1.0), ask("images_a_day", 100.0), ask("retention_days", 30.0), ask("copies", 1.0),
@@ -131,7 +131,11 @@ def _prices() -> Prices:
 
     def ask(name: str, step: float) -> float:
         label, first = say(f"cost_input.{name}"), float(getattr(usual, name))
-        return float(next(columns).number_input(label, 0.0, None, first, step, "%.4f", key=f"cost_{name}"))
+        return float(
+            next(columns).number_input(
+                label, 0.0, None, first, step, "%.4f", key=f"cost_{name}", persist_state="session"
+            )
+        )
 
     return Prices(ask("storage", 0.005), ask("transfer", 0.01), ask("core_hour", 0.01), ask("error", 0.001))
 

@@ -124,7 +124,11 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
     if st.session_state.get("image") not in measured:
         st.session_state["image"] = shown[0]["index"]
     originals = np.ascontiguousarray(dataset.train.images[[row["index"] for row in shown]])
-    decoded = _decoded(parse_codec(codec), originals)
+    try:
+        decoded = _decoded(parse_codec(codec), originals)
+    except (UsageError, WorkError) as error:
+        st.error(one_line(error), icon=":material/error:")
+        return None
     tiles = [
         Tile(row["index"], (original, coded), _lines(row), _in_words(row))
         for row, original, coded in zip(shown, originals, decoded, strict=True)

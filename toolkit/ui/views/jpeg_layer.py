@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, tables_dir
 from toolkit.jpeg_dl.results import Trainings, trainings
 from toolkit.pilots.plan import start_pending
+from toolkit.probe.presets import PRESETS
 from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure, variants_figure
 from toolkit.report.figures.pilots import loss_figure
+from toolkit.runs.actions import remove
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.runs.request import Request
 from toolkit.ui.components import words
@@ -56,22 +59,41 @@ def page() -> None:
 def _form(runs_dir: Path) -> None:
     columns = st.columns(4)
     network = columns[0].selectbox(
-        say("pilot.network"), ["resnet8", "resnet20", "resnet32"], key="jpeg_network", accept_new_options=True,
+        say("pilot.network"), ["resnet8", "resnet20", "resnet32"], key="jpeg_network", persist_state="session",
+        accept_new_options=True,
         help=say("jpeg.network_help"),
     )  # fmt: skip
     init = columns[1].selectbox(
-        say("jpeg.init"), _INITS, key="jpeg_init", accept_new_options=True, help=say("jpeg.init_help")
+        say("jpeg.init"),
+        _INITS,
+        key="jpeg_init",
+        persist_state="session",
+        accept_new_options=True,
+        help=say("jpeg.init_help"),
     )
-    steps = columns[2].number_input(say("jpeg.steps"), 1, None, 300, 100, key="jpeg_steps", help=say("jpeg.steps_help"))
+    steps = columns[2].number_input(
+        say("jpeg.steps"), 1, None, 300, 100, key="jpeg_steps", persist_state="session", help=say("jpeg.steps_help")
+    )
     rate_weight = columns[3].number_input(
-        say("jpeg.rate_weight"), 0.0, None, 0.0, 0.001, "%g", key="jpeg_rate", help=say("jpeg.rate_help")
+        say("jpeg.rate_weight"),
+        0.0,
+        None,
+        0.0,
+        0.001,
+        "%g",
+        key="jpeg_rate",
+        persist_state="session",
+        help=say("jpeg.rate_help"),
     )
     wide = st.columns([3, 1])
     controls = wide[0].pills(
         say("jpeg.controls"), list(CONTROLS), selection_mode="multi", default=_USUAL_CONTROLS, key="jpeg_controls",
+        persist_state="session",
         format_func=lambda name: say(f"variant.{name}"), help=say("jpeg.controls_help"),
     )  # fmt: skip
-    seeds = wide[1].text_input(say("pilot.seeds"), "0", key="jpeg_seeds", help=say("pilot.seeds_help"))
+    seeds = wide[1].text_input(
+        say("pilot.seeds"), "0", key="jpeg_seeds", persist_state="session", help=say("pilot.seeds_help")
+    )
     spec, size = chosen()
     try:
         numbers = parse_seeds(seeds)
@@ -100,9 +122,7 @@ def _form(runs_dir: Path) -> None:
 
 def _choose(found: list[Trainings]) -> Trainings:
     by_key = {one.key: one for one in found}
-    key = choose_addressed(
-        say("jpeg.trainings"), list(by_key), "training", lambda key: _title(by_key[key].config)
-    )
+    key = choose_addressed(say("jpeg.trainings"), list(by_key), "training", lambda key: _title(by_key[key].config))
     return by_key[key]
 
 
@@ -116,14 +136,19 @@ def _under_way(training: Trainings, runs_dir: Path) -> None:
     unfinished = [run for run, _ in training.runs if run.result is None]
     if not unfinished:
         return
-    watch(unfinished, runs_dir, {run.name: f"seed {seed}" for run, seed in training.runs})
+    names = {run.name: f"seed {seed}" for run, seed in training.runs}
+    watch(unfinished, runs_dir, names, partial(_losses, unfinished[0]))
+    st.caption(say("runs.in_background"))
+
+
+def _losses(run: RunFolder) -> None:
+    """Training losses so far, a line a network."""
     losses: dict[str, list[tuple[int, float]]] = {}
-    for event in unfinished[0].events():
+    for event in run.events():
         if event["event"] == "progress" and "loss" in event:
             losses.setdefault(event["what"], []).append((event["done"], event["loss"]))
     if losses:
         st.plotly_chart(loss_figure(losses, current()), key="jpeg_loss", alt=say("pilot.loss_alt"))
-    st.caption(say("runs.in_background"))
 
 
 def _accuracy(result: Mapping[str, Any]) -> None:
@@ -210,9 +235,7 @@ def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
     if "frequency_response" not in record:
         return
     st.subheader(say("jpeg.response"), anchor=False)
-    plane = choose(
-        st.container(), say("jpeg.plane"), {plane: say(f"jpeg.{plane}") for plane in TABLES}, "jpeg_plane"
-    )
+    plane = choose(st.container(), say("jpeg.plane"), {plane: say(f"jpeg.{plane}") for plane in TABLES}, "jpeg_plane")
     responses = {
         say("jpeg.learned"): record["frequency_response"]["final"][plane],
         say("jpeg.initial"): record["frequency_response"]["initial"][plane],
@@ -226,6 +249,9 @@ def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
 def _export(run: RunFolder, variant: str, runs_dir: Path) -> None:
     st.subheader(say("jpeg.export"), anchor=False)
     request = ExportRequest(str(run.path), variant, str(tables_dir() / f"{run.name}-{variant}.json"))
+    before = request.folder_at(runs_dir)
+    if before is not None and before.result is not None and not Path(request.output).exists():
+        remove(before)  # the file has been deleted: it can be made again
     exported = _carry_out(request, runs_dir, say("jpeg.export_button"), say("jpeg.export_text"))
     if exported is None:
         return
@@ -233,15 +259,15 @@ def _export(run: RunFolder, variant: str, runs_dir: Path) -> None:
     st.code(spec, language=None, wrap_lines=True)
     with st.container(horizontal=True):
         if st.button(say("jpeg.to_probe"), icon=":material/add:"):
-            before = st.session_state.get("grid", "raw;png;jpeg:quality={10,30,50,75}")
+            before = st.session_state.get("grid", PRESETS["quick"])
             if spec not in before:
                 st.session_state["grid"] = f"{before};{spec}"
             st.success(say("jpeg.added"))
-        if (path := Path(exported["tables"])).exists():
-            st.download_button(
-                say("jpeg.download"), path.read_bytes, path.name, "application/json", icon=":material/download:",
-                on_click="ignore",
-            )  # fmt: skip
+        path = Path(exported["tables"])
+        st.download_button(
+            say("jpeg.download"), path.read_bytes, path.name, "application/json", icon=":material/download:",
+            on_click="ignore",
+        )  # fmt: skip
     next_page("probe", say("jpeg.next"))
 
 

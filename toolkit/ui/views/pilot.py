@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -18,6 +19,7 @@ from toolkit.pilots import plan
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
+from toolkit.probe.request import ALIGNS
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
@@ -32,7 +34,6 @@ from toolkit.ui.components.run_detail import run_name
 from toolkit.ui.courtesy import at_full_priority
 
 _USUAL = ["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
-_ALIGNS = ["none", "train", "both"]
 _MOST_CURVES = 6
 
 
@@ -62,7 +63,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
     settings = _settings(runs_dir)
     wide = st.columns([2, 1, 1])
     aligns = wide[0].segmented_control(
-        say("pilot.aligns"), _ALIGNS, selection_mode="multi", default=["both"], key="aligns", persist_state="session",
+        say("pilot.aligns"), ALIGNS, selection_mode="multi", default=["both"], key="aligns", persist_state="session",
         help=say("help.align"),
     )  # fmt: skip
     budgets = wide[1].text_input(
@@ -75,8 +76,13 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
     classes = len(dataset.class_names)
     usual = default_initial(classes)
     columns = st.columns(3)
-    initial = columns[0].number_input(say("pilot.initial"), 1, classes, usual, help=say("help.stages"))
-    increment = columns[1].number_input(say("pilot.increment"), 1, classes, usual, help=say("help.stages"))
+    initial, increment = (
+        column.number_input(
+            say(f"pilot.{name}"), 1, classes, usual, key=f"{name}-{classes}", persist_state="session",
+            help=say("help.stages"),
+        )
+        for column, name in zip(columns, ("initial", "increment"), strict=False)
+    )  # fmt: skip
     steps = columns[2].number_input(
         say("pilot.steps"), 1, None, 200, 50, key="steps", persist_state="session", help=say("pilot.steps_help")
     )
@@ -103,17 +109,28 @@ def _more_choices() -> dict[str, object]:
     with st.expander(say("pilot.more")):
         columns = st.columns(4)
         selection = columns[0].selectbox(
-            say("pilot.selection"), ["herding", "random"], key="selection", help=say("pilot.selection_help")
+            say("pilot.selection"),
+            ["herding", "random"],
+            key="selection",
+            persist_state="session",
+            help=say("pilot.selection_help"),
         )
         network = columns[1].selectbox(
             say("pilot.network"), ["auto", "resnet8", "resnet20", "resnet32", "resnet56"], key="network",
-            accept_new_options=True, help=say("pilot.network_help"),
+            persist_state="session", accept_new_options=True, help=say("pilot.network_help"),
         )  # fmt: skip
         batch_size = columns[2].number_input(
-            say("pilot.batch_size"), 2, 4096, defaults["batch_size"].default, key="batch_size"
+            say("pilot.batch_size"), 2, 4096, defaults["batch_size"].default, key="batch_size", persist_state="session"
         )
         lr = columns[3].number_input(
-            say("pilot.lr"), 1e-5, 10.0, defaults["lr"].default, format="%g", key="lr", help=say("pilot.lr_help")
+            say("pilot.lr"),
+            1e-5,
+            10.0,
+            defaults["lr"].default,
+            format="%g",
+            key="lr",
+            persist_state="session",
+            help=say("pilot.lr_help"),
         )
     return {"selection": selection, "network": network, "batch_size": batch_size, "lr": lr}
 
@@ -170,8 +187,7 @@ def _under_way(found: Sequence[Comparison], classes: int, runs_dir: Path) -> Non
         if not number:
             st.subheader(say("pilot.under_way"), anchor=False)
         st.caption(comparison.label)
-        watch([run for run, _, _ in members], runs_dir, names)
-        _curves(members, names, classes)
+        watch([run for run, _, _ in members], runs_dir, names, partial(_curves, members, names, classes))
         command(*comparison.commands(None if runs_dir == default_runs_dir() else runs_dir))
     if unfinished:
         st.caption(say("runs.in_background"))

@@ -12,7 +12,7 @@ from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.results import Comparison, comparisons, result_rows
 from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure, storage_of
 from toolkit.runs.folder import list_runs
-from toolkit.ui.components.choice import choose, choose_addressed
+from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
@@ -139,8 +139,9 @@ def _compare(found: Sequence[Comparison], first: list[str]) -> None:
         st.session_state["compared"] = [name for name in kept if name in runs]
     seeds = {runs[name][1]["seed"] for name in first}
     usual = [name for name in first if runs[name][1]["seed"] == min(seeds)][:3]
+    shown = distinct(list(runs), lambda name: run_name(runs[name][0], runs[name][1]["seed"]))
     names = st.multiselect(
         say("compare.runs"), list(runs), usual, key="compared", max_selections=MOST_COMPARED,
-        format_func=lambda name: run_name(runs[name][0], runs[name][1]["seed"]), help=say("compare.help"),
+        format_func=shown.__getitem__, help=say("compare.help"), persist_state="session",
     )  # fmt: skip
     show_comparison({name: runs[name] for name in names})
