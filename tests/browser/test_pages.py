@@ -14,7 +14,7 @@ from PIL import Image
 from run_samples import finished_advice, finished_images, finished_training, pilot_config, pilot_folder
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from conftest import Server
+from app_server import Server
 from playwright.sync_api import Page, expect
 from steps import NARROW, PAGES, QUICK, SLOW, enter, go, heading, marks, open_sidebar, settled
 

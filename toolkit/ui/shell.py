@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import sys
 from pathlib import Path
@@ -37,6 +38,10 @@ _PAGES = {
 """In the order of the road; the names are those in the address."""
 
 
+_loaded: set[str] = set()
+"""Pages that have been drawn since the server began."""
+
+
 def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
@@ -61,6 +66,10 @@ def main() -> None:
         st.caption(say("shell.motto"))
         hide_sidebar_once_chosen()
     chosen.run()
+    if chosen.url_path not in _loaded:
+        _loaded.add(chosen.url_path)
+        gc.collect()
+        gc.freeze()  # Streamlit collects garbage after every page: not among all that this one has loaded for good
 
 
 if __name__ == "__main__":

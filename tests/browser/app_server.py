@@ -1,0 +1,58 @@
+"""``streamlit run app.py`` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Server:
+    """``streamlit run app.py``; ``environment`` may be changed before the start."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.runs_dir = folder / "runs"
+        self.environment = os.environ | {
+            "RECALLRATE_CACHE": str(folder / "cache"), "RECALLRATE_RUNS": str(self.runs_dir), "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, address: str = "127.0.0.1") -> None:
+        """Start it and wait until it says that it listens."""
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
+                   str(self.port), "--server.address", address, "--server.maxUploadSize", "200"]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self.process.stdout is not None
+        said = b""
+        while b"URL:" not in said:
+            line = self.process.stdout.readline()
+            assert line, said.decode()
+            said += line
+        self.reader = threading.Thread(target=self.process.stdout.read, daemon=True)  # or the pipe would fill up
+        self.reader.start()
+        urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=60).close()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.reader.join()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.process = None
