@@ -7,12 +7,12 @@ import streamlit as st
 
 _JS = """
 export default function () {
-  const hide = (event) => {
+  if (window.recallRateHidesSidebar) return;  // called at every drawing: a second listener would undo the first
+  window.recallRateHidesSidebar = true;
+  document.addEventListener("click", (event) => {
     if (window.innerWidth > 768 || !event.target.closest('[data-testid="stSidebarNavLink"]')) return;
     document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
-  };
-  document.addEventListener("click", hide);
-  return () => document.removeEventListener("click", hide);
+  });
 }
 """
 
