@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import GOOD, OTHER, RULE, lay_out
+from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, lay_out
 
 
 def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
@@ -61,7 +61,8 @@ def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Langu
         row = marked[0]
         figure.add_scatter(
             x=[row["x"], row["decoded_x"]], y=[row["y"], row["decoded_y"]], mode="lines+markers",
-            name=say("figure.chosen"), line={"width": 3, "color": "#e0662f"}, marker={"size": 12}, hoverinfo="skip",
+            name=say("figure.chosen"), line={"width": 3, "color": SERIES_COLOURS[0]}, marker={"size": 12},
+            hoverinfo="skip",
         )  # fmt: skip
     lay_out(figure, 440)
     first, second = result["explained"][0], (*result["explained"], 0.0)[1]

@@ -14,6 +14,7 @@ from toolkit.foundation.errors import WorkError, one_line
 from toolkit.pilots import supervisor
 from toolkit.pilots.plan import start_pending
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.request import Request
 from toolkit.ui.components.language import say
 from toolkit.ui.components.words import duration
 from toolkit.ui.courtesy import at_full_priority
@@ -163,6 +164,12 @@ def cancel_all(runs: Sequence[RunFolder]) -> None:
     """Ask every run to stop."""
     for run in runs:
         run.request_cancel()
+
+
+def start_button(label: str, request: Request, runs_dir: Path, *, main: bool = False) -> None:
+    """A button that queues a request and draws the page anew; ``main`` where it is what the page is for."""
+    if st.button(label, type="primary" if main else "secondary", icon=":material/play_arrow:"):
+        attempt(lambda: at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir)))
 
 
 def attempt(action: Callable[[], object]) -> None:

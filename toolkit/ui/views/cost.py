@@ -108,36 +108,28 @@ def _accuracy_change(probe: dict[str, Any], pilots: Sequence[RunFolder], codec: 
 
 
 def _fleet() -> Fleet:
-    usual = Fleet()
     st.subheader(say("cost.fleet"), anchor=False)
-    columns = iter(st.columns(5))
-
-    def ask(name: str, step: float) -> float:
-        label, first = say(f"cost_input.{name}"), float(getattr(usual, name))
-        return float(
-            next(columns).number_input(label, 0.0, None, first, step, "%g", key=f"cost_{name}", persist_state="session")
-        )
-
-    return Fleet(
-        ask("devices", 1.0), ask("images_a_day", 100.0), ask("retention_days", 30.0), ask("copies", 1.0),
-        ask("inferences_a_day", 100.0),
-    )  # fmt: skip
+    steps = {"devices": 1.0, "images_a_day": 100.0, "retention_days": 30.0, "copies": 1.0, "inferences_a_day": 100.0}
+    return Fleet(**_amounts(Fleet(), steps, "%g"))
 
 
 def _prices() -> Prices:
-    usual = Prices()
     st.subheader(say("cost.prices"), anchor=False)
-    columns = iter(st.columns(4))
+    steps = {"storage": 0.005, "transfer": 0.01, "core_hour": 0.01, "error": 0.001}
+    return Prices(**_amounts(Prices(), steps, "%.4f"))
 
-    def ask(name: str, step: float) -> float:
-        label, first = say(f"cost_input.{name}"), float(getattr(usual, name))
-        return float(
-            next(columns).number_input(
-                label, 0.0, None, first, step, "%.4f", key=f"cost_{name}", persist_state="session"
+
+def _amounts(usual: Fleet | Prices, steps: dict[str, float], written: str) -> dict[str, float]:
+    """A field for each amount in ``steps``, side by side; it begins with the usual one."""
+    return {
+        name: float(
+            column.number_input(
+                say(f"cost_input.{name}"), 0.0, None, float(getattr(usual, name)), step, written, key=f"cost_{name}",
+                persist_state="session",
             )
         )
-
-    return Prices(ask("storage", 0.005), ask("transfer", 0.01), ask("core_hour", 0.01), ask("error", 0.001))
+        for column, (name, step) in zip(st.columns(len(steps)), steps.items(), strict=True)
+    }  # fmt: skip
 
 
 def _show(year: Year, fleet: Fleet) -> None:

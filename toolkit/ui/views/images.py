@@ -14,7 +14,7 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
-from toolkit.pilots.plan import probes_of, start_pending
+from toolkit.pilots.plan import probes_of
 from toolkit.probe.inspection import inspect_image
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.figures.data import feature_figure
@@ -24,10 +24,9 @@ from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components.choice import choose, choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.gallery import Tile, gallery, wipe
-from toolkit.ui.components.jobs import watch
+from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
-from toolkit.ui.courtesy import at_full_priority
 
 _USUAL = ["jpeg:quality=10", "jpeg:quality=30", "jpeg:quality=50", "webp:quality=50"]
 _ORDERS = {"fmse": -1, "psnr": 1, "ssim": 1, "stored_bytes": -1, "smallest": 1}
@@ -87,13 +86,7 @@ def _measure(request: ImagesRequest, run: RunFolder | None, runs_dir: Path) -> N
         watch([run], runs_dir)
         return
     st.info(say("images.none_yet", setting=short_spec(request.codec)), icon=":material/arrow_downward:")
-    if st.button(say("images.measure"), type="primary", icon=":material/play_arrow:"):
-        try:
-            at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir))
-        except WorkError as error:
-            st.error(one_line(error), icon=":material/error:")
-        else:
-            st.rerun()
+    start_button(say("images.measure"), request, runs_dir, main=True)
 
 
 def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | None:

@@ -27,7 +27,7 @@ from toolkit.runs.request import Request
 from toolkit.ui.components import words
 from toolkit.ui.components.choice import choose, choose_addressed, forget_unless
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.jobs import watch
+from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.courtesy import at_full_priority
@@ -305,11 +305,5 @@ def _carry_out(request: Request, runs_dir: Path, label: str, text: str) -> dict[
         watch([run], runs_dir)
         return None
     st.markdown(text)
-    if st.button(label, icon=":material/play_arrow:"):
-        try:
-            at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir))
-        except WorkError as error:
-            st.error(one_line(error), icon=":material/error:")
-        else:
-            st.rerun()
+    start_button(label, request, runs_dir)
     return None

@@ -19,7 +19,6 @@ from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, run_name, show_comparison, show_run
 from toolkit.ui.components.words import count
 
-_PERCENT = (*ACCURACIES,)
 _ORDER = ["codec", "align", "method", "budget_bytes", "memory_bytes", "exemplar_bytes", "exemplars_per_class", "seeds",
           "last_accuracy", "last_accuracy_ci95", "average_incremental_accuracy", "average_incremental_accuracy_ci95",
           "forgetting", "forgetting_ci95", "accuracy_on_original", "accuracy_on_coded"]  # fmt: skip
@@ -30,17 +29,19 @@ def page() -> None:
     st.title(say("shell.tradeoff"), anchor=False)
     st.markdown(say("tradeoff.intro"))
     open_dataset()
-    found = [one for one in comparisons(list_runs(default_runs_dir(), "pilot"), *chosen()) if one.pilots()]
+    every = comparisons(list_runs(default_runs_dir(), "pilot"), *chosen())
+    results = {one.digest: pilots for one in every if (pilots := one.pilots())}  # read once: they are files
+    found = [one for one in every if one.digest in results]
     if not found:
         st.info(say("tradeoff.none_yet"), icon=":material/arrow_forward:")
         next_page("pilot", say("tradeoff.pilot_first"))
         return
     comparison = _choose(found)
-    pilots = comparison.pilots()
+    pilots = results[comparison.digest]
     _chart(comparison, pilots)
     runs = {run["run_dir"]: (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
     _run(runs)
-    _compare(found, list(runs))
+    _compare([pilot for pilots in results.values() for pilot in pilots], list(runs))
     with st.expander(say("shell.same_command")):
         command(*comparison.commands())
     next_page("cost", say("tradeoff.next"))
@@ -109,7 +110,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             "exemplars_per_class": number(
                 say("column.exemplars_per_class"), format="%.1f", help=say("help.exemplars")
             ),
-            **{name: number(say(f"metric.{name}"), format="percent", help=say("help.measures")) for name in _PERCENT},
+            **{name: number(say(f"metric.{name}"), format="percent", help=say("help.measures")) for name in ACCURACIES},
             **{name: number("± 95 %", format="percent", help=say("help.interval")) for name in intervals},
         },
         alt=say("tradeoff.chart_alt"),
@@ -125,14 +126,11 @@ def _run(runs: dict[str, Finished]) -> None:
     show_run(*runs[name])
 
 
-def _compare(found: Sequence[Comparison], first: list[str]) -> None:
-    """Runs of any of the dataset's comparisons side by side, to begin with the first ones of the chosen one."""
+def _compare(pilots: Sequence[dict[str, Any]], first: list[str]) -> None:
+    """Runs of any of the dataset's pilots side by side, to begin with the first ones of the chosen comparison."""
     st.subheader(say("compare.title"), anchor=False)
     runs = {
-        run["run_dir"]: (PilotConfig(**pilot["config"]), run)
-        for comparison in found
-        for pilot in comparison.pilots()
-        for run in pilot["runs"]
+        run["run_dir"]: (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]
     }
     kept = st.session_state.get("compared")
     if kept is not None:
