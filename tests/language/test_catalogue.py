@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import string
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import toolkit
 from toolkit.foundation.errors import UsageError
 from toolkit.language.catalogue import ENGLISH, LANGUAGES, language
+from toolkit.language.sentence import Sentence
 
 ROOT = Path(toolkit.__file__).parent
 ROOMS = ("ui", "report")
@@ -61,6 +63,22 @@ def test_every_text_that_is_asked_for_exists_with_its_values(path: Path) -> None
             elif isinstance(choice, ast.JoinedStr) and isinstance(choice.values[0], ast.Constant):
                 beginning = str(choice.values[0].value)
                 assert any(key.startswith(beginning) for key in ENGLISH.texts), beginning
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "probe").glob("*.py")), ids=lambda path: path.name)
+def test_every_sentence_exists_with_its_values(path: Path) -> None:
+    for call in calls(path):
+        if getattr(call.func, "id", "") != "Sentence" or not isinstance(call.args[0], ast.Constant):
+            continue
+        given = sorted(str(keyword.arg) for keyword in call.keywords)
+        assert places(ENGLISH.texts[str(call.args[0].value)]) == given, call.args[0].value
+
+
+def test_a_sentence_is_data_and_is_said_in_any_language() -> None:
+    sentence = Sentence("limit.uneven_classes", least=3, most=40)
+    again = Sentence.from_dict(json.loads(json.dumps(sentence.as_dict())))
+    assert str(again).startswith("classes have 3 to 40 images")
+    assert "3 枚から 40 枚" in again.said(language("ja"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ui").rglob("*.py")), ids=lambda path: path.name)

@@ -16,6 +16,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset, Split, stratified_indices, validation_view
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.language.sentence import Sentence
 from toolkit.memory.store import LABEL_BYTES, ExemplarMemory
 from toolkit.probe import quantities
 from toolkit.probe.advice import advise
@@ -114,7 +115,7 @@ def test_sizes_of_classes_are_those_of_all_images() -> None:
     _, evidence = gather(view, CODECS, budget=40_000, extractor=Colours(), class_sizes=sizes)  # type: ignore[arg-type]
     assert evidence.class_sizes == (60, 60, 60)
     assert evidence.exemplars_per_class(0) == pytest.approx((40_000 - 4) / 770 / 3)
-    assert any("but only 8 were looked at" in note for note in evidence.notes)
+    assert any("but only 8 were looked at" in str(note) for note in evidence.notes)
 
 
 def test_the_shift_depends_little_on_how_many_images_were_looked_at() -> None:
@@ -156,6 +157,13 @@ def test_the_sentences_carry_the_figures(advice: dict[str, Any]) -> None:
     if recommended["align"] == "both":
         assert recommended["inference_us"] == pytest.approx(setting["encode_us"] + setting["decode_us"], abs=0.1)
         assert f"{recommended['inference_us']:.0f} µs" in text
+
+
+def test_the_sentences_are_kept_as_data_for_other_languages(advice: dict[str, Any]) -> None:
+    for part in ("reasons", "would_change"):
+        kept = advice["recommended"]["sentences"][part]
+        assert [str(Sentence.from_dict(one)) for one in kept] == advice["recommended"][part]
+    assert [str(Sentence.from_dict(one)) for one in advice["sentences"]] == advice["notes"]
 
 
 def test_what_the_rules_see_is_what_a_memory_of_that_budget_holds(tmp_path: Any) -> None:
@@ -260,7 +268,7 @@ def test_fewer_images_than_dimensions_are_said() -> None:
 
 def test_too_few_candidates_for_what_fits_are_said() -> None:
     found = advise(*gathered(noisy([60] * 3), images=30))
-    assert any("but only 8 were looked at" in note for note in found["notes"])
+    assert any("but only 8 were looked at" in str(note) for note in found["notes"])
 
 
 def test_fewer_images_than_classes_are_refused() -> None:

@@ -14,18 +14,13 @@ from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
+from toolkit.language.sentence import Sentence
 from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.probe.evidence import Choice, Evidence
 from toolkit.probe.planning import BudgetPlan
 from toolkit.probe.request import WITHIN
 from toolkit.probe.rule import Judgement, judge, pick
 from toolkit.probe.rules import RULES, find_rule
-
-_ALIGN_WORDS = {
-    "both": "training, memory and incoming images all pass the codec",
-    "train": "training images and the memory pass the codec, incoming images do not",
-    "none": "only the memory is coded",
-}
 
 
 def advise(
@@ -58,11 +53,13 @@ def advise(
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
     chosen = judgements[asked.name].pick
+    notes = [*evidence.notes, *_doubts(table, known)]
     return {
         **table,
         "rules": [_as_row(evidence, judgement) for judgement in judgements.values()],
         "excluded": [{"codec": codec, "reason": reason} for codec, reason in evidence.excluded],
-        "notes": [*evidence.notes, *_doubts(table, known)],
+        "notes": [str(note) for note in notes],
+        "sentences": [note.as_dict() for note in notes],
         "recommended": recommend(evidence, judgements[asked.name], gains, known, interval, curve, judgements),
         "budgets": _budgets(plan, curve, within, None if evidence.raw_choice else float(gains[chosen])),
     }
@@ -87,14 +84,14 @@ def _budgets(
     }
 
 
-def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[str]:
+def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
     """Why what was learned on other problems may not hold here, or be flattered."""
     if not known.applies_to(table):
-        yield f"expected gains were calibrated with features of {known.extractor}: with others they are a guess"
+        yield Sentence("doubt.extractor", extractor=known.extractor)
     if table["extractor"].startswith("checkpoint:"):
-        yield "if the checkpoint was trained on these images, it has seen those held out to judge by"
+        yield Sentence("doubt.checkpoint")
     if short_name(table["dataset"]) in known.datasets:
-        yield "expected gains were calibrated on pilots of this dataset, among others"
+        yield Sentence("doubt.own_pilots")
 
 
 def _as_row(evidence: Evidence, judgement: Judgement) -> dict[str, Any]:
@@ -139,6 +136,8 @@ def recommend(
     setting = evidence.settings[picked.setting]
     comparable = evidence.raw_choice is not None
     second = _runner_up(evidence, judgement)
+    reasons = list(_reasons(evidence, judgement, gains, known, interval))
+    changes = list(_would_change(evidence, judgement, gains, curve, judgements))
     return {
         "rule": judgement.rule,
         "codec": setting.codec,
@@ -150,8 +149,12 @@ def recommend(
         "interval": interval if comparable else None,
         "inference_us": _inference_microseconds(evidence, picked),
         "runner_up": None if second is None else _runner_up_row(evidence, second, gains),
-        "reasons": list(_reasons(evidence, judgement, gains, known, interval)),
-        "would_change": list(_would_change(evidence, judgement, gains, curve, judgements)),
+        "reasons": [str(reason) for reason in reasons],
+        "would_change": [str(change) for change in changes],
+        "sentences": {
+            "reasons": [reason.as_dict() for reason in reasons],
+            "would_change": [change.as_dict() for change in changes],
+        },
     }
 
 
@@ -188,55 +191,50 @@ def _inference_microseconds(evidence: Evidence, choice: Choice) -> float:
 
 def _reasons(
     evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration, interval: float | None
-) -> Iterator[str]:
+) -> Iterator[Sentence]:
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
-    fit, raw = evidence.exemplars_per_class(picked.setting), evidence.raw_exemplars
-    yield (
-        f"{format_size(evidence.budget)} hold {fit:.1f} exemplars of a class as {short_spec(setting.codec)} "
-        f"({setting.row['stored_bytes']:.0f} bytes each), and {raw:.1f} as raw pixels."
-    )
+    yield Sentence(
+        "reason.fit", budget=format_size(evidence.budget), fit=evidence.exemplars_per_class(picked.setting),
+        setting=short_spec(setting.codec), stored=setting.row["stored_bytes"], raw=evidence.raw_exemplars,
+    )  # fmt: skip
     if evidence.raw_choice is None:
-        yield "Raw pixels do not fit this budget, so no gain over them can be stated."
+        yield Sentence("reason.raw_does_not_fit")
+    elif interval is None:
+        yield Sentence("reason.gain_unsure", gain=float(gains[judgement.pick]))
     else:
-        gain = gains[judgement.pick]
-        yield f"Expected last accuracy against raw in the same bytes: {gain:+.1f} points{how_sure(known, interval)}."
-    yield _alignment_reason(evidence, judgement, gains, known)
+        gain, datasets = float(gains[judgement.pick]), len(known.datasets)
+        yield Sentence("reason.gain", gain=gain, datasets=datasets, interval=interval)
+    yield from _alignment_reasons(evidence, judgement, gains, known)
     measured = known.regret_of(judgement.rule)
     if measured is not None and measured["in_sample"]:
-        yield (
-            f"Rule {judgement.rule} was fitted on the pilots of {known.datasets[0]} alone; that its pick there is "
-            f"{measured['mean_regret']:.1f} points below the best says little about other images."
+        yield Sentence(
+            "reason.regret_in_sample", rule=judgement.rule, dataset=known.datasets[0], regret=measured["mean_regret"]
         )
     elif measured is not None:
-        yield (
-            f"Rule {judgement.rule}, held against exhaustive pilots of {len(known.problems)} problem(s): its pick was "
-            f"{measured['mean_regret']:.1f} points below the best on average, {measured['worst_regret']:.1f} at worst."
-        )
+        yield Sentence(
+            "reason.regret", rule=judgement.rule, problems=len(known.problems), regret=measured["mean_regret"],
+            worst=measured["worst_regret"],
+        )  # fmt: skip
 
 
-def how_sure(known: Calibration, interval: float | None) -> str:
-    """How far off expected gains were, as the end of a sentence."""
-    if interval is None:
-        return ", how far off that may be is not known"
-    count = len(known.datasets)
-    return f"; on {count} datasets, each left out in turn, 95 % of the pilots came within {interval:.1f} points of it"
-
-
-def _alignment_reason(evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration) -> str:
+def _alignment_reasons(
+    evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration
+) -> Iterator[Sentence]:
     picked = evidence.choices[judgement.pick]
     if evidence.settings[picked.setting].lossless:
-        return "The setting is lossless: there is nothing to align."
-    words = f"Align {picked.align}: {_ALIGN_WORDS[picked.align]}"
-    others = [
-        f"{gains[index] - gains[judgement.pick]:+.1f} points with {choice.align}"
-        + (" (never piloted: taken to be as with none)" if choice.align == "train" and known.train_is_assumed else "")
-        for index, choice in enumerate(evidence.choices)
-        if choice.setting == picked.setting and choice.align != picked.align
-    ]
-    compared = f"; expected {', '.join(others)}" if others else ""
-    cost = _inference_microseconds(evidence, picked)
-    return words + compared + (f". Coding costs {cost:.0f} µs an image at inference." if cost else ".")
+        yield Sentence("reason.lossless")
+        return
+    yield Sentence(f"reason.align_{picked.align}")
+    for index, choice in enumerate(evidence.choices):
+        if choice.setting == picked.setting and choice.align != picked.align:
+            assumed = choice.align == "train" and known.train_is_assumed
+            yield Sentence(
+                "reason.other_align_assumed" if assumed else "reason.other_align", align=choice.align,
+                difference=float(gains[index] - gains[judgement.pick]),
+            )  # fmt: skip
+    if cost := _inference_microseconds(evidence, picked):
+        yield Sentence("reason.inference", cost=cost)
 
 
 def _would_change(
@@ -245,7 +243,7 @@ def _would_change(
     gains: np.ndarray,
     curve: Sequence[dict[str, Any]],
     judgements: dict[str, Judgement],
-) -> Iterator[str]:
+) -> Iterator[Sentence]:
     """What else the user could want to know before believing it."""
     picked = evidence.choices[judgement.pick]
     chosen = (evidence.settings[picked.setting].codec, picked.align)
@@ -253,21 +251,26 @@ def _would_change(
         best = _best_of(evidence, judgement, lambda choice: choice.align != "both")
         if best is not None:
             choice = evidence.choices[best]
-            yield (
-                f"If incoming images cannot be coded: {short_spec(evidence.settings[choice.setting].codec)}, align "
-                f"{choice.align} ({gains[best] - gains[judgement.pick]:+.1f} points)."
-            )
+            yield Sentence(
+                "change.no_coding", setting=short_spec(evidence.settings[choice.setting].codec), align=choice.align,
+                difference=float(gains[best] - gains[judgement.pick]),
+            )  # fmt: skip
     for row in curve if judgement.rule == GAIN else ():
         if row["budget_bytes"] in (evidence.budget // 2, evidence.budget * 2):
-            other = (row["codec"], row["align"])
-            size = format_size(row["budget_bytes"])
-            same = "the same choice" if other == chosen else f"{short_spec(other[0])}, align {other[1]}"
-            yield f"With {size}: {same} ({row['expected_gain'] - gains[judgement.pick]:+.1f} points)."
+            size, difference = format_size(row["budget_bytes"]), float(row["expected_gain"] - gains[judgement.pick])
+            if (row["codec"], row["align"]) == chosen:
+                yield Sentence("change.same_at_budget", budget=size, difference=difference)
+            else:
+                yield Sentence(
+                    "change.at_budget", budget=size, difference=difference, setting=short_spec(row["codec"]),
+                    align=row["align"],
+                )  # fmt: skip
     agree = [
         one.rule for one in judgements.values()
         if one.rule != judgement.rule and evidence.choices[one.pick].setting == picked.setting
     ]  # fmt: skip
-    yield (
-        f"{len(agree)} of {len(judgements) - 1} other rules pick the same setting"
-        + (f": {', '.join(agree)}." if agree else ".")
-    )
+    others = len(judgements) - 1
+    if agree:
+        yield Sentence("change.agree", agree=len(agree), others=others, rules=", ".join(agree))
+    else:
+        yield Sentence("change.none_agrees", others=others)

@@ -23,6 +23,7 @@ from toolkit.data.scenario import Scenario, class_order_from_seed, default_initi
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
+from toolkit.language.sentence import Sentence
 from toolkit.memory.allocation import allocate
 from toolkit.memory.selection import herding_order
 from toolkit.memory.store import LABEL_BYTES
@@ -99,7 +100,7 @@ class Evidence:
     raw_exemplars: float = 0.0
     aligns: tuple[str, ...] = ALIGNS
     excluded: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
     only: tuple[Choice, ...] | None = None
     _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -305,25 +306,19 @@ def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[
     return fitting, excluded
 
 
-def _limits(evidence: Evidence, looked_at_all: bool) -> Iterator[str]:
+def _limits(evidence: Evidence, looked_at_all: bool) -> Iterator[Sentence]:
     """What a reader should know about this evidence."""
     images, dimensions = evidence.originals.shape
     if images < dimensions:
-        yield f"{images} candidates for {dimensions} feature dimensions: the closed-form fits rest on their ridge"
+        yield Sentence("limit.few_candidates", candidates=images, dimensions=dimensions)
     looked = np.bincount(evidence.labels, minlength=evidence.classes)
     wanted = max(evidence.exemplars_per_class(index) for index in range(len(evidence.settings)))
     if wanted > looked.max() and not looked_at_all:
-        yield (
-            f"up to {wanted:.0f} exemplars of a class fit, but only {looked.max()} were looked at: with more images "
-            "settings that store many would be judged better"
-        )
+        yield Sentence("limit.few_looked_at", wanted=wanted, looked=int(looked.max()))
     untested = evidence.classes - len(evidence.held_out_labels.unique())
     if untested:
-        yield f"{untested} of {evidence.classes} classes have no image held out: rules cannot see how they fare"
+        yield Sentence("limit.untested_classes", untested=untested, classes=evidence.classes)
     if max(evidence.class_sizes) > 2 * min(evidence.class_sizes):
-        yield (
-            f"classes have {min(evidence.class_sizes)} to {max(evidence.class_sizes)} images: a small one keeps all it "
-            "has, and the rest of its share goes to the others"
-        )
+        yield Sentence("limit.uneven_classes", least=min(evidence.class_sizes), most=max(evidence.class_sizes))
     if float(evidence.originals.var(dim=0).sum()) < 1e-12:
-        yield "all images have the same features: nothing can be told apart"
+        yield Sentence("limit.same_features")

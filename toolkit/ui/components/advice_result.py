@@ -8,6 +8,7 @@ import streamlit as st
 
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
+from toolkit.language.sentence import Sentence
 from toolkit.probe.calibration import calibration
 from toolkit.report.figures.probe import budget_figure
 from toolkit.ui.components.language import current, say
@@ -36,14 +37,23 @@ def show_recommendation(result: dict[str, Any]) -> None:
     columns[3].metric(
         say("advice.gain"), "-" if gain is None else f"{gain:+.1f}{spread}", help=say("help.expected_gain")
     )  # fmt: skip
-    st.markdown("\n".join(f"- {reason}" for reason in recommended["reasons"]))
+    said = recommended.get("sentences", {})
+    st.markdown("\n".join(f"- {reason}" for reason in _in_words(said.get("reasons"), recommended["reasons"])))
     with st.expander(say("advice.would_change")):
-        st.markdown("\n".join(f"- {change}" for change in recommended["would_change"]))
-    for note in result["notes"]:
+        changes = _in_words(said.get("would_change"), recommended["would_change"])
+        st.markdown("\n".join(f"- {change}" for change in changes))
+    for note in _in_words(result.get("sentences"), result["notes"]):
         st.info(note, icon=":material/info:")
     if result["excluded"]:
         left_out = ", ".join(f"`{short_spec(one['codec'])}`" for one in result["excluded"])
         st.warning(say("advice.excluded", settings=left_out), icon=":material/block:")
+
+
+def _in_words(sentences: list[dict[str, Any]] | None, english: list[str]) -> list[str]:
+    """Sentences in the page's language; in English where an older version has written the result."""
+    if sentences is None:
+        return english
+    return [Sentence.from_dict(sentence).said(current()) for sentence in sentences]
 
 
 def show_rules(name: str, result: dict[str, Any]) -> None:
