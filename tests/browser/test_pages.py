@@ -225,6 +225,8 @@ def test_a_wrong_entry_is_refused_in_its_place_and_nothing_typed_is_lost(
     expect(page.get_by_role("textbox", name="Memory budget")).to_have_value("lots", timeout=QUICK)
     enter(page, "textbox", "Memory budget", "64KiB")
     expect(page.get_by_role("button", name="Run probe")).to_be_visible(timeout=QUICK)
+    page.reload()
+    expect(page.get_by_role("textbox", name="Memory budget")).to_have_value("64KiB", timeout=QUICK)
 
 
 def test_a_pilot_is_cancelled_and_resumed(server: Server, open_page: Callable[..., Page]) -> None:

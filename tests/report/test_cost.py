@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from toolkit.foundation.errors import UsageError
-from toolkit.report.cost import Coding, Fleet, Prices, sensitivity, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, saved_with, sensitivity, yearly
 
 FLEET = Fleet(devices=10, images_a_day=100, retention_days=30, copies=2, inferences_a_day=1000)
 PRICES = Prices(storage=0.02, transfer=0.1, core_hour=0.05, error=0.01)
@@ -73,6 +73,16 @@ def test_sensitivity_is_a_year_with_one_input_changed() -> None:
     spans = [abs(row["high"] - row["low"]) for row in sensitivity(FLEET, PRICES, CODING)]
     assert spans == sorted(spans, reverse=True)
     assert "at_inference" not in rows
+
+
+def test_inputs_can_be_multiplied_together() -> None:
+    changed = saved_with(FLEET, PRICES, CODING, {"storage": 2.0, "images_a_day": 0.5, "after_bytes": 3.0})
+    expected = yearly(
+        replace(FLEET, images_a_day=FLEET.images_a_day / 2), replace(PRICES, storage=2 * PRICES.storage),
+        replace(CODING, after_bytes=3 * CODING.after_bytes),
+    )  # fmt: skip
+    assert changed == pytest.approx(expected.saved)
+    assert saved_with(FLEET, PRICES, CODING, {}) == yearly(FLEET, PRICES, CODING).saved
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,12 @@ def test_lines_run_from_the_clean_accuracy_to_the_largest_eps() -> None:
     assert "200 images" in bpda["hovertemplate"]
 
 
+def test_the_controls_worst_cases_stand_beside() -> None:
+    lines = robustness_figure(REPORT, others={"standard": REPORT}).to_plotly_json()["data"]
+    assert len(lines) == 7
+    assert list(lines[-1]["y"]) == [0.9, 0.3, 0.1]  # of its layered network; the plain one is the same
+
+
 def test_a_table_shows_its_steps_with_the_lowest_frequency_at_the_upper_left() -> None:
     steps = [[float(8 * row + column) for column in range(8)] for row in range(8)]
     figure = table_figure(steps, 255)

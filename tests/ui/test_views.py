@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from run_samples import (
+    SETTINGS,
     finished_advice,
     finished_images,
     finished_probe,
@@ -155,6 +156,34 @@ def test_a_wrong_grid_is_refused_with_the_reason_and_no_button(runs_dir: Path) -
     app = drawn(probe_page, grid="jpeg:quality={10,500}")
     assert [error.value for error in app.error] == ["jpeg: quality must be 1..100, got '500'"]
     assert "Run probe" not in [button.label for button in app.button]
+
+
+def test_a_wrong_extractor_is_refused_before_anything_starts(runs_dir: Path) -> None:
+    app = drawn(probe_page, probe_extractor="resnet")
+    assert [error.value for error in app.error] == [
+        "unknown extractor 'resnet': choose auto, stage0, self, random, timm:NAME or checkpoint:PATH"
+    ]
+    assert "Run probe" not in [button.label for button in app.button]
+
+
+def test_a_form_is_filled_from_the_address(runs_dir: Path) -> None:
+    app = AppTest.from_function(probe_page, default_timeout=120)
+    app.query_params["grid"], app.query_params["probe_budget"] = "raw;png", "4img"
+    app.run()
+    assert (app.text_input(key="grid").value, app.text_input(key="probe_budget").value) == ("raw;png", "4img")
+
+
+def test_the_rows_of_a_probe_under_way_are_shown_as_they_come(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_images=100)
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    run.log_found({"codec": "of an attempt before"})
+    run.log("started")
+    for setting in SETTINGS[:2]:
+        run.log_found(setting)
+    app.run()
+    rows = next(frame.value for frame in app.dataframe if "stored_bytes" in frame.value)
+    assert list(rows["codec"]) == ["raw", "jpeg:quality=50"]
 
 
 def test_a_preset_fills_the_grid(runs_dir: Path) -> None:
@@ -470,6 +499,15 @@ def test_a_failed_run_shows_its_reason_and_its_log(runs_dir: Path) -> None:
 
 def test_cost_page_without_a_probe_says_what_to_do(runs_dir: Path) -> None:
     assert "come from a probe" in drawn(cost_page).info[0].value
+
+
+def test_sliders_of_the_cost_page_multiply_what_was_entered(runs_dir: Path) -> None:
+    finished_advice(runs_dir)
+    app = drawn(cost_page, times_storage=10.0)
+    saved = {metric.label: metric.value for metric in app.metric}
+    fleet, prices, coding = Fleet(), Prices(), Coding(12288, 210, 10, 10, at_inference=True, accuracy_change=7.5)
+    assert saved["Saved"] == f"{yearly(fleet, prices, coding).saved:,.2f}"
+    assert saved["Saved then"] == f"{yearly(fleet, Prices(storage=0.23), coding).saved:,.2f}"
 
 
 def test_cost_takes_the_recommended_setting_and_the_command_repeats_it(runs_dir: Path) -> None:

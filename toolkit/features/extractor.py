@@ -20,6 +20,7 @@ import torch
 
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import class_order_from_seed, default_initial
+from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import cache_root
 from toolkit.foundation.progress import Progress, silent
@@ -133,17 +134,6 @@ def build_extractor(
     classes = order[:first] if spec == "stage0" else order
     network = _trained(dataset, classes, device, seed, 0 if spec == "random" else steps, progress)
     return FeatureExtractor(spec, network, device, layer)
-
-
-def require_extractor(spec: str) -> None:
-    """Refuse a spec that names no extractor.
-
-    Raises:
-        UsageError: it is so.
-    """
-    kind, _, argument = spec.partition(":")
-    if spec not in ("auto", "stage0", "self", "random") and not (kind in ("timm", "checkpoint") and argument):
-        raise UsageError(f"unknown extractor {spec!r}: choose auto, stage0, self, random, timm:NAME or checkpoint:PATH")
 
 
 def _weights_at_hand(model: str) -> bool:

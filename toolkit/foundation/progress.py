@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 Progress = Callable[[str, int, int], None]
+Found = Callable[[dict[str, Any]], None]
+"""Told about parts of a result as they come."""
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def unheard(part: dict[str, Any]) -> None:
+    """Let a part pass."""
 
 
 class Eta:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, make_folder
-from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import Request
 
@@ -75,7 +75,7 @@ class AttackRequest(TrainedRequest):
         except ValueError:
             raise UsageError(f"eps takes numbers such as 1,2,3,4, got {self.eps!r}") from None
 
-    def run(self, progress: Progress = silent) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
         from toolkit.jpeg_dl.attack import attack_run
 
         return attack_run(
@@ -93,7 +93,7 @@ class ExportRequest(TrainedRequest):
 
     output: str = "tables.json"
 
-    def run(self, progress: Progress = silent) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
         from toolkit.jpeg_dl.export import export_tables
 
         make_folder(Path(self.output).resolve().parent)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from toolkit.data.catalog import load_dataset
-from toolkit.features.extractor import require_extractor
+from toolkit.features.names import require_extractor
 from toolkit.foundation.files import write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive, require_distinct

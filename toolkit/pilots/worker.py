@@ -58,7 +58,7 @@ def execute_request(run: RunFolder) -> None:
             run.log("started")
             request = request_from(REQUESTS, run.config)
             write_json(run.path / "environment.json", attempt_facts(run, request.command()))
-            write_json(run.result_path, request.run(RunReporter(run).show))
+            write_json(run.result_path, request.run(RunReporter(run).show, run.log_found))
             run.log("finished")
 
 

@@ -22,13 +22,13 @@ from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indice
 from toolkit.data.scenario import Scenario, class_order_from_seed, default_initial
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.language.sentence import Sentence
 from toolkit.memory.allocation import allocate
 from toolkit.memory.selection import herding_order
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
-from toolkit.probe.sweep import LEAST_IMAGES, Coded, measure, probe_table
+from toolkit.probe.sweep import LEAST_IMAGES, Coded, measure, probe_table, row_of
 
 COMPARED = 1000
 """Images whose distortion is measured; more change the mean little and take as long again."""
@@ -194,6 +194,7 @@ def gather(
     aligns: Sequence[str] = ALIGNS,
     seed: int = 0,
     progress: Progress = silent,
+    found: Found = unheard,
 ) -> tuple[dict[str, Any], Evidence]:
     """Code, decode and look at the images once; the ``probe`` JSON and the evidence.
 
@@ -209,6 +210,7 @@ def gather(
         aligns: alignments that can be had.
         seed: of the draw of images and of the class order.
         progress: told about (images x settings) done.
+        found: told each setting's row as it is done.
 
     Raises:
         UsageError: too few images, stages that do not fit the classes, or a budget at which no setting stores an
@@ -226,9 +228,12 @@ def gather(
     stages = tuple(map(tuple, Scenario(dataset.train.labels, arrival, first_stage, later).stages))
     pixels = np.concatenate([dataset.train.images[chosen], dataset.test.images[held]])
     mixed = np.random.default_rng(seed).permutation(len(pixels))  # minibatches of the CKA shall have all classes
-    measured = measure(pixels[mixed], codecs, extractor, keep_features=True, compared=COMPARED, progress=progress)
-    file_bytes = np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean()
-    table = probe_table(dataset, measured, extractor, budget, float(file_bytes), seed, time.perf_counter() - started)
+    file_bytes = float(np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean())
+    measured = measure(
+        pixels[mixed], codecs, extractor, keep_features=True, compared=COMPARED, progress=progress,
+        finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
+    )  # fmt: skip
+    table = probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
 
     back = np.argsort(mixed)
     first, last = back[: len(chosen)], back[len(chosen) :]

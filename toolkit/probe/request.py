@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.runs.request import Request, request_from
 
 ALIGNS = ("none", "train", "both")
@@ -46,8 +46,8 @@ class ProbeRequest(Request):
     def settled(self) -> dict[str, Any]:
         return self.as_dict() | {"codecs": expand_grid(self.codecs)}
 
-    def run(self, progress: Progress = silent) -> dict[str, Any]:
-        return run_probe(self, progress)
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+        return run_probe(self, progress, found)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class AdviceRequest(ProbeRequest):
     rule: str | None = None
     within: float = WITHIN
 
-    def run(self, progress: Progress = silent) -> dict[str, Any]:
-        return run_advice(self, progress)
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+        return run_advice(self, progress, found)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ImagesRequest(Request):
     def settled(self) -> dict[str, Any]:
         return self.as_dict() | {"codec": str(parse_codec(self.codec))}
 
-    def run(self, progress: Progress = silent) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
         return run_images(self, progress)
 
 
@@ -118,7 +118,7 @@ def parse_aligns(text: str) -> list[str]:
     return aligns
 
 
-def run_probe(request: ProbeRequest, progress: Progress = silent) -> dict[str, Any]:
+def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
     """The ``probe`` JSON for a request.
 
     Raises:
@@ -141,11 +141,12 @@ def run_probe(request: ProbeRequest, progress: Progress = silent) -> dict[str, A
         progress=progress,
     )  # fmt: skip
     return probe_codecs(
-        dataset, codecs, budget=budget, extractor=extractor, images=request.images, seed=request.seed, progress=progress
-    )
+        dataset, codecs, budget=budget, extractor=extractor, images=request.images, seed=request.seed,
+        progress=progress, found=found,
+    )  # fmt: skip
 
 
-def run_advice(request: AdviceRequest, progress: Progress = silent) -> dict[str, Any]:
+def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
     """The ``advise`` JSON for a request.
 
     Raises:
@@ -175,7 +176,7 @@ def run_advice(request: AdviceRequest, progress: Progress = silent) -> dict[str,
     table, evidence = gather(
         view, codecs, budget=budget, extractor=extractor, images=request.images, initial=request.initial,
         increment=request.increment, class_sizes=dataset.train_class_sizes(), aligns=aligns, seed=request.seed,
-        progress=progress,
+        progress=progress, found=found,
     )  # fmt: skip
     return advise(table, evidence, rule=request.rule, within=request.within, progress=progress)
 

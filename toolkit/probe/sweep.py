@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import ordered_map
-from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.memory.store import LABEL_BYTES
 from toolkit.training.device import beside_workers
 
@@ -122,6 +122,7 @@ def probe_codecs(
     images: int = IMAGES,
     seed: int = 0,
     progress: Progress = silent,
+    found: Found = unheard,
 ) -> dict[str, Any]:
     """Measure every setting on training images; the ``probe`` JSON of the contract.
 
@@ -133,6 +134,7 @@ def probe_codecs(
         images: how many to use at most, stratified over the classes.
         seed: of the draw.
         progress: told about (images x settings) done.
+        found: told each setting's row as it is done.
 
     Raises:
         UsageError: no codecs or fewer than 4 images.
@@ -141,8 +143,11 @@ def probe_codecs(
         raise UsageError(f"the probe needs at least {LEAST_IMAGES} images, got {images}")
     started = time.perf_counter()
     chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
-    measured = measure(np.asarray(dataset.train.images[chosen]), codecs, extractor, progress=progress)
     file_bytes = float(dataset.train.file_bytes[chosen].mean())
+    measured = measure(
+        np.asarray(dataset.train.images[chosen]), codecs, extractor, progress=progress,
+        finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
+    )  # fmt: skip
     return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
 
 
@@ -154,6 +159,7 @@ def measure(
     keep_features: bool = False,
     compared: int | None = None,
     progress: Progress = silent,
+    finished: Callable[[Codec, Tally], None] = lambda codec, tally: None,
 ) -> Measurement:
     """Code and decode images with every setting and compare them with the originals.
 
@@ -167,6 +173,7 @@ def measure(
         keep_features: whether the features of the decoded images are kept.
         compared: of how many images distortions are measured, to the next hundred; None means of all.
         progress: told about (images x settings) done.
+        finished: told about each setting when all its images are done.
 
     Raises:
         UsageError: no codecs.
@@ -206,6 +213,8 @@ def measure(
                 decoded_features[coded.setting].append(after)
             network_seconds += time.perf_counter() - clock
             progress(f"probing {codec}", done, len(jobs))
+            if coded.chunk == len(chunks) - 1:
+                finished(codec, tallies[coded.setting])
     settings = [
         Coded(codec, tally, np.array(tally.stored), torch.cat(features) if keep_features else None)
         for codec, tally, features in zip(parsed, tallies, decoded_features, strict=True)
@@ -245,7 +254,7 @@ def probe_table(
         "codec_cpu_seconds": round(codec_seconds, 3),
         "network_seconds": round(measured.network_seconds, 3),
         "settings": [
-            _setting(coded.codec, coded.tally, dataset, budget, file_bytes) for coded in measured.settings
+            row_of(coded.codec, coded.tally, dataset, budget, file_bytes) for coded in measured.settings
         ],
     }  # fmt: skip
 
@@ -261,7 +270,8 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
 
 
-def _setting(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> dict[str, Any]:
+def row_of(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> dict[str, Any]:
+    """One setting's row of the probe table; see :func:`probe_table`."""
     stored = sum(tally.stored) / len(tally.stored)
     raw = dataset.raw_image_bytes
     exemplars = max(0, int((budget - codec.shared_bytes()) // (stored + LABEL_BYTES)))

@@ -7,6 +7,7 @@ Storage is counted in the steady state, when as many images expire as arrive.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -178,21 +179,33 @@ def sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.
     """
     if not (math.isfinite(factor) and factor > 1):
         raise UsageError(f"the factor must be above 1, got {factor:g}")
-    parts = (fleet, prices, coding)
-
-    def saved_with(part: Fleet | Prices | Coding, name: str, value: float) -> float:
-        changed: list[Any] = [replace(one, **{name: value}) if one is part else one for one in parts]  # type: ignore[arg-type]
-        return yearly(*changed).saved
-
     rows = []
-    for part in parts:
+    for part in (fleet, prices, coding):
         for field in fields(part):
             value = getattr(part, field.name)
             if isinstance(value, bool) or value == 0:
                 continue
-            low, high = (saved_with(part, field.name, changed) for changed in (value / factor, value * factor))
+            low, high = (saved_with(fleet, prices, coding, {field.name: by}) for by in (1 / factor, factor))
             rows.append({"input": field.name, "low": low, "high": high})
     return sorted(rows, key=lambda row: -abs(row["high"] - row["low"]))
+
+
+def saved_with(fleet: Fleet, prices: Prices, coding: Coding, factors: Mapping[str, float]) -> float:
+    """What is saved in a year when inputs are multiplied.
+
+    Args:
+        fleet, prices, coding: the inputs.
+        factors: by the name of the input, which is unique among the three.
+
+    Raises:
+        UsageError: a product that is no amount.
+    """
+    changed: list[Any] = [
+        replace(part, **{field.name: getattr(part, field.name) * factors[field.name]
+                         for field in fields(part) if field.name in factors})
+        for part in (fleet, prices, coding)
+    ]  # fmt: skip
+    return yearly(*changed).saved
 
 
 def _require_amounts(part: Fleet | Prices | Coding, signed: tuple[str, ...] = ()) -> None:

@@ -222,6 +222,24 @@ class RunFolder:
         """The latest progress event: ``what``, ``done``, ``total`` and perhaps ``seconds_left``."""
         return self.last_event(progress=True)
 
+    def log_found(self, part: dict[str, Any]) -> None:
+        """Keep a part of a result that is still to come, for those who watch.
+
+        Raises:
+            WorkError: the folder cannot be written.
+        """
+        self.log("found", part=part)
+
+    def found(self) -> list[dict[str, Any]]:
+        """The parts of the result that the latest attempt has come to."""
+        parts: list[dict[str, Any]] = []
+        for event in self.events():
+            if event["event"] == "started":
+                parts = []
+            elif event["event"] == "found":
+                parts.append(event["part"])
+        return parts
+
     def error(self) -> str | None:
         """Why the run failed, if it did."""
         return next((event["reason"] for event in reversed(self.events()) if event["event"] == "failed"), None)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.runs.folder import RunFolder
 
 
@@ -85,8 +85,12 @@ class Request:
         """The words between ``recallrate`` and the first argument."""
         return (self.kind,)
 
-    def run(self, progress: Progress = silent) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
         """The result's JSON.
+
+        Args:
+            progress: told how far it is.
+            found: told about parts of the result as they come, by what comes in parts.
 
         Raises:
             UsageError: any part of the request is wrong.

@@ -109,16 +109,18 @@ def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = E
     return figure
 
 
-def robustness_figure(report: dict[str, Any], say: Language = ENGLISH) -> go.Figure:
+def robustness_figure(
+    report: dict[str, Any], say: Language = ENGLISH, others: Mapping[str, dict[str, Any]] | None = None
+) -> go.Figure:
     """Accuracy against eps: for each network a bold line for the worst case and a thin one for each attack.
 
     All lines start from the clean accuracy at eps 0.
 
     Args:
         report: as :func:`toolkit.robustness.evaluation.robustness_report` gives it.
+        others: reports on the same images of the training's other networks, by variant; their worst cases are drawn.
     """
-    order = sorted(range(len(report["eps"])), key=report["eps"].__getitem__)
-    levels = [0.0, *(255 * report["eps"][n] for n in order)]
+    order, levels = _levels(report)
     figure = go.Figure()
     for model, result in report["models"].items():
         title = say(f"figure.{model}_network")
@@ -139,7 +141,22 @@ def robustness_figure(report: dict[str, Any], say: Language = ENGLISH) -> go.Fig
                 + say("figure.right_of", share="%{y:.1%}", count=report["images"])
                 + "<extra></extra>",
             )
+    for colour, (variant, other) in zip(SERIES_COLOURS[1:], (others or {}).items(), strict=False):
+        order, levels = _levels(other)
+        result = other["models"]["layered"]
+        title = say(f"variant.{variant}")
+        figure.add_scatter(
+            x=levels, y=[result["clean"], *(result["worst"][n] for n in order)], mode="lines+markers", cliponaxis=False,
+            name=f"{title}, {say('figure.worst_case')}", line={"color": colour, "width": 3, "dash": "dash"},
+            hovertemplate=f"<b>{title}</b><br>eps %{{x:.3g}}/255<br>%{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
     lay_out(figure, 460)
     figure.update_xaxes(title=say("figure.eps", mode=report["mode"]), rangemode="tozero")
     figure.update_yaxes(title=say("figure.robust_accuracy"), tickformat=".0%", rangemode="tozero")
     return figure
+
+
+def _levels(report: dict[str, Any]) -> tuple[list[int], list[float]]:
+    """In which order to take a report's bounds, and the bounds in 255ths with 0 before them."""
+    order = sorted(range(len(report["eps"])), key=report["eps"].__getitem__)
+    return order, [0.0, *(255 * report["eps"][n] for n in order)]

@@ -32,7 +32,7 @@ def watch(
     names: dict[str, str] | None = None,
     more: Callable[[], None] | None = None,
 ) -> None:
-    """The state of ``runs``, refreshed by itself; the page is drawn anew whenever one of them ends.
+    """The state of ``runs``, refreshed by itself; the page is drawn anew whenever one begins or ends.
 
     Args:
         runs: those to show.
@@ -48,7 +48,7 @@ def watch(
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}
-        if active and _ended(states) != _ended(before):
+        if active and states != before:
             st.rerun()
         if len(runs) == 1:
             _one(runs[0], states[runs[0].name])
@@ -59,10 +59,6 @@ def watch(
             more()
 
     st.fragment(draw, run_every=POLL_SECONDS if active else None)()
-
-
-def _ended(states: dict[str, str]) -> set[str]:
-    return {name for name, status in states.items() if status not in ACTIVE}
 
 
 def seconds_left(run: RunFolder) -> float | None:

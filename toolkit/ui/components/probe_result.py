@@ -97,7 +97,12 @@ def _chosen(rows: list[dict[str, Any]]) -> None:
         next_page("images", say("probe.see_images"), setting=codec)
 
 
-def _table(name: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def show_rows(rows: list[dict[str, Any]]) -> None:
+    """The table of settings, finished or so far.
+
+    Args:
+        rows: as :func:`~toolkit.report.tables.probe_rows` gives them.
+    """
     number = st.column_config.NumberColumn
     shown = [column for column in _COLUMNS if any(row[column] is not None for row in rows)]
     st.dataframe(
@@ -112,6 +117,10 @@ def _table(name: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> Non
         },
         alt=say("probe.table_alt"),
     )
+
+
+def _table(name: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    show_rows(rows)
     with st.expander(say("probe.by_ratio")):
         st.markdown(say("probe.by_ratio_text"))
         names = ("codec", "exemplars", "equivalent_exemplars_raw", "equivalent_exemplars_original")

@@ -79,7 +79,8 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
     ]
     for name in _RESULTS:
         values = [run[name] for _, run in runs.values()]
-        shown = [f"{value:.1%}" for value in values] if name in _PERCENT else [f"{value:,.1f}" for value in values]
+        written = ".1%" if name in _PERCENT else ",.0f" if name == "memory_bytes" else ",.1f"
+        shown = [f"{value:{written}}" for value in values]
         table.append({"what": say(f"compare.{name}"), **dict(zip(titles, shown, strict=True))})
     st.dataframe(
         table,

@@ -15,7 +15,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.pilots.plan import probes_of
 from toolkit.pilots.results import comparisons
 from toolkit.probe.calibration import GAIN
-from toolkit.report.cost import Coding, Fleet, Prices, Year, sensitivity, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, Year, saved_with, sensitivity, yearly
 from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components.choice import choose
@@ -25,6 +25,9 @@ from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.words import count
 
 _BASES = ("original", "raw")
+_UNCERTAIN = ("images_a_day", "storage", "transfer", "error")
+"""What estimates miss most."""
+_FACTORS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 
 
 def page() -> None:
@@ -49,6 +52,7 @@ def page() -> None:
     _show(year, fleet)
     rows = sensitivity(fleet, prices, coding)
     st.subheader(say("cost.sensitivity"), anchor=False)
+    _what_if(fleet, prices, coding, year)
     if rows:
         figure = sensitivity_figure(rows, year.saved, say=current())
         st.plotly_chart(figure, key="sensitivity", alt=say("cost.sensitivity_alt"))
@@ -125,7 +129,7 @@ def _amounts(usual: Fleet | Prices, steps: dict[str, float], written: str) -> di
         name: float(
             column.number_input(
                 say(f"cost_input.{name}"), 0.0, None, float(getattr(usual, name)), step, written, key=f"cost_{name}",
-                persist_state="session",
+                persist_state="session", bind="query-params",
             )
         )
         for column, (name, step) in zip(st.columns(len(steps)), steps.items(), strict=True)
@@ -146,6 +150,24 @@ def _show(year: Year, fleet: Fleet) -> None:
     )  # fmt: skip
     columns[3].metric(say("cost.coding"), f"{year.coding_cost:,.2f}", border=True, help=say("cost.coding_help"))
     st.markdown("\n".join(f"- {sentence}" for sentence in explain(year)))
+
+
+@st.fragment
+def _what_if(fleet: Fleet, prices: Prices, coding: Coding, year: Year) -> None:
+    """Sliders that multiply the inputs which estimates miss most, and what is saved then."""
+    columns = st.columns(len(_UNCERTAIN) + 1, vertical_alignment="center")
+    factors = {
+        name: column.select_slider(
+            say(f"cost_input.{name}"), _FACTORS, 1.0, format_func=lambda factor: f"× {factor:g}", key=f"times_{name}",
+            help=say("cost.what_if_help"),
+        )
+        for column, name in zip(columns, _UNCERTAIN, strict=False)
+    }  # fmt: skip
+    saved = saved_with(fleet, prices, coding, factors)
+    columns[-1].metric(
+        say("cost.saved_then"), f"{saved:,.2f}", f"{saved - year.saved:+,.2f}" if saved != year.saved else None,
+        border=True,
+    )  # fmt: skip
 
 
 def explain(year: Year) -> list[str]:

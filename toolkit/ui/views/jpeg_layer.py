@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,19 +73,13 @@ def _form(runs_dir: Path) -> None:
         help=say("jpeg.init_help"),
     )
     steps = columns[2].number_input(
-        say("jpeg.steps"), 1, None, 300, 100, key="jpeg_steps", persist_state="session", help=say("jpeg.steps_help")
-    )
+        say("jpeg.steps"), 1, None, 300, 100, key="jpeg_steps", persist_state="session", bind="query-params",
+        help=say("jpeg.steps_help"),
+    )  # fmt: skip
     rate_weight = columns[3].number_input(
-        say("jpeg.rate_weight"),
-        0.0,
-        None,
-        0.0,
-        0.001,
-        "%g",
-        key="jpeg_rate",
-        persist_state="session",
-        help=say("jpeg.rate_help"),
-    )
+        say("jpeg.rate_weight"), 0.0, None, 0.0, 0.001, "%g", key="jpeg_rate", persist_state="session",
+        bind="query-params", help=say("jpeg.rate_help"),
+    )  # fmt: skip
     wide = st.columns([3, 1])
     controls = wide[0].pills(
         say("jpeg.controls"), list(CONTROLS), selection_mode="multi", default=_USUAL_CONTROLS, key="jpeg_controls",
@@ -92,8 +87,9 @@ def _form(runs_dir: Path) -> None:
         format_func=lambda name: say(f"variant.{name}"), help=say("jpeg.controls_help"),
     )  # fmt: skip
     seeds = wide[1].text_input(
-        say("pilot.seeds"), "0", key="jpeg_seeds", persist_state="session", help=say("pilot.seeds_help")
-    )
+        say("pilot.seeds"), "0", key="jpeg_seeds", persist_state="session", bind="query-params",
+        help=say("pilot.seeds_help"),
+    )  # fmt: skip
     spec, size = chosen()
     try:
         numbers = parse_seeds(seeds)
@@ -204,7 +200,7 @@ def _one(training: Trainings, runs_dir: Path) -> None:
     _tables(records[variant])
     _response(records[variant], records)
     _export(run, variant, runs_dir)
-    _robustness(run, variant, runs_dir)
+    _robustness(run, variant, with_tables, runs_dir)
 
 
 def _tables(record: Mapping[str, Any]) -> None:
@@ -271,7 +267,8 @@ def _export(run: RunFolder, variant: str, runs_dir: Path) -> None:
     next_page("probe", say("jpeg.next"))
 
 
-def _robustness(run: RunFolder, variant: str, runs_dir: Path) -> None:
+def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir: Path) -> None:
+    """Attacks on the chosen variant, and beside it the worst cases of those attacked before."""
     if variant == "zero-dc":
         return
     st.subheader(say("jpeg.robustness"), anchor=False, help=say("jpeg.robustness_help"))
@@ -280,15 +277,19 @@ def _robustness(run: RunFolder, variant: str, runs_dir: Path) -> None:
     report = _carry_out(request, runs_dir, say("jpeg.attack"), say("jpeg.attack_text"))
     if report is None:
         return
-    st.plotly_chart(robustness_figure(report, current()), key="jpeg_robustness", alt=say("jpeg.robustness"))
+    asked = {name: replace(request, variant=name).folder_at(runs_dir) for name in variants if name != variant}
+    others = {name: found.result for name, found in asked.items() if found is not None and found.result is not None}
+    st.plotly_chart(robustness_figure(report, current(), others), key="jpeg_robustness", alt=say("jpeg.robustness"))
     for model, result in report["models"].items():
         for note in result["notes"]:
             st.caption(f"{say(f'figure.{model}_network')}: {note}")
     rows = [
-        {"network": model, "attack": attack, **{f"{255 * eps:g}/255": value
-                                               for eps, value in zip(report["eps"], values, strict=True)}}
-        for model, result in report["models"].items()
+        {"network": model if name == variant else name, "attack": attack,
+         **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)}}
+        for name, one in {variant: report, **others}.items()
+        for model, result in one["models"].items()
         for attack, values in (*result["attacks"].items(), ("worst", result["worst"]))
+        if name == variant or model == "layered"
     ]  # fmt: skip
     with st.expander(say("shell.table")):
         st.dataframe(rows, hide_index=True, alt=say("jpeg.robustness"))

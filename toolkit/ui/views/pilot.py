@@ -67,25 +67,27 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
         help=say("help.align"),
     )  # fmt: skip
     budgets = wide[1].text_input(
-        say("probe.budget"), "20img", key="pilot_budget", persist_state="session",
+        say("probe.budget"), "20img", key="pilot_budget", persist_state="session", bind="query-params",
         help=say("help.budget") + " " + say("pilot.budgets_help"),
     )  # fmt: skip
     seeds = wide[2].text_input(
-        say("pilot.seeds"), "0,1,2", key="seeds", persist_state="session", help=say("pilot.seeds_help")
-    )
+        say("pilot.seeds"), "0,1,2", key="seeds", persist_state="session", bind="query-params",
+        help=say("pilot.seeds_help"),
+    )  # fmt: skip
     classes = len(dataset.class_names)
     usual = default_initial(classes)
     columns = st.columns(3)
     initial, increment = (
         column.number_input(
             say(f"pilot.{name}"), 1, classes, usual, key=f"{name}-{classes}", persist_state="session",
-            help=say("help.stages"),
+            bind="query-params", help=say("help.stages"),
         )
         for column, name in zip(columns, ("initial", "increment"), strict=False)
     )  # fmt: skip
     steps = columns[2].number_input(
-        say("pilot.steps"), 1, None, 200, 50, key="steps", persist_state="session", help=say("pilot.steps_help")
-    )
+        say("pilot.steps"), 1, None, 200, 50, key="steps", persist_state="session", bind="query-params",
+        help=say("pilot.steps_help"),
+    )  # fmt: skip
     method = choose_method()
     choices = _more_choices()
     spec, size = chosen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import streamlit as st
 from toolkit.codecs.base import codec_kinds
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.dataset import ImageDataset
+from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.plan import probes_of, start_pending
 from toolkit.probe.presets import PRESETS
 from toolkit.probe.request import ALIGNS, AdviceRequest, ProbeRequest, request_of
-from toolkit.runs.folder import list_runs
+from toolkit.report.tables import probe_rows
+from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
 from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
@@ -24,7 +27,7 @@ from toolkit.ui.components.grid_builder import build_grid
 from toolkit.ui.components.jobs import ACTIVE, watch
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, next_page
-from toolkit.ui.components.probe_result import show_probe
+from toolkit.ui.components.probe_result import show_probe, show_rows
 from toolkit.ui.components.words import count
 from toolkit.ui.courtesy import at_full_priority
 
@@ -53,8 +56,9 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
         format_func=lambda name: say(f"probe.{_PRESETS[name]}"), help=say("probe.presets_help"),
     )  # fmt: skip
     grid = st.text_input(
-        say("probe.grid"), key="grid", live="400ms", persist_state="session", help=say("probe.grid_help")
-    )
+        say("probe.grid"), key="grid", live="400ms", persist_state="session", bind="query-params",
+        help=say("probe.grid_help"),
+    )  # fmt: skip
     problem = None
     try:
         require_allowed_codecs(grid)
@@ -71,11 +75,12 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
             )  # fmt: skip
     columns = st.columns(3)
     budget = columns[0].text_input(
-        say("probe.budget"), "20img", key="probe_budget", persist_state="session", help=say("help.budget")
-    )
+        say("probe.budget"), "20img", key="probe_budget", persist_state="session", bind="query-params",
+        help=say("help.budget"),
+    )  # fmt: skip
     images = columns[1].select_slider(
         say("probe.images"), [100, 200, 500, 1000, 2000, 5000], 1000, key="probe_images", persist_state="session",
-        help=say("probe.images_help"),
+        bind="query-params", help=say("probe.images_help"),
     )  # fmt: skip
     extractor = columns[2].selectbox(
         say("probe.extractor"), ["stage0", "auto", "self", "random"], key="probe_extractor", accept_new_options=True,
@@ -84,6 +89,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     if problem is None:
         try:
             budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
+            require_extractor(extractor)
             require_allowed_extractor(extractor)
         except UsageError as error:
             problem = one_line(error)
@@ -138,13 +144,19 @@ def _past(runs_dir: Path) -> None:
     )
     run = mine[name]
     if run.status() != "done":
-        watch([run], runs_dir)
+        watch([run], runs_dir, more=partial(_so_far, run))
     if (result := run.result) is not None:
         show_probe(name, result)
         next_page("pilot", say("probe.next"))
     elif run.status() in ACTIVE:
         st.caption(say("runs.in_background"))
     command(request_of(run.config).command())
+
+
+def _so_far(run: RunFolder) -> None:
+    """The rows of a probe that is under way."""
+    if rows := run.found():
+        show_rows(probe_rows({"settings": rows}))
 
 
 def _title(config: dict[str, Any]) -> str:

@@ -98,6 +98,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
     st.dataframe(
         rows,
         hide_index=True,
+        placeholder="-",
         column_order=_ORDER,
         column_config={
             "codec": st.column_config.TextColumn(say("column.setting"), pinned=True, width=180),
