@@ -111,7 +111,7 @@ def main() -> None:
         for extractor in EXTRACTORS
     }
     study.write(own, "python studies/regret.py DATA", measured=measured)
-    (RESULTS / "regret.md").write_text(as_tables(by_extractor))
+    (RESULTS / "regret.md").write_text(as_tables(by_extractor) + what_seeds_leave(finished))
     draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
     if asked.publish:
         known = {"extractor": EXTRACTORS[0], **calibrate(by_extractor[EXTRACTORS[0]])}
@@ -180,6 +180,31 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     for rule in tables[EXTRACTORS[0]]:
         cells = [f"{t[rule]['mean_regret']:.1f} / {_or_dash(t[rule]['spearman'])}" for t in tables.values()]
         lines.append(f"| `{rule}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def what_seeds_leave(finished: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown: how well a rule that knew the true accuracies could rank the measured ones.
+
+    Seeds draw class orders that all choices share, so what counts is what is left of each run when its choice's and its
+    seed's means are taken out. The variance between choices' means is that of their true accuracies plus that of the
+    rest over the seeds; the root of the true share is the highest correlation to expect.
+    """
+    lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach |",
+             "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for name, pilots in finished.items():
+        runs = [{run["seed"]: run["last_accuracy"] for run in pilot["runs"]} for pilot in pilots]
+        if len(pilots) < LEAST_CHOICES or any(set(found) != set(SEEDS) for found in runs):
+            continue
+        accuracy = np.array([[found[seed] for seed in SEEDS] for found in runs])
+        means = accuracy.mean(axis=1)
+        rest = accuracy - means[:, None] - accuracy.mean(axis=0) + accuracy.mean()
+        error = np.sqrt(np.square(rest).sum() / ((len(runs) - 1) * (len(SEEDS) - 1)) / len(SEEDS))
+        reach = np.sqrt(max(0.0, 1 - error**2 / np.var(means, ddof=1)))
+        lines.append(
+            f"| {name} | {len(means)} | {100 * means.min():.1f} | {100 * means.max():.1f} | "
+            f"{100 * error:.1f} | {reach:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

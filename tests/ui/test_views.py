@@ -67,6 +67,12 @@ def jpeg_page() -> None:
     jpeg_layer.page()
 
 
+def report_page() -> None:
+    from toolkit.ui.views import report
+
+    report.page()
+
+
 def cost_page() -> None:
     from toolkit.ui.views import cost
 
@@ -592,3 +598,22 @@ def test_notes_written_elsewhere_are_kept(runs_dir: Path) -> None:
     app.text_area[0].set_value("and here").run()
     assert not app.exception
     assert run.notes == "and here"
+
+
+def test_report_page_without_pilots_says_what_to_do(runs_dir: Path) -> None:
+    assert len(drawn(report_page).info) == 1
+
+
+def test_the_report_is_shown_and_its_command_repeats_it(runs_dir: Path) -> None:
+    names = []
+    for seed in (0, 1):
+        for codec, align, last in (("raw", "none", 0.30), ("jpeg:quality=50", "both", 0.52)):
+            names.append(pilot_folder(runs_dir, pilot_config(codec=codec, align=align), seed, last + 0.01 * seed).name)
+    app = drawn(report_page, report_title="For the board", report_author="Ann")
+    assert len(app.get("download_button")) == 3
+    (command,) = [code.value for code in app.code]
+    assert command.startswith("recallrate report pilot-")
+    assert all(name in command for name in names)
+    assert command.endswith("-o report.pdf --lang en --title 'For the board' --author Ann")
+    app.button_group(key="report_settings_2").set_value([]).run()
+    assert "at least one run" in app.error[0].value

@@ -18,6 +18,7 @@ from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
+from toolkit.cli.report import report
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
 from toolkit.foundation.errors import UsageError
@@ -42,6 +43,7 @@ app.command()(sweep)
 app.command()(advise)
 app.command()(regret)
 app.command()(cost)
+app.command()(report)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated
 
 import typer
@@ -42,4 +42,5 @@ def cost(
     rows = sensitivity(fleet, prices, coding)
     shown = [{"input": row["input"].replace("_", " "), "halved": row["low"], "doubled": row["high"]} for row in rows]
     console.table("Saved, if one input is halved or doubled", shown, to_stderr=to_stderr)
-    console.emit({**year.as_dict(), "sensitivity": rows}, json, rows, csv)
+    inputs = {"fleet": asdict(fleet), "prices": asdict(prices), "coding": asdict(coding)}
+    console.emit({**year.as_dict(), **inputs, "sensitivity": rows}, json, rows, csv)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,12 +49,22 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8) -> Inspection:
     payload = codec.encode(image[None])[0]
     decoded = codec.decode([payload])[0]
     error = decoded.astype(np.int16) - image.astype(np.int16)
-    mean_square = float(np.mean(error.astype(np.float64) ** 2))
     return Inspection(
         original=image,
         decoded=decoded,
         difference=np.clip(128 + amplify * error, 0, 255).astype(np.uint8),
         stored_bytes=len(payload),
         file_bytes=len(codec.to_file(payload)),
-        psnr=10 * math.log10(255**2 / mean_square) if mean_square else math.inf,
+        psnr=float(psnr_of(image[None], decoded[None])[0]),
     )
+
+
+def psnr_of(originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of each image in dB, infinite where no pixel differs; float64 (N,).
+
+    Args:
+        originals, decoded: uint8 (N, H, W, 3).
+    """
+    errors = decoded.astype(np.float64) - originals
+    with np.errstate(divide="ignore"):
+        return np.asarray(10 * np.log10(255**2 / np.square(errors).mean(axis=(1, 2, 3))))

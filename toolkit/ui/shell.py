@@ -14,15 +14,16 @@ from toolkit.foundation.errors import UsageError, one_line
 from toolkit.ui.access import require_access, take_roots
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
-from toolkit.ui.components.narrow import hide_sidebar_once_chosen
+from toolkit.ui.components.narrow import hide_sidebar_at
 from toolkit.ui.courtesy import give_way
-from toolkit.ui.views import cost, data, images, jpeg_layer, pilot, probe, tradeoff
+from toolkit.ui.views import cost, data, images, jpeg_layer, pilot, probe, report, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
 """A file of our own: an icon by name would be fetched from another server."""
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1280px; }
 [data-testid="stMetricValue"] > div { white-space: normal; overflow-wrap: anywhere; }
+.st-key-narrow { position: absolute; }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
 """What the theme has no option for: less empty space above, and long figures that break instead of being cut."""
@@ -34,6 +35,7 @@ _PAGES = {
     "tradeoff": (tradeoff.page, ":material/scatter_plot:"),
     "jpeg": (jpeg_layer.page, ":material/grid_4x4:"),
     "cost": (cost.page, ":material/savings:"),
+    "report": (report.page, ":material/description:"),
 }
 """In the order of the road; the names are those in the address."""
 
@@ -60,11 +62,11 @@ def main() -> None:
     }
     st.session_state["pages"] = pages
     chosen = st.navigation(list(pages.values()))
+    hide_sidebar_at(chosen.url_path)
     with st.sidebar:
         choose_dataset()
         choose_language()
         st.caption(say("shell.motto"))
-        hide_sidebar_once_chosen()
     chosen.run()
     if chosen.url_path not in _loaded:
         _loaded.add(chosen.url_path)

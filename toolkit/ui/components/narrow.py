@@ -6,17 +6,23 @@ from __future__ import annotations
 import streamlit as st
 
 _JS = """
-export default function () {
-  if (window.recallRateHidesSidebar) return;  // called at every drawing: a second listener would undo the first
-  window.recallRateHidesSidebar = true;
-  document.addEventListener("click", (event) => {
-    if (window.innerWidth > 768 || !event.target.closest('[data-testid="stSidebarNavLink"]')) return;
-    document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
-  });
+export default function ({ data }) {
+  const loaded = new URL(performance.getEntriesByType("navigation")[0].name).pathname;
+  const before = window.recallRatePage ?? loaded.split("/").pop();  // a page chosen before this came to life
+  window.recallRatePage = data.page;
+  if (data.page === before || window.innerWidth > 768) return;
+  if (document.querySelector('[data-testid="stSidebar"]')?.dataset.collapsed !== "false") return;
+  document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
 }
 """
 
 
-def hide_sidebar_once_chosen() -> None:
-    """In a narrow window, hide the sidebar as soon as a page is chosen in it."""
-    st.components.v2.component("recallrate_narrow", js=_JS)(key="narrow")
+def hide_sidebar_at(page: str) -> None:
+    """In a narrow window, hide the sidebar when another page has been chosen in it.
+
+    Drawn on the page itself: what is in the sidebar comes to life only when that is opened, too late for a quick click.
+
+    Args:
+        page: the one drawn now, as the address has it.
+    """
+    st.components.v2.component("recallrate_narrow", js=_JS)(key="narrow", data={"page": page})

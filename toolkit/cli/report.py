@@ -1,0 +1,60 @@
+"""``report``."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import CsvTo, JsonTo
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import default_runs_dir
+from toolkit.report.cost import Fleet, Prices
+
+
+def report(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="run folders or names, or a folder of runs: pilots, advice")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the PDF")] = Path("report.pdf"),
+    lang: Annotated[str, typer.Option(help="en or ja")] = "en",
+    title: Annotated[str, typer.Option(help="by default made from the dataset's name")] = "",
+    author: Annotated[str, typer.Option(help="who signs it")] = "",
+    cost: Annotated[
+        Path | None, typer.Option(help="what `recallrate cost --json FILE` wrote: fleet and prices to assume")
+    ] = None,
+    runs_dir: Annotated[Path | None, typer.Option(help="where runs given by name are")] = None,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """The study as a PDF for the person who decides: answer, figures, protocol, cost, risks, and how to do it again."""
+    from toolkit.language.catalogue import language
+    from toolkit.pilots.results import result_rows
+    from toolkit.report.contents import write_report
+    from toolkit.report.pdf import pdf_of
+    from toolkit.report.study import find_runs, gather_study
+
+    say = language(lang)
+    study = gather_study(find_runs(runs, (runs_dir or default_runs_dir()).resolve()))
+    fleet, prices = _assumptions(cost)
+    pdf = pdf_of(write_report(study, say, title=title, author=author, fleet=fleet, prices=prices))
+    try:
+        output.write_bytes(pdf)
+    except OSError as error:
+        raise WorkError(f"{output} cannot be written: {error.strerror}") from error
+    console.lines([f"{output}: {len(pdf):,} bytes"], to_stderr="-" in (json, csv))
+    console.emit(study.as_dict(), json, result_rows(study.pilots), csv)
+
+
+def _assumptions(path: Path | None) -> tuple[Fleet, Prices]:
+    """What a cost JSON assumed."""
+    if path is None:
+        return Fleet(), Prices()
+    try:
+        found: dict[str, Any] = json_module.loads(path.read_text())
+        return Fleet(**found["fleet"]), Prices(**found["prices"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not what `recallrate cost --json` writes: {one_line(error)}") from error

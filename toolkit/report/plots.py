@@ -1,0 +1,105 @@
+"""The report's figures as SVG: the same numbers as on the pages, drawn for paper. Byte for byte the same every time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from toolkit.codecs.spec import codec_family
+from toolkit.language.catalogue import Language
+from toolkit.report.figures.pilots import storage_of
+from toolkit.report.figures.style import RULE, SERIES_COLOURS, family_colours
+
+FONTS = Path(__file__).with_name("fonts")
+FAMILY = "Noto Sans CJK JP"
+_MARKERS = {"none": "o", "train": "s", "both": "D"}
+_INK, _GRID = "#14201b", "#dfe6e2"
+
+
+def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language) -> bytes:
+    """Last accuracy against bytes an exemplar with 95 % bars: a colour a codec, a shape an alignment.
+
+    Args:
+        pilots: ``pilot`` JSONs of one budget.
+        chosen: which of them is recommended.
+        say: the report's language.
+    """
+    families = [codec_family(pilot["codec"]) for pilot in pilots]
+    colours = family_colours(families)
+    with _canvas(6.6, 3.3) as (figure, axes, text):
+        for n, (pilot, family) in enumerate(zip(pilots, families, strict=True)):
+            x, y = storage_of(pilot, "exemplar_bytes"), pilot["mean"]["last_accuracy"]
+            half = pilot["ci95"]["last_accuracy"] or 0.0
+            axes.errorbar(
+                x, y, yerr=half or None, fmt=_MARKERS[pilot["align"]], color=colours[family], ms=6, lw=1.1, capsize=2.5,
+                label=family if family not in families[:n] else None,
+            )  # fmt: skip
+            if n == chosen:
+                axes.plot(x, y, "o", ms=14, mfc="none", mec=_INK, mew=1.4)
+            if pilot["codec"] == "raw":
+                axes.axhline(y, color=RULE, lw=1, ls=":", zorder=0)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.set_xlabel(say("storage.exemplar_bytes"), fontproperties=text)
+        axes.set_ylabel(say("metric.last_accuracy"), fontproperties=text)
+        axes.legend(frameon=False, prop=text, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), handletextpad=0.2)
+        return _svg(figure)
+
+
+def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
+    """Accuracy over all classes so far, after each stage: a line for each of a few settings.
+
+    Args:
+        series: fractions after stage 1, 2, ..., by what the legend calls them.
+        say: the report's language.
+    """
+    with _canvas(6.6, 2.7) as (figure, axes, text):
+        for colour, (name, values) in zip(SERIES_COLOURS, series.items(), strict=False):
+            axes.plot(range(1, len(values) + 1), values, "-o", color=colour, ms=4.5, lw=1.6, label=name)
+        axes.set_xticks(range(1, max(map(len, series.values())) + 1))
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.set_xlabel(say("figure.stages_done"), fontproperties=text)
+        axes.set_ylabel(say("curve.all_classes"), fontproperties=text)
+        axes.legend(frameon=False, prop=text, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
+        return _svg(figure)
+
+
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes, font_manager.FontProperties]]:
+    """A figure in the report's font with axes that show only what is needed; glyphs become outlines."""
+    text = font_manager.FontProperties(fname=FONTS / "NotoSansCJKjp-Regular-subset.otf", size=8)
+    with matplotlib.rc_context({"svg.hashsalt": "recallrate", "svg.fonttype": "path", "axes.unicode_minus": False}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(RULE)
+        axes.grid(axis="y", color=_GRID, lw=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=_INK, labelsize=8)
+        yield figure, axes, text
+
+
+def _svg(figure: Figure) -> bytes:
+    for axes in figure.axes:
+        for label in (*axes.get_xticklabels(which="both"), *axes.get_yticklabels()):
+            label.set_fontproperties(
+                font_manager.FontProperties(fname=FONTS / "NotoSansCJKjp-Regular-subset.otf", size=8)
+            )
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()

@@ -1,0 +1,134 @@
+"""The Report page: choose finished pilots, see the pages, take them as PDF, CSV or JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import default_runs_dir
+from toolkit.language.catalogue import LANGUAGES, language
+from toolkit.pilots.plan import probes_of
+from toolkit.pilots.results import comparisons, result_rows, setting_name
+from toolkit.report.contents import LONGEST_TITLE, write_report
+from toolkit.report.cost import Fleet, Prices
+from toolkit.report.pdf import pages_of, pdf_of
+from toolkit.report.study import Study, gather_study
+from toolkit.report.tables import csv_text, json_text
+from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.ui.components.choice import choose
+from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.language import current, say
+from toolkit.ui.components.outputs import command, next_page
+from toolkit.ui.components.words import count
+
+_PREVIEW_PPI = 110.0
+
+
+def page() -> None:
+    """Draw the page."""
+    st.title(say("shell.report"), anchor=False)
+    st.markdown(say("report_page.intro"))
+    open_dataset()
+    spec, size = chosen()
+    runs = list_runs(default_runs_dir())
+    found = [one for one in comparisons([run for run in runs if run.name.startswith("pilot-")], spec, size)
+             if any(run.result is not None for run, _, _ in one.runs)]  # fmt: skip
+    if not found:
+        st.info(say("tradeoff.none_yet"), icon=":material/arrow_forward:")
+        next_page("pilot", say("tradeoff.pilot_first"))
+        return
+    advice = list(probes_of(runs, spec, size).values())
+    members = _members([run for comparison in found for run, _, _ in comparison.runs])
+    title, author, code, fleet, prices = _form()
+    try:
+        study = gather_study([*members, *_piloted_advice(advice)])
+        made = write_report(study, language(code), title=title, author=author, fleet=fleet, prices=prices)
+        with st.spinner(say("report_page.setting")):
+            key = (made.title, made.byline, made.footer, code, str(made.blocks))
+            pdf, pages = _paper(key, made)
+    except (UsageError, WorkError) as error:
+        st.error(one_line(error), icon=":material/error:")
+        return
+    _take(study, pdf)
+    _preview(pages)
+    command(_command_line(members, title, author, code))
+
+
+def _members(pilots: Sequence[RunFolder]) -> list[RunFolder]:
+    """The pilots that the report is about; all finished ones to begin with."""
+    settings: dict[str, list[RunFolder]] = {}
+    for run in pilots:
+        config = run.config["config"]
+        name = f"{setting_name(config['codec'], config['align'])}, {config['method']}, {config['budget']}"
+        settings.setdefault(name, []).append(run)
+    kept = st.pills(
+        say("report_page.settings"), list(settings), selection_mode="multi", default=list(settings),
+        key=f"report_settings_{len(settings)}", help=say("report_page.settings_help"),
+    )  # fmt: skip
+    return [run for name in kept for run in settings[name]]
+
+
+def _piloted_advice(probes: Sequence[RunFolder]) -> list[RunFolder]:
+    return [run for run in probes if run.result is not None][:1]
+
+
+def _form() -> tuple[str, str, str, Fleet, Prices]:
+    """Title, author, language, and what the Cost page assumes."""
+    columns = st.columns([3, 2, 2], vertical_alignment="bottom")
+    title = columns[0].text_input(
+        say("report_page.title"), key="report_title", persist_state="session", max_chars=LONGEST_TITLE,
+        placeholder=say("report_page.title_hint"),
+    )  # fmt: skip
+    author = columns[1].text_input(
+        say("report_page.author"), key="report_author", persist_state="session", max_chars=LONGEST_TITLE
+    )
+    codes = dict(sorted(LANGUAGES.items(), key=lambda item: item[0] != current().code))
+    code = choose(columns[2].container(), say("report_page.language"), codes, "report_language")
+    st.caption(say("report_page.cost_note"))
+    return title, author, code, Fleet(**_entered(Fleet())), Prices(**_entered(Prices()))
+
+
+def _entered(usual: Fleet | Prices) -> dict[str, float]:
+    """Amounts as entered on the Cost page, where that has been open."""
+    return {name: st.session_state.get(f"cost_{name}", value) for name, value in vars(usual).items()}
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _paper(key: tuple[str, ...], _report: Any) -> tuple[bytes, list[bytes]]:
+    """PDF and pages; made anew only when something in them is another."""
+    return pdf_of(_report), pages_of(_report, _PREVIEW_PPI)
+
+
+def _take(study: Study, pdf: bytes) -> None:
+    rows = result_rows(study.pilots)
+    with st.container(horizontal=True):
+        st.download_button(
+            say("report_page.download"), pdf, "report.pdf", "application/pdf", type="primary", on_click="ignore",
+            icon=":material/picture_as_pdf:",
+        )  # fmt: skip
+        st.download_button(
+            "CSV", csv_text(rows), "report.csv", "text/csv", on_click="ignore", icon=":material/download:"
+        )
+        st.download_button(
+            "JSON", json_text(study.as_dict()), "report.json", "application/json", on_click="ignore",
+            icon=":material/download:",
+        )  # fmt: skip
+
+
+def _preview(pages: Sequence[bytes]) -> None:
+    st.subheader(say("report_page.preview"), anchor=False)
+    st.caption(count(len(pages), "page"))
+    for number, picture in enumerate(pages, 1):
+        with st.container(border=True):
+            st.image(picture, width="stretch", alt=say("report_page.page_alt", number=number, total=len(pages)))
+
+
+def _command_line(runs: Sequence[RunFolder], title: str, author: str, code: str) -> str:
+    words = ["recallrate", "report", *(run.name for run in runs), "-o", "report.pdf", "--lang", code]
+    for option, text in (("--title", title), ("--author", author)):
+        words += [option, text] if text else []
+    return shlex.join(words)
