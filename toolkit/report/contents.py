@@ -23,7 +23,6 @@ from toolkit.pilots.results import setting_name
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
 from toolkit.report.figures.pilots import storage_of
 from toolkit.report.images import strip
-from toolkit.report.plots import stages_svg, tradeoff_svg
 from toolkit.report.study import Examples, Gain, Study, gain_over, show_examples
 
 LONGEST_TITLE = 200
@@ -205,6 +204,11 @@ def _recommendation(study: Study, say: Language) -> list[Block]:
 
 
 def _tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block]:
+    from toolkit.report.plots import (  # matplotlib: half a second that other pages can do without
+        stages_svg,
+        tradeoff_svg,
+    )
+
     peers, pilot = study.peers, study.pilot
     files["tradeoff.svg"] = tradeoff_svg(peers, next(n for n, one in enumerate(peers) if one is pilot), say)
     sizes = [storage_of(one, "exemplar_bytes") for one in peers]

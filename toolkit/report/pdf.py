@@ -15,7 +15,7 @@ from typing import Any
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.language.catalogue import language
 from toolkit.report.contents import Report
-from toolkit.report.plots import FAMILY, FONTS
+from toolkit.report.fonts import FAMILY, FOLDER, REGULAR
 
 _TEMPLATE = Path(__file__).with_name("template.typ")
 _MONO = "DejaVu Sans Mono"
@@ -57,7 +57,7 @@ def _compile(report: Report, **options: Any) -> bytes | list[bytes]:
         shutil.copyfile(_TEMPLATE, root / "report.typ")
         try:
             made: bytes | list[bytes] = typst.compile(
-                str(root / "report.typ"), root=folder, font_paths=[str(FONTS)], ignore_system_fonts=True, **options
+                str(root / "report.typ"), root=folder, font_paths=[str(FOLDER)], ignore_system_fonts=True, **options
             )
         except RuntimeError as error:
             raise WorkError(f"the report could not be set: {one_line(error)}") from error
@@ -90,7 +90,7 @@ def _known_characters() -> frozenset[int]:
     """What the regular font has; Typst takes from it what the bold one lacks."""
     from fontTools.ttLib import TTFont
 
-    with TTFont(FONTS / "NotoSansCJKjp-Regular-subset.otf", lazy=True) as font:
+    with TTFont(REGULAR, lazy=True) as font:
         return frozenset(font.getBestCmap())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -19,9 +18,8 @@ from toolkit.codecs.spec import codec_family
 from toolkit.language.catalogue import Language
 from toolkit.report.figures.pilots import storage_of
 from toolkit.report.figures.style import RULE, SERIES_COLOURS, family_colours
+from toolkit.report.fonts import REGULAR
 
-FONTS = Path(__file__).with_name("fonts")
-FAMILY = "Noto Sans CJK JP"
 _MARKERS = {"none": "o", "train": "s", "both": "D"}
 _INK, _GRID = "#14201b", "#dfe6e2"
 
@@ -81,7 +79,7 @@ def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes, font_manager.FontProperties]]:
     """A figure in the report's font with axes that show only what is needed; glyphs become outlines."""
-    text = font_manager.FontProperties(fname=FONTS / "NotoSansCJKjp-Regular-subset.otf", size=8)
+    text = font_manager.FontProperties(fname=REGULAR, size=8)
     with matplotlib.rc_context({"svg.hashsalt": "recallrate", "svg.fonttype": "path", "axes.unicode_minus": False}):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -98,7 +96,7 @@ def _svg(figure: Figure) -> bytes:
     for axes in figure.axes:
         for label in (*axes.get_xticklabels(which="both"), *axes.get_yticklabels()):
             label.set_fontproperties(
-                font_manager.FontProperties(fname=FONTS / "NotoSansCJKjp-Regular-subset.otf", size=8)
+                font_manager.FontProperties(fname=REGULAR, size=8)
             )
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
