@@ -29,6 +29,7 @@ FLOORS = {
     "pilots": 6,
     "monitor": 6,
     "report": 7,
+    "bundle": 7,
     "ui": 8,
     "cli": 9,
 }

@@ -27,6 +27,13 @@ _PUBLIC = {
     "PilotConfig": "toolkit.pilots.config",
     "run_pilot": "toolkit.pilots.pilot",
     "run_seeds": "toolkit.pilots.pilot",
+    "load_bundle": "toolkit.bundle.folder",
+    "herding_order": "toolkit.memory.selection",
+    "Pool": "toolkit.training.batches",
+    "ReplayBatches": "toolkit.training.batches",
+    "Recipe": "toolkit.training.loop",
+    "train": "toolkit.training.loop",
+    "predict": "toolkit.training.loop",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -21,6 +21,8 @@ from run_samples import (
 )
 from streamlit.testing.v1 import AppTest
 
+from toolkit.bundle.history import append
+from toolkit.bundle.manifest import sha256_of, write_manifest
 from toolkit.foundation.files import write_json
 from toolkit.jpeg_dl.request import ExportRequest
 from toolkit.pilots import plan, supervisor
@@ -71,6 +73,12 @@ def report_page() -> None:
     from toolkit.ui.views import report
 
     report.page()
+
+
+def monitor_page() -> None:
+    from toolkit.ui.views import monitor
+
+    monitor.page()
 
 
 def cost_page() -> None:
@@ -617,3 +625,41 @@ def test_the_report_is_shown_and_its_command_repeats_it(runs_dir: Path) -> None:
     assert command.endswith("-o report.pdf --lang en --title 'For the board' --author Ann")
     app.button_group(key="report_settings_2").set_value([]).run()
     assert "at least one run" in app.error[0].value
+
+
+def made_bundle(folder: Path) -> Path:
+    """A bundle's facts and card, without what the page does not open."""
+    folder.mkdir()
+    (folder / "model_card.md").write_text("# A card")
+    facts = {
+        "format": 1, "codec": "jpeg:quality=50", "align": "both", "result": {"last_accuracy": 0.5},
+        "baseline": {"images": 200, "false_alarms": 1e-4},
+        "files": {"model_card.md": sha256_of(folder / "model_card.md")},
+    }  # fmt: skip
+    write_manifest(folder, facts)
+    return folder
+
+
+def test_monitor_page_says_what_to_do_and_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+    assert "Name a bundle" in drawn(monitor_page).info[0].value
+    assert "is not a bundle" in drawn(monitor_page, bundle=str(tmp_path)).error[0].value
+    folder = made_bundle(tmp_path / "bundle")
+    assert "Nothing has been looked at" in drawn(monitor_page, bundle=str(folder)).info[0].value
+    (folder / "model_card.md").write_text("# Another card")
+    assert "not as it was written" in drawn(monitor_page, bundle=str(folder)).error[0].value
+
+
+def test_monitor_page_shows_the_history_and_the_alarm(tmp_path: Path) -> None:
+    folder = made_bundle(tmp_path / "bundle")
+    for first, height in ((0, 0.5), (3, 1.5)):
+        heights = {"stored_bytes": height, "features": 0.1}
+        readings = [{"image": f"{n}.png", **{f"{name}_height": value for name, value in heights.items()}}
+                    for n in range(3)]  # fmt: skip
+        append(folder, {
+            "time": 0.0, "folder": "new", "images": 3, "seen": first + 3, "alarm": height > 1, "unreadable": {},
+            "alarms": {"stored_bytes": "1.png"} if height > 1 else {}, "heights": heights, "readings": readings,
+        })  # fmt: skip
+    app = drawn(monitor_page, bundle=str(folder))
+    assert "Stored bytes (1.png)" in app.error[0].value
+    assert list(app.dataframe[0].value["stored_bytes"]) == [1.5, 0.5]
+    assert app.code[0].value.startswith(f"recallrate monitor {folder} FOLDER")

@@ -18,6 +18,7 @@ from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
+from toolkit.cli.production import bundle_app, monitor
 from toolkit.cli.report import report
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
@@ -39,11 +40,13 @@ app = typer.Typer(
 app.add_typer(memory_app, name="memory")
 app.add_typer(jpeg_app, name="jpeg")
 app.add_typer(runs_app, name="runs")
+app.add_typer(bundle_app, name="bundle")
 app.command()(sweep)
 app.command()(advise)
 app.command()(regret)
 app.command()(cost)
 app.command()(report)
+app.command()(monitor)
 
 
 @app.command()

@@ -45,12 +45,12 @@ def emit(result: Any, json_to: str | None, rows: Sequence[Mapping[str, Any]] = (
     if json_to == "-" and csv_to == "-":
         raise UsageError("--json - and --csv - cannot both take standard output")
     if json_to is not None:
-        _write(json_text(result), json_to)
+        write(json_text(result), json_to)
     if csv_to is not None:
-        _write(csv_text(rows), csv_to)
+        write(csv_text(rows), csv_to)
 
 
-def _write(text: str, where: str) -> None:
+def write(text: str, where: str) -> None:
     if where == "-":
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``memory build|inspect|verify|export``, of memories in one file or in shards."""
+"""``memory build|inspect|verify|export|forget``, of memories in one file or in shards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import set_threads
+from toolkit.memory.store import identity
 
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
@@ -63,10 +64,51 @@ def build(
 
 
 @memory_app.command()
-def inspect(path: MemoryFile, json: JsonTo = None, csv: CsvTo = None) -> None:
+def inspect(
+    path: MemoryFile,
+    images: Annotated[bool, typer.Option("--images", help="name every exemplar too")] = False,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
     """Codec, budget, bytes and exemplars a class."""
     with _open(path) as memory:
-        _show(memory.summary(), json, csv)
+        facts = memory.summary()
+        if images:
+            facts["images"] = {str(label): [identity(one) for one in memory.payloads(label)[0]]
+                               for label in memory.class_counts}  # fmt: skip
+        _show(facts, json, csv)
+        if images:
+            lines = [f"{label}: {' '.join(names)}" for label, names in facts["images"].items()]
+            console.lines(lines, to_stderr="-" in (json, csv))
+
+
+@memory_app.command()
+def forget(
+    path: Annotated[Path, typer.Argument(help="a memory file")],
+    class_: Annotated[str | None, typer.Option("--class", help="name or label of a class")] = None,
+    image: Annotated[str | None, typer.Option(help="name of an exemplar, as `inspect --images` shows it")] = None,
+) -> None:
+    """Remove a class or an exemplar for good; the file is searched for its bytes afterwards."""
+    from toolkit.memory.store import ExemplarMemory
+
+    if path.is_dir() or path.name == "manifest.json":
+        raise UsageError(f"{path} is a sharded memory: build it anew without what it shall forget")
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
+    with ExemplarMemory(path) as memory:
+        label = None if class_ is None else _label(class_, memory.class_names)
+        count = memory.forget(label, image)
+    console.stderr.print(f"{count} exemplars are gone from {path}", markup=False)
+
+
+def _label(text: str, names: dict[int, str]) -> int:
+    """The class with that name, else with that label."""
+    named = [label for label, name in names.items() if name == text]
+    if len(named) == 1:
+        return named[0]
+    if text.isdecimal():
+        return int(text)
+    raise UsageError(f"no class is called {text!r}; there are {', '.join(names.values())}")
 
 
 @memory_app.command()

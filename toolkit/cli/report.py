@@ -35,7 +35,8 @@ def report(
     from toolkit.pilots.results import result_rows
     from toolkit.report.contents import write_report
     from toolkit.report.pdf import pdf_of
-    from toolkit.report.study import find_runs, gather_study
+    from toolkit.report.study import gather_study
+    from toolkit.runs.actions import find_runs
 
     say = language(lang)
     study = gather_study(find_runs(runs, (runs_dir or default_runs_dir()).resolve()))

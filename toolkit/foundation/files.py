@@ -20,6 +20,9 @@ from toolkit.foundation.errors import WorkError, describe_os_error
 _STALE_SECONDS = 24 * 3600
 
 
+_CACHE = "the cache folder"
+
+
 def cache_root() -> Path:
     """The folder for decoded data: ``RECALLRATE_CACHE``, else the platform's user cache folder."""
     chosen = os.environ.get("RECALLRATE_CACHE")
@@ -69,10 +72,10 @@ def make_folder(folder: Path) -> None:
         raise WorkError(describe_os_error(error, "write", folder)) from error
 
 
-def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+def build_folder(folder: Path, fill: Callable[[Path], object], what: str = _CACHE) -> None:
     """Call ``fill`` with an empty folder that takes ``folder``'s place only once it is complete.
 
-    Should another process have made ``folder`` meanwhile, that one stays.
+    Should another process have made ``folder`` meanwhile, that one stays. ``what`` is what an error calls it.
 
     Raises:
         WorkError: the parent folder cannot be written or the disk is full; nothing is left behind.
@@ -89,8 +92,8 @@ def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
             if not folder.exists():  # otherwise another process has just built the same
                 raise
     except OSError as error:
-        hint = "; set RECALLRATE_CACHE to a writable folder"
-        raise WorkError(describe_os_error(error, "write the cache folder", folder.parent) + hint) from error
+        hint = "; set RECALLRATE_CACHE to a writable folder" if what == _CACHE else ""
+        raise WorkError(describe_os_error(error, f"write {what} in", folder.parent) + hint) from error
     finally:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)

@@ -59,9 +59,10 @@ class Database:
             raise WorkError(f"{self.path} cannot be read as an exemplar memory: {one_line(error)}") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for changes that happen together or not at all."""
+    def transaction(self, *, secure: bool = False) -> Iterator[sqlite3.Connection]:
+        """The connection, for changes that happen together or not at all; ``secure`` overwrites what is deleted."""
         try:
+            self._connection.execute(f"PRAGMA secure_delete = {'ON' if secure else 'OFF'}")
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
             self._connection.execute("COMMIT")
@@ -70,6 +71,11 @@ class Database:
         finally:
             if self._connection.in_transaction:  # SQLite has already rolled back when the disk was full
                 self._connection.execute("ROLLBACK")
+
+    def compact(self) -> None:
+        """Rewrite the file without the pages that are free."""
+        with self.readable() as connection:
+            connection.execute("VACUUM")
 
     def has_schema(self) -> bool:
         """Whether the tables are there."""

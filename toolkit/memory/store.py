@@ -9,6 +9,7 @@ and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the fi
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import warnings
 import zlib
@@ -222,6 +223,82 @@ class ExemplarMemory:
         self._classes, self.charged = classes, charged
         self.commits += 1
 
+    def _raw_payload(self, label: int, rank: int) -> bytes:
+        """A payload as it lies there, damaged or not."""
+        with self._database.readable() as connection:
+            query = "SELECT payload FROM exemplars WHERE label = ? AND rank = ?"
+            return bytes(connection.execute(query, (label, rank)).fetchone()[0])
+
+    def identities(self, label: int) -> list[str]:
+        """A name for each intact exemplar of a class, in selection order: from its content, so that it stays."""
+        return [identity(payload) for payload in self.payloads(label)[0]]
+
+    def forget(self, label: int | None = None, image: str | None = None) -> int:
+        """Remove a class, or one exemplar, for good: its bytes are overwritten, and the file is searched for them.
+
+        The budget stays; what becomes free is filled by the next classes. A class all of whose exemplars go is gone.
+
+        Args:
+            label: of the class to forget.
+            image: or the :func:`identity` of an exemplar, all of it or its beginning; the same picture stored more
+                than once is forgotten everywhere.
+
+        Returns:
+            How many exemplars are gone.
+
+        Raises:
+            UsageError: neither or both are given, there is no such class or exemplar, or a beginning that fits several.
+            WorkError: the file could not be written, or bytes of what was forgotten are still in it.
+        """
+        if (label is None) == (image is None):
+            raise UsageError("forget either a class or an image")
+        gone = self._to_forget(label, image)
+        lost = [self._raw_payload(label, rank) for label, rank in gone]
+        with self._database.transaction(secure=True) as connection:
+            for one in sorted({label for label, _ in gone}):
+                ranks = [rank for label, rank in gone if label == one]
+                for table in ("exemplars", "extras") if self._database.has_extras() else ("exemplars",):
+                    connection.executemany(
+                        f"DELETE FROM {table} WHERE label = ? AND rank = ?", [(one, rank) for rank in ranks]
+                    )
+                    for rank in sorted(ranks, reverse=True):
+                        connection.execute(
+                            f"UPDATE {table} SET rank = -rank WHERE label = ? AND rank > ?", (one, rank)
+                        )
+                        connection.execute(f"UPDATE {table} SET rank = -rank - 1 WHERE label = ? AND rank < 0", (one,))
+            left = self._stored_sizes(connection, self._database.has_extras())
+            self._classes = {
+                label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
+                for label, row in self._classes.items() if left[label]
+            }  # fmt: skip
+            connection.execute("DELETE FROM classes")
+            rows = [(label, *row) for label, row in self._classes.items()]
+            connection.executemany("INSERT INTO classes VALUES (?, ?, ?, ?)", rows)
+        self._database.compact()
+        left_over = self.path.read_bytes()
+        kept = {payload for label in self._classes for payload in self.payloads(label)[0]}
+        if any(payload in left_over for payload in lost if payload not in kept):
+            raise WorkError(f"{self.path}: bytes of a forgotten exemplar are still in the file")
+        return len(gone)
+
+    def _to_forget(self, label: int | None, image: str | None) -> list[tuple[int, int]]:
+        """Label and rank of what shall go."""
+        if label is not None:
+            if label not in self._classes:
+                known = ", ".join(f"{number} ({row.name})" for number, row in list(self._classes.items())[:8])
+                raise UsageError(f"{self.path} has no class {label}; it has {known or 'none'}")
+            return [(label, rank) for rank in range(self._classes[label].exemplars)]
+        found: dict[str, list[tuple[int, int]]] = {}
+        with self._database.readable() as connection:
+            for one, rank, payload in connection.execute("SELECT label, rank, payload FROM exemplars"):
+                if (name := identity(payload)).startswith(str(image).lower()):
+                    found.setdefault(name, []).append((one, rank))
+        if not image or not found:
+            raise UsageError(f"{self.path} has no exemplar {image!r}; `recallrate memory inspect --images` names them")
+        if len(found) > 1:
+            raise UsageError(f"{image!r} is the beginning of {len(found)} exemplars' names: write more of it")
+        return next(iter(found.values()))
+
     def _stored_sizes(self, connection: sqlite3.Connection, has_extras: bool) -> dict[int, list[int]]:
         sizes: dict[int, list[int]] = {label: [] for label in self._classes}
         # length() of a blob reads its header only
@@ -322,6 +399,11 @@ class ExemplarMemory:
                 except (WorkError, IndexError) as error:
                     found.append(Damaged(label, rank, one_line(error)))
         return found
+
+
+def identity(payload: bytes) -> str:
+    """Sixteen hexadecimal digits of a payload's SHA-256."""
+    return hashlib.sha256(payload).hexdigest()[:16]
 
 
 def _offered_sizes(

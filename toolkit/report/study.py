@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.results import Comparison, comparisons
 from toolkit.probe.inspection import psnr_of
 from toolkit.report.figures.pilots import storage_of
-from toolkit.runs.actions import find_run
 from toolkit.runs.folder import RunFolder
 
 EXAMPLES = 6
@@ -251,27 +249,3 @@ def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     made.fit(images[:1])
     payloads = made.encode(images)
     return made.decode(payloads), np.array([len(payload) for payload in payloads])
-
-
-def find_runs(names: Sequence[str], runs_dir: Path) -> list[RunFolder]:
-    """Runs by name in ``runs_dir``, by path, or all of a folder of them.
-
-    Raises:
-        UsageError: nothing there, or nothing that this version can read.
-    """
-    found: list[RunFolder] = []
-    for name in names:
-        path = Path(name).expanduser()
-        if (path / "config.json").exists():
-            members = [RunFolder(path)]
-        elif path.is_dir():
-            members = [RunFolder(one.parent) for one in sorted(path.glob("*/config.json"))]
-            if not members:
-                raise UsageError(f"{name} is neither a run nor a folder of runs")
-        else:
-            members = [find_run(runs_dir, name)]
-        for run in members:
-            if (problem := run.unreadable()) is not None:
-                raise UsageError(f"{run.name}: {problem}")
-        found += members
-    return found

@@ -40,6 +40,30 @@ def find_run(runs_dir: Path, name: str) -> RunFolder:
     return RunFolder(Path(runs_dir) / fitting[0])
 
 
+def find_runs(names: Sequence[str], runs_dir: Path) -> list[RunFolder]:
+    """Runs by name in ``runs_dir``, by path, or all of a folder of them.
+
+    Raises:
+        UsageError: nothing there, or nothing that this version can read.
+    """
+    found: list[RunFolder] = []
+    for name in names:
+        path = Path(name).expanduser()
+        if (path / "config.json").exists():
+            members = [RunFolder(path)]
+        elif path.is_dir():
+            members = [RunFolder(one.parent) for one in sorted(path.glob("*/config.json"))]
+            if not members:
+                raise UsageError(f"{name} is neither a run nor a folder of runs")
+        else:
+            members = [find_run(runs_dir, name)]
+        for run in members:
+            if (problem := run.unreadable()) is not None:
+                raise UsageError(f"{run.name}: {problem}")
+        found += members
+    return found
+
+
 def cancel(runs: Sequence[RunFolder], seconds: float = CANCEL_SECONDS) -> list[RunFolder]:
     """Ask runs to stop, and wait until they have.
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-NICENESS = 10
-"""Of a page's thread among many visitors, on the scale of ``nice``: where cores are short it gets a tenth of a worker's
-time. One visitor's pages give way to nothing: they would be slow, and training would hardly gain."""
+NICENESS = 12
+"""Of a page's thread among many visitors, on the scale of ``nice``: where cores are short it gets a fifteenth of a
+worker's time. One visitor's pages give way to nothing: they would be slow, and training would hardly gain."""
 A_VISITOR = 2
 """What each further visitor adds, until it is :data:`NICENESS`."""
 PRESENT_SECONDS = 60.0

@@ -16,7 +16,7 @@ from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
 from toolkit.ui.components.narrow import hide_sidebar_at
 from toolkit.ui.courtesy import give_way
-from toolkit.ui.views import cost, data, images, jpeg_layer, pilot, probe, report, tradeoff
+from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
 """A file of our own: an icon by name would be fetched from another server."""
@@ -36,6 +36,7 @@ _PAGES = {
     "jpeg": (jpeg_layer.page, ":material/grid_4x4:"),
     "cost": (cost.page, ":material/savings:"),
     "report": (report.page, ":material/description:"),
+    "monitor": (monitor.page, ":material/monitor_heart:"),
 }
 """In the order of the road; the names are those in the address."""
 

@@ -1,0 +1,115 @@
+"""What is forgotten is gone from the file's bytes, and the rest is as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit.cli import run as recallrate
+from toolkit.codecs.sharing import calibration_images
+from toolkit.foundation.errors import UsageError
+from toolkit.memory.store import ExemplarMemory, identity
+
+
+def pictures(count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    base = calibration_images(16, 16)[rng.integers(0, 4, count)]
+    return np.clip(base + rng.integers(-20, 21, (count, 16, 16, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    with ExemplarMemory(tmp_path / "m.recall", 60_000, "jpeg:quality=60") as memory:
+        payloads = {label: memory.codec.encode(pictures(30, label)) for label in range(4)}
+        extras = {label: [bytes([label, n]) * 20 for n in range(30)] for label in range(4)}
+        memory.add(payloads, names={0: "cat", 1: "dog", 2: "owl", 3: "7"}, extras=extras)
+    return tmp_path / "m.recall"
+
+
+def everything(memory: ExemplarMemory) -> dict[int, list[bytes]]:
+    return {label: memory.payloads(label)[0] for label in memory.class_counts}
+
+
+def test_a_forgotten_class_leaves_no_byte_and_the_others_stay(path: Path) -> None:
+    with ExemplarMemory(path) as memory:
+        before, used = everything(memory), memory.nbytes
+        assert memory.forget(1) == 30
+        after = everything(memory)
+        assert after == {label: payloads for label, payloads in before.items() if label != 1}
+        assert memory.nbytes < used
+        assert memory.extras() == [bytes([label, n]) * 20 for label in (0, 2, 3) for n in range(30)]
+    data = path.read_bytes()
+    assert not any(payload in data for payload in before[1])
+    assert all(payload in data for payload in before[2])
+    with ExemplarMemory(path) as memory:
+        assert (everything(memory), memory.verify()) == (after, [])
+        assert 1 not in memory.class_names
+
+
+def test_a_forgotten_image_leaves_the_order_of_the_others(path: Path) -> None:
+    with ExemplarMemory(path) as memory:
+        before = everything(memory)
+        gone = before[2][5]
+        assert memory.forget(image=identity(gone)[:10]) == 1
+        assert everything(memory)[2] == before[2][:5] + before[2][6:]
+        assert memory.extras()[60:89] == [bytes([2, n]) * 20 for n in range(30) if n != 5]
+        assert memory.verify() == []
+    assert gone not in path.read_bytes()
+
+
+def test_a_picture_stored_twice_is_forgotten_in_both_places(tmp_path: Path) -> None:
+    with ExemplarMemory(tmp_path / "m.recall", 60_000, "raw") as memory:
+        images = pictures(3, 0)
+        memory.add_images({0: images, 1: images[::-1]})
+        assert memory.forget(image=memory.identities(0)[0]) == 2
+        assert memory.class_counts == {0: 2, 1: 2}
+
+
+def test_the_last_exemplar_takes_its_class_along(tmp_path: Path) -> None:
+    with ExemplarMemory(tmp_path / "m.recall", 60_000, "raw") as memory:
+        memory.add_images({0: pictures(1, 0), 1: pictures(2, 1)})
+        memory.forget(image=memory.identities(0)[0])
+        assert memory.class_counts == {1: 2}
+        memory.add_images({0: pictures(2, 2)})  # and the class may come again
+        assert memory.class_counts == {0: 2, 1: 2}
+
+
+def test_what_was_freed_is_filled_by_new_classes(path: Path) -> None:
+    with ExemplarMemory(path) as memory:
+        memory.forget(0)
+        memory.add_images({9: pictures(60, 9)})
+        assert memory.class_counts[9] == 60
+        assert memory.nbytes <= memory.budget
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({}, "either a class or an image"), ({"label": 0, "image": "ab"}, "either a class or an image"),
+     ({"label": 8}, r"has no class 8; it has 0 \(cat\), 1 \(dog\)"), ({"image": "zz"}, "has no exemplar 'zz'"),
+     ({"image": ""}, "has no exemplar ''")],
+)  # fmt: skip
+def test_what_is_not_there_cannot_be_forgotten(path: Path, asked: dict, message: str) -> None:
+    with ExemplarMemory(path) as memory, pytest.raises(UsageError, match=message):
+        memory.forget(**asked)
+
+
+def test_a_beginning_that_fits_several_is_refused(path: Path) -> None:
+    with ExemplarMemory(path) as memory, pytest.raises(UsageError, match="write more of it"):
+        memory.forget(image=memory.identities(0)[0][:1])
+
+
+def test_the_command_takes_names_and_labels(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recallrate(["memory", "forget", str(path), "--class", "dog"]) == 0
+    assert "30 exemplars are gone" in capsys.readouterr().err
+    assert recallrate(["memory", "forget", str(path), "--class", "7"]) == 0  # a name before a label
+    assert recallrate(["memory", "forget", str(path), "--class", "0"]) == 0
+    assert recallrate(["memory", "forget", str(path), "--class", "fox"]) == 2
+    assert "no class is called 'fox'; there are owl" in capsys.readouterr().err
+    assert recallrate(["memory", "inspect", str(path), "--images"]) == 0
+    with ExemplarMemory(path) as memory:
+        (name, *_) = memory.identities(2)
+    assert name in capsys.readouterr().out
+    assert recallrate(["memory", "forget", str(path), "--image", name]) == 0
+    assert recallrate(["memory", "forget", str(path.parent), "--image", name]) == 2

@@ -1,0 +1,86 @@
+"""``bundle export|show`` and ``monitor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import CsvTo, JsonTo, Threads
+from toolkit.foundation.files import default_runs_dir
+from toolkit.foundation.parallel import set_threads
+
+bundle_app = typer.Typer(help="What goes into production: memory, network, codec, monitor.", no_args_is_help=True)
+
+ALARM = 3
+"""Exit status of ``monitor`` when a chart is above its threshold."""
+
+
+@bundle_app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="a finished pilot: its folder or name")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the folder to make")],
+    accepted: Annotated[
+        Path | None, typer.Option(help="folder of accepted images for the monitor; by default the test images")
+    ] = None,
+    false_alarms: Annotated[float, typer.Option(help="expected of the monitor, an image")] = 1e-4,
+    runs_dir: Annotated[Path | None, typer.Option(help="where a run given by name is")] = None,
+    threads: Threads = 0,
+    json: JsonTo = None,
+) -> None:
+    """Put a pilot's memory and everything to go on with it into one checksummed folder."""
+    from toolkit.bundle.folder import export_bundle
+    from toolkit.runs.actions import find_runs
+
+    set_threads(threads)
+    (found,) = find_runs([run], (runs_dir or default_runs_dir()).resolve())[:1]
+    with console.progress_bar() as progress:
+        made = export_bundle(found, output, accepted=accepted, false_alarms=false_alarms, progress=progress)
+    console.stderr.print(f"{output}: {', '.join(made.facts['files'])}", markup=False)
+    console.emit(made.facts, json)
+
+
+@bundle_app.command()
+def show(path: Annotated[Path, typer.Argument(help="a bundle")], json: JsonTo = None) -> None:
+    """Check every file and show the model card."""
+    from toolkit.bundle.manifest import CARD, read_manifest
+
+    facts = read_manifest(path)
+    console.lines((path / CARD).read_text().splitlines(), to_stderr=json == "-")
+    console.emit(facts, json)
+
+
+def monitor(
+    bundle: Annotated[Path, typer.Argument(help="a bundle")],
+    folder: Annotated[Path, typer.Argument(help="new images, taken in the order of their names")],
+    fresh: Annotated[bool, typer.Option("--fresh", help="forget the stream so far")] = False,
+    prometheus: Annotated[
+        str | None, typer.Option(metavar="FILE", help="write gauges in Prometheus' text format; - for stdout")
+    ] = None,
+    threads: Threads = 0,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Do new images still look like the accepted ones? Exit status 3 if an alarm is raised.
+
+    The stream goes on from call to call; --fresh starts it over.
+    """
+    from toolkit.bundle.watch import prometheus_text, watch_folder
+
+    set_threads(threads)
+    with console.progress_bar() as progress:
+        report = watch_folder(bundle, folder, fresh=fresh, progress=progress)
+    to_stderr = "-" in (json, csv, prometheus)
+    rows = [{"chart": name, "share of threshold": round(height, 3), "alarm at": report["alarms"].get(name, "")}
+            for name, height in report["heights"].items()]  # fmt: skip
+    console.table(f"{report['images']} images, {report['seen']} in the stream", rows, to_stderr=to_stderr)
+    for file, reason in report["unreadable"].items():
+        console.stderr.print(f"{file}: {reason}", markup=False)
+    console.emit({name: value for name, value in report.items() if name != "readings"}, json, report["readings"], csv)
+    if prometheus is not None:
+        console.write(prometheus_text(report), prometheus)
+    if report["alarm"]:
+        console.stderr.print(f"alarm: {', '.join(report['alarms'])}", markup=False)
+        raise typer.Exit(ALARM)

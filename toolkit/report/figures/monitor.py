@@ -1,0 +1,41 @@
+"""The figure of a monitor's history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.report.figures.style import RULE, SERIES_COLOURS, lay_out
+
+
+def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
+    """Each chart's height over the stream's images, as a share of its threshold: alarms are above the line at 1.
+
+    Args:
+        calls: as :func:`toolkit.bundle.history.history` gives them; a stream that starts over begins a new line.
+    """
+    figure = go.Figure()
+    names = list(calls[0]["course"])[1:] if calls else []
+    for colour, name in zip(SERIES_COLOURS, names, strict=False):
+        x: list[float | None] = []
+        y: list[float | None] = []
+        for call in calls:
+            if x and x[-1] is not None and call["course"]["seen"][0] <= x[-1]:
+                x.append(None)
+                y.append(None)
+            x += call["course"]["seen"]
+            y += call["course"][name]
+        title = say(f"chart.{name}")
+        figure.add_scatter(
+            x=x, y=y, name=title, mode="lines", line={"width": 2, "color": colour},
+            hovertemplate=f"<b>{title}</b><br>" + say("figure.monitor_hover", image="%{x:,}", height="%{y:.2f}")
+            + "<extra></extra>",
+        )  # fmt: skip
+    figure.add_hline(y=1, line={"width": 2, "color": RULE}, annotation_text=say("figure.alarm_above"))
+    lay_out(figure, 420)
+    figure.update_xaxes(title=say("figure.images_seen"), rangemode="tozero")
+    figure.update_yaxes(title=say("figure.monitor_height"), rangemode="tozero")
+    return figure

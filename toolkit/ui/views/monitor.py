@@ -1,0 +1,89 @@
+"""The Monitor page: how new images have compared with the accepted ones, call by call."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from toolkit.bundle.history import history
+from toolkit.bundle.manifest import CARD, read_manifest
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.report.figures.monitor import monitor_figure
+from toolkit.ui.access import require_allowed
+from toolkit.ui.components.language import current, say
+from toolkit.ui.components.outputs import command, downloads
+
+
+def page() -> None:
+    """Draw the page."""
+    st.title(say("shell.monitor"), anchor=False)
+    st.markdown(say("monitor.intro"))
+    typed = st.text_input(
+        say("monitor.bundle"), key="bundle", persist_state="session", bind="query-params",
+        help=say("monitor.bundle_help"),
+    )  # fmt: skip
+    if not typed:
+        st.info(say("monitor.none_yet"), icon=":material/inventory_2:")
+        command("recallrate bundle export RUN -o bundle", "recallrate monitor bundle FOLDER --json -")
+        return
+    folder = Path(typed).expanduser()
+    try:
+        require_allowed(folder)
+        facts, calls = read_manifest(folder), history(folder)
+    except (UsageError, WorkError) as error:
+        st.error(one_line(error), icon=":material/error:")
+        return
+    _facts(folder, facts)
+    if calls:
+        _history(calls)
+    else:
+        st.info(say("monitor.no_calls"), icon=":material/hourglass_empty:")
+    command(shlex.join(["recallrate", "monitor", str(folder), "FOLDER", "--json", "-", "--prometheus", "metrics.prom"]))
+
+
+def _facts(folder: Path, facts: dict[str, Any]) -> None:
+    columns = st.columns(4)
+    columns[0].metric(say("column.setting"), facts["codec"], border=True)
+    columns[1].metric(say("column.align"), facts["align"], border=True, help=say("help.align"))
+    columns[2].metric(say("metric.last_accuracy"), f"{facts['result']['last_accuracy']:.1%}", border=True)
+    columns[3].metric(
+        say("monitor.false_alarms"), f"1 : {1 / facts['baseline']['false_alarms']:,.0f}", border=True,
+        help=say("monitor.false_alarms_help", images=f"{facts['baseline']['images']:,}"),
+    )  # fmt: skip
+    with st.expander(say("monitor.card")):
+        st.markdown((folder / CARD).read_text())
+
+
+def _history(calls: list[dict[str, Any]]) -> None:
+    last = calls[-1]
+    if last["alarm"]:
+        named = ", ".join(f"{say(f'chart.{name}')} ({image})" for name, image in last["alarms"].items())
+        st.error(say("monitor.alarm", charts=named), icon=":material/notification_important:")
+    else:
+        st.success(say("monitor.calm", images=f"{last['seen']:,}"), icon=":material/check_circle:")
+    st.plotly_chart(monitor_figure(calls, current()), key="monitor_chart", alt=say("monitor.chart_alt"))
+    st.caption(say("monitor.chart_caption"))
+    rows = [
+        {
+            "time": datetime.fromtimestamp(call["time"], UTC).isoformat(" ", "minutes"),
+            "folder": call["folder"],
+            "images": call["images"],
+            "unreadable": len(call["unreadable"]),
+            **call["heights"],
+            "alarms": ", ".join(say(f"chart.{name}") for name in call["alarms"]),
+        }
+        for call in reversed(calls)
+    ]
+    st.dataframe(
+        rows, hide_index=True, alt=say("monitor.chart_alt"),
+        column_config={
+            "time": say("monitor.time"), "folder": say("monitor.folder"), "images": say("monitor.images"),
+            "unreadable": say("monitor.unreadable"), "alarms": say("monitor.alarms"),
+            **{name: st.column_config.NumberColumn(say(f"chart.{name}"), format="%.2f") for name in last["heights"]},
+        },
+    )  # fmt: skip
+    downloads("monitor", calls, rows)
