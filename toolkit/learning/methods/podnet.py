@@ -1,10 +1,12 @@
 """PODNet (Douillard et al., ECCV 2020): pooled feature maps are distilled, a cosine classifier has proxies for modes.
 
 After the main training the classifier alone is finetuned on a balanced set. Departs from the paper in that new
-proxies start at random, not from clusters of features; in that features and maps are taken after the last ReLU; and in
-that the finetuning leaves the backbone's batch statistics alone and has the published ratio of epochs (20 to 160) and
-of learning rates (0.005 to 0.1), but takes its steps from the stage's. PyCIL's version differs further: cross entropy,
-and no finetuning.
+proxies start at random, not from clusters of features; in that features and maps are taken after the last ReLU; in that
+the trained scale is positive and the margin does not train it (a margin is lost most cheaply by a scale of 0, which
+trainings of hundreds of steps reach before the features say anything; published ones take a hundred times as many); and
+in that the finetuning leaves the backbone's batch statistics alone and has the published ratio of epochs (20 to 160)
+and of learning rates (0.005 to 0.1), but takes its steps from the stage's. PyCIL's version differs further: cross
+entropy, and no finetuning.
 """
 
 from __future__ import annotations
@@ -57,11 +59,16 @@ class ProxyHead(nn.Module):
         super().__init__()
         self.proxies = proxies
         self.weight = nn.Parameter(self._fresh(classes, features))
-        self.scale = nn.Parameter(torch.ones(()))
+        self.log_scale = nn.Parameter(torch.zeros(()))
 
     def _fresh(self, classes: int, features: int) -> torch.Tensor:
         bound = features**-0.5
         return torch.empty(classes * self.proxies, features).uniform_(-bound, bound)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """What similarities are multiplied by."""
+        return self.log_scale.exp()
 
     @property
     def out_features(self) -> int:
@@ -145,8 +152,8 @@ def _plain_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _nca(network: nn.Module, similarities: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The margin is taken off the cosine, so it is scaled like it."""
-    return nca(similarities, batch.labels, MARGIN * network.head.scale)  # type: ignore[operator, union-attr]
+    """The margin is taken off the cosine, so it is scaled like it, but does not train the scale."""
+    return nca(similarities, batch.labels, MARGIN * network.head.scale.detach())  # type: ignore[operator, union-attr]
 
 
 def _maps(network: nn.Module, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
