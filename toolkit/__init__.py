@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
+_PUBLIC = {  # where each name is, and what it is called there if that differs
     "load_dataset": "toolkit.data.catalog",
     "ImageDataset": "toolkit.data.dataset",
     "Scenario": "toolkit.data.scenario",
@@ -27,7 +27,22 @@ _PUBLIC = {
     "PilotConfig": "toolkit.pilots.config",
     "run_pilot": "toolkit.pilots.pilot",
     "run_seeds": "toolkit.pilots.pilot",
+    "budget_bytes": "toolkit.memory.budget",
+    "fmse": "toolkit.features.distortion",
+    "relative_fmse": "toolkit.features.distortion",
+    "linear_cka": "toolkit.features.distortion",
+    "psnr": "toolkit.features.distortion",
+    "calibration": "toolkit.probe.calibration",
+    "JPEGConfig": "toolkit.jpeg_dl.config",
+    "run_jpeg": "toolkit.jpeg_dl.experiment:run_seeds",
+    "RunFolder": "toolkit.runs.folder",
+    "find_runs": "toolkit.runs.actions",
+    "gather_study": "toolkit.report.study",
+    "write_report": "toolkit.report.contents",
+    "pdf_of": "toolkit.report.pdf",
+    "export_bundle": "toolkit.bundle.folder",
     "load_bundle": "toolkit.bundle.folder",
+    "Monitor": "toolkit.monitor.drift",
     "herding_order": "toolkit.memory.selection",
     "Pool": "toolkit.training.batches",
     "ReplayBatches": "toolkit.training.batches",
@@ -42,7 +57,8 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    module, _, inside = _PUBLIC[name].partition(":")
+    return getattr(import_module(module), inside or name)
 
 
 def __dir__() -> list[str]:

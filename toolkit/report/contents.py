@@ -17,7 +17,7 @@ from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import format_size
-from toolkit.language.catalogue import Language
+from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.learning.metrics import accuracy_after
 from toolkit.pilots.results import setting_name
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
@@ -56,7 +56,7 @@ class Report:
 
 
 def write_report(
-    study: Study, say: Language, *, title: str = "", author: str = "", fleet: Fleet | None = None,
+    study: Study, say: Language = ENGLISH, *, title: str = "", author: str = "", fleet: Fleet | None = None,
     prices: Prices | None = None,
 ) -> Report:  # fmt: skip
     """Say what a study says.
