@@ -79,7 +79,7 @@ def test_a_sentence_is_data_and_is_said_in_any_language() -> None:
     sentence = Sentence("limit.uneven_classes", least=3, most=40)
     again = Sentence.from_dict(json.loads(json.dumps(sentence.as_dict())))
     assert str(again).startswith("classes have 3 to 40 images")
-    assert "3 枚から 40 枚" in again.said(language("ja"))
+    assert "3～40 枚" in again.said(language("ja"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ui").rglob("*.py")), ids=lambda path: path.name)

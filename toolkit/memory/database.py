@@ -62,7 +62,8 @@ class Database:
     def transaction(self, *, secure: bool = False) -> Iterator[sqlite3.Connection]:
         """The connection, for changes that happen together or not at all; ``secure`` overwrites what is deleted."""
         try:
-            self._connection.execute(f"PRAGMA secure_delete = {'ON' if secure else 'OFF'}")
+            if secure:
+                self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
             self._connection.execute("COMMIT")

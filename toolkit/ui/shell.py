@@ -23,7 +23,7 @@ _ICON = Path(__file__).with_name("icon.svg")
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1280px; }
 [data-testid="stMetricValue"] > div { white-space: normal; overflow-wrap: anywhere; }
-.st-key-narrow { position: absolute; }
+.st-key-narrow { position: absolute; height: 0; overflow: hidden; }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
 """What the theme has no option for: less empty space above, and long figures that break instead of being cut."""
