@@ -20,7 +20,7 @@ asked = options.parse_args()
 bundle = toolkit.load_bundle(asked.bundle)
 dataset = toolkit.load_dataset(asked.dataset, bundle.facts["size"])
 old = bundle.facts["class_order"]  # output n of the network is class old[n]
-new = [label for label in range(len(dataset.class_names)) if label not in bundle.memory.class_counts]
+new = [label for label in range(len(dataset.class_names)) if label not in old]
 outputs = {label: n for n, label in enumerate([*old, *new])}
 
 
@@ -40,9 +40,10 @@ toolkit.train(network, batches, toolkit.Recipe(asked.steps), device=cpu)
 
 features = toolkit.predict(network.eval().features, torch.from_numpy(images), device=cpu).numpy()
 herded = {label: toolkit.herding_order(features[labels == label]) for label in new}
-bundle.memory.add_images({label: originals[labels == label][order] for label, order in herded.items()})
+names = {label: dataset.class_names[label] for label in new}
+bundle.memory.add_images({label: originals[labels == label][order] for label, order in herded.items()}, names)
 bundle.facts.update(class_order=[*old, *new], class_names=list(dataset.class_names))
-bundle.seal(network)
+bundle.seal(network, np.asarray(dataset.test.images))
 
 seen = np.stack([bundle.preprocess(image) for image in dataset.test.images])
 found = toolkit.predict(network, torch.from_numpy(seen), device=cpu).argmax(1).numpy()

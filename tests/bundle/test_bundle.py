@@ -18,7 +18,7 @@ from PIL import Image
 import toolkit
 from toolkit.bundle.folder import Bundle, export_bundle, load_bundle
 from toolkit.bundle.history import history
-from toolkit.bundle.manifest import MANIFEST
+from toolkit.bundle.manifest import MANIFEST, read_manifest, write_manifest
 from toolkit.bundle.watch import prometheus_text, watch_folder
 from toolkit.cli import run as recallrate
 from toolkit.codecs.table_file import QuantisationTables, standard_steps, write_tables
@@ -126,6 +126,52 @@ def test_a_missing_file_or_folder_is_refused(folder: Path, tmp_path: Path) -> No
         load_bundle(folder)
     with pytest.raises(UsageError, match="is not a bundle"):
         load_bundle(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("files", [None, {}, {"../../etc/hostname": "0"}])
+def test_a_manifest_that_names_other_files_is_refused(folder: Path, files: dict[str, str] | None) -> None:
+    facts = read_manifest(folder)
+    write_manifest(folder, {**facts, "files": files} if files != {"../../etc/hostname": "0"}
+                   else {**facts, "files": facts["files"] | files})  # fmt: skip
+    with pytest.raises(UsageError, match="does not name a bundle's files"):
+        load_bundle(folder)
+
+
+def test_a_file_that_is_not_named_and_a_link_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "tables.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"tables\.json is missing or not as it was written"):
+        load_bundle(folder)
+    (folder / "tables.json").unlink()
+    shutil.move(folder / "model_card.md", tmp_path / "card")
+    (folder / "model_card.md").symlink_to(tmp_path / "card")
+    with pytest.raises(UsageError, match=r"model_card\.md is missing or not as it was written"):
+        load_bundle(folder)
+
+
+def test_forgetting_in_a_bundle_keeps_it_open(folder: Path) -> None:
+    assert recallrate(["memory", "forget", str(folder / "memory.recall"), "--class", "0"]) == 0
+    bundle = load_bundle(folder)
+    assert 0 not in bundle.memory.class_counts
+    bundle.memory.close()
+
+
+def test_a_network_trained_on_brings_a_baseline_of_its_own(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    network = bundle.network()
+    with torch.no_grad():
+        network.head.weight.mul_(3)
+    with pytest.raises(UsageError, match="needs accepted images"):
+        bundle.seal(network)
+    images = np.asarray(load_dataset("demo", 32).test.images[:100])
+    bundle.monitor.observe(images[:5])
+    bundle.keep_monitor()
+    bundle.seal(network, images)
+    bundle.memory.close()
+    again = load_bundle(folder)
+    assert torch.equal(again.network().head.weight, network.head.weight)
+    assert (again.monitor.charts.seen, len(again.monitor.charts.baseline[0])) == (0, 100)
+    assert "trained on since" in (folder / "model_card.md").read_text()
+    again.memory.close()
 
 
 def test_a_newer_bundle_is_refused(folder: Path) -> None:

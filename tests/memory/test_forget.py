@@ -113,3 +113,24 @@ def test_the_command_takes_names_and_labels(path: Path, capsys: pytest.CaptureFi
     assert name in capsys.readouterr().out
     assert recallrate(["memory", "forget", str(path), "--image", name]) == 0
     assert recallrate(["memory", "forget", str(path.parent), "--image", name]) == 2
+
+
+def test_long_payloads_are_searched_for_piece_by_piece(tmp_path: Path) -> None:
+    """Longer than a page of the database, which stores them in parts."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    with ExemplarMemory(tmp_path / "m.recall", 60_000, "raw") as memory:
+        memory.add_images({0: images[:1], 1: images[1:]}, {0: "cat"})
+        assert memory.class_names[0] == "cat"
+        gone = memory.payloads(0)[0][0]
+        assert gone[4000:4024] in (tmp_path / "m.recall").read_bytes()
+        memory.forget(0)
+        assert gone[4000:4024] not in (tmp_path / "m.recall").read_bytes()
+
+
+def test_short_and_empty_payloads_are_forgotten_without_a_false_alarm(tmp_path: Path) -> None:
+    with ExemplarMemory(tmp_path / "m.recall", 60_000, "jpeg:quality=60") as memory:
+        memory.add({0: [b"abc"], 1: [b"xxabcxx", b""]})
+        assert memory.forget(0) == 1
+        assert memory.forget(image=identity(b"")) == 1
+        assert memory.class_counts == {1: 1}

@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_thresholds() -> None:
 
 @pytest.mark.parametrize(
     ("count", "rate", "message"),
-    [(49, 1e-4, "at least 50 accepted images, got 49"), (60, 0.0, "above 0 and below 0.1"), (60, 0.5, "got 0.5")],
+    [(49, 1e-4, "at least 50 accepted images, got 49"), (60, 1e-6, "1e-05 or more"), (60, 0.5, "below 0.1, got 0.5")],
 )
 def test_what_cannot_be_charted_is_refused(count: int, rate: float, message: str) -> None:
     with pytest.raises(UsageError, match=message):

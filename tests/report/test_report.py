@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,40 @@ def test_a_run_of_another_version_is_refused(runs_dir: Path) -> None:
     run.config_path.write_text(json.dumps({**json.loads(run.config_path.read_text()), "format": 99}))
     with pytest.raises(UsageError, match=run.name):
         find_runs([run.name], runs_dir)
+
+
+def test_bounds_are_in_the_table_and_never_recommended(runs_dir: Path) -> None:
+    for seed in range(3):
+        pilot_folder(runs_dir, pilot_config(codec="raw", align="none", method="joint"), seed, 0.95)
+    for path in runs_dir.glob("*joint*/result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "exemplars_per_class": 0.0, "memory_bytes": 0}))
+    report = written(runs_dir)
+    study = gather_study(list_runs(runs_dir))
+    assert (study.pilot["method"], study.pilot["codec"]) == ("replay", "jpeg:quality=50")
+    (table,) = [block for block in report.blocks if block["kind"] == "table" and block["marked"] is not None]
+    assert next(row for row in table["rows"] if "joint" in row)[:4] == ["raw", "joint", "-", "0.0"]
+    pdf_of(report)
+
+
+def test_methods_without_exemplars_alone_make_no_report(tmp_path: Path) -> None:
+    run = pilot_folder(tmp_path, pilot_config(method="finetune"), 0, 0.5)
+    with pytest.raises(WorkError, match="with exemplars"):
+        gather_study([run])
+
+
+def test_the_same_run_given_twice_counts_once(runs_dir: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(runs_dir, tmp_path / "copy"))
+    assert len(gather_study([*list_runs(runs_dir), *list_runs(copy)]).raw["runs"]) == 3  # type: ignore[index]
+
+
+def test_pilots_without_a_common_seed_are_said_so(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        pilot_folder(tmp_path, pilot_config(codec="raw", align="none"), seed + 5, 0.3)
+        pilot_folder(tmp_path, pilot_config(codec="jpeg:quality=50", align="both"), seed, 0.6)
+    (answer,) = [block for block in written(tmp_path).blocks if block["kind"] == "answer"]
+    assert "no seed in common" in answer["text"]
+
+
+def test_a_renamed_run_folder_is_reported_all_the_same(runs_dir: Path) -> None:
+    next(runs_dir.glob("*jpeg-quality-50*s0")).rename(runs_dir / "pilot-renamed-s0")
+    pdf_of(written(runs_dir))

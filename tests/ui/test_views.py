@@ -630,11 +630,13 @@ def test_the_report_is_shown_and_its_command_repeats_it(runs_dir: Path) -> None:
 def made_bundle(folder: Path) -> Path:
     """A bundle's facts and card, without what the page does not open."""
     folder.mkdir()
-    (folder / "model_card.md").write_text("# A card")
+    names = ("model_card.md", "memory.recall", "monitor.npz", "network.pt")
+    for name in names:
+        (folder / name).write_text("# A card")
     facts = {
         "format": 1, "codec": "jpeg:quality=50", "align": "both", "result": {"last_accuracy": 0.5},
         "baseline": {"images": 200, "false_alarms": 1e-4},
-        "files": {"model_card.md": sha256_of(folder / "model_card.md")},
+        "files": {name: sha256_of(folder / name) for name in names},
     }  # fmt: skip
     write_manifest(folder, facts)
     return folder

@@ -15,6 +15,14 @@ _ALIGN = {
 def model_card(facts: Mapping[str, Any]) -> str:
     """The card of a bundle with these facts."""
     result, config, baseline = facts["result"], facts["config"], facts["baseline"]
+    measured = "trained on since the pilot; not measured here"
+    if result is not None:
+        measured = (
+            f"last accuracy {result['last_accuracy']:.1%} (original test images {result['accuracy_on_original']:.1%}, "
+            f"coded ones {result['accuracy_on_coded']:.1%}), average {result['average_incremental_accuracy']:.1%}, "
+            f"forgetting {result['forgetting']:.1%}, memory {result['memory_bytes']:,} of "
+            f"{facts['budget_bytes']:,} bytes"
+        )
     classes = ", ".join(facts["class_names"][label] for label in facts["class_order"])
     return f"""# A classifier with its memory
 
@@ -24,9 +32,8 @@ Trained by a pilot of Recall Rate on `{facts['dataset']}` at {facts['size']} px;
 |---|---|
 | classes, in the order in which they were learned | {classes} |
 | method, network | {config['method']}, {config['network']} |
-| memory | {result['memory_bytes']:,} of {facts['budget_bytes']:,} bytes, codec `{facts['codec']}` |
-| last accuracy | {result['last_accuracy']:.1%} (original test images {result['accuracy_on_original']:.1%}, coded ones {result['accuracy_on_coded']:.1%}) |
-| average accuracy, forgetting | {result['average_incremental_accuracy']:.1%}, {result['forgetting']:.1%} |
+| memory | budget {facts['budget_bytes']:,} bytes, codec `{facts['codec']}` |
+| results | {measured} |
 
 **Preprocessing** (`align {facts['align']}`): {_ALIGN[facts['align']]} `bundle.preprocess(image)` does it.
 

@@ -29,13 +29,14 @@ from toolkit.bundle.manifest import (
     STATE,
     TABLES,
     read_manifest,
+    reseal,
     sha256_of,
     write_manifest,
 )
 from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import grid_paths, parse_codec, short_spec
 from toolkit.data.catalog import load_dataset, short_name
-from toolkit.data.images import decode, square_array
+from toolkit.data.images import decode, square, square_array, to_rgb
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import build_folder
@@ -83,7 +84,7 @@ class Bundle:
         tables = self.path / TABLES
         if not tables.exists():
             return None
-        return re.sub(r"tables=[^,|]*", f"tables={tables}", str(self.facts["codec"]), count=1)
+        return re.sub(r"tables=[^,|]*", lambda _: f"tables={tables}", str(self.facts["codec"]), count=1)
 
     def network(self) -> Classifier:
         """The classifier as the pilot left it, in evaluation mode; output n is class ``class_order[n]``."""
@@ -118,7 +119,7 @@ class Bundle:
         if isinstance(image, bytes):
             pixels = decode(image, size)
         elif isinstance(image, Image.Image):
-            pixels = square_array(np.asarray(image.convert("RGB")), size)
+            pixels = square(to_rgb(image), size)
         elif image.dtype == np.uint8 and image.ndim in (2, 3) and (image.ndim == 2 or image.shape[2] in (1, 3)):
             pixels = square_array(image, size)
         else:
@@ -127,12 +128,29 @@ class Bundle:
             return pixels
         return self.codec.decode(self.codec.encode(np.ascontiguousarray(pixels)[None]))[0]
 
-    def seal(self, network: Classifier | None = None) -> None:
-        """Checksum the files anew after the memory has been changed on purpose, with a ``network`` trained on."""
+    def seal(self, network: Classifier | None = None, accepted: np.ndarray | None = None) -> None:
+        """Checksum the files anew after they have been changed on purpose.
+
+        Args:
+            network: one that has been trained on; its monitor starts over, since it sees images otherwise.
+            accepted: uint8 (N, size, size, 3), images for that monitor's baseline that the network was not trained on.
+
+        Raises:
+            UsageError: a network without accepted images, or too few of them.
+        """
         if network is not None:
+            if accepted is None:
+                raise UsageError("a network that has been trained on needs accepted images for its monitor")
+            extractor = FeatureExtractor("bundle", network.eval(), torch.device("cpu"))
+            rate = self.facts["baseline"]["false_alarms"]
+            monitor = Monitor.of(self.codec, extractor, accepted, false_alarms=rate)
             save_network(network, self.facts["network"], self.path / NETWORK)
-        self.facts["files"] = {name: sha256_of(self.path / name) for name in self.facts["files"]}
-        write_manifest(self.path, self.facts)
+            monitor.save(self.path / MONITOR)
+            (self.path / STATE / MONITOR).unlink(missing_ok=True)
+            images = len(monitor.charts.baseline[0])
+            self.facts.update(result=None, baseline={"images": images, "of": "given images", "false_alarms": rate})
+        (self.path / CARD).write_text(model_card(self.facts))
+        reseal(self.path, self.facts)
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -15,6 +15,8 @@ FORMAT = 1
 MANIFEST, MEMORY, NETWORK, MONITOR, TABLES, CARD = (
     "bundle.json", "memory.recall", "network.pt", "monitor.npz", "tables.json", "model_card.md"
 )  # fmt: skip
+_NEEDED = {MEMORY, NETWORK, MONITOR, CARD}
+_KNOWN = _NEEDED | {TABLES}
 STATE = "state"
 """Folder beside the checksummed files for what changes while the bundle is used."""
 
@@ -38,10 +40,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
     digest = facts.pop("sha256", None)
     if digest != _digest(facts):
         raise UsageError(f"{path / MANIFEST} has been changed since it was written: the bundle is refused")
-    for name, expected in facts["files"].items():
-        if not (path / name).exists() or sha256_of(path / name) != expected:
-            raise UsageError(f"{path / name} is missing or not as it was written: the bundle is refused")
+    files = facts.get("files")
+    if not isinstance(files, dict) or not _NEEDED <= files.keys() <= _KNOWN:
+        raise UsageError(f"{path / MANIFEST} does not name a bundle's files: the bundle is refused")
+    for name in _KNOWN:  # a file that is there but not named has come from elsewhere
+        there = path / name
+        if name not in files and not there.exists():
+            continue
+        if not there.is_file() or there.is_symlink() or sha256_of(there) != files.get(name):
+            raise UsageError(f"{there} is missing or not as it was written: the bundle is refused")
     return facts
+
+
+def reseal(path: Path, facts: dict[str, Any]) -> None:
+    """Checksum the files anew after one of them has been changed on purpose."""
+    facts["files"] = {name: sha256_of(path / name) for name in sorted(facts["files"])}
+    write_manifest(path, facts)
 
 
 def write_manifest(path: Path, facts: Mapping[str, Any]) -> None:

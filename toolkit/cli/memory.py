@@ -88,16 +88,23 @@ def forget(
     class_: Annotated[str | None, typer.Option("--class", help="name or label of a class")] = None,
     image: Annotated[str | None, typer.Option(help="name of an exemplar, as `inspect --images` shows it")] = None,
 ) -> None:
-    """Remove a class or an exemplar for good; the file is searched for its bytes afterwards."""
+    """Remove a class or an exemplar for good; the file is searched for its bytes afterwards.
+
+    In a bundle, its checksums are written anew.
+    """
+    from toolkit.bundle.manifest import MANIFEST, MEMORY, read_manifest, reseal
     from toolkit.memory.store import ExemplarMemory
 
     if path.is_dir() or path.name == "manifest.json":
         raise UsageError(f"{path} is a sharded memory: build it anew without what it shall forget")
     if not path.exists():
         raise UsageError(f"{path} does not exist")
+    sealed = read_manifest(path.parent) if (path.parent / MANIFEST).exists() and path.name == MEMORY else None
     with ExemplarMemory(path) as memory:
         label = None if class_ is None else _label(class_, memory.class_names)
         count = memory.forget(label, image)
+    if sealed is not None:
+        reseal(path.parent, sealed)
     console.stderr.print(f"{count} exemplars are gone from {path}", markup=False)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo, Threads
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 
@@ -35,7 +36,9 @@ def export(
     from toolkit.runs.actions import find_runs
 
     set_threads(threads)
-    (found,) = find_runs([run], (runs_dir or default_runs_dir()).resolve())[:1]
+    found, *others = find_runs([run], (runs_dir or default_runs_dir()).resolve())
+    if others:
+        raise UsageError(f"{run} holds {1 + len(others)} runs: name one")
     with console.progress_bar() as progress:
         made = export_bundle(found, output, accepted=accepted, false_alarms=false_alarms, progress=progress)
     console.stderr.print(f"{output}: {', '.join(made.facts['files'])}", markup=False)

@@ -75,8 +75,10 @@ class Database:
 
     def compact(self) -> None:
         """Rewrite the file without the pages that are free."""
-        with self.readable() as connection:
-            connection.execute("VACUUM")
+        try:
+            self._connection.execute("VACUUM")
+        except sqlite3.Error as error:
+            raise WorkError(f"{self.path} could not be rewritten without its free pages: {one_line(error)}") from error
 
     def has_schema(self) -> bool:
         """Whether the tables are there."""

@@ -31,6 +31,12 @@ from toolkit.memory.database import Database
 LABEL_BYTES = 2
 
 
+_PIECE = 24
+"""Bytes that are looked for when something was forgotten: too many to be there by chance."""
+_TELLING = 8
+"""Different values among them at least: runs of zeros are everywhere."""
+
+
 @dataclass(frozen=True)
 class Damaged:
     """An exemplar whose payload no longer matches its checksum or cannot be decoded."""
@@ -160,9 +166,9 @@ class ExemplarMemory:
 
     # -- changing it -------------------------------------------------------------------------------------------
 
-    def add_images(self, images: Mapping[int, np.ndarray]) -> None:
+    def add_images(self, images: Mapping[int, np.ndarray], names: Mapping[int, str] | None = None) -> None:
         """Encode and :meth:`add` new classes' images, uint8 (N, H, W, 3) each, in selection order."""
-        self.add({label: self.codec.encode(pixels) for label, pixels in images.items()})
+        self.add({label: self.codec.encode(pixels) for label, pixels in images.items()}, names)
 
     def add(
         self,
@@ -223,11 +229,13 @@ class ExemplarMemory:
         self._classes, self.charged = classes, charged
         self.commits += 1
 
-    def _raw_payload(self, label: int, rank: int) -> bytes:
-        """A payload as it lies there, damaged or not."""
+    def _raw_bytes(self, label: int, rank: int) -> list[bytes]:
+        """A payload and its extra as they lie there, damaged or not."""
+        tables = {"exemplars": "payload"} | ({"extras": "extra"} if self._database.has_extras() else {})
         with self._database.readable() as connection:
-            query = "SELECT payload FROM exemplars WHERE label = ? AND rank = ?"
-            return bytes(connection.execute(query, (label, rank)).fetchone()[0])
+            queries = [f"SELECT {column} FROM {table} WHERE label = ? AND rank = ?" for table, column in tables.items()]
+            rows = [connection.execute(query, (label, rank)).fetchone() for query in queries]
+        return [bytes(row[0]) for row in rows if row is not None]
 
     def identities(self, label: int) -> list[str]:
         """A name for each intact exemplar of a class, in selection order: from its content, so that it stays."""
@@ -253,7 +261,7 @@ class ExemplarMemory:
         if (label is None) == (image is None):
             raise UsageError("forget either a class or an image")
         gone = self._to_forget(label, image)
-        lost = [self._raw_payload(label, rank) for label, rank in gone]
+        lost = [part for label, rank in gone for part in self._raw_bytes(label, rank)]
         with self._database.transaction(secure=True) as connection:
             for one in sorted({label for label, _ in gone}):
                 ranks = [rank for label, rank in gone if label == one]
@@ -267,19 +275,26 @@ class ExemplarMemory:
                         )
                         connection.execute(f"UPDATE {table} SET rank = -rank - 1 WHERE label = ? AND rank < 0", (one,))
             left = self._stored_sizes(connection, self._database.has_extras())
-            self._classes = {
+            classes = {
                 label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
                 for label, row in self._classes.items() if left[label]
             }  # fmt: skip
             connection.execute("DELETE FROM classes")
-            rows = [(label, *row) for label, row in self._classes.items()]
+            rows = [(label, *row) for label, row in classes.items()]
             connection.executemany("INSERT INTO classes VALUES (?, ?, ?, ?)", rows)
+        self._classes = classes
         self._database.compact()
-        left_over = self.path.read_bytes()
-        kept = {payload for label in self._classes for payload in self.payloads(label)[0]}
-        if any(payload in left_over for payload in lost if payload not in kept):
-            raise WorkError(f"{self.path}: bytes of a forgotten exemplar are still in the file")
+        self._require_gone(lost)
         return len(gone)
+
+    def _require_gone(self, lost: Sequence[bytes]) -> None:
+        """Search the file for pieces of what was forgotten, short enough to lie within one of SQLite's pages."""
+        held = self.path.read_bytes()
+        kept = b"".join(stored.payload + stored.extra for label in self._classes for stored in self._read(label)[0])
+        pieces = (part[start : start + _PIECE] for part in lost for start in range(0, len(part) - _PIECE + 1, _PIECE))
+        telling = (piece for piece in pieces if len(set(piece)) >= _TELLING)
+        if any(piece in held and piece not in kept for piece in telling):
+            raise WorkError(f"{self.path}: bytes of a forgotten exemplar are still in the file")
 
     def _to_forget(self, label: int | None, image: str | None) -> list[tuple[int, int]]:
         """Label and rank of what shall go."""

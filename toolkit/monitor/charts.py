@@ -25,6 +25,8 @@ WEIGHTS = (0.05, 0.01)
 """Of the newest image in the quick and in the slow average."""
 FALSE_ALARMS = 1e-4
 """An image: one in 10,000."""
+RAREST = 1e-5
+"""False alarms an image that the simulated streams can still tell from none."""
 LEAST = 50
 """Baseline images: fewer tell too little of the tails."""
 EMBEDDED = 128
@@ -79,8 +81,8 @@ class Charts:
             raise UsageError(f"a baseline needs at least {LEAST} accepted images, got {len(scores)}")
         if not (np.isfinite(scores).all() and np.isfinite(embeddings).all()):
             raise UsageError("the accepted images have scores that are not finite")
-        if not 0 < false_alarms < 0.1:
-            raise UsageError(f"the false-alarm rate must be above 0 and below 0.1, got {false_alarms:g}")
+        if not RAREST <= false_alarms < 0.1:
+            raise UsageError(f"the false-alarm rate must be {RAREST:g} or more and below 0.1, got {false_alarms:g}")
         thresholds = _thresholds(scores, embeddings, false_alarms, np.random.default_rng(seed))
         return cls(names, np.sort(scores.T, axis=1), embeddings.mean(axis=0), thresholds)
 

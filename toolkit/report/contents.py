@@ -158,7 +158,7 @@ def _answer(study: Study, say: Language) -> list[Block]:
     facts = {"setting": _name(pilot), "fit": _fit(pilot), "budget": format_size(pilot["budget_bytes"])}
     if raw is None or raw is pilot:
         sentences = [say("report.answer_what", **facts), say("report.answer_accuracy", accuracy=_percent(pilot)),
-                     say("report.answer_no_raw" if raw is None else "report.answer_is_raw")]  # fmt: skip
+                     say("report.answer_no_raw" if raw is None else _about_raw(study))]  # fmt: skip
     else:
         gain = gain_over(pilot, raw)
         sentences = [
@@ -168,7 +168,9 @@ def _answer(study: Study, say: Language) -> list[Block]:
                 gain=_gain(gain, say),
             ),
         ]
-        if gain.half is None:
+        if not gain.seeds:
+            sentences.append(say("report.answer_other_seeds"))
+        elif gain.half is None:
             sentences.append(say("report.answer_one_seed"))
         else:
             sentences.append(
@@ -176,6 +178,15 @@ def _answer(study: Study, say: Language) -> list[Block]:
             )
     space = "" if say.code == "ja" else " "
     return [{"kind": "answer", "text": space.join(sentences)}]
+
+
+def _about_raw(study: Study) -> str:
+    """What can be said when raw pixels are recommended."""
+    second = study.runner_up
+    if second is None:
+        return "report.answer_only_raw"
+    better = second["mean"]["last_accuracy"] > study.pilot["mean"]["last_accuracy"]
+    return "report.answer_raw_advised" if better else "report.answer_is_raw"
 
 
 def _recommendation(study: Study, say: Language) -> list[Block]:
@@ -241,6 +252,12 @@ def _after_stages(pilot: dict[str, Any]) -> list[float]:
     return [float(value) for value in np.mean(curves, axis=0)]
 
 
+def _stored(pilot: dict[str, Any]) -> str:
+    """Bytes an exemplar; a dash where there are none."""
+    size = storage_of(pilot, "exemplar_bytes")
+    return "-" if math.isnan(size) else f"{size:,.0f}"
+
+
 def _settings(study: Study, say: Language) -> list[Block]:
     several_budgets = len({one["budget_bytes"] for one in study.pilots}) > 1
     several_methods = len({one["method"] for one in study.pilots}) > 1
@@ -254,16 +271,14 @@ def _settings(study: Study, say: Language) -> list[Block]:
         [
             _name(one), *([one["method"]] if several_methods else []),
             *([format_size(one["budget_bytes"])] if several_budgets else []),
-            f"{storage_of(one, 'exemplar_bytes'):,.0f}", _fit(one), str(len(one["runs"])),
+            _stored(one), _fit(one), str(len(one["runs"])),
             *(_percent(one, metric).removesuffix(" %") for metric in _MEASURES),
         ]
         for one in study.pilots
     ]  # fmt: skip
     widths = [0] + [1] * (len(head) - 1)
-    return [
-        _heading(say("report.settings")), _text(say("report.settings_text")),
-        _table(head, rows, widths, marked=study.chosen),
-    ]  # fmt: skip
+    text = say("report.settings_text" if study.same_seeds else "report.settings_text_seeds")
+    return [_heading(say("report.settings")), _text(text), _table(head, rows, widths, marked=study.chosen)]
 
 
 def _examples(study: Study, examples: Examples | str, say: Language, files: dict[str, bytes]) -> list[Block]:
@@ -351,6 +366,8 @@ def _cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Blo
         notes.append(say("report.break_even_error", price=f"{year.break_even_error:,.6g}"))
     if year.break_even_points is not None:
         notes.append(say("report.break_even_points", points=f"{year.break_even_points:,.3g}"))
+    if raw is None:
+        notes.append(say("report.cost_no_raw"))
     if row is None:
         notes.append(say("report.cost_no_times"))
     notes.append(
@@ -415,16 +432,16 @@ def _reproduction(study: Study, say: Language) -> list[Block]:
         _heading(say("report.reproduction")), _text(say("report.reproduction_text")),
         {"kind": "code", "lines": study.comparison.commands()},
     ]  # fmt: skip
-    folder = next(run for run, _, _ in study.comparison.runs if run.name == study.pilot["runs"][0]["run_dir"])
+    seed, config = study.pilot["runs"][0]["seed"], study.pilot["config"]
+    folder = next(run for run, one, number in study.comparison.runs
+                  if number == seed and one.model_dump(mode="json") == config)  # fmt: skip
     try:
         made = json.loads((folder.path / "environment.json").read_text())
-    except (OSError, ValueError):
+        facts = {name: made[name] for name in ("python", "processor", "threads", "device")}
+        libraries = ", ".join(f"{name} {version}" for name, version in made["libraries"].items())
+    except (OSError, ValueError, KeyError):
         return [*blocks, _text(say("report.no_environment"))]
-    libraries = ", ".join(f"{name} {version}" for name, version in made["libraries"].items())
-    text = say(
-        "report.reproduction_environment", libraries=libraries, python=made["python"], processor=made["processor"],
-        threads=made["threads"], device=made["device"],
-    )  # fmt: skip
+    text = say("report.reproduction_environment", libraries=libraries, **facts)
     if made.get("git"):
         text += " " + say("report.reproduction_commit", commit=made["git"]["commit"][:12])
     return [*blocks, _text(text)]

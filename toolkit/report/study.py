@@ -15,6 +15,7 @@ from toolkit.codecs.spec import codec_family, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.results import Comparison, comparisons
 from toolkit.probe.inspection import psnr_of
@@ -117,6 +118,11 @@ class Study:
         return max(others, key=lambda one: one["mean"]["last_accuracy"], default=None)
 
     @property
+    def same_seeds(self) -> bool:
+        """Whether all pilots have the same seeds."""
+        return len({tuple(run["seed"] for run in one["runs"]) for one in self.pilots}) == 1
+
+    @property
     def exemplar_bytes(self) -> float:
         """Of the recommended setting, labels and shared parts included."""
         return storage_of(self.pilot, "exemplar_bytes")
@@ -169,11 +175,12 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         UsageError: no runs, or runs of different datasets or sizes.
         WorkError: no pilot among them has finished.
     """
-    runs = sorted({run.path.resolve(): run for run in runs}.values(), key=lambda run: run.name)
+    runs = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)  # names tell seeds apart
     if not runs:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
     pilots = [run for run in runs if run.config.get("kind") == "pilot"]
     tables = [run for run in runs if run.config.get("kind") in ("probe", "advise")]
+    tables.sort(key=lambda run: run.result_path.stat().st_mtime if run.result_path.exists() else 0.0)
     subjects = {(absolute_spec(request["dataset"]), request["size"]) for request in map(_request, [*pilots, *tables])}
     if len(subjects) > 1:
         listed = ", ".join(sorted(f"{name} at {size} px" for name, size in subjects))
@@ -202,17 +209,27 @@ def _request(run: RunFolder) -> dict[str, Any]:
 
 
 def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:
-    """The advised setting where it was piloted at the advice's budget, else the best at the budget piloted most."""
+    """The advised setting where it was piloted at the advice's budget, else the best at the budget piloted most.
+
+    Methods without exemplars are bounds, not choices. Of several methods with the advised setting the one piloted most
+    is taken.
+
+    Raises:
+        WorkError: no pilot has kept exemplars.
+    """
+    able = [n for n, pilot in enumerate(pilots) if parse_method(pilot["method"])[0].exemplars]
+    if not able:
+        raise WorkError("a report needs a finished pilot with exemplars: these are of methods that keep none")
     if advice is not None:
         wanted = (advice["recommended"]["codec"], advice["recommended"]["align"], advice["budget_bytes"])
-        for n, pilot in enumerate(pilots):
-            if (pilot["codec"], pilot["align"], pilot["budget_bytes"]) == wanted:
-                return n, True
-    budgets = [pilot["budget_bytes"] for pilot in pilots]
+        methods = [pilots[n]["method"] for n in able]
+        fitting = [n for n in able if wanted == tuple(pilots[n][key] for key in ("codec", "align", "budget_bytes"))]
+        if fitting:
+            return max(fitting, key=lambda n: methods.count(pilots[n]["method"])), True
+    budgets = [pilots[n]["budget_bytes"] for n in able]
     budget = max(set(budgets), key=lambda one: (budgets.count(one), one))
-    return max(
-        (n for n, one in enumerate(budgets) if one == budget), key=lambda n: pilots[n]["mean"]["last_accuracy"]
-    ), False  # fmt: skip
+    there = [n for n in able if pilots[n]["budget_bytes"] == budget]
+    return max(there, key=lambda n: pilots[n]["mean"]["last_accuracy"]), False
 
 
 def show_examples(study: Study) -> Examples | str:

@@ -49,7 +49,8 @@ def _facts(folder: Path, facts: dict[str, Any]) -> None:
     columns = st.columns(4)
     columns[0].metric(say("column.setting"), facts["codec"], border=True)
     columns[1].metric(say("column.align"), facts["align"], border=True, help=say("help.align"))
-    columns[2].metric(say("metric.last_accuracy"), f"{facts['result']['last_accuracy']:.1%}", border=True)
+    accuracy = "-" if facts["result"] is None else f"{facts['result']['last_accuracy']:.1%}"
+    columns[2].metric(say("metric.last_accuracy"), accuracy, border=True)
     columns[3].metric(
         say("monitor.false_alarms"), f"1 : {1 / facts['baseline']['false_alarms']:,.0f}", border=True,
         help=say("monitor.false_alarms_help", images=f"{facts['baseline']['images']:,}"),

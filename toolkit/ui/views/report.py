@@ -41,11 +41,11 @@ def page() -> None:
         st.info(say("tradeoff.none_yet"), icon=":material/arrow_forward:")
         next_page("pilot", say("tradeoff.pilot_first"))
         return
-    advice = list(probes_of(runs, spec, size).values())
+    advice = [run for run in probes_of(runs, spec, size).values() if run.result is not None]
     members = _members([run for comparison in found for run, _, _ in comparison.runs])
     title, author, code, fleet, prices = _form()
     try:
-        study = gather_study([*members, *_piloted_advice(advice)])
+        study = gather_study([*members, *advice])
         made = write_report(study, language(code), title=title, author=author, fleet=fleet, prices=prices)
         with st.spinner(say("report_page.setting")):
             key = (made.title, made.byline, made.footer, code, str(made.blocks))
@@ -55,7 +55,7 @@ def page() -> None:
         return
     _take(study, pdf)
     _preview(pages)
-    command(_command_line(members, title, author, code))
+    command(*_command_lines(study, [*members, *advice], title, author, code, fleet, prices))
 
 
 def _members(pilots: Sequence[RunFolder]) -> list[RunFolder]:
@@ -70,10 +70,6 @@ def _members(pilots: Sequence[RunFolder]) -> list[RunFolder]:
         key=f"report_settings_{len(settings)}", help=say("report_page.settings_help"),
     )  # fmt: skip
     return [run for name in kept for run in settings[name]]
-
-
-def _piloted_advice(probes: Sequence[RunFolder]) -> list[RunFolder]:
-    return [run for run in probes if run.result is not None][:1]
 
 
 def _form() -> tuple[str, str, str, Fleet, Prices]:
@@ -127,8 +123,17 @@ def _preview(pages: Sequence[bytes]) -> None:
             st.image(picture, width="stretch", alt=say("report_page.page_alt", number=number, total=len(pages)))
 
 
-def _command_line(runs: Sequence[RunFolder], title: str, author: str, code: str) -> str:
+def _command_lines(
+    study: Study, runs: Sequence[RunFolder], title: str, author: str, code: str, fleet: Fleet, prices: Prices
+) -> list[str]:
+    """The command that makes this report; before it the one that writes what the Cost page assumes, if that is else."""
     words = ["recallrate", "report", *(run.name for run in runs), "-o", "report.pdf", "--lang", code]
     for option, text in (("--title", title), ("--author", author)):
         words += [option, text] if text else []
-    return shlex.join(words)
+    if (fleet, prices) == (Fleet(), Prices()):
+        return [shlex.join(words)]
+    raw, after = 3 * study.size**2, study.exemplar_bytes
+    cost = ["recallrate", "cost", "--before", f"{raw}", "--after", f"{after:g}", "--json", "cost.json"]
+    for name, value in {**vars(fleet), **vars(prices)}.items():
+        cost += [f"--{name.replace('_', '-')}", f"{value:g}"]
+    return [shlex.join(cost), shlex.join([*words, "--cost", "cost.json"])]
