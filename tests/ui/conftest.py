@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.pilots import plan, supervisor
+from toolkit.runs.folder import RunFolder
+from toolkit.runs.queue import enqueue
+
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -12,3 +16,17 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("RECALLRATE_RUNS", str(folder))
     return folder
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the runs that were queued; no supervisor is started for them."""
+    names: list[str] = []
+
+    def queue(runs: list[RunFolder], runs_dir: Path) -> None:
+        enqueue(runs, runs_dir)
+        names.extend(run.name for run in runs)
+
+    monkeypatch.setattr(plan, "put_in_queue", queue)
+    monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
+    return names

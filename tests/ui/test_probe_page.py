@@ -1,0 +1,142 @@
+"""The Probe page, drawn without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drawn_pages import drawn, press, probe_page
+from run_samples import SETTINGS, finished_advice, finished_probe
+from streamlit.testing.v1 import AppTest
+
+from toolkit.runs.folder import list_runs
+
+
+def test_probe_page_without_probes_says_what_to_do(runs_dir: Path) -> None:
+    app = drawn(probe_page)
+    assert "Run probe" in app.info[0].value
+    assert any(caption.value.startswith("11 settings") for caption in app.caption)
+
+
+def test_a_wrong_grid_is_refused_with_the_reason_and_no_button(runs_dir: Path) -> None:
+    app = drawn(probe_page, grid="jpeg:quality={10,500}")
+    assert [error.value for error in app.error] == ["jpeg: quality must be 1..100, got '500'"]
+    assert "Run probe" not in [button.label for button in app.button]
+
+
+def test_a_wrong_extractor_is_refused_before_anything_starts(runs_dir: Path) -> None:
+    app = drawn(probe_page, probe_extractor="resnet")
+    assert [error.value for error in app.error] == [
+        "unknown extractor 'resnet': choose auto, stage0, self, random, timm:NAME or checkpoint:PATH"
+    ]
+    assert "Run probe" not in [button.label for button in app.button]
+
+
+def test_a_form_is_filled_from_the_address(runs_dir: Path) -> None:
+    app = AppTest.from_function(probe_page, default_timeout=120)
+    app.query_params["grid"], app.query_params["probe_budget"] = "raw;png", "4img"
+    app.run()
+    assert (app.text_input(key="grid").value, app.text_input(key="probe_budget").value) == ("raw;png", "4img")
+
+
+def test_the_rows_of_a_probe_under_way_are_shown_as_they_come(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_images=100)
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    run.log_found({"codec": "of an attempt before"})
+    run.log("started")
+    for setting in SETTINGS[:2]:
+        run.log_found(setting)
+    app.run()
+    rows = next(frame.value for frame in app.dataframe if "stored_bytes" in frame.value)
+    assert list(rows["codec"]) == ["raw", "jpeg:quality=50"]
+
+
+def test_a_preset_fills_the_grid(runs_dir: Path) -> None:
+    app = drawn(probe_page)
+    app.button_group(key="preset").set_value("edge device").run()
+    assert app.text_input(key="grid").value.startswith("raw;jpeg:quality={10,20,30")
+
+
+def test_run_probe_queues_the_request_that_the_command_repeats(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_budget="64KiB", probe_images=100)
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    assert started == [run.name]
+    config = run.config
+    assert (config["dataset"], config["size"], config["images"], config["budget"]) == ("demo", 32, 100, "64KiB")
+    assert [code.value for code in app.code][1:] == [
+        "recallrate advise demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 64KiB --images 100"
+    ]
+    assert "Cancel" in [button.label for button in app.button]
+
+
+def test_without_advice_it_is_the_probe_alone(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_advise=False, probe_images=100)
+    press(app, "Run probe")
+    assert [run.name for run in list_runs(runs_dir, "probe")] == started
+    assert [code.value for code in app.code][1:] == [
+        "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 20img --images 100 "
+        "--extractor stage0"
+    ]
+
+
+def test_alignments_that_cannot_be_had_are_not_asked_about(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_both=False)
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    assert run.config["aligns"] == "none,train"
+    assert app.code[1].value.endswith("--aligns none,train")
+
+
+def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> None:
+    finished_advice(runs_dir)
+    app = drawn(probe_page)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Setting"] == "jpeg:quality=50"
+    assert shown["Align"] == "both"
+    assert shown["Expected gain, points"] == "+7.5 ± 2.5"
+    assert any("It holds 100 exemplars." in text.value for text in app.markdown)
+    assert "80 candidates" in app.info[0].value
+    assert "webp:quality=50" in app.warning[0].value
+    rules = next(frame.value for frame in app.dataframe if "chooses" in frame.value)
+    assert list(rules["setting"]) == ["jpeg:quality=50", "raw"]
+    regrets = next(frame.value for frame in app.dataframe if "worst" in frame.value)
+    assert "predicted-gain" in list(regrets["rule"])
+    assert any("1.2 MiB" in caption.value for caption in app.caption)
+
+
+def test_running_the_same_probe_again_starts_nothing(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_images=100)
+    press(app, "Run probe")
+    press(app, "Run probe")
+    assert len(started) == 1
+
+
+def test_cancel_and_resume_a_queued_probe(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page)
+    press(app, "Run probe")
+    press(app, "Cancel")
+    (run,) = list_runs(runs_dir, "advise")
+    assert run.status() == "cancelled"
+    press(app, "Resume")
+    assert started == [run.name, run.name]
+    assert run.status() == "queued"
+
+
+def test_a_failed_probe_shows_its_reason(runs_dir: Path) -> None:
+    run = finished_probe(runs_dir)
+    run.result_path.unlink()
+    run.log("failed", reason="no space left")
+    app = drawn(probe_page)
+    assert "Failed: no space left" in [error.value for error in app.error]
+    assert "Try again" in [button.label for button in app.button]
+
+
+def test_a_past_probe_is_reopened_with_its_table_and_the_chosen_setting(runs_dir: Path) -> None:
+    finished_probe(runs_dir)
+    app = drawn(probe_page, inspected="jpeg:quality=10")
+    table = next(frame.value for frame in app.dataframe if "header_tax" in frame.value)
+    assert list(table["codec"]) == ["raw", "jpeg:quality=50", "jpeg:quality=10", "webp:quality=50"]
+    assert table["header_tax"][1] == pytest.approx(600 / 810)
+    assert any("of which 600 (90%) are a header" in text.value for text in app.markdown)
