@@ -255,3 +255,15 @@ def test_pilots_without_a_common_seed_are_said_so(tmp_path: Path) -> None:
 def test_a_renamed_run_folder_is_reported_all_the_same(runs_dir: Path) -> None:
     next(runs_dir.glob("*jpeg-quality-50*s0")).rename(runs_dir / "pilot-renamed-s0")
     pdf_of(written(runs_dir))
+
+
+def test_advice_that_the_pilots_do_not_bear_out_is_no_instruction(runs_dir: Path) -> None:
+    for seed in range(3):
+        for path in runs_dir.glob(f"*raw*s{seed}/result.json"):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "last_accuracy": 0.8}))
+    advice = finished_advice(runs_dir)
+    result = dict(advice.result or {}) | {"budget_bytes": 614804}
+    advice.result_path.write_text(json.dumps(result))
+    (answer,) = [block for block in written(runs_dir).blocks if block["kind"] == "answer"]
+    assert "do not bear it out" in answer["text"]
+    assert "Store exemplars" not in answer["text"]

@@ -168,6 +168,8 @@ def _answer(study: Study, say: Language) -> list[Block]:
                 gain=_gain(gain, say),
             ),
         ]
+        if study.by_advice and gain.points < 0:
+            sentences[0] = say("report.answer_not_borne_out", raw=_fit(raw), **facts)
         if not gain.seeds:
             sentences.append(say("report.answer_other_seeds"))
         elif gain.half is None:
@@ -359,7 +361,7 @@ def _cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Blo
     notes = [
         say(
             "report.cost_saved", storage=f"{year.storage_saved:,.2f}", transfer=f"{year.transfer_saved:,.2f}",
-            coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value:,.2f}", saved=f"{year.saved:,.2f}",
+            coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value + 0.0:,.2f}", saved=f"{year.saved:,.2f}",
         )
     ]  # fmt: skip
     if year.break_even_error is not None:
