@@ -49,4 +49,4 @@ def test_visitors_count_while_they_are_there() -> None:
 
 
 def test_a_single_visitor_gives_way_to_nothing() -> None:
-    assert [niceness_among(n) for n in (1, 2, 6, 7, 20)] == [0, 2, 10, NICENESS, NICENESS]
+    assert [niceness_among(n) for n in (1, 2, 6, 8, 20)] == [0, 2, 10, NICENESS, NICENESS]

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-NICENESS = 12
-"""Of a page's thread among many visitors, on the scale of ``nice``: where cores are short it gets a fifteenth of a
+NICENESS = 14
+"""Of a page's thread among many visitors, on the scale of ``nice``: where cores are short it gets a twentieth of a
 worker's time. One visitor's pages give way to nothing: they would be slow, and training would hardly gain."""
 A_VISITOR = 2
 """What each further visitor adds, until it is :data:`NICENESS`."""
