@@ -2,10 +2,10 @@
 
 Each score of an image is turned into a normal score by its place among the baseline's; a chart follows the
 exponentially weighted moving average (Roberts, Technometrics 1959) of each, a quick one for large changes and a slow
-one for small ones. Another follows the distance between the
-average embedding of recent images and the baseline's, with random Fourier features of a Gaussian kernel: the maximum
-mean discrepancy between the two samples, streaming (Keriven, Garreau and Poli, "NEWMA", 2020). Thresholds come from
-simulated streams of baseline images against the other half of them, so that what estimation errs is counted in.
+one for small ones. Another follows the distance between the average embedding of recent images and the baseline's,
+with random Fourier features of a Gaussian kernel: the maximum mean discrepancy between the two samples, streaming
+(Keriven, Garreau and Poli, "NEWMA", 2020). Thresholds come from simulated streams of baseline images against the other
+half of them, so that what estimation errs is counted in.
 
 numpy only: what is watched is another module's business.
 """

@@ -22,6 +22,7 @@ from toolkit.report.fonts import REGULAR
 
 _MARKERS = {"none": "o", "train": "s", "both": "D"}
 _INK, _GRID = "#14201b", "#dfe6e2"
+_TEXT = font_manager.FontProperties(fname=REGULAR, size=8)
 
 
 def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language) -> bytes:
@@ -34,7 +35,7 @@ def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language
     """
     families = [codec_family(pilot["codec"]) for pilot in pilots]
     colours = family_colours(families)
-    with _canvas(6.6, 3.3) as (figure, axes, text):
+    with _canvas(6.6, 3.3) as (figure, axes):
         for n, (pilot, family) in enumerate(zip(pilots, families, strict=True)):
             x, y = storage_of(pilot, "exemplar_bytes"), pilot["mean"]["last_accuracy"]
             half = pilot["ci95"]["last_accuracy"] or 0.0
@@ -51,9 +52,9 @@ def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        axes.set_xlabel(say("storage.exemplar_bytes"), fontproperties=text)
-        axes.set_ylabel(say("metric.last_accuracy"), fontproperties=text)
-        axes.legend(frameon=False, prop=text, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), handletextpad=0.2)
+        axes.set_xlabel(say("storage.exemplar_bytes"), fontproperties=_TEXT)
+        axes.set_ylabel(say("metric.last_accuracy"), fontproperties=_TEXT)
+        axes.legend(frameon=False, prop=_TEXT, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), handletextpad=0.2)
         return _svg(figure)
 
 
@@ -64,22 +65,21 @@ def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
         series: fractions after stage 1, 2, ..., by what the legend calls them.
         say: the report's language.
     """
-    with _canvas(6.6, 2.7) as (figure, axes, text):
+    with _canvas(6.6, 2.7) as (figure, axes):
         for colour, (name, values) in zip(SERIES_COLOURS, series.items(), strict=False):
             axes.plot(range(1, len(values) + 1), values, "-o", color=colour, ms=4.5, lw=1.6, label=name)
         axes.set_xticks(range(1, max(map(len, series.values())) + 1))
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        axes.set_xlabel(say("figure.stages_done"), fontproperties=text)
-        axes.set_ylabel(say("curve.all_classes"), fontproperties=text)
-        axes.legend(frameon=False, prop=text, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
+        axes.set_xlabel(say("figure.stages_done"), fontproperties=_TEXT)
+        axes.set_ylabel(say("curve.all_classes"), fontproperties=_TEXT)
+        axes.legend(frameon=False, prop=_TEXT, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
         return _svg(figure)
 
 
 @contextmanager
-def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes, font_manager.FontProperties]]:
+def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the report's font with axes that show only what is needed; glyphs become outlines."""
-    text = font_manager.FontProperties(fname=REGULAR, size=8)
     with matplotlib.rc_context({"svg.hashsalt": "recallrate", "svg.fonttype": "path", "axes.unicode_minus": False}):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -89,15 +89,13 @@ def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes, font_ma
         axes.grid(axis="y", color=_GRID, lw=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(colors=_INK, labelsize=8)
-        yield figure, axes, text
+        yield figure, axes
 
 
 def _svg(figure: Figure) -> bytes:
     for axes in figure.axes:
         for label in (*axes.get_xticklabels(which="both"), *axes.get_yticklabels()):
-            label.set_fontproperties(
-                font_manager.FontProperties(fname=REGULAR, size=8)
-            )
+            label.set_fontproperties(_TEXT)
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
