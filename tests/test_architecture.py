@@ -25,6 +25,7 @@ FLOORS = {
     "probe": 4,
     "learning": 4,
     "robustness": 4,
+    "codec_training": 4,
     "jpeg_dl": 5,
     "pilots": 6,
     "monitor": 6,

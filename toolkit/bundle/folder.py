@@ -22,19 +22,19 @@ from PIL import Image
 from toolkit.bundle.card import model_card
 from toolkit.bundle.manifest import (
     CARD,
+    CODEC_FILES,
     FORMAT,
     MEMORY,
     MONITOR,
     NETWORK,
     STATE,
-    TABLES,
     read_manifest,
     reseal,
     sha256_of,
     write_manifest,
 )
 from toolkit.codecs.base import Codec
-from toolkit.codecs.spec import grid_paths, parse_codec, short_spec
+from toolkit.codecs.spec import parse_codec, path_values, short_spec
 from toolkit.data.catalog import load_dataset, short_name
 from toolkit.data.images import decode, square, square_array, to_rgb
 from toolkit.features.extractor import FeatureExtractor
@@ -80,11 +80,14 @@ class Bundle:
         return ExemplarMemory(self.path / MEMORY, codec=self._spec())
 
     def _spec(self) -> str | None:
-        """The codec with its tables' place in this bundle; None where the memory's own will do."""
-        tables = self.path / TABLES
-        if not tables.exists():
-            return None
-        return re.sub(r"tables=[^,|]*", lambda _: f"tables={tables}", str(self.facts["codec"]), count=1)
+        """The codec with the place of its files in this bundle; None where the memory's own will do."""
+        spec, files = str(self.facts["codec"]), 0
+        for key, name in CODEC_FILES.items():
+            if (self.path / name).exists():
+                place = f"{key}={self.path / name}".replace("\\", r"\\")
+                spec, found = re.subn(rf"\b{key}=[^,|]*", place, spec, count=1)
+                files += found
+        return spec if files else None
 
     def network(self) -> Classifier:
         """The classifier as the pilot left it, in evaluation mode; output n is class ``class_order[n]``."""
@@ -215,8 +218,8 @@ def export_bundle(
     def fill(folder: Path) -> None:
         shutil.copyfile(run.path / MEMORY, folder / MEMORY)
         shutil.copyfile(run.path / NETWORK, folder / NETWORK)
-        for tables in grid_paths(config.codec):
-            shutil.copyfile(tables, folder / TABLES)
+        for key, file in path_values(config.codec).items():
+            shutil.copyfile(file, folder / CODEC_FILES[key])
         monitor.save(folder / MONITOR)
         (folder / CARD).write_text(model_card(facts))
         facts["files"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}

@@ -12,11 +12,13 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
 
 FORMAT = 1
-MANIFEST, MEMORY, NETWORK, MONITOR, TABLES, CARD = (
-    "bundle.json", "memory.recall", "network.pt", "monitor.npz", "tables.json", "model_card.md"
+MANIFEST, MEMORY, NETWORK, MONITOR, CARD = (
+    "bundle.json", "memory.recall", "network.pt", "monitor.npz", "model_card.md"
 )  # fmt: skip
+CODEC_FILES = {"tables": "tables.json", "checkpoint": "codec.npz"}
+"""What the files that a codec's spec names are called in a bundle, by the key that names them."""
 _NEEDED = {MEMORY, NETWORK, MONITOR, CARD}
-_KNOWN = _NEEDED | {TABLES}
+_KNOWN = _NEEDED | set(CODEC_FILES.values())
 STATE = "state"
 """Folder beside the checksummed files for what changes while the bundle is used."""
 

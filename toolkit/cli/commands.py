@@ -17,6 +17,7 @@ from toolkit.cli.cost import cost
 from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
+from toolkit.cli.neural import neural_app
 from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
 from toolkit.cli.production import bundle_app, monitor
 from toolkit.cli.report import report
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(memory_app, name="memory")
 app.add_typer(jpeg_app, name="jpeg")
+app.add_typer(neural_app, name="neural")
 app.add_typer(runs_app, name="runs")
 app.add_typer(bundle_app, name="bundle")
 app.command()(sweep)

@@ -90,5 +90,6 @@ def register(kind: CodecKind) -> CodecKind:
 def codec_kinds() -> dict[str, CodecKind]:
     """All registered codecs by name, in order of registration."""
     from toolkit.codecs import learned_jpeg, standard, wrappers  # noqa: F401 - importing them registers their codecs
+    from toolkit.codecs.neural import codec  # noqa: F401
 
     return dict(_KINDS)

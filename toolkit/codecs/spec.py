@@ -64,9 +64,15 @@ def grid_paths(grid: str) -> list[str]:
         UsageError: unbalanced braces, or a setting that does not parse.
     """
     specs = [spec for pattern in grid.split(";") for spec in _expand_braces(pattern.strip())]
-    parts = [part for spec in specs for part in spec.split("|")]
-    named = [_parse_part(part.strip()) for part in parts if part.strip()]
-    return [str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path]
+    return [path for spec in specs for path in path_values(spec).values()]
+
+
+def path_values(spec: str) -> dict[str, str]:
+    """The keys of a spec that name files, and the files."""
+    named = [_parse_part(part.strip()) for part in spec.split("|") if part.strip()]
+    return {
+        key: str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path
+    }  # fmt: skip
 
 
 def short_spec(spec: str) -> str:

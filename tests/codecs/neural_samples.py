@@ -1,0 +1,23 @@
+"""Untrained neural codecs as model files: what they code is poor, how they code it is the real thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from toolkit.codecs.neural.model_file import write_model
+from toolkit.codecs.neural.networks import build, prepare_tables
+
+
+def model_file(folder: Path, name: str = "factorized", seed: int = 0, stages: int = 3, latent: int = 8) -> Path:
+    """A model file with random weights whose latents are spread over some values."""
+    torch.manual_seed(seed)
+    architecture = {"name": name, "channels": 16, "latent": latent, "stages": stages}
+    network = build(architecture).eval()
+    with torch.no_grad():
+        for one in network.g_a.parameters():
+            one.mul_(2)
+    path = folder / f"{name}-{seed}.npz"
+    write_model(path, architecture, prepare_tables(network), {"rate": 1.0, "dataset": "nothing"})
+    return path

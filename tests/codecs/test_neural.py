@@ -1,0 +1,316 @@
+"""Neural codecs in the memory's terms: sizes, streams, tables that travel, weights that may be missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from codec_samples import flat, natural, noise, psnr
+from neural_samples import model_file
+
+from toolkit.codecs.neural.codec import SLOW, SMALL_FOLDER, ZOO
+from toolkit.codecs.neural.model_file import read_manifest, read_state
+from toolkit.codecs.spec import expand_grid, parse_codec, short_spec
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.memory.store import ExemplarMemory
+
+
+@pytest.mark.parametrize("name", ["factorized", "hyperprior"])
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (33, 47), (16, 16), (9, 5), (1, 1)])
+def test_any_size_comes_back_from_a_fresh_codec(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    images = natural(3, 64)[:, : size[0], : size[1]]
+    codec = parse_codec(f"neural:checkpoint={model_file(tmp_path, name)}")
+    payloads = codec.encode(images)
+    fresh = parse_codec(str(codec))
+    fresh.load_shared(codec.shared_state())
+    decoded = fresh.decode(payloads)
+    assert decoded.shape == images.shape
+    assert decoded.dtype == np.uint8
+    assert np.array_equal(decoded, codec.decode(payloads))
+    assert np.array_equal(decoded[1:2], fresh.decode(payloads[1:2])), "an exemplar is decoded alone"
+
+
+@pytest.mark.parametrize("name", ["factorized", "hyperprior"])
+def test_what_is_decoded_is_the_networks_own_reconstruction(tmp_path: Path, name: str) -> None:
+    """Against CompressAI's forward pass in evaluation mode, which rounds and codes nothing."""
+    from toolkit.codecs.neural.networks import build, load_state
+
+    path = model_file(tmp_path, name)
+    manifest = read_manifest(path)
+    assert manifest is not None
+    network = build(manifest.architecture)
+    load_state(network, read_state(path))
+    images = natural(4, 32)
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)["x_hat"].clamp(0, 1) * 255
+    codec = parse_codec(f"neural:checkpoint={path}")
+    decoded = codec.decode(codec.encode(images))
+    assert np.abs(decoded - expected.permute(0, 2, 3, 1).numpy()).max() <= 0.51
+
+
+def test_padding_repeats_the_last_row_and_column(tmp_path: Path) -> None:
+    images = natural(2, 32)
+    padded = np.pad(images[:, :29, :30], ((0, 0), (0, 3), (0, 2), (0, 0)), mode="edge")
+    spec = f"neural:checkpoint={model_file(tmp_path)}"
+    cut, whole = parse_codec(spec), parse_codec(spec)
+    assert cut.encode(images[:, :29, :30]) == whole.encode(padded)
+
+
+@pytest.mark.parametrize("name", ["factorized", "hyperprior"])
+def test_another_process_with_other_threads_decodes_the_same(tmp_path: Path, name: str) -> None:
+    images = np.concatenate([natural(20, 32), noise(4, 32), flat(32)])
+    with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={model_file(tmp_path, name)}") as memory:
+        memory.add_images({0: images})
+        here = memory.decode(0)
+    code = (
+        "import sys, numpy as np, torch; torch.set_num_threads(2)\n"
+        "from toolkit.memory.store import ExemplarMemory\n"
+        f"memory = ExemplarMemory({str(tmp_path / 'm.recall')!r}, "
+        f"codec={f'neural:checkpoint={model_file(tmp_path, name)}'!r})\n"
+        f"np.save({str(tmp_path / 'there.npy')!r}, memory.decode(0))"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    assert np.array_equal(np.load(tmp_path / "there.npy"), here)
+
+
+@pytest.mark.parametrize("name", ["factorized", "hyperprior"])
+def test_a_stream_cut_or_changed_anywhere_is_reported_and_nothing_crashes(tmp_path: Path, name: str) -> None:
+    codec = parse_codec(f"neural:checkpoint={model_file(tmp_path, name)}")
+    payload = codec.encode(natural(1, 32))[0]
+    damaged = [payload[:end] for end in range(len(payload))]
+    damaged += [bytes([*payload[:at], payload[at] ^ 1 << at % 8, *payload[at + 1 :]]) for at in range(len(payload))]
+    for one in damaged:
+        with pytest.raises(WorkError, match="damaged"):
+            codec.decode([one])
+
+
+def test_a_memory_reports_damaged_streams_and_goes_on(tmp_path: Path) -> None:
+    import sqlite3
+
+    with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={model_file(tmp_path)}") as memory:
+        memory.add_images({0: natural(6, 32)})
+        connection = sqlite3.connect(tmp_path / "m.recall")
+        (payload,) = connection.execute("SELECT payload FROM exemplars WHERE rank = 2").fetchone()
+        connection.execute("UPDATE exemplars SET payload = ? WHERE rank = 2", (payload[:-4],))
+        connection.commit()
+        connection.close()
+        assert [(found.label, found.rank) for found in memory.verify()] == [(0, 2)]
+        with pytest.warns(UserWarning, match="1 damaged exemplars"):
+            assert len(memory.decode(0)) == 5
+
+
+def test_a_memory_whose_model_is_missing_says_which_and_its_digest(tmp_path: Path) -> None:
+    path = model_file(tmp_path)
+    digest = read_manifest(path).decoder  # type: ignore[union-attr]
+    with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={path}") as memory:
+        memory.add_images({0: natural(2, 32)})
+    path.rename(tmp_path / "elsewhere.npz")
+    with ExemplarMemory(tmp_path / "m.recall") as memory:
+        assert memory.summary()["exemplars"] == 2, "what needs no pixels needs no model"
+        with pytest.raises(WorkError, match=rf"factorized-0\.npz.*needs decoder {digest}"):
+            memory.codec.decode(memory.payloads(0)[0])
+    with ExemplarMemory(tmp_path / "m.recall", codec=f"neural:checkpoint={tmp_path / 'elsewhere.npz'}") as memory:
+        assert memory.decode(0).shape == (2, 32, 32, 3)
+
+
+def test_another_decoder_in_the_file_is_refused(tmp_path: Path) -> None:
+    path = model_file(tmp_path)
+    spec = str(parse_codec(f"neural:checkpoint={path}"))
+    model_file(tmp_path, seed=1).rename(path)
+    with pytest.raises(UsageError, match="another decoder"):
+        expand_grid(spec)
+    with pytest.raises(UsageError, match="another decoder"):
+        parse_codec(spec).encode(natural(1, 32))
+    ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={model_file(tmp_path, seed=2)}").close()
+    with pytest.raises(UsageError, match="was made with"):
+        ExemplarMemory(tmp_path / "m.recall", codec=f"neural:checkpoint={path}")
+
+
+def test_weights_are_reported_and_charged_when_asked(tmp_path: Path) -> None:
+    path = model_file(tmp_path)
+    state = read_state(path)
+    expected = sum(array.nbytes for name, array in state.items() if name.startswith("g_s"))
+    expected += state["entropy_bottleneck.quantiles"].nbytes
+    plain = parse_codec(f"neural:checkpoint={path}")
+    charged = parse_codec(f"neural:checkpoint={path},charge_weights=yes")
+    shared = parse_codec(f"neural:checkpoint={path},charge_weights=yes,devices=7")
+    for codec in (plain, charged, shared):
+        codec.fit(natural(1, 32))
+        assert codec.weights_bytes() == expected
+    assert plain.shared_bytes() == len(plain.shared_state())
+    assert charged.shared_bytes() == plain.shared_bytes() + expected
+    assert shared.shared_bytes() == plain.shared_bytes() + -(-expected // 7)
+
+
+def test_silent_channels_take_no_part_in_a_stream(tmp_path: Path) -> None:
+    from toolkit.codecs.neural.model_file import write_model
+    from toolkit.codecs.neural.networks import build, prepare_tables
+
+    torch.manual_seed(0)
+    architecture = {"name": "factorized", "channels": 16, "latent": 8, "stages": 3}
+    network = build(architecture).eval()
+    with torch.no_grad():
+        network.g_a[-1].weight[3:] = 0
+        network.g_a[-1].weight[:3] *= 50
+    images = natural(5, 32)
+    path = tmp_path / "silent.npz"
+    write_model(path, architecture, prepare_tables(network, [images]), {})
+    codec = parse_codec(f"neural:checkpoint={path}")
+    payloads = codec.encode(images)
+    assert (codec._model().tables.lengths[:8] > 1).sum() == 3  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)["x_hat"].clamp(0, 1) * 255
+    assert np.abs(codec.decode(payloads) - expected.permute(0, 2, 3, 1).numpy()).max() <= 0.51
+
+
+def test_the_spec_is_canonical_and_keeps_no_path_in_a_memory(tmp_path: Path) -> None:
+    path = model_file(tmp_path)
+    spec = str(parse_codec(f"neural:checkpoint={path}"))
+    assert str(parse_codec(spec)) == spec
+    assert short_spec(spec).startswith("neural:checkpoint=factorized-0.npz,digest=")
+    assert str(parse_codec("neural:quality=3,model=mbt2018-mean")) == "neural:model=mbt2018-mean,quality=3"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("neural", "needs either model=small"),
+        ("neural:model=small", "quality of model=small must be 1..3, got None"),
+        ("neural:model=small,quality=4", "must be 1..3, got 4"),
+        ("neural:model=cheng2020-attn,quality=7", "must be 1..6, got 7"),
+        ("neural:model=mbt2018,quality=9", "quality must be 1..8, got '9'"),
+        ("neural:model=vgg,quality=1", "model must be small|bmshj2018"),
+        ("neural:model=small,quality=1,metric=ms-ssim", "has no metric"),
+        ("neural:checkpoint=/nowhere/x.npz", "cannot read the neural codec"),
+        ("neural:checkpoint=/nowhere/x.npz,quality=2", "a checkpoint has its own"),
+        ("neural:model=small,quality=1,digest=0123456789ab", "digest goes with checkpoint"),
+        ("neural:model=small,quality=1,devices=0", "devices must be 1.."),
+    ],
+)
+def test_wrong_specs_are_refused_in_one_line(spec: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_codec(spec)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_hold_no_codec_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("no model")
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "classifier.pt")
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    whole = model_file(tmp_path).read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    for name in ("text.npz", "classifier.pt", "arrays.npz", "cut.npz"):
+        with pytest.raises(UsageError) as caught:
+            parse_codec(f"neural:checkpoint={tmp_path / name}").encode(natural(1, 32))
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    from toolkit.codecs.neural.model_file import write_model
+
+    state = read_state(model_file(tmp_path))
+    path = tmp_path / "wrong.npz"
+    write_model(path, {"name": "factorized", "channels": 32, "latent": 8, "stages": 3}, state, {})
+    with pytest.raises(UsageError, match="another architecture"):
+        parse_codec(f"neural:checkpoint={path}").encode(natural(1, 32))
+    write_model(path, {"name": "transformer"}, state, {})
+    with pytest.raises(UsageError, match="must be factorized or hyperprior"):
+        parse_codec(f"neural:checkpoint={path}").encode(natural(1, 32))
+
+
+def test_images_of_other_channels_or_sizes_are_refused(tmp_path: Path) -> None:
+    codec = parse_codec(f"neural:checkpoint={model_file(tmp_path)}")
+    wrong = [np.zeros(shape, np.uint8) for shape in ((2, 32, 32, 1), (2, 32, 32, 4), (32, 32, 3))]
+    for images in (*wrong, np.zeros((2, 32, 32, 3), np.float32)):
+        with pytest.raises(UsageError, match=r"uint8 \(N, H, W, 3\)"):
+            codec.encode(images)
+    codec.encode(natural(1, 32))
+    with pytest.raises(UsageError, match="all images must have"):
+        codec.encode(natural(1, 48))
+
+
+def test_the_zoo_is_compressais() -> None:
+    from compressai import zoo
+
+    assert set(ZOO) == set(zoo.image_models)
+    assert set(SLOW) <= set(ZOO)
+
+
+def zoo_state(name: str) -> dict[str, torch.Tensor]:
+    """An untrained network of the zoo's architecture, small where that can be."""
+    from compressai.models import (
+        Cheng2020Anchor,
+        FactorizedPrior,
+        JointAutoregressiveHierarchicalPriors,
+        MeanScaleHyperprior,
+        ScaleHyperprior,
+    )
+
+    torch.manual_seed(0)
+    kinds = {"bmshj2018-factorized": FactorizedPrior, "bmshj2018-hyperprior": ScaleHyperprior,
+             "mbt2018-mean": MeanScaleHyperprior, "mbt2018": JointAutoregressiveHierarchicalPriors}  # fmt: skip
+    network = Cheng2020Anchor(16) if name.startswith("cheng") else kinds[name](16, 24)
+    network.update()
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("name", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"])
+def test_state_dicts_of_compressais_models_code_images(tmp_path: Path, name: str) -> None:
+    torch.save(zoo_state(name), tmp_path / "zoo.pth.tar")
+    codec = parse_codec(f"neural:checkpoint={tmp_path / 'zoo.pth.tar'}")
+    images = natural(3, 80)
+    payloads = codec.encode(images)
+    fresh = parse_codec(str(codec))
+    fresh.load_shared(codec.shared_state())
+    assert np.array_equal(fresh.decode(payloads), codec.decode(payloads))
+    assert codec.decode(payloads).shape == images.shape
+
+
+@pytest.mark.parametrize("name", ["mbt2018", "cheng2020-anchor"])
+def test_autoregressive_models_work_and_warn_with_the_measured_time(tmp_path: Path, name: str) -> None:
+    torch.save(zoo_state(name), tmp_path / "slow.pth.tar")
+    codec = parse_codec(f"neural:checkpoint={tmp_path / 'slow.pth.tar'}")
+    with pytest.warns(RuntimeWarning, match=r"decodes an image of 20 x 20 pixels in \d+\.\d\d s"):
+        payloads = codec.encode(natural(1, 20))
+    assert codec.decode(payloads).shape == (1, 20, 20, 3)
+    for end in range(0, len(payloads[0]), 7):
+        with pytest.raises(WorkError, match="damaged"):
+            codec.decode([payloads[0][:end]])
+
+
+def test_without_a_network_one_line_names_file_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import urllib.error
+
+    from compressai.zoo import image
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(image, "load_state_dict_from_url", unreachable)
+    with pytest.raises(WorkError) as caught:
+        parse_codec("neural:model=bmshj2018-hyperprior,quality=2").encode(natural(1, 64))
+    assert "bmshj2018-hyperprior-2" in str(caught.value)
+    assert str(tmp_path / "hub" / "checkpoints") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_model_that_ships_is_small_and_beats_no_network_at_all() -> None:
+    files = sorted(SMALL_FOLDER.glob("small-*.npz"))
+    assert len(files) == 3
+    assert sum(path.stat().st_size for path in files) <= 4 * 10**6
+    images = natural(40, 32)
+    quality = []
+    for level in (1, 2, 3):
+        codec = parse_codec(f"neural:model=small,quality={level}")
+        payloads = codec.encode(images)
+        quality.append((np.mean([len(one) for one in payloads]), psnr(codec.decode(payloads), images).mean()))
+    assert quality == sorted(quality), "bytes and PSNR rise together"
+    mean_colour = images.mean(axis=(1, 2), keepdims=True).round().astype(np.uint8) + np.zeros_like(images)
+    assert quality[0][1] > psnr(mean_colour, images).mean() + 2

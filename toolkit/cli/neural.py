@@ -1,0 +1,78 @@
+"""``neural train|list``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, Seed, Threads
+from toolkit.foundation.parallel import set_threads
+
+neural_app = typer.Typer(help="Neural codecs, trained on your own images.", no_args_is_help=True)
+
+
+@neural_app.command()
+def train(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the model files")],
+    size: Annotated[str, typer.Option(help="side of the images in pixels; several take turns: 32,64")] = "32",
+    bpp: Annotated[str, typer.Option(help="bits a pixel to come to, a codec each; of an adapted codec its own")] = "",
+    steps: Annotated[int, typer.Option(help="optimiser steps a codec")] = 5000,
+    architecture: Annotated[str, typer.Option(help="factorized or hyperprior")] = "factorized",
+    channels: Annotated[int, typer.Option(help="width of the network")] = 64,
+    latent: Annotated[int, typer.Option(help="channels of the latents")] = 64,
+    stages: Annotated[int, typer.Option(help="how often the sides are halved")] = 3,
+    feature_weight: Annotated[float, typer.Option(help="weight of the relative FMSE beside the relative MSE")] = 0.0,
+    extractor: Annotated[str, typer.Option(help="whose features: auto, stage0, self, timm:NAME, ...")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="images a step at the first size")] = 64,
+    lr: Annotated[float, typer.Option(help="of Adam")] = 1e-3,
+    adapt: Annotated[
+        Path | None,
+        typer.Option("--continue", help="a model file to adapt: decoder frozen, so that its streams stay good"),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """Train codecs for neural:checkpoint=FILE; the same command goes on where it was interrupted."""
+    from toolkit.codec_training.config import make_config, parse_numbers
+    from toolkit.codec_training.training import adapted_rate, train_codecs
+
+    set_threads(threads)
+    rates = parse_numbers(bpp or "0.5,1,2", float, "--bpp") if adapt is None else [adapted_rate(adapt, bpp)]
+    config = make_config(
+        dataset=dataset, sizes=tuple(parse_numbers(size, int, "--size")), rates=tuple(rates), steps=steps,
+        architecture=architecture, channels=channels, latent=latent, stages=stages, feature_weight=feature_weight,
+        extractor=extractor, batch_size=batch_size, lr=lr, seed=seed, device=device,
+        adapts=None if adapt is None else str(adapt.absolute()),
+    )  # fmt: skip
+    with console.progress_bar() as progress:
+        result = train_codecs(config, output, progress)
+    rows = [
+        {"file": codec["file"], "decoder": codec["decoder"], "weights": codec["weights_bytes"]}
+        | {key: round(value, 4) for key, value in measured.items()}
+        for codec in result["codecs"] for measured in codec["measured"]
+    ]  # fmt: skip
+    console.table(f"{dataset}: held-out training images", rows, to_stderr="-" in (json, csv))
+    for codec in result["codecs"]:
+        console.stderr.print(f"use it as neural:checkpoint={output / codec['file']}", markup=False, soft_wrap=True)
+    console.emit(result, json, rows, csv)
+
+
+@neural_app.command("list")
+def list_models(
+    folder: Annotated[Path | None, typer.Argument(help="a folder of model files, to list those as well")] = None,
+    json: JsonTo = None,
+    csv: CsvTo = None,
+) -> None:
+    """The neural codecs that a grid can name, and whether their weights are here."""
+    from toolkit.codecs.neural.inventory import known_models
+
+    rows = known_models(folder)
+    console.table("neural codecs", rows, to_stderr="-" in (json, csv))
+    console.emit({"models": rows}, json, rows, csv)

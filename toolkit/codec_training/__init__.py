@@ -1,0 +1,1 @@
+"""Neural codecs trained on a user's own images."""

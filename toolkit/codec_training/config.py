@@ -1,0 +1,86 @@
+"""What a training of neural codecs is told, validated. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from toolkit.data.catalog import absolute_spec
+from toolkit.features.names import require_extractor
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.validation import validated
+
+Size = Annotated[int, Field(ge=16, le=1024)]
+Rate = Annotated[float, Field(ge=0.05, le=12)]
+
+
+class CodecTraining(BaseModel):
+    """Everything that changes the result.
+
+    Attributes:
+        dataset: only its training images are used, and a fifth of those is held out to measure on.
+        sizes: sides of the images in pixels; the steps take turns.
+        rates: bits a pixel to come to, a codec each; each starts from the weights of the one before.
+        steps: optimiser steps a codec.
+        channels, latent, stages: width, channels of the latents, and how often the sides are halved.
+        feature_weight: w in distortion = MSE / variance of the pixels + w x relative FMSE.
+        extractor: whose features these are; not looked at with a weight of 0.
+        batch_size: images a step at the first size; as many pixels at the others.
+        lr: of Adam.
+        adapts: a model file whose encoder is adapted, its decoder and entropy model frozen; None trains anew.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Annotated[str, AfterValidator(absolute_spec)]
+    sizes: tuple[Size, ...] = Field((32,), min_length=1)
+    rates: tuple[Rate, ...] = Field((0.5, 1.0, 2.0), min_length=1)
+    steps: int = Field(5000, ge=1)
+    architecture: Literal["factorized", "hyperprior"] = "factorized"
+    channels: int = Field(64, ge=8, le=512)
+    latent: int = Field(64, ge=4, le=512)
+    stages: int = Field(3, ge=2, le=5)
+    feature_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
+    extractor: str = "auto"
+    batch_size: int = Field(64, ge=1)
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    mixed_precision: bool = True
+    adapts: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CodecTraining:
+        if len(set(self.rates)) != len(self.rates):
+            raise ValueError("a rate is given twice")
+        if self.adapts is not None and len(self.rates) > 1:
+            raise ValueError("a codec is adapted at one rate, its own")
+        require_extractor(self.extractor)
+        return self
+
+    def file_name(self, rate: float) -> str:
+        """The model file of a rate."""
+        return Path(self.adapts).name if self.adapts is not None else f"neural-{rate:g}bpp.npz"
+
+
+def make_config(**values: Any) -> CodecTraining:
+    """A validated configuration.
+
+    Raises:
+        UsageError: a value that is not accepted, or values that do not go together.
+    """
+    return validated(CodecTraining, values)
+
+
+def parse_numbers(text: str, kind: type[int] | type[float], what: str) -> list[Any]:
+    """``0.5,1,2`` to numbers.
+
+    Raises:
+        UsageError: something else.
+    """
+    try:
+        return [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"{what} must be numbers separated by commas, got {text!r}") from None

@@ -1,0 +1,151 @@
+"""The rate-distortion objective, and the batches it is reached with.
+
+    loss = bits a pixel + lambda x (MSE / variance + w x relative FMSE)
+
+Noise in place of rounding makes the bits differentiable, and too many: silent latents are charged for it. So lambda is
+not given but found, by the bits of rounded latents: it rises while they are below the wanted rate and falls while they
+are above.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from toolkit.foundation.seeds import derive
+from toolkit.training.augment import crop_flip
+from toolkit.training.batches import Batch, IndexStream
+
+_CONTROL = 0.01
+"""How fast log lambda follows the relative error of the rate."""
+_SMOOTHING = 0.95
+_LOWEST, _HIGHEST = math.log(0.5), math.log(5000)
+_FLOOR = 1e-6
+
+
+def expected_weight(rate: float) -> float:
+    """A lambda to begin with: where distortion falls by 6 dB a bit a pixel, it is 1 / (2 ln 2 distortion)."""
+    return 5 * 4**rate
+
+
+class RateDistortion(nn.Module):
+    """A codec's network under training.
+
+    Args:
+        network: of :func:`toolkit.codecs.neural.networks.build`.
+        rate: bits a pixel to come to; None keeps ``weight``.
+        features: images float (N, 3, H, W) in [0, 255] to (N, D); None leaves features out.
+        feature_weight: w.
+        weight: the lambda to begin with.
+        unsteered: steps before lambda is steered.
+
+    Attributes:
+        log_weight, bits, steps: log lambda, the smoothed rate in bits a pixel, and steps done; buffers, so that they
+            are resumed.
+    """
+
+    log_weight: torch.Tensor
+    bits: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(
+        self,
+        network: Any,
+        rate: float | None,
+        features: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        feature_weight: float = 0.0,
+        weight: float = 20.0,
+        unsteered: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._rate, self._features, self._feature_weight = rate, features, feature_weight
+        self._unsteered = unsteered
+        self.register_buffer("log_weight", torch.tensor(math.log(weight)))
+        self.register_buffer("bits", torch.tensor(math.nan))
+        self.register_buffer("steps", torch.tensor(0))
+
+    def loss(self, _: nn.Module, batch: Batch) -> torch.Tensor:
+        """The objective of one batch; moves lambda while training."""
+        images = batch.images.float() / 255
+        decoded, bits, rounded_bits = self._coded(images)
+        distortion = (decoded - images).square().mean() / images.var().clamp(min=_FLOOR)
+        if self._features is not None:
+            before = self._features(255 * images).detach().float()
+            after = self._features(255 * decoded.clamp(0, 1)).float()
+            relative = (after - before).square().mean() / before.square().mean().clamp(min=_FLOOR)
+            distortion = distortion + self._feature_weight * relative
+        self._steer(rounded_bits)
+        aside = sum(module.loss() for module in self._bottlenecks() if module.quantiles.requires_grad)
+        return bits + self.log_weight.exp() * distortion + aside
+
+    def _coded(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Decoded images, and bits a pixel with noise and with rounding; entropy models run in float32."""
+        network, device = self.network, images.device.type
+        pixels = images.shape[0] * images.shape[2] * images.shape[3]
+        latents = network.g_a(images).float()
+        if not hasattr(network, "h_a"):
+            with torch.autocast(device, enabled=False):
+                noisy, likely = network.entropy_bottleneck(latents)
+                likelihoods = [likely]
+                with torch.no_grad():
+                    rounded = [network.entropy_bottleneck(latents, training=False)[1]]
+        else:
+            side = network.h_a(latents.abs()).float()
+            with torch.autocast(device, enabled=False):
+                side, likely = network.entropy_bottleneck(side)
+            scales = network.h_s(side).float()
+            with torch.autocast(device, enabled=False):
+                noisy, main = network.gaussian_conditional(latents, scales)
+                likelihoods = [likely, main]
+                with torch.no_grad():
+                    rounded = [likely, network.gaussian_conditional(latents, scales, training=False)[1]]
+        return network.g_s(noisy).float(), _bits(likelihoods) / pixels, _bits(rounded).detach() / pixels
+
+    @torch.no_grad()
+    def _steer(self, bits: torch.Tensor) -> None:
+        if not self.training:
+            return
+        self.bits.copy_(torch.where(self.bits.isnan(), bits, _SMOOTHING * self.bits + (1 - _SMOOTHING) * bits))
+        self.steps += 1
+        if self._rate is not None and int(self.steps) > self._unsteered:
+            error = ((self._rate - self.bits) / self._rate).clamp(-1, 1)
+            self.log_weight += _CONTROL * error
+            self.log_weight.clamp_(_LOWEST, _HIGHEST)
+
+    def _bottlenecks(self) -> list[Any]:
+        return [self.network.entropy_bottleneck]
+
+
+def _bits(likelihoods: Sequence[torch.Tensor]) -> torch.Tensor:
+    return -torch.stack([one.log2().sum() for one in likelihoods]).sum()
+
+
+class TurnBatches:
+    """Batches of flipped images, the sizes taking turns; a pure function of the step.
+
+    Args:
+        images: for each size uint8 (N, H, W, 3) on the device.
+        batch_size: images a step of the first size; of the others as many as have the same pixels.
+        seed: of order and flips.
+    """
+
+    def __init__(self, images: Sequence[torch.Tensor], batch_size: int, seed: int) -> None:
+        pixels = batch_size * images[0][0].numel()
+        self._turns = [
+            (pool, max(1, round(pixels / pool[0].numel())), IndexStream(len(pool), derive(seed, 0, number)))
+            for number, pool in enumerate(images)
+        ]
+        self._seed = seed
+
+    def __call__(self, step: int) -> Batch:
+        turn, which = divmod(step, len(self._turns))
+        pool, amount, stream = self._turns[which]
+        chosen = stream.take(turn * amount, amount)
+        generator = torch.Generator().manual_seed(derive(self._seed, 1, step))
+        images = crop_flip(pool[chosen.to(pool.device)], generator, pad=0)
+        return Batch(images, torch.zeros(amount, dtype=torch.int64, device=pool.device))

@@ -1,0 +1,253 @@
+"""Train neural codecs on a dataset, one a rate, into a folder of model files; what was interrupted goes on."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolkit.codec_training.config import CodecTraining
+from toolkit.codec_training.objective import RateDistortion, TurnBatches, expected_weight
+from toolkit.codecs.neural.model_file import Manifest, read_manifest, read_state, write_model
+from toolkit.codecs.neural.networks import build, keep_decoder, load_state, prepare_tables, start_from_components
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.catalog import load_dataset
+from toolkit.data.dataset import ImageDataset, validation_view
+from toolkit.features import distortion
+from toolkit.features.extractor import FeatureExtractor, build_extractor
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import make_folder, read_json, write_atomically, write_json
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import derive
+from toolkit.runs.environment import require_one_rank
+from toolkit.training.device import random_state, resolve_device, set_random_state
+from toolkit.training.loop import Recipe, train
+
+_CHECKPOINT_EVERY = 500
+_CHECKPOINT = "checkpoint.pt"
+_RECORD = "training.json"
+_WARMUP = 100
+
+
+def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Train (or go on with, or just read) a codec a rate; the ``neural train`` JSON.
+
+    Args:
+        config: what to train.
+        folder: for the model files, ``training.json`` and, while it runs, a checkpoint.
+        progress: told about the steps.
+
+    Returns:
+        ``{"config", "codecs": [{"file", "rate", "decoder", "measured": [{"size", "bpp", "psnr"}], ...}]}``, measured on
+        held-out training images with real streams; with ``fmse_relative`` where features were trained with.
+
+    Raises:
+        UsageError: the folder holds another training, or a choice that cannot be had.
+        WorkError: training failed, or a file cannot be written.
+    """
+    require_one_rank()
+    device = resolve_device(config.device)
+    adapted = _adapted(config)
+    make_folder(folder)
+    record = _resume(config, folder)
+    views = [validation_view(load_dataset(config.dataset, size, progress=progress)) for size in config.sizes]
+    extractor = None
+    if config.feature_weight:
+        extractor = build_extractor(config.extractor, views[0], device=device, seed=config.seed, progress=progress)
+        extractor.network.requires_grad_(False)
+    state = None if adapted is None else adapted[1]
+    for number, rate in enumerate(config.rates):
+        path = folder / config.file_name(rate)
+        if number >= len(record["codecs"]):
+            trial = _Trial(config, rate, number, folder, views, extractor, device, adapted and adapted[0])
+            trained = trial.run(state, progress)
+            manifest = trial.save(path, state)
+            record["codecs"].append(trained | _facts(path, manifest, rate, views, extractor, progress))
+            write_json(folder / _RECORD, record)
+            (folder / _CHECKPOINT).unlink(missing_ok=True)
+        state = read_state(path)
+    return record
+
+
+class _Trial:
+    """One codec under training."""
+
+    def __init__(
+        self, config: CodecTraining, rate: float, number: int, folder: Path, views: list[ImageDataset],
+        extractor: FeatureExtractor | None, device: torch.device, adapted: Manifest | None,
+    ) -> None:  # fmt: skip
+        self.config, self.rate, self.number, self.device, self.adapted = config, rate, number, device, adapted
+        self.checkpoint = folder / _CHECKPOINT
+        self.views = views
+        architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
+        self.architecture = adapted.architecture if adapted else {"name": config.architecture, **architecture}
+        features = None if extractor is None else extractor.network.features
+        weight = expected_weight(rate) if adapted is None else float(adapted.trained["lambda"])
+        torch.manual_seed(derive(config.seed, 0, number))
+        self.objective = RateDistortion(
+            build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,
+            unsteered=0 if number else config.steps // 20,
+        )  # fmt: skip
+
+    def run(self, state: dict[str, np.ndarray] | None, progress: Progress) -> dict[str, Any]:
+        """Train from ``state`` (None: from nothing), or from the checkpoint."""
+        config, device, objective = self.config, self.device, self.objective
+        if state is not None:
+            load_state(objective.network, state)
+        else:
+            start_from_components(objective.network, [view.train.images for view in self.views], self.rate)
+        if self.adapted is not None:
+            objective.network.requires_grad_(False)
+            for part in ("g_a", "h_a"):
+                if hasattr(objective.network, part):
+                    getattr(objective.network, part).requires_grad_(True)
+        objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        adam = torch.optim.Adam([one for one in objective.parameters() if one.requires_grad], config.lr)
+        images = [torch.from_numpy(np.array(view.train.images)).to(device) for view in self.views]
+        batches = TurnBatches(images, config.batch_size, derive(config.seed, 1, self.number))
+        start, sgd = self._restore(adam)
+        clock = time.perf_counter()
+        what = f"training {config.file_name(self.rate)}"
+
+        def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+            progress(what, step, config.steps)
+            if step % _CHECKPOINT_EVERY == 0 and step < config.steps and bool(torch.isfinite(value)):
+                self._save(step, adam, optimizer)
+
+        recipe = Recipe(config.steps, lr=1.0, warmup=min(_WARMUP, config.steps // 10),
+                        mixed_precision=config.mixed_precision)  # fmt: skip
+        train(objective, batches, recipe, device=device, loss=objective.loss, start=start, optimizer_state=sgd,
+              beside=[adam], after_step=after_step)  # fmt: skip
+        return {
+            "lambda": math.exp(float(objective.log_weight)),
+            "estimated_bpp": float(objective.bits),
+            "seconds": round(time.perf_counter() - clock, 1),
+        }
+
+    def save(self, path: Path, state: dict[str, np.ndarray] | None) -> Manifest:
+        """Write the trained network as a model file; an adapted one keeps its decoder to the bit."""
+        network = self.objective.network.cpu().eval()
+        if self.adapted is not None:
+            assert state is not None
+            arrays = keep_decoder(network, state)
+        else:
+            arrays = prepare_tables(network, [view.train.images for view in self.views])
+        trained = {
+            **self.config.model_dump(mode="json", exclude={"dataset", "adapts", "device"}),
+            "dataset": self.views[0].name,
+            "rate": self.rate,
+            "lambda": math.exp(float(self.objective.log_weight)),
+            "adapted_from": None if self.adapted is None else self.adapted.trained,
+        }
+        return write_model(path, self.architecture, arrays, trained)
+
+    def _save(self, step: int, adam: torch.optim.Adam, sgd: torch.optim.Optimizer) -> None:
+        saved = {"step": step, "number": self.number, "model": self.objective.state_dict(), "adam": adam.state_dict(),
+                 "sgd": sgd.state_dict(), "random": random_state(self.device)}  # fmt: skip
+        buffer = io.BytesIO()
+        torch.save(saved, buffer)
+        write_atomically(self.checkpoint, lambda file: file.write(buffer.getbuffer()))
+
+    def _restore(self, adam: torch.optim.Adam) -> tuple[int, dict[str, Any] | None]:
+        """First step to take and SGD's state (it has no weights here); 0 and None without a checkpoint of this rate."""
+        if not self.checkpoint.exists():
+            return 0, None
+        try:
+            saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            if saved["number"] != self.number:
+                return 0, None
+            self.objective.load_state_dict(saved["model"])
+            adam.load_state_dict(saved["adam"])
+            set_random_state(saved["random"])
+            return int(saved["step"]), saved["sgd"]
+        except Exception as error:  # torch and pickle raise a dozen types for a damaged file
+            raise WorkError(f"{self.checkpoint} cannot be resumed: {one_line(error)}; delete it") from error
+
+
+def _adapted(config: CodecTraining) -> tuple[Manifest, dict[str, np.ndarray]] | None:
+    if config.adapts is None:
+        return None
+    return _adaptable(config.adapts), read_state(config.adapts)
+
+
+def adapted_rate(path: str | Path, wanted: str) -> float:
+    """The rate of a model file that shall be adapted; it cannot be chosen.
+
+    Raises:
+        UsageError: it is asked for, or the file is no model file.
+    """
+    if wanted:
+        raise UsageError("a codec that is adapted keeps its rate's lambda: leave --bpp out")
+    return float(_adaptable(path).trained.get("rate", 1.0))
+
+
+def _adaptable(path: str | Path) -> Manifest:
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise UsageError(f"{path} cannot be adapted: it is no file of recallrate neural train")
+    return manifest
+
+
+def _resume(config: CodecTraining, folder: Path) -> dict[str, Any]:
+    """The folder's record so far; a new one where it has none."""
+    path = folder / _RECORD
+    wanted = config.model_dump(mode="json")
+    if not path.exists():
+        record: dict[str, Any] = {"config": wanted, "codecs": []}
+        write_json(path, record)
+        return record
+    record = read_json(path)
+    found = record.get("config", {})
+    changed = [f"{key}={found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
+    if changed:
+        raise UsageError(f"{folder} holds another training ({', '.join(changed)}): choose another folder")
+    return record
+
+
+def _facts(
+    path: Path, manifest: Manifest, rate: float, views: list[ImageDataset], extractor: FeatureExtractor | None,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    spec = f"neural:checkpoint={path}"
+    return {
+        "file": path.name,
+        "rate": rate,
+        "decoder": manifest.decoder,
+        "file_bytes": path.stat().st_size,
+        "weights_bytes": manifest.weights_bytes,
+        "measured": [_measured(spec, view, extractor, progress) for view in views],
+    }
+
+
+def _measured(
+    spec: str, view: ImageDataset, extractor: FeatureExtractor | None, progress: Progress
+) -> dict[str, Any]:
+    """Real streams of the held-out images."""
+    codec = parse_codec(spec)
+    images = np.ascontiguousarray(view.test.images)
+    progress(f"measuring {Path(spec).name}", 0, len(images))
+    payloads = codec.encode(images)
+    decoded = codec.decode(payloads)
+    before, after = torch.from_numpy(images), torch.from_numpy(decoded)
+    facts = {
+        "size": view.size,
+        "images": len(images),
+        "shared_bytes": codec.shared_bytes(),
+        "bpp": 8 * float(np.mean([len(one) for one in payloads])) / view.size**2,
+        "psnr": float(distortion.psnr(after, before, "mean")),
+    }
+    if extractor is not None:
+        original, coded = _features(extractor, images), _features(extractor, decoded)
+        facts["fmse_relative"] = float(distortion.fmse(original, coded, "mean") / original.square().mean())
+    return facts
+
+
+def _features(extractor: FeatureExtractor, images: np.ndarray) -> torch.Tensor:
+    make: Callable[[np.ndarray], torch.Tensor] = extractor
+    return make(images)

@@ -1,0 +1,287 @@
+"""``neural``: trained image codecs as exemplar codecs.
+
+``neural:model=small,quality=2``               ours for 32 to 64 pixels, three rates, comes with the project
+``neural:model=bmshj2018-hyperprior,quality=3``    CompressAI's zoo, for photographs
+``neural:checkpoint=FILE``                     of ``recallrate neural train``, or a state dict of CompressAI's
+
+The entropy tables travel with the exemplars; the decoder's weights do not, but its digest does.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import struct
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toolkit.codecs.base import CodecKind, register
+from toolkit.codecs.neural.model_file import DIGEST_DIGITS, Manifest, read_manifest
+from toolkit.codecs.neural.rans import Tables
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
+from toolkit.foundation.parameters import Parameter, Value
+
+if TYPE_CHECKING:
+    from toolkit.codecs.neural.coding import Model
+
+SMALL = "small"
+SMALL_QUALITIES = 3
+ZOO = (
+    "bmshj2018-factorized", "bmshj2018-factorized-relu", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018",
+    "cheng2020-anchor", "cheng2020-attn", "bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr",
+)  # fmt: skip
+SLOW = ("mbt2018", "cheng2020-anchor", "cheng2020-attn", "mbt2018-vbr")
+"""Autoregressive: a decoder's step for every pixel of the latents."""
+SMALL_FOLDER = Path(__file__).parents[3] / "assets" / "neural"
+_HEAD = struct.Struct("<HHI")
+"""Height and width of the images, bytes of the decoder's weights."""
+_MAGIC = b"RRN1"
+_lock = threading.Lock()
+
+
+class NeuralCodec:
+    """A model behind the codec protocol: loads it when it is first needed.
+
+    Args:
+        spec: canonical.
+        source: opens the model.
+        charge_weights: whether shared bytes include the decoder's weights.
+        devices: how many devices share these.
+    """
+
+    def __init__(self, spec: str, source: _Source, charge_weights: bool, devices: int) -> None:
+        self._spec = spec
+        self._source = source
+        self._charged = charge_weights
+        self._devices = devices
+        self._decoder: str | None = None
+        self._weights = 0
+        self._size: tuple[int, int] | None = None
+        self._tables: Tables | None = None
+        self._state = b""
+
+    def __str__(self) -> str:
+        return self._spec
+
+    @property
+    def lossless(self) -> bool:
+        return False
+
+    @property
+    def extension(self) -> str:
+        return "rans"
+
+    def fit(self, images: np.ndarray) -> None:
+        model = self._model()
+        self._size = (int(images.shape[1]), int(images.shape[2]))
+        self._tables = model.tables
+        self._decoder, self._weights = model.decoder, model.weights_bytes
+        tables = b"" if model.tables is None else model.tables.to_bytes()
+        self._state = _HEAD.pack(*self._size, self._weights) + bytes.fromhex(model.decoder) + tables
+
+    def encode(self, images: np.ndarray) -> list[bytes]:
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise UsageError(f"{self}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
+        if self._size is None:
+            self.fit(images)
+        if images.shape[1:3] != self._size:
+            raise UsageError(f"{self}: all images must have (height, width) {self._size}, got {images.shape[1:3]}")
+        return self._model().encode(images, self._tables)
+
+    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+        if self._size is None or not payloads:
+            raise WorkError(f"{self}: nothing to decode, or what is shared is missing; fit or load it before decoding")
+        try:
+            return self._model().decode(payloads, self._size, self._tables)
+        except WorkError as error:
+            raise WorkError(f"{self}: {error}") from None
+
+    def to_file(self, payload: bytes) -> bytes:
+        if self._size is None or self._decoder is None:
+            raise WorkError(f"{self}: what is shared is missing; fit or load it first")
+        return _MAGIC + bytes.fromhex(self._decoder) + _HEAD.pack(*self._size, self._weights) + payload
+
+    def shared_state(self) -> bytes:
+        return self._state
+
+    def load_shared(self, state: bytes) -> None:
+        head = _HEAD.size + DIGEST_DIGITS // 2
+        if len(state) < head:
+            raise WorkError(f"{self}: what is shared has {len(state)} bytes, at least {head} were expected")
+        height, width, weights = _HEAD.unpack_from(state)
+        if 0 in (height, width):
+            raise WorkError(f"{self}: the stored size is damaged: {(height, width)}")
+        self._tables = Tables.from_bytes(state[head:]) if len(state) > head else None
+        self._size, self._weights, self._decoder = (height, width), weights, state[_HEAD.size : head].hex()
+        self._state = state
+
+    def shared_bytes(self) -> int:
+        return len(self._state) + (-(-self._weights // self._devices) if self._charged else 0)
+
+    def weights_bytes(self) -> int:
+        return self._weights or self._source.weights_bytes()
+
+    def _model(self) -> Model:
+        """The model, if it is the one that the exemplars were coded with.
+
+        Raises:
+            WorkError: it is missing or another; the message says which.
+        """
+        wanted = f"; what is stored needs decoder {self._decoder}" if self._state else ""
+        try:
+            model = self._source.open()
+        except UsageError as error:
+            if not self._state:
+                raise
+            raise WorkError(f"{self}: {error}{wanted}") from error
+        if self._decoder not in (None, model.decoder):
+            raise WorkError(f"{self}: {self._source.name} now has decoder {model.decoder}{wanted}")
+        return model
+
+
+class _Source:
+    """Where a model comes from: a file, which must hold the decoder of ``digest`` if one is given, or the zoo."""
+
+    def __init__(
+        self, model: str, quality: int = 0, metric: str = "", path: Path | None = None, digest: str | None = None
+    ) -> None:
+        self._model, self._quality, self._metric, self.path, self.digest = model, quality, metric, path, digest
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self._model}, quality {self._quality}" if self._quality else self._model
+
+    def open(self) -> Model:
+        """The model, loaded once a process.
+
+        Raises:
+            UsageError: its file is missing, damaged or holds another decoder.
+            WorkError: it cannot be downloaded.
+        """
+        self.require_decoder()
+        with _lock:
+            if self.path is None:
+                return _zoo_model(self._model, self._quality, self._metric)
+            try:
+                stamp = self.path.stat()
+            except OSError as error:
+                raise UsageError(describe_os_error(error, "read the neural codec", self.path)) from error
+            return _file_model(self.path, stamp.st_mtime_ns, stamp.st_size)
+
+    def manifest(self) -> Manifest | None:
+        """What a file says of itself; None for the zoo and for files of other makers."""
+        return None if self.path is None else read_manifest(self.path)
+
+    def require_decoder(self) -> None:
+        """Refuse a file that holds another decoder than it should."""
+        found = None if self.digest is None else _digest_of(self)
+        if found != self.digest:
+            raise UsageError(
+                f"neural: {self.path} now holds another decoder ({found}) than digest={self.digest}: put that file "
+                "back, or leave digest out to use this one"
+            )
+
+    def weights_bytes(self) -> int:
+        """Of the decoder; the model is loaded where its file does not say."""
+        manifest = self.manifest()
+        return self.open().weights_bytes if manifest is None else manifest.weights_bytes
+
+
+@functools.lru_cache(maxsize=4)
+def _file_model(path: Path, changed: int, size: int) -> Model:
+    from toolkit.codecs.neural.networks import open_model
+
+    return open_model(path)
+
+
+@functools.lru_cache(maxsize=2)
+def _zoo_model(name: str, quality: int, metric: str) -> Model:
+    from toolkit.codecs.neural.networks import open_zoo_model
+
+    return open_zoo_model(name, quality, metric)
+
+
+def _digest_of(source: _Source) -> str:
+    """Names the decoder without loading the network; of another maker's file the whole file."""
+    manifest = source.manifest()
+    if manifest is not None:
+        return manifest.decoder
+    assert source.path is not None
+    return hashlib.sha256(source.path.read_bytes()).hexdigest()[:DIGEST_DIGITS]
+
+
+def _neural(
+    metric: str,
+    charge_weights: bool,
+    devices: int,
+    model: str | None = None,
+    quality: int | None = None,
+    checkpoint: str | None = None,
+    digest: str | None = None,
+) -> NeuralCodec:
+    if (model is None) == (checkpoint is None):
+        raise UsageError(
+            f"neural needs either model={SMALL},quality=1..{SMALL_QUALITIES}, a model of CompressAI's "
+            f"({', '.join(ZOO)}) with quality=1..8, or checkpoint=FILE of recallrate neural train"
+        )
+    values: dict[str, Value | None] = {
+        "model": model, "quality": quality, "checkpoint": checkpoint, "metric": metric,
+        "charge_weights": charge_weights, "devices": devices,
+    }  # fmt: skip
+    if checkpoint is not None:
+        if quality is not None or metric != METRIC.default:
+            raise UsageError("neural: quality and metric are chosen with model=, a checkpoint has its own")
+        source = _Source(Path(checkpoint).name, path=Path(checkpoint), digest=digest)
+        values["digest"] = source.digest = digest or _digest_of(source)
+        return NeuralCodec(NEURAL.spec(values), source, charge_weights, devices)
+    if digest is not None:
+        raise UsageError("neural: digest goes with checkpoint=FILE")
+    assert model is not None
+    highest = highest_quality(model)
+    if quality is None or quality > highest:
+        raise UsageError(f"neural: quality of model={model} must be 1..{highest}, got {quality}")
+    if model == SMALL and metric != METRIC.default:
+        raise UsageError(f"neural: model={SMALL} has no metric to choose")
+    path = SMALL_FOLDER / f"small-{quality}.npz" if model == SMALL else None
+    source = _Source(model, quality, metric, path)
+    return NeuralCodec(NEURAL.spec(values), source, charge_weights, devices)
+
+
+def highest_quality(model: str) -> int:
+    """How many qualities a model comes in, from 1 on."""
+    return SMALL_QUALITIES if model == SMALL else 6 if model.startswith("cheng") else 8
+
+
+def _check(checkpoint: str | None = None, digest: str | None = None, **_: object) -> None:
+    if checkpoint is not None:
+        _Source(Path(checkpoint).name, path=Path(checkpoint), digest=digest).require_decoder()
+
+
+METRIC = Parameter(str, "mse", choices=("mse", "ms-ssim"), help="what CompressAI's model was trained for")
+NEURAL = register(
+    CodecKind(
+        "neural",
+        "a trained network; its weights lie beside the memory",
+        _neural,
+        {
+            "model": Parameter(str, choices=(SMALL, *ZOO), help=f"{SMALL}, or a name of CompressAI's zoo"),
+            "quality": Parameter(int, None, 1, 8, help="of the model; higher takes more bytes", always=True),
+            "checkpoint": Parameter(Path, help="a file of recallrate neural train; any spec keeps it absolute"),
+            "digest": Parameter(
+                str,
+                pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
+                words=f"{DIGEST_DIGITS} hexadecimal digits",
+                help="which decoder the file held; added where it is left out",
+            ),
+            "metric": METRIC,
+            "charge_weights": Parameter(bool, False, help="count the decoder's weights against the budget"),
+            "devices": Parameter(int, 1, 1, 10**9, help="that share one copy of the weights when they are charged"),
+        },
+        check=_check,
+    )
+)

@@ -1,0 +1,284 @@
+"""Images to entropy-coded streams and back, an exemplar each, with networks that are ready to code.
+
+The streams are those of :mod:`toolkit.codecs.neural.rans`, but for models that decode a pixel's neighbours one after
+the other. Those take CompressAI's own streams, behind a checksum, because its decoder can abort the process when it is
+given damaged ones.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+import warnings
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from toolkit.codecs.neural.rans import Decoder, Tables
+from toolkit.foundation.errors import WorkError
+
+_PIXELS_A_BATCH = 2**18
+_OWN_STREAMS = struct.Struct("<IHHI")
+"""Checksum, latent height and width, length of the first of two strings."""
+
+
+class Model(Protocol):
+    """A network and its entropy model, ready to code.
+
+    Attributes:
+        name: of its architecture.
+        decoder: digest of all that decoding needs.
+        weights_bytes: what the decoder's weights take, entropy tables aside.
+    """
+
+    name: str
+    decoder: str
+    weights_bytes: int
+
+    @property
+    def tables(self) -> Tables | None:
+        """Entropy tables; None where the streams are CompressAI's own."""
+
+    def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
+        """Verified streams of images uint8 (N, H, W, 3)."""
+
+    def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
+        """Images uint8 (N, height, width, 3); a :class:`WorkError` if a stream is damaged."""
+
+
+class FactorizedModel:
+    """A factorized prior: every channel has a table of its own, the same everywhere and on every machine."""
+
+    def __init__(self, network: Any, name: str, decoder: str, weights_bytes: int) -> None:
+        self.network = network.to(memory_format=torch.channels_last)
+        self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
+        self.tables = _tables(network.entropy_bottleneck)
+
+    def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
+        tables = tables or self.tables
+        streams = []
+        for part in _parts(images):
+            values = self._values(part)
+            rows, heard = self._rows(values.shape, tables)
+            coded = tables.encode(values.reshape(len(part), -1)[:, heard], rows)
+            if not np.array_equal(_read(tables, coded, rows), values.reshape(len(part), -1)[:, heard]):
+                raise WorkError(f"{self.name}: a stream does not decode to what was encoded")
+            streams += coded
+        return streams
+
+    def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
+        tables = tables or self.tables
+        shape = (len(streams), self.network.M, *_latent_size(self.network, size))
+        rows, heard = self._rows(shape, tables)
+        values = np.empty((len(streams), len(heard)), np.int64)
+        values[:] = tables.offsets[_channels(shape)]
+        values[:, heard] = _read(tables, streams, rows)
+        return self.pixels(torch.from_numpy(values.reshape(shape)) + self._medians(), size)
+
+    def range_of_values(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest value of each channel in all of these images, int64 (M,) each."""
+        found = [self._values(part) for some in images for part in _parts(some)]
+        lows, highs = (np.stack([bound(one, (0, 2, 3)) for one in found]) for bound in (np.min, np.max))
+        return lows.min(axis=0), highs.max(axis=0)
+
+    def _values(self, images: np.ndarray) -> np.ndarray:
+        """Quantised latents, int64 (N, M, h, w)."""
+        return torch.round(_analysed(self.network, images) - self._medians()).to(torch.int64).numpy()
+
+    def pixels(self, latents: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+        """Images uint8 (N, height, width, 3) of latents float32 (N, M, h, w)."""
+        return _synthesised(self.network, latents, size)
+
+    def _rows(self, shape: Sequence[int], tables: Tables) -> tuple[np.ndarray, np.ndarray]:
+        """The tables of the values that are in a stream, and which values these are, bool (M h w,).
+
+        A channel whose table has a single symbol is silent.
+        """
+        rows = _channels(shape)
+        heard = tables.lengths[rows] > 1
+        return rows[heard], heard
+
+    def _medians(self) -> torch.Tensor:
+        return self.network.entropy_bottleneck.quantiles[:, 0, 1].reshape(1, -1, 1, 1)
+
+
+class HyperpriorModel:
+    """A scale (and mean) hyperprior: a first, factorized part of each stream says which tables the rest has.
+
+    A network computes that, and its rounding may differ with the size of a batch. So it always sees one image at a
+    time, whatever the batch, and the ends of the streams tell where a machine comes to other tables.
+    """
+
+    def __init__(self, network: Any, name: str, decoder: str, weights_bytes: int, has_means: bool) -> None:
+        self.network = network.to(memory_format=torch.channels_last)
+        self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
+        side, main = _tables(network.entropy_bottleneck), _tables(network.gaussian_conditional)
+        self._side_rows = len(side)
+        self.tables = Tables(side.frequencies + main.frequencies, np.concatenate([side.offsets, main.offsets]))
+        self._has_means = has_means
+
+    def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
+        tables = tables or self.tables
+        streams = []
+        for part in _parts(images):
+            latents = _analysed(self.network, part)
+            with torch.inference_mode():
+                side = self.network.h_a(latents if self._has_means else latents.abs())
+                side_values = torch.round(side - self._medians()).to(torch.int64)
+                rows, means = self._predicted(side_values)
+                values = torch.round(latents - means).to(torch.int64)
+            sequence = np.concatenate([side_values.flatten(1).numpy(), values.flatten(1).numpy()], axis=1)
+            side_rows = np.broadcast_to(_channels(side_values.shape), (len(part), side_values[0].numel()))
+            coded = tables.encode(sequence, np.concatenate([side_rows, rows], axis=1))
+            if not torch.equal(self._latents(coded, (part.shape[1], part.shape[2]), tables), values + means):
+                raise WorkError(f"{self.name}: a stream does not decode to what was encoded")
+            streams += coded
+        return streams
+
+    def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
+        return _synthesised(self.network, self._latents(streams, size, tables or self.tables), size)
+
+    def _latents(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables) -> torch.Tensor:
+        height, width = _latent_size(self.network, size)
+        factor = self.network.downsampling_factor // self._main_factor()
+        side_shape = (len(streams), self.network.N, height // factor, width // factor)
+        shape = (len(streams), self.network.M, height, width)
+        length = math.prod(side_shape[1:]) + math.prod(shape[1:])
+        decoder = Decoder(tables, streams, length)
+        side_values = torch.from_numpy(decoder.read(_channels(side_shape))).reshape(side_shape)
+        rows, means = self._predicted(side_values)
+        values = torch.from_numpy(decoder.read(rows)).reshape(shape)
+        _refuse_damaged(decoder.finish())
+        return values + means
+
+    def _main_factor(self) -> int:
+        stages = getattr(self.network, "stages", 4)
+        return int(2**stages)
+
+    @torch.inference_mode()
+    def _predicted(self, side_values: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
+        """Tables int64 (N, M h w) and means float32 (N, M, h, w) or 0, one image at a time."""
+        side = side_values + self._medians()
+        out = torch.cat([self.network.h_s(one) for one in side.split(1)])
+        scales, means = out.chunk(2, 1) if self._has_means else (out, torch.zeros(()))
+        # damaged streams may ask for scales that are no numbers
+        indexes = self.network.gaussian_conditional.build_indexes(torch.nan_to_num(scales))
+        return self._side_rows + indexes.flatten(1).to(torch.int64).numpy(), means
+
+    def _medians(self) -> torch.Tensor:
+        return self.network.entropy_bottleneck.quantiles[:, 0, 1].reshape(1, -1, 1, 1)
+
+
+class OwnStreamsModel:
+    """CompressAI's own streams, an image at a time: autoregressive models, and those of variable rate (``level``)."""
+
+    def __init__(
+        self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None
+    ) -> None:
+        self.network = network
+        self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
+        self.tables = None
+        self._options = {} if level is None else {"s": level}
+        self._timed = level is not None
+
+    @torch.inference_mode()
+    def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
+        streams = []
+        for image in images:
+            coded = self.network.compress(_padded(self.network, image[None]), **self._options)
+            main, side = (strings[0] for strings in coded["strings"])
+            body = _OWN_STREAMS.pack(0, *coded["shape"], len(main))[4:] + main + side
+            streams.append(struct.pack("<I", zlib.crc32(body)) + body)
+            self._say_how_long(streams[-1], image.shape[:2])
+        return streams
+
+    @torch.inference_mode()
+    def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
+        damaged = [len(one) < _OWN_STREAMS.size or zlib.crc32(one[4:]) != _OWN_STREAMS.unpack_from(one)[0]
+                   for one in streams]  # fmt: skip
+        _refuse_damaged(np.array(damaged, bool))
+        images = []
+        for stream in streams:
+            _, height, width, length = _OWN_STREAMS.unpack_from(stream)
+            strings = stream[_OWN_STREAMS.size :]
+            parts = [[strings[:length]], [strings[length:]]]
+            decoded = self.network.decompress(parts, (height, width), **self._options)["x_hat"]
+            images.append(_as_images(decoded, size))
+        return np.concatenate(images)
+
+    def _say_how_long(self, stream: bytes, size: tuple[int, int]) -> None:
+        if not self._timed:
+            self._timed = True
+            clock = time.perf_counter()
+            self.decode([stream], size, None)
+            seconds = time.perf_counter() - clock
+            warnings.warn(
+                f"{self.name} decodes an image of {size[1]} x {size[0]} pixels in {seconds:.2f} s here: "
+                "too slow for exemplars; use a factorized or hyperprior model",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+
+
+def _tables(model: Any) -> Tables:
+    return Tables.of_cdfs(model.quantized_cdf.numpy(), model.cdf_length.numpy(), model.offset.numpy())
+
+
+def _channels(shape: Sequence[int]) -> np.ndarray:
+    """The channel of each value of flattened latents (N, M, h, w), int64 (M h w,)."""
+    return np.repeat(np.arange(shape[1]), shape[2] * shape[3])
+
+
+def _read(tables: Tables, streams: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
+    decoder = Decoder(tables, streams, len(rows))
+    values = decoder.read(rows)
+    _refuse_damaged(decoder.finish())
+    return values
+
+
+def _refuse_damaged(damaged: np.ndarray) -> None:
+    if damaged.any():
+        raise WorkError(f"{int(damaged.sum())} of {len(damaged)} streams are damaged")
+
+
+def _parts(images: np.ndarray) -> list[np.ndarray]:
+    """Batches that fit a cache."""
+    size = max(1, _PIXELS_A_BATCH // (images.shape[1] * images.shape[2]))
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _latent_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
+    factor = network.downsampling_factor
+    shrunk = 2 ** getattr(network, "stages", 4)
+    height, width = (-(-side // factor) * factor // shrunk for side in size)
+    return height, width
+
+
+def _padded(network: Any, images: np.ndarray) -> torch.Tensor:
+    """Images as float32 (N, 3, H, W) in [0, 1], their last row and column repeated up to what the network divides."""
+    factor = network.downsampling_factor
+    height, width = images.shape[1:3]
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(torch.float32) / 255
+    return functional.pad(pixels, (0, -width % factor, 0, -height % factor), mode="replicate")
+
+
+@torch.inference_mode()
+def _analysed(network: Any, images: np.ndarray) -> torch.Tensor:
+    """Latents, float32 (N, M, h, w), contiguous."""
+    return network.g_a(_padded(network, images).contiguous(memory_format=torch.channels_last)).contiguous()
+
+
+@torch.inference_mode()
+def _synthesised(network: Any, latents: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    step = max(1, _PIXELS_A_BATCH // (size[0] * size[1]))
+    parts = [network.g_s(part.contiguous(memory_format=torch.channels_last)) for part in latents.split(step)]
+    return np.concatenate([_as_images(part, size) for part in parts])
+
+
+def _as_images(pixels: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    cut = pixels[:, :, : size[0], : size[1]]
+    return (cut.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

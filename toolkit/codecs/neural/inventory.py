@@ -1,0 +1,45 @@
+"""Which neural codecs a grid can name, and which of them have their weights here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from toolkit.codecs.neural.codec import SLOW, SMALL, SMALL_FOLDER, SMALL_QUALITIES, ZOO, highest_quality
+from toolkit.codecs.neural.model_file import read_manifest
+from toolkit.foundation.errors import UsageError
+
+
+def known_models(folder: Path | None = None) -> list[dict[str, Any]]:
+    """A row a model: ``spec``, ``architecture``, ``weights`` (here, to be downloaded, missing), ``note``.
+
+    Args:
+        folder: whose model files are listed as well.
+
+    Raises:
+        UsageError: there is no such folder, or a model file in it is damaged.
+    """
+    small = [(f"neural:model={SMALL},quality={q}", SMALL_FOLDER / f"{SMALL}-{q}.npz")
+             for q in range(1, SMALL_QUALITIES + 1)]  # fmt: skip
+    rows = [_of_file(spec, path) for spec, path in small]
+    if folder is not None:
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder")
+        rows += [_of_file(f"neural:checkpoint={path}", path) for path in sorted(folder.glob("*.npz"))]
+    return rows + [_of_zoo(name) for name in ZOO]
+
+
+def _of_file(spec: str, path: Path) -> dict[str, Any]:
+    manifest = read_manifest(path) if path.exists() else None
+    if manifest is None:
+        return {"spec": spec, "architecture": "", "weights": "missing" if not path.exists() else "no model file",
+                "note": ""}  # fmt: skip
+    trained = manifest.trained
+    note = f"{trained.get('rate', '?')} bpp on {trained.get('dataset', '?')}; decoder of {manifest.weights_bytes} B"
+    return {"spec": spec, "architecture": manifest.architecture.get("name", ""), "weights": "here", "note": note}
+
+
+def _of_zoo(name: str) -> dict[str, Any]:
+    note = "autoregressive: seconds an image, not for exemplars" if name in SLOW else "for photographs"
+    return {"spec": f"neural:model={name},quality=1..{highest_quality(name)}", "architecture": name,
+            "weights": "downloaded when first used", "note": note}  # fmt: skip
