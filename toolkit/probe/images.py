@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from toolkit.codecs.sight import give_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 
@@ -48,6 +50,7 @@ def measure_images(
         raise UsageError(f"two images at least are needed to compare, got {images}")
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
+    give_sight([codec], lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels))
     codec.fit(np.asarray(dataset.train.images[chosen[:1]]))
     rows: list[dict[str, Any]] = []
     before, after = [], []
