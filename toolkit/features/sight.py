@@ -66,7 +66,7 @@ class NetworkSight:
         known = self._at_hand()
         found = [np.empty((0, 4), np.int64)]
         for start in range(0, len(images), _BATCH):
-            batch = np.ascontiguousarray(images[start : start + _BATCH])
+            batch = images[start : start + _BATCH]
             maps = self._maps(batch)
             labels = [self._known.get(_content(image), -1) for image in batch]
             nearest = nearest_mean_scores(maps.mean(dim=(2, 3)), known.unit_means).argmax(dim=1).tolist()
@@ -82,7 +82,7 @@ class NetworkSight:
         """Last feature maps, float32 (N, D, h, w) on the CPU; their mean over space is the pooled feature."""
         network, device = self._extractor.network, self._extractor.device
         maps = predict(
-            lambda batch: spatial_maps(network, batch), torch.from_numpy(images), batch_size=_BATCH, device=device,
+            lambda batch: spatial_maps(network, batch), torch.from_numpy(np.array(images)), batch_size=_BATCH, device=device,
             mixed_precision=False,
         ).cpu()  # fmt: skip
         if min(maps.shape[2:]) < LEAST_MAP:
