@@ -81,10 +81,10 @@ class NetworkSight:
     def _maps(self, images: np.ndarray) -> torch.Tensor:
         """Last feature maps, float32 (N, D, h, w) on the CPU; their mean over space is the pooled feature."""
         network, device = self._extractor.network, self._extractor.device
+        pixels = torch.from_numpy(np.array(images))  # a copy: memory maps are read-only
         maps = predict(
-            lambda batch: spatial_maps(network, batch), torch.from_numpy(np.array(images)), batch_size=_BATCH, device=device,
-            mixed_precision=False,
-        ).cpu()  # fmt: skip
+            lambda batch: spatial_maps(network, batch), pixels, batch_size=_BATCH, device=device, mixed_precision=False
+        ).cpu()
         if min(maps.shape[2:]) < LEAST_MAP:
             size = " x ".join(map(str, maps.shape[2:]))
             raise UsageError(
