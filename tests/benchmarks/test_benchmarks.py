@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bench_advice
+import bench_foreground
 import bench_jpeg
 import bench_memory
 import bench_probe
@@ -34,6 +35,10 @@ def test_the_probe_takes_little_longer_than_its_slower_half() -> None:
 
 def test_the_rules_take_no_longer_than_the_probe_they_rest_on() -> None:
     assert bench_advice.bench_advice()["share_beyond_the_probe"] <= 1  # type: ignore[operator]
+
+
+def test_finding_the_foreground_takes_at_most_twice_a_forward() -> None:
+    assert bench_foreground.bench_foreground(32, 500)["ratio"] <= 2
 
 
 def test_the_jpeg_layer_is_several_times_faster_than_its_peers_and_keeps_little() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.probe.images import measure_images
+from toolkit.probe.inspection import decode_images, inspect_image
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 
 DATASET = load_dataset("demo", 16)
@@ -49,6 +52,32 @@ def test_places_are_the_principal_components_of_the_originals() -> None:
 def test_a_lossless_codec_moves_nothing() -> None:
     rows = measure_images(DATASET, "png", EXTRACTOR, images=20)["images"]
     assert all(row["psnr"] is None and row["fmse"] == 0 and row["x"] == row["decoded_x"] for row in rows)
+
+
+@pytest.mark.parametrize("spec", ["foreground|jpeg:quality=60", "adaptive:fmse=0.01"])
+def test_others_decode_what_only_a_network_could_encode(spec: str) -> None:
+    result = measure_images(DATASET, spec, EXTRACTOR, images=12)
+    codec, rows = result["codec"], result["images"][3:7]
+    originals = np.asarray(DATASET.train.images[[row["index"] for row in rows]])
+    decoded = decode_images(codec, originals, rows, result)
+    for row, original, image in zip(rows, originals, decoded, strict=True):
+        error = np.mean((original - image.astype(float)) ** 2)
+        assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+        seen = inspect_image(codec, original, 8, row, result)
+        assert np.array_equal(seen.decoded, image)
+        assert (seen.stored_bytes, seen.file_bytes) == (row["stored_bytes"], row["file_bytes"])
+    with pytest.raises(UsageError, match="there is none here"):
+        inspect_image(codec, originals[0])
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_what_everybody_can_encode_carries_no_payloads() -> None:
+    result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=4)
+    assert "shared_state" not in result
+    assert "payload" not in result["images"][0]
+    row = result["images"][0]
+    image = np.asarray(DATASET.train.images[[row["index"]]])
+    assert np.array_equal(decode_images("png", image, [row], result), image)
 
 
 def test_one_image_is_refused() -> None:

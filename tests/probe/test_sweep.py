@@ -113,6 +113,19 @@ def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None
         assert setting["equivalent_exemplars_original"] == pytest.approx(uncompressed * ratio, rel=1e-3)
 
 
+def test_codecs_that_look_through_a_network_have_the_probes(demo, extractor) -> None:  # type: ignore[no-untyped-def]
+    codecs = ["foreground:background=jpeg:quality=10|jpeg:quality=90", "adaptive:family=jpeg,fmse=0.01", "cp:rank=4"]
+    plain = ["jpeg:quality=90", "jpeg:quality=10"]
+    rows = probe_codecs(demo, [*codecs, *plain], budget=BUDGET, extractor=extractor, images=130)
+    found = {row["codec"]: row for row in rows["settings"]}
+    assert list(found)[:3] == codecs
+    better, lesser = found["jpeg:quality=90"], found["jpeg:quality=10"]
+    assert lesser["psnr"] < found[codecs[0]]["psnr"] < better["psnr"]
+    assert found[codecs[1]]["fmse_relative"] <= 0.01 or found[codecs[1]]["psnr"] == better["psnr"]
+    assert found[codecs[2]]["stored_bytes"] == 4 * (24 + 24 + 3) + 12 * 4
+    assert all(row["weights_bytes"] == 0 for row in rows["settings"])
+
+
 def test_progress_ends_at_the_total(demo, extractor) -> None:  # type: ignore[no-untyped-def]
     told: list[tuple[int, int]] = []
     probe_codecs(

@@ -34,6 +34,7 @@ from toolkit.bundle.manifest import (
     write_manifest,
 )
 from toolkit.codecs.base import Codec
+from toolkit.codecs.sight import refuse_sight
 from toolkit.codecs.spec import parse_codec, path_values, short_spec
 from toolkit.data.catalog import load_dataset, short_name
 from toolkit.data.images import decode, square, square_array, to_rgb
@@ -192,6 +193,7 @@ def export_bundle(
         raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is nothing to go on with")
     if output.exists():
         raise UsageError(f"{output} exists already")
+    refuse_sight(parse_codec(config.codec), "a bundle")
     network = load_network(run.path / NETWORK)
     extractor = FeatureExtractor(f"checkpoint:{NETWORK}", network, torch.device("cpu"))
     dataset = load_dataset(config.dataset, config.size, progress=progress)

@@ -33,6 +33,8 @@ _CHECKPOINT_EVERY = 500
 _CHECKPOINT = "checkpoint.pt"
 _RECORD = "training.json"
 _WARMUP = 100
+_CLIP_NORM = 1.0
+"""As CompressAI trains: without it a batch now and then throws the entropy model off, and lambda with it."""
 
 
 def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class _Trial:
             if step % _CHECKPOINT_EVERY == 0 and step < config.steps and bool(torch.isfinite(value)):
                 self._save(step, adam, optimizer)
 
-        recipe = Recipe(config.steps, lr=1.0, warmup=min(_WARMUP, config.steps // 10),
+        recipe = Recipe(config.steps, lr=1.0, warmup=min(_WARMUP, config.steps // 10), clip_norm=_CLIP_NORM,
                         mixed_precision=config.mixed_precision)  # fmt: skip
         train(objective, batches, recipe, device=device, loss=objective.loss, start=start, optimizer_state=sgd,
               beside=[adam], after_step=after_step)  # fmt: skip

@@ -53,7 +53,7 @@ class Codec(Protocol):
 
     @property
     def extension(self) -> str:
-        """File name extension of :meth:`to_file`, without the dot."""
+        """File name extension of :meth:`to_file`, without the dot; empty where no other program reads such a file."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def register(kind: CodecKind) -> CodecKind:
 
 def codec_kinds() -> dict[str, CodecKind]:
     """All registered codecs by name, in order of registration."""
-    from toolkit.codecs import learned_jpeg, standard, wrappers  # noqa: F401 - importing them registers their codecs
+    # importing them registers their codecs
+    from toolkit.codecs import adaptive, foreground, learned_jpeg, standard, tensor, wrappers  # noqa: F401
     from toolkit.codecs.neural import codec  # noqa: F401
 
     return dict(_KINDS)

@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 
 from toolkit.codecs.base import Codec
+from toolkit.codecs.sight import sight_digest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.progress import Progress, silent
@@ -45,6 +46,7 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
 
     Args:
         codec: fitted here on ``images`` if it has not been fitted or loaded; afterwards it can decode the payloads.
+            What it looks through, if anything, is part of the cache's key.
         images: uint8 (N, H, W, 3).
         name: identifies the images: a dataset's signature and split.
         progress: told about coding.
@@ -55,7 +57,8 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
     if not codec.shared_state():
         codec.fit(images[:1])
     libraries = f"{imagecodecs.__version__}|{PIL.__version__}"
-    key = hashlib.sha256(f"{_FORMAT}|{name}|{codec}|{libraries}|".encode() + codec.shared_state()).hexdigest()[:32]
+    seen = f"{_FORMAT}|{name}|{codec}|{libraries}|{sight_digest(codec)}"
+    key = hashlib.sha256(seen.encode() + codec.shared_state()).hexdigest()[:32]
     folder = cache_root() / "coded" / key
     if not folder.exists():
         build_folder(folder, lambda building: _code(codec, images, building, progress))

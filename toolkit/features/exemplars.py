@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from toolkit.codecs.sight import give_sight, needs_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
@@ -46,9 +49,11 @@ def build_memory(
     parsed = parse_codec(codec)
     dataset = load_dataset(spec, size, progress=progress)
     allowed = budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
-    judge = None
-    if selection == "herding":
-        judge = build_extractor(extractor, dataset, device=resolve_device(device), seed=seed, progress=progress)
+    network = None
+    if selection == "herding" or needs_sight(parsed):
+        network = build_extractor(extractor, dataset, device=resolve_device(device), seed=seed, progress=progress)
+        give_sight([parsed], partial(NetworkSight, network, dataset.train.images, dataset.train.labels))
+    judge = network if selection == "herding" else None
     candidates: dict[int, list[bytes]] = {}
     for label in range(len(dataset.class_names)):
         pixels = np.asarray(dataset.train.images[dataset.train.labels == label])

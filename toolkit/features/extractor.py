@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +45,36 @@ class FeatureExtractor:
         network: has ``features``: images (N, 3, H, W) in [0, 255] to (N, D).
         layer: name of a submodule whose output is taken instead, averaged over space; None: the pooled penultimate.
         device: where it runs.
+        classes: the label of each of the head's outputs; None where nobody knows them.
 
     Raises:
         UsageError: there is no such layer; the message lists some.
     """
 
-    def __init__(self, name: str, network: Classifier, device: torch.device, layer: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Classifier,
+        device: torch.device,
+        layer: str | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> None:
         self.name = name
         self.layer = layer
         self.device = device
+        self.classes = classes
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network.features
+        self._turn: AbstractContextManager[object] = nullcontext()
         if layer is not None:
             self._forward = _tap(network, layer)
+            self._turn = threading.Lock()  # what the hook has caught is one thread's at a time
 
     def __call__(self, images: np.ndarray, batch_size: int = 50) -> torch.Tensor:
         """Features, float32 (N, D) on the CPU, of images uint8 (N, H, W, 3)."""
         tensor = torch.from_numpy(np.array(images))  # a copy: memory maps are read-only
-        features = predict(self._forward, tensor, batch_size=batch_size, device=self.device, mixed_precision=False)
+        with self._turn:
+            features = predict(self._forward, tensor, batch_size=batch_size, device=self.device, mixed_precision=False)
         return features.cpu()
 
 
@@ -133,7 +147,7 @@ def build_extractor(
         raise UsageError(f"initial must be 1..{count} (the number of classes), got {first}")
     classes = order[:first] if spec == "stage0" else order
     network = _trained(dataset, classes, device, seed, 0 if spec == "random" else steps, progress)
-    return FeatureExtractor(spec, network, device, layer)
+    return FeatureExtractor(spec, network, device, layer, None if spec == "random" else classes)
 
 
 def _weights_at_hand(model: str) -> bool:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from toolkit.codecs.sight import refuse_sight
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.features.parts import (
@@ -104,6 +105,7 @@ def build_sharded_memory(
         raise UsageError(f"workers must be 0 (one per core) or more, got {workers}")
     for path in (spec, out):
         ray_cluster.require_shared(path)
+    refuse_sight(parse_codec(codec), "a sharded memory")
     request = {
         "dataset": absolute_spec(spec), "size": size, "codec": str(parse_codec(codec)), "budget": budget,
         "selection": selection, "extractor": extractor, "seed": seed, "shards": shards,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from toolkit.codecs.coded import coded_images
+from toolkit.codecs.sight import refuse_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.foundation.progress import Progress, silent
@@ -49,6 +50,7 @@ class TrainingData:
     def of(cls, dataset: ImageDataset, config: JPEGConfig, progress: Progress = silent) -> TrainingData:
         """The splits through the configured codec; or the training split cut in two by a fixed stratified draw."""
         codec = parse_codec(config.codec)
+        refuse_sight(codec, "the JPEG layer's training")
         dataset = validation_view(dataset) if config.held_out else dataset
         train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
         test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)

@@ -15,7 +15,8 @@ from toolkit.memory.store import Damaged, ExemplarMemory
 def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[Damaged]]:
     """Write each intact exemplar to ``folder/class/rank.ext``; the number written, and the damaged ones left out.
 
-    ``raw`` exemplars are written as PNG. The files of one class sort in selection order.
+    Exemplars without a file format of their own, ``raw`` ones for instance, are written as PNG. The files of one class
+    sort in selection order.
 
     Raises:
         WorkError: the folder cannot be written.
@@ -33,7 +34,7 @@ def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[
         directory = Path(folder) / (re.sub(r"[^\w.-]+", "_", name).strip(".") or str(label))
         for rank, payload in zip(ranks, payloads, strict=True):
             extension, file = memory.codec.extension, memory.codec.to_file(payload)
-            if extension == "rgb":
+            if extension in ("rgb", ""):
                 extension, file = "png", png.encode(memory.codec.decode([payload]))[0]
             write_atomically(directory / f"{rank:06d}.{extension}", partial(_put, file))
             written += 1

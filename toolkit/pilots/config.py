@@ -21,8 +21,8 @@ class PilotConfig(BaseModel):
 
     What begins with ``initial_`` is of the first stage, which has the other's value where it is None. A
     ``memory_share`` that is ``natural`` is the exemplars' part of all images. ``extractor`` serves methods on frozen
-    features only, in place of ``network``; ``stage0`` and ``self`` are trained on the original images whatever the
-    alignment, once for all codecs.
+    features, in place of ``network``, and codecs that encode through a network; ``stage0`` and ``self`` are trained on
+    the original images whatever the alignment, once for all codecs.
 
     Alignment: ``none`` compresses exemplars only; ``train`` passes new classes' training images through the codec as
     well; ``both`` also the test images, as a deployed model would receive them.

@@ -12,10 +12,12 @@ from torch import nn
 
 from toolkit.codecs.base import Codec
 from toolkit.codecs.coded import CodedImages, coded_images
+from toolkit.codecs.sight import give_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import Scenario, class_order_from_seed
 from toolkit.features.extractor import build_extractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
@@ -29,7 +31,7 @@ from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import PilotConfig
 from toolkit.training.batches import AnyPool, Pool, ReplayBatches, StreamedPool
-from toolkit.training.device import free_memory
+from toolkit.training.device import free_memory, resolve_device
 from toolkit.training.loop import Recipe, predict
 from toolkit.training.networks import build_backbone, default_network, pixel_statistics
 
@@ -62,6 +64,10 @@ class PilotData:
     def load(cls, config: PilotConfig, dataset: ImageDataset, seed: int, progress: Progress = silent) -> PilotData:
         """Cut ``dataset`` into the configuration's stages and code it (from the cache where possible).
 
+        A codec that encodes through a network has the configuration's extractor, by default trained on the first
+        stage's classes. Training images are looked at as what they are labelled with, test images as the class of the
+        first stage that they are nearest to: nothing is known of classes to come.
+
         Raises:
             UsageError: a class order or stage sizes that do not fit the dataset.
         """
@@ -71,6 +77,15 @@ class PilotData:
             raise UsageError(f"the class order names {len(order)} classes, {dataset.name} has {classes}")
         scenario = Scenario(dataset.train.labels, order, config.initial, config.increment)
         codec = parse_codec(config.codec)
+
+        def sight() -> NetworkSight:
+            extractor = build_extractor(
+                config.extractor, dataset, device=resolve_device(config.device), initial=config.initial,
+                class_order=order, seed=seed, progress=progress,
+            )  # fmt: skip
+            return NetworkSight(extractor, dataset.train.images, dataset.train.labels, scenario.stages[0])
+
+        give_sight([codec], sight)
         budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)
         coded_train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
         coded_test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)

@@ -46,20 +46,20 @@ def run_seeds(config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progres
         WorkError: a run failed; the others' results stay.
     """
     require_distinct(seeds)
-    check_config(config, progress)
+    check_config(config, progress, seeds[0] if seeds else 0)
     runs = [run_pilot(config, seed, runs_dir, progress) for seed in seeds]
     return aggregate(config, runs)
 
 
-def check_config(config: PilotConfig, progress: Progress = silent) -> None:
-    """Find what is wrong with a configuration before anything is written.
+def check_config(config: PilotConfig, progress: Progress = silent, seed: int = 0) -> None:
+    """Find what is wrong with a configuration before anything is written; ``seed`` is one that it will run with.
 
     Raises:
         UsageError: stages, class order, method, device, network, extractor or budget do not fit.
     """
     device = resolve_device(config.device)
     dataset = load_dataset(config.dataset, config.size, progress=progress)
-    data = PilotData.load(config, dataset, 0, progress)
+    data = PilotData.load(config, dataset, seed, progress)
     charged = _charged_bytes(config, data, device)
     kind, _ = parse_method(config.method)
     if not kind.exemplars:

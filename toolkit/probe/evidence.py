@@ -21,6 +21,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
 from toolkit.data.scenario import Scenario, class_order_from_seed, default_initial
 from toolkit.features.extractor import FeatureExtractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.language.sentence import Sentence
@@ -231,6 +232,7 @@ def gather(
     file_bytes = float(np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean())
     measured = measure(
         pixels[mixed], codecs, extractor, keep_features=True, compared=COMPARED, progress=progress,
+        make_sight=lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels),
         finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
     )  # fmt: skip
     table = probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)

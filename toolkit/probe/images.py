@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import numpy as np
 import torch
 
+from toolkit.codecs.sight import give_sight, needs_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 
@@ -31,7 +34,8 @@ def measure_images(
     Each row has ``index`` (in the training split), ``class``, ``stored_bytes``, ``file_bytes``, ``psnr`` (None for an
     image without error), ``ssim``, ``fmse``, ``fmse_relative`` (to the mean square of all originals' features, so that
     the mean over rows is the probe's), and places in the plane of the originals' first two principal components, of
-    the original (``x``, ``y``) and of the decoded image (``decoded_x``, ``decoded_y``).
+    the original (``x``, ``y``) and of the decoded image (``decoded_x``, ``decoded_y``). Where the codec encodes through
+    a network, ``payload`` and the whole's ``shared_state`` (both base64) let others decode what they cannot encode.
 
     Args:
         dataset: only its training split is used.
@@ -48,7 +52,9 @@ def measure_images(
         raise UsageError(f"two images at least are needed to compare, got {images}")
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
+    give_sight([codec], lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels))
     codec.fit(np.asarray(dataset.train.images[chosen[:1]]))
+    looks = needs_sight(codec)
     rows: list[dict[str, Any]] = []
     before, after = [], []
     for start in range(0, len(chosen), _BATCH):
@@ -70,6 +76,7 @@ def measure_images(
                 "psnr": None if float(psnr[n]) >= distortion.PSNR_CAP else round(float(psnr[n]), 3),
                 "ssim": round(float(ssim[n]), 5),
                 "fmse": float(fmse[n]),
+                **({"payload": b64encode(payloads[n]).decode()} if looks else {}),
             })  # fmt: skip
         progress(f"looking at images of {codec}", min(start + _BATCH, len(chosen)), len(chosen))
     originals, coded_features = torch.cat(before), torch.cat(after)
@@ -94,4 +101,5 @@ def measure_images(
         "seed": seed,
         "explained": (variance[:2] / variance.sum().clamp_min(1e-30)).tolist(),
         "images": rows,
+        **({"shared_state": b64encode(codec.shared_state()).decode()} if looks else {}),
     }

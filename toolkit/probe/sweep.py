@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from toolkit.codecs.base import Codec
+from toolkit.codecs.sight import Sight, give_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Found, Progress, silent, unheard
@@ -145,7 +147,8 @@ def probe_codecs(
     chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
     file_bytes = float(dataset.train.file_bytes[chosen].mean())
     measured = measure(
-        np.asarray(dataset.train.images[chosen]), codecs, extractor, progress=progress,
+        np.asarray(dataset.train.images[chosen]), codecs, extractor,
+        make_sight=lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels), progress=progress,
         finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
     )  # fmt: skip
     return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
@@ -156,6 +159,7 @@ def measure(
     codecs: Sequence[str],
     extractor: FeatureExtractor,
     *,
+    make_sight: Callable[[], Sight],
     keep_features: bool = False,
     compared: int | None = None,
     progress: Progress = silent,
@@ -170,6 +174,7 @@ def measure(
         pixels: uint8 (N, H, W, 3) in random order, at least 4.
         codecs: specs.
         extractor: judges the decoded images.
+        make_sight: what encoders look through, made if any of them does.
         keep_features: whether the features of the decoded images are kept.
         compared: of how many images distortions are measured, to the next hundred; None means of all.
         progress: told about (images x settings) done.
@@ -191,6 +196,7 @@ def measure(
         network_seconds += time.perf_counter() - clock
 
     parsed = [parse_codec(spec) for spec in codecs]
+    give_sight(parsed, make_sight)
     for codec in parsed:
         codec.fit(pixels[:1])
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]

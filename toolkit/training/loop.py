@@ -35,6 +35,7 @@ class Recipe:
         milestones: as fractions of ``steps``.
         warmup: steps of linear warm-up.
         label_smoothing: of the default loss.
+        clip_norm: a gradient that is longer, over all parameters, is scaled to this; 0 leaves it.
         mixed_precision: bfloat16 autocast where the hardware has it.
         compile: run the network's forward through ``torch.compile``; losses that ask a network for more than its logits
             (PODNet, and the later stages of DER, MEMO and FOSTER) run eagerly.
@@ -50,6 +51,7 @@ class Recipe:
     gamma: float = 0.1
     warmup: int = 0
     label_smoothing: float = 0.0
+    clip_norm: float = 0.0
     mixed_precision: bool = True
     compile: bool = False
     cuda_graphs: bool = False
@@ -124,6 +126,8 @@ def train(
         for group, initial in rates:
             group["lr"] = initial * lr / recipe.lr
         value = backward(batch)
+        if recipe.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
         for one in optimizers:
             one.step()
         if (step + 1) % _FINITE_EVERY == 0 or step + 1 == recipe.steps:

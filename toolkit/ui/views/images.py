@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.pilots.plan import probes_of
-from toolkit.probe.inspection import inspect_image
+from toolkit.probe.inspection import decode_images, inspect_image
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.figures.data import feature_figure
 from toolkit.report.images import enlarge
@@ -118,7 +117,7 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
         st.session_state["image"] = shown[0]["index"]
     originals = np.ascontiguousarray(dataset.train.images[[row["index"] for row in shown]])
     try:
-        decoded = _decoded(parse_codec(codec), originals)
+        decoded = decode_images(codec, originals, shown, result)
     except (UsageError, WorkError) as error:
         st.error(one_line(error), icon=":material/error:")
         return None
@@ -133,11 +132,6 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
     st.query_params["image"] = str(st.session_state["image"])
     st.caption(say("images.grid_caption"))
     return int(st.session_state["image"])
-
-
-def _decoded(codec: Codec, images: np.ndarray) -> np.ndarray:
-    codec.fit(images[:1])
-    return codec.decode(codec.encode(images))
 
 
 def _lines(row: dict[str, Any]) -> list[str]:
@@ -155,12 +149,12 @@ def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[s
     if index is None:
         index = _pick(dataset)
     amplify = st.select_slider(say("images.amplify"), [1, 2, 4, 8, 16, 32], _AMPLIFY, key="images_amplify")
+    row = next((one for one in result["images"] if one["index"] == index), None) if result else None
     try:
-        seen = inspect_image(codec, dataset.train.images[index], amplify)
+        seen = inspect_image(codec, dataset.train.images[index], amplify, row, result)
     except (UsageError, WorkError) as error:
         st.error(one_line(error), icon=":material/error:")
         return
-    row = next((one for one in result["images"] if one["index"] == index), None) if result else None
     quality = say("images.identical") if math.isinf(seen.psnr) else f"{seen.psnr:.1f} dB"
     original, decoded, difference = (enlarge(one, 320) for one in (seen.original, seen.decoded, seen.difference))
     names = (say("images.original"), say("images.decoded"))

@@ -1,0 +1,151 @@
+"""The quality that each image's features ask for."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from codec_samples import flat, natural, noise
+from PIL import Image
+from sight_samples import HandMadeSight
+
+from toolkit.codecs.adaptive import LADDERS
+from toolkit.codecs.base import Codec
+from toolkit.codecs.sight import give_sight
+from toolkit.codecs.spec import expand_grid, parse_codec
+from toolkit.foundation.errors import UsageError, WorkError
+
+
+def seeing(spec: str) -> Codec:
+    codec = parse_codec(spec)
+    give_sight([codec], HandMadeSight)
+    return codec
+
+
+def curves(family: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Payload bytes and feature distortion, both (N, settings), by coding with each setting by itself."""
+    sizes, distortion, sight = [], [], HandMadeSight()
+    for quality in LADDERS[family]:
+        codec = parse_codec(f"{family}:quality={quality}")
+        payloads = codec.encode(images)
+        sizes.append([len(payload) for payload in payloads])
+        difference = sight.features(codec.decode(payloads)).astype(float) - sight.features(images)
+        distortion.append(np.square(difference).mean(axis=1))
+    return np.array(sizes).T, np.array(distortion).T
+
+
+IMAGES = np.concatenate([natural(12, 32), noise(3, 32), flat(32)])
+
+
+@pytest.mark.parametrize("family", ["jpeg", "webp", "avif"])
+@pytest.mark.parametrize("fmse", [0.0001, 0.0005, 0.005])
+def test_every_image_has_the_smallest_setting_that_is_good_enough(family: str, fmse: float) -> None:
+    _, distortion = curves(family, IMAGES)
+    good = distortion <= fmse
+    expected = np.where(good.any(axis=1), good.argmax(axis=1), len(LADDERS[family]) - 1)
+    payloads = seeing(f"adaptive:family={family},fmse={fmse}").encode(IMAGES)
+    assert [payload[0] for payload in payloads] == expected.tolist()
+
+
+def test_the_thresholds_above_are_between_the_best_and_the_worst_setting() -> None:
+    places = [payload[0] for payload in seeing("adaptive:fmse=0.0001").encode(IMAGES)]
+    assert len(set(places)) >= 4
+
+
+@pytest.mark.parametrize("slope", [1e-7, 1e-6, 1e-5])
+def test_a_slope_takes_the_setting_with_the_least_distortion_and_price(slope: float) -> None:
+    sizes, distortion = curves("jpeg", IMAGES)
+    expected = np.argmin(distortion + slope * (sizes + 1), axis=1)
+    payloads = seeing(f"adaptive:slope={slope}").encode(IMAGES)
+    assert [payload[0] for payload in payloads] == expected.tolist()
+
+
+@pytest.mark.parametrize("family", ["jpeg", "webp", "avif"])
+def test_decoding_needs_no_network_and_is_the_settings_own(family: str) -> None:
+    images = natural(9, 33)[:, :, :32][:, :32]
+    codec = seeing(f"adaptive:family={family},fmse=0.0002")
+    payloads = codec.encode(images)
+    fresh = parse_codec(str(codec))
+    fresh.load_shared(codec.shared_state())
+    decoded = fresh.decode(payloads)
+    assert np.array_equal(decoded, codec.decode(payloads))
+    for payload, image, seen in zip(payloads, images, decoded, strict=True):
+        plain = parse_codec(f"{family}:quality={LADDERS[family][payload[0]]}")
+        assert payload[1:] == plain.encode(image[None])[0]
+        assert np.array_equal(seen, plain.decode([payload[1:]])[0])
+
+
+def test_the_file_is_one_that_others_read() -> None:
+    codec = seeing("adaptive")
+    payload = codec.encode(natural(1, 32))[0]
+    with Image.open(io.BytesIO(codec.to_file(payload))) as file:
+        assert (file.format, file.size) == ("JPEG", (32, 32))
+    assert codec.extension == "jpg"
+
+
+def test_all_headers_are_charged_and_cost_less_than_two_apart() -> None:
+    codec = seeing("adaptive")
+    codec.fit(natural(1, 32))
+    one = parse_codec("jpeg:quality=50")
+    one.fit(natural(1, 32))
+    assert codec.shared_bytes() == len(codec.shared_state())
+    assert one.shared_bytes() < codec.shared_bytes() < 2 * one.shared_bytes()
+
+
+def test_damage_is_a_work_error_or_pixels() -> None:
+    codec = seeing("adaptive")
+    payloads = codec.encode(natural(2, 32))
+    for damaged in (b"", bytes([8]) + payloads[0][1:], b"\xff", payloads[0][:1]):
+        with pytest.raises(WorkError):
+            codec.decode([payloads[0], damaged])
+    with pytest.raises(WorkError, match="nothing to decode"):
+        codec.decode([])
+    with pytest.raises(WorkError, match="fit or load"):
+        parse_codec("adaptive").decode(payloads)
+    state = codec.shared_state()
+    for cut in (b"", state[:1], state[:-1], state[:400], state + b"\0", bytes(200)):
+        with pytest.raises(WorkError):
+            parse_codec("adaptive").load_shared(cut)
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("adaptive", "adaptive:family=jpeg,fmse=0.05"),
+        ("adaptive:fmse=0.1,family=avif", "adaptive:family=avif,fmse=0.1"),
+        ("adaptive:slope=0.00001", "adaptive:family=jpeg,slope=1e-05"),
+        ("downscale|adaptive:family=webp", "downscale:factor=2|adaptive:family=webp,fmse=0.05"),
+    ],
+)
+def test_a_spec_has_one_canonical_text(written: str, canonical: str) -> None:
+    assert str(parse_codec(written)) == canonical
+    assert str(parse_codec(canonical)) == canonical
+    assert isinstance(parse_codec(written), Codec)
+
+
+def test_grids_expand() -> None:
+    assert expand_grid("adaptive:family={jpeg,webp},fmse={0.05,0.1}") == [
+        f"adaptive:family={family},fmse={fmse}" for family in ("jpeg", "webp") for fmse in (0.05, 0.1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("adaptive:fmse=0.05,slope=0.001", "not both"),
+        ("adaptive:fmse=0", r"0\.0001\.\.1"),
+        ("adaptive:slope=2", r"\.\.1"),
+        ("adaptive:family=png", r"jpeg\|webp\|avif"),
+        ("adaptive:quality=50", "family, fmse, slope"),
+        ("adaptive|jpeg", "only a wrapper"),
+    ],
+)
+def test_a_bad_spec_is_refused(spec: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        parse_codec(spec)
+
+
+def test_images_of_other_channels_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"uint8 \(N, H, W, 3\)"):
+        seeing("adaptive").encode(natural(2, 32)[..., :1])

@@ -1,0 +1,289 @@
+"""``foreground``: the box in which an image's class shows by one codec, the rest of the image by a lesser one.
+
+After CIM (Luo et al., CVPR 2023), which keeps the box of a class activation map at full resolution and the rest at half
+of it. Here both parts are files of ordinary codecs::
+
+    image -> box -> crop -> inner codec ------------------------+
+               +--> the image with the box blended away --------+-> box, lengths, crop's payload, rest's payload
+                        -> background codec
+
+``background=cim`` is the paper's: the whole image, every second pixel of it, by the inner codec. ``box=random`` is the
+control: a box of the same size somewhere else.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.codecs.base import Codec, CodecKind, codec_kinds, register
+from toolkit.codecs.sight import Sight, require_rgb, require_sight
+from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.standard import FileCodec
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.parallel import ordered_map
+from toolkit.foundation.parameters import Parameter, Value
+
+LEAST_IMAGE = 16
+LEAST_BOX = 8
+"""Pixels a side; a smaller box would be coded in the same block of a transform."""
+CIM = "cim"
+_SHARED = struct.Struct("<HHI")
+"""Height, width, and bytes of the inner codec's shared state."""
+
+Box = tuple[int, int, int, int]
+"""Top, left, bottom, right; the last two exclusive."""
+
+
+class ForegroundCodec:
+    """Two files an image: the box at the inner codec's setting, the rest at the background's.
+
+    A payload is the box (4 bytes up to 256 pixels a side, else 8), both payloads' lengths (1 or 2 bytes each), and the
+    payloads; a box that is the whole image has no rest. A crop's size is not the shared header's, which costs three
+    bytes for each byte that differs.
+
+    Args:
+        inner: a codec of image files, which say their own size.
+        threshold: of the class activation map.
+        background: ``cim``, or the spec of a codec of image files.
+        box: ``cam`` or ``random``.
+
+    Raises:
+        UsageError: a codec that cannot take part.
+    """
+
+    def __init__(self, inner: Codec, threshold: float, background: str, box: str) -> None:
+        if not isinstance(inner, FileCodec):
+            raise UsageError(
+                f"foreground cannot wrap {inner}: crops differ in size, so write a codec of image files after it, "
+                "foreground|jpeg:quality=60 for instance"
+            )
+        self.inner = inner
+        self.threshold = threshold
+        self.box = box
+        self.background = parse_codec(str(inner)) if background == CIM else _background(background)
+        self._halves = background == CIM
+        self._shape: tuple[int, int] | None = None
+        self.sight: Sight | None = None
+
+    def __str__(self) -> str:
+        background = CIM if self._halves else str(self.background)
+        values: dict[str, Value | None] = {"threshold": self.threshold, "background": background, "box": self.box}
+        return f"{FOREGROUND.spec(values)}|{self.inner}"
+
+    @property
+    def lossless(self) -> bool:
+        return False
+
+    @property
+    def extension(self) -> str:
+        return ""
+
+    def fit(self, images: np.ndarray) -> None:
+        require_rgb(self, images, LEAST_IMAGE)
+        self._shape = (int(images.shape[1]), int(images.shape[2]))
+        self.inner.fit(images[:1])
+        self.background.fit(images[:1, ::2, ::2] if self._halves else images[:1])
+
+    def encode(self, images: np.ndarray) -> list[bytes]:
+        require_rgb(self, images, LEAST_IMAGE)
+        sight = require_sight(self)
+        if self._shape is None:
+            self.fit(images)
+        if images.shape[1:3] != self._shape:
+            raise UsageError(f"{self}: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
+        boxes = [_at_least(box, *self._shape) for box in sight.boxes(images, self.threshold).tolist()]
+        if self.box == "random":
+            boxes = [_elsewhere(box, image) for box, image in zip(boxes, images, strict=True)]
+        return list(ordered_map(lambda pair: self._encode_one(*pair), zip(images, boxes, strict=True)))
+
+    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+        if not payloads:
+            raise WorkError(f"{self}: nothing to decode")
+        return np.stack(list(ordered_map(self._decode_one, payloads)))
+
+    def to_file(self, payload: bytes) -> bytes:
+        _, crop, rest = self._split(payload)
+        files = [codec.to_file(part) for codec, part in ((self.inner, crop), (self.background, rest)) if part]
+        return payload[: len(payload) - len(crop) - len(rest)] + b"".join(files)
+
+    def shared_state(self) -> bytes:
+        if self._shape is None:
+            return b""
+        inner = self.inner.shared_state()
+        return _SHARED.pack(*self._shape, len(inner)) + inner + self.background.shared_state()
+
+    def load_shared(self, state: bytes) -> None:
+        if len(state) < _SHARED.size:
+            raise WorkError(f"{self}: the shared state has {len(state)} bytes, expected at least {_SHARED.size}")
+        height, width, length = _SHARED.unpack_from(state)
+        end = _SHARED.size + length
+        if min(height, width) < LEAST_IMAGE or end > len(state):
+            raise WorkError(f"{self}: the shared state is damaged: {height} x {width} pixels, {length} bytes")
+        self.inner.load_shared(state[_SHARED.size : end])
+        self.background.load_shared(state[end:])
+        self._shape = (height, width)
+
+    def shared_bytes(self) -> int:
+        return len(self.shared_state())
+
+    def weights_bytes(self) -> int:
+        return 0
+
+    def _encode_one(self, image: np.ndarray, box: Box) -> bytes:
+        top, left, bottom, right = box
+        crop = self.inner.encode(np.ascontiguousarray(image[None, top:bottom, left:right]))[0]
+        rest = b""
+        if (bottom - top, right - left) != image.shape[:2]:
+            lesser = image[::2, ::2] if self._halves else blended(image, box)
+            rest = self.background.encode(np.ascontiguousarray(lesser[None]))[0]
+        place = self._place().pack(top, left, bottom - top - 1, right - left - 1)
+        return place + _length(len(crop)) + _length(len(rest)) + crop + rest
+
+    def _decode_one(self, payload: bytes) -> np.ndarray:
+        (top, left, bottom, right), crop, rest = self._split(payload)
+        assert self._shape is not None  # splitting has asked for it
+        height, width = self._shape
+        image = np.empty((height, width, 3), np.uint8)
+        if rest:
+            lesser = self.background.decode([rest])[0]
+            if self._halves:
+                lesser = lesser.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+            self._fill(image, lesser)
+        self._fill(image[top:bottom, left:right], self.inner.decode([crop])[0])
+        return image
+
+    def _fill(self, place: np.ndarray, pixels: np.ndarray) -> None:
+        if pixels.shape != place.shape:
+            raise WorkError(f"{self}: a stored exemplar has a part of shape {pixels.shape}, expected {place.shape}")
+        place[:] = pixels
+
+    def _place(self) -> struct.Struct:
+        """How a box is stored: top, left, height - 1 and width - 1."""
+        if self._shape is None:
+            raise WorkError(f"{self}: the shared size is missing; fit or load it before decoding")
+        return struct.Struct("<4B" if max(self._shape) <= 256 else "<4H")
+
+    def _split(self, payload: bytes) -> tuple[Box, bytes, bytes]:
+        """Box, crop's payload and rest's payload.
+
+        Raises:
+            WorkError: the payload is cut off or damaged, or nothing was fitted or loaded yet.
+        """
+        place = self._place()
+        assert self._shape is not None
+        try:
+            top, left, rows, columns = place.unpack_from(payload)
+            crop, start = _read_length(payload, place.size)
+            rest, start = _read_length(payload, start)
+        except (struct.error, IndexError):
+            raise WorkError(f"{self}: a stored exemplar is cut off after {len(payload)} bytes") from None
+        box = (top, left, top + rows + 1, left + columns + 1)
+        whole = (rows + 1, columns + 1) == self._shape
+        if box[2] > self._shape[0] or box[3] > self._shape[1] or not crop or whole != (not rest):
+            raise WorkError(f"{self}: a stored exemplar is damaged: box {box} in {self._shape}")
+        if len(payload) != start + crop + rest:
+            raise WorkError(f"{self}: a stored exemplar has {len(payload)} bytes, expected {start + crop + rest}")
+        return box, payload[start : start + crop], payload[start + crop :]
+
+
+def blended(image: np.ndarray, box: Box) -> np.ndarray:
+    """The image with the box filled from the pixels around it, each weighing by its nearness; nothing is cheaper.
+
+    Args:
+        image: uint8 (H, W, 3).
+        box: not the whole image.
+    """
+    top, left, bottom, right = box
+    rows, columns = np.arange(top, bottom)[:, None, None], np.arange(left, right)[None, :, None]
+    total, weight = np.zeros((bottom - top, right - left, 3)), np.zeros((bottom - top, right - left, 1))
+    for inside, distance, border in (
+        (top > 0, rows - top + 1, image[top - 1 : top, left:right]),
+        (bottom < image.shape[0], bottom - rows, image[bottom : bottom + 1, left:right]),
+        (left > 0, columns - left + 1, image[top:bottom, left - 1 : left]),
+        (right < image.shape[1], right - columns, image[top:bottom, right : right + 1]),
+    ):
+        if inside:
+            total += border / distance
+            weight += 1 / distance
+    filled = image.copy()
+    filled[top:bottom, left:right] = np.rint(total / weight)
+    return filled
+
+
+def _background(spec: str) -> Codec:
+    """The codec that a spec inside a spec names; no file is read on the way.
+
+    Raises:
+        UsageError: not a codec of image files, or settings that only a comma could separate.
+    """
+    kind = codec_kinds().get(spec.partition(":")[0])
+    from_file = kind is not None and any(parameter.kind is Path for parameter in kind.parameters.values())
+    codec = None if from_file or (kind is not None and kind.wraps) else parse_codec(spec)
+    if not isinstance(codec, FileCodec):
+        raise UsageError(f"foreground: background must be {CIM} or a codec of image files such as jpeg, got {spec!r}")
+    if "," in str(codec):
+        raise UsageError(f"foreground: background takes one setting, without a comma, and {spec} means {codec}")
+    return codec
+
+
+def _at_least(box: Sequence[int], height: int, width: int) -> Box:
+    """The box, grown about its middle to :data:`LEAST_BOX` pixels a side."""
+    top, left, bottom, right = box
+    top, bottom = _grown(top, bottom, height)
+    left, right = _grown(left, right, width)
+    return top, left, bottom, right
+
+
+def _grown(start: int, stop: int, limit: int) -> tuple[int, int]:
+    missing = max(0, LEAST_BOX - (stop - start))
+    start = min(max(0, start - missing // 2), limit - (stop - start + missing))
+    return start, max(stop, start + LEAST_BOX)
+
+
+def _elsewhere(box: Box, image: np.ndarray) -> Box:
+    """A box of the same size at a place drawn from the image's content: the same for the same pixels."""
+    random = np.random.default_rng(zlib.crc32(image.tobytes()))
+    rows, columns = box[2] - box[0], box[3] - box[1]
+    top, left = (int(random.integers(0, room + 1)) for room in (image.shape[0] - rows, image.shape[1] - columns))
+    return top, left, top + rows, left + columns
+
+
+def _length(value: int) -> bytes:
+    """A length, seven bits a byte, the lowest first, the highest bit set in all but the last (LEB128)."""
+    written = bytearray()
+    while value > 127:
+        written.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*written, value])
+
+
+def _read_length(payload: bytes, start: int) -> tuple[int, int]:
+    """A length that :func:`_length` wrote, and where it ends."""
+    value = shift = 0
+    while payload[start] & 128:
+        value |= (payload[start] & 127) << shift
+        start, shift = start + 1, shift + 7
+    return value | payload[start] << shift, start + 1
+
+
+FOREGROUND = register(
+    CodecKind(
+        "foreground",
+        "wrapper: the box in which the class shows by the inner codec, the rest by the background's",
+        ForegroundCodec,
+        {
+            "threshold": Parameter(float, 0.6, 0.05, 0.95, help="of the class activation map that makes the box"),
+            "background": Parameter(
+                str, "jpeg:quality=10", pattern=r"[^,|;{}]+", always=True, words=f"{CIM} or a codec without commas",
+                help="codec of the rest; cim: every second pixel, by the inner codec",
+            ),
+            "box": Parameter(str, "cam", choices=("cam", "random"), help="random: as large, anywhere (a control)"),
+        },
+        wraps=True,
+    )
+)  # fmt: skip

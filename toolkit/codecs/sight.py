@@ -1,0 +1,107 @@
+"""What some encoders look at images through: a network, known here by what it says only.
+
+``foreground`` asks where the class of an image shows, ``adaptive`` how far coding moves an image's features. Decoding
+needs none of it. A codec that looks has an attribute ``sight``; whoever is about to encode calls :func:`give_sight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from toolkit.codecs.base import Codec
+from toolkit.foundation.errors import UsageError
+
+
+class Sight(Protocol):
+    """A network and the classes at hand; its methods may be called from several threads at once."""
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digits that change with anything that can change what is seen."""
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features, float32 (N, D), of images uint8 (N, H, W, 3).
+
+        Scaled so that a mean squared difference is a relative FMSE: the mean square of the features at hand is 1.
+        """
+
+    def boxes(self, images: np.ndarray, threshold: float) -> np.ndarray:
+        """Where the class of each image shows: int64 (N, 4), top, left, bottom and right (the last two exclusive).
+
+        Args:
+            images: uint8 (N, H, W, 3).
+            threshold: of the class activation map, from 0 at its least value to 1 at its largest.
+        """
+
+
+@runtime_checkable
+class Sighted(Protocol):
+    """A codec whose encoder looks through a :class:`Sight`; None as long as it was given none."""
+
+    sight: Sight | None
+
+
+def needs_sight(codec: Codec) -> bool:
+    """Whether this codec, or one that it wraps, encodes through a network."""
+    return any(isinstance(part, Sighted) for part in _chain(codec))
+
+
+def give_sight(codecs: Sequence[Codec], make: Callable[[], Sight]) -> None:
+    """Give those of ``codecs`` that look through a network the same one; ``make`` is called only if there are any."""
+    looking = [part for codec in codecs for part in _chain(codec) if isinstance(part, Sighted)]
+    if looking:
+        sight = make()
+        for part in looking:
+            part.sight = sight
+
+
+def sight_digest(codec: Codec) -> str:
+    """What the codec looks through, for the key of a cache; empty for one that needs no sight, or has none."""
+    sights = [part.sight for part in _chain(codec) if isinstance(part, Sighted)]
+    return "|".join(sight.digest for sight in sights if sight is not None)
+
+
+def require_sight(codec: Sighted) -> Sight:
+    """The codec's sight.
+
+    Raises:
+        UsageError: it was given none.
+    """
+    if codec.sight is None:
+        raise UsageError(
+            f"{codec}: its encoder looks at images through a network and there is none here (decoding needs none); "
+            "probe, advise, images, pilot and memory build have one"
+        )
+    return codec.sight
+
+
+def refuse_sight(codec: Codec, what: str) -> None:
+    """Refuse a codec that encodes through a network, where there can be none.
+
+    Raises:
+        UsageError: ``what`` cannot use it.
+    """
+    if needs_sight(codec):
+        raise UsageError(f"{what} cannot use {codec}: its encoder looks at images through a network")
+
+
+def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
+    """Refuse what is no batch of RGB images with sides of at least ``least`` pixels.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise UsageError(f"{codec}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
+    if min(images.shape[1:3]) < least:
+        raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {images.shape[1:3]}")
+
+
+def _chain(codec: Codec) -> Iterator[Any]:
+    part: Any = codec
+    while part is not None:
+        yield part
+        part = getattr(part, "inner", None)
