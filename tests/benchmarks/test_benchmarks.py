@@ -8,6 +8,7 @@ import bench_advice
 import bench_foreground
 import bench_jpeg
 import bench_memory
+import bench_neural
 import bench_probe
 import bench_training
 import pytest
@@ -39,6 +40,13 @@ def test_the_rules_take_no_longer_than_the_probe_they_rest_on() -> None:
 
 def test_finding_the_foreground_takes_at_most_twice_a_forward() -> None:
     assert bench_foreground.bench_foreground(32, 500)["ratio"] <= 2
+
+
+def test_neural_streams_are_shorter_and_many_times_faster_than_compressais() -> None:
+    ours, theirs = bench_neural.bench_streams()[:2]
+    assert ours["bytes an image"] < theirs["bytes an image"]
+    assert ours["encode images/s"] > 3 * theirs["encode images/s"]
+    assert ours["decode images/s"] > 3 * theirs["decode images/s"]
 
 
 def test_the_jpeg_layer_is_several_times_faster_than_its_peers_and_keeps_little() -> None:

@@ -15,7 +15,7 @@ from toolkit.codec_training.config import CodecTraining, make_config, parse_numb
 from toolkit.codec_training.objective import RateDistortion, TurnBatches
 from toolkit.codec_training.training import adapted_rate, train_codecs
 from toolkit.codecs.neural.model_file import read_manifest, read_state
-from toolkit.codecs.neural.networks import build
+from toolkit.codecs.neural.networks import build, start_from_components
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
@@ -40,18 +40,37 @@ def test_the_objective_is_rate_plus_weighted_distortion(name: str) -> None:
     given = batch()
     weights = torch.linspace(-1, 1, 3 * 16 * 16).reshape(-1, 1)
 
-    def features(images: torch.Tensor) -> torch.Tensor:
-        return images.flatten(1) @ weights
+    def features(images: torch.Tensor) -> list[torch.Tensor]:
+        return [images.flatten(1) @ weights, images.square()]
 
     objective = RateDistortion(network, 1.0, features, 0.3, weight=7.0).eval()
     images = given.images.float() / 255
     out = network(images)  # CompressAI's own forward pass: in evaluation mode both round and draw nothing
     bits = sum(-math.log2(value) for part in out["likelihoods"].values() for value in part.flatten().tolist())
     squared = float((out["x_hat"] - images).square().mean() / images.var())
-    before, after = features(255 * images), features(255 * out["x_hat"].clamp(0, 1))
-    relative = float((before - after).square().mean() / before.square().mean())
-    expected = bits / (3 * 16 * 16) + 7.0 * (squared + 0.3 * relative) + float(network.entropy_bottleneck.loss())
+    pairs = zip(features(255 * images), features(255 * out["x_hat"].clamp(0, 1)), strict=True)
+    relative = [float((before - after).square().mean() / before.square().mean()) for before, after in pairs]
+    expected = bits / (3 * 16 * 16) + 7.0 * (squared + 0.3 * sum(relative) / 2)
+    expected += float(network.entropy_bottleneck.loss())
     assert float(objective.loss(objective, given)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_starts_from_principal_components_at_the_wanted_rate() -> None:
+    """With as many latents as a block has numbers the transform is orthogonal, and nothing is lost but by rounding."""
+    images = load_dataset("demo", 16).train.images[:200]
+    network = build({"name": "factorized", "channels": 16, "latent": 192, "stages": 3}).eval()
+    start_from_components(network, [images], 0.8)
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        latents = network.g_a(x)
+        assert torch.allclose(network.g_s(latents), x, atol=1e-4)
+    bits = 0.0
+    for channel in torch.round(latents).transpose(0, 1).flatten(1).numpy():
+        shares = np.bincount((channel - channel.min()).astype(int)) / len(channel)
+        bits -= float((shares[shares > 0] * np.log2(shares[shares > 0])).sum())
+    assert bits / 64 == pytest.approx(0.8, rel=0.05)
+    spread = latents.transpose(0, 1).flatten(1).std(dim=1)
+    assert bool((spread[:-1] >= spread[1:] - 1e-3).all()), "the components come by the variance they hold"
 
 
 def test_lambda_rises_below_the_wanted_rate_and_falls_above_it() -> None:

@@ -54,30 +54,29 @@ def test_a_lossless_codec_moves_nothing() -> None:
     assert all(row["psnr"] is None and row["fmse"] == 0 and row["x"] == row["decoded_x"] for row in rows)
 
 
-@pytest.mark.parametrize("spec", ["foreground|jpeg:quality=60", "adaptive:fmse=0.01"])
-def test_others_decode_what_only_a_network_could_encode(spec: str) -> None:
+@pytest.mark.parametrize("spec", ["foreground|jpeg:quality=60", "adaptive:fmse=0.01", "neural:model=small,quality=2"])
+def test_pages_show_what_only_a_network_could_code(spec: str) -> None:
     result = measure_images(DATASET, spec, EXTRACTOR, images=12)
     codec, rows = result["codec"], result["images"][3:7]
     originals = np.asarray(DATASET.train.images[[row["index"] for row in rows]])
-    decoded = decode_images(codec, originals, rows, result)
+    decoded = decode_images(codec, originals, rows)
     for row, original, image in zip(rows, originals, decoded, strict=True):
         error = np.mean((original - image.astype(float)) ** 2)
         assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
-        seen = inspect_image(codec, original, 8, row, result)
+        seen = inspect_image(codec, original, 8, row)
         assert np.array_equal(seen.decoded, image)
         assert (seen.stored_bytes, seen.file_bytes) == (row["stored_bytes"], row["file_bytes"])
-    with pytest.raises(UsageError, match="there is none here"):
+    with pytest.raises(UsageError, match="which no page runs"):
         inspect_image(codec, originals[0])
     assert json.loads(json.dumps(result)) == result
 
 
-def test_what_everybody_can_encode_carries_no_payloads() -> None:
+def test_what_everybody_can_code_carries_no_images() -> None:
     result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=4)
-    assert "shared_state" not in result
-    assert "payload" not in result["images"][0]
+    assert "decoded" not in result["images"][0]
     row = result["images"][0]
     image = np.asarray(DATASET.train.images[[row["index"]]])
-    assert np.array_equal(decode_images("png", image, [row], result), image)
+    assert np.array_equal(decode_images("png", image, [row]), image)
 
 
 def test_one_image_is_refused() -> None:

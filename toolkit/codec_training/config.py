@@ -25,7 +25,7 @@ class CodecTraining(BaseModel):
         rates: bits a pixel to come to, a codec each; each starts from the weights of the one before.
         steps: optimiser steps a codec.
         channels, latent, stages: width, channels of the latents, and how often the sides are halved.
-        feature_weight: w in distortion = MSE / variance of the pixels + w x relative FMSE.
+        feature_weight: w in distortion = MSE / variance of the pixels + w x relative FMSE (mean over layers).
         extractor: whose features these are; not looked at with a weight of 0.
         batch_size: images a step at the first size; as many pixels at the others.
         lr: of Adam.

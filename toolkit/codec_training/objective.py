@@ -1,6 +1,6 @@
 """The rate-distortion objective, and the batches it is reached with.
 
-    loss = bits a pixel + lambda x (MSE / variance + w x relative FMSE)
+    loss = bits a pixel + lambda x (MSE / variance + w x relative FMSE, mean over layers)
 
 Noise in place of rounding makes the bits differentiable, and too many: silent latents are charged for it. So lambda is
 not given but found, by the bits of rounded latents: it rises while they are below the wanted rate and falls while they
@@ -19,6 +19,7 @@ from torch import nn
 from toolkit.foundation.seeds import derive
 from toolkit.training.augment import crop_flip
 from toolkit.training.batches import Batch, IndexStream
+from toolkit.training.networks import Classifier, pooled
 
 _CONTROL = 0.01
 """How fast log lambda follows the relative error of the rate."""
@@ -38,7 +39,7 @@ class RateDistortion(nn.Module):
     Args:
         network: of :func:`toolkit.codecs.neural.networks.build`.
         rate: bits a pixel to come to; None keeps ``weight``.
-        features: images float (N, 3, H, W) in [0, 255] to (N, D); None leaves features out.
+        features: images float (N, 3, H, W) in [0, 255] to features of several layers; None leaves them out.
         feature_weight: w.
         weight: the lambda to begin with.
         unsteered: steps before lambda is steered.
@@ -56,7 +57,7 @@ class RateDistortion(nn.Module):
         self,
         network: Any,
         rate: float | None,
-        features: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        features: Callable[[torch.Tensor], list[torch.Tensor]] | None = None,
         feature_weight: float = 0.0,
         weight: float = 20.0,
         unsteered: int = 0,
@@ -75,10 +76,11 @@ class RateDistortion(nn.Module):
         decoded, bits, rounded_bits = self._coded(images)
         distortion = (decoded - images).square().mean() / images.var().clamp(min=_FLOOR)
         if self._features is not None:
-            before = self._features(255 * images).detach().float()
-            after = self._features(255 * decoded.clamp(0, 1)).float()
-            relative = (after - before).square().mean() / before.square().mean().clamp(min=_FLOOR)
-            distortion = distortion + self._feature_weight * relative
+            with torch.no_grad():
+                before = self._features(255 * images)
+            after = self._features(255 * decoded.clamp(0, 1))
+            relative = [_relative(one.float(), other.float()) for one, other in zip(after, before, strict=True)]
+            distortion = distortion + self._feature_weight * torch.stack(relative).mean()
         self._steer(rounded_bits)
         aside = sum(module.loss() for module in self._bottlenecks() if module.quantiles.requires_grad)
         return bits + self.log_weight.exp() * distortion + aside
@@ -119,6 +121,26 @@ class RateDistortion(nn.Module):
 
     def _bottlenecks(self) -> list[Any]:
         return [self.network.entropy_bottleneck]
+
+
+def layered_features(network: Classifier) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """What the feature term looks at: the maps of every stage and their mean, where the network says them.
+
+    The pooled features alone are a few numbers an image: a codec learns to keep those of this network and of no other.
+    """
+    maps: Any = getattr(network.backbone, "feature_maps", None)
+    if maps is None:
+        return lambda images: [network.features(images)]
+
+    def features(images: torch.Tensor) -> list[torch.Tensor]:
+        stages = maps(network.normalise(images))
+        return [*stages, pooled(stages[-1])]
+
+    return features
+
+
+def _relative(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    return (after - before).square().mean() / before.square().mean().clamp(min=_FLOOR)
 
 
 def _bits(likelihoods: Sequence[torch.Tensor]) -> torch.Tensor:

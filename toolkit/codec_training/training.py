@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from toolkit.codec_training.config import CodecTraining
-from toolkit.codec_training.objective import RateDistortion, TurnBatches, expected_weight
+from toolkit.codec_training.objective import RateDistortion, TurnBatches, expected_weight, layered_features
 from toolkit.codecs.neural.model_file import Manifest, read_manifest, read_state, write_model
 from toolkit.codecs.neural.networks import build, keep_decoder, load_state, prepare_tables, start_from_components
 from toolkit.codecs.spec import parse_codec
@@ -89,7 +89,7 @@ class _Trial:
         self.views = views
         architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
         self.architecture = adapted.architecture if adapted else {"name": config.architecture, **architecture}
-        features = None if extractor is None else extractor.network.features
+        features = None if extractor is None else layered_features(extractor.network)
         weight = expected_weight(rate) if adapted is None else float(adapted.trained["lambda"])
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(

@@ -49,6 +49,11 @@ def needs_sight(codec: Codec) -> bool:
     return any(isinstance(part, Sighted) for part in _chain(codec))
 
 
+def needs_network(codec: Codec) -> bool:
+    """Whether coding with this codec, or one that it wraps, runs a network: no page can do that."""
+    return any(isinstance(part, Sighted) or getattr(part, "runs_network", False) for part in _chain(codec))
+
+
 def give_sight(codecs: Sequence[Codec], make: Callable[[], Sight]) -> None:
     """Give those of ``codecs`` that look through a network the same one; ``make`` is called only if there are any."""
     looking = [part for codec in codecs for part in _chain(codec) if isinstance(part, Sighted)]

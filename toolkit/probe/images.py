@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from base64 import b64encode
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
-from toolkit.codecs.sight import give_sight, needs_sight
+from toolkit.codecs.sight import give_sight, needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
@@ -34,8 +36,8 @@ def measure_images(
     Each row has ``index`` (in the training split), ``class``, ``stored_bytes``, ``file_bytes``, ``psnr`` (None for an
     image without error), ``ssim``, ``fmse``, ``fmse_relative`` (to the mean square of all originals' features, so that
     the mean over rows is the probe's), and places in the plane of the originals' first two principal components, of
-    the original (``x``, ``y``) and of the decoded image (``decoded_x``, ``decoded_y``). Where the codec encodes through
-    a network, ``payload`` and the whole's ``shared_state`` (both base64) let others decode what they cannot encode.
+    the original (``x``, ``y``) and of the decoded image (``decoded_x``, ``decoded_y``). Where coding runs a network,
+    ``decoded`` is the decoded image as PNG (base64), for pages, which run none.
 
     Args:
         dataset: only its training split is used.
@@ -54,7 +56,7 @@ def measure_images(
     codec = parse_codec(spec)
     give_sight([codec], lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels))
     codec.fit(np.asarray(dataset.train.images[chosen[:1]]))
-    looks = needs_sight(codec)
+    kept = needs_network(codec)
     rows: list[dict[str, Any]] = []
     before, after = [], []
     for start in range(0, len(chosen), _BATCH):
@@ -76,7 +78,7 @@ def measure_images(
                 "psnr": None if float(psnr[n]) >= distortion.PSNR_CAP else round(float(psnr[n]), 3),
                 "ssim": round(float(ssim[n]), 5),
                 "fmse": float(fmse[n]),
-                **({"payload": b64encode(payloads[n]).decode()} if looks else {}),
+                **({"decoded": _png(decoded[n])} if kept else {}),
             })  # fmt: skip
         progress(f"looking at images of {codec}", min(start + _BATCH, len(chosen)), len(chosen))
     originals, coded_features = torch.cat(before), torch.cat(after)
@@ -101,5 +103,10 @@ def measure_images(
         "seed": seed,
         "explained": (variance[:2] / variance.sum().clamp_min(1e-30)).tolist(),
         "images": rows,
-        **({"shared_state": b64encode(codec.shared_state()).decode()} if looks else {}),
     }
+
+
+def _png(image: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return b64encode(file.getvalue()).decode()

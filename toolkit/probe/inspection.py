@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from toolkit.codecs.base import Codec
+from toolkit.codecs.sight import needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
 
@@ -34,67 +37,67 @@ class Inspection:
     psnr: float
 
 
-def decode_images(
-    spec: str, images: np.ndarray, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None
-) -> np.ndarray:
-    """Images as decoded: from the payloads in their rows where there are some, else encoded here.
+def decode_images(spec: str, images: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Images as decoded: as their rows in an ``images`` JSON have them, else coded here.
 
     Args:
         spec: a codec.
         images: uint8 (N, H, W, 3).
-        rows: of these images in ``result``.
-        result: an ``images`` JSON.
+        rows: of these images.
 
     Raises:
-        UsageError: a codec that encodes through a network, and rows without payloads.
+        UsageError: coding runs a network, and the rows have no decoded images.
     """
-    codec, payloads = _coded(spec, images, rows, result)
-    return codec.decode(payloads)
-
-
-def _coded(
-    spec: str, images: np.ndarray, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None
-) -> tuple[Codec, list[bytes]]:
-    codec = parse_codec(spec)
-    if result is not None and "shared_state" in result and rows:
-        codec.load_shared(b64decode(result["shared_state"]))
-        return codec, [b64decode(row["payload"]) for row in rows]
+    if rows and "decoded" in rows[0]:
+        return np.stack([_from_png(row["decoded"]) for row in rows])
+    codec = _codec(spec)
     codec.fit(images[:1])
-    return codec, codec.encode(images)
+    return codec.decode(codec.encode(images))
 
 
-def inspect_image(
-    spec: str,
-    image: np.ndarray,
-    amplify: int = 8,
-    row: Mapping[str, Any] | None = None,
-    result: Mapping[str, Any] | None = None,
-) -> Inspection:
+def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: Mapping[str, Any] | None = None) -> Inspection:
     """Code and decode one image.
 
     Args:
         spec: a codec.
         image: uint8 (H, W, 3).
         amplify: factor on the difference, which is cut at black and white.
-        row, result: see :func:`decode_images`.
+        row: the image's in an ``images`` JSON, if it has one.
 
     Raises:
-        UsageError: a wrong spec or image, or a codec that encodes through a network, and no payload in the row.
+        UsageError: a wrong spec or image, or coding runs a network, and the row has no decoded image.
     """
     image = np.ascontiguousarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UsageError(f"an image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    codec, (payload,) = _coded(spec, image[None], [row] if row is not None else [], result)
-    decoded = codec.decode([payload])[0]
+    if row is not None and "decoded" in row:
+        decoded, stored, file = _from_png(row["decoded"]), int(row["stored_bytes"]), int(row["file_bytes"])
+    else:
+        codec = _codec(spec)
+        codec.fit(image[None])
+        payload = codec.encode(image[None])[0]
+        decoded, stored, file = codec.decode([payload])[0], len(payload), len(codec.to_file(payload))
     error = decoded.astype(np.int16) - image.astype(np.int16)
     return Inspection(
         original=image,
         decoded=decoded,
         difference=np.clip(128 + amplify * error, 0, 255).astype(np.uint8),
-        stored_bytes=len(payload),
-        file_bytes=len(codec.to_file(payload)),
+        stored_bytes=stored,
+        file_bytes=file,
         psnr=float(psnr_of(image[None], decoded[None])[0]),
     )
+
+
+def _codec(spec: str) -> Codec:
+    codec = parse_codec(spec)
+    if needs_network(codec):
+        raise UsageError(f"{spec} codes with a network, which no page runs: measure its images first")
+    return codec
+
+
+def _from_png(text: str) -> np.ndarray:
+    with Image.open(io.BytesIO(b64decode(text))) as image:
+        return np.asarray(image)
 
 
 def psnr_of(originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:

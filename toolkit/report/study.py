@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.codecs.sight import needs_network
 from toolkit.codecs.spec import codec_family, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
@@ -263,6 +264,8 @@ def _examples(study: Study, dataset: ImageDataset) -> Examples:
 def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Images as decoded, and the bytes of each payload."""
     made = parse_codec(codec)
+    if needs_network(made):  # the app makes reports too, and runs no network
+        raise UsageError(f"a report has no example images of {codec}: coding them takes a network")
     made.fit(images[:1])
     payloads = made.encode(images)
     return made.decode(payloads), np.array([len(payload) for payload in payloads])

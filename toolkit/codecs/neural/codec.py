@@ -53,6 +53,8 @@ class NeuralCodec:
         devices: how many devices share these.
     """
 
+    runs_network = True
+
     def __init__(self, spec: str, source: _Source, charge_weights: bool, devices: int) -> None:
         self._spec = spec
         self._source = source

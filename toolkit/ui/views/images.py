@@ -117,7 +117,7 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
         st.session_state["image"] = shown[0]["index"]
     originals = np.ascontiguousarray(dataset.train.images[[row["index"] for row in shown]])
     try:
-        decoded = decode_images(codec, originals, shown, result)
+        decoded = decode_images(codec, originals, shown)
     except (UsageError, WorkError) as error:
         st.error(one_line(error), icon=":material/error:")
         return None
@@ -151,7 +151,7 @@ def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[s
     amplify = st.select_slider(say("images.amplify"), [1, 2, 4, 8, 16, 32], _AMPLIFY, key="images_amplify")
     row = next((one for one in result["images"] if one["index"] == index), None) if result else None
     try:
-        seen = inspect_image(codec, dataset.train.images[index], amplify, row, result)
+        seen = inspect_image(codec, dataset.train.images[index], amplify, row)
     except (UsageError, WorkError) as error:
         st.error(one_line(error), icon=":material/error:")
         return

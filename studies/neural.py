@@ -1,0 +1,165 @@
+"""Do neural and content-aware codecs pay? Distortion and pilots on ten classes that the neural codec has never seen.
+
+    python studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER [--runs-dir RUNS] [--sizes 32,64] [--distortion-only]
+
+``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE, 1,000 training images of the held-out
+classes, features of a ResNet-8 trained on those classes (three seeds of it). ``results/neural.{json,md}``: pilots on
+them, five stages of two classes, replay, 200 steps a stage, a memory of four raw images a class, everything coded
+(``both``), three seeds. The controls of ``foreground`` are a random box of the same size and ``downscale``; those of
+``adaptive`` the family's single settings. ``--report`` runs no pilots and writes the results of those that finished.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from small_codec import CLASSES, part_of
+from study import RESULTS, Study, parser, percent
+
+from toolkit.codecs.spec import codec_family, short_spec
+from toolkit.data.catalog import load_dataset
+from toolkit.features.extractor import build_extractor
+from toolkit.foundation.files import write_json
+from toolkit.foundation.parallel import set_threads
+from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.probe.sweep import probe_codecs
+from toolkit.runs.environment import environment
+
+SEEDS = (0, 1, 2)
+EXTRACTOR_STEPS = 400
+TABLES = Path(__file__).parent / "tables" / "tables-tiny-imagenet-20-0.03.json"
+MEASURED = (
+    *(f"neural:model=small,quality={quality}" for quality in (1, 2, 3)),
+    *(f"avif:quality={quality}" for quality in (5, 10, 20, 30, 40, 50)),
+    *(f"jpeg:quality={quality}" for quality in (5, 10, 20, 30, 50)),
+    *(f"webp:quality={quality}" for quality in (1, 5, 20, 50)),
+    f"learned-jpeg:tables={TABLES}",
+    *(f"foreground:background=jpeg:quality=10|jpeg:quality={quality}" for quality in (30, 50)),
+    *(f"foreground:background=jpeg:quality=10,box=random|jpeg:quality={quality}" for quality in (30, 50)),
+    "foreground:background=cim|jpeg:quality=50",
+    "downscale:factor=2|jpeg:quality=50",
+    *(f"adaptive:family=jpeg,fmse={bound}" for bound in (0.05, 0.2)),
+    *(f"adaptive:family=jpeg,slope={slope}" for slope in (0.0003, 0.001)),
+    *(f"cp:rank={rank}" for rank in (2, 4)),
+)
+PILOTED = (
+    "raw",
+    *(f"neural:model=small,quality={quality}" for quality in (1, 2, 3)),
+    "avif:quality=20",
+    "avif:quality=40",
+    "jpeg:quality=10",
+    "jpeg:quality=20",
+    "jpeg:quality=50",
+    "webp:quality=20",
+    f"learned-jpeg:tables={TABLES}",
+    "foreground:background=jpeg:quality=10|jpeg:quality=50",
+    "foreground:background=jpeg:quality=10,box=random|jpeg:quality=50",
+    "foreground:background=cim|jpeg:quality=50",
+    "downscale:factor=2|jpeg:quality=50",
+    "adaptive:family=jpeg,fmse=0.2",
+    "adaptive:family=jpeg,slope=0.001",
+)
+
+
+def main() -> None:
+    own = parser(__doc__, "neural", "the folder tiny-imagenet-20")
+    own.add_argument("--folder", type=Path, required=True, help="for a copy of the held-out classes")
+    own.add_argument("--sizes", default="32,64")
+    own.add_argument("--distortion-only", action="store_true")
+    asked = own.parse_args()
+    set_threads(asked.threads)
+    held_out = part_of(Path(asked.dataset), asked.folder / "last-ten-classes", CLASSES, 2 * CLASSES)
+    sizes = [int(size) for size in asked.sizes.split(",")]
+    if not asked.report:
+        distortion = [row for size in sizes for row in measured(held_out, size)]
+        write_json(RESULTS / "neural-distortion.json", {"environment": environment(), "settings": distortion})
+        (RESULTS / "neural-distortion.md").write_text(distortion_table(distortion))
+        draw(distortion, RESULTS / "neural-distortion.svg")
+    if not asked.distortion_only:
+        study = Study("neural", asked.runs_dir, asked.afresh)
+        configs = [configuration(str(held_out), size, codec) for size in sizes for codec in PILOTED]
+        for seed in SEEDS if not asked.report else ():
+            for config in configs:
+                study.run(config, seed)
+        pilots = [pilot for config in configs if (pilot := study.summary(config, SEEDS)) is not None]
+        study.write(pilots, "python studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER")
+        (RESULTS / "neural.md").write_text(pilot_table(pilots))
+
+
+def measured(dataset: Path, size: int) -> list[dict[str, Any]]:
+    """A row a setting: means over the extractor's seeds of what the probe says."""
+    images = load_dataset(str(dataset), size)
+    tables = []
+    for seed in SEEDS:
+        judge = build_extractor("self", images, device=torch.device("cpu"), seed=seed, steps=EXTRACTOR_STEPS)
+        tables.append(probe_codecs(images, MEASURED, budget=4 * CLASSES * 3 * size**2, extractor=judge)["settings"])
+    rows = []
+    for same in zip(*tables, strict=True):
+        fmse = [row["fmse_relative"] for row in same]
+        kept = ("stored_bytes", "shared_bytes", "weights_bytes", "bpp", "psnr", "ssim", "encode_us", "decode_us")
+        rows.append({"size": size, "codec": short_spec(same[0]["codec"]), **{name: same[0][name] for name in kept},
+                     "fmse_relative": sum(fmse) / len(fmse), "fmse_by_seed": fmse})  # fmt: skip
+    return rows
+
+
+def configuration(dataset: str, size: int, codec: str) -> PilotConfig:
+    """One setting of the pilots."""
+    align = "none" if codec == "raw" else "both"
+    return make_config(
+        dataset=dataset, size=size, initial=2, increment=2, codec=codec, budget="4img", align=align, steps=200
+    )
+
+
+def distortion_table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table, a row a setting."""
+    lines = ["| size | codec | bytes an image | shared bytes | bits a pixel | PSNR, dB | relative FMSE |",
+             "|--:|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for row in rows:
+        cells = (f"{row['stored_bytes']:.0f}", row["shared_bytes"], f"{row['bpp']:.2f}", f"{row['psnr']:.1f}",
+                 f"{row['fmse_relative']:.3f}")  # fmt: skip
+        lines.append(f"| {row['size']} | `{row['codec']}` | " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def pilot_table(pilots: list[dict[str, Any]]) -> str:
+    """A Markdown table, a row a setting."""
+    lines = ["| size | codec | exemplars a class | last accuracy, % | average, % | seeds |",
+             "|--:|---|--:|--:|--:|--:|"]  # fmt: skip
+    for pilot in pilots:
+        cells = (f"{pilot['mean']['exemplars_per_class']:.0f}", percent(pilot, "last_accuracy"),
+                 percent(pilot, "average_incremental_accuracy"), str(len(pilot["runs"])))  # fmt: skip
+        lines.append(f"| {pilot['config']['size']} | `{short_spec(pilot['codec'])}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """PSNR and FMSE against bits a pixel, a column a size."""
+    plt.rcParams["svg.hashsalt"] = "neural"
+    sizes = sorted({row["size"] for row in rows})
+    figure, grid = plt.subplots(2, len(sizes), figsize=(5.2 * len(sizes), 7.5), squeeze=False)
+    for column, size in enumerate(sizes):
+        families: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["size"] == size:
+                control = ", random box" if "box=random" in row["codec"] else ""
+                families.setdefault(codec_family(row["codec"]) + control, []).append(row)
+        for axes, value, words in ((grid[0][column], "psnr", "PSNR in dB"),
+                                   (grid[1][column], "fmse_relative", "relative FMSE")):  # fmt: skip
+            for name, members in families.items():
+                members = sorted(members, key=lambda row: row["bpp"])
+                marker = "*-" if name == "neural" else "o-"
+                axes.plot([row["bpp"] for row in members], [row[value] for row in members], marker, label=name, ms=5)
+            axes.set(xlabel="bits a pixel, headers shared", ylabel=words, xlim=(0, 2.5), title=f"{size} px")
+            axes.grid(alpha=0.3)
+        grid[1][column].set_yscale("log")
+    grid[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Train the neural codec that ships in ``assets/neural``: ``python studies/small_codec.py DATA/tiny-imagenet-20``.
+
+Ten of the twenty classes, in alphabetical order, train it, at 32 and 64 px; the other ten are never seen, so that
+studies of what it does can use them. Interrupted, it goes on with the same command. About half an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from toolkit.codec_training.config import make_config
+from toolkit.codec_training.training import train_codecs
+from toolkit.codecs.neural.codec import SMALL_FOLDER
+from toolkit.foundation.files import write_json
+from toolkit.foundation.parallel import set_threads
+
+CLASSES = 10
+RATES = {0.3: 1, 0.6: 2, 1.0: 3}
+"""Bits a pixel, and the quality that it becomes."""
+ORDER = (0.6, 0.3, 1.0)
+
+
+def part_of(dataset: Path, folder: Path, first: int, last: int) -> Path:
+    """A folder with some classes of a dataset, those from ``first`` up to ``last`` in alphabetical order."""
+    for split in ("train", "test"):
+        for name in sorted(one.name for one in (dataset / split).iterdir() if one.is_dir())[first:last]:
+            if not (folder / split / name).exists():
+                shutil.copytree(dataset / split / name, folder / split / name)
+    return folder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--folder", type=Path, required=True, help="for the classes' copies and the training")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--threads", type=int, default=0)
+    arguments = parser.parse_args()
+    set_threads(arguments.threads)
+    first_ten = part_of(arguments.dataset, arguments.folder / "first-ten-classes", 0, CLASSES)
+    config = make_config(
+        dataset=str(first_ten), sizes=(32, 64), rates=ORDER, steps=arguments.steps, batch_size=16, feature_weight=1.0,
+        extractor="self", device="cpu",
+    )  # fmt: skip
+    made = train_codecs(config, arguments.folder / "codecs", _progress)
+    for codec in made["codecs"]:
+        name = f"small-{RATES[codec['rate']]}.npz"
+        shutil.copyfile(arguments.folder / "codecs" / codec["file"], SMALL_FOLDER / name)
+        codec["file"] = name
+    write_json(SMALL_FOLDER / "training.json", made | {"config": made["config"] | {"dataset": first_ten.name}})
+    return 0
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    if done % 250 == 0:
+        print(f"{what}: {done} of {total}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
