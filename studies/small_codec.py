@@ -42,7 +42,7 @@ def main() -> int:
     set_threads(arguments.threads)
     first_ten = part_of(arguments.dataset, arguments.folder / "first-ten-classes", 0, CLASSES)
     config = make_config(
-        dataset=str(first_ten), sizes=(32, 64), rates=ORDER, steps=arguments.steps, batch_size=16, feature_weight=1.0,
+        dataset=str(first_ten), sizes=(32, 64), rates=ORDER, steps=arguments.steps, batch_size=16, feature_weight=8.0,
         extractor="self", device="cpu",
     )  # fmt: skip
     made = train_codecs(config, arguments.folder / "codecs", _progress)

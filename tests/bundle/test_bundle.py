@@ -21,6 +21,8 @@ from toolkit.bundle.history import history
 from toolkit.bundle.manifest import MANIFEST, read_manifest, write_manifest
 from toolkit.bundle.watch import prometheus_text, watch_folder
 from toolkit.cli import run as recallrate
+from toolkit.codec_training.config import make_config as make_training
+from toolkit.codec_training.training import train_codecs
 from toolkit.codecs.table_file import QuantisationTables, standard_steps, write_tables
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
@@ -244,6 +246,22 @@ def test_learned_tables_travel_with_the_bundle(tmp_path: Path) -> None:
     again = load_bundle(tmp_path / "bundle")
     image = load_dataset("demo", 32).test.images[0]
     assert np.array_equal(again.preprocess(image), bundle.preprocess(image))
+
+
+def test_a_neural_codecs_model_travels_with_the_bundle(tmp_path: Path) -> None:
+    train_codecs(
+        make_training(dataset="demo", sizes=(32,), rates=(1.0,), steps=1, channels=16, latent=8, device="cpu"),
+        tmp_path / "codecs",
+    )
+    run = piloted(tmp_path / "runs", codec=f"neural:checkpoint={tmp_path / 'codecs' / 'neural-1bpp.npz'}", steps=1)
+    bundle = export_bundle(run, tmp_path / "bundle")
+    image = load_dataset("demo", 32).test.images[0]
+    seen = bundle.preprocess(image)
+    bundle.memory.close()
+    (tmp_path / "codecs" / "neural-1bpp.npz").unlink()
+    again = load_bundle(tmp_path / "bundle")
+    assert np.array_equal(again.preprocess(image), seen)
+    assert len(again.memory.decode(0)) > 0
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from toolkit.memory.store import identity
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
 MemoryFile = Annotated[Path, typer.Argument(help="a memory file, or the folder or manifest of a sharded memory")]
+Moved = Annotated[str | None, typer.Option("--codec", help="its codec, where a file that decoding needs has moved")]
 
 
 @memory_app.command()
@@ -119,9 +120,9 @@ def _label(text: str, names: dict[int, str]) -> int:
 
 
 @memory_app.command()
-def verify(path: MemoryFile, json: JsonTo = None) -> None:
+def verify(path: MemoryFile, codec: Moved = None, json: JsonTo = None) -> None:
     """Check every exemplar's checksum and decode it; damaged ones are named and make the exit status 1."""
-    with _open(path) as memory:
+    with _open(path, codec) as memory:
         damaged = memory.verify()
         checked = len(memory)
     found = [{"label": item.label, "rank": item.rank, "reason": item.reason} for item in damaged]
@@ -135,22 +136,24 @@ def verify(path: MemoryFile, json: JsonTo = None) -> None:
 
 @memory_app.command()
 def export(
-    path: MemoryFile, output: Annotated[Path, typer.Option("-o", "--output", help="folder for class/*.ext")]
+    path: MemoryFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for class/*.ext")],
+    codec: Moved = None,
 ) -> None:
     """Write every intact exemplar as an ordinary image file."""
     from toolkit.memory.export import export_files
 
-    with _open(path) as memory:
+    with _open(path, codec) as memory:
         written, damaged = export_files(memory, output)
     for item in damaged:
         console.stderr.print(f"class {item.label}, exemplar {item.rank}: {item.reason}", markup=False)
     console.stderr.print(f"{written} files under {output}", markup=False)
 
 
-def _open(path: Path):  # type: ignore[no-untyped-def]  # a memory; its room is imported when used
+def _open(path: Path, codec: str | None = None):  # type: ignore[no-untyped-def]  # its room is imported when used
     from toolkit.memory.sharded import open_memory
 
-    return open_memory(path)
+    return open_memory(path, codec)
 
 
 def _show(facts: dict, json: str | None, csv: str | None) -> None:

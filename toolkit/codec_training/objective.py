@@ -24,13 +24,13 @@ from toolkit.training.networks import Classifier, pooled
 _CONTROL = 0.01
 """How fast log lambda follows the relative error of the rate."""
 _SMOOTHING = 0.95
-_LOWEST, _HIGHEST = math.log(0.5), math.log(5000)
+_LOWEST, _HIGHEST = math.log(0.05), math.log(5000)
 _FLOOR = 1e-6
 
 
-def expected_weight(rate: float) -> float:
+def expected_weight(rate: float, feature_weight: float) -> float:
     """A lambda to begin with: where distortion falls by 6 dB a bit a pixel, it is 1 / (2 ln 2 distortion)."""
-    return 5 * 4**rate
+    return 5 * 4**rate / (1 + feature_weight)
 
 
 class RateDistortion(nn.Module):

@@ -90,7 +90,7 @@ class _Trial:
         architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
         self.architecture = adapted.architecture if adapted else {"name": config.architecture, **architecture}
         features = None if extractor is None else layered_features(extractor.network)
-        weight = expected_weight(rate) if adapted is None else float(adapted.trained["lambda"])
+        weight = expected_weight(rate, config.feature_weight) if adapted is None else float(adapted.trained["lambda"])
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(
             build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,

@@ -88,9 +88,11 @@ def register(kind: CodecKind) -> CodecKind:
 
 
 def codec_kinds() -> dict[str, CodecKind]:
-    """All registered codecs by name, in order of registration."""
+    """All registered codecs by name, ordinary formats first."""
     # importing them registers their codecs
-    from toolkit.codecs import adaptive, foreground, learned_jpeg, standard, tensor, wrappers  # noqa: F401
-    from toolkit.codecs.neural import codec  # noqa: F401
+    from toolkit.codecs import adaptive, foreground, learned_jpeg, standard, tensor, wrappers
+    from toolkit.codecs.neural import codec as neural
 
-    return dict(_KINDS)
+    modules = (standard, learned_jpeg, neural, tensor, adaptive, foreground, wrappers)
+    places = {module.__name__: place for place, module in enumerate(modules)}
+    return dict(sorted(_KINDS.items(), key=lambda item: places.get(item[1].factory.__module__, len(places))))

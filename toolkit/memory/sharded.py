@@ -109,12 +109,14 @@ class ShardedMemory:
 
     Args:
         path: the manifest or its folder. Shard files are opened when they are first needed.
+        codec: see :func:`open_memory`.
 
     Raises:
         WorkError: here, when the manifest cannot be used; later, when a shard is missing or is not the manifest's.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, codec: str | None = None) -> None:
+        self._spec = codec
         self.path = Path(path) / MANIFEST if Path(path).is_dir() else Path(path)
         self.manifest = read_manifest(self.path)
         self.budget = self.manifest.budget_bytes
@@ -246,7 +248,7 @@ class ShardedMemory:
             path = self.path.parent / shard.file
             if not path.is_file():
                 raise WorkError(f"{shard.file} is missing beside {self.path}")
-            memory = ExemplarMemory(path)
+            memory = ExemplarMemory(path, codec=self._spec)
             if memory.class_counts != shard.classes:
                 memory.close()
                 raise WorkError(f"{shard.file} is not the shard of the manifest: it holds other exemplars")
@@ -254,19 +256,23 @@ class ShardedMemory:
         return self._open[number]
 
 
-def open_memory(path: str | Path) -> ExemplarMemory | ShardedMemory:
+def open_memory(path: str | Path, codec: str | None = None) -> ExemplarMemory | ShardedMemory:
     """An existing memory: a file, or a manifest or its folder.
 
+    Args:
+        path: of the memory.
+        codec: its codec's spec where that names files that have moved.
+
     Raises:
-        UsageError: there is none at ``path``.
+        UsageError: there is none at ``path``, or it was made with another codec.
         WorkError: it cannot be read.
     """
     path = Path(path)
     if (path.is_dir() and (path / MANIFEST).is_file()) or (path.is_file() and path.name == MANIFEST):
-        return ShardedMemory(path)
+        return ShardedMemory(path, codec)
     if not path.is_file():
         raise UsageError(f"{path} does not exist: expected a memory file, a {MANIFEST} or its folder")
-    return ExemplarMemory(path)
+    return ExemplarMemory(path, codec=codec)
 
 
 def shard_entry(path: Path) -> Shard:

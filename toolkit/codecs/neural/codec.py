@@ -75,7 +75,7 @@ class NeuralCodec:
 
     @property
     def extension(self) -> str:
-        return "rans"
+        return ""  # a stream is no file of any format
 
     def fit(self, images: np.ndarray) -> None:
         model = self._model()
