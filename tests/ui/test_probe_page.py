@@ -140,3 +140,14 @@ def test_a_past_probe_is_reopened_with_its_table_and_the_chosen_setting(runs_dir
     assert list(table["codec"]) == ["raw", "jpeg:quality=50", "jpeg:quality=10", "webp:quality=50"]
     assert table["header_tax"][1] == pytest.approx(600 / 810)
     assert any("of which 600 (90%) are a header" in text.value for text in app.markdown)
+
+
+def test_the_builder_offers_values_that_the_codec_accepts(runs_dir: Path) -> None:
+    app = drawn(probe_page)
+    assert any(code.value == "jpeg:quality={10,30,50,75}" for code in app.code)
+    app.selectbox(key="build_codec").set_value("neural").run()
+    app.button_group(key="build_neural_model").set_value(["small"]).run()
+    assert any(code.value == "neural:model=small,quality={1,2,3}" for code in app.code)
+    next(button for button in app.button if button.label == "Only this").click().run()
+    assert app.text_input(key="grid").value == "neural:model=small,quality={1,2,3}"
+    assert any(caption.value.startswith("3 settings") for caption in app.caption)

@@ -28,9 +28,8 @@ with warnings.catch_warnings():
     from compressai.models import CompressionModel, FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
     from compressai.models.utils import conv, deconv
 
-ARCHITECTURES = ("factorized", "hyperprior")
 _TAIL_MASS = 1e-5
-"""What the tables leave to values beyond them: with 1e-9 the tables are twice as long and the streams no shorter."""
+"""What the tables leave to values beyond them, CompressAI 1e-9: the tables are charged, and the rest has a tail."""
 _FIRST_SCALE = 2.0
 """Latents begin small: from CompressAI's 10, a tenth of a short training goes by before the rate has come down."""
 _PATCH = 4

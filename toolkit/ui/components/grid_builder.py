@@ -10,7 +10,7 @@ from toolkit.codecs.base import CodecKind, codec_kinds
 from toolkit.foundation.parameters import Parameter
 from toolkit.ui.components.language import say
 
-_USUAL = {"quality": "10, 30, 50, 75"}
+_USUAL = {"quality": (10, 30, 50, 75)}
 
 
 def build_grid(key: str) -> None:
@@ -49,12 +49,19 @@ def _ask(kind: CodecKind, name: str, parameter: Parameter) -> str | None:
         options = parameter.choices or ("yes", "no")
         chosen = st.pills(label, options, selection_mode="multi", key=key, help=help_)
     else:
-        usual = _USUAL.get(name, "") if parameter.always and parameter.kind is not Path else ""
+        usual = _usual(name, parameter) if parameter.always and parameter.kind is not Path else ""
         text = st.text_input(label, usual, key=key, help=help_, placeholder=str(parameter.default or ""))
         chosen = [part.strip() for part in text.split(",") if part.strip()]
     if not chosen:
         return None
     return f"{name}={chosen[0]}" if len(chosen) == 1 else f"{name}={{{','.join(chosen)}}}"
+
+
+def _usual(name: str, parameter: Parameter) -> str:
+    """Values to begin with, of those that are accepted."""
+    low, high = parameter.low or 0, parameter.high or 0
+    fitting = [value for value in _USUAL.get(name, ()) if value <= high]
+    return ", ".join(map(str, fitting or ((int(low), int(low) + 1, int(low) + 2) if name in _USUAL else ())))
 
 
 def _put(key: str, pattern: str, beside: bool) -> None:
