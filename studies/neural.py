@@ -2,7 +2,7 @@
 
     python studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER [--runs-dir RUNS] [--sizes 32,64] [--distortion-only]
 
-``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE, 1,000 training images of the held-out
+``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE, 300 training images of the held-out
 classes, features of a ResNet-8 trained on those classes (three seeds of it). ``results/neural.{json,md}``: pilots on
 them, five stages of two classes, replay, 200 steps a stage, a memory of four raw images a class, everything coded
 (``both``), three seeds. The controls of ``foreground`` are a random box of the same size and ``downscale``; those of
@@ -30,6 +30,7 @@ from toolkit.runs.environment import environment
 
 SEEDS = (0, 1, 2)
 EXTRACTOR_STEPS = 400
+IMAGES = 300
 TABLES = Path(__file__).parent / "tables" / "tables-tiny-imagenet-20-0.03.json"
 MEASURED = (
     *(f"neural:model=small,quality={quality}" for quality in (1, 2, 3)),
@@ -95,7 +96,8 @@ def measured(dataset: Path, size: int) -> list[dict[str, Any]]:
     tables = []
     for seed in SEEDS:
         judge = build_extractor("self", images, device=torch.device("cpu"), seed=seed, steps=EXTRACTOR_STEPS)
-        tables.append(probe_codecs(images, MEASURED, budget=4 * CLASSES * 3 * size**2, extractor=judge)["settings"])
+        budget = 4 * CLASSES * 3 * size**2
+        tables.append(probe_codecs(images, MEASURED, budget=budget, extractor=judge, images=IMAGES)["settings"])
     rows = []
     for same in zip(*tables, strict=True):
         fmse = [row["fmse_relative"] for row in same]

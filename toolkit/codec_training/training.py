@@ -29,6 +29,8 @@ from toolkit.runs.environment import require_one_rank
 from toolkit.training.device import random_state, resolve_device, set_random_state
 from toolkit.training.loop import Recipe, train
 
+_EXTRACTOR_STEPS = 600
+"""The longer a network is trained, the more of what coding loses shows in its features."""
 _CHECKPOINT_EVERY = 500
 _CHECKPOINT = "checkpoint.pt"
 _RECORD = "training.json"
@@ -61,7 +63,9 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
     views = [validation_view(load_dataset(config.dataset, size, progress=progress)) for size in config.sizes]
     extractor = None
     if config.feature_weight:
-        extractor = build_extractor(config.extractor, views[0], device=device, seed=config.seed, progress=progress)
+        extractor = build_extractor(
+            config.extractor, views[0], device=device, seed=config.seed, steps=_EXTRACTOR_STEPS, progress=progress
+        )
         extractor.network.requires_grad_(False)
     state = None if adapted is None else adapted[1]
     for number, rate in enumerate(config.rates):
