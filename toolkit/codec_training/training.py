@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,13 @@ from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import make_folder, read_json, write_atomically, write_json
+from toolkit.foundation.files import make_folder, read_json, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.runs.environment import require_one_rank
 from toolkit.training.device import random_state, resolve_device, set_random_state
 from toolkit.training.loop import Recipe, train
+from toolkit.training.weights import write_tensors
 
 _EXTRACTOR_STEPS = 600
 """The longer a network is trained, the more of what coding loses shows in its features."""
@@ -156,9 +155,7 @@ class _Trial:
     def _save(self, step: int, adam: torch.optim.Adam, sgd: torch.optim.Optimizer) -> None:
         saved = {"step": step, "number": self.number, "model": self.objective.state_dict(), "adam": adam.state_dict(),
                  "sgd": sgd.state_dict(), "random": random_state(self.device)}  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save(saved, buffer)
-        write_atomically(self.checkpoint, lambda file: file.write(buffer.getbuffer()))
+        write_tensors(self.checkpoint, saved)
 
     def _restore(self, adam: torch.optim.Adam) -> tuple[int, dict[str, Any] | None]:
         """First step to take and SGD's state (it has no weights here); 0 and None without a checkpoint of this rate."""
@@ -249,11 +246,6 @@ def _measured(
         "psnr": float(distortion.psnr(after, before, "mean")),
     }
     if extractor is not None:
-        original, coded = _features(extractor, images), _features(extractor, decoded)
+        original, coded = extractor(images), extractor(decoded)
         facts["fmse_relative"] = float(distortion.fmse(original, coded, "mean") / original.square().mean())
     return facts
-
-
-def _features(extractor: FeatureExtractor, images: np.ndarray) -> torch.Tensor:
-    make: Callable[[np.ndarray], torch.Tensor] = extractor
-    return make(images)

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import Codec, CodecKind, register
-from toolkit.codecs.sight import Sight, require_rgb, require_sight
+from toolkit.codecs.base import Codec, CodecKind, register, require_rgb
+from toolkit.codecs.sight import Sight, require_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.codecs.standard import AVIF, JPEG, WEBP
 from toolkit.foundation.errors import UsageError, WorkError

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, Value, write_spec
 
 
@@ -74,6 +75,18 @@ class CodecKind:
     def spec(self, values: Mapping[str, Value | None]) -> str:
         """Canonical text: see :func:`~toolkit.foundation.parameters.write_spec`."""
         return write_spec(self.name, self.parameters, values)
+
+
+def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
+    """Refuse what is no batch of RGB images with sides of at least ``least`` pixels.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise UsageError(f"{codec}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
+    if min(images.shape[1:3]) < least:
+        raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {images.shape[1:3]}")
 
 
 _KINDS: dict[str, CodecKind] = {}

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.codecs.base import Codec, CodecKind, codec_kinds, register
-from toolkit.codecs.sight import Sight, require_rgb, require_sight
+from toolkit.codecs.base import Codec, CodecKind, codec_kinds, register, require_rgb
+from toolkit.codecs.sight import Sight, require_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.codecs.standard import FileCodec
 from toolkit.foundation.errors import UsageError, WorkError

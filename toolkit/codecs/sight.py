@@ -93,18 +93,6 @@ def refuse_sight(codec: Codec, what: str) -> None:
         raise UsageError(f"{what} cannot use {codec}: its encoder looks at images through a network")
 
 
-def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
-    """Refuse what is no batch of RGB images with sides of at least ``least`` pixels.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UsageError(f"{codec}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
-    if min(images.shape[1:3]) < least:
-        raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {images.shape[1:3]}")
-
-
 def _chain(codec: Codec) -> Iterator[Any]:
     part: Any = codec
     while part is not None:

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import CodecKind, register
-from toolkit.codecs.sight import require_rgb
+from toolkit.codecs.base import CodecKind, register, require_rgb
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from torch import nn
 from torch.nn import functional
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import write_atomically
 from toolkit.foundation.seeds import derive
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg_dl.config import JPEGConfig
@@ -23,7 +21,7 @@ from toolkit.runs.reporting import RunReporter
 from toolkit.training.batches import Batch, Pool, ReplayBatches
 from toolkit.training.loop import Loss, Recipe, predict, train
 from toolkit.training.networks import Classifier
-from toolkit.training.weights import save_network
+from toolkit.training.weights import save_network, write_tensors
 
 
 @dataclass
@@ -85,7 +83,7 @@ def save_variant(variant: Variant, network_name: str, folder: Path) -> None:
     """Write the trained weights and drop the checkpoint."""
     save_network(variant.network, network_name, folder / f"{variant.name}.pt")
     if variant.layer is not None:
-        _write(folder / f"{variant.name}-layer.pt", variant.layer.state_dict())
+        write_tensors(folder / f"{variant.name}-layer.pt", variant.layer.state_dict())
     (folder / f"{variant.name}-checkpoint.pt").unlink(missing_ok=True)
 
 
@@ -142,7 +140,7 @@ def _save(
         "beside": [one.state_dict() for one in beside],
         "rng": torch.get_rng_state(),
     }
-    _write(path, saved)
+    write_tensors(path, saved)
 
 
 def _restore(path: Path, variant: Variant, beside: list[torch.optim.Adam]) -> tuple[int, dict[str, Any] | None]:
@@ -158,9 +156,3 @@ def _restore(path: Path, variant: Variant, beside: list[torch.optim.Adam]) -> tu
         return int(saved["step"]), saved["optimizer"]
     except Exception as error:  # torch and pickle raise a dozen types for a damaged file
         raise WorkError(f"the checkpoint {path} cannot be resumed: {one_line(error)}; delete it") from error
-
-
-def _write(path: Path, value: Any) -> None:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))

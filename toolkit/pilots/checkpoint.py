@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import torch
 
 from toolkit.foundation.errors import WorkError, one_line
-from toolkit.foundation.files import write_atomically
 from toolkit.pilots.learner import Learner
+from toolkit.training.weights import write_tensors
 
 
 @dataclass
@@ -47,10 +46,8 @@ class Checkpoint:
 
     def save(self, path: Path, learner: Learner) -> None:
         """Write the checkpoint and the learner's networks, atomically."""
-        buffer = io.BytesIO()
         beside = {name: module.state_dict() for name, module in learner.method.beside.items()}
-        torch.save({"progress": self.__dict__, "network": learner.network.state_dict(), "beside": beside}, buffer)
-        write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+        write_tensors(path, {"progress": self.__dict__, "network": learner.network.state_dict(), "beside": beside})
 
     @classmethod
     def restore(cls, path: Path, learner: Learner) -> Checkpoint:

@@ -20,10 +20,19 @@ def save_network(network: nn.Module, name: str, path: Path, method: str = "") ->
 
     A network whose shape a method has changed is written with the method's name, and read by that method only.
     """
-    buffer = io.BytesIO()
     plain = isinstance(network, Classifier) and isinstance(network.head, GrowingLinear)
     saved = {"network": name, "state_dict": network.state_dict()}
-    torch.save(saved if plain else {**saved, "method": method}, buffer)
+    write_tensors(path, saved if plain else {**saved, "method": method})
+
+
+def write_tensors(path: Path, value: Any) -> None:
+    """Write tensors and plain values with ``torch.save``, atomically.
+
+    Raises:
+        WorkError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.codecs.base import CodecKind, register
+from toolkit.codecs.base import CodecKind, register, require_rgb
 from toolkit.codecs.neural.model_file import DIGEST_DIGITS, Manifest, read_manifest
 from toolkit.codecs.neural.rans import Tables
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
@@ -86,8 +86,7 @@ class NeuralCodec:
         self._state = _HEAD.pack(*self._size, self._weights) + bytes.fromhex(model.decoder) + tables
 
     def encode(self, images: np.ndarray) -> list[bytes]:
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise UsageError(f"{self}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
+        require_rgb(self, images)
         if self._size is None:
             self.fit(images)
         if images.shape[1:3] != self._size:
@@ -169,15 +168,11 @@ class _Source:
         with _lock:
             if self.path is None:
                 return _zoo_model(self._model, self._quality, self._metric)
-            try:
-                stamp = self.path.stat()
-            except OSError as error:
-                raise UsageError(describe_os_error(error, "read the neural codec", self.path)) from error
-            return _file_model(self.path, stamp.st_mtime_ns, stamp.st_size)
+            return _file_model(*_stamp(self.path))
 
     def manifest(self) -> Manifest | None:
         """What a file says of itself; None for the zoo and for files of other makers."""
-        return None if self.path is None else read_manifest(self.path)
+        return None if self.path is None else _file_manifest(*_stamp(self.path))
 
     def require_decoder(self) -> None:
         """Refuse a file that holds another decoder than it should."""
@@ -192,6 +187,25 @@ class _Source:
         """Of the decoder; the model is loaded where its file does not say."""
         manifest = self.manifest()
         return self.open().weights_bytes if manifest is None else manifest.weights_bytes
+
+
+def _stamp(path: Path) -> tuple[Path, int, int]:
+    """What changes with a file, for what is read of it once: every batch asks."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UsageError(describe_os_error(error, "read the neural codec", path)) from error
+    return path, found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=16)
+def _file_manifest(path: Path, changed: int, size: int) -> Manifest | None:
+    return read_manifest(path)
+
+
+@functools.lru_cache(maxsize=16)
+def _file_digest(path: Path, changed: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_DIGITS]
 
 
 @functools.lru_cache(maxsize=4)
@@ -214,7 +228,7 @@ def _digest_of(source: _Source) -> str:
     if manifest is not None:
         return manifest.decoder
     assert source.path is not None
-    return hashlib.sha256(source.path.read_bytes()).hexdigest()[:DIGEST_DIGITS]
+    return _file_digest(*_stamp(source.path))
 
 
 def _neural(

@@ -78,7 +78,7 @@ class FactorizedModel:
         values = np.empty((len(streams), len(heard)), np.int64)
         values[:] = tables.offsets[_channels(shape)]
         values[:, heard] = _read(tables, streams, rows)
-        return self.pixels(torch.from_numpy(values.reshape(shape)) + self._medians(), size)
+        return self.pixels(torch.from_numpy(values.reshape(shape)) + _medians(self.network), size)
 
     def range_of_values(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The lowest and the highest value of each channel in all of these images, int64 (M,) each."""
@@ -88,7 +88,7 @@ class FactorizedModel:
 
     def _values(self, images: np.ndarray) -> np.ndarray:
         """Quantised latents, int64 (N, M, h, w)."""
-        return torch.round(_analysed(self.network, images) - self._medians()).to(torch.int64).numpy()
+        return torch.round(_analysed(self.network, images) - _medians(self.network)).to(torch.int64).numpy()
 
     def pixels(self, latents: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
         """Images uint8 (N, height, width, 3) of latents float32 (N, M, h, w)."""
@@ -102,9 +102,6 @@ class FactorizedModel:
         rows = _channels(shape)
         heard = tables.lengths[rows] > 1
         return rows[heard], heard
-
-    def _medians(self) -> torch.Tensor:
-        return self.network.entropy_bottleneck.quantiles[:, 0, 1].reshape(1, -1, 1, 1)
 
 
 class HyperpriorModel:
@@ -129,7 +126,7 @@ class HyperpriorModel:
             latents = _analysed(self.network, part)
             with torch.inference_mode():
                 side = self.network.h_a(latents if self._has_means else latents.abs())
-                side_values = torch.round(side - self._medians()).to(torch.int64)
+                side_values = torch.round(side - _medians(self.network)).to(torch.int64)
                 rows, means = self._predicted(side_values)
                 values = torch.round(latents - means).to(torch.int64)
             sequence = np.concatenate([side_values.flatten(1).numpy(), values.flatten(1).numpy()], axis=1)
@@ -145,7 +142,7 @@ class HyperpriorModel:
 
     def _latents(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables) -> torch.Tensor:
         height, width = _latent_size(self.network, size)
-        factor = self.network.downsampling_factor // self._main_factor()
+        factor = self.network.downsampling_factor // _shrinks_by(self.network)
         side_shape = (len(streams), self.network.N, height // factor, width // factor)
         shape = (len(streams), self.network.M, height, width)
         length = math.prod(side_shape[1:]) + math.prod(shape[1:])
@@ -156,22 +153,15 @@ class HyperpriorModel:
         _refuse_damaged(decoder.finish())
         return values + means
 
-    def _main_factor(self) -> int:
-        stages = getattr(self.network, "stages", 4)
-        return int(2**stages)
-
     @torch.inference_mode()
     def _predicted(self, side_values: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
         """Tables int64 (N, M h w) and means float32 (N, M, h, w) or 0, one image at a time."""
-        side = side_values + self._medians()
+        side = side_values + _medians(self.network)
         out = torch.cat([self.network.h_s(one) for one in side.split(1)])
         scales, means = out.chunk(2, 1) if self._has_means else (out, torch.zeros(()))
         # damaged streams may ask for scales that are no numbers
         indexes = self.network.gaussian_conditional.build_indexes(torch.nan_to_num(scales))
         return self._side_rows + indexes.flatten(1).to(torch.int64).numpy(), means
-
-    def _medians(self) -> torch.Tensor:
-        return self.network.entropy_bottleneck.quantiles[:, 0, 1].reshape(1, -1, 1, 1)
 
 
 class OwnStreamsModel:
@@ -224,6 +214,11 @@ class OwnStreamsModel:
             )  # fmt: skip
 
 
+def _medians(network: Any) -> torch.Tensor:
+    """Where each channel's density has its middle, float32 (1, C, 1, 1)."""
+    return network.entropy_bottleneck.quantiles[:, 0, 1].reshape(1, -1, 1, 1)
+
+
 def _tables(model: Any) -> Tables:
     return Tables.of_cdfs(model.quantized_cdf.numpy(), model.cdf_length.numpy(), model.offset.numpy())
 
@@ -253,9 +248,13 @@ def _parts(images: np.ndarray) -> list[np.ndarray]:
 
 def _latent_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
     factor = network.downsampling_factor
-    shrunk = 2 ** getattr(network, "stages", 4)
-    height, width = (-(-side // factor) * factor // shrunk for side in size)
+    height, width = (-(-side // factor) * factor // _shrinks_by(network) for side in size)
     return height, width
+
+
+def _shrinks_by(network: Any) -> int:
+    """How many pixels a side a latent stands for; CompressAI's have four halvings."""
+    return int(2 ** getattr(network, "stages", 4))
 
 
 def _padded(network: Any, images: np.ndarray) -> torch.Tensor:

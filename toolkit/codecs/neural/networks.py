@@ -169,7 +169,7 @@ def _entropy(values: np.ndarray) -> float:
 
 
 def build(architecture: Mapping[str, Any]) -> CompressionModel:
-    """An untrained network: ``{"name": one of ARCHITECTURES, "channels", "latent", "stages"}``.
+    """An untrained network: ``{"name": "factorized" or "hyperprior", "channels", "latent", "stages"}``.
 
     Raises:
         UsageError: another architecture.
