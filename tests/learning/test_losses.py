@@ -64,13 +64,14 @@ def test_distilled_adds_both_terms_over_the_old_outputs_only() -> None:
     assert float(loss(Fixed(LOGITS), batch)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_nca_leaves_the_label_out_of_the_denominator_and_stops_at_zero() -> None:
-    similar = np.array([[2.0, 1.0, 0.5], [0.1, 5.0, 0.2]])
-    first = -(2.0 - 0.6) + math.log(math.exp(1.0) + math.exp(0.5))
-    second = -(5.0 - 0.6) + math.log(math.exp(0.1) + math.exp(0.2))
-    assert second < 0
-    found = losses.nca(tensor(similar), torch.tensor([0, 1]), 0.6)
-    assert float(found) == pytest.approx((max(first, 0) + 0) / 2, rel=1e-5)
+def test_nca_has_a_one_in_the_denominator_where_the_label_was() -> None:
+    similar = np.array([[2.0, 1.0, 0.5], [0.1, 5.0, 0.2], [3.0, 1.0, 0.0]])
+    # the first two labels are the most similar, so the 1 is their own; the third's 1 is that of the most similar
+    first = math.log(1 + math.exp(1.0 - 1.4) + math.exp(0.5 - 1.4))
+    second = math.log(1 + math.exp(0.1 - 4.4) + math.exp(0.2 - 4.4))
+    third = math.log(1 + 1 + math.exp(0.0 - 3.0)) - (0.4 - 3.0)
+    found = losses.nca(tensor(similar), torch.tensor([0, 1, 1]), 0.6)
+    assert float(found) == pytest.approx((first + second + third) / 3, rel=1e-5)
 
 
 def test_pooled_outputs_distance_by_hand() -> None:

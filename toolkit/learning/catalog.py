@@ -72,6 +72,7 @@ METHODS: dict[str, MethodKind] = {
                 "spatial": Parameter(float, 5.0, 0, 100, help="weight of the feature maps' distillation"),
                 "flat": Parameter(float, 1.0, 0, 100, help="weight of the pooled features' distillation"),
                 "proxies": Parameter(int, 10, 1, 100, help="proxies a class"),
+                "scale": Parameter(float, 8.0, 1, 100, help="what cosines are multiplied by"),
             },
         ),
         MethodKind(

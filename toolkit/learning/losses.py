@@ -61,18 +61,21 @@ def distilled_by_age(
 
 
 def nca(similarities: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor | float) -> torch.Tensor:
-    """PODNet's classification loss: the NCA of Movshovitz-Attias et al. (2017), with a margin and a hinge at 0.
+    """PODNet's classification loss: the NCA of Movshovitz-Attias et al. (2017) with a margin, as in the published code.
 
-    The label's own similarity is left out of the denominator (the published code leaves a constant 1 in its place).
+    After the largest similarity of an image was taken off all of them, the label's own leaves a constant 1 in the
+    denominator, so the loss saturates like a cross entropy. The paper's eq. 6 leaves nothing there and cuts the loss at
+    0; until then it is linear, and trainings of hundreds of steps blow up.
 
     Args:
         similarities: scaled cosine similarities (N, C).
         labels: int64 (N,).
         margin: taken off the label's similarity.
     """
-    own = similarities.gather(1, labels[:, None]).squeeze(1) - margin
-    others = similarities.scatter(1, labels[:, None], float("-inf"))
-    return (torch.logsumexp(others, dim=1) - own).clamp(min=0).mean()
+    label = labels[:, None]
+    after = similarities.scatter(1, label, similarities.gather(1, label) - margin)
+    after = after - after.amax(dim=1, keepdim=True)
+    return (torch.logsumexp(after.scatter(1, label, 0.0), dim=1) - after.gather(1, label).squeeze(1)).mean()
 
 
 def pooled_outputs_distance(maps: list[torch.Tensor], teacher: list[torch.Tensor]) -> torch.Tensor:

@@ -16,6 +16,8 @@ RESNET_BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and an identity shortcut, subsampled and zero-padded where the shape changes (option A)."""
 
+    last_relu = True
+
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
@@ -32,7 +34,8 @@ class BasicBlock(nn.Module):
             # x[:, :, ::s, ::s] by another name: slicing's gradient leaves channels_last, which doubles a step's time
             x = functional.avg_pool2d(x, 1, self.stride)
             x = functional.pad(x, (0, 0, 0, 0, 0, self.extra))
-        return functional.relu(out + x, inplace=True)
+        out = out + x
+        return functional.relu(out, inplace=True) if self.last_relu else out
 
 
 class CifarResNet(nn.Module):
@@ -68,6 +71,12 @@ class CifarResNet(nn.Module):
         first = self.stage1(functional.relu(self.bn1(self.conv1(x)), inplace=True))
         second = self.stage2(first)
         return [first, second, self.stage3(second)]
+
+    def drop_last_relu(self) -> None:
+        """Give features of either sign: cosines of features after a ReLU hardly tell images apart."""
+        last = self.stage3[-1]
+        assert isinstance(last, BasicBlock)
+        last.last_relu = False
 
     def cut(self) -> tuple[nn.Module, nn.Module]:
         """All but the last stage, and the last stage with the pooling; the parts of this network, not copies."""

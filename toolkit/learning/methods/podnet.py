@@ -1,12 +1,12 @@
 """PODNet (Douillard et al., ECCV 2020): pooled feature maps are distilled, a cosine classifier has proxies for modes.
 
 After the main training the classifier alone is finetuned on a balanced set. Departs from the paper in that new
-proxies start at random, not from clusters of features; in that features and maps are taken after the last ReLU; in that
-the trained scale is positive and the margin does not train it (a margin is lost most cheaply by a scale of 0, which
-trainings of hundreds of steps reach before the features say anything; published ones take a hundred times as many); and
-in that the finetuning leaves the backbone's batch statistics alone and has the published ratio of epochs (20 to 160)
-and of learning rates (0.005 to 0.1), but takes its steps from the stage's. PyCIL's version differs further: cross
-entropy, and no finetuning.
+proxies start at random, not from clusters of features; in that the maps of all but the last stage are taken after
+their ReLU; in that the scale is fixed, as CosFace's is (trained, it fell to 0 or stayed near 1 in the few hundred
+steps of a pilot, and the features learned nothing: published trainings take a hundred times as many); and in that the
+finetuning leaves the backbone's batch statistics alone and has the published ratio of epochs (20 to 160) and of
+learning rates (0.005 to 0.1), but takes its steps from the stage's. PyCIL's version differs further: cross entropy, and
+no finetuning.
 """
 
 from __future__ import annotations
@@ -47,28 +47,24 @@ class PodClassifier(Classifier):
 
 
 class ProxyHead(nn.Module):
-    """Cosine similarity to several proxies a class, averaged with softmax weights (eq. 7), times a trained scale.
+    """Cosine similarity to several proxies a class, averaged with softmax weights (eq. 7), times a scale.
 
     Args:
         features: D.
         classes: outputs to begin with.
         proxies: a class.
+        scale: what similarities are multiplied by.
     """
 
-    def __init__(self, features: int, classes: int, proxies: int) -> None:
+    def __init__(self, features: int, classes: int, proxies: int, scale: float = 1.0) -> None:
         super().__init__()
         self.proxies = proxies
+        self.scale = scale
         self.weight = nn.Parameter(self._fresh(classes, features))
-        self.log_scale = nn.Parameter(torch.zeros(()))
 
     def _fresh(self, classes: int, features: int) -> torch.Tensor:
         bound = features**-0.5
         return torch.empty(classes * self.proxies, features).uniform_(-bound, bound)
-
-    @property
-    def scale(self) -> torch.Tensor:
-        """What similarities are multiplied by."""
-        return self.log_scale.exp()
 
     @property
     def out_features(self) -> int:
@@ -93,12 +89,14 @@ class PODNet(Method):
     has_teacher = True
 
     def __init__(
-        self, *, spatial: float = 5.0, flat: float = 1.0, proxies: int = 10, label_smoothing: float = 0.0
+        self, *, spatial: float = 5.0, flat: float = 1.0, proxies: int = 10, scale: float = 8.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(label_smoothing=label_smoothing)
         self.spatial = spatial
         self.flat = flat
         self.proxies = proxies
+        self.scale = scale
 
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
@@ -106,8 +104,9 @@ class PODNet(Method):
         whole = backbone()
         if not isinstance(whole, CifarResNet):
             raise UsageError("podnet needs a network with feature maps: resnet8, resnet20, resnet32 or resnet56")
+        whole.drop_last_relu()
         network = PodClassifier(whole, classes, mean, std)
-        network.head = ProxyHead(whole.num_features, classes, self.proxies)  # type: ignore[assignment]
+        network.head = ProxyHead(whole.num_features, classes, self.proxies, self.scale)  # type: ignore[assignment]
         return network
 
     def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
@@ -152,8 +151,8 @@ def _plain_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _nca(network: nn.Module, similarities: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The margin is taken off the cosine, so it is scaled like it, but does not train the scale."""
-    return nca(similarities, batch.labels, MARGIN * network.head.scale.detach())  # type: ignore[operator, union-attr]
+    """The margin is taken off the cosine, so it is scaled like it."""
+    return nca(similarities, batch.labels, MARGIN * network.head.scale)  # type: ignore[operator, union-attr]
 
 
 def _maps(network: nn.Module, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
