@@ -43,7 +43,7 @@ MEASURED = (
     "foreground:background=cim|jpeg:quality=50",
     "downscale:factor=2|jpeg:quality=50",
     *(f"adaptive:family=jpeg,fmse={bound}" for bound in (0.05, 0.2)),
-    *(f"adaptive:family=jpeg,slope={slope}" for slope in (0.0003, 0.001)),
+    *(f"adaptive:family=jpeg,value={value}" for value in (0.5, 1)),
     *(f"cp:rank={rank}" for rank in (2, 4)),
 )
 PILOTED = (
@@ -61,7 +61,7 @@ PILOTED = (
     "foreground:background=cim|jpeg:quality=50",
     "downscale:factor=2|jpeg:quality=50",
     "adaptive:family=jpeg,fmse=0.2",
-    "adaptive:family=jpeg,slope=0.001",
+    "adaptive:family=jpeg,value=1",
 )
 
 

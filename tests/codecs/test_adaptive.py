@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -10,16 +11,25 @@ from codec_samples import flat, natural, noise
 from PIL import Image
 from sight_samples import HandMadeSight
 
-from toolkit.codecs.adaptive import LADDERS
+from toolkit.codecs.adaptive import LADDERS, price_of_value
 from toolkit.codecs.base import Codec
 from toolkit.codecs.sight import give_sight
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
 
 
-def seeing(spec: str) -> Codec:
+class SharpSight(HandMadeSight):
+    """Features that differ by tenths, as a network's do."""
+
+    factor = 20
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self.factor * super().features(images)
+
+
+def seeing(spec: str, sight: type[HandMadeSight] = HandMadeSight) -> Codec:
     codec = parse_codec(spec)
-    give_sight([codec], HandMadeSight)
+    give_sight([codec], sight)
     return codec
 
 
@@ -59,6 +69,48 @@ def test_a_slope_takes_the_setting_with_the_least_distortion_and_price(slope: fl
     expected = np.argmin(distortion + slope * (sizes + 1), axis=1)
     payloads = seeing(f"adaptive:slope={slope}").encode(IMAGES)
     assert [payload[0] for payload in payloads] == expected.tolist()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("value", [0.3, 1.0, 3.0])
+def test_the_price_of_a_value_is_the_best_that_a_byte_can_buy(seed: int, value: float) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = np.sort(rng.integers(20, 300, (5, 3)), axis=1)
+    distortion = -np.sort(-rng.uniform(0, 1, (5, 3)), axis=1)
+    bought = [
+        (value - distortion[range(5), choice]).sum() / sizes[range(5), choice].sum()
+        for choice in itertools.product(range(3), repeat=5)
+    ]
+    assert price_of_value(sizes, distortion, value) == pytest.approx(max(*bought, 0), rel=1e-9)
+
+
+def test_exemplars_worth_less_than_their_distortion_have_no_price() -> None:
+    assert price_of_value(np.array([[10, 20]]), np.array([[0.9, 0.5]]), 0.4) == 0
+
+
+def test_a_value_sets_the_price_when_fitted_and_the_price_travels() -> None:
+    codec, alike = seeing("adaptive:value=0.3", SharpSight), IMAGES[:12]
+    codec.fit(alike)
+    sizes, distortion = curves("jpeg", alike)
+    distortion *= SharpSight.factor**2
+    price = price_of_value(sizes + 1, distortion, 0.3)
+    expected = np.argmin(distortion + price * (sizes + 1), axis=1)
+    payloads = codec.encode(alike)
+    assert [payload[0] for payload in payloads] == expected.tolist()
+    assert len(set(expected.tolist())) > 1  # otherwise nothing was chosen
+    assert seeing("adaptive:value=0.3", SharpSight).encode(alike) == payloads  # fitted on what it first encodes
+    elsewhere = seeing("adaptive:value=0.3", SharpSight)
+    elsewhere.load_shared(codec.shared_state())
+    assert elsewhere.encode(alike[:3]) == payloads[:3]  # not fitted again, although these are other images
+    assert codec.shared_bytes() == len(codec.shared_state())
+
+
+def test_the_more_an_exemplar_is_worth_the_more_are_kept() -> None:
+    size = [
+        sum(map(len, seeing(f"adaptive:value={value}", SharpSight).encode(IMAGES[:12]))) for value in (0.1, 0.3, 1, 10)
+    ]
+    assert size == sorted(size, reverse=True)
+    assert len(set(size)) >= 3
 
 
 @pytest.mark.parametrize("family", ["jpeg", "webp", "avif"])
@@ -103,10 +155,13 @@ def test_damage_is_a_work_error_or_pixels() -> None:
         codec.decode([])
     with pytest.raises(WorkError, match="fit or load"):
         parse_codec("adaptive").decode(payloads)
-    state = codec.shared_state()
-    for cut in (b"", state[:1], state[:-1], state[:400], state + b"\0", bytes(200)):
-        with pytest.raises(WorkError):
-            parse_codec("adaptive").load_shared(cut)
+    priced = seeing("adaptive:value=1")
+    priced.fit(natural(2, 32))
+    for spec, state in (("adaptive", codec.shared_state()), ("adaptive:value=1", priced.shared_state())):
+        other = priced.shared_state() if spec == "adaptive" else codec.shared_state()
+        for cut in (b"", state[:1], state[:-1], state[:400], state + b"\0", bytes(200), other):
+            with pytest.raises(WorkError):
+                parse_codec(spec).load_shared(cut)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +170,7 @@ def test_damage_is_a_work_error_or_pixels() -> None:
         ("adaptive", "adaptive:family=jpeg,fmse=0.05"),
         ("adaptive:fmse=0.1,family=avif", "adaptive:family=avif,fmse=0.1"),
         ("adaptive:slope=0.00001", "adaptive:family=jpeg,slope=1e-05"),
+        ("adaptive:value=1", "adaptive:family=jpeg,value=1"),
         ("downscale|adaptive:family=webp", "downscale:factor=2|adaptive:family=webp,fmse=0.05"),
     ],
 )
@@ -133,11 +189,13 @@ def test_grids_expand() -> None:
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("adaptive:fmse=0.05,slope=0.001", "not both"),
+        ("adaptive:fmse=0.05,slope=0.001", "one of them"),
+        ("adaptive:value=1,slope=0.001", "one of them"),
+        ("adaptive:value=0", r"0\.01\.\.10"),
         ("adaptive:fmse=0", r"0\.0001\.\.1"),
         ("adaptive:slope=2", r"\.\.1"),
         ("adaptive:family=png", r"jpeg\|webp\|avif"),
-        ("adaptive:quality=50", "family, fmse, slope"),
+        ("adaptive:quality=50", "family, fmse, slope, value"),
         ("adaptive|jpeg", "only a wrapper"),
     ],
 )

@@ -4,12 +4,15 @@ Features are a network's (see :mod:`toolkit.codecs.sight`), distortion is the re
 image's mean squared feature difference over the mean square of all features at hand.
 
 ``fmse=0.05``   the smallest setting whose distortion is at most that; the best one where none is
-``slope=1e-4``  the setting with the least distortion + slope x bytes
+``slope=1e-4``  the setting with the least distortion + slope x bytes: a byte's price is given
+``value=1``     the same at the price of one more exemplar: a class's bytes then buy the largest sum of
+                value - distortion over its exemplars
 
-The slope prices one more exemplar. A memory in which an exemplar is worth v keeps most of sum(v - distortion) within
-its bytes where each image minimises distortion + slope x bytes and is kept as long as that is below v, with the slope
-at which the bytes are just used up (:func:`toolkit.memory.mixed.spend` finds it). So a slope of s says that one more
-exemplar of b bytes must be worth its distortion and s x b: at 1e-4, 200 bytes more are as dear as a distortion of 0.02.
+The last is the Lagrangian of that sum under the class's bytes (Everett, Operations Research 11, 1963). A memory fills
+them with as many exemplars as fit, so what counts is value - distortion a byte, and the best such ratio is itself the
+price at which every image chooses (Dinkelbach, Management Science 13, 1967), whatever the budget. It is found once, on
+the images the codec is fitted on, and travels with the shared headers. It holds where a class has more images than fit:
+a budget that keeps them all anyway is better spent with ``fmse`` or a smaller slope.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ LADDERS = {
 """Qualities of each family, the smallest first. Each adds what its header has of its own to the shared bytes."""
 FMSE = 0.05
 _STATE = struct.Struct("<H")
+_PRICE = struct.Struct("<f")
 _MOST_STATE = 2**20
 
 
@@ -47,22 +51,28 @@ class AdaptiveCodec:
         family: of :data:`LADDERS`.
         fmse: largest relative feature distortion.
         slope: distortion a byte is worth; takes the place of ``fmse``.
+        value: distortion that an exemplar is worth; takes the place of both.
 
     Raises:
-        UsageError: both ``fmse`` and ``slope``.
+        UsageError: more than one of ``fmse``, ``slope`` and ``value``.
     """
 
-    def __init__(self, family: str, fmse: float | None = None, slope: float | None = None) -> None:
-        if fmse is not None and slope is not None:
-            raise UsageError("adaptive takes fmse (a bound) or slope (a price), not both")
+    def __init__(
+        self, family: str, fmse: float | None = None, slope: float | None = None, value: float | None = None
+    ) -> None:
+        given = sum(one is not None for one in (fmse, slope, value))
+        if given > 1:
+            raise UsageError("adaptive takes fmse (a bound), slope (a price) or value (of an exemplar): one of them")
         self.family = family
         self.slope = slope
-        self.fmse = FMSE if fmse is None and slope is None else fmse
+        self.value = value
+        self.fmse = fmse if given else FMSE
+        self._price: float | None = slope
         self.rungs: list[Codec] = [parse_codec(f"{family}:quality={quality}") for quality in LADDERS[family]]
         self.sight: Sight | None = None
 
     def __str__(self) -> str:
-        return ADAPTIVE.spec({"family": self.family, "fmse": self.fmse, "slope": self.slope})
+        return ADAPTIVE.spec({"family": self.family, "fmse": self.fmse, "slope": self.slope, "value": self.value})
 
     @property
     def lossless(self) -> bool:
@@ -76,15 +86,20 @@ class AdaptiveCodec:
         require_rgb(self, images)
         for rung in self.rungs:
             rung.fit(images[:1])
+        if self.value is not None:
+            sizes, distortion, _ = self._ladder(images, require_sight(self))
+            self._price = _PRICE.unpack(_PRICE.pack(price_of_value(sizes, distortion, self.value)))[0]
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         require_rgb(self, images)
         sight = require_sight(self)
         if not self.shared_state():
             self.fit(images)
-        if self.slope is None:
+        if self._price is None:
             return self._within_bound(images, sight)
-        return self._at_price(images, sight, self.slope)
+        sizes, distortion, coded = self._ladder(images, sight)
+        best = np.argmin(distortion + self._price * sizes, axis=1)
+        return [bytes([place]) + coded[place][member] for member, place in enumerate(best.tolist())]
 
     def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
         if not payloads:
@@ -107,7 +122,10 @@ class AdaptiveCodec:
 
     def shared_state(self) -> bytes:
         states = [rung.shared_state() for rung in self.rungs]
-        return zlib.compress(b"".join(_STATE.pack(len(state)) + state for state in states), 9) if all(states) else b""
+        if not all(states):
+            return b""
+        price = _PRICE.pack(self._price) if self.value is not None and self._price is not None else b""
+        return zlib.compress(b"".join(_STATE.pack(len(state)) + state for state in states) + price, 9)
 
     def load_shared(self, state: bytes) -> None:
         try:
@@ -120,6 +138,9 @@ class AdaptiveCodec:
                 (length,) = _STATE.unpack_from(states, at)
                 rung.load_shared(states[at + _STATE.size : at + _STATE.size + length])
                 at += _STATE.size + length
+            if self.value is not None:
+                (self._price,) = _PRICE.unpack_from(states, at)
+                at += _PRICE.size
         except (zlib.error, struct.error) as error:
             raise WorkError(f"{self}: the shared headers are damaged: {error}") from error
         if at != len(states):
@@ -152,15 +173,35 @@ class AdaptiveCodec:
                 break
         return payloads
 
-    def _at_price(self, images: np.ndarray, sight: Sight, slope: float) -> list[bytes]:
+    def _ladder(self, images: np.ndarray, sight: Sight) -> tuple[np.ndarray, np.ndarray, list[list[bytes]]]:
+        """Payload bytes and distortion, (N, K) each, of N images at K settings, and the K settings' payloads."""
         originals = sight.features(images)
-        costs, coded = [], []
-        for rung in self.rungs:
-            coded.append(rung.encode(images))
-            distortion = _distortion(originals, sight.features(rung.decode(coded[-1])))
-            costs.append(distortion + slope * np.array([1 + len(payload) for payload in coded[-1]]))
-        best = np.argmin(costs, axis=0)
-        return [bytes([place]) + coded[place][member] for member, place in enumerate(best.tolist())]
+        coded = [rung.encode(images) for rung in self.rungs]
+        decoded = (rung.decode(payloads) for rung, payloads in zip(self.rungs, coded, strict=True))
+        distortion = [_distortion(originals, sight.features(pixels)) for pixels in decoded]
+        sizes = [[1 + len(payload) for payload in payloads] for payloads in coded]
+        return np.array(sizes).T, np.array(distortion).T, coded
+
+
+def price_of_value(sizes: np.ndarray, distortion: np.ndarray, value: float) -> float:
+    """The largest sum of value - distortion a byte that a choice of one setting an image has.
+
+    Args:
+        sizes: positive int (N, K), bytes of each image at each setting.
+        distortion: float (N, K).
+        value: of an exemplar without distortion.
+
+    Returns:
+        Distortion a byte; 0 where every setting of every image costs more distortion than an exemplar is worth.
+    """
+    images = np.arange(len(sizes))
+    price = 0.0
+    while True:  # rises until no choice beats it: in practice a handful of steps
+        best = np.argmin(distortion + price * sizes, axis=1)
+        found = float((value - distortion[images, best]).sum() / sizes[images, best].sum())
+        if found <= price * (1 + 1e-12):
+            return price
+        price = found
 
 
 def _distortion(originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
@@ -176,6 +217,7 @@ ADAPTIVE = register(
             "family": Parameter(str, "jpeg", choices=tuple(LADDERS), always=True, help="of formats"),
             "fmse": Parameter(float, None, 1e-4, 1, help=f"largest relative FMSE, 0.0001 to 1; {FMSE} if not given"),
             "slope": Parameter(float, None, 1e-8, 1, help="price of a byte in relative FMSE; takes the place of fmse"),
+            "value": Parameter(float, None, 0.01, 10, help="of an exemplar in relative FMSE; takes the place of both"),
         },
     )
 )

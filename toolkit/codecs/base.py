@@ -11,6 +11,9 @@ import numpy as np
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, Value, write_spec
 
+FITTING_IMAGES = 64
+"""Enough to set a price (see :mod:`toolkit.codecs.adaptive`); other codecs look at the shape only."""
+
 
 @runtime_checkable
 class Codec(Protocol):
@@ -87,6 +90,12 @@ def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
         raise UsageError(f"{codec}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
     if min(images.shape[1:3]) < least:
         raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {images.shape[1:3]}")
+
+
+def fitting_sample(images: np.ndarray) -> np.ndarray:
+    """Up to :data:`FITTING_IMAGES` of the images, evenly spread, uint8 (N, H, W, 3): what a codec is fitted on."""
+    every = -(-len(images) // FITTING_IMAGES)
+    return np.ascontiguousarray(images[:: max(1, every)])
 
 
 _KINDS: dict[str, CodecKind] = {}

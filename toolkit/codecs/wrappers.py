@@ -39,7 +39,7 @@ class DownscaleCodec:
 
     def fit(self, images: np.ndarray) -> None:
         self._shape = (int(images.shape[1]), int(images.shape[2]))
-        self.inner.fit(self._down(images[:1]))
+        self.inner.fit(self._down(images))
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         if self._shape is None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from toolkit.codecs.base import fitting_sample
 from toolkit.codecs.sight import give_sight, needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
@@ -55,7 +56,7 @@ def measure_images(
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
     give_sight([codec], lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels))
-    codec.fit(np.asarray(dataset.train.images[chosen[:1]]))
+    codec.fit(fitting_sample(dataset.train.images[chosen]))
     kept = needs_network(codec)
     rows: list[dict[str, Any]] = []
     before, after = [], []
