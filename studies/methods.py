@@ -2,8 +2,9 @@
 
 Tiny-ImageNet-20 at 32 px with a ResNet-8, 200 steps a stage, a memory of 20 raw images a class in bytes: raw, and JPEG
 at quality 50 with everything the network sees coded alike. ``B0``: five stages of four, three seeds; ``B8``: eight
-classes, then three stages of four, one seed. Seeds also draw the class order, the same for every method. Takes about
-five hours on one core; a stopped study goes on where it was.
+classes, then three stages of four, one seed; ``B0 long``: B0 with five times the steps, one seed, raw, for the methods
+whose order the short training may hide. Seeds also draw the class order, the same for every method. Takes about seven
+hours on one core; a stopped study goes on where it was.
 
     python studies/methods.py DATA/tiny-imagenet-20 [--runs-dir RUNS]
 
@@ -13,6 +14,7 @@ matrices). Runs that the JSON already holds are taken from there; ``--report`` o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,29 @@ from toolkit.foundation.parallel import set_threads
 from toolkit.learning.catalog import METHODS
 from toolkit.pilots.config import PilotConfig, make_config
 
-CODECS = (("raw", "none"), ("jpeg:quality=50", "both"))
-SEEDS = {"B0": (0, 1, 2), "B8": (0,)}
-INITIAL = {"B0": 4, "B8": 8}
-LOWER, UPPER, BASE = "finetune", "joint", "replay"
+CODECS = {"raw": "none", "jpeg:quality=50": "both"}
+TITLES = {"raw": "raw", "jpeg:quality=50": "JPEG q50"}
+METRICS = {"last": "last_accuracy", "average": "average_incremental_accuracy", "forgetting": "forgetting"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How classes come, how long each stage trains, and what is tried."""
+
+    initial: int
+    seeds: tuple[int, ...]
+    steps: int = 200
+    codecs: tuple[str, ...] = tuple(CODECS)
+    methods: tuple[str, ...] = tuple(METHODS)
+
+
+PROTOCOLS = {
+    "B0": Protocol(4, (0, 1, 2)),
+    "B8": Protocol(8, (0,)),
+    "B0 long": Protocol(
+        4, (0,), 1000, ("raw",), ("finetune", "replay", "icarl", "bic", "wa", "podnet", "der", "foster", "joint")
+    ),
+}
 
 
 def main() -> None:
@@ -35,56 +56,57 @@ def main() -> None:
     set_threads(asked.threads)
     study = Study("methods", asked.runs_dir, asked.afresh)
     configs = {
-        (protocol, method, codec): configuration(asked.dataset, protocol, method, codec, align)
-        for protocol in SEEDS for codec, align in CODECS for method in METHODS
+        (name, method, codec): configuration(asked.dataset, protocol, method, codec)
+        for name, protocol in PROTOCOLS.items() for codec in protocol.codecs for method in protocol.methods
     }  # fmt: skip
-    for turn in range(max(map(len, SEEDS.values()))) if not asked.report else ():
-        for (protocol, _, _), config in configs.items():
-            if turn < len(SEEDS[protocol]):
-                study.run(config, SEEDS[protocol][turn])
+    for turn in range(max(len(protocol.seeds) for protocol in PROTOCOLS.values())) if not asked.report else ():
+        for (name, _, _), config in configs.items():
+            if turn < len(PROTOCOLS[name].seeds):
+                study.run(config, PROTOCOLS[name].seeds[turn])
     pilots = {
-        key: pilot for key, config in configs.items() if (pilot := study.summary(config, SEEDS[key[0]])) is not None
-    }
+        key: pilot for key, config in configs.items()
+        if (pilot := study.summary(config, PROTOCOLS[key[0]].seeds)) is not None
+    }  # fmt: skip
     study.write(list(pilots.values()), "python studies/methods.py DATA/tiny-imagenet-20")
     (RESULTS / "methods.md").write_text(as_table(pilots))
     draw(pilots, RESULTS / "methods.svg")
 
 
-def configuration(dataset: str, protocol: str, method: str, codec: str, align: str) -> PilotConfig:
+def configuration(dataset: str, protocol: Protocol, method: str, codec: str) -> PilotConfig:
     """One setting of the study."""
     return make_config(
-        dataset=dataset, size=32, initial=INITIAL[protocol], increment=4, codec=codec, budget="20img", align=align,
-        method=method, steps=200,
+        dataset=dataset, size=32, initial=protocol.initial, increment=4, codec=codec, budget="20img",
+        align=CODECS[codec], method=method, steps=protocol.steps,
     )  # fmt: skip
 
 
 def as_table(pilots: dict[tuple[str, str, str], dict[str, Any]]) -> str:
-    """A Markdown table a protocol: one row a method, raw and JPEG side by side."""
+    """A Markdown table a protocol: one row a method, the codecs side by side, complete rows only."""
     lines = ["Mean over seeds +- 95 % interval, in percent; a memory of 20 raw images a class in bytes.", ""]
-    for protocol in SEEDS:
-        count = INITIAL[protocol]
-        lines += [f"**{protocol}**: {count} classes, then 4 a stage; seeds: {len(SEEDS[protocol])}", ""]
-        lines += [
-            "| method | raw: last | average | forgetting | JPEG q50: last | average | forgetting | gain in last |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-        ]
-        for method in METHODS:
-            both = [pilots.get((protocol, method, codec)) for codec, _ in CODECS]
-            if any(pilot is None for pilot in both):
+    for name, protocol in PROTOCOLS.items():
+        compared = len(protocol.codecs) == 2
+        head = [f"{TITLES[codec]}: {metric}" for codec in protocol.codecs for metric in METRICS]
+        head += ["gain in last"] * compared
+        rows = []
+        for method in protocol.methods:
+            found = [pilots[key] for codec in protocol.codecs if (key := (name, method, codec)) in pilots]
+            if len(found) < len(protocol.codecs) or len({len(pilot["runs"]) for pilot in found}) > 1:
                 continue
-            raw, coded = (pilot for pilot in both if pilot is not None)
-            names = ("last_accuracy", "average_incremental_accuracy", "forgetting")
-            cells = [percent(pilot, name) for pilot in (raw, coded) for name in names]
-            gain = 100 * (coded["mean"]["last_accuracy"] - raw["mean"]["last_accuracy"])
-            lines.append(f"| `{method}` | {' | '.join(cells)} | {gain:+.1f} |")
-        lines.append("")
+            cells = [percent(pilot, metric) for pilot in found for metric in METRICS.values()]
+            if compared:
+                raw, coded = (pilot["mean"]["last_accuracy"] for pilot in found)
+                cells.append(f"{100 * (coded - raw):+.1f}")
+            rows.append(f"| `{method}` | {len(found[0]['runs'])} | {' | '.join(cells)} |")
+        if rows:
+            lines += [f"**{name}**: {protocol.initial} classes, then 4 a stage; {protocol.steps} steps a stage", ""]
+            lines += [f"| method | seeds | {' | '.join(head)} |", "|---|--:|" + "--:|" * len(head), *rows, ""]
     return "\n".join(lines)
 
 
 def draw(pilots: dict[tuple[str, str, str], dict[str, Any]], path: Path) -> None:
     """Accuracy matrices of B0 with JPEG, averaged over seeds: row t is after stage t, column k stage k's classes."""
     plt.rcParams["svg.hashsalt"] = "methods"
-    chosen = {method: pilots[key] for method in METHODS if (key := ("B0", method, CODECS[1][0])) in pilots}
+    chosen = {method: pilots[key] for method in METHODS if (key := ("B0", method, "jpeg:quality=50")) in pilots}
     if not chosen:
         return
     columns = 5

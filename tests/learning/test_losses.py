@@ -17,7 +17,7 @@ from toolkit.learning.methods.derpp import dark_experience, pack_logits, unpack_
 from toolkit.learning.methods.er_ace import asymmetric_cross_entropy
 from toolkit.learning.methods.expanding import DER, MEMO, ExpandingClassifier
 from toolkit.learning.methods.foster import Boosted
-from toolkit.learning.methods.podnet import ProxyHead, balanced
+from toolkit.learning.methods.podnet import PODNet, ProxyHead, balanced
 from toolkit.learning.methods.wa import align_weights
 from toolkit.training.batches import Batch, Pool
 from toolkit.training.networks import Classifier, GrowingLinear, build_backbone
@@ -202,16 +202,25 @@ def test_frequencies_are_those_that_batches_have() -> None:
 
 
 def test_proxies_are_averaged_with_softmax_weights() -> None:
-    head = ProxyHead(3, 2, proxies=2)
+    head = ProxyHead(3, 2, proxies=2, scale=3)
     features = RANDOM.normal(size=(4, 3))
     weight = head.weight.detach().numpy()
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     similar = (unit @ (weight / np.linalg.norm(weight, axis=1, keepdims=True)).T).reshape(4, 2, 2)
-    expected = (softmax(similar, axis=2) * similar).sum(axis=2)
+    expected = 3 * (softmax(similar, axis=2) * similar).sum(axis=2)
     np.testing.assert_allclose(head(tensor(features)).detach(), expected, rtol=1e-5)
     head.grow(5)
     assert head.out_features == 5
     np.testing.assert_allclose(head(tensor(features)).detach()[:, :2], expected, rtol=1e-5)
+
+
+def test_cosines_are_of_features_of_either_sign() -> None:
+    torch.manual_seed(0)
+    network = PODNet(scale=5).build(lambda: build_backbone("resnet8"), 2, *NORMAL).eval()
+    features = network.features(torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8))
+    assert (features < 0).any()
+    assert (features > 0).any()
+    assert network.head.scale == 5
 
 
 @pytest.mark.parametrize("method", [DER(), MEMO(shared="frozen")])
