@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors; read when torch is first imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+_MOST_WORKERS = 4
+"""Each holds torch and a few data sets: 2 GB."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Files side by side in the whole suite only: the other selections measure, or start processes of their own."""
+    whole = config.args_source == config.ArgsSource.TESTPATHS and config.getoption("markexpr").startswith("not ")
+    return min(os.cpu_count() or 1, _MOST_WORKERS) if whole else 0
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -33,14 +34,15 @@ def seeing(spec: str, sight: type[HandMadeSight] = HandMadeSight) -> Codec:
     return codec
 
 
-def curves(family: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Payload bytes and feature distortion, both (N, settings), by coding with each setting by itself."""
+@cache
+def curves(family: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of :data:`IMAGES` payload bytes and feature distortion, both (N, settings), each setting coded by itself."""
     sizes, distortion, sight = [], [], HandMadeSight()
     for quality in LADDERS[family]:
         codec = parse_codec(f"{family}:quality={quality}")
-        payloads = codec.encode(images)
+        payloads = codec.encode(IMAGES)
         sizes.append([len(payload) for payload in payloads])
-        difference = sight.features(codec.decode(payloads)).astype(float) - sight.features(images)
+        difference = sight.features(codec.decode(payloads)).astype(float) - sight.features(IMAGES)
         distortion.append(np.square(difference).mean(axis=1))
     return np.array(sizes).T, np.array(distortion).T
 
@@ -51,7 +53,7 @@ IMAGES = np.concatenate([natural(12, 32), noise(3, 32), flat(32)])
 @pytest.mark.parametrize("family", ["jpeg", "webp", "avif"])
 @pytest.mark.parametrize("fmse", [0.0001, 0.0005, 0.005])
 def test_every_image_has_the_smallest_setting_that_is_good_enough(family: str, fmse: float) -> None:
-    _, distortion = curves(family, IMAGES)
+    _, distortion = curves(family)
     good = distortion <= fmse
     expected = np.where(good.any(axis=1), good.argmax(axis=1), len(LADDERS[family]) - 1)
     payloads = seeing(f"adaptive:family={family},fmse={fmse}").encode(IMAGES)
@@ -65,7 +67,7 @@ def test_the_thresholds_above_are_between_the_best_and_the_worst_setting() -> No
 
 @pytest.mark.parametrize("slope", [1e-7, 1e-6, 1e-5])
 def test_a_slope_takes_the_setting_with_the_least_distortion_and_price(slope: float) -> None:
-    sizes, distortion = curves("jpeg", IMAGES)
+    sizes, distortion = curves("jpeg")
     expected = np.argmin(distortion + slope * (sizes + 1), axis=1)
     payloads = seeing(f"adaptive:slope={slope}").encode(IMAGES)
     assert [payload[0] for payload in payloads] == expected.tolist()
@@ -91,8 +93,8 @@ def test_exemplars_worth_less_than_their_distortion_have_no_price() -> None:
 def test_a_value_sets_the_price_when_fitted_and_the_price_travels() -> None:
     codec, alike = seeing("adaptive:value=0.3", SharpSight), IMAGES[:12]
     codec.fit(alike)
-    sizes, distortion = curves("jpeg", alike)
-    distortion *= SharpSight.factor**2
+    sizes, distortion = (curve[:12] for curve in curves("jpeg"))
+    distortion = distortion * SharpSight.factor**2
     price = price_of_value(sizes + 1, distortion, 0.3)
     expected = np.argmin(distortion + price * (sizes + 1), axis=1)
     payloads = codec.encode(alike)

@@ -60,21 +60,19 @@ def test_padding_repeats_the_last_row_and_column(tmp_path: Path) -> None:
     assert cut.encode(images[:, :29, :30]) == whole.encode(padded)
 
 
-@pytest.mark.parametrize("name", ["factorized", "hyperprior"])
-def test_another_process_with_other_threads_decodes_the_same(tmp_path: Path, name: str) -> None:
+def test_another_process_with_other_threads_decodes_the_same(tmp_path: Path) -> None:
     images = np.concatenate([natural(20, 32), noise(4, 32), flat(32)])
-    with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={model_file(tmp_path, name)}") as memory:
-        memory.add_images({0: images})
-        here = memory.decode(0)
-    code = (
-        "import sys, numpy as np, torch; torch.set_num_threads(2)\n"
-        "from toolkit.memory.store import ExemplarMemory\n"
-        f"memory = ExemplarMemory({str(tmp_path / 'm.recall')!r}, "
-        f"codec={f'neural:checkpoint={model_file(tmp_path, name)}'!r})\n"
-        f"np.save({str(tmp_path / 'there.npy')!r}, memory.decode(0))"
-    )
+    here = {}
+    code = "import numpy as np, torch; torch.set_num_threads(2)\nfrom toolkit.memory.store import ExemplarMemory\n"
+    for name in ("factorized", "hyperprior"):
+        file, spec = tmp_path / f"{name}.recall", f"neural:checkpoint={model_file(tmp_path, name)}"
+        with ExemplarMemory(file, 10**6, spec) as memory:
+            memory.add_images({0: images})
+            here[name] = memory.decode(0)
+        code += f"np.save({str(tmp_path / name)!r}, ExemplarMemory({str(file)!r}, codec={spec!r}).decode(0))\n"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
-    assert np.array_equal(np.load(tmp_path / "there.npy"), here)
+    for name, images_here in here.items():
+        assert np.array_equal(np.load(tmp_path / f"{name}.npy"), images_here), name
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
