@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-
 _MOST_WORKERS = 4
 """Each holds torch and a few data sets: 2 GB."""
 
@@ -26,8 +25,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep decoded data, runs and Ray's token out of the user's folders; one cache, so the demo is drawn once."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # one for all workers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECALLRATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RECALLRATE_CACHE", str(cache))
         patch.setenv("RECALLRATE_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("RAY_AUTH_MODE", "token")  # here, since Ray reads it when it is first imported
         patch.setenv("RAY_AUTH_TOKEN", "of-this-test-session")
