@@ -209,6 +209,7 @@ print(len(bundle.memory), bundle.network().head.out_features, bundle.monitor.cha
     assert done.stdout.split()[1:] == ["10", "0"]
 
 
+@pytest.mark.slow
 def test_the_example_learns_new_classes_as_a_pilot_would(tmp_path: Path) -> None:
     """Five classes in a pilot and five more by the example, against a pilot on all ten: within a few test images."""
     dataset = load_dataset("demo", 32)

@@ -122,7 +122,7 @@ def _kernel_ridge_accuracy(dataset: ImageDataset, train: np.ndarray, test: np.nd
     return float(np.mean((kernel(asked, known) @ weights).argmax(axis=1) == dataset.test.labels))
 
 
-@pytest.mark.parametrize("size", [64, 32])
+@pytest.mark.parametrize("size", [pytest.param(64, marks=pytest.mark.slow), 32])
 def test_heavy_compression_costs_accuracy_and_light_compression_does_not(size: int) -> None:
     dataset = load_dataset("demo", size)
     train, test = np.asarray(dataset.train.images), np.asarray(dataset.test.images)

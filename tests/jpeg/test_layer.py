@@ -190,6 +190,7 @@ def test_saved_for_backward_is_little_more_than_the_input() -> None:
     assert sum(kept.values()) <= 1.5 * x.untyped_storage().nbytes()
 
 
+@pytest.mark.slow
 def test_it_compiles_to_the_same_values_and_gradients() -> None:
     layer = JPEGLayer(standard_tables(50), alpha=0.05)
     compiled = torch.compile(copy.deepcopy(layer))
@@ -215,6 +216,7 @@ def _replica(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_layer(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_replica, (str(tmp_path),), nprocs=2)
     model = prepend(nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2, bias=False)), JPEGLayer(ones(), alpha=0.5))

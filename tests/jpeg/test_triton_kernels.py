@@ -268,6 +268,7 @@ def found() -> dict[str, Any]:
     return json.loads(in_a_process(__file__, TRITON_INTERPRET="1").splitlines()[-1])
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
 def test_the_kernels_compute_what_the_eager_code_does(found: dict[str, Any], name: str) -> None:
@@ -283,11 +284,13 @@ def agrees(distance: dict[str, Any], case: dict[str, Any]) -> None:
     assert all(distance.get(name, 0.0) < 5e-4 for name in ("images", "steps", "log_alpha")), distance
 
 
+@pytest.mark.slow
 @needs_triton
 def test_the_kernels_compile_without_a_gpu(tmp_path: Path) -> None:
     in_a_process(__file__, "compile", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("name", CHECKS)
 def test_around_the_kernels(found: dict[str, Any], name: str) -> None:

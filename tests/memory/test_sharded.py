@@ -101,6 +101,7 @@ def test_the_choice_does_not_depend_on_the_number_of_shards_beyond_their_headers
         assert payloads[:common] == kept[4][label][:common]
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_bytes_as_one(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_sharded_memory("demo", tmp_path / "memory", **{**REQUEST, "workers": 2})
     assert contents(tmp_path / "memory") == contents(built)

@@ -143,16 +143,18 @@ def _thresholds(
     Streams are drawn from one half of the baseline and judged against the other. The highest point of each chart in
     each block of a stream gives the chance that a block has an alarm; all charts share one quantile.
     """
-    highest: list[np.ndarray] = []
-    for _ in range(_SPLITS):
+    normals, aparts, draws = [], [], []
+    for split in range(_SPLITS):
         order = rng.permutation(len(scores))
         known, pool = order[: len(order) // 2], order[len(order) // 2 :]
         normal = np.stack(
             [[_normal_score(column, value) for value in scores[pool, k]]
              for k, column in enumerate(np.sort(scores[known].T, axis=1))], axis=1,
         )  # fmt: skip
-        highest += _block_maxima(normal, embeddings[pool] - embeddings[known].mean(axis=0), rng)
-    maxima = np.array(highest).reshape(len(highest), -1)
+        normals.append(normal)
+        aparts.append(embeddings[pool] - embeddings[known].mean(axis=0))
+        draws.append(split * len(pool) + rng.integers(0, len(pool), ((_BLOCKS + 1) * _BLOCK, _STREAMS)))
+    maxima = _block_maxima(np.concatenate(normals), np.concatenate(aparts), np.concatenate(draws, axis=1))
     wanted = -np.expm1(-false_alarms * _BLOCK)
     low, high = 0.5, 1.0
     for _ in range(40):  # the quantile of each chart at which a block of all of them has the wanted chance
@@ -162,21 +164,25 @@ def _thresholds(
     return np.maximum(np.quantile(maxima, high, axis=0), 1e-12).reshape(len(WEIGHTS), -1)
 
 
-def _block_maxima(normal: np.ndarray, embeddings: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Highest point of each chart in each block of streams drawn from these images."""
+def _block_maxima(normal: np.ndarray, apart: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Highest point of each chart in each block of each stream, float64 (blocks x streams, charts).
+
+    Args:
+        normal, apart: normal scores float64 (N, K), and embeddings less the mean they are judged by, float64 (N, D).
+        draws: int (images, streams), what each stream brings.
+    """
     weights = np.array(WEIGHTS)[:, None]
-    averages = np.zeros((_STREAMS, len(WEIGHTS), normal.shape[1]))
-    recent = np.zeros((_STREAMS, len(WEIGHTS), embeddings.shape[1]))
+    averages = np.zeros((draws.shape[1], len(WEIGHTS), normal.shape[1]))
+    recent = np.zeros((draws.shape[1], len(WEIGHTS), apart.shape[1]))
     found = []
-    for block in range(_BLOCKS + 1):
-        best = np.zeros((_STREAMS, len(WEIGHTS), normal.shape[1] + 1))
-        for drawn in rng.integers(0, len(normal), (_BLOCK, _STREAMS)):
+    for block in np.split(draws, _BLOCKS + 1):
+        best = np.zeros((draws.shape[1], len(WEIGHTS), normal.shape[1] + 1))
+        for drawn in block:
             averages += weights * (normal[drawn][:, None] - averages)
-            recent += weights * (embeddings[drawn][:, None] - recent)
+            recent += weights * (apart[drawn][:, None] - recent)
             np.maximum(best, _heights(averages, recent), out=best)
-        if block:  # the first one warms the averages up
-            found += list(best)
-    return found
+        found.append(best.reshape(len(best), -1))
+    return np.concatenate(found[1:])  # the first block warms the averages up
 
 
 @dataclass(frozen=True)
