@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -210,6 +211,20 @@ def test_a_pilot_looks_through_its_first_stage_and_each_class_order_has_its_own_
     assert one.coded_train.stream.filename == same.coded_train.stream.filename  # type: ignore[attr-defined]
     assert one.coded_train.stream.filename != other.coded_train.stream.filename  # type: ignore[attr-defined]
     assert one.codec.sight._reference == sorted(one.scenario.stages[0])  # type: ignore[attr-defined]
+
+
+def test_a_pilot_fits_its_codec_on_images_of_its_first_stage() -> None:
+    dataset = load_dataset("demo", 16)
+    config = make_config(
+        dataset="demo", size=16, initial=4, increment=2, codec="adaptive:value=1", budget="4img", extractor="random",
+        device="cpu",
+    )  # fmt: skip
+    data = PilotData.load(config, dataset, 0)
+    (first,) = np.nonzero(np.isin(dataset.train.labels, data.scenario.stages[0]))
+    by_hand = parse_codec("adaptive:value=1")
+    give_sight([by_hand], lambda: data.codec.sight)  # type: ignore[attr-defined]
+    by_hand.fit(dataset.train.images[first[:: math.ceil(len(first) / 64)]])
+    assert by_hand.shared_state() == data.codec.shared_state()
 
 
 def test_demo_boxes_and_features_go_through_both_codecs() -> None:

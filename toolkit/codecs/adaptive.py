@@ -199,7 +199,7 @@ def price_of_value(sizes: np.ndarray, distortion: np.ndarray, value: float) -> f
     while True:  # rises until no choice beats it: in practice a handful of steps
         best = np.argmin(distortion + price * sizes, axis=1)
         found = float((value - distortion[images, best]).sum() / sizes[images, best].sum())
-        if found <= price * (1 + 1e-12):
+        if not found > price * (1 + 1e-12):  # so that features that are not finite end it too
             return price
         price = found
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, fitting_sample
 from toolkit.codecs.coded import CodedImages, coded_images
 from toolkit.codecs.sight import give_sight
 from toolkit.codecs.spec import parse_codec
@@ -66,7 +66,8 @@ class PilotData:
 
         A codec that encodes through a network has the configuration's extractor, by default trained on the first
         stage's classes. Training images are looked at as what they are labelled with, test images as the class of the
-        first stage that they are nearest to: nothing is known of classes to come.
+        first stage that they are nearest to, and codecs are fitted on the first stage: nothing is known of classes to
+        come.
 
         Raises:
             UsageError: a class order or stage sizes that do not fit the dataset.
@@ -86,6 +87,8 @@ class PilotData:
             return NetworkSight(extractor, dataset.train.images, dataset.train.labels, scenario.stages[0])
 
         give_sight([codec], sight)
+        first = np.flatnonzero(np.isin(dataset.train.labels, scenario.stages[0]))
+        codec.fit(dataset.train.images[fitting_sample(first)])
         budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)
         coded_train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
         coded_test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)

@@ -56,7 +56,7 @@ def measure_images(
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
     give_sight([codec], lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels))
-    codec.fit(fitting_sample(dataset.train.images[chosen]))
+    codec.fit(dataset.train.images[fitting_sample(chosen)])
     kept = needs_network(codec)
     rows: list[dict[str, Any]] = []
     before, after = [], []
