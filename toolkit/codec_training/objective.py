@@ -31,7 +31,12 @@ _FLOOR = 1e-6
 
 def expected_weight(rate: float, feature_weight: float) -> float:
     """A lambda to begin with: where distortion falls by 6 dB a bit a pixel, it is 1 / (2 ln 2 distortion)."""
-    return 5 * 4**rate / (1 + feature_weight)
+    return 5 * weight_ratio(rate) / (1 + feature_weight)
+
+
+def weight_ratio(bits: float) -> float:
+    """What lambda rises by for so many bits a pixel more."""
+    return 4**bits
 
 
 class RateDistortion(nn.Module):

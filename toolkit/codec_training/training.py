@@ -11,7 +11,13 @@ import numpy as np
 import torch
 
 from toolkit.codec_training.config import CodecTraining
-from toolkit.codec_training.objective import RateDistortion, TurnBatches, expected_weight, layered_features
+from toolkit.codec_training.objective import (
+    RateDistortion,
+    TurnBatches,
+    expected_weight,
+    layered_features,
+    weight_ratio,
+)
 from toolkit.codecs.neural.model_file import Manifest, read_manifest, read_state, write_model
 from toolkit.codecs.neural.networks import build, keep_decoder, load_state, prepare_tables, start_from_components
 from toolkit.codecs.spec import parse_codec
@@ -66,18 +72,30 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
             config.extractor, views[0], device=device, seed=config.seed, steps=_EXTRACTOR_STEPS, progress=progress
         )
         extractor.network.requires_grad_(False)
-    state = None if adapted is None else adapted[1]
-    for number, rate in enumerate(config.rates):
+    for number, rate in enumerate(config.rates[len(record["codecs"]) :], len(record["codecs"])):
         path = folder / config.file_name(rate)
-        if number >= len(record["codecs"]):
-            trial = _Trial(config, rate, number, folder, views, extractor, device, adapted and adapted[0])
-            trained = trial.run(state, progress)
-            manifest = trial.save(path, state)
-            record["codecs"].append(trained | _facts(path, manifest, rate, views, extractor, progress))
-            write_json(folder / _RECORD, record)
-            (folder / _CHECKPOINT).unlink(missing_ok=True)
-        state = read_state(path)
+        state, weight = (
+            _begin_from(record["codecs"], folder, rate, config.feature_weight)
+            if adapted is None
+            else (adapted[1], float(adapted[0].trained["lambda"]))
+        )
+        trial = _Trial(config, rate, number, folder, views, extractor, device, adapted and adapted[0], weight)
+        trained = trial.run(state, progress)
+        manifest = trial.save(path, state)
+        record["codecs"].append(trained | _facts(path, manifest, rate, views, extractor, progress))
+        write_json(folder / _RECORD, record)
+        (folder / _CHECKPOINT).unlink(missing_ok=True)
     return record
+
+
+def _begin_from(
+    codecs: list[dict[str, Any]], folder: Path, rate: float, feature_weight: float
+) -> tuple[dict[str, np.ndarray] | None, float]:
+    """The arrays and the lambda to begin with: those of the trained codec with the nearest rate, if there is one."""
+    nearest = min(codecs, key=lambda one: abs(one["rate"] - rate), default=None)
+    if nearest is None:
+        return None, expected_weight(rate, feature_weight)
+    return read_state(folder / nearest["file"]), nearest["lambda"] * weight_ratio(rate - nearest["rate"])
 
 
 class _Trial:
@@ -85,7 +103,7 @@ class _Trial:
 
     def __init__(
         self, config: CodecTraining, rate: float, number: int, folder: Path, views: list[ImageDataset],
-        extractor: FeatureExtractor | None, device: torch.device, adapted: Manifest | None,
+        extractor: FeatureExtractor | None, device: torch.device, adapted: Manifest | None, weight: float,
     ) -> None:  # fmt: skip
         self.config, self.rate, self.number, self.device, self.adapted = config, rate, number, device, adapted
         self.checkpoint = folder / _CHECKPOINT
@@ -93,7 +111,6 @@ class _Trial:
         architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
         self.architecture = adapted.architecture if adapted else {"name": config.architecture, **architecture}
         features = None if extractor is None else layered_features(extractor.network)
-        weight = expected_weight(rate, config.feature_weight) if adapted is None else float(adapted.trained["lambda"])
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(
             build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,
