@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import Codec, CodecKind, register, require_rgb
+from toolkit.codecs.base import Codec, CodecKind, fitting_sample, register, require_rgb
 from toolkit.codecs.sight import Sight, require_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.codecs.standard import AVIF, JPEG, WEBP
@@ -87,7 +87,7 @@ class AdaptiveCodec:
         for rung in self.rungs:
             rung.fit(images[:1])
         if self.value is not None:
-            sizes, distortion, _ = self._ladder(images, require_sight(self))
+            sizes, distortion, _ = self._ladder(fitting_sample(images), require_sight(self))
             self._price = _PRICE.unpack(_PRICE.pack(price_of_value(sizes, distortion, self.value)))[0]
 
     def encode(self, images: np.ndarray) -> list[bytes]:
@@ -122,9 +122,9 @@ class AdaptiveCodec:
 
     def shared_state(self) -> bytes:
         states = [rung.shared_state() for rung in self.rungs]
-        if not all(states):
+        if not all(states) or (self.value is not None and self._price is None):
             return b""
-        price = _PRICE.pack(self._price) if self.value is not None and self._price is not None else b""
+        price = b"" if self.value is None else _PRICE.pack(self._price)
         return zlib.compress(b"".join(_STATE.pack(len(state)) + state for state in states) + price, 9)
 
     def load_shared(self, state: bytes) -> None:

@@ -93,7 +93,7 @@ def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
 
 
 def fitting_sample(images: np.ndarray) -> np.ndarray:
-    """Up to :data:`FITTING_IMAGES` of the images, or of their indices, evenly spread: what a codec is fitted on."""
+    """Up to :data:`FITTING_IMAGES` of the images, or of their indices, evenly spread: enough to fit a codec on."""
     every = -(-len(images) // FITTING_IMAGES)
     return np.ascontiguousarray(images[:: max(1, every)])
 

@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import PIL
 
-from toolkit.codecs.base import Codec, fitting_sample
+from toolkit.codecs.base import Codec
 from toolkit.codecs.sight import sight_digest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
@@ -55,7 +55,7 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
         WorkError: the cache folder cannot be written.
     """
     if not codec.shared_state():
-        codec.fit(fitting_sample(images))
+        codec.fit(images)
     libraries = f"{imagecodecs.__version__}|{PIL.__version__}"
     seen = f"{_FORMAT}|{name}|{codec}|{libraries}|{sight_digest(codec)}"
     key = hashlib.sha256(seen.encode() + codec.shared_state()).hexdigest()[:32]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import Codec, CodecKind, register
+from toolkit.codecs.base import Codec, CodecKind, fitting_sample, register
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 
@@ -39,7 +39,7 @@ class DownscaleCodec:
 
     def fit(self, images: np.ndarray) -> None:
         self._shape = (int(images.shape[1]), int(images.shape[2]))
-        self.inner.fit(self._down(images))
+        self.inner.fit(self._down(fitting_sample(images)))
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         if self._shape is None:

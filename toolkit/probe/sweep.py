@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.codecs.base import Codec, fitting_sample
+from toolkit.codecs.base import Codec
 from toolkit.codecs.sight import Sight, give_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
@@ -198,7 +198,7 @@ def measure(
     parsed = [parse_codec(spec) for spec in codecs]
     give_sight(parsed, make_sight)
     for codec in parsed:
-        codec.fit(fitting_sample(pixels))
+        codec.fit(pixels)
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
     tallies = [Tally() for _ in parsed]
     decoded_features: list[list[torch.Tensor]] = [[] for _ in parsed]
