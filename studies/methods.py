@@ -59,10 +59,11 @@ def main() -> None:
         (name, method, codec): configuration(asked.dataset, protocol, method, codec)
         for name, protocol in PROTOCOLS.items() for codec in protocol.codecs for method in protocol.methods
     }  # fmt: skip
-    for turn in range(max(len(protocol.seeds) for protocol in PROTOCOLS.values())) if not asked.report else ():
-        for (name, _, _), config in configs.items():
-            if turn < len(PROTOCOLS[name].seeds):
-                study.run(config, PROTOCOLS[name].seeds[turn])
+    for name, protocol in PROTOCOLS.items() if not asked.report else ():
+        for seed in protocol.seeds:  # one seed of every method first: an early look at the whole
+            for (of, _, _), config in configs.items():
+                if of == name:
+                    study.run(config, seed)
     pilots = {
         key: pilot for key, config in configs.items()
         if (pilot := study.summary(config, PROTOCOLS[key[0]].seeds)) is not None

@@ -236,7 +236,7 @@ def test_a_pilot_is_cancelled_and_resumed(server: Server, open_page: Callable[..
     expect(page.get_by_text("2 runs")).to_be_visible(timeout=QUICK)
     enter(page, "spinbutton", "Classes in the first stage", "5")
     enter(page, "spinbutton", "Classes in each later stage", "5")
-    enter(page, "spinbutton", "Training steps a stage", "30")
+    enter(page, "spinbutton", "Training steps a stage", "100")  # not done before the click, however fast the machine
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("0 of 2 runs done")).to_be_visible(timeout=QUICK)
     page.get_by_role("button", name="Cancel").first.click()

@@ -48,13 +48,15 @@ def watch(
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}
+        above = st.container()
+        _buttons(runs, states, runs_dir)  # before the page is drawn anew, which would lose the click that came with it
         if active and states != before:
             st.rerun()
-        if len(runs) == 1:
-            _one(runs[0], states[runs[0].name])
-        else:
-            _table(runs, states, names or {})
-        _buttons(runs, states, runs_dir)
+        with above:
+            if len(runs) == 1:
+                _one(runs[0], states[runs[0].name])
+            else:
+                _table(runs, states, names or {})
         if more is not None:
             more()
 
