@@ -22,10 +22,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from study import RESULTS, Study, parser
 
+from toolkit.codecs.spec import short_spec
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.pilots.problems import LEAST_CHOICES, measure_problem
+from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problem_name
 from toolkit.probe import calibration
 from toolkit.probe.measured import Problem
 from toolkit.probe.regret import calibrate, left_out_scores, regret_table
@@ -111,7 +112,7 @@ def main() -> None:
         for extractor in EXTRACTORS
     }
     study.write(own, "python studies/regret.py DATA", measured=measured)
-    (RESULTS / "regret.md").write_text(as_tables(by_extractor) + what_seeds_leave(finished))
+    (RESULTS / "regret.md").write_text(as_tables(by_extractor, finished) + what_seeds_leave(finished))
     draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
     if asked.publish:
         known = {"extractor": EXTRACTORS[0], **calibrate(by_extractor[EXTRACTORS[0]])}
@@ -153,26 +154,29 @@ def _not_in(held: list[dict[str, Any]], measured: list[dict[str, Any]]) -> list[
     return [one for one in held if (one["name"], one["extractor"], one["seed"]) not in done]
 
 
-def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
+def as_tables(by_extractor: dict[str, list[Problem]], finished: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown: the rules with the main extractor, then the best rules under every extractor."""
     main_ = by_extractor[EXTRACTORS[0]]
     names = list(dict.fromkeys(problem.name for problem in main_))
     datasets = {problem.dataset for problem in main_}
     lines = [
         "Regret in points of last accuracy: best choice of the exhaustive pilots minus the rule's pick; mean over "
-        f"{len(ADVICE_SEEDS)} draws of advice. Parameters are fitted on the problems of other datasets.",
+        f"{len(ADVICE_SEEDS)} draws of advice. Parameters are fitted on the problems of other datasets. Behind pilots: by "
+        "how much the choice that is best in all but one of the pilots' seeds beats the rule's pick in the seed left out.",
         *(["With one dataset only, they are fitted on that one itself."] if len(datasets) == 1 else []),
         "",
         f"Features: {EXTRACTORS[0]}",
         "",
-        "| rule | mean | worst | rank correlation | share of the pilots' time | " + " | ".join(names) + " |",
-        "|---|--:|--:|--:|--:|" + "--:|" * len(names),
-    ]
+        "| rule | mean | worst | behind pilots | rank correlation | share of the pilots' time | "
+        + " | ".join(names) + " |",
+        "|---|--:|--:|--:|--:|--:|" + "--:|" * len(names),
+    ]  # fmt: skip
+    measured = {problem_name(PilotConfig(**pilots[0]["config"])): pilots for pilots in finished.values() if pilots}
     for row in regret_table(main_):
         each = [np.mean([one["regret"] for one in row["problems"] if one["problem"] == name]) for name in names]
         lines.append(
-            f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | {_or_dash(row['spearman'])} | "
-            f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
+            f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | "
+            f"{_behind_pilots(row['problems'], measured)} | {_or_dash(row['spearman'])} | {100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
     lines += ["", "| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |"]
     lines.append("|---|" + "--:|" * len(by_extractor))
@@ -183,27 +187,55 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _behind_pilots(picks: list[dict[str, Any]], measured: dict[str, list[dict[str, Any]]]) -> str:
+    """Points by which pilots of all seeds but one choose better than a rule, judged in the seed that is left out.
+
+    The best mean of many choices is the best partly by luck, and regret counts that luck against every rule. Seeds that
+    have not chosen judge both alike.
+    """
+    lacks = []
+    for one in picks:
+        if one["codec"] is None:
+            return "-"
+        pilots = measured[one["problem"]]
+        accuracy = by_seed(pilots)
+        names = [(short_spec(pilot["codec"]), pilot["align"]) for pilot in pilots]
+        mine = accuracy[names.index((one["codec"], one["align"]))]
+        for left_out in range(accuracy.shape[1]):
+            best = np.delete(accuracy, left_out, axis=1).mean(axis=1).argmax()
+            lacks.append(accuracy[best, left_out] - mine[left_out])
+    return f"{100 * np.mean(lacks):.1f}"
+
+
+def by_seed(pilots: list[dict[str, Any]]) -> np.ndarray:
+    """Last accuracy of every choice and seed."""
+    return np.array([[run["last_accuracy"] for run in sorted(pilot["runs"], key=lambda run: run["seed"])] for pilot in pilots])
+
+
 def what_seeds_leave(finished: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown: how well a rule that knew the true accuracies could rank the measured ones.
 
     Seeds draw class orders that all choices share, so what counts is what is left of each run when its choice's and its
     seed's means are taken out. The variance between choices' means is that of their true accuracies plus that of the
-    rest over the seeds; the root of the true share is the highest correlation to expect.
+    rest over the seeds; the root of the true share is the highest correlation to expect. The regret within reach is what
+    the truly best choice has to expect, where true accuracies are drawn from what the measured ones leave open.
     """
-    lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach |",
-             "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach "
+             "| regret within reach |", "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
     for name, pilots in finished.items():
-        runs = [{run["seed"]: run["last_accuracy"] for run in pilot["runs"]} for pilot in pilots]
-        if len(pilots) < LEAST_CHOICES or any(set(found) != set(SEEDS) for found in runs):
+        if len(pilots) < LEAST_CHOICES:
             continue
-        accuracy = np.array([[found[seed] for seed in SEEDS] for found in runs])
+        accuracy = by_seed(pilots)
         means = accuracy.mean(axis=1)
         rest = accuracy - means[:, None] - accuracy.mean(axis=0) + accuracy.mean()
-        error = np.sqrt(np.square(rest).sum() / ((len(runs) - 1) * (len(SEEDS) - 1)) / len(SEEDS))
-        reach = np.sqrt(max(0.0, 1 - error**2 / np.var(means, ddof=1)))
+        error = np.sqrt(np.square(rest).sum() / ((len(means) - 1) * (len(SEEDS) - 1)) / len(SEEDS))
+        share = max(0.0, 1 - error**2 / np.var(means, ddof=1))
+        draws = np.random.default_rng(0).normal(size=(10_000, len(means)))
+        truth = means.mean() + share * (means - means.mean()) + np.sqrt(share) * error * draws
+        lacks = means.max() - means[truth.argmax(axis=1)].mean()
         lines.append(
             f"| {name} | {len(means)} | {100 * means.min():.1f} | {100 * means.max():.1f} | "
-            f"{100 * error:.1f} | {reach:.2f} |"
+            f"{100 * error:.1f} | {np.sqrt(share):.2f} | {100 * lacks:.1f} |"
         )
     return "\n".join(lines) + "\n"
 

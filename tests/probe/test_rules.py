@@ -271,11 +271,18 @@ def test_the_domain_shift_is_what_linear_discriminant_analysis_gains_over_chance
     assert under[Choice(1, "both")] == under[Choice(1, "train")] == 0
 
 
-def test_growth_counts_images_that_there_are() -> None:
+def test_growth_counts_images_that_there_are_and_stages_to_come() -> None:
     evidence = make_evidence([("jpeg:quality=50", 10, {})], raw_exemplars=3)
+    evidence = replace(evidence, stages=((0,), (1, 2), (3,)))
     found = quantities.tabulate(evidence, ("growth", "exemplars"))
     assert found["exemplars"].tolist() == pytest.approx([3, *[PER_CLASS] * 3])
-    assert found["growth"].tolist() == pytest.approx([0, *[3**-0.5 - PER_CLASS**-0.5] * 3])
+    later = (2 + 1 + 1 + 0) / 4
+    assert found["growth"].tolist() == pytest.approx([0, *[later * (1 / 3 - 1 / PER_CLASS)] * 3])
+
+
+def test_classes_that_all_come_at_once_have_nothing_to_gain() -> None:
+    evidence = replace(make_evidence(), stages=(tuple(range(CLASSES)),))
+    assert not quantities.QUANTITIES["growth"](evidence).any()
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:

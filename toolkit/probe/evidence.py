@@ -122,6 +122,12 @@ class Evidence:
         fits = self.raw in self.settings
         return Choice(self.settings.index(self.raw), "none") if fits else None
 
+    @property
+    def later_stages(self) -> float:
+        """How many stages come after a class's own, on average over classes: as often it can be forgotten."""
+        last = len(self.stages) - 1
+        return sum(len(stage) * (last - number) for number, stage in enumerate(self.stages)) / self.classes
+
     def by_setting(self, value: Callable[[int], float]) -> np.ndarray:
         """A value for every choice, float64 (choices,), that depends on the setting's index only."""
         values = {index: value(index) for index in {choice.setting for choice in self.choices}}

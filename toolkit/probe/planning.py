@@ -57,7 +57,7 @@ class BudgetPlan:
         fits = np.array([self.evidence.settings[one.setting].codec in fitting for one in self.evidence.choices])
         if not fits.any():
             return None
-        growth = grown(evidence.raw_exemplars, held)
+        growth = grown(evidence, held)
         gains = np.where(fits, self.parameters["growth"] * growth - self.losses, -np.inf)
         best = pick(gains, [choice.align for choice in self.evidence.choices], held)
         choice = self.evidence.choices[best]
@@ -96,7 +96,7 @@ class BudgetPlan:
     def ceiling(self) -> float:
         """The expected gain of keeping every image raw."""
         images = np.array(np.mean(self.evidence.class_sizes))
-        return self.parameters["growth"] * float(grown(self.evidence.raw_exemplars, images))
+        return self.parameters["growth"] * float(grown(self.evidence, images))
 
 
 def everything(evidence: Evidence) -> int:

@@ -17,7 +17,7 @@ from toolkit.probe.evidence import Evidence
 
 Table = dict[str, np.ndarray]
 """Quantities by name, each (choices,)."""
-_FEWEST = 0.1
+_FEWEST = 1.0
 """Exemplars of a class below which nothing changes any more."""
 
 
@@ -38,17 +38,21 @@ def exemplars(evidence: Evidence, setting: int) -> float:
 
 def growth(evidence: Evidence, setting: int) -> float:
     """What :func:`grown` says of the exemplars that fit, against those that fit raw."""
-    return float(grown(evidence.raw_exemplars, np.array(exemplars(evidence, setting))))
+    return float(grown(evidence, np.array(exemplars(evidence, setting))))
 
 
-def grown(raw: float, exemplars: np.ndarray) -> np.ndarray:
-    """1 / sqrt(raw) - 1 / sqrt(exemplars): errors shrink with the root of the number, so more help ever less.
+def grown(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
+    """What is forgotten less than with raw pixels: (1 / raw exemplars - 1 / exemplars) x later stages.
+
+    Each stage that comes after a class's own costs it what its exemplars do not hold; that falls with their number, and
+    faster than with its root: four instead of two help much, forty instead of twenty hardly.
 
     Args:
-        raw: exemplars of a class that the budget holds as raw pixels.
-        exemplars: float64, any shape, that another setting or budget holds.
+        evidence: how many stages come later, and how many exemplars of a class the budget holds as raw pixels.
+        exemplars: float64, any shape, of a class, that another setting or budget holds.
     """
-    return np.asarray(1 / np.sqrt(max(raw, _FEWEST)) - 1 / np.sqrt(np.maximum(exemplars, _FEWEST)))
+    raw = max(evidence.raw_exemplars, _FEWEST)
+    return np.asarray(evidence.later_stages * (1 / raw - 1 / np.maximum(exemplars, _FEWEST)))
 
 
 def feature_distortion(evidence: Evidence, setting: int) -> float:
