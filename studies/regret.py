@@ -161,8 +161,8 @@ def as_tables(by_extractor: dict[str, list[Problem]], finished: dict[str, list[d
     datasets = {problem.dataset for problem in main_}
     lines = [
         "Regret in points of last accuracy: best choice of the exhaustive pilots minus the rule's pick; mean over "
-        f"{len(ADVICE_SEEDS)} draws of advice. Parameters are fitted on the problems of other datasets. Behind pilots: by "
-        "how much the choice that is best in all but one of the pilots' seeds beats the rule's pick in the seed left out.",
+        f"{len(ADVICE_SEEDS)} draws of advice. Parameters are fitted on the problems of other datasets. Behind pilots: "
+        "by how much what is best in all but one of the pilots' seeds beats the rule's pick in the seed left out.",
         *(["With one dataset only, they are fitted on that one itself."] if len(datasets) == 1 else []),
         "",
         f"Features: {EXTRACTORS[0]}",
@@ -176,7 +176,8 @@ def as_tables(by_extractor: dict[str, list[Problem]], finished: dict[str, list[d
         each = [np.mean([one["regret"] for one in row["problems"] if one["problem"] == name]) for name in names]
         lines.append(
             f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | "
-            f"{_behind_pilots(row['problems'], measured)} | {_or_dash(row['spearman'])} | {100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
+            f"{_behind_pilots(row['problems'], measured)} | {_or_dash(row['spearman'])} | "
+            f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
     lines += ["", "| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |"]
     lines.append("|---|" + "--:|" * len(by_extractor))
@@ -209,7 +210,8 @@ def _behind_pilots(picks: list[dict[str, Any]], measured: dict[str, list[dict[st
 
 def by_seed(pilots: list[dict[str, Any]]) -> np.ndarray:
     """Last accuracy of every choice and seed."""
-    return np.array([[run["last_accuracy"] for run in sorted(pilot["runs"], key=lambda run: run["seed"])] for pilot in pilots])
+    runs = [sorted(pilot["runs"], key=lambda run: run["seed"]) for pilot in pilots]
+    return np.array([[run["last_accuracy"] for run in of_choice] for of_choice in runs])
 
 
 def what_seeds_leave(finished: dict[str, list[dict[str, Any]]]) -> str:
@@ -217,8 +219,8 @@ def what_seeds_leave(finished: dict[str, list[dict[str, Any]]]) -> str:
 
     Seeds draw class orders that all choices share, so what counts is what is left of each run when its choice's and its
     seed's means are taken out. The variance between choices' means is that of their true accuracies plus that of the
-    rest over the seeds; the root of the true share is the highest correlation to expect. The regret within reach is what
-    the truly best choice has to expect, where true accuracies are drawn from what the measured ones leave open.
+    rest over the seeds; the root of the true share is the highest correlation to expect. The regret within reach is
+    what the truly best choice has to expect, where true accuracies are drawn from what the measured ones leave open.
     """
     lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach "
              "| regret within reach |", "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
