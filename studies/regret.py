@@ -22,14 +22,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from study import RESULTS, Study, parser
 
-from toolkit.codecs.spec import short_spec
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problem_name
+from toolkit.pilots.problems import LEAST_CHOICES, measure_problem
 from toolkit.probe import calibration
 from toolkit.probe.measured import Problem
-from toolkit.probe.regret import calibrate, left_out_scores, regret_table
+from toolkit.probe.regret import calibrate, left_out_scores, reach_table, regret_table
 
 _EVIDENCE = 3
 """Raise it when rules or quantities change, so that they are asked again."""
@@ -112,7 +111,7 @@ def main() -> None:
         for extractor in EXTRACTORS
     }
     study.write(own, "python studies/regret.py DATA", measured=measured)
-    (RESULTS / "regret.md").write_text(as_tables(by_extractor, finished) + what_seeds_leave(finished))
+    (RESULTS / "regret.md").write_text(as_tables(by_extractor) + reach_in_words(by_extractor[EXTRACTORS[0]]))
     draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
     if asked.publish:
         known = {"extractor": EXTRACTORS[0], **calibrate(by_extractor[EXTRACTORS[0]])}
@@ -154,7 +153,7 @@ def _not_in(held: list[dict[str, Any]], measured: list[dict[str, Any]]) -> list[
     return [one for one in held if (one["name"], one["extractor"], one["seed"]) not in done]
 
 
-def as_tables(by_extractor: dict[str, list[Problem]], finished: dict[str, list[dict[str, Any]]]) -> str:
+def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     """Markdown: the rules with the main extractor, then the best rules under every extractor."""
     main_ = by_extractor[EXTRACTORS[0]]
     names = list(dict.fromkeys(problem.name for problem in main_))
@@ -171,12 +170,12 @@ def as_tables(by_extractor: dict[str, list[Problem]], finished: dict[str, list[d
         + " | ".join(names) + " |",
         "|---|--:|--:|--:|--:|--:|" + "--:|" * len(names),
     ]  # fmt: skip
-    measured = {problem_name(PilotConfig(**pilots[0]["config"])): pilots for pilots in finished.values() if pilots}
     for row in regret_table(main_):
         each = [np.mean([one["regret"] for one in row["problems"] if one["problem"] == name]) for name in names]
         lines.append(
             f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | "
-            f"{_behind_pilots(row['problems'], measured)} | {_or_dash(row['spearman'])} | "
+            f"{'-' if row['behind_pilots'] is None else format(row['behind_pilots'], '.1f')} | "
+            f"{_or_dash(row['spearman'])} | "
             f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
     lines += ["", "| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |"]
@@ -188,57 +187,14 @@ def as_tables(by_extractor: dict[str, list[Problem]], finished: dict[str, list[d
     return "\n".join(lines) + "\n"
 
 
-def _behind_pilots(picks: list[dict[str, Any]], measured: dict[str, list[dict[str, Any]]]) -> str:
-    """Points by which pilots of all seeds but one choose better than a rule, judged in the seed that is left out.
-
-    The best mean of many choices is the best partly by luck, and regret counts that luck against every rule. Seeds that
-    have not chosen judge both alike.
-    """
-    lacks = []
-    for one in picks:
-        if one["codec"] is None:
-            return "-"
-        pilots = measured[one["problem"]]
-        accuracy = by_seed(pilots)
-        names = [(short_spec(pilot["codec"]), pilot["align"]) for pilot in pilots]
-        mine = accuracy[names.index((one["codec"], one["align"]))]
-        for left_out in range(accuracy.shape[1]):
-            best = np.delete(accuracy, left_out, axis=1).mean(axis=1).argmax()
-            lacks.append(accuracy[best, left_out] - mine[left_out])
-    return f"{100 * np.mean(lacks):.1f}"
-
-
-def by_seed(pilots: list[dict[str, Any]]) -> np.ndarray:
-    """Last accuracy of every choice and seed."""
-    runs = [sorted(pilot["runs"], key=lambda run: run["seed"]) for pilot in pilots]
-    return np.array([[run["last_accuracy"] for run in of_choice] for of_choice in runs])
-
-
-def what_seeds_leave(finished: dict[str, list[dict[str, Any]]]) -> str:
-    """Markdown: how well a rule that knew the true accuracies could rank the measured ones.
-
-    Seeds draw class orders that all choices share, so what counts is what is left of each run when its choice's and its
-    seed's means are taken out. The variance between choices' means is that of their true accuracies plus that of the
-    rest over the seeds; the root of the true share is the highest correlation to expect. The regret within reach is
-    what the truly best choice has to expect, where true accuracies are drawn from what the measured ones leave open.
-    """
+def reach_in_words(problems: list[Problem]) -> str:
+    """Markdown: what who knew the true accuracies would have, held against the measured ones."""
     lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach "
              "| regret within reach |", "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
-    for name, pilots in finished.items():
-        if len(pilots) < LEAST_CHOICES:
-            continue
-        accuracy = by_seed(pilots)
-        means = accuracy.mean(axis=1)
-        rest = accuracy - means[:, None] - accuracy.mean(axis=0) + accuracy.mean()
-        error = np.sqrt(np.square(rest).sum() / ((len(means) - 1) * (len(SEEDS) - 1)) / len(SEEDS))
-        share = max(0.0, 1 - error**2 / np.var(means, ddof=1))
-        draws = np.random.default_rng(0).normal(size=(10_000, len(means)))
-        truth = means.mean() + share * (means - means.mean()) + np.sqrt(share) * error * draws
-        lacks = means.max() - means[truth.argmax(axis=1)].mean()
-        lines.append(
-            f"| {name} | {len(means)} | {100 * means.min():.1f} | {100 * means.max():.1f} | "
-            f"{100 * error:.1f} | {np.sqrt(share):.2f} | {100 * lacks:.1f} |"
-        )
+    for row in reach_table(problems):
+        accuracies = [f"{100 * row[name]:.1f}" for name in ("lowest", "highest", "standard_error")]
+        reach = f"{row['correlation']:.2f} | {row['regret']:.1f}"
+        lines.append(f"| {row['problem']} | {row['choices']} | {' | '.join(accuracies)} | {reach} |")
     return "\n".join(lines) + "\n"
 
 

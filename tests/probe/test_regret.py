@@ -35,7 +35,7 @@ def make_problem(name: str, scores: dict[str, list[float]], accuracy: list[float
         dataset=name[0],
         codecs=("raw", *(f"jpeg:quality={10 * k}" for k in range(1, count))),
         aligns=("none", *["both"] * (count - 1)),
-        accuracy=np.array(accuracy or law),
+        by_seed=np.array(accuracy or law)[:, None],
         scores={rule: np.array(one) for rule, one in scores.items()} or {"predicted-gain": np.zeros(count)},
         seconds=dict.fromkeys(scores or ["predicted-gain"], 1.0),
         quantities=quantities,
@@ -72,7 +72,7 @@ def test_a_rank_correlation_of_constants_is_not_a_number_but_nothing() -> None:
 def test_the_gains_weights_are_found_again_and_never_negative() -> None:
     problems = [make_problem(name, {}, []) for name in "abc"]
     assert fit_gain(problems) == pytest.approx(WEIGHTS, abs=1e-6)
-    harmful = [replace(one, accuracy=one.accuracy - 0.5 * one.quantities["growth"]) for one in problems]
+    harmful = [replace(one, by_seed=one.by_seed - 0.5 * one.quantities["growth"][:, None]) for one in problems]
     fitted = fit_gain(harmful)
     assert min(fitted.values()) >= 0
     assert fitted["growth"] == pytest.approx(0)
@@ -90,7 +90,7 @@ def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
     mine = left_out_scores("predicted-gain", problems[0], problems)
     other = fit_gain([problems[2]])
     np.testing.assert_allclose(mine, predicted_gain(problems[0].quantities, other))
-    scrambled = [replace(one, accuracy=one.accuracy[::-1]) if one.dataset == "a" else one for one in problems]
+    scrambled = [replace(one, by_seed=one.by_seed[::-1]) if one.dataset == "a" else one for one in problems]
     np.testing.assert_allclose(left_out_scores("predicted-gain", scrambled[0], scrambled), mine)
 
 
@@ -138,7 +138,9 @@ def test_the_readme_shows_this_calibration() -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text()
     for row in calibration().regret:
         rho = "-" if row["rule"] == "random" else f"{row['spearman']:.2f}"
-        assert f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | {rho} |" in text
+        behind = "-" if row["behind_pilots"] is None else f"{row['behind_pilots']:.1f}"
+        cells = f"{row['mean_regret']:.1f} | {row['worst_regret']:.1f} | {rho} | {behind}"
+        assert f"| `{row['rule']}` | {cells} |" in text
 
 
 LATER = 0.5

@@ -102,30 +102,40 @@ def regret(
     set_threads(threads)
     if runs_dir is None:
         known = calibration()
-        rows, names, title = known.regret, known.problems, f"features of {known.extractor}"
-        result: dict[str, Any] = {"extractor": known.extractor, "problems": names, "regret": rows}
+        title = f"features of {known.extractor}"
+        result: dict[str, Any] = {
+            "extractor": known.extractor, "problems": known.problems, "regret": known.regret,
+            "within_reach": known.within_reach,
+        }  # fmt: skip
     else:
-        rows, names, measured = _own_regret(runs_dir, extractor, images, seed)
         title = f"pilots in {runs_dir}"
-        result = {"extractor": extractor, "problems": names, "regret": rows, "measured": measured}
+        result = {"extractor": extractor, **_own_regret(runs_dir, extractor, images, seed)}
+    rows, names = result["regret"], result["problems"]
     shown = [
         {"rule": row["rule"], "mean regret": row["mean_regret"], "worst": row["worst_regret"],
-         "rank correlation": row["spearman"], "share of pilots' time": row["time_share"]}
+         "behind pilots": row["behind_pilots"], "rank correlation": row["spearman"],
+         "share of pilots' time": row["time_share"]}
         for row in rows
     ]  # fmt: skip
     console.table(f"Regret in points of last accuracy, {len(names)} problems, {title}", shown,
+                  to_stderr="-" in (json, csv))  # fmt: skip
+    reach = [
+        {"problem": row["problem"], "choices": row["choices"],
+         "standard error": None if row["standard_error"] is None else 100 * row["standard_error"],
+         "regret": row["regret"], "correlation": row["correlation"]}
+        for row in result["within_reach"]
+    ]  # fmt: skip
+    console.table("What who knew the true accuracies would have, for the pilots' own luck", reach,
                   to_stderr="-" in (json, csv))  # fmt: skip
     in_sample = [f"{row['rule']} was fitted on the pilots it is judged by here" for row in rows if row["in_sample"]]
     console.lines([*(f"problem: {name}" for name in names), *in_sample], to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
 
 
-def _own_regret(
-    runs_dir: Path, extractor: str, images: int, seed: int
-) -> tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]:
-    """The table, the problems' names, and what was measured, of the finished pilots in a folder."""
+def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[str, Any]:
+    """The problems' names, the tables, and what was measured, of the finished pilots in a folder."""
     from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problems_in
-    from toolkit.probe.regret import regret_table
+    from toolkit.probe.regret import reach_table, regret_table
 
     groups = problems_in(runs_dir)
     if not groups:
@@ -138,4 +148,9 @@ def _own_regret(
             measure_problem(pilots, extractor=extractor, images=images, seed=seed, progress=progress)
             for pilots in groups
         ]
-    return regret_table(problems), [one.name for one in problems], [one.as_dict() for one in problems]
+    return {
+        "problems": [one.name for one in problems],
+        "regret": regret_table(problems),
+        "within_reach": reach_table(problems),
+        "measured": [one.as_dict() for one in problems],
+    }

@@ -114,7 +114,7 @@ def measure_problem(
         dataset=short_name(config.dataset),
         codecs=tuple(short_spec(evidence.settings[choice.setting].codec) for choice in by_choice),
         aligns=tuple(choice.align for choice in by_choice),
-        accuracy=np.array([pilot["mean"]["last_accuracy"] for pilot in by_choice.values()]),
+        by_seed=np.array([_by_seed(pilot) for pilot in by_choice.values()]),
         scores={one.rule: one.scores for one in judgements if one.rule not in PARAMETRIC},
         seconds={one.rule: one.seconds for one in judgements},
         quantities=tabulate(evidence, dict.fromkeys(name for one in PARAMETRIC.values() for name in one.quantities)),
@@ -122,6 +122,11 @@ def measure_problem(
         probe_seconds=probe_seconds,
         pilot_seconds=float(sum(run["seconds"] for pilot in pilots for run in pilot["runs"])),
     )
+
+
+def _by_seed(pilot: dict[str, Any]) -> list[float]:
+    """Last accuracy of each run, in the order of the seeds."""
+    return [run["last_accuracy"] for run in sorted(pilot["runs"], key=lambda run: run["seed"])]
 
 
 def _choice(evidence: Evidence, pilot: dict[str, Any]) -> Choice | None:

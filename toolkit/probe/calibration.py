@@ -29,6 +29,7 @@ class Calibration:
     datasets: list[str]
     problems: list[str]
     regret: list[dict[str, Any]]
+    within_reach: list[dict[str, Any]]
 
     @property
     def train_is_assumed(self) -> bool:

@@ -19,7 +19,7 @@ class Problem:
         name: dataset, size, stages, budget and method, in words.
         dataset: its name; problems on the same images know each other's answers.
         codecs, aligns: of each of the k choices; ``raw`` is one.
-        accuracy: float64 (k,), mean last accuracy over seeds, a fraction.
+        by_seed: float64 (k, s), last accuracy of each choice and seed, a fraction; seeds in one order for all choices.
         scores: a rule's name to its scores (k,); not those of parametric rules, which depend on other problems.
         seconds: a rule's name to what it took, the probe it rests on left aside.
         quantities: by name, each (k,).
@@ -31,13 +31,18 @@ class Problem:
     dataset: str
     codecs: tuple[str, ...]
     aligns: tuple[str, ...]
-    accuracy: np.ndarray
+    by_seed: np.ndarray
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     quantities: Table = field(default_factory=dict)
     exemplars: np.ndarray = field(default_factory=lambda: np.zeros(0))
     probe_seconds: float = 0.0
     pilot_seconds: float = 0.0
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Mean last accuracy over seeds, float64 (k,), a fraction."""
+        return np.asarray(self.by_seed.mean(axis=1))
 
     @property
     def gains(self) -> np.ndarray:
@@ -59,6 +64,7 @@ class Problem:
                     "codec": codec,
                     "align": align,
                     "accuracy": float(self.accuracy[k]),
+                    "by_seed": self.by_seed[k].tolist(),
                     "exemplars_per_class": float(self.exemplars[k]),
                     "scores": {rule: float(scores[k]) for rule, scores in self.scores.items()},
                     "quantities": {name: float(values[k]) for name, values in self.quantities.items()},
@@ -83,7 +89,7 @@ class Problem:
             saved["dataset"],
             tuple(choice["codec"] for choice in choices),
             tuple(choice["align"] for choice in choices),
-            np.array([choice["accuracy"] for choice in choices]),
+            np.array([choice["by_seed"] for choice in choices]),
             columns("scores"),
             saved["seconds"],
             columns("quantities"),

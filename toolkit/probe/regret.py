@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from toolkit.probe.calibration import GAIN
+from toolkit.probe.luck import behind_pilots, within_reach
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC, Parameters
 from toolkit.probe.rule import pick
@@ -25,7 +26,8 @@ def regret_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """A row a rule, the least mean regret first.
 
     Returns:
-        rule, mean_regret and worst_regret in points, spearman (mean over problems), time_share (mean of rule and probe
+        rule, mean_regret and worst_regret in points, behind_pilots (mean over problems, see
+        :func:`~toolkit.probe.luck.behind_pilots`), spearman (mean over problems), time_share (mean of rule and probe
         over the pilots), in_sample (whether parameters were fitted on the very pilots it is judged by, for want of
         others), and for each problem its name, regret, spearman, and the codec and alignment picked.
     """
@@ -45,6 +47,7 @@ def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
             {
                 "problem": problem.name,
                 "regret": float(shortfall),
+                "behind_pilots": None if blind else behind_pilots(problem, chosen),
                 "spearman": 0.0 if blind else correlation(scores, problem.accuracy),
                 "codec": None if blind else problem.codecs[chosen],
                 "align": None if blind else problem.aligns[chosen],
@@ -52,15 +55,22 @@ def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
             }
         )
     known = [one["spearman"] for one in details if one["spearman"] is not None]
+    behind = [one["behind_pilots"] for one in details if one["behind_pilots"] is not None]
     return {
         "rule": rule,
         "mean_regret": float(np.mean([one["regret"] for one in details])),
         "worst_regret": float(np.max([one["regret"] for one in details])),
+        "behind_pilots": float(np.mean(behind)) if behind else None,
         "spearman": float(np.mean(known)) if known else None,
         "time_share": float(np.mean([one["time_share"] for one in details])),
         "in_sample": rule in PARAMETRIC and not _several_datasets(problems),
         "problems": details,
     }
+
+
+def reach_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """:func:`~toolkit.probe.luck.within_reach`, a row a problem, however often it comes."""
+    return [within_reach(problem) for problem in {problem.name: problem for problem in problems}.values()]
 
 
 def left_out_scores(rule: str, problem: Problem, problems: Sequence[Problem]) -> np.ndarray:
@@ -84,7 +94,7 @@ def correlation(scores: np.ndarray, accuracy: np.ndarray) -> float | None:
 
 
 def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
-    """What the package keeps of a study: parameters fitted on all problems, the interval, the table, the best rule.
+    """What the package keeps of a study: parameters fitted on all problems, the interval, the tables, the best rule.
 
     ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
     predicted with their dataset left out; None with one dataset.
@@ -102,6 +112,7 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
         "datasets": list(dict.fromkeys(problem.dataset for problem in problems)),
         "problems": list(dict.fromkeys(problem.name for problem in problems)),
         "regret": table,
+        "within_reach": reach_table(problems),
     }
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
-from toolkit.probe.calibration import calibration
+from toolkit.probe.calibration import Calibration, calibration
 from toolkit.report.figures.probe import budget_figure
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import downloads
@@ -94,15 +94,18 @@ def show_rules(name: str, result: dict[str, Any]) -> None:
         alt=say("advice.rules"),
     )
     with st.popover(say("advice.regret_table"), icon=":material/fact_check:"):
-        _regret_table(known.regret, known.problems, known.extractor)
+        _regret_table(known)
     _budgets(result)
     downloads(f"{name}-rules", {"rules": result["rules"], "recommended": result["recommended"]}, rows)
 
 
-def _regret_table(regret: list[dict[str, Any]], problems: list[str], extractor: str) -> None:
-    st.markdown(say("advice.regret_text", problems=len(problems), extractor=extractor))
-    st.markdown("\n".join(f"- {problem}" for problem in problems))
-    in_sample = [f"`{row['rule']}`" for row in regret if row["in_sample"]]
+def _regret_table(known: Calibration) -> None:
+    st.markdown(say("advice.regret_text", problems=len(known.problems), extractor=known.extractor))
+    st.markdown("\n".join(f"- {problem}" for problem in known.problems))
+    reached = [row["regret"] for row in known.within_reach if row["regret"] is not None]
+    if reached:
+        st.caption(say("advice.within_reach", regret=sum(reached) / len(reached)))
+    in_sample = [f"`{row['rule']}`" for row in known.regret if row["in_sample"]]
     if in_sample:
         st.caption(say("advice.in_sample", rules=", ".join(in_sample)))
     st.dataframe(
@@ -111,10 +114,11 @@ def _regret_table(regret: list[dict[str, Any]], problems: list[str], extractor: 
                 "rule": row["rule"],
                 "mean_regret": row["mean_regret"],
                 "worst": row["worst_regret"],
+                "behind_pilots": row["behind_pilots"],
                 "spearman": row["spearman"],
                 "time_share": row["time_share"],
             }
-            for row in regret
+            for row in known.regret
         ],
         hide_index=True,
         width=760,
@@ -123,7 +127,8 @@ def _regret_table(regret: list[dict[str, Any]], problems: list[str], extractor: 
             **{
                 name: st.column_config.NumberColumn(say(f"column.{name}"), format=format_)
                 for name, format_ in (
-                    ("mean_regret", "%.1f"), ("worst", "%.1f"), ("spearman", "%.2f"), ("time_share", "percent")
+                    ("mean_regret", "%.1f"), ("worst", "%.1f"), ("behind_pilots", "%.1f"), ("spearman", "%.2f"),
+                    ("time_share", "percent"),
                 )
             },
         },
