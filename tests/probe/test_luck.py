@@ -42,7 +42,7 @@ def test_the_standard_error_is_what_choices_and_seeds_leave() -> None:
 def test_what_is_within_reach_is_what_one_who_knows_the_truth_reaches() -> None:
     rng = np.random.default_rng(1)
     regrets, correlations, told = [], [], []
-    for _ in range(400):
+    for _ in range(250):
         truth = rng.normal(0.4, 0.03, 20)
         problem = problem_of(truth[:, None] + 0.03 * rng.normal(size=(20, 3)))
         regrets.append(problem.regret(truth))
