@@ -1,0 +1,59 @@
+"""What a report is made of: blocks that the template sets on paper, and phrases that every section says alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from toolkit.language.catalogue import Language
+from toolkit.pilots.results import setting_name
+from toolkit.report.study import Gain
+
+Block = dict[str, Any]
+
+
+def heading(text: str) -> Block:
+    return {"kind": "heading", "text": text}
+
+
+def paragraph(text: str) -> Block:
+    return {"kind": "text", "text": text}
+
+
+def bullets(items: Sequence[str]) -> Block:
+    return {"kind": "bullets", "items": list(items)}
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], *, words: bool = False,
+    marked: int | None = None,
+) -> Block:  # fmt: skip
+    """A table; ``widths`` are shares, 0 for as wide as needed; ``words`` aligns all columns left."""
+    return {
+        "kind": "table", "head": list(head), "rows": [list(row) for row in rows], "widths": list(widths),
+        "words": words, "marked": marked,
+    }  # fmt: skip
+
+
+def figure(name: str, alt: str, caption: str, width: int = 100) -> Block:
+    return {"kind": "figure", "file": name, "alt": alt, "caption": caption, "width": width}
+
+
+def percent(pilot: dict[str, Any], metric: str = "last_accuracy") -> str:
+    """``41.8 ± 2.1 %``; without the interval where one seed has none."""
+    mean, half = pilot["mean"][metric], pilot["ci95"][metric]
+    return f"{100 * mean:.1f} %" if half is None else f"{100 * mean:.1f} ± {100 * half:.1f} %"
+
+
+def fit(pilot: dict[str, Any]) -> str:
+    return f"{pilot['mean']['exemplars_per_class']:.1f}"
+
+
+def setting(pilot: dict[str, Any]) -> str:
+    return setting_name(pilot["codec"], pilot["align"])
+
+
+def gain_in_words(gain: Gain, say: Language) -> str:
+    if gain.half is None:
+        return say("report.gain", points=f"{gain.points:+.1f}")
+    return say("report.gain_interval", points=f"{gain.points:+.1f}", half=f"{gain.half:.1f}", seeds=gain.seeds)
