@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from toolkit.cli import run as recallrate
 from toolkit.codecs.sharing import calibration_images
 from toolkit.foundation.errors import UsageError
-from toolkit.memory.store import ExemplarMemory, identity
+from toolkit.memory.forgetting import delete, identity
+from toolkit.memory.store import ExemplarMemory
 
 
 def pictures(count: int, seed: int) -> np.ndarray:
@@ -134,3 +136,27 @@ def test_short_and_empty_payloads_are_forgotten_without_a_false_alarm(tmp_path: 
         assert memory.forget(0) == 1
         assert memory.forget(image=identity(b"")) == 1
         assert memory.class_counts == {1: 1}
+
+
+def test_ranks_close_up_in_order_whatever_goes_and_extras_stay_with_their_exemplars() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        connection = sqlite3.connect(":memory:")
+        rows: dict[str, list[tuple[int, int, bytes]]] = {"exemplars": [], "extras": []}
+        for label in (0, 1):
+            for rank in range(12):
+                rows["exemplars"].append((label, rank, f"exemplar {label} {rank}".encode()))
+                if rng.random() < 0.6:
+                    rows["extras"].append((label, rank, f"extra {label} {rank}".encode()))
+        gone = [(0, int(rank)) for rank in rng.permutation(12)[: rng.integers(1, 13)]]
+        left = [rank for rank in range(12) if (0, rank) not in gone]
+        for table, stored in rows.items():
+            connection.execute(f"CREATE TABLE {table} (label, rank, blob, PRIMARY KEY (label, rank))")
+            connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", stored)
+            delete(connection, table, gone)
+            expected = [
+                (label, rank if label else left.index(rank), blob)
+                for label, rank, blob in stored if label or rank in left
+            ]  # fmt: skip
+            assert connection.execute(f"SELECT * FROM {table} ORDER BY label, rank").fetchall() == expected
+        connection.close()

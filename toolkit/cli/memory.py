@@ -11,7 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import set_threads
-from toolkit.memory.store import identity
+from toolkit.memory.forgetting import identity
 
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 

@@ -9,7 +9,6 @@ and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the fi
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import warnings
 import zlib
@@ -27,14 +26,9 @@ from toolkit.codecs.spec import code_alike, parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.allocation import BudgetTooSmall, allocate
 from toolkit.memory.database import Database
+from toolkit.memory.forgetting import delete, identity, require_gone
 
 LABEL_BYTES = 2
-
-
-_PIECE = 24
-"""Bytes that are looked for when something was forgotten: too many to be there by chance."""
-_TELLING = 8
-"""Different values among them at least: runs of zeros are everywhere."""
 
 
 @dataclass(frozen=True)
@@ -263,17 +257,8 @@ class ExemplarMemory:
         gone = self._to_forget(label, image)
         lost = [part for label, rank in gone for part in self._raw_bytes(label, rank)]
         with self._database.transaction(secure=True) as connection:
-            for one in sorted({label for label, _ in gone}):
-                ranks = [rank for label, rank in gone if label == one]
-                for table in ("exemplars", "extras") if self._database.has_extras() else ("exemplars",):
-                    connection.executemany(
-                        f"DELETE FROM {table} WHERE label = ? AND rank = ?", [(one, rank) for rank in ranks]
-                    )
-                    for rank in sorted(ranks, reverse=True):
-                        connection.execute(
-                            f"UPDATE {table} SET rank = -rank WHERE label = ? AND rank > ?", (one, rank)
-                        )
-                        connection.execute(f"UPDATE {table} SET rank = -rank - 1 WHERE label = ? AND rank < 0", (one,))
+            for table in ("exemplars", "extras") if self._database.has_extras() else ("exemplars",):
+                delete(connection, table, gone)
             left = self._stored_sizes(connection, self._database.has_extras())
             classes = {
                 label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
@@ -284,17 +269,9 @@ class ExemplarMemory:
             connection.executemany("INSERT INTO classes VALUES (?, ?, ?, ?)", rows)
         self._classes = classes
         self._database.compact()
-        self._require_gone(lost)
-        return len(gone)
-
-    def _require_gone(self, lost: Sequence[bytes]) -> None:
-        """Search the file for pieces of what was forgotten, short enough to lie within one of SQLite's pages."""
-        held = self.path.read_bytes()
         kept = b"".join(stored.payload + stored.extra for label in self._classes for stored in self._read(label)[0])
-        pieces = (part[start : start + _PIECE] for part in lost for start in range(0, len(part) - _PIECE + 1, _PIECE))
-        telling = (piece for piece in pieces if len(set(piece)) >= _TELLING)
-        if any(piece in held and piece not in kept for piece in telling):
-            raise WorkError(f"{self.path}: bytes of a forgotten exemplar are still in the file")
+        require_gone(self.path, lost, kept)
+        return len(gone)
 
     def _to_forget(self, label: int | None, image: str | None) -> list[tuple[int, int]]:
         """Label and rank of what shall go."""
@@ -414,11 +391,6 @@ class ExemplarMemory:
                 except (WorkError, IndexError) as error:
                     found.append(Damaged(label, rank, one_line(error)))
         return found
-
-
-def identity(payload: bytes) -> str:
-    """Sixteen hexadecimal digits of a payload's SHA-256."""
-    return hashlib.sha256(payload).hexdigest()[:16]
 
 
 def _offered_sizes(
