@@ -24,7 +24,7 @@ from study import RESULTS, Study, parser, percent
 from toolkit.codecs.spec import codec_family, short_spec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
-from toolkit.foundation.files import write_json
+from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.probe.sweep import probe_codecs
@@ -83,8 +83,12 @@ def main() -> None:
     held_out = part_of(Path(asked.dataset), asked.folder / "last-ten-classes", CLASSES, 2 * CLASSES)
     sizes = [int(size) for size in asked.sizes.split(",")]
     if not asked.report:
-        distortion = [row for size in sizes for row in measured(held_out, size)]
-        write_json(RESULTS / "neural-distortion.json", {"environment": environment(), "settings": distortion})
+        path = RESULTS / "neural-distortion.json"
+        held = read_json(path)["settings"] if path.exists() else []
+        distortion = [row for row in held if row["size"] not in sizes]
+        distortion += [row for size in sizes for row in measured(held_out, size)]
+        distortion.sort(key=lambda row: row["size"])
+        write_json(path, {"environment": environment(), "settings": distortion})
         (RESULTS / "neural-distortion.md").write_text(distortion_table(distortion))
         draw(distortion, RESULTS / "neural-distortion.svg")
     if not asked.distortion_only:
