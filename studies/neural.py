@@ -1,6 +1,6 @@
 """Do neural and content-aware codecs pay? Distortion and pilots on ten classes that the neural codec has never seen.
 
-    python studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER [--runs-dir RUNS] [--sizes 32,64] [--distortion-only]
+    python studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER [--runs-dir RUNS] [--sizes 32,64] [--part pilots]
 
 ``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE, 300 training images of the held-out
 classes, features of a ResNet-8 trained on those classes (three seeds of it). ``results/neural.{json,md}``: pilots on
@@ -77,12 +77,12 @@ def main() -> None:
     own = parser(__doc__, "neural", "the folder tiny-imagenet-20")
     own.add_argument("--folder", type=Path, required=True, help="for a copy of the held-out classes")
     own.add_argument("--sizes", default="32,64")
-    own.add_argument("--distortion-only", action="store_true")
+    own.add_argument("--part", choices=("distortion", "pilots"), help="both by default")
     asked = own.parse_args()
     set_threads(asked.threads)
     held_out = part_of(Path(asked.dataset), asked.folder / "last-ten-classes", CLASSES, 2 * CLASSES)
     sizes = [int(size) for size in asked.sizes.split(",")]
-    if not asked.report:
+    if asked.part != "pilots" and not asked.report:
         path = RESULTS / "neural-distortion.json"
         held = read_json(path)["settings"] if path.exists() else []
         distortion = [row for row in held if row["size"] not in sizes]
@@ -91,7 +91,7 @@ def main() -> None:
         write_json(path, {"environment": environment(), "settings": distortion})
         (RESULTS / "neural-distortion.md").write_text(distortion_table(distortion))
         draw(distortion, RESULTS / "neural-distortion.svg")
-    if not asked.distortion_only:
+    if asked.part != "distortion":
         study = Study("neural", asked.runs_dir, asked.afresh)
         configs = [
             configuration(str(held_out), size, codec)
