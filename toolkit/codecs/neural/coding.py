@@ -261,7 +261,7 @@ def _padded(network: Any, images: np.ndarray) -> torch.Tensor:
     """Images as float32 (N, 3, H, W) in [0, 1], their last row and column repeated up to what the network divides."""
     factor = network.downsampling_factor
     height, width = images.shape[1:3]
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(torch.float32) / 255
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(torch.float32) / 255
     return functional.pad(pixels, (0, -width % factor, 0, -height % factor), mode="replicate")
 
 
