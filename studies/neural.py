@@ -65,8 +65,6 @@ PILOTED = (
     "adaptive:family=jpeg,fmse=0.2",
     "adaptive:family=jpeg,value=1",
 )
-
-
 CONTENT_AWARE = ("foreground", "downscale", "adaptive")
 """Not piloted at 64 px."""
 TRAINING = {32: {"steps": 200, "batch_size": 128}, 64: {"steps": 100, "batch_size": 64}}

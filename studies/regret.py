@@ -111,7 +111,7 @@ def main() -> None:
         for extractor in EXTRACTORS
     }
     study.write(own, "python studies/regret.py DATA", measured=measured)
-    (RESULTS / "regret.md").write_text(as_tables(by_extractor) + reach_in_words(by_extractor[EXTRACTORS[0]]))
+    (RESULTS / "regret.md").write_text(as_tables(by_extractor) + reach_as_table(by_extractor[EXTRACTORS[0]]))
     draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
     if asked.publish:
         known = {"extractor": EXTRACTORS[0], **calibrate(by_extractor[EXTRACTORS[0]])}
@@ -174,8 +174,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
         each = [np.mean([one["regret"] for one in row["problems"] if one["problem"] == name]) for name in names]
         lines.append(
             f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | "
-            f"{'-' if row['behind_pilots'] is None else format(row['behind_pilots'], '.1f')} | "
-            f"{_or_dash(row['spearman'])} | "
+            f"{_or_dash(row['behind_pilots'], 1)} | {_or_dash(row['spearman'])} | "
             f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
     lines += ["", "| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |"]
@@ -187,7 +186,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def reach_in_words(problems: list[Problem]) -> str:
+def reach_as_table(problems: list[Problem]) -> str:
     """Markdown: what who knew the true accuracies would have, held against the measured ones."""
     lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach "
              "| regret within reach |", "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
@@ -198,8 +197,8 @@ def reach_in_words(problems: list[Problem]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _or_dash(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def draw(found: list[Problem], path: Path) -> None:

@@ -19,8 +19,7 @@ def test_pilots_of_the_other_seeds_choose_and_the_seed_left_out_judges() -> None
     problem = problem_of(np.array([[0.50, 0.20, 0.20], [0.30, 0.45, 0.30], [0.35, 0.30, 0.40]]))
     # without the first seed the second choice is best (0.375), without the second the third (0.375), without the third
     # the second (0.375)
-    found = [100 * ((0.30 - 0.50) + (0.30 - 0.20) + (0.30 - 0.20)) / 3]
-    assert behind_pilots(problem, 0) == pytest.approx(found[0])
+    assert behind_pilots(problem, 0) == pytest.approx(100 * ((0.30 - 0.50) + (0.30 - 0.20) + (0.30 - 0.20)) / 3)
     assert behind_pilots(problem, 1) == pytest.approx(100 * (0 + (0.30 - 0.45) + 0) / 3)
 
 

@@ -135,6 +135,10 @@ class Database:
         """Whether some exemplars have extras."""
         return int(self.meta("schema")) > 1
 
+    def tables(self) -> tuple[str, ...]:
+        """Those whose rows are an exemplar's, by its label and rank."""
+        return ("exemplars", "extras") if self.has_extras() else ("exemplars",)
+
     def check(self) -> None:
         """SQLite's own check of its pages and indices."""
         with self.readable() as connection:

@@ -205,7 +205,7 @@ class ExemplarMemory:
             kept = allocate(sizes, self.budget, self.codec.shared_bytes() + charged)
             for label in labels:
                 had, added = len(stored.get(label, ())), max(0, kept[label] - len(stored.get(label, ())))
-                for table in ("exemplars", "extras") if has_extras else ("exemplars",):
+                for table in self._database.tables():
                     connection.execute(f"DELETE FROM {table} WHERE label = ? AND rank >= ?", (label, kept[label]))
                 _insert(connection, "exemplars", label, had, candidates.get(label, ())[:added])
                 if label in extras:
@@ -257,7 +257,7 @@ class ExemplarMemory:
         gone = self._to_forget(label, image)
         lost = [part for label, rank in gone for part in self._raw_bytes(label, rank)]
         with self._database.transaction(secure=True) as connection:
-            for table in ("exemplars", "extras") if self._database.has_extras() else ("exemplars",):
+            for table in self._database.tables():
                 delete(connection, table, gone)
             left = self._stored_sizes(connection, self._database.has_extras())
             classes = {

@@ -29,7 +29,7 @@ def regret_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
         rule, mean_regret and worst_regret in points, behind_pilots (mean over problems, see
         :func:`~toolkit.probe.luck.behind_pilots`), spearman (mean over problems), time_share (mean of rule and probe
         over the pilots), in_sample (whether parameters were fitted on the very pilots it is judged by, for want of
-        others), and for each problem its name, regret, spearman, and the codec and alignment picked.
+        others), and for each problem its name, regret, behind_pilots, spearman, and the codec and alignment picked.
     """
     rules = list(dict.fromkeys(rule for problem in problems for rule in problem.seconds))
     rows = [_row(rule, problems) for rule in rules]
