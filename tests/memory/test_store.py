@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from toolkit.codecs.sharing import calibration_images
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.memory.budget import budget_bytes
-from toolkit.memory.store import LABEL_BYTES, BudgetTooSmall, ExemplarMemory
+from toolkit.memory.budget import LABEL_BYTES, budget_bytes
+from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 
 SIZE = 16
 

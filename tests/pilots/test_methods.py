@@ -9,7 +9,8 @@ import pytest
 
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import METHODS
-from toolkit.memory.store import LABEL_BYTES, BudgetTooSmall, ExemplarMemory
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.pilots.pilot import run_pilot, run_seeds

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.probe.evidence import CodedFeatures, Evidence
 
 CLASSES = 4

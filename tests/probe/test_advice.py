@@ -17,7 +17,8 @@ from toolkit.data.dataset import ImageDataset, Split, stratified_indices, valida
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.language.sentence import Sentence
-from toolkit.memory.store import LABEL_BYTES, ExemplarMemory
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.store import ExemplarMemory
 from toolkit.probe import quantities
 from toolkit.probe.advice import advise
 from toolkit.probe.evidence import Evidence, gather

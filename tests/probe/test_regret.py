@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from probe_samples import CLASSES, PER_CLASS, RAW_BYTES, make_evidence
 
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.probe.calibration import calibration
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC, fit_gain, fit_threshold, predicted_gain

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from toolkit.features import heads
 from toolkit.foundation.errors import UsageError
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.probe import feature_rules, parametric, quantities, table_rules
 from toolkit.probe.evidence import Choice, Evidence
 from toolkit.probe.rule import judge, pick

@@ -14,7 +14,8 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
-from toolkit.memory.store import LABEL_BYTES, ExemplarMemory
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.store import ExemplarMemory
 from toolkit.probe.sweep import probe_codecs
 
 CODECS = ["raw", "png", "jpeg:quality=30", "jpeg:quality=80", "downscale:factor=2|webp:quality=50"]

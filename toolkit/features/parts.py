@@ -28,8 +28,9 @@ from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_atomically, write_json
 from toolkit.foundation.parallel import ordered_map, set_threads
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.sharded import Shard, sha256_of, shard_entry
-from toolkit.memory.store import LABEL_BYTES, ExemplarMemory
+from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.streaming import Candidate, StreamingHerding, content_digest
 from toolkit.training.weights import load_network
 

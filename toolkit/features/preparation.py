@@ -19,8 +19,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically, write_json
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress
-from toolkit.memory.budget import budget_bytes
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES, budget_bytes
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import default_network
 from toolkit.training.weights import save_network

@@ -48,9 +48,9 @@ from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.memory.allocation import allocate
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.selection import require_selection
 from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Manifest, Selection, Shard, ShardedMemory
-from toolkit.memory.store import LABEL_BYTES
 from toolkit.memory.streaming import Candidate, StreamingHerding, shard_of
 from toolkit.runs import ray_cluster
 from toolkit.runs.environment import require_one_rank

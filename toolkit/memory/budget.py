@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from toolkit.codecs.standard import RAW_SHARED_BYTES
 from toolkit.foundation.sizes import parse_size
-from toolkit.memory.store import LABEL_BYTES
+
+LABEL_BYTES = 2
+"""What a label counts for."""
 
 
 def budget_bytes(text: str, classes: int, raw_image_bytes: int) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from toolkit.foundation.files import write_atomically
+from toolkit.memory.rows import Damaged
 from toolkit.memory.sharded import ShardedMemory
-from toolkit.memory.store import Damaged, ExemplarMemory
+from toolkit.memory.store import ExemplarMemory
 
 
 def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[Damaged]]:

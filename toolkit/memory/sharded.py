@@ -20,7 +20,9 @@ from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json
-from toolkit.memory.store import LABEL_BYTES, Damaged, ExemplarMemory
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.rows import Damaged
+from toolkit.memory.store import ExemplarMemory
 
 FORMAT = 1
 MANIFEST = "manifest.json"

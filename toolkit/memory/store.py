@@ -9,11 +9,9 @@ and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the fi
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -25,30 +23,16 @@ from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import code_alike, parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.allocation import BudgetTooSmall, allocate
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.database import Database
 from toolkit.memory.forgetting import delete, identity, require_gone
-
-LABEL_BYTES = 2
-
-
-@dataclass(frozen=True)
-class Damaged:
-    """An exemplar whose payload no longer matches its checksum or cannot be decoded."""
-
-    label: int
-    rank: int
-    reason: str
+from toolkit.memory.rows import Damaged, Stored, bytes_of, insert, read_class, stored_sizes
 
 
 class _Class(NamedTuple):
     exemplars: int
     payload_bytes: int  # extras included
     name: str
-
-
-class _Stored(NamedTuple):
-    payload: bytes
-    extra: bytes
 
 
 class ExemplarMemory:
@@ -195,9 +179,8 @@ class ExemplarMemory:
         with self._database.transaction() as connection:
             if extras:
                 self._database.require_extras()
-            has_extras = self._database.has_extras()
-            stored = self._stored_sizes(connection, has_extras)
-            labels = sorted(set(stored) | set(offered))
+            stored = stored_sizes(connection, self._database.has_extras())
+            labels = sorted({*self._classes, *stored, *offered})
             sizes = {
                 label: [size + LABEL_BYTES for size in (*stored.get(label, ()), *offered.get(label, ()))]
                 for label in labels
@@ -207,9 +190,9 @@ class ExemplarMemory:
                 had, added = len(stored.get(label, ())), max(0, kept[label] - len(stored.get(label, ())))
                 for table in self._database.tables():
                     connection.execute(f"DELETE FROM {table} WHERE label = ? AND rank >= ?", (label, kept[label]))
-                _insert(connection, "exemplars", label, had, candidates.get(label, ())[:added])
+                insert(connection, "exemplars", label, had, candidates.get(label, ())[:added])
                 if label in extras:
-                    _insert(connection, "extras", label, had, extras[label][:added])
+                    insert(connection, "extras", label, had, extras[label][:added])
             known = {**self.class_names, **(names or {})}
             classes = {
                 label: _Class(count, sum(sizes[label][:count]) - LABEL_BYTES * count, known.get(label, str(label)))
@@ -222,14 +205,6 @@ class ExemplarMemory:
             self._database.set_meta("commits", str(self.commits + 1).encode())
         self._classes, self.charged = classes, charged
         self.commits += 1
-
-    def _raw_bytes(self, label: int, rank: int) -> list[bytes]:
-        """A payload and its extra as they lie there, damaged or not."""
-        tables = {"exemplars": "payload"} | ({"extras": "extra"} if self._database.has_extras() else {})
-        with self._database.readable() as connection:
-            queries = [f"SELECT {column} FROM {table} WHERE label = ? AND rank = ?" for table, column in tables.items()]
-            rows = [connection.execute(query, (label, rank)).fetchone() for query in queries]
-        return [bytes(row[0]) for row in rows if row is not None]
 
     def identities(self, label: int) -> list[str]:
         """A name for each intact exemplar of a class, in selection order: from its content, so that it stays."""
@@ -255,14 +230,16 @@ class ExemplarMemory:
         if (label is None) == (image is None):
             raise UsageError("forget either a class or an image")
         gone = self._to_forget(label, image)
-        lost = [part for label, rank in gone for part in self._raw_bytes(label, rank)]
+        with self._database.readable() as connection:
+            has_extras = self._database.has_extras()
+            lost = [part for label, rank in gone for part in bytes_of(connection, has_extras, label, rank)]
         with self._database.transaction(secure=True) as connection:
             for table in self._database.tables():
                 delete(connection, table, gone)
-            left = self._stored_sizes(connection, self._database.has_extras())
+            left = stored_sizes(connection, has_extras)
             classes = {
                 label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
-                for label, row in self._classes.items() if left[label]
+                for label, row in self._classes.items() if label in left
             }  # fmt: skip
             connection.execute("DELETE FROM classes")
             rows = [(label, *row) for label, row in classes.items()]
@@ -290,19 +267,6 @@ class ExemplarMemory:
         if len(found) > 1:
             raise UsageError(f"{image!r} is the beginning of {len(found)} exemplars' names: write more of it")
         return next(iter(found.values()))
-
-    def _stored_sizes(self, connection: sqlite3.Connection, has_extras: bool) -> dict[int, list[int]]:
-        sizes: dict[int, list[int]] = {label: [] for label in self._classes}
-        # length() of a blob reads its header only
-        query = "SELECT label, length(payload) FROM exemplars ORDER BY label, rank"
-        if has_extras:
-            query = (
-                "SELECT label, length(payload) + coalesce(length(extra), 0) "
-                "FROM exemplars LEFT JOIN extras USING (label, rank) ORDER BY label, rank"
-            )
-        for label, size in connection.execute(query):
-            sizes[label].append(size)
-        return sizes
 
     # -- reading it --------------------------------------------------------------------------------------------
 
@@ -337,22 +301,9 @@ class ExemplarMemory:
         """What was kept with each intact exemplar, in the order of :meth:`decode_all`; empty where nothing was."""
         return [stored.extra for label in sorted(self._classes) for stored in self._read(label)[0]]
 
-    def _read(self, label: int) -> tuple[list[_Stored], list[Damaged]]:
-        intact: list[_Stored] = []
-        damaged: list[Damaged] = []
-        query = "SELECT rank, crc, payload, 0, x'' FROM exemplars WHERE label = ? ORDER BY rank"
-        if self._database.has_extras():
-            query = (
-                "SELECT rank, exemplars.crc, payload, coalesce(extras.crc, 0), coalesce(extra, x'') "
-                "FROM exemplars LEFT JOIN extras USING (label, rank) WHERE label = ? ORDER BY rank"
-            )
+    def _read(self, label: int) -> tuple[list[Stored], list[Damaged]]:
         with self._database.readable() as connection:
-            for rank, crc, payload, extra_crc, extra in connection.execute(query, (label,)):
-                if zlib.crc32(payload) == crc and zlib.crc32(extra) == extra_crc:
-                    intact.append(_Stored(payload, extra))
-                else:
-                    damaged.append(Damaged(label, rank, "its checksum does not match"))
-        return intact, damaged
+            return read_class(connection, self._database.has_extras(), label)
 
     def decode(self, label: int) -> np.ndarray:
         """A class's intact exemplars, uint8 (N, H, W, 3), in selection order; see :meth:`verify` for the others."""
@@ -403,11 +354,4 @@ def _offered_sizes(
     return {label: [len(payload) + len(extra) for payload, extra in both] for label, both in pairs.items()}
 
 
-def _insert(
-    connection: sqlite3.Connection, table: str, label: int, first_rank: int, blobs: Sequence[bytes]
-) -> None:
-    rows = ((label, rank, zlib.crc32(blob), blob) for rank, blob in enumerate(blobs, first_rank))
-    connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)
-
-
-__all__ = ["LABEL_BYTES", "BudgetTooSmall", "Damaged", "ExemplarMemory"]
+__all__ = ["BudgetTooSmall", "Damaged", "ExemplarMemory"]

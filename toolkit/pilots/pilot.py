@@ -19,7 +19,7 @@ from toolkit.learning.methods import build_method
 from toolkit.learning.methods.derpp import LOGIT_BYTES
 from toolkit.learning.metrics import last_accuracy, summarise
 from toolkit.memory.allocation import BudgetTooSmall
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.learner import Learner, PilotData, open_memory

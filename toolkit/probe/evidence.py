@@ -26,8 +26,8 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.language.sentence import Sentence
 from toolkit.memory.allocation import allocate
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.selection import herding_order
-from toolkit.memory.store import LABEL_BYTES
 from toolkit.probe.request import ADVICE_IMAGES, ALIGNS
 from toolkit.probe.sweep import LEAST_IMAGES, Coded, measure, probe_table, row_of
 

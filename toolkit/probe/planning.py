@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.probe.calibration import GAIN
 from toolkit.probe.evidence import Evidence
 from toolkit.probe.parametric import PARAMETRIC, Parameters

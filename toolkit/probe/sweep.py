@@ -21,7 +21,7 @@ from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Found, Progress, silent, unheard
-from toolkit.memory.store import LABEL_BYTES
+from toolkit.memory.budget import LABEL_BYTES
 from toolkit.training.device import beside_workers
 
 IMAGES = 1000
