@@ -29,10 +29,11 @@ from toolkit.foundation.parallel import set_threads
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.pilots.problems import LEAST_CHOICES, measure_problem
 from toolkit.probe import calibration
+from toolkit.probe.calibration import BLIND
 from toolkit.probe.measured import Problem
 from toolkit.probe.regret import calibrate, left_out_scores, reach_table, regret_table
 
-_EVIDENCE = 3
+_EVIDENCE = 4
 """Raise it when rules or quantities change, so that they are asked again."""
 SEEDS = (0, 1, 2)
 ADVICE_SEEDS = (0, 1, 2)
@@ -169,7 +170,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     names = list(dict.fromkeys(problem.name for problem in main_))
     datasets = {problem.dataset for problem in main_}
     lines = [
-        "Regret in points of last accuracy: best choice of the exhaustive pilots minus the rule's pick; mean over "
+        "Regret in points of last accuracy: best of the choices that pilots measured minus the rule's pick; mean over "
         f"{len(ADVICE_SEEDS)} draws of advice. Parameters are fitted on the problems of other datasets. Behind pilots: "
         "by how much what is best in all but one of the pilots' seeds beats the rule's pick in the seed left out.",
         *(["With one dataset only, they are fitted on that one itself."] if len(datasets) == 1 else []),
@@ -180,28 +181,43 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
         + " | ".join(names) + " |",
         "|---|--:|--:|--:|--:|--:|" + "--:|" * len(names),
     ]  # fmt: skip
-    for row in regret_table(main_):
+    table = regret_table(main_)
+    for row in table:
         each = [np.mean([one["regret"] for one in row["problems"] if one["problem"] == name]) for name in names]
         lines.append(
             f"| `{row['rule']}` | {row['mean_regret']:.1f} | {row['worst_regret']:.1f} | "
             f"{_or_dash(row['behind_pilots'], 1)} | {_or_dash(row['spearman'])} | "
             f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
-    lines += ["", "| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |"]
+    common = [name for name in names if all(name in {one.name for one in of} for of in by_extractor.values())]
+    lines += ["", f"Features compared, on the first {len(common)} problems.", ""]
+    lines.append("| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |")
     lines.append("|---|" + "--:|" * len(by_extractor))
-    tables = {name: {row["rule"]: row for row in regret_table(found)} for name, found in by_extractor.items()}
+    alike = {name: [one for one in found if one.name in common] for name, found in by_extractor.items()}
+    tables = {name: {row["rule"]: row for row in regret_table(found)} for name, found in alike.items()}
     for rule in tables[EXTRACTORS[0]]:
         cells = [f"{t[rule]['mean_regret']:.1f} / {_or_dash(t[rule]['spearman'])}" for t in tables.values()]
         lines.append(f"| `{rule}` | {' | '.join(cells)} |")
+    best = next(row for row in table if row["rule"] != BLIND)
+    lines += ["", f"What `{best['rule']}` picked in each draw of advice; gains over raw in points of accuracy.", "",
+              "| problem | draw | pick | align | regret | gain | expected | rank correlation | share of time |",
+              "|---|--:|---|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for name in names:
+        for draw, one in enumerate(one for one in best["problems"] if one["problem"] == name):
+            lines.append(
+                f"| {name} | {draw} | `{one['codec']}` | {one['align']} | {one['regret']:.1f} | {one['gain']:+.1f} | "
+                f"{one['expected_gain']:+.1f} | {_or_dash(one['spearman'])} | {100 * one['time_share']:.1f} % |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def reach_as_table(problems: list[Problem]) -> str:
     """Markdown: what who knew the true accuracies would have, held against the measured ones."""
-    lines = ["", "| problem | choices | from | to | standard error of a choice | correlation within reach "
-             "| regret within reach |", "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    lines = ["", "| problem | choices | from | to | standard error of a choice | of an unaligned lossy one "
+             "| correlation within reach | regret within reach |", "|---|--:|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
     for row in reach_table(problems):
-        accuracies = [f"{100 * row[name]:.1f}" for name in ("lowest", "highest", "standard_error")]
+        shares = [row[name] for name in ("lowest", "highest", "standard_error", "standard_error_unaligned")]
+        accuracies = [_or_dash(None if share is None else 100 * share, 1) for share in shares]
         reach = f"{row['correlation']:.2f} | {row['regret']:.1f}"
         lines.append(f"| {row['problem']} | {row['choices']} | {' | '.join(accuracies)} | {reach} |")
     return "\n".join(lines) + "\n"

@@ -28,7 +28,7 @@ def test_advise_prints_the_recommendation_and_writes_files(capsys: pytest.Captur
     assert status == 0
     found = json.loads((tmp_path / "a.json").read_text())
     assert f"Recommended: {found['recommended']['codec']}, align {found['recommended']['align']}" in out
-    assert "Smallest budget within 1 points" in out
+    assert "Smallest budget that costs at most 1 points" in out
     for reason in found["recommended"]["reasons"]:
         assert reason in out
     assert found["images"] == 150
@@ -52,6 +52,8 @@ def test_advise_to_standard_output_is_json_alone(capsys: pytest.CaptureFixture[s
         (("--budget", "99"), "a budget of 99 bytes is too small"),
         (("--codecs", "jpeg:quality=0"), "jpeg: quality must be 1..100"),
         (("--initial", "11"), "initial must be 1..10"),
+        (("--within", "inf"), "within must be a number of points, 0 or more, got inf"),
+        (("--within", "-1"), "--within"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

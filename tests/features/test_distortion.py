@@ -16,6 +16,11 @@ def features(seed: int, count: int = 30, dimensions: int = 5) -> torch.Tensor:
     return torch.randn(count, dimensions, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def test_flat_colours_that_do_not_differ_are_exactly_alike() -> None:
+    flat = torch.full((1, 16, 16, 3), 37, dtype=torch.uint8)
+    assert float(distortion.ssim(flat, flat)) == 1.0
+
+
 def test_fmse_is_the_mean_squared_difference_of_the_feature_vectors() -> None:
     a, b = features(0), features(1)
     literal = [

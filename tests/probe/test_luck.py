@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from toolkit.probe.luck import behind_pilots, standard_error, within_reach
+from toolkit.probe.luck import behind_pilots, standard_error, standard_errors, within_reach
 from toolkit.probe.measured import Problem
 
 
@@ -44,10 +47,24 @@ def test_what_is_within_reach_is_what_one_who_knows_the_truth_reaches() -> None:
     measured = truth[:, :, None] + 0.03 * rng.normal(size=(2000, 20, 3))
     means = measured.mean(axis=2)
     regrets = 100 * (means.max(axis=1) - means[np.arange(2000), truth.argmax(axis=1)])
-    correlations = [np.corrcoef(true, mean)[0, 1] for true, mean in zip(truth, means, strict=True)]
+    correlations = [spearmanr(true, mean).statistic for true, mean in zip(truth, means, strict=True)]
     told = [within_reach(problem_of(one)) for one in measured[:100]]
     assert np.mean([one["regret"] for one in told]) == pytest.approx(regrets.mean(), rel=0.25)
     assert np.mean([one["correlation"] for one in told]) == pytest.approx(np.mean(correlations), abs=0.04)
+
+
+def test_choices_whose_images_meet_uncoded_have_an_error_of_their_own() -> None:
+    rng = np.random.default_rng(2)
+    unaligned = np.arange(200) % 2 > 0
+    noise = np.where(unaligned, 0.05, 0.01)[:, None] * rng.normal(size=(200, 3))
+    problem = problem_of(rng.normal(0.4, 0.03, 200)[:, None] + noise)
+    problem = replace(problem, quantities={"shift_if_none": 0.2 * unaligned})
+    errors = standard_errors(problem)
+    assert errors is not None
+    assert errors[~unaligned] == pytest.approx(0.01 / np.sqrt(3), rel=0.15)
+    assert errors[unaligned] == pytest.approx(0.05 / np.sqrt(3), rel=0.15)
+    found = within_reach(problem)
+    assert (found["standard_error"], found["standard_error_unaligned"]) == pytest.approx((errors[0], errors[1]))
 
 
 def test_choices_that_differ_by_nothing_but_noise_cannot_be_ranked() -> None:

@@ -64,6 +64,8 @@ def test_rules_that_cannot_judge_alignment_score_all_alike_and_take_both() -> No
 def test_of_equal_scores_the_preferred_alignment_then_the_more_exemplars() -> None:
     assert pick(np.array([1.0, 1.0, 0.0]), ["none", "both", "both"], np.array([9.0, 1.0, 1.0])) == 1
     assert pick(np.array([1.0, 1.0]), ["both", "both"], np.array([1.0, 2.0])) == 1
+    # a rule that sees no difference between alignments spares incoming images the coding
+    assert pick(np.array([1.0, 1.0, 0.9]), ["both", "train", "none"], np.array([9.0, 1.0, 1.0]), True) == 1
 
 
 def test_most_exemplars_counts_what_fits() -> None:
@@ -276,8 +278,15 @@ def test_growth_counts_images_that_there_are_and_stages_to_come() -> None:
     evidence = replace(evidence, stages=((0,), (1, 2), (3,)))
     found = quantities.tabulate(evidence, ("growth", "exemplars"))
     assert found["exemplars"].tolist() == pytest.approx([3, *[PER_CLASS] * 3])
-    later = (2 + 1 + 1 + 0) / 4
-    assert found["growth"].tolist() == pytest.approx([0, *[later * (1 / 3 - 1 / PER_CLASS)] * 3])
+    kept = [np.mean([np.exp(-later / held) for later in (2, 1, 1, 0)]) for held in (3, PER_CLASS)]
+    assert found["growth"].tolist() == pytest.approx([0, *[kept[1] - kept[0]] * 3])
+
+
+def test_no_more_can_be_kept_than_was_learned() -> None:
+    evidence = make_evidence([("jpeg:quality=50", 10, {})], raw_exemplars=1)
+    evidence = replace(evidence, stages=tuple((label,) for label in range(CLASSES)))
+    most = quantities.tabulate(evidence, ("growth",))["growth"].max()
+    assert 0.4 < most < 1
 
 
 def test_classes_that_all_come_at_once_have_nothing_to_gain() -> None:

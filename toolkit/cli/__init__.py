@@ -17,13 +17,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run a command; the exit status."""
+    import typer
+
     from toolkit.cli.commands import app
 
     try:
-        app(arguments, prog_name="recallrate")
-        return 0
-    except SystemExit as done:  # how typer ends, with 2 for wrong options and 1 for an interrupt
+        status = app(arguments, prog_name="recallrate", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
+    except typer.exceptions.TyperException as error:  # typer's own report of wrong options takes four lines
+        text = error.format_message()
+        if text.startswith("Usage:"):  # a group of commands without a command
+            print(text)
+        else:
+            command = getattr(getattr(error, "ctx", None), "command_path", "recallrate")
+            print(f"recallrate: {one_line(text)} (`{command} --help` shows the options)", file=sys.stderr)
+        return error.exit_code
+    except typer.Abort:
+        return 1
     except BrokenPipeError:
         return 1
     except Exception as error:

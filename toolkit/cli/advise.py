@@ -30,7 +30,7 @@ def advise(
     ] = ADVICE_IMAGES,
     aligns: Annotated[str, typer.Option(help="alignments that can be had")] = ",".join(ALIGNS),
     rule: Annotated[
-        str | None, typer.Option(help="the rule that recommends; by default the one of least regret")
+        str | None, typer.Option(help="the rule that recommends, of those in `recallrate regret`; by default the best")
     ] = None,
     within: Annotated[float, typer.Option(help="points of accuracy that the smallest budget may cost", min=0)] = WITHIN,
     seed: Seed = 0,
@@ -59,7 +59,7 @@ def advise(
     ]  # fmt: skip
     console.table(f"{dataset} at {size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
     console.lines(advice_lines(result), to_stderr="-" in (json, csv))
-    console.emit(result, json, result["rules"], csv)
+    console.emit(result, json, [{key: row[key] for key in row if key != "scores"} for row in result["rules"]], csv)
 
 
 def advice_lines(result: dict[str, Any]) -> list[str]:
@@ -77,7 +77,7 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
     lines += [f"  {change}" for change in recommended["would_change"]]
     smallest = budgets["smallest"]
     lines.append(
-        f"  Smallest budget within {budgets['within_points']:g} points of keeping every image raw: "
+        f"  Smallest budget that costs at most {budgets['within_points']:g} points against every image kept raw: "
         f"{format_size(smallest['budget_bytes'])} ({short_spec(smallest['codec'])}, align {smallest['align']})."
     )
     lines += [f"note: {note}" for note in result["notes"]]
@@ -89,7 +89,9 @@ def regret(
     runs_dir: Annotated[
         Path | None, typer.Option(help="judge the rules on the finished pilots here, not on the package's study")
     ] = None,
-    extractor: Annotated[str, typer.Option(help="whose features the rules see")] = "stage0",
+    extractor: Annotated[
+        str, typer.Option(help="whose features the rules see, with --runs-dir")
+    ] = "stage0",
     images: Annotated[int, typer.Option(help="training images used at most", min=4)] = ADVICE_IMAGES,
     seed: Seed = 0,
     threads: Threads = 0,
@@ -102,6 +104,11 @@ def regret(
     set_threads(threads)
     if runs_dir is None:
         known = calibration()
+        if extractor != known.extractor:
+            raise UsageError(
+                f"the package's table is of features of {known.extractor}, got --extractor {extractor}: that goes with "
+                "--runs-dir"
+            )
         title = f"features of {known.extractor}"
         result: dict[str, Any] = {
             "extractor": known.extractor, "problems": known.problems, "regret": known.regret,
@@ -121,22 +128,38 @@ def regret(
                   to_stderr="-" in (json, csv))  # fmt: skip
     reach = [
         {"problem": row["problem"], "choices": row["choices"],
-         "standard error": None if row["standard_error"] is None else 100 * row["standard_error"],
+         "standard error": _percent(row["standard_error"]), "unaligned": _percent(row["standard_error_unaligned"]),
          "regret": row["regret"], "correlation": row["correlation"]}
         for row in result["within_reach"]
     ]  # fmt: skip
     console.table("What who knew the true accuracies would have, for the pilots' own luck", reach,
                   to_stderr="-" in (json, csv))  # fmt: skip
-    in_sample = [f"{row['rule']} was fitted on the pilots it is judged by here" for row in rows if row["in_sample"]]
+    default = next((row for row in rows if row["rule"] == calibration().default_rule), None)
+    picks = [
+        {"problem": one["problem"], "codec": one["codec"], "align": one["align"], "regret": one["regret"],
+         "gain over raw": one["gain"], "expected": one["expected_gain"]}
+        for one in ({one["problem"]: one for one in reversed(default["problems"])} if default else {}).values()
+    ]  # fmt: skip
+    if default:
+        console.table(f"What {default['rule']} picks, advice of the first seed", picks[::-1],
+                      to_stderr="-" in (json, csv))  # fmt: skip
+    in_sample = [f"{row['rule']}: fitted on pilots of these images" for row in rows if row["in_sample"]]
     console.lines([*(f"problem: {name}" for name in names), *in_sample], to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[str, Any]:
     """The problems' names, the tables, and what was measured, of the finished pilots in a folder."""
     from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problems_in
+    from toolkit.probe.calibration import calibration
     from toolkit.probe.regret import reach_table, regret_table
 
+    if not runs_dir.is_dir():
+        raise UsageError(f"{runs_dir} is no folder of runs")
     groups = problems_in(runs_dir)
     if not groups:
         raise UsageError(
@@ -150,7 +173,7 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
         ]
     return {
         "problems": [one.name for one in problems],
-        "regret": regret_table(problems),
+        "regret": regret_table(problems, calibration()),
         "within_reach": reach_table(problems),
         "measured": [one.as_dict() for one in problems],
     }

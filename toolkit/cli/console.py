@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
 from toolkit.foundation.progress import Progress as ProgressCallback
 from toolkit.report.tables import csv_text, json_text
@@ -42,8 +41,6 @@ def progress_bar() -> Iterator[ProgressCallback]:
 
 def emit(result: Any, json_to: str | None, rows: Sequence[Mapping[str, Any]] = (), csv_to: str | None = None) -> None:
     """Write JSON and CSV where asked for; ``-`` is standard output."""
-    if json_to == "-" and csv_to == "-":
-        raise UsageError("--json - and --csv - cannot both take standard output")
     if json_to is not None:
         write(json_text(result), json_to)
     if csv_to is not None:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-JsonTo = Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout")]
-CsvTo = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout")]
+from toolkit.foundation.errors import UsageError
+
+
+def _destination(context: typer.Context, value: str | None) -> str | None:
+    """Refuse before the work what could not be written after it."""
+    if value == "-" and "-" in (context.params.get("json"), context.params.get("csv")):
+        raise UsageError("--json - and --csv - cannot both take standard output")
+    if value is not None and value != "-" and Path(value).is_dir():
+        raise UsageError(f"{value} is a folder: name a file to write")
+    return value
+
+
+JsonTo = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout", callback=_destination),
+]
+CsvTo = Annotated[
+    str | None,
+    typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout", callback=_destination),
+]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 for one per core")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
 Size = Annotated[int, typer.Option(help="side of the images in pixels")]
-Seed = Annotated[int, typer.Option(help="seed of everything random", min=0)]
+Seed = Annotated[int, typer.Option(help="seed of everything random", min=0, max=2**32 - 1)]
 Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]
 Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")]
 Codecs = Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")]

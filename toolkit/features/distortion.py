@@ -118,6 +118,8 @@ def psnr(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
 def ssim(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
     """Structural similarity (Wang et al., 2004; 11-tap Gaussian window) of 8-bit images, by torchmetrics.
 
+    Exactly 1 where no pixel differs, which flat colours would miss by a rounding.
+
     Args:
         original, decoded: uint8 or float in [0, 255], (N, H, W, 3).
         reduction: over images.
@@ -126,4 +128,5 @@ def ssim(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
     before, after = (images.float().permute(0, 3, 1, 2) for images in (original, decoded))
     values = structural_similarity_index_measure(after, before, data_range=255.0, reduction="none")
     assert isinstance(values, torch.Tensor)
-    return _reduce(values.reshape(-1), reduction)
+    alike = (after == before).flatten(1).all(dim=1)
+    return _reduce(torch.where(alike, 1.0, values.reshape(-1)), reduction)

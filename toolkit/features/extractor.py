@@ -113,6 +113,7 @@ def build_extractor(
     class_order: Sequence[int] | None = None,
     seed: int = 0,
     steps: int = STEPS,
+    afresh: bool = False,
     progress: Progress = silent,
 ) -> FeatureExtractor:
     """The extractor a spec names.
@@ -126,6 +127,7 @@ def build_extractor(
         class_order: by default drawn from ``seed``, as in a pilot.
         seed: of class order, weights and batches.
         steps: training steps of ``stage0`` and ``self``.
+        afresh: whether to train even where the cache holds the same network, so that its time can be told.
         progress: told about training.
 
     Raises:
@@ -146,7 +148,7 @@ def build_extractor(
     if not 1 <= first <= count:
         raise UsageError(f"initial must be 1..{count} (the number of classes), got {first}")
     classes = order[:first] if spec == "stage0" else order
-    network = _trained(dataset, classes, device, seed, 0 if spec == "random" else steps, progress)
+    network = _trained(dataset, classes, device, seed, 0 if spec == "random" else steps, afresh, progress)
     return FeatureExtractor(spec, network, device, layer, None if spec == "random" else classes)
 
 
@@ -170,15 +172,16 @@ def _timm_network(model: str) -> Classifier:
 
 
 def _trained(
-    dataset: ImageDataset, classes: Sequence[int], device: torch.device, seed: int, steps: int, progress: Progress
-) -> Classifier:
+    dataset: ImageDataset, classes: Sequence[int], device: torch.device, seed: int, steps: int, afresh: bool,
+    progress: Progress,
+) -> Classifier:  # fmt: skip
     """A classifier of ``classes`` trained for ``steps`` steps, or the one trained before and kept in the cache."""
     name = default_network(device)
     key = hashlib.sha256(
         f"1|{dataset.signature}|{list(classes)}|{name}|{seed}|{steps}|{BATCH_SIZE}|{device.type}".encode()
     ).hexdigest()[:32]
     path = cache_root() / "extractors" / f"{key}.pt"
-    if path.exists():
+    if path.exists() and not afresh:
         return load_network(path)
     torch.manual_seed(derive(seed, 10))
     position = {label: index for index, label in enumerate(classes)}

@@ -92,13 +92,13 @@ def measure_problem(
         UsageError, WorkError: as advice raises them.
     """
     config = PilotConfig(**pilots[0]["config"])
-    started = time.perf_counter()
     dataset = load_dataset(config.dataset, config.size, progress=progress)
+    started = time.perf_counter()  # what advice and pilots do alike is not counted
     view = validation_view(dataset, VIEW_BYTES)
     order = config.class_order or tuple(class_order_from_seed(len(dataset.class_names), seed))
     judge_network = build_extractor(
         extractor, view, device=resolve_device(config.device), initial=config.initial, class_order=order, seed=seed,
-        progress=progress,
+        afresh=True, progress=progress,
     )  # fmt: skip
     _, evidence = gather(
         view, list(dict.fromkeys(pilot["codec"] for pilot in pilots)), budget=pilots[0]["budget_bytes"],

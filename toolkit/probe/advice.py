@@ -15,9 +15,10 @@ from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
-from toolkit.probe.calibration import GAIN, Calibration, calibration
+from toolkit.probe.calibration import BLIND, GAIN, Calibration, calibration
 from toolkit.probe.evidence import Choice, Evidence
 from toolkit.probe.planning import BudgetPlan
+from toolkit.probe.quantities import growth
 from toolkit.probe.request import WITHIN
 from toolkit.probe.rule import Judgement, judge, pick
 from toolkit.probe.rules import RULES, find_rule
@@ -48,19 +49,28 @@ def advise(
     for done, one in enumerate(RULES.values(), 1):
         judgements[one.name] = judge(one, evidence)
         progress("asking the rules", done, len(RULES))
-    interval = known.interval if known.applies_to(table) else None
     gains = judgements[GAIN].scores
+    beyond = _beyond(evidence, known)
+    told_apart = not any(note.key == "limit.same_features" for note in evidence.notes)
+    interval = known.interval if known.applies_to(table) and told_apart and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
     chosen = judgements[asked.name].pick
     notes = [*evidence.notes, *_doubts(table, known)]
+    if beyond:
+        notes.append(Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth))
+    if len(evidence.stages) == 1:
+        notes.append(Sentence("doubt.one_stage"))
     return {
         **table,
         "rules": [_as_row(evidence, judgement) for judgement in judgements.values()],
         "excluded": [{"codec": codec, "reason": reason} for codec, reason in evidence.excluded],
         "notes": [str(note) for note in notes],
         "sentences": [note.as_dict() for note in notes],
-        "recommended": recommend(evidence, judgements[asked.name], gains, known, interval, curve, judgements),
+        "recommended": recommend(
+            evidence, judgements[asked.name], gains, known, interval, curve, judgements,
+            measured=known.regret_of(asked.name) if known.applies_to(table) else None,
+        ),
         "budgets": _budgets(plan, curve, within, None if evidence.raw_choice else float(gains[chosen])),
     }
 
@@ -82,6 +92,12 @@ def _budgets(
         "ceiling": plan.ceiling - less,
         "smallest": over_reference(plan.smallest(within)),
     }
+
+
+def _beyond(evidence: Evidence, known: Calibration) -> float | None:
+    """The largest growth of a choice, where it is beyond all that pilots have measured."""
+    most = max(growth(evidence, index) for index in range(len(evidence.settings)))
+    return most if most > known.most_growth else None
 
 
 def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
@@ -120,6 +136,7 @@ def recommend(
     interval: float | None,
     curve: Sequence[dict[str, Any]],
     judgements: dict[str, Judgement],
+    measured: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What to do, in figures and sentences.
 
@@ -131,12 +148,15 @@ def recommend(
         interval: of the expected gain, half its width in points; None where it is not known.
         curve: the best choice at other budgets.
         judgements: of all rules.
+        measured: the rule's row of the regret table, where that holds for features like these.
     """
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
     comparable = evidence.raw_choice is not None
+    if picked == evidence.raw_choice:
+        interval = None  # by definition no gain
     second = _runner_up(evidence, judgement)
-    reasons = list(_reasons(evidence, judgement, gains, known, interval))
+    reasons = list(_reasons(evidence, judgement, gains, known, interval, measured))
     changes = list(_would_change(evidence, judgement, gains, curve, judgements))
     return {
         "rule": judgement.rule,
@@ -170,7 +190,8 @@ def _best_of(evidence: Evidence, judgement: Judgement, wanted: Callable[[Choice]
     if not among:
         return None
     exemplars = evidence.by_setting(evidence.exemplars_per_class)[among]
-    return among[pick(judgement.scores[among], [evidence.choices[index].align for index in among], exemplars)]
+    aligns = [evidence.choices[index].align for index in among]
+    return among[pick(judgement.scores[among], aligns, exemplars, RULES[judgement.rule].judges_alignment)]
 
 
 def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> dict[str, Any]:
@@ -190,7 +211,12 @@ def _inference_microseconds(evidence: Evidence, choice: Choice) -> float:
 
 
 def _reasons(
-    evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration, interval: float | None
+    evidence: Evidence,
+    judgement: Judgement,
+    gains: np.ndarray,
+    known: Calibration,
+    interval: float | None,
+    measured: dict[str, Any] | None,
 ) -> Iterator[Sentence]:
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
@@ -200,13 +226,14 @@ def _reasons(
     )  # fmt: skip
     if evidence.raw_choice is None:
         yield Sentence("reason.raw_does_not_fit")
+    elif picked == evidence.raw_choice:
+        yield Sentence("reason.raw")
     elif interval is None:
         yield Sentence("reason.gain_unsure", gain=float(gains[judgement.pick]))
     else:
         gain, datasets = float(gains[judgement.pick]), len(known.datasets)
         yield Sentence("reason.gain", gain=gain, datasets=datasets, interval=interval)
     yield from _alignment_reasons(evidence, judgement, gains, known)
-    measured = known.regret_of(judgement.rule)
     if measured is not None and measured["in_sample"]:
         yield Sentence(
             "reason.regret_in_sample", rule=judgement.rule, dataset=known.datasets[0], regret=measured["mean_regret"]
@@ -229,10 +256,13 @@ def _alignment_reasons(
     for index, choice in enumerate(evidence.choices):
         if choice.setting == picked.setting and choice.align != picked.align:
             assumed = choice.align == "train" and known.train_is_assumed
+            key = "reason.other_align_assumed" if assumed else "reason.other_align"
+            cost = _inference_microseconds(evidence, choice)
+            if cost and not assumed:
+                key = "reason.other_align_costs"
             yield Sentence(
-                "reason.other_align_assumed" if assumed else "reason.other_align", align=choice.align,
-                difference=float(gains[index] - gains[judgement.pick]),
-            )  # fmt: skip
+                key, align=choice.align, difference=_points(gains[index] - gains[judgement.pick]), cost=cost
+            )
     if cost := _inference_microseconds(evidence, picked):
         yield Sentence("reason.inference", cost=cost)
 
@@ -253,11 +283,11 @@ def _would_change(
             choice = evidence.choices[best]
             yield Sentence(
                 "change.no_coding", setting=short_spec(evidence.settings[choice.setting].codec), align=choice.align,
-                difference=float(gains[best] - gains[judgement.pick]),
+                difference=_points(gains[best] - gains[judgement.pick]),
             )  # fmt: skip
     for row in curve if judgement.rule == GAIN else ():
         if row["budget_bytes"] in (evidence.budget // 2, evidence.budget * 2):
-            size, difference = format_size(row["budget_bytes"]), float(row["expected_gain"] - gains[judgement.pick])
+            size, difference = format_size(row["budget_bytes"]), _points(row["expected_gain"] - gains[judgement.pick])
             if (row["codec"], row["align"]) == chosen:
                 yield Sentence("change.same_at_budget", budget=size, difference=difference)
             else:
@@ -265,12 +295,14 @@ def _would_change(
                     "change.at_budget", budget=size, difference=difference, setting=short_spec(row["codec"]),
                     align=row["align"],
                 )  # fmt: skip
-    agree = [
-        one.rule for one in judgements.values()
-        if one.rule != judgement.rule and evidence.choices[one.pick].setting == picked.setting
-    ]  # fmt: skip
-    others = len(judgements) - 1
+    others = [one for one in judgements.values() if one.rule not in (judgement.rule, BLIND) and np.ptp(one.scores) > 0]
+    agree = [one.rule for one in others if evidence.choices[one.pick].setting == picked.setting]
     if agree:
-        yield Sentence("change.agree", agree=len(agree), others=others, rules=", ".join(agree))
-    else:
-        yield Sentence("change.none_agrees", others=others)
+        yield Sentence("change.agree", agree=len(agree), others=len(others), rules=", ".join(agree))
+    elif others:
+        yield Sentence("change.none_agrees", others=len(others))
+
+
+def _points(difference: float) -> float:
+    """A difference of gains to be said in words: never -0.0."""
+    return round(float(difference), 6) + 0.0

@@ -12,6 +12,8 @@ from toolkit.foundation.files import read_json
 PATH = Path(__file__).with_name("calibration.json")
 GAIN = "predicted-gain"
 """The rule whose scores are points of last accuracy over raw pixels."""
+BLIND = "random"
+"""The rule whose pick is a draw: its regret is the mean over all choices, and that it agrees says nothing."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class Calibration:
 
     Attributes:
         extractor: whose features the table and parameters are of.
+        most_growth: beyond which no pilot has been.
     """
 
     default_rule: str
     extractor: str
     parameters: dict[str, dict[str, float]]
     interval: float | None
+    most_growth: float
     datasets: list[str]
     problems: list[str]
     regret: list[dict[str, Any]]

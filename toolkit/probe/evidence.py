@@ -123,10 +123,10 @@ class Evidence:
         return Choice(self.settings.index(self.raw), "none") if fits else None
 
     @property
-    def later_stages(self) -> float:
-        """How many stages come after a class's own, on average over classes: as often it can be forgotten."""
+    def stages_after(self) -> np.ndarray:
+        """For each class, in order of arrival, how many stages come after its own: as often it can be forgotten."""
         last = len(self.stages) - 1
-        return sum(len(stage) * (last - number) for number, stage in enumerate(self.stages)) / self.classes
+        return np.repeat([last - number for number in range(len(self.stages))], [len(stage) for stage in self.stages])
 
     def by_setting(self, value: Callable[[int], float]) -> np.ndarray:
         """A value for every choice, float64 (choices,), that depends on the setting's index only."""
@@ -157,10 +157,10 @@ class Evidence:
     def held(self, coded: CodedFeatures) -> float:
         """How many exemplars of a class the memory will hold on average: no more than there are images.
 
-        By the mean size of a payload; what a small class leaves of its share goes to the others. Below 1 where the
-        budget is too small.
+        By the mean size of a payload that the table gives; what a small class leaves of its share goes to the others.
+        Below 1 where the budget is too small.
         """
-        mean = float(coded.payload_bytes.mean()) + LABEL_BYTES
+        mean = float(coded.row["stored_bytes"]) + LABEL_BYTES
         return min(max(0, self.budget - coded.shared_bytes) / mean, sum(self.class_sizes)) / self.classes
 
     @cached_property
@@ -270,7 +270,9 @@ def gather(
     )
     return table, replace(
         evidence, raw_exemplars=evidence.held(evidence.raw), aligns=tuple(a for a in ALIGNS if a in aligns),
-        notes=tuple(_limits(evidence, looked_at_all=len(chosen) + len(held) == sum(evidence.class_sizes))),
+        notes=tuple(
+            _limits(evidence, len(dataset.quarantine), len(chosen) + len(held) == sum(evidence.class_sizes))
+        ),
     )  # fmt: skip
 
 
@@ -319,8 +321,10 @@ def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[
     return fitting, excluded
 
 
-def _limits(evidence: Evidence, looked_at_all: bool) -> Iterator[Sentence]:
+def _limits(evidence: Evidence, unreadable: int, looked_at_all: bool) -> Iterator[Sentence]:
     """What a reader should know about this evidence."""
+    if unreadable:
+        yield Sentence("limit.unreadable", lost=unreadable)
     images, dimensions = evidence.originals.shape
     if images < dimensions:
         yield Sentence("limit.few_candidates", candidates=images, dimensions=dimensions)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from toolkit.probe.measured import Problem
 
@@ -29,30 +30,56 @@ def standard_error(by_seed: np.ndarray) -> float | None:
     return float(np.sqrt(np.square(rest).sum() / ((choices - 1) * (seeds - 1)) / seeds))
 
 
+def standard_errors(problem: Problem) -> np.ndarray | None:
+    """:func:`standard_error` of each choice, float64 (k,), None with one seed.
+
+    Choices under which coded and original images meet (lossy, not aligned) vary several times as much from seed to seed
+    as the others, so that each of both groups has an error of its own, where it has at least two choices.
+    """
+    pooled = standard_error(problem.by_seed)
+    if pooled is None:
+        return None
+    errors = np.full(len(problem.accuracy), pooled)
+    for group in (problem.unaligned, ~problem.unaligned):
+        own = standard_error(problem.by_seed[group])
+        errors[group] = pooled if own is None else own
+    return errors
+
+
 def within_reach(problem: Problem) -> dict[str, Any]:
     """What a rule that knew the true accuracies could reach, held against the measured ones.
 
-    The variance between the choices' means is that of their true accuracies plus the square of the standard error. The
-    root of the true share is the highest correlation to expect. True accuracies are then drawn from what the measured
-    ones leave open, both taken as normal, and the regret is what the truly best choice lacks on average.
+    The variance between the choices' means is that of their true accuracies plus the mean square of their standard
+    errors. True accuracies are then drawn from what the measured ones leave open, all taken as normal: what the truly
+    best choice lacks on average, and how the draws' ranks correlate with the measured ones.
 
     Returns:
-        problem, choices, lowest and highest accuracy, standard_error, correlation, and regret in points; the last three
+        problem, choices, lowest and highest accuracy, standard_error (of a choice that is aligned or lossless) and
+        standard_error_unaligned (None where all are), correlation (Spearman's), and regret in points; the last four
         None where it has one seed.
     """
-    means, error = problem.accuracy, standard_error(problem.by_seed)
+    means, errors = problem.accuracy, standard_errors(problem)
     facts = {
         "problem": problem.name, "choices": len(means), "lowest": float(means.min()), "highest": float(means.max())
     }  # fmt: skip
-    if error is None:
-        return {**facts, "standard_error": None, "correlation": None, "regret": None}
-    spread = float(np.var(means, ddof=1))
-    share = max(0.0, 1 - error**2 / spread) if spread > 0 else 0.0
-    draws = np.random.default_rng(0).normal(size=(_DRAWS, len(means)))
-    truth = means.mean() + share * (means - means.mean()) + np.sqrt(share) * error * draws
-    expected = means[truth.argmax(axis=1)].mean() if share else means.mean()  # any choice, where none is truly better
-    regret = 100 * float(means.max() - expected)
-    return {**facts, "standard_error": error, "correlation": float(np.sqrt(share)), "regret": regret}
+    if errors is None:
+        unknown = ("standard_error", "standard_error_unaligned", "correlation", "regret")
+        return {**facts, **dict.fromkeys(unknown)}
+    free = problem.unaligned
+    facts["standard_error"] = float(errors[~free].mean()) if not free.all() else None
+    facts["standard_error_unaligned"] = float(errors[free].mean()) if free.any() else None
+    true_variance = max(0.0, float(np.var(means, ddof=1) - np.mean(errors**2)))
+    if not true_variance:  # any choice is as good
+        return {**facts, "correlation": 0.0, "regret": 100 * float(means.max() - means.mean())}
+    share = true_variance / (true_variance + errors**2)
+    centre = np.average(means, weights=share)
+    noise = np.sqrt(share) * errors * np.random.default_rng(0).normal(size=(_DRAWS, len(means)))
+    truth = centre + share * (means - centre) + noise
+    regret = 100 * float(means.max() - means[truth.argmax(axis=1)].mean())
+    ranks, measured = rankdata(truth, axis=1), rankdata(means)
+    ranks, measured = ranks - ranks.mean(axis=1, keepdims=True), measured - measured.mean()
+    lengths = np.linalg.norm(ranks, axis=1) * np.linalg.norm(measured)
+    return {**facts, "correlation": float(np.mean(ranks @ measured / lengths)), "regret": regret}
 
 
 def behind_pilots(problem: Problem, chosen: int) -> float | None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from toolkit.probe.quantities import Table
-from toolkit.probe.rule import pick
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +48,13 @@ class Problem:
         """Points of last accuracy over raw pixels at the same budget, (k,)."""
         return 100 * (self.accuracy - self.accuracy[self.codecs.index("raw")])
 
-    def regret(self, scores: np.ndarray) -> float:
-        """Points of accuracy that the pick of these scores (k,) lacks to the best choice."""
-        chosen = pick(scores, self.aligns, self.exemplars)
+    @property
+    def unaligned(self) -> np.ndarray:
+        """Which choices let coded and original images meet under ``none``, bool (k,)."""
+        return np.asarray(self.quantities.get("shift_if_none", np.zeros(len(self.aligns)))) > 0
+
+    def regret(self, chosen: int) -> float:
+        """Points of accuracy that a choice lacks to the best one."""
         return float(100 * (self.accuracy.max() - self.accuracy[chosen]))
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from scipy.optimize import nnls
 from toolkit.probe.calibration import GAIN
 from toolkit.probe.measured import Problem
 from toolkit.probe.quantities import Table
+from toolkit.probe.rule import pick
 
 Parameters = dict[str, float]
-_THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_THRESHOLDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def fit_threshold(problems: Sequence[Problem]) -> Parameters:
 
     def mean_regret(threshold: float) -> float:
         scores = [consistent_volume(problem.quantities, {"threshold": threshold}) for problem in problems]
-        return float(np.mean([problem.regret(one) for problem, one in zip(problems, scores, strict=True)]))
+        picks = [pick(one, of.aligns, of.exemplars) for one, of in zip(scores, problems, strict=True)]
+        return float(np.mean([problem.regret(one) for problem, one in zip(problems, picks, strict=True)]))
 
     return {"threshold": min(_THRESHOLDS, key=mean_regret)}
 

@@ -59,7 +59,7 @@ class BudgetPlan:
             return None
         growth = grown(evidence, held)
         gains = np.where(fits, self.parameters["growth"] * growth - self.losses, -np.inf)
-        best = pick(gains, [choice.align for choice in self.evidence.choices], held)
+        best = pick(gains, [choice.align for choice in self.evidence.choices], held, judges_alignment=True)
         choice = self.evidence.choices[best]
         raw = self.evidence.choices.index(raw_choice) if (raw_choice := self.evidence.raw_choice) is not None else None
         return {

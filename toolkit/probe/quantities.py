@@ -42,17 +42,22 @@ def growth(evidence: Evidence, setting: int) -> float:
 
 
 def grown(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
-    """What is forgotten less than with raw pixels: (1 / raw exemplars - 1 / exemplars) x later stages.
+    """How much more of what was learned is left at the end than with raw pixels: -1 to 1.
 
-    Each stage that comes after a class's own costs it what its exemplars do not hold; that falls with their number, and
-    faster than with its root: four instead of two help much, forty instead of twenty hardly.
+    A class that k stages come after keeps exp(-k / exemplars): each stage costs it what its exemplars do not hold. No
+    more can be kept than all, so that a gain has a bound however many stages come. The mean over classes.
 
     Args:
-        evidence: how many stages come later, and how many exemplars of a class the budget holds as raw pixels.
+        evidence: when each class comes, and how many exemplars of a class the budget holds as raw pixels.
         exemplars: float64, any shape, of a class, that another setting or budget holds.
     """
-    raw = max(evidence.raw_exemplars, _FEWEST)
-    return np.asarray(evidence.later_stages * (1 / raw - 1 / np.maximum(exemplars, _FEWEST)))
+    return kept(evidence, exemplars) - kept(evidence, np.array(evidence.raw_exemplars))
+
+
+def kept(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
+    """The share of what was learned that is left at the end, 0 to 1, in the shape of ``exemplars``."""
+    fading = 1 / np.maximum(exemplars, _FEWEST)
+    return np.asarray(np.exp(-fading[..., None] * evidence.stages_after).mean(axis=-1))
 
 
 def feature_distortion(evidence: Evidence, setting: int) -> float:

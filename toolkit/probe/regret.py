@@ -12,37 +12,41 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from toolkit.probe.calibration import GAIN
+from toolkit.probe.calibration import BLIND, GAIN, Calibration
 from toolkit.probe.luck import behind_pilots, within_reach
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC, Parameters
 from toolkit.probe.rule import pick
-
-BLIND = "random"
-"""The rule whose pick is a draw: its regret is the mean over all choices."""
+from toolkit.probe.rules import RULES
 
 
-def regret_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def regret_table(problems: Sequence[Problem], known: Calibration | None = None) -> list[dict[str, Any]]:
     """A row a rule, the least mean regret first.
+
+    Args:
+        problems: that pilots have measured.
+        known: whose parameters are judged; by default each problem is judged by those fitted on other datasets.
 
     Returns:
         rule, mean_regret and worst_regret in points, behind_pilots (mean over problems, see
         :func:`~toolkit.probe.luck.behind_pilots`), spearman (mean over problems), time_share (mean of rule and probe
-        over the pilots), in_sample (whether parameters were fitted on the very pilots it is judged by, for want of
-        others), and for each problem its name, regret, behind_pilots, spearman, and the codec and alignment picked.
+        over the pilots), in_sample (whether parameters were fitted on pilots of the very images it is judged by), and
+        for each problem its name, regret, behind_pilots, spearman, the codec and alignment picked, the gain over raw
+        that it had, and the gain that ``predicted-gain`` expected of it.
     """
     rules = list(dict.fromkeys(rule for problem in problems for rule in problem.seconds))
-    rows = [_row(rule, problems) for rule in rules]
+    rows = [_row(rule, problems, known) for rule in rules]
     return sorted(rows, key=lambda row: (row["mean_regret"], 1.0 if row["spearman"] is None else -row["spearman"]))
 
 
-def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
+def _row(rule: str, problems: Sequence[Problem], known: Calibration | None) -> dict[str, Any]:
     details: list[dict[str, Any]] = []
     for problem in problems:
-        scores = left_out_scores(rule, problem, problems)
-        chosen = pick(scores, problem.aligns, problem.exemplars)
+        scores = left_out_scores(rule, problem, problems, known)
+        chosen = pick(scores, problem.aligns, problem.exemplars, rule in RULES and RULES[rule].judges_alignment)
         blind = rule == BLIND
-        shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else problem.regret(scores)
+        shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else problem.regret(chosen)
+        expected = None if blind or not problem.quantities else left_out_scores(GAIN, problem, problems, known)[chosen]
         details.append(
             {
                 "problem": problem.name,
@@ -51,19 +55,21 @@ def _row(rule: str, problems: Sequence[Problem]) -> dict[str, Any]:
                 "spearman": 0.0 if blind else correlation(scores, problem.accuracy),
                 "codec": None if blind else problem.codecs[chosen],
                 "align": None if blind else problem.aligns[chosen],
+                "gain": None if blind else float(problem.gains[chosen]),
+                "expected_gain": None if expected is None else float(expected),
                 "time_share": (problem.probe_seconds + problem.seconds[rule]) / max(problem.pilot_seconds, 1e-9),
             }
         )
-    known = [one["spearman"] for one in details if one["spearman"] is not None]
+    ranked = [one["spearman"] for one in details if one["spearman"] is not None]
     behind = [one["behind_pilots"] for one in details if one["behind_pilots"] is not None]
     return {
         "rule": rule,
         "mean_regret": float(np.mean([one["regret"] for one in details])),
         "worst_regret": float(np.max([one["regret"] for one in details])),
         "behind_pilots": float(np.mean(behind)) if behind else None,
-        "spearman": float(np.mean(known)) if known else None,
+        "spearman": float(np.mean(ranked)) if ranked else None,
         "time_share": float(np.mean([one["time_share"] for one in details])),
-        "in_sample": rule in PARAMETRIC and not _several_datasets(problems),
+        "in_sample": rule in PARAMETRIC and _in_sample(problems, known),
         "problems": details,
     }
 
@@ -73,13 +79,26 @@ def reach_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [within_reach(problem) for problem in {problem.name: problem for problem in problems}.values()]
 
 
-def left_out_scores(rule: str, problem: Problem, problems: Sequence[Problem]) -> np.ndarray:
-    """A rule's scores (k,) of a problem; parameters are fitted on other datasets, or on all where there is only one."""
+def left_out_scores(
+    rule: str, problem: Problem, problems: Sequence[Problem], known: Calibration | None = None
+) -> np.ndarray:
+    """A rule's scores (k,) of a problem.
+
+    Parameters are those that are ``known``, or fitted on other datasets, or on all problems where there is one dataset.
+    """
     if rule not in PARAMETRIC:
         return problem.scores[rule]
     parametric = PARAMETRIC[rule]
+    if known is not None:
+        return parametric.combine(problem.quantities, known.parameters[rule])
     others = [other for other in problems if other.dataset != problem.dataset]
     return parametric.combine(problem.quantities, parametric.fit(others or problems))
+
+
+def _in_sample(problems: Sequence[Problem], known: Calibration | None) -> bool:
+    if known is not None:
+        return any(problem.dataset in known.datasets for problem in problems)
+    return not _several_datasets(problems)
 
 
 def _several_datasets(problems: Sequence[Problem]) -> bool:
@@ -97,18 +116,22 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
     """What the package keeps of a study: parameters fitted on all problems, the interval, the tables, the best rule.
 
     ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
-    predicted with their dataset left out; None with one dataset.
+    predicted with their dataset left out, on the dataset where that is widest: a problem's errors have a bias in
+    common, so that a new dataset is one draw, not many. None with one dataset. ``most_growth`` is the largest
+    ``growth`` of any choice: beyond it nothing was measured.
     """
     table = regret_table(problems)
-    errors = [
-        np.abs(left_out_scores(GAIN, problem, problems) - problem.gains)[_not_raw(problem)]
-        for problem in problems
-    ]
+    errors: dict[str, list[np.ndarray]] = {}
+    for problem in problems:
+        error = np.abs(left_out_scores(GAIN, problem, problems) - problem.gains)[_not_raw(problem)]
+        errors.setdefault(problem.dataset, []).append(error)
+    widest = max(float(np.quantile(np.concatenate(of_dataset), 0.95)) for of_dataset in errors.values())
     parameters: dict[str, Parameters] = {name: one.fit(problems) for name, one in PARAMETRIC.items()}
     return {
         "default_rule": next(row["rule"] for row in table if row["rule"] != BLIND),
         "parameters": parameters,
-        "interval": float(np.quantile(np.concatenate(errors), 0.95)) if _several_datasets(problems) else None,
+        "interval": widest if _several_datasets(problems) else None,
+        "most_growth": float(max(problem.quantities["growth"].max() for problem in problems)),
         "datasets": list(dict.fromkeys(problem.dataset for problem in problems)),
         "problems": list(dict.fromkeys(problem.name for problem in problems)),
         "regret": table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -163,6 +164,8 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found
     from toolkit.training.device import resolve_device
 
     codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
+    if not 0 <= request.within < math.inf:
+        raise UsageError(f"within must be a number of points, 0 or more, got {request.within}")
     if request.rule is not None:
         find_rule(request.rule)
     device = resolve_device(request.device)

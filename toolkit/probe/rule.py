@@ -54,10 +54,21 @@ def judge(rule: Rule, evidence: Evidence) -> Judgement:
     scores = rule.score(evidence)
     seconds = time.perf_counter() - started
     aligns = [choice.align for choice in evidence.choices]
-    chosen = pick(scores, aligns, evidence.by_setting(evidence.exemplars_per_class))
+    chosen = pick(scores, aligns, evidence.by_setting(evidence.exemplars_per_class), rule.judges_alignment)
     return Judgement(rule.name, scores, chosen, seconds)
 
 
-def pick(scores: np.ndarray, aligns: Sequence[str], exemplars: np.ndarray) -> int:
-    """Index of the highest score; of equals the alignment that codes more, then the setting that stores more."""
-    return max(range(len(scores)), key=lambda k: (scores[k], ALIGNS.index(aligns[k]), exemplars[k]))
+def pick(scores: np.ndarray, aligns: Sequence[str], exemplars: np.ndarray, judges_alignment: bool = False) -> int:
+    """Index of the highest score; of equals by alignment, then the setting that stores more.
+
+    A rule that does not judge alignment is taken with the one that codes most, the paper's pre-processing. One that
+    does, and finds no difference, with the one that codes least: incoming images then need no coding.
+
+    Args:
+        scores: float64 (k,).
+        aligns: of each choice.
+        exemplars: float64 (k,), a class.
+        judges_alignment: whether the scores' rule does.
+    """
+    sign = -1 if judges_alignment else 1
+    return max(range(len(scores)), key=lambda k: (scores[k], sign * ALIGNS.index(aligns[k]), exemplars[k]))

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.foundation.errors import UsageError
 from toolkit.probe import feature_rules, table_rules
-from toolkit.probe.calibration import GAIN, calibration
+from toolkit.probe.calibration import BLIND, GAIN, calibration
 from toolkit.probe.evidence import Evidence
 from toolkit.probe.parametric import PARAMETRIC
 from toolkit.probe.quantities import tabulate
@@ -56,7 +56,7 @@ RULES: dict[str, Rule] = {
              FEATURES, _with_calibration(GAIN), judges_alignment=True),
         Rule("most-exemplars", "as many exemplars as possible", PER_SETTING, table_rules.most_exemplars),
         Rule("best-quality", "the least distortion of pixels", PER_SETTING, table_rules.best_quality),
-        Rule("random", "any setting", "nothing", table_rules.at_random, judges_alignment=True),
+        Rule(BLIND, "any setting", "nothing", table_rules.at_random, judges_alignment=True),
     )
 }  # fmt: skip
 """All rules by name."""

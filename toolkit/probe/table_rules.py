@@ -11,8 +11,10 @@ from toolkit.probe.evidence import Evidence
 
 
 def most_exemplars(evidence: Evidence) -> np.ndarray:
-    """The number of exemplars a class."""
-    return evidence.by_setting(evidence.exemplars_per_class)
+    """The number of exemplars a class; among settings that store as many, the least distortion of pixels."""
+    return evidence.by_setting(
+        lambda index: evidence.exemplars_per_class(index) + 1e-9 * float(evidence.settings[index].row["psnr"])
+    )
 
 
 def best_quality(evidence: Evidence) -> np.ndarray:
