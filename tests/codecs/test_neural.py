@@ -20,9 +20,9 @@ from toolkit.memory.store import ExemplarMemory
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
-@pytest.mark.parametrize("size", [(32, 32), (64, 64), (33, 47), (16, 16), (9, 5), (1, 1)])
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (33, 47), (16, 16), (9, 5), (1, 1), (225, 320)])
 def test_any_size_comes_back_from_a_fresh_codec(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
-    images = natural(3, 64)[:, : size[0], : size[1]]
+    images = natural(3, max(64, *size))[:, : size[0], : size[1]]
     codec = parse_codec(f"neural:checkpoint={model_file(tmp_path, name)}")
     payloads = codec.encode(images)
     fresh = parse_codec(str(codec))
@@ -142,6 +142,9 @@ def test_weights_are_reported_and_charged_when_asked(tmp_path: Path) -> None:
     assert plain.shared_bytes() == len(plain.shared_state())
     assert charged.shared_bytes() == plain.shared_bytes() + expected
     assert shared.shared_bytes() == plain.shared_bytes() + -(-expected // 7)
+    wrapped = parse_codec(f"downscale:factor=2|neural:checkpoint={path},charge_weights=yes")
+    wrapped.fit(natural(1, 32))
+    assert wrapped.shared_bytes() == len(wrapped.shared_state()) + expected
 
 
 def test_silent_channels_take_no_part_in_a_stream(tmp_path: Path) -> None:

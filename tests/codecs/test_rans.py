@@ -55,12 +55,17 @@ def test_each_image_may_have_tables_of_its_own() -> None:
     assert not damaged.any()
 
 
-def test_a_stream_can_be_read_in_parts() -> None:
+@pytest.mark.parametrize(
+    ("length", "cuts"), [(200, [77]), (20000, [1, 2, 5001, 19999]), (40001, [40000]), (9000, [8500])]
+)
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_a_stream_can_be_read_in_parts(length: int, cuts: list[int], count: int) -> None:
     made = tables()
-    rows = np.arange(200) % len(made)
-    values = draw(made, rows, 4)
-    decoder = Decoder(made, made.encode(values, rows), 200)
-    assert np.array_equal(np.concatenate([decoder.read(rows[:77]), decoder.read(rows[77:])], axis=1), values)
+    rows = np.arange(length) % len(made)
+    values = draw(made, rows, count)
+    decoder = Decoder(made, made.encode(values, rows), length)
+    found = [decoder.read(part) for part in np.split(rows, cuts)]
+    assert np.array_equal(np.concatenate(found, axis=1), values)
     assert not decoder.finish().any()
 
 

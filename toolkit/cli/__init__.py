@@ -32,7 +32,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
             print(text)
         else:
             command = getattr(getattr(error, "ctx", None), "command_path", "recallrate")
-            print(f"recallrate: {one_line(text)} (`{command} --help` shows the options)", file=sys.stderr)
+            line = " ".join(text.split())
+            print(f"recallrate: {line} (`{command} --help` shows the options)", file=sys.stderr)
         return error.exit_code
     except typer.Abort:
         return 1

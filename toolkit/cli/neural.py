@@ -25,7 +25,10 @@ def train(
     channels: Annotated[int, typer.Option(help="width of the network")] = 64,
     latent: Annotated[int, typer.Option(help="channels of the latents")] = 64,
     stages: Annotated[int, typer.Option(help="how often the sides are halved")] = 3,
-    feature_weight: Annotated[float, typer.Option(help="weight of the relative FMSE beside the relative MSE")] = 0.0,
+    feature_weight: Annotated[
+        float | None,
+        typer.Option(help="weight of the relative FMSE beside the relative MSE; 0, or with --continue the file's"),
+    ] = None,
     extractor: Annotated[str, typer.Option(help="whose features: auto, stage0, self, timm:NAME, ...")] = "auto",
     batch_size: Annotated[int, typer.Option(help="images a step at the first size")] = 64,
     lr: Annotated[float, typer.Option(help="of Adam")] = 1e-3,
@@ -41,10 +44,12 @@ def train(
 ) -> None:
     """Train codecs for neural:checkpoint=FILE; the same command goes on where it was interrupted."""
     from toolkit.codec_training.config import make_config, parse_numbers
-    from toolkit.codec_training.training import adapted_rate, train_codecs
+    from toolkit.codec_training.training import adapted_feature_weight, adapted_rate, train_codecs
 
     set_threads(threads)
     rates = parse_numbers(bpp or "0.5,1,2", float, "--bpp") if adapt is None else [adapted_rate(adapt, bpp)]
+    if feature_weight is None:
+        feature_weight = 0.0 if adapt is None else adapted_feature_weight(adapt)
     config = make_config(
         dataset=dataset, sizes=tuple(parse_numbers(size, int, "--size")), rates=tuple(rates), steps=steps,
         architecture=architecture, channels=channels, latent=latent, stages=stages, feature_weight=feature_weight,

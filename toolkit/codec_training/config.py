@@ -57,6 +57,8 @@ class CodecTraining(BaseModel):
             raise ValueError("a rate is given twice")
         if self.adapts is not None and len(self.rates) > 1:
             raise ValueError("a codec is adapted at one rate, its own")
+        if min(self.sizes) < 2**self.stages:
+            raise ValueError(f"images of {min(self.sizes)} pixels cannot be halved {self.stages} times")
         require_extractor(self.extractor)
         return self
 

@@ -196,6 +196,11 @@ def _adapted(config: CodecTraining) -> tuple[Manifest, dict[str, np.ndarray]] | 
     return _adaptable(config.adapts), read_state(config.adapts)
 
 
+def adapted_feature_weight(path: str | Path) -> float:
+    """The feature weight that a model file was trained with: its lambda holds for that one only."""
+    return float(_adaptable(path).trained.get("feature_weight", 0.0))
+
+
 def adapted_rate(path: str | Path, wanted: str) -> float:
     """The rate of a model file that shall be adapted; it cannot be chosen.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 from toolkit.codecs.base import Codec, CodecKind, codec_kinds
 from toolkit.foundation.errors import UsageError
@@ -85,6 +86,19 @@ def codec_family(spec: str) -> str:
     names = [part.split(":")[0].strip() for part in spec.split("|")]
     lossless_webp = names == ["webp"] and parse_codec(spec).lossless
     return "webp lossless" if lossless_webp else " | ".join(names)
+
+
+def require_decoder(codec: Codec) -> None:
+    """Refuse a codec that cannot decode here, before many exemplars are reported damaged for it.
+
+    Raises:
+        WorkError: a model that it needs is missing or another one.
+    """
+    part: Any = codec
+    while part is not None:
+        if hasattr(part, "require_model"):
+            part.require_model()
+        part = getattr(part, "inner", None)
 
 
 def code_alike(spec: str, other: str) -> bool:

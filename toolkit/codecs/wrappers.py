@@ -70,7 +70,7 @@ class DownscaleCodec:
         self.inner.load_shared(state[_SHAPE.size :])
 
     def shared_bytes(self) -> int:
-        return len(self.shared_state())
+        return _SHAPE.size + self.inner.shared_bytes() if self._shape else 0
 
     def weights_bytes(self) -> int:
         return self.inner.weights_bytes()

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from toolkit.codecs.base import Codec
-from toolkit.codecs.spec import code_alike, parse_codec, short_spec
+from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.allocation import BudgetTooSmall, allocate
 from toolkit.memory.budget import LABEL_BYTES
@@ -329,10 +329,12 @@ class ExemplarMemory:
         """Check every checksum and decode every exemplar; names those that fail.
 
         Raises:
-            WorkError: the file itself is no longer a readable database.
+            WorkError: the file itself is no longer a readable database, or a model that decoding needs is missing.
         """
         found: list[Damaged] = []
         self._database.check()
+        if len(self):
+            require_decoder(self.codec)
         for label in sorted(self._classes):
             found += self._read(label)[1]
             known = {item.rank for item in found if item.label == label}

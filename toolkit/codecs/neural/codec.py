@@ -126,6 +126,14 @@ class NeuralCodec:
     def weights_bytes(self) -> int:
         return self._weights or self._source.weights_bytes()
 
+    def require_model(self) -> None:
+        """Refuse to go on without the model that stored streams need.
+
+        Raises:
+            WorkError: it is missing or another; the message says which.
+        """
+        self._model()
+
     def _model(self) -> Model:
         """The model, if it is the one that the exemplars were coded with.
 
@@ -135,10 +143,10 @@ class NeuralCodec:
         wanted = f"; what is stored needs decoder {self._decoder}" if self._state else ""
         try:
             model = self._source.open()
-        except UsageError as error:
+        except (UsageError, WorkError) as error:
             if not self._state:
                 raise
-            raise WorkError(f"{self}: {error}{wanted}") from error
+            raise WorkError(f"{error}{wanted}") from error
         if self._decoder not in (None, model.decoder):
             raise WorkError(f"{self}: {self._source.name} now has decoder {model.decoder}{wanted}")
         return model

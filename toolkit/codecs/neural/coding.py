@@ -165,16 +165,16 @@ class HyperpriorModel:
 
 
 class OwnStreamsModel:
-    """CompressAI's own streams, an image at a time: autoregressive models, and those of variable rate (``level``)."""
+    """CompressAI's own streams, an image at a time: of autoregressive (``slow``) models and of those of variable rate."""
 
     def __init__(
-        self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None
+        self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None, slow: bool
     ) -> None:
         self.network = network
         self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
         self.tables = None
         self._options = {} if level is None else {"s": level}
-        self._timed = level is not None
+        self._timed = not slow
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:

@@ -6,6 +6,8 @@ Sources: Balle et al., "Variational image compression with a scale hyperprior" (
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -266,7 +268,8 @@ def open_zoo_model(name: str, quality: int, metric: str) -> Model:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         make = zoo.image_models[name]
-        network = make(quality=0 if variable else quality, metric=metric, pretrained=True, progress=True)
+        with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads; results are on the other
+            network = make(quality=0 if variable else quality, metric=metric, pretrained=True, progress=True)
     except OSError as error:  # urllib's errors are of this kind
         raise WorkError(
             f"neural: the weights {_weights_file(name, quality, metric)} are not here and could not be downloaded "
@@ -294,7 +297,10 @@ def _from_state_dict(path: Path) -> Model:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except Exception as error:  # torch and pickle raise a dozen types for other files
-        raise UsageError(f"{path} holds no neural codec that is known here: {one_line(error)[:200]}") from error
+        raise UsageError(
+            f"{path} holds no neural codec that is known here: expected a file of recallrate neural train, or the "
+            "state dict of one of CompressAI's image models"
+        ) from error
     return _of_network(network, name, None)
 
 
@@ -332,4 +338,5 @@ def _ready(network: CompressionModel, name: str, decoder: str, weights: int, lev
         return FactorizedModel(network, name, decoder, weights)
     if level is None and type(network) in (ScaleHyperprior, MeanScaleHyperprior, Hyperprior):
         return HyperpriorModel(network, name, decoder, weights, isinstance(network, MeanScaleHyperprior))
-    return OwnStreamsModel(network, name, decoder, weights, level)
+    slow = hasattr(network, "context_prediction")  # autoregressive
+    return OwnStreamsModel(network, name, decoder, weights, level, slow)

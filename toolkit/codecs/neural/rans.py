@@ -151,6 +151,7 @@ class Decoder:
     def __init__(self, tables: Tables, streams: Sequence[bytes], length: int) -> None:
         self._tables = tables
         self._lanes = _lanes(length)
+        self._lane = 0
         parts = [_opened(stream) for stream in streams]
         self.damaged = np.array([part is None for part in parts], bool)
         self._tails = [b"" if part is None else part[1] for part in parts]
@@ -187,17 +188,38 @@ class Decoder:
         return values
 
     def _read_together(self, rows: np.ndarray) -> np.ndarray:
-        """The next symbols of all streams, a step of numpy for each; places in the tables laid end to end."""
+        """The next symbols of all streams, a step of numpy for each; places in the tables laid end to end.
+
+        Symbols are dealt to the lanes in turn over the whole stream, so that a part may begin and end between lanes.
+        """
+        count, length = rows.shape
+        found = np.empty((count, length), np.int64)
+        start = min(-self._lane % self._lanes, length)
+        if start:
+            found[:, :start] = self._step(rows[:, :start])
+        steps = (length - start) // self._lanes
+        end = start + steps * self._lanes
+        dealt = rows[:, start:end].reshape(count, steps, self._lanes)
+        symbols = np.empty((steps, count, self._lanes), np.int64)
+        for step, row in enumerate(np.ascontiguousarray(np.moveaxis(dealt, 0, 1))):
+            symbols[step] = self._step(row)
+        found[:, start:end] = np.moveaxis(symbols, 0, 1).reshape(count, end - start)
+        if end < length:
+            found[:, end:] = self._step(rows[:, end:])
+        return found
+
+    def _step(self, rows: np.ndarray) -> np.ndarray:
+        """A symbol from each of the next lanes, int (N, lanes or fewer); bytes are given out when all have had one."""
         tables = self._tables
-        bases = _deal(rows, len(tables)) << PRECISION
-        symbols = np.empty_like(bases)
-        for step, base in enumerate(bases):
-            slots = self._x & (_TOTAL - 1)
-            found = np.searchsorted(tables._edges, slots + base, side="right") - 1
-            symbols[step] = found
-            self._x = tables._widths[found] * (self._x >> PRECISION) + slots + base - tables._edges[found]
+        lanes = slice(self._lane, self._lane + rows.shape[1])
+        base, x = rows << PRECISION, self._x[:, lanes]
+        slots = x & (_TOTAL - 1)
+        found = np.searchsorted(tables._edges, slots + base, side="right") - 1
+        self._x[:, lanes] = tables._widths[found] * (x >> PRECISION) + slots + base - tables._edges[found]
+        self._lane = (self._lane + rows.shape[1]) % self._lanes
+        if not self._lane:
             self._refill()
-        return np.moveaxis(symbols, 0, 1).reshape(len(rows), bases.shape[0] * bases.shape[2])[:, : rows.shape[1]]
+        return found
 
     def _read_alone(self, number: int, rows: list[int]) -> list[int]:
         """The same for one stream, a step of Python for each."""
@@ -219,6 +241,9 @@ class Decoder:
 
     def finish(self) -> np.ndarray:
         """Which streams turned out to be damaged, bool (N,): they did not end where and as they should."""
+        if self._lane:  # the encoder filled the last step up
+            self._lane = 0
+            self._refill()
         unread = [at != len(tail) for at, tail in zip(self._tail_at, self._tails, strict=True)]
         ended = (self._at == self._ends) & (self._x == _first_state(self._lanes)).all(axis=1)
         return self.damaged | ~ended | np.array(unread, bool)
