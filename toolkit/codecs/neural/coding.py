@@ -165,7 +165,7 @@ class HyperpriorModel:
 
 
 class OwnStreamsModel:
-    """CompressAI's own streams, an image at a time: of autoregressive (``slow``) models and of those of variable rate."""
+    """CompressAI's own streams, an image at a time: autoregressive (``slow``) models and those of variable rate."""
 
     def __init__(
         self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None, slow: bool
