@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -271,6 +272,42 @@ def test_state_dicts_of_compressais_models_code_images(tmp_path: Path, name: str
     fresh.load_shared(codec.shared_state())
     assert np.array_equal(fresh.decode(payloads), codec.decode(payloads))
     assert codec.decode(payloads).shape == images.shape
+
+
+def test_tables_that_another_machine_computes_otherwise_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressai.models import CompressionModel
+
+    from toolkit.codecs.neural import codec as opened
+
+    torch.save(zoo_state("bmshj2018-factorized"), tmp_path / "zoo.pth.tar")
+    codec = parse_codec(f"neural:checkpoint={tmp_path / 'zoo.pth.tar'}")
+    payloads = codec.encode(natural(3, 64))
+    wanted, update = codec.decode(payloads), CompressionModel.update
+
+    def updated_otherwise(network: Any, *given: Any, **named: Any) -> bool:
+        done = update(network, *given, **named)
+        network.entropy_bottleneck._quantized_cdf[:, 1] += 1
+        return bool(done)
+
+    monkeypatch.setattr(CompressionModel, "update", updated_otherwise)
+    opened._file_model.cache_clear()
+    fresh = parse_codec(str(codec))
+    fresh.load_shared(codec.shared_state())
+    assert np.array_equal(fresh.decode(payloads), wanted)
+    opened._file_model.cache_clear()
+
+
+def test_a_memory_without_its_model_says_so_once(tmp_path: Path) -> None:
+    path = model_file(tmp_path)
+    with ExemplarMemory(tmp_path / "m.recall", 20_000, f"neural:checkpoint={path}") as memory:
+        memory.add_images({0: natural(5, 32)})
+    path.rename(tmp_path / "elsewhere.npz")
+    with ExemplarMemory(tmp_path / "m.recall") as memory, pytest.raises(WorkError, match=r"needs decoder [0-9a-f]{12}"):
+        memory.verify()
+    with ExemplarMemory(tmp_path / "m.recall", codec=f"neural:checkpoint={tmp_path / 'elsewhere.npz'}") as memory:
+        assert memory.verify() == []
 
 
 @pytest.mark.parametrize("name", ["mbt2018", "cheng2020-anchor"])

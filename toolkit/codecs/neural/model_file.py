@@ -133,7 +133,12 @@ def decoder_digest(state: Mapping[str, np.ndarray]) -> str:
 
 def weights_bytes(state: Mapping[str, np.ndarray]) -> int:
     """Bytes of all that decoding needs but the entropy tables."""
-    return sum(a.nbytes for n, a in state.items() if n.startswith(_DECODER) and not n.endswith(_TABLES))
+    return sum(array.nbytes for name, array in without_tables(state).items() if name.startswith(_DECODER))
+
+
+def without_tables(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays that are no entropy tables."""
+    return {name: array for name, array in state.items() if not name.endswith(_TABLES)}
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from toolkit.codecs.neural.coding import FactorizedModel, HyperpriorModel, Model, OwnStreamsModel
-from toolkit.codecs.neural.model_file import decoder_digest, read_manifest, read_state, weights_bytes
+from toolkit.codecs.neural.model_file import decoder_digest, read_manifest, read_state, weights_bytes, without_tables
 from toolkit.codecs.neural.rans import PRECISION
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
@@ -329,7 +329,10 @@ def _of_network(network: CompressionModel, name: str, level: int | None) -> Mode
     network.eval()
     network.update()
     state = {key: value.detach().numpy() for key, value in network.state_dict().items()}
-    return _ready(network, name, decoder_digest(state), weights_bytes(state), level)
+    slow = hasattr(network, "context_prediction")
+    # tables that are computed here may differ in a count elsewhere; where they travel with the exemplars, those decide
+    named = state if slow or level is not None else without_tables(state)
+    return _ready(network, name, decoder_digest(named), weights_bytes(state), level)
 
 
 def _ready(network: CompressionModel, name: str, decoder: str, weights: int, level: int | None = None) -> Model:
