@@ -85,6 +85,21 @@ def test_an_alignment_that_was_never_piloted_is_expected_to_be_no_better_than_no
     assert fitted["shift_if_train"] == fitted["shift_if_none"]
 
 
+def test_what_alignment_costs_is_read_from_settings_piloted_both_ways() -> None:
+    problem = make_problem("a", {}, [0.3, 0.5, 0.42, 0.38, 0.9, 0.7])
+    shifts = np.array([0, 0, 0.2, 0.4, 0, 0.1])
+    problem = replace(
+        problem,
+        codecs=("raw", "webp", "webp", "webp", "avif", "jpeg2000"),
+        aligns=("none", "both", "none", "train", "both", "none"),
+        quantities=problem.quantities
+        | {"shift_if_none": shifts * [1, 1, 1, 0, 1, 1], "shift_if_train": shifts * [0, 0, 0, 1, 0, 0]},
+    )
+    fitted = fit_gain([problem])
+    assert fitted["shift_if_none"] == pytest.approx(8 / 0.2)  # jpeg2000 has no aligned pilot to compare with
+    assert fitted["shift_if_train"] == pytest.approx(12 / 0.4)
+
+
 def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
     problems = [make_problem(name, {}, [], noise=0.02) for name in ("a", "a, larger", "b")]
     mine = left_out_scores("predicted-gain", problems[0], problems)

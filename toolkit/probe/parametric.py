@@ -50,7 +50,9 @@ def predicted_gain(quantities: Table, weights: Parameters) -> np.ndarray:
 def fit_gain(problems: Sequence[Problem]) -> Parameters:
     """Weights by least squares that are not negative, every problem weighing the same.
 
-    Where no pilot was aligned ``train``, its shift weighs what it weighs under ``none``: no better until measured.
+    Problems differ in how much there is to gain, which blurs what alignment costs. So the shift's weights are those of
+    settings that were piloted with and without alignment, where there are any. Where no pilot was aligned ``train``,
+    its shift weighs what it weighs under ``none``: no better until measured.
     """
     signs = {**dict.fromkeys(_GAINS, 1.0), **dict.fromkeys(_LOSSES, -1.0)}
     rows, wanted = [], []
@@ -60,9 +62,22 @@ def fit_gain(problems: Sequence[Problem]) -> Parameters:
         wanted.append(root * problem.gains)
     weights, _ = nnls(np.concatenate(rows), np.concatenate(wanted))
     found = dict(zip(signs, weights.tolist(), strict=True))
+    for align in ("none", "train"):
+        shifts, losses = np.concatenate([_cost_of(align, problem) for problem in problems], axis=1)
+        if shifts.any():
+            found[f"shift_if_{align}"] = max(0.0, float(shifts @ losses / (shifts @ shifts)))
     if not any(problem.quantities["shift_if_train"].any() for problem in problems):
         found["shift_if_train"] = found["shift_if_none"]
     return found
+
+
+def _cost_of(align: str, problem: Problem) -> np.ndarray:
+    """Of settings piloted under ``align`` and ``both``: shifts, and by how many points ``both`` is better; (2, n)."""
+    at = {choice: index for index, choice in enumerate(zip(problem.codecs, problem.aligns, strict=True))}
+    pairs = [(k, at[codec, "both"]) for (codec, how), k in at.items() if how == align and (codec, "both") in at]
+    without, aligned = np.array(pairs, np.int64).reshape(-1, 2).T
+    shifts = problem.quantities[f"shift_if_{align}"][without]
+    return np.stack([shifts, problem.gains[aligned] - problem.gains[without]])
 
 
 def consistent_volume(quantities: Table, parameters: Parameters) -> np.ndarray:

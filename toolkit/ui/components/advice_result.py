@@ -65,7 +65,7 @@ def show_rules(name: str, result: dict[str, Any]) -> None:
     """
     st.subheader(say("advice.rules"), anchor=False)
     known = calibration()
-    measured = {row["rule"]: row for row in known.regret}
+    measured = {row["rule"]: row for row in known.regret} if known.applies_to(result) else {}
     rows = [
         {
             "rule": row["rule"],
