@@ -40,7 +40,7 @@ def test_from_the_demo_to_a_tradeoff_chart_through_reload_and_restart(
     expect(page.get_by_text("are a header that is stored once")).to_be_visible(timeout=QUICK)
     expect(page.get_by_role("heading", name="Recommendation")).to_be_visible(timeout=QUICK)
     page.get_by_role("button", name="Regret table").click()
-    expect(page.get_by_text("to the best choice of exhaustive pilots")).to_be_visible(timeout=QUICK)
+    expect(page.get_by_text("to the best of the choices that pilots measured")).to_be_visible(timeout=QUICK)
     page.keyboard.press("Escape")
     with page.expect_download() as download:
         page.get_by_test_id("stDownloadButton").get_by_role("button", name="CSV").first.click()

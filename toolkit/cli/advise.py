@@ -98,7 +98,7 @@ def regret(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """How far each rule's pick was from the best of exhaustive pilots: the package's study, or your own pilots."""
+    """How far each rule's pick was from the best choice piloted: the package's study, or your own pilots."""
     from toolkit.probe.calibration import calibration
 
     set_threads(threads)

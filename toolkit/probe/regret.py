@@ -1,4 +1,4 @@
-"""Regret: how far a rule's pick is from the best choice of exhaustive pilots, in points of last accuracy.
+"""Regret: how far a rule's pick is from the best choice that pilots measured, in points of last accuracy.
 
 Parameters of a rule are fitted on the problems of other datasets: problems on the same images share their test images.
 A problem may come several times under one name, with advice of other seeds.
