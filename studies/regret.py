@@ -190,7 +190,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
             f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
     common = [name for name in names if all(name in {one.name for one in of} for of in by_extractor.values())]
-    lines += ["", f"Features compared, on the first {len(common)} problems.", ""]
+    lines += ["", f"Features compared, on the {len(common)} problems that all were asked about.", ""]
     lines.append("| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |")
     lines.append("|---|" + "--:|" * len(by_extractor))
     alike = {name: [one for one in found if one.name in common] for name, found in by_extractor.items()}

@@ -134,15 +134,16 @@ def regret(
     ]  # fmt: skip
     console.table("What who knew the true accuracies would have, for the pilots' own luck", reach,
                   to_stderr="-" in (json, csv))  # fmt: skip
-    default = next((row for row in rows if row["rule"] == calibration().default_rule), None)
+    default = next(row for row in rows if row["rule"] == calibration().default_rule)
+    firsts: dict[str, dict[str, Any]] = {}
+    for one in default["problems"]:
+        firsts.setdefault(one["problem"], one)
     picks = [
         {"problem": one["problem"], "codec": one["codec"], "align": one["align"], "regret": one["regret"],
          "gain over raw": one["gain"], "expected": one["expected_gain"]}
-        for one in ({one["problem"]: one for one in reversed(default["problems"])} if default else {}).values()
+        for one in firsts.values()
     ]  # fmt: skip
-    if default:
-        console.table(f"What {default['rule']} picks, advice of the first seed", picks[::-1],
-                      to_stderr="-" in (json, csv))  # fmt: skip
+    console.table(f"What {default['rule']} picks, advice of the first seed", picks, to_stderr="-" in (json, csv))
     in_sample = [f"{row['rule']}: fitted on pilots of these images" for row in rows if row["in_sample"]]
     console.lines([*(f"problem: {name}" for name in names), *in_sample], to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)

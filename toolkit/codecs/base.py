@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -58,6 +58,14 @@ class Codec(Protocol):
     @property
     def extension(self) -> str:
         """File name extension of :meth:`to_file`, without the dot; empty where no other program reads such a file."""
+
+
+def chain(codec: Codec) -> Iterator[Any]:
+    """The codec and those that it wraps, from the outside in."""
+    part: Any = codec
+    while part is not None:
+        yield part
+        part = getattr(part, "inner", None)
 
 
 @dataclass(frozen=True)

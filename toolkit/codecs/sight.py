@@ -6,12 +6,12 @@ needs none of it. A codec that looks has an attribute ``sight``; whoever is abou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, chain
 from toolkit.foundation.errors import UsageError
 
 
@@ -46,17 +46,17 @@ class Sighted(Protocol):
 
 def needs_sight(codec: Codec) -> bool:
     """Whether this codec, or one that it wraps, encodes through a network."""
-    return any(isinstance(part, Sighted) for part in _chain(codec))
+    return any(isinstance(part, Sighted) for part in chain(codec))
 
 
 def needs_network(codec: Codec) -> bool:
     """Whether coding with this codec, or one that it wraps, runs a network: no page can do that."""
-    return any(isinstance(part, Sighted) or getattr(part, "runs_network", False) for part in _chain(codec))
+    return any(isinstance(part, Sighted) or getattr(part, "runs_network", False) for part in chain(codec))
 
 
 def give_sight(codecs: Sequence[Codec], make: Callable[[], Sight]) -> None:
     """Give those of ``codecs`` that look through a network the same one; ``make`` is called only if there are any."""
-    looking = [part for codec in codecs for part in _chain(codec) if isinstance(part, Sighted)]
+    looking = [part for codec in codecs for part in chain(codec) if isinstance(part, Sighted)]
     if looking:
         sight = make()
         for part in looking:
@@ -65,7 +65,7 @@ def give_sight(codecs: Sequence[Codec], make: Callable[[], Sight]) -> None:
 
 def sight_digest(codec: Codec) -> str:
     """What the codec looks through, for the key of a cache; empty for one that needs no sight, or has none."""
-    sights = [part.sight for part in _chain(codec) if isinstance(part, Sighted)]
+    sights = [part.sight for part in chain(codec) if isinstance(part, Sighted)]
     return "|".join(sight.digest for sight in sights if sight is not None)
 
 
@@ -91,10 +91,3 @@ def refuse_sight(codec: Codec, what: str) -> None:
     """
     if needs_sight(codec):
         raise UsageError(f"{what} cannot use {codec}: its encoder looks at images through a network")
-
-
-def _chain(codec: Codec) -> Iterator[Any]:
-    part: Any = codec
-    while part is not None:
-        yield part
-        part = getattr(part, "inner", None)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import Any
 
-from toolkit.codecs.base import Codec, CodecKind, codec_kinds
+from toolkit.codecs.base import Codec, CodecKind, chain, codec_kinds
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Value, parse_assignments
 
@@ -94,11 +93,9 @@ def require_decoder(codec: Codec) -> None:
     Raises:
         WorkError: a model that it needs is missing or another one.
     """
-    part: Any = codec
-    while part is not None:
+    for part in chain(codec):
         if hasattr(part, "require_model"):
             part.require_model()
-        part = getattr(part, "inner", None)
 
 
 def code_alike(spec: str, other: str) -> bool:

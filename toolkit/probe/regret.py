@@ -35,18 +35,21 @@ def regret_table(problems: Sequence[Problem], known: Calibration | None = None) 
         that it had, and the gain that ``predicted-gain`` expected of it.
     """
     rules = list(dict.fromkeys(rule for problem in problems for rule in problem.seconds))
-    rows = [_row(rule, problems, known) for rule in rules]
+    expected = [left_out_scores(GAIN, one, problems, known) if one.quantities else None for one in problems]
+    rows = [_row(rule, problems, expected, known) for rule in rules]
     return sorted(rows, key=lambda row: (row["mean_regret"], 1.0 if row["spearman"] is None else -row["spearman"]))
 
 
-def _row(rule: str, problems: Sequence[Problem], known: Calibration | None) -> dict[str, Any]:
+def _row(
+    rule: str, problems: Sequence[Problem], expected: Sequence[np.ndarray | None], known: Calibration | None
+) -> dict[str, Any]:
+    """A rule's row; ``expected`` are the gains (k,) of every problem's choices by ``predicted-gain``."""
     details: list[dict[str, Any]] = []
-    for problem in problems:
+    for problem, gains in zip(problems, expected, strict=True):
         scores = left_out_scores(rule, problem, problems, known)
         chosen = pick(scores, problem.aligns, problem.exemplars, rule in RULES and RULES[rule].judges_alignment)
         blind = rule == BLIND
         shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else problem.regret(chosen)
-        expected = None if blind or not problem.quantities else left_out_scores(GAIN, problem, problems, known)[chosen]
         details.append(
             {
                 "problem": problem.name,
@@ -56,7 +59,7 @@ def _row(rule: str, problems: Sequence[Problem], known: Calibration | None) -> d
                 "codec": None if blind else problem.codecs[chosen],
                 "align": None if blind else problem.aligns[chosen],
                 "gain": None if blind else float(problem.gains[chosen]),
-                "expected_gain": None if expected is None else float(expected),
+                "expected_gain": None if blind or gains is None else float(gains[chosen]),
                 "time_share": (problem.probe_seconds + problem.seconds[rule]) / max(problem.pilot_seconds, 1e-9),
             }
         )

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,7 +20,7 @@ from toolkit.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(ABC):
     """Everything that changes a result, and how to come to it; a dataclass for each kind.
 
     Attributes:
@@ -37,9 +38,9 @@ class Request:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @abstractmethod
     def subject(self) -> str:
         """What the readable part of the folder's name says."""
-        raise NotImplementedError
 
     def settled(self) -> dict[str, Any]:
         """The request with different ways to write the same made one."""
@@ -85,6 +86,7 @@ class Request:
         """The words between ``recallrate`` and the first argument."""
         return (self.kind,)
 
+    @abstractmethod
     def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
         """The result's JSON.
 
@@ -96,7 +98,6 @@ class Request:
             UsageError: any part of the request is wrong.
             WorkError: the work failed.
         """
-        raise NotImplementedError
 
 
 def request_from(kinds: Mapping[str, type[Request]], config: Mapping[str, Any]) -> Request:

@@ -165,16 +165,16 @@ class HyperpriorModel:
 
 
 class OwnStreamsModel:
-    """CompressAI's own streams, an image at a time: autoregressive (``slow``) models and those of variable rate."""
+    """CompressAI's own streams, an image at a time: autoregressive models, and those of variable rate (``level``)."""
 
     def __init__(
-        self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None, slow: bool
+        self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None
     ) -> None:
         self.network = network
         self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
         self.tables = None
         self._options = {} if level is None else {"s": level}
-        self._timed = not slow
+        self._timed = not is_autoregressive(network)
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
@@ -212,6 +212,11 @@ class OwnStreamsModel:
                 "too slow for exemplars; use a factorized or hyperprior model",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
+
+
+def is_autoregressive(network: Any) -> bool:
+    """Whether decoding takes a step for every pixel of the latents."""
+    return hasattr(network, "context_prediction")
 
 
 def _medians(network: Any) -> torch.Tensor:

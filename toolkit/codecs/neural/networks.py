@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolkit.codecs.neural.coding import FactorizedModel, HyperpriorModel, Model, OwnStreamsModel
+from toolkit.codecs.neural.coding import FactorizedModel, HyperpriorModel, Model, OwnStreamsModel, is_autoregressive
 from toolkit.codecs.neural.model_file import decoder_digest, read_manifest, read_state, weights_bytes, without_tables
 from toolkit.codecs.neural.rans import PRECISION
 from toolkit.foundation.errors import UsageError, WorkError, one_line
@@ -329,9 +329,8 @@ def _of_network(network: CompressionModel, name: str, level: int | None) -> Mode
     network.eval()
     network.update()
     state = {key: value.detach().numpy() for key, value in network.state_dict().items()}
-    slow = hasattr(network, "context_prediction")
     # tables that are computed here may differ in a count elsewhere; where they travel with the exemplars, those decide
-    named = state if slow or level is not None else without_tables(state)
+    named = state if is_autoregressive(network) or level is not None else without_tables(state)
     return _ready(network, name, decoder_digest(named), weights_bytes(state), level)
 
 
@@ -341,5 +340,4 @@ def _ready(network: CompressionModel, name: str, decoder: str, weights: int, lev
         return FactorizedModel(network, name, decoder, weights)
     if level is None and type(network) in (ScaleHyperprior, MeanScaleHyperprior, Hyperprior):
         return HyperpriorModel(network, name, decoder, weights, isinstance(network, MeanScaleHyperprior))
-    slow = hasattr(network, "context_prediction")  # autoregressive
-    return OwnStreamsModel(network, name, decoder, weights, level, slow)
+    return OwnStreamsModel(network, name, decoder, weights, level)
