@@ -191,6 +191,7 @@ def test_the_spec_is_canonical_and_keeps_no_path_in_a_memory(tmp_path: Path) -> 
         ("neural:checkpoint=/nowhere/x.npz,quality=2", "a checkpoint has its own"),
         ("neural:model=small,quality=1,digest=0123456789ab", "digest goes with checkpoint"),
         ("neural:model=small,quality=1,devices=0", "devices must be 1.."),
+        ("neural:model=small,quality=1,devices=3", "add charge_weights=yes"),
     ],
 )
 def test_wrong_specs_are_refused_in_one_line(spec: str, words: str) -> None:
@@ -310,6 +311,25 @@ def test_a_memory_without_its_model_says_so_once(tmp_path: Path) -> None:
         assert memory.verify() == []
 
 
+def test_a_memory_finds_the_model_that_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, moved = tmp_path / "made", tmp_path / "moved"
+    made.mkdir()
+    spec = f"downscale:factor=2|neural:checkpoint={model_file(made)}"
+    with ExemplarMemory(made / "m.recall", 20_000, spec) as memory:
+        memory.add_images({0: natural(5, 32)})
+        wanted = memory.decode(0)
+        assert memory.summary()["weights_bytes"] == memory.codec.weights_bytes() > 0
+    made.rename(moved)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    with ExemplarMemory(moved / "m.recall") as memory:
+        assert np.array_equal(memory.decode(0), wanted)
+        memory.add_images({1: natural(2, 32)})
+    monkeypatch.chdir(tmp_path)
+    with ExemplarMemory("moved/m.recall") as memory:
+        assert len(memory.decode(1)) == 2
+
+
 @pytest.mark.parametrize("name", ["mbt2018", "cheng2020-anchor"])
 def test_autoregressive_models_work_and_warn_with_the_measured_time(tmp_path: Path, name: str) -> None:
     torch.save(zoo_state(name), tmp_path / "slow.pth.tar")
@@ -317,9 +337,61 @@ def test_autoregressive_models_work_and_warn_with_the_measured_time(tmp_path: Pa
     with pytest.warns(RuntimeWarning, match=r"decodes an image of 20 x 20 pixels in \d+\.\d\d s"):
         payloads = codec.encode(natural(1, 20))
     assert codec.decode(payloads).shape == (1, 20, 20, 3)
-    for end in range(0, len(payloads[0]), 7):
+    whole = payloads[0]
+    damaged = [whole[:end] for end in range(len(whole))]
+    damaged += [bytes([*whole[:at], whole[at] ^ 1 << at % 8, *whole[at + 1 :]]) for at in range(len(whole))]
+    for one in damaged:
         with pytest.raises(WorkError, match="damaged"):
-            codec.decode([payloads[0][:end]])
+            codec.decode([one])
+
+
+def vbr_network(name: str) -> Any:
+    """An untrained network of variable rate, in the state that CompressAI's own weights have."""
+    from compressai.models import vbr
+
+    torch.manual_seed(0)
+    kinds = {"bmshj2018-hyperprior-vbr": vbr.ScaleHyperpriorVbr, "mbt2018-mean-vbr": vbr.MeanScaleHyperpriorVbr,
+             "mbt2018-vbr": vbr.JointAutoregressiveHierarchicalPriorsVbr}  # fmt: skip
+    return kinds[name](16, 24)
+
+
+@pytest.mark.parametrize("name", ["bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr"])
+@pytest.mark.filterwarnings("ignore:.*too slow for exemplars")
+def test_models_of_variable_rate_code_images_and_higher_qualities_take_more_bytes(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from compressai import zoo
+
+    from toolkit.codecs.neural import codec as opened
+
+    monkeypatch.setitem(zoo.image_models, name, lambda **_: vbr_network(name))
+    opened._zoo_model.cache_clear()
+    sizes, images = [], natural(2, 40)
+    for quality in (1, 8):
+        codec = parse_codec(f"neural:model={name},quality={quality}")
+        payloads = codec.encode(images)
+        assert codec.decode(payloads).shape == images.shape
+        sizes.append(sum(map(len, payloads)))
+    assert sizes[0] <= sizes[1]
+    opened._zoo_model.cache_clear()
+
+
+def test_streams_of_compressais_are_verified_by_decoding_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressai.models import Cheng2020Anchor
+
+    torch.save(zoo_state("cheng2020-anchor"), tmp_path / "slow.pth.tar")
+    codec = parse_codec(f"neural:checkpoint={tmp_path / 'slow.pth.tar'}")
+    honest = Cheng2020Anchor.decompress
+
+    def other(self: Any, strings: Any, shape: Any) -> Any:
+        self.g_s.register_forward_pre_hook(lambda _, latents: (latents[0] + 1,), prepend=True)
+        return honest(self, strings, shape)
+
+    monkeypatch.setattr(Cheng2020Anchor, "decompress", other)
+    with pytest.raises(WorkError, match="does not decode to what was encoded"), pytest.warns(RuntimeWarning):
+        codec.encode(natural(1, 20))
 
 
 def test_without_a_network_one_line_names_file_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -337,6 +409,37 @@ def test_without_a_network_one_line_names_file_and_folder(monkeypatch: pytest.Mo
     assert "bmshj2018-hyperprior-2" in str(caught.value)
     assert str(tmp_path / "hub" / "checkpoints") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_model_of_the_zoo_asks_for_the_file_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    from compressai.zoo import image, image_vbr
+
+    from toolkit.codecs.neural.inventory import known_models
+    from toolkit.codecs.neural.networks import weights_files
+
+    asked = []
+
+    def ask(url: str, **_: object) -> None:
+        asked.append(url.rsplit("/", 1)[-1])
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for module in (image, image_vbr):
+        monkeypatch.setattr(module, "load_state_dict_from_url", ask)
+    for quality in (1, 6):
+        with pytest.raises(WorkError):
+            parse_codec(f"neural:model={name},quality={quality}").encode(natural(1, 64))
+    named = weights_files(name, "mse")
+    assert [path.name for path in (named[1], named[6])] == asked
+    (row,) = [row for row in known_models() if row["architecture"] == name]
+    assert row["weights"] == "downloaded when first used"
+    named[6].parent.mkdir(parents=True)
+    named[6].touch()
+    (row,) = [row for row in known_models() if row["architecture"] == name]
+    assert row["weights"] == "here: quality " + ("6" if named[1] != named[6] else "1, 2, 3, 4, 5, 6, 7, 8")
 
 
 def test_the_model_that_ships_is_small_and_beats_no_network_at_all() -> None:

@@ -126,6 +126,24 @@ def flip_a_payload_byte(path: Path, payload: bytes) -> None:
     path.write_bytes(data)
 
 
+def test_damage_to_what_exemplars_share_is_found_before_anything_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "m.recall"
+    with ExemplarMemory(path, 10**5, "jpeg:quality=50") as memory:
+        memory.add_images({0: pictures(3)})
+    with sqlite3.connect(path) as connection:
+        (shared,) = connection.execute("SELECT value FROM meta WHERE key = 'shared'").fetchone()
+        for at in range(len(shared)):
+            changed = bytes([*shared[:at], shared[at] ^ 1, *shared[at + 1 :]])
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'shared'", (changed,))
+            connection.commit()
+            with pytest.raises(WorkError, match="share is damaged"):
+                ExemplarMemory(path)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'shared'", (shared,))
+        connection.execute("DELETE FROM meta WHERE key = 'shared_crc'")  # as earlier versions wrote it
+    with ExemplarMemory(path) as memory:
+        assert memory.verify() == []
+
+
 def test_a_damaged_exemplar_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
     with ExemplarMemory(path, 30_000, "jpeg:quality=60") as memory:

@@ -163,4 +163,6 @@ def _show(facts: dict, json: str | None, csv: str | None) -> None:
     ]
     used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes"
     console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr="-" in (json, csv))
+    if facts["weights_bytes"]:
+        console.stderr.print(f"decoding needs the codec's model as well: weights of {facts['weights_bytes']:,} bytes")
     console.emit(facts, json, rows, csv)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from toolkit.codecs.base import Codec, CodecKind, chain, codec_kinds
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.parameters import Value, parse_assignments
+from toolkit.foundation.parameters import Value, can_be_written, parse_assignments
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _FOLDERS = re.compile(r"(?<==)[^,|]*[/\\]")
@@ -78,6 +78,18 @@ def path_values(spec: str) -> dict[str, str]:
 def short_spec(spec: str) -> str:
     """The spec as people and the names of runs want it: of a path only the file's own name."""
     return _FOLDERS.sub("", spec)
+
+
+def spec_beside(spec: str, folder: Path) -> str:
+    """A :func:`short_spec` whose files are those in ``folder``, where they lie there.
+
+    Those that do not are left as they are: looked for in the working folder.
+    """
+    for name in {Path(path).name for path in path_values(spec).values()}:
+        place = str(folder.absolute() / name).replace("\\", r"\\")
+        if (folder / name).is_file() and can_be_written(place):
+            spec = re.sub(rf"(?<==){re.escape(name)}(?=[,|]|$)", place, spec)
+    return spec
 
 
 def codec_family(spec: str) -> str:

@@ -88,7 +88,7 @@ class Parameter:
         path = os.path.expanduser(text)
         if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
             path = os.path.abspath(path)
-        if not path or set(path) & set(_GRAMMAR) or not path.isprintable():
+        if not can_be_written(path):
             raise UsageError(f"{owner}: {key} must be {self.accepted()}, got {path!r}")
         return path
 
@@ -97,6 +97,11 @@ class Parameter:
         if self.kind is bool:
             return "yes" if value else "no"
         return str(value).removesuffix(".0") if self.kind is float else str(value)
+
+
+def can_be_written(path: str) -> bool:
+    """Whether a spec that names this path can be read back."""
+    return bool(path) and not set(path) & set(_GRAMMAR) and path.isprintable()
 
 
 def parse_assignments(owner: str, parameters: Mapping[str, Parameter], text: str) -> dict[str, Value]:

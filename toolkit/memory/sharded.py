@@ -173,6 +173,7 @@ class ShardedMemory:
             "budget_bytes": self.budget,
             "memory_bytes": self.nbytes,
             "shared_bytes": filled * self.codec.shared_bytes(),
+            "weights_bytes": self.codec.weights_bytes() if filled else 0,
             "label_bytes": LABEL_BYTES * len(self),
             "file_bytes": sum(shard.file_bytes for shard in self.manifest.shards),
             "exemplars": len(self),

@@ -4,7 +4,8 @@ Every change is one transaction. Within a class, exemplars have ranks 0, 1, 2, .
 shrunk by dropping its highest ranks, so ranks stay contiguous. What counts against the budget is what the exemplars
 need: payloads, extras (such as logits) that a method keeps with them, :data:`LABEL_BYTES` a label, and the codec's
 shared header; and what else the budget has to pay for, such as the weights of a growing network. SQLite's own pages
-and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it.
+and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it, and what a
+decoder's weights take where the codec is a network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from toolkit.codecs.base import Codec
-from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_spec
+from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_spec, spec_beside
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.allocation import BudgetTooSmall, allocate
 from toolkit.memory.budget import LABEL_BYTES
@@ -42,8 +43,9 @@ class ExemplarMemory:
         path: the SQLite file; made if it does not exist.
         budget: bytes for payloads, extras, labels, shared headers and what is charged beside. None takes the budget of
             an existing file.
-        codec: a codec or spec. None takes the codec of an existing file. Exemplars are decoded without the files that
-            a codec encodes with, such as tables; to add exemplars where those lie elsewhere, give their new place.
+        codec: a codec or spec. None takes the codec of an existing file, and the files that it needs from the memory's
+            folder or else the working folder. Exemplars are decoded without those that a codec only encodes with, such
+            as tables; to add exemplars where those lie elsewhere, give their new place.
 
     Raises:
         UsageError: a new memory without budget or codec; an existing one with another budget or codec.
@@ -60,7 +62,7 @@ class ExemplarMemory:
         self._database = Database(self.path)
         try:
             if codec is None:
-                codec = self._database.stored_codec()
+                codec = spec_beside(self._database.stored_codec(), self.path.parent)
             self.codec = parse_codec(codec) if isinstance(codec, str) else codec
             if is_new or not self._database.has_schema():
                 self._create(budget)
@@ -82,6 +84,7 @@ class ExemplarMemory:
             self.budget = int(self._database.meta("budget"))
             spec = self._database.meta("codec").decode()
             shared = self._database.meta("shared")
+            checksum = self._database.meta("shared_crc", b"")  # files of earlier versions have none
             self.commits = int(self._database.meta("commits"))
             self.charged = int(self._database.meta("charged", b"0"))  # files of the first version have none
             rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
@@ -90,6 +93,8 @@ class ExemplarMemory:
             raise UsageError(f"{self.path} was made with {spec}, not with {self.codec}")
         if budget is not None and budget != self.budget:
             raise UsageError(f"{self.path} was made for {self.budget} bytes, not for {budget}")
+        if checksum and int(checksum) != zlib.crc32(shared):
+            raise WorkError(f"{self.path}: what its exemplars share is damaged: its checksum does not match")
         if shared:
             self.codec.load_shared(shared)
 
@@ -133,6 +138,7 @@ class ExemplarMemory:
             "budget_bytes": self.budget,
             "memory_bytes": self.nbytes,
             "shared_bytes": self.codec.shared_bytes() if self._classes else 0,
+            "weights_bytes": self.codec.weights_bytes() if self._classes else 0,
             "label_bytes": LABEL_BYTES * len(self),
             "charged_bytes": self.charged,
             "file_bytes": self.path.stat().st_size,
@@ -201,6 +207,7 @@ class ExemplarMemory:
             rows = [(label, *row) for label, row in classes.items()]
             connection.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?)", rows)
             self._database.set_meta("shared", shared)
+            self._database.set_meta("shared_crc", str(zlib.crc32(shared)).encode())
             self._database.set_meta("charged", str(charged).encode())
             self._database.set_meta("commits", str(self.commits + 1).encode())
         self._classes, self.charged = classes, charged

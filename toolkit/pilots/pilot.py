@@ -227,6 +227,7 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, An
         "memory_bytes": memory.nbytes,
         "memory_by_stage": state.memory,
         "budget_bytes": memory.budget,
+        "weights_bytes": memory.codec.weights_bytes(),
         "exemplars_decoded": "for each batch" if learner.streamed else "once a stage",
         "network": learner.network_name,
         "optimizer_steps": state.optimizer_steps,

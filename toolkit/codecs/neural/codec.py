@@ -253,6 +253,8 @@ def _neural(
             f"neural needs either model={SMALL},quality=1..{SMALL_QUALITIES}, a model of CompressAI's "
             f"({', '.join(ZOO)}) with quality=1..8, or checkpoint=FILE of recallrate neural train"
         )
+    if devices > 1 and not charge_weights:
+        raise UsageError(f"neural: devices={devices} share weights that are not charged: add charge_weights=yes")
     values: dict[str, Value | None] = {
         "model": model, "quality": quality, "checkpoint": checkpoint, "metric": metric,
         "charge_weights": charge_weights, "devices": devices,

@@ -7,12 +7,14 @@ given damaged ones.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
+import threading
 import time
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,24 +169,31 @@ class HyperpriorModel:
 class OwnStreamsModel:
     """CompressAI's own streams, an image at a time: autoregressive models, and those of variable rate (``level``)."""
 
-    def __init__(
-        self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None
-    ) -> None:
+    def __init__(self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None) -> None:
         self.network = network
         self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
         self.tables = None
         self._options = {} if level is None else {"s": level}
+        # with offsets of variable rates a latent comes back within a whole step, else within half a one
+        self._reach = 0.5 if level is None else 1 / float(network.Gain[level].abs())
         self._timed = not is_autoregressive(network)
+        self._one_at_a_time = threading.Lock()
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
         streams = []
         for image in images:
-            coded = self.network.compress(_padded(self.network, image[None]), **self._options)
-            main, side = (strings[0] for strings in coded["strings"])
-            body = _OWN_STREAMS.pack(0, *coded["shape"], len(main))[4:] + main + side
-            streams.append(struct.pack("<I", zlib.crc32(body)) + body)
-            self._say_how_long(streams[-1], image.shape[:2])
+            with self._one_at_a_time, _seen_latents(self.network) as seen:
+                coded = self.network.compress(_padded(self.network, image[None]), **self._options)
+                main, side = (strings[0] for strings in coded["strings"])
+                body = _OWN_STREAMS.pack(0, *coded["shape"], len(main))[4:] + main + side
+                streams.append(struct.pack("<I", zlib.crc32(body)) + body)
+                clock = time.perf_counter()
+                self.decode(streams[-1:], image.shape[:2], None)
+                self._say_how_long(time.perf_counter() - clock, image.shape[:2])
+                given, back = seen
+            if not bool(((given - back).abs() <= self._reach + 1e-3).all()):
+                raise WorkError(f"{self.name}: a stream does not decode to what was encoded")
         return streams
 
     @torch.inference_mode()
@@ -201,17 +210,28 @@ class OwnStreamsModel:
             images.append(_as_images(decoded, size))
         return np.concatenate(images)
 
-    def _say_how_long(self, stream: bytes, size: tuple[int, int]) -> None:
+    def _say_how_long(self, seconds: float, size: tuple[int, int]) -> None:
+        """Warn once, if it is worth a warning at all."""
         if not self._timed:
             self._timed = True
-            clock = time.perf_counter()
-            self.decode([stream], size, None)
-            seconds = time.perf_counter() - clock
             warnings.warn(
                 f"{self.name} decodes an image of {size[1]} x {size[0]} pixels in {seconds:.2f} s here: "
                 "too slow for exemplars; use a factorized or hyperprior model",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _seen_latents(network: Any) -> Iterator[list[torch.Tensor]]:
+    """Collects the latents that leave the analysis and those that enter the synthesis; CompressAI returns neither."""
+    seen: list[torch.Tensor] = []
+    hooks = (network.g_a.register_forward_hook(lambda _, given, latents: seen.append(latents)),
+             network.g_s.register_forward_pre_hook(lambda _, latents: seen.append(latents[0])))  # fmt: skip
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def is_autoregressive(network: Any) -> bool:

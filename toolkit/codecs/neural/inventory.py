@@ -40,6 +40,10 @@ def _of_file(spec: str, path: Path) -> dict[str, Any]:
 
 
 def _of_zoo(name: str) -> dict[str, Any]:
+    from toolkit.codecs.neural.networks import weights_files
+
+    here = [str(quality) for quality, path in weights_files(name, "mse").items() if path.exists()]
     note = "autoregressive: seconds an image, not for exemplars" if name in SLOW else "for photographs"
     return {"spec": f"neural:model={name},quality=1..{highest_quality(name)}", "architecture": name,
-            "weights": "downloaded when first used", "note": note}  # fmt: skip
+            "weights": f"here: quality {', '.join(here)}" if here else "downloaded when first used",
+            "note": note}  # fmt: skip

@@ -265,15 +265,15 @@ def open_zoo_model(name: str, quality: int, metric: str) -> Model:
         WorkError: its weights are not here and cannot be downloaded; the message names file and folder.
     """
     variable = name.endswith("-vbr")
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         make = zoo.image_models[name]
         with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads; results are on the other
             network = make(quality=0 if variable else quality, metric=metric, pretrained=True, progress=True)
     except OSError as error:  # urllib's errors are of this kind
+        wanted = weights_files(name, metric)[quality]
         raise WorkError(
-            f"neural: the weights {_weights_file(name, quality, metric)} are not here and could not be downloaded "
-            f"({one_line(error)}): put that file into {folder}"
+            f"neural: the weights {wanted.name} are not here and could not be downloaded ({one_line(error)}): "
+            f"put that file into {wanted.parent}"
         ) from error
     except (KeyError, ValueError, RuntimeError) as error:
         asked = f"model={name},quality={quality},metric={metric}"
@@ -281,11 +281,18 @@ def open_zoo_model(name: str, quality: int, metric: str) -> Model:
     return _of_network(network, name, quality - 1 if variable else None)
 
 
-def _weights_file(name: str, quality: int, metric: str) -> str:
-    from compressai.zoo import image
+def weights_files(name: str, metric: str) -> dict[int, Path]:
+    """Where the weights of each quality of a model of the zoo lie once they are downloaded; they may not be there yet.
 
-    url = image.model_urls.get(name, {}).get(metric, {}).get(quality, name)
-    return str(url).rsplit("/", 1)[-1]
+    All qualities of a model of variable rate are one file.
+    """
+    from compressai.zoo import image, image_vbr
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    # under the name with -relu, CompressAI 1.2.8 loads the weights of the one without
+    urls = {**image.model_urls, **image_vbr.model_urls}.get(name.removesuffix("-relu"), {}).get(metric, {})
+    by_quality = dict.fromkeys(range(1, 9), urls) if isinstance(urls, str) else urls
+    return {quality: folder / url.rsplit("/", 1)[-1] for quality, url in by_quality.items()}
 
 
 def _from_state_dict(path: Path) -> Model:
