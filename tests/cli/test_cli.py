@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,15 @@ def test_a_failure_is_one_line_and_debug_shows_the_traceback(
     assert capsys.readouterr().err == "recallrate: [Errno 28] No space left on device\n"
     assert run(["data", str(folder)], debug=True) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code() -> None:
+    code = (
+        "import warnings\nfrom toolkit import cli\n"
+        "cli.run = lambda *_: warnings.warn('two\\nlines', stacklevel=2)\ncli.main(['data'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "recallrate: warning: two lines\n"
 
 
 def test_a_runs_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ def test_probe_advice_memory_and_pilot_take_it(
     )  # fmt: skip
     assert status == 0, err
     assert json.loads(out)["runs"][0]["memory_bytes"] <= 60000
+    assert json.loads(out)["runs"][0]["weights_bytes"] == row["weights_bytes"]
+    status, out, err = call(capsys, "memory", "inspect", file, "--json", "-")
+    assert json.loads(out)["weights_bytes"] == row["weights_bytes"]
+    assert f"weights of {row['weights_bytes']:,} bytes" in err
 
 
 def test_an_adapted_codec_keeps_its_decoder(
@@ -71,6 +75,17 @@ def test_an_adapted_codec_keeps_its_decoder(
     assert status == 0, err
     before = json.loads((trained.parent / "result.json").read_text())["codecs"][0]["decoder"]
     assert json.loads(out)["codecs"][0]["decoder"] == before
+
+
+def test_an_adapted_codec_has_its_own_network(
+    capsys: pytest.CaptureFixture[str], trained: Path, tmp_path: Path
+) -> None:
+    status, out, err = call(
+        capsys, "neural", "train", "demo", "--size", 16, "--continue", trained, "--channels", 32, "--stages", 2,
+        "-o", tmp_path,
+    )  # fmt: skip
+    assert (status, out) == (2, "")
+    assert "leave --channels, --stages out" in err
 
 
 def test_the_list_names_what_a_grid_can_name(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
@@ -89,6 +104,7 @@ def test_the_list_names_what_a_grid_can_name(capsys: pytest.CaptureFixture[str],
         (("--bpp", "99"), "rates"),
         (("--size", "8"), "sizes"),
         (("--architecture", "vae"), "architecture"),
+        (("--batch-size", "100000000"), "batch_size"),
         (("--continue", "/nowhere/x.npz"), "cannot read"),
         (("--continue", "/nowhere/x.npz", "--bpp", "2"), "leave --bpp out"),
     ],

@@ -156,6 +156,15 @@ def test_an_adapted_codec_decodes_what_was_stored_before(tmp_path: Path, name: s
     assert after.encode(images) != payloads
 
 
+def test_an_adapted_codec_does_not_replace_the_file_it_comes_from(tmp_path: Path) -> None:
+    train_codecs(config(steps=2), tmp_path)
+    file = tmp_path / "neural-1bpp.npz"
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="would replace it"):
+        train_codecs(config(adapts=str(file)), tmp_path)
+    assert file.read_bytes() == before
+
+
 def test_a_feature_term_looks_through_the_extractor(tmp_path: Path) -> None:
     plain = train_codecs(config(steps=3), tmp_path / "plain")
     seen = train_codecs(config(steps=3, feature_weight=2.0, extractor="random"), tmp_path / "seen")
@@ -187,10 +196,12 @@ def test_another_training_in_the_folder_is_refused_with_the_difference(tmp_path:
         ({"rates": (0.01,)}, "rates"),
         ({"rates": ()}, "rates"),
         ({"rates": (1.0, 1.0)}, "given twice"),
+        ({"rates": (math.nan,)}, r"^rates.0: [^;]*finite number, got nan$"),
+        ({"batch_size": 10**8}, "batch_size"),
         ({"sizes": (8,)}, "sizes"),
         ({"architecture": "vae"}, "architecture"),
         ({"steps": 0}, "steps"),
-        ({"extractor": "vgg"}, "unknown extractor"),
+        ({"extractor": "vgg"}, r"^configuration: unknown extractor 'vgg': choose [^{]*$"),
         ({"adapts": "x.npz", "rates": (1.0, 2.0)}, "one rate"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
@@ -12,7 +13,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 the work failed, 2 wrong usage. ``--debug`` anywhere shows tracebacks."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    if not debug:
+        warnings.formatwarning = _one_line_warning
     sys.exit(run([argument for argument in arguments if argument != "--debug"], debug))
+
+
+def _one_line_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning without the place in the code, which says nothing to users."""
+    return f"recallrate: warning: {' '.join(str(message).split())}\n"
 
 
 def run(arguments: list[str], debug: bool = False) -> int:

@@ -9,6 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, Seed, Threads
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parallel import set_threads
 
 neural_app = typer.Typer(help="Neural codecs, trained on your own images.", no_args_is_help=True)
@@ -21,10 +22,10 @@ def train(
     size: Annotated[str, typer.Option(help="side of the images in pixels; several take turns: 32,64")] = "32",
     bpp: Annotated[str, typer.Option(help="bits a pixel to come to, a codec each; of an adapted codec its own")] = "",
     steps: Annotated[int, typer.Option(help="optimiser steps a codec")] = 5000,
-    architecture: Annotated[str, typer.Option(help="factorized or hyperprior")] = "factorized",
-    channels: Annotated[int, typer.Option(help="width of the network")] = 64,
-    latent: Annotated[int, typer.Option(help="channels of the latents")] = 64,
-    stages: Annotated[int, typer.Option(help="how often the sides are halved")] = 3,
+    architecture: Annotated[str | None, typer.Option(help="factorized (default) or hyperprior")] = None,
+    channels: Annotated[int | None, typer.Option(help="width of the network, 64 by default")] = None,
+    latent: Annotated[int | None, typer.Option(help="channels of the latents, 64 by default")] = None,
+    stages: Annotated[int | None, typer.Option(help="how often the sides are halved, 3 by default")] = None,
     feature_weight: Annotated[
         float | None,
         typer.Option(help="weight of the relative FMSE beside the relative MSE; 0, or with --continue the file's"),
@@ -50,10 +51,13 @@ def train(
     rates = parse_numbers(bpp or "0.5,1,2", float, "--bpp") if adapt is None else [adapted_rate(adapt, bpp)]
     if feature_weight is None:
         feature_weight = 0.0 if adapt is None else adapted_feature_weight(adapt)
+    network = {"architecture": architecture, "channels": channels, "latent": latent, "stages": stages}
+    given = {name: value for name, value in network.items() if value is not None}
+    if adapt is not None and given:
+        raise UsageError(f"--continue keeps the network of {adapt}: leave --{', --'.join(given)} out")
     config = make_config(
-        dataset=dataset, sizes=tuple(parse_numbers(size, int, "--size")), rates=tuple(rates), steps=steps,
-        architecture=architecture, channels=channels, latent=latent, stages=stages, feature_weight=feature_weight,
-        extractor=extractor, batch_size=batch_size, lr=lr, seed=seed, device=device,
+        dataset=dataset, sizes=tuple(parse_numbers(size, int, "--size")), rates=tuple(rates), steps=steps, **given,
+        feature_weight=feature_weight, extractor=extractor, batch_size=batch_size, lr=lr, seed=seed, device=device,
         adapts=None if adapt is None else str(adapt.absolute()),
     )  # fmt: skip
     with console.progress_bar() as progress:

@@ -13,7 +13,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import validated
 
 Size = Annotated[int, Field(ge=16, le=1024)]
-Rate = Annotated[float, Field(ge=0.05, le=12)]
+Rate = Annotated[float, Field(ge=0.05, le=12, allow_inf_nan=False)]
 
 
 class CodecTraining(BaseModel):
@@ -44,7 +44,7 @@ class CodecTraining(BaseModel):
     stages: int = Field(3, ge=2, le=5)
     feature_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
     extractor: str = "auto"
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=4096)
     lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
     seed: int = Field(0, ge=0)
     device: str = "auto"

@@ -63,6 +63,8 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
     require_one_rank()
     device = resolve_device(config.device)
     adapted = _adapted(config)
+    if config.adapts is not None and Path(config.adapts).resolve() == (folder / config.file_name(0)).resolve():
+        raise UsageError(f"{config.adapts} lies in {folder}, where the adapted codec would replace it: choose another")
     make_folder(folder)
     record = _resume(config, folder)
     views = [validation_view(load_dataset(config.dataset, size, progress=progress)) for size in config.sizes]

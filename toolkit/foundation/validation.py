@@ -23,7 +23,11 @@ def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
     try:
         return kind(**values)
     except ValidationError as error:
-        raise UsageError("; ".join(_describe(problem) for problem in error.errors())) from error
+        problems = error.errors()
+        # of a list whose items are wrong pydantic says as well that it is too short without them
+        inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
+        told = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inside]
+        raise UsageError("; ".join(map(_describe, told))) from error
 
 
 def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:
@@ -37,5 +41,7 @@ def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:
 
 
 def _describe(problem: Any) -> str:
-    name = ".".join(map(str, problem["loc"])) or "configuration"
-    return f"{name}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"
+    words = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:  # values that do not go together: the message names them, the input is all there are
+        return f"configuration: {words}"
+    return f"{'.'.join(map(str, problem['loc']))}: {words}, got {problem['input']!r}"
