@@ -1,8 +1,10 @@
 """The regret study: how far is advice that runs no pilots from the best choice of exhaustive pilots?
 
-Five problems, replay with a ResNet-8, three seeds of every choice; seeds also draw the class order, the same for every
-choice. Then every rule is asked, with features of three extractors, and parameters are fitted on the other datasets.
-Takes about five hours on one core; a stopped study goes on where it was, and takes what ``results/road.json`` holds.
+Six problems with a ResNet-8, three seeds of every choice; seeds also draw the class order, the same for every choice.
+Five are pilots of replay; the sixth is the demo once more with iCaRL and twice the budget, to see what another method
+and another budget change. Then every rule is asked, with features of three extractors, and parameters are fitted on the
+other datasets. Takes about seven hours on one core; a stopped study goes on where it was, and takes what
+``results/road.json`` holds.
 
     python studies/regret.py DATA [--runs-dir RUNS] [--problems road,demo] [--publish]
 
@@ -82,6 +84,9 @@ def problems(data: Path) -> dict[str, list[PilotConfig]]:
         ),
         "large": grid(
             tiny, LARGE, unaligned, size=64, initial=4, increment=4, budget="2img", steps=100, batch_size=64
+        ),
+        "icarl": grid(
+            "demo", SMALL, (), size=32, initial=2, increment=2, budget="6img", steps=100, batch_size=64, method="icarl"
         ),
     }  # fmt: skip
 
