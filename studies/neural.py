@@ -6,9 +6,9 @@
 classes, features of a ResNet-8 trained on those classes (three seeds of it). ``results/neural.{json,md}``: pilots on
 them, five stages of two classes, replay, 200 steps a stage at 32 px and 100 of half a batch at 64 px, a memory of four
 raw images a class, everything coded (``both``), three seeds; at 64 px without the codecs that look at each image, whose
-question is answered at 32 px. The controls of ``foreground`` are a random box of the same size and ``downscale``;
-those of ``adaptive`` the family's single settings. ``--report`` runs no pilots and writes the results of those that
-finished.
+question is answered at 32 px. The controls of ``foreground`` are a random box of the same size and ``downscale`` at as
+many bytes; those of ``adaptive`` the family's single settings, of which quality 10 and 20 take as many. ``--report``
+runs no pilots and writes the results of those that finished.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ MEASURED = (
     *(f"foreground:background=jpeg:quality=10|jpeg:quality={quality}" for quality in (30, 50)),
     *(f"foreground:background=jpeg:quality=10,box=random|jpeg:quality={quality}" for quality in (30, 50)),
     "foreground:background=cim|jpeg:quality=50",
-    "downscale:factor=2|jpeg:quality=50",
+    *(f"downscale:factor=2|jpeg:quality={quality}" for quality in (50, 94)),
     *(f"adaptive:family=jpeg,fmse={bound}" for bound in (0.05, 0.2)),
-    *(f"adaptive:family=jpeg,value={value}" for value in (0.5, 1)),
+    *(f"adaptive:family=jpeg,value={value}" for value in (0.01, 0.03, 0.1, 0.5)),
     *(f"cp:rank={rank}" for rank in (2, 4)),
 )
 PILOTED = (
@@ -61,9 +61,10 @@ PILOTED = (
     "foreground:background=jpeg:quality=10|jpeg:quality=50",
     "foreground:background=jpeg:quality=10,box=random|jpeg:quality=50",
     "foreground:background=cim|jpeg:quality=50",
-    "downscale:factor=2|jpeg:quality=50",
-    "adaptive:family=jpeg,fmse=0.2",
-    "adaptive:family=jpeg,value=1",
+    "downscale:factor=2|jpeg:quality=94",
+    "adaptive:family=jpeg,fmse=0.05",
+    "adaptive:family=jpeg,value=0.03",
+    "adaptive:family=jpeg,value=0.01",
 )
 CONTENT_AWARE = ("foreground", "downscale", "adaptive")
 """Not piloted at 64 px."""
