@@ -274,7 +274,7 @@ def test_too_few_candidates_for_what_fits_are_said() -> None:
 
 
 def test_fewer_images_than_classes_are_refused() -> None:
-    with pytest.raises(UsageError, match="9 images are too few for 10 classes: advice needs at least 13"):
+    with pytest.raises(UsageError, match="9 images are too few for 10 classes: advice needs at least 12"):
         gathered(noisy([20] * 10), images=9)
 
 

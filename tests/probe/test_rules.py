@@ -14,7 +14,9 @@ from scipy.stats import norm
 
 from toolkit.features import heads
 from toolkit.foundation.errors import UsageError
+from toolkit.memory.allocation import allocate
 from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.selection import herding_order
 from toolkit.probe import feature_rules, parametric, quantities, table_rules
 from toolkit.probe.evidence import Choice, Evidence
 from toolkit.probe.rule import judge, pick
@@ -157,6 +159,24 @@ def test_volumes_do_not_underflow_and_equal_features_have_ratio_0() -> None:
     assert quantities.volume_ratio(evidence, 1) == pytest.approx(0, abs=1e-6)
 
 
+def test_the_volume_ratio_agrees_with_a_loop_over_classes() -> None:
+    evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
+    labels = evidence.labels.numpy()
+    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
+
+    def half_log_determinant(x: np.ndarray) -> float:
+        return 0.5 * math.log(np.linalg.det(x @ x.T + 1e-3 * np.eye(len(x))))
+
+    ratios = []
+    for label in range(CLASSES):
+        coded = evidence.settings[1].candidates.double().numpy()[labels == label][:fits]
+        original = evidence.originals.double().numpy()[labels == label]
+        herded = original[herding_order(original, fits)]
+        ratios.append((half_log_determinant(coded) - half_log_determinant(herded)) / fits)
+    assert abs(np.mean(ratios)) > 0.01
+    assert quantities.volume_ratio(evidence, 1) == pytest.approx(np.mean(ratios), rel=1e-5)
+
+
 def test_dpp_volume_takes_the_most_exemplars_within_the_threshold() -> None:
     table = {"volume_ratio": np.array([0.0, -0.04, 0.2, 0.5]), "exemplars": np.array([4.0, 30.0, 90.0, 99.0])}
     scores = parametric.consistent_volume(table, {"threshold": 0.05})
@@ -187,6 +207,44 @@ def test_mmd_prefers_many_undistorted_exemplars() -> None:
     evidence = replace(evidence, settings=(*evidence.settings[:2], worse))
     found = scores_of(evidence, feature_rules.mmd(evidence))
     assert found["jpeg:quality=50", "both"] > found["raw", "none"] > found["jpeg:quality=10", "both"]
+
+
+def test_mmd_is_the_mean_over_classes_of_what_fits_against_the_class() -> None:
+    evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
+    labels = evidence.labels.numpy()
+    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
+    x, decoded = evidence.originals.double().numpy(), evidence.settings[1].candidates.double().numpy()
+    distances = np.sort([np.linalg.norm(a - b) for i, a in enumerate(x) for b in x[:i]])
+    width = distances[(len(distances) - 1) // 2]  # torch takes the lower of two middle values
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.mean([[math.exp(-((one - two) ** 2).sum() / (2 * width**2)) for two in b] for one in a]))
+
+    by_class = []
+    for label in range(CLASSES):
+        kept, whole = decoded[labels == label][:fits], x[labels == label]
+        by_class.append(kernel(kept, kept) + kernel(whole, whole) - 2 * kernel(kept, whole))
+    found = scores_of(evidence, feature_rules.mmd(evidence))
+    assert found["jpeg:quality=50", "both"] == pytest.approx(-np.mean(by_class), rel=1e-4)
+
+
+def test_ssim_chooses_the_codec_that_is_higher_in_the_middle_of_the_bytes() -> None:
+    x = math.log(math.sqrt(50 * 400))
+    jpeg = np.interp(x, np.log([50, 100, 400]), [0.70, 0.90, 0.97])
+    webp = np.interp(x, np.log([40, 500]), [0.60, 0.95])
+    assert jpeg > webp
+    evidence = make_evidence(GRID)
+    judgement = judge(RULES["ssim-at-equal-rate"], evidence)
+    assert evidence.settings[evidence.choices[judgement.pick].setting].codec.startswith("jpeg")
+    turned = [(codec, size, values | {"ssim": 1 - values["ssim"]}) for codec, size, values in GRID]
+    evidence = make_evidence(turned)
+    judgement = judge(RULES["ssim-at-equal-rate"], evidence)
+    assert evidence.settings[evidence.choices[judgement.pick].setting].codec.startswith("webp")
+
+
+def test_random_is_a_draw_with_a_fixed_seed() -> None:
+    evidence = make_evidence(GRID)
+    assert judge(RULES["random"], evidence).scores.tolist() == np.random.default_rng(0).random(16).tolist()
 
 
 def normal_equations(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: float) -> np.ndarray:
@@ -280,6 +338,30 @@ def test_growth_counts_images_that_there_are_and_stages_to_come() -> None:
     assert found["exemplars"].tolist() == pytest.approx([3, *[PER_CLASS] * 3])
     kept = [np.mean([np.exp(-later / held) for later in (2, 1, 1, 0)]) for held in (3, PER_CLASS)]
     assert found["growth"].tolist() == pytest.approx([0, *[kept[1] - kept[0]] * 3])
+
+
+def test_exemplars_are_spread_as_the_memory_allocates_them() -> None:
+    class_sizes = (3, 50, 7, 200)
+    evidence = replace(make_evidence(), class_sizes=class_sizes)
+    for budget in (40, 60, 400, 900, 2600, 10**5):
+        allocated = allocate({label: [10] * size for label, size in enumerate(class_sizes)}, budget, 0)
+        found = evidence.spread(np.array(sum(allocated.values()) / CLASSES))
+        assert found == pytest.approx(list(allocated.values()), abs=1), budget  # a memory holds no parts of images
+        assert found.sum() == pytest.approx(sum(allocated.values()))
+    assert evidence.spread(np.array([[1.0, 2.0], [3.0, 9.0]])).shape == (2, 2, CLASSES)
+
+
+def test_a_class_with_few_images_holds_no_more_than_these() -> None:
+    evidence = replace(
+        make_evidence([("jpeg:quality=50", 100, {})], raw_exemplars=3), class_sizes=(2, 90, 90, 90),
+        stages=((0,), (1,), (2, 3)),
+    )  # fmt: skip
+    held = evidence.exemplars_per_class(1)
+    each = np.array([2, *[(4 * held - 2) / 3] * 3])
+    raw = np.array([2, *[(4 * 3 - 2) / 3] * 3])
+    later = np.array([2, 1, 0, 0])
+    expected = np.mean(np.exp(-later / each)) - np.mean(np.exp(-later / raw))
+    assert quantities.growth(evidence, 1) == pytest.approx(expected)
 
 
 def test_no_more_can_be_kept_than_was_learned() -> None:

@@ -6,7 +6,7 @@ on. Real test images are never among them.
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,9 +124,11 @@ class Evidence:
 
     @property
     def stages_after(self) -> np.ndarray:
-        """For each class, in order of arrival, how many stages come after its own: as often it can be forgotten."""
-        last = len(self.stages) - 1
-        return np.repeat([last - number for number in range(len(self.stages))], [len(stage) for stage in self.stages])
+        """For each class, by label, how many stages come after its own: as often it can be forgotten."""
+        after = np.empty(self.classes, np.int64)
+        for number, stage in enumerate(self.stages):
+            after[list(stage)] = len(self.stages) - 1 - number
+        return after
 
     def by_setting(self, value: Callable[[int], float]) -> np.ndarray:
         """A value for every choice, float64 (choices,), that depends on the setting's index only."""
@@ -162,6 +164,16 @@ class Evidence:
         """
         mean = float(coded.row["stored_bytes"]) + LABEL_BYTES
         return min(max(0, self.budget - coded.shared_bytes) / mean, sum(self.class_sizes)) / self.classes
+
+    def spread(self, mean: np.ndarray) -> np.ndarray:
+        """How many exemplars each class has, float64 (..., classes), where it is ``mean`` on average, float64 (...).
+
+        All have equally many, but no class more than it has images.
+        """
+        sizes = np.sort(np.array(self.class_sizes, np.float64))
+        used_at = np.cumsum(sizes) + sizes * np.arange(len(sizes) - 1, -1, -1)
+        level = np.interp(np.asarray(mean) * self.classes, [0, *used_at], [0, *sizes])
+        return np.minimum(level[..., None], np.array(self.class_sizes))
 
     @cached_property
     def precision(self) -> torch.Tensor:
@@ -287,7 +299,7 @@ def _draw(dataset: ImageDataset, images: int, seed: int) -> tuple[np.ndarray, np
         )
     if len(np.unique(dataset.train.labels[chosen])) < len(np.unique(dataset.train.labels)):
         count = len(dataset.class_names)
-        least = math.ceil(count / (1 - HELD_OUT_SHARE))
+        least = next(n for n in itertools.count(count) if n - max(1, round(HELD_OUT_SHARE * n)) >= count)
         raise UsageError(f"{images} images are too few for {count} classes: advice needs at least {least}")
     return chosen, held
 

@@ -49,15 +49,15 @@ def grown(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
 
     Args:
         evidence: when each class comes, and how many exemplars of a class the budget holds as raw pixels.
-        exemplars: float64, any shape, of a class, that another setting or budget holds.
+        exemplars: float64, any shape, of a class on average, that another setting or budget holds.
     """
     return kept(evidence, exemplars) - kept(evidence, np.array(evidence.raw_exemplars))
 
 
 def kept(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
     """The share of what was learned that is left at the end, 0 to 1, in the shape of ``exemplars``."""
-    fading = 1 / np.maximum(exemplars, _FEWEST)
-    return np.asarray(np.exp(-fading[..., None] * evidence.stages_after).mean(axis=-1))
+    each = np.maximum(evidence.spread(exemplars), _FEWEST)
+    return np.asarray(np.exp(-evidence.stages_after / each).mean(axis=-1))
 
 
 def feature_distortion(evidence: Evidence, setting: int) -> float:

@@ -15,7 +15,8 @@ from toolkit.runs.request import Request, request_from
 
 ALIGNS = ("none", "train", "both")
 """Which other images pass the codec: see ``PilotConfig``."""
-ADVICE_IMAGES = 5000
+ADVICE_IMAGES = 2000
+"""With 4,800 the default rule said the same of Tiny-ImageNet-20, in 1.7 times the time."""
 WITHIN = 1.0
 """Points of accuracy that the smallest budget may cost."""
 VIEW_BYTES = 1024**3
