@@ -28,7 +28,7 @@ def test_advise_prints_the_recommendation_and_writes_files(capsys: pytest.Captur
     assert status == 0
     found = json.loads((tmp_path / "a.json").read_text())
     assert f"Recommended: {found['recommended']['codec']}, align {found['recommended']['align']}" in out
-    assert "Smallest budget that costs at most 1 points" in out
+    assert "Smallest budget that costs at most 1 point against" in out
     for reason in found["recommended"]["reasons"]:
         assert reason in out
     assert found["images"] == 150

@@ -54,7 +54,7 @@ def advise(
         result = run_advice(request, progress)
     rows = [
         {"rule": row["rule"], "setting": short_spec(row["codec"]), "align": row["align"], "score": row["score"],
-         "seconds": row["seconds"]}
+         "seconds": row["seconds"], "used": row["used"]}
         for row in result["rules"]
     ]  # fmt: skip
     console.table(f"{dataset} at {size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
@@ -75,11 +75,12 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
         gain = "" if second["expected_gain"] is None else f", {second['expected_gain']:+.1f} points over raw"
         lines.append(f"  Runner-up: {short_spec(second['codec'])}, align {second['align']}{gain}.")
     lines += [f"  {change}" for change in recommended["would_change"]]
-    smallest = budgets["smallest"]
-    lines.append(
-        f"  Smallest budget that costs at most {budgets['within_points']:g} points against every image kept raw: "
-        f"{format_size(smallest['budget_bytes'])} ({short_spec(smallest['codec'])}, align {smallest['align']})."
-    )
+    if (smallest := budgets["smallest"]) is not None:
+        lines.append(
+            f"  Smallest budget that costs at most {_counted(budgets['within_points'], 'point')} against every image "
+            f"kept raw, as {budgets['rule']} expects: {format_size(smallest['budget_bytes'])} "
+            f"({short_spec(smallest['codec'])}, align {smallest['align']})."
+        )
     lines += [f"note: {note}" for note in result["notes"]]
     lines += [f"left out: {short_spec(one['codec'])}: {one['reason']}" for one in result["excluded"]]
     return lines
@@ -121,10 +122,10 @@ def regret(
     shown = [
         {"rule": row["rule"], "mean regret": row["mean_regret"], "worst": row["worst_regret"],
          "behind pilots": row["behind_pilots"], "rank correlation": row["spearman"],
-         "share of pilots' time": row["time_share"]}
+         "% of pilots' time": _percent(row["time_share"])}
         for row in rows
     ]  # fmt: skip
-    console.table(f"Regret in points of last accuracy, {len(names)} problems, {title}", shown,
+    console.table(f"Regret in points of last accuracy, {_counted(len(names), 'problem')}, {title}", shown,
                   to_stderr="-" in (json, csv))  # fmt: skip
     reach = [
         {"problem": row["problem"], "choices": row["choices"],
@@ -147,6 +148,11 @@ def regret(
     in_sample = [f"{row['rule']}: fitted on pilots of these images" for row in rows if row["in_sample"]]
     console.lines([*(f"problem: {name}" for name in names), *in_sample], to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
+
+
+def _counted(number: float, what: str) -> str:
+    """``1 point``, ``0.5 points``."""
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float | None) -> float | None:

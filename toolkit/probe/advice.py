@@ -50,12 +50,11 @@ def advise(
         judgements[one.name] = judge(one, evidence)
         progress("asking the rules", done, len(RULES))
     gains = judgements[GAIN].scores
-    beyond = _beyond(evidence, known)
-    told_apart = not any(note.key == "limit.same_features" for note in evidence.notes)
-    interval = known.interval if known.applies_to(table) and told_apart and not beyond else None
+    chosen = judgements[asked.name].pick
+    beyond = _beyond(evidence, known, evidence.choices[chosen])
+    interval = known.interval if known.applies_to(table) and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
-    chosen = judgements[asked.name].pick
     notes = [*evidence.notes, *_doubts(table, known)]
     if beyond:
         notes.append(Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth))
@@ -64,7 +63,9 @@ def advise(
     return {
         **table,
         "rules": [_as_row(evidence, judgement) for judgement in judgements.values()],
-        "excluded": [{"codec": codec, "reason": reason} for codec, reason in evidence.excluded],
+        "excluded": [
+            {"codec": codec, "reason": str(reason), "sentence": reason.as_dict()} for codec, reason in evidence.excluded
+        ],
         "notes": [str(note) for note in notes],
         "sentences": [note.as_dict() for note in notes],
         "recommended": recommend(
@@ -78,26 +79,36 @@ def advise(
 def _budgets(
     plan: BudgetPlan, curve: Sequence[dict[str, Any]], within: float, recommended_gain: float | None
 ) -> dict[str, Any]:
-    """The plan as JSON; gains are over raw pixels, or over the recommended choice where raw pixels do not fit."""
+    """The plan as JSON; gains are over raw pixels, or over the recommended choice where raw pixels do not fit.
+
+    Where all classes come in one stage nothing is replayed, and no budget is the smallest.
+    """
     less = recommended_gain or 0.0
 
     def over_reference(row: dict[str, Any]) -> dict[str, Any]:
         moved = {key: row[key] - less for key in ("expected_gain", "raw_gain") if row[key] is not None}
         return {**row, **moved}
 
+    replays = len(plan.evidence.stages) > 1
     return {
+        "rule": GAIN,
         "reference": "raw" if recommended_gain is None else "recommended",
         "curve": [over_reference(row) for row in curve],
         "within_points": within,
         "ceiling": plan.ceiling - less,
-        "smallest": over_reference(plan.smallest(within)),
+        "smallest": over_reference(plan.smallest(within)) if replays else None,
     }
 
 
-def _beyond(evidence: Evidence, known: Calibration) -> float | None:
-    """The largest growth of a choice, where it is beyond all that pilots have measured."""
-    most = max(growth(evidence, index) for index in range(len(evidence.settings)))
-    return most if most > known.most_growth else None
+def _beyond(evidence: Evidence, known: Calibration, choice: Choice) -> float | None:
+    """The growth of a choice, where it is beyond all that pilots have measured."""
+    grows = growth(evidence, choice.setting)
+    return grows if grows > known.most_growth else None
+
+
+def _tells_apart(evidence: Evidence) -> bool:
+    """Whether features differ at all; where they do not, no gain can be foretold."""
+    return not any(note.key == "limit.same_features" for note in evidence.notes)
 
 
 def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
@@ -152,7 +163,7 @@ def recommend(
     """
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
-    comparable = evidence.raw_choice is not None
+    comparable = evidence.raw_choice is not None and _tells_apart(evidence)
     if picked == evidence.raw_choice:
         interval = None  # by definition no gain
     second = _runner_up(evidence, judgement)
@@ -162,10 +173,10 @@ def recommend(
         "rule": judgement.rule,
         "codec": setting.codec,
         "align": picked.align,
-        "exemplars": int(evidence.exemplars_per_class(picked.setting) * evidence.classes),
+        "exemplars": int(evidence.exemplars_per_class(picked.setting) * evidence.classes + 1e-6),
         "exemplars_per_class": round(evidence.exemplars_per_class(picked.setting), 2),
         "raw_exemplars_per_class": round(evidence.raw_exemplars, 2),
-        "expected_gain": float(gains[judgement.pick]) if comparable else None,
+        "expected_gain": _points(gains[judgement.pick]) if comparable else None,
         "interval": interval if comparable else None,
         "inference_us": _inference_microseconds(evidence, picked),
         "runner_up": None if second is None else _runner_up_row(evidence, second, gains),
@@ -200,7 +211,7 @@ def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> dict[st
         "codec": evidence.settings[choice.setting].codec,
         "align": choice.align,
         "exemplars_per_class": round(evidence.exemplars_per_class(choice.setting), 2),
-        "expected_gain": float(gains[index]) if evidence.raw_choice is not None else None,
+        "expected_gain": _points(gains[index]) if evidence.raw_choice is not None and _tells_apart(evidence) else None,
     }
 
 
@@ -220,29 +231,49 @@ def _reasons(
 ) -> Iterator[Sentence]:
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
+    fit = evidence.exemplars_per_class(picked.setting)
     yield Sentence(
-        "reason.fit", budget=format_size(evidence.budget), fit=evidence.exemplars_per_class(picked.setting),
-        setting=short_spec(setting.codec), stored=setting.row["stored_bytes"], raw=evidence.raw_exemplars,
+        "reason.fit_all" if fit >= np.mean(evidence.class_sizes) else "reason.fit", budget=format_size(evidence.budget),
+        fit=fit, setting=short_spec(setting.codec), stored=setting.row["stored_bytes"], raw=evidence.raw_exemplars,
     )  # fmt: skip
+    gain = _points(gains[judgement.pick])
     if evidence.raw_choice is None:
         yield Sentence("reason.raw_does_not_fit")
+    elif not _tells_apart(evidence):
+        pass  # a note says why
     elif picked == evidence.raw_choice:
-        yield Sentence("reason.raw")
+        best = int(np.argmax(gains))
+        more, other = _points(gains[best] - gains[judgement.pick]), evidence.choices[best]
+        if more > 0:
+            other_setting = short_spec(evidence.settings[other.setting].codec)
+            yield Sentence("reason.raw_by_rule", rule=judgement.rule, gain=more, setting=other_setting,
+                           align=other.align, by=GAIN)  # fmt: skip
+        else:
+            yield Sentence("reason.raw")
     elif interval is None:
-        yield Sentence("reason.gain_unsure", gain=float(gains[judgement.pick]))
+        yield Sentence("reason.gain_unsure", gain=gain)
     else:
-        gain, datasets = float(gains[judgement.pick]), len(known.datasets)
-        yield Sentence("reason.gain", gain=gain, datasets=datasets, interval=interval)
+        yield Sentence("reason.gain", gain=gain, datasets=len(known.datasets), interval=interval)
     yield from _alignment_reasons(evidence, judgement, gains, known)
-    if measured is not None and measured["in_sample"]:
-        yield Sentence(
-            "reason.regret_in_sample", rule=judgement.rule, dataset=known.datasets[0], regret=measured["mean_regret"]
-        )
-    elif measured is not None:
-        yield Sentence(
-            "reason.regret", rule=judgement.rule, problems=len(known.problems), regret=measured["mean_regret"],
-            worst=measured["worst_regret"],
-        )  # fmt: skip
+    if measured is not None and len(evidence.stages) > 1:
+        yield from _regret_reasons(judgement.rule, picked, setting.lossless, known, measured)
+
+
+def _regret_reasons(
+    rule: str, picked: Choice, lossless: bool, known: Calibration, measured: dict[str, Any]
+) -> Iterator[Sentence]:
+    """How far off the rule was where pilots were run."""
+    regret = measured["mean_regret"]
+    if measured["in_sample"]:
+        yield Sentence("reason.regret_in_sample", rule=rule, dataset=known.datasets[0], regret=regret)
+        return
+    yield Sentence(
+        "reason.regret_drawn" if rule == BLIND else "reason.regret", rule=rule, problems=len(known.problems),
+        worst=measured["worst_regret"], regret=regret,
+    )  # fmt: skip
+    aligns = sorted({one["align"] for one in measured["problems"] if one["align"] is not None})
+    if rule != BLIND and not lossless and picked.align not in aligns:
+        yield Sentence("reason.regret_other_align", aligns=", ".join(aligns), align=picked.align)
 
 
 def _alignment_reasons(
@@ -285,17 +316,12 @@ def _would_change(
                 "change.no_coding", setting=short_spec(evidence.settings[choice.setting].codec), align=choice.align,
                 difference=_points(gains[best] - gains[judgement.pick]),
             )  # fmt: skip
-    for row in curve if judgement.rule == GAIN else ():
-        if row["budget_bytes"] in (evidence.budget // 2, evidence.budget * 2):
-            size, difference = format_size(row["budget_bytes"]), _points(row["expected_gain"] - gains[judgement.pick])
-            if (row["codec"], row["align"]) == chosen:
-                yield Sentence("change.same_at_budget", budget=size, difference=difference)
-            else:
-                yield Sentence(
-                    "change.at_budget", budget=size, difference=difference, setting=short_spec(row["codec"]),
-                    align=row["align"],
-                )  # fmt: skip
-    others = [one for one in judgements.values() if one.rule not in (judgement.rule, BLIND) and np.ptp(one.scores) > 0]
+    if judgement.rule == GAIN and len(evidence.stages) > 1:
+        yield from _at_other_budgets(evidence.budget, chosen, gains[judgement.pick], curve)
+    others = [
+        one for one in judgements.values()
+        if one.rule not in (judgement.rule, BLIND) and _chooses_between_settings(evidence, one)
+    ]  # fmt: skip
     agree = [one.rule for one in others if evidence.choices[one.pick].setting == picked.setting]
     if agree:
         yield Sentence("change.agree", agree=len(agree), others=len(others), rules=", ".join(agree))
@@ -303,6 +329,36 @@ def _would_change(
         yield Sentence("change.none_agrees", others=len(others))
 
 
-def _points(difference: float) -> float:
-    """A difference of gains to be said in words: never -0.0."""
-    return round(float(difference), 6) + 0.0
+def _at_other_budgets(
+    budget: int, chosen: tuple[str, str], gain: float, curve: Sequence[dict[str, Any]]
+) -> Iterator[Sentence]:
+    """The best choice at half the budget and at twice the budget."""
+    rows = {row["budget_bytes"]: row for row in curve}
+    for other in (budget // 2, budget * 2):
+        row, size = rows.get(other), format_size(other)
+        if row is None:
+            if other < budget:
+                yield Sentence("change.none_at_budget", budget=size)
+            continue  # more than all images need
+        difference = _points(row["expected_gain"] - gain)
+        if (row["codec"], row["align"]) == chosen:
+            yield Sentence("change.same_at_budget", budget=size, difference=difference)
+        else:
+            yield Sentence(
+                "change.at_budget", budget=size, difference=difference, setting=short_spec(row["codec"]),
+                align=row["align"],
+            )  # fmt: skip
+
+
+def _chooses_between_settings(evidence: Evidence, judgement: Judgement) -> bool:
+    """Whether a rule found some setting better than another, alignments aside."""
+    best: dict[int, float] = {}
+    for choice, score in zip(evidence.choices, judgement.scores, strict=True):
+        best[choice.setting] = max(best.get(choice.setting, -np.inf), float(score))
+    return len(set(best.values())) > 1
+
+
+def _points(gain: float) -> float:
+    """Points of accuracy to a tenth of a hundredth, and to 0 what would be said as -0.0."""
+    rounded = round(float(gain), 3)
+    return 0.0 if abs(rounded) < 0.05 else rounded

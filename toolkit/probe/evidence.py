@@ -100,7 +100,7 @@ class Evidence:
     class_sizes: tuple[int, ...]
     raw_exemplars: float = 0.0
     aligns: tuple[str, ...] = ALIGNS
-    excluded: tuple[tuple[str, str], ...] = ()
+    excluded: tuple[tuple[str, Sentence], ...] = ()
     notes: tuple[Sentence, ...] = ()
     only: tuple[Choice, ...] | None = None
     _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
@@ -319,14 +319,14 @@ def _as_seen(
     return CodedFeatures(str(coded.codec), row, coded.codec.shared_bytes(), sizes, features, tested, order)
 
 
-def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[CodedFeatures], list[tuple[str, str]]]:
+def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[CodedFeatures], list[tuple[str, Sentence]]]:
     """Settings of which the budget holds an exemplar of every class, and the others with the reason."""
     fitting, excluded = [], []
     for setting in settings:
         largest = [int(setting.payload_bytes[members].max()) + LABEL_BYTES for members in setting.order.values()]
         needed = setting.shared_bytes + sum(largest)  # what a pilot asks for before it starts
         if needed > budget:
-            reason = f"an exemplar of each of {len(largest)} classes can take {needed} bytes, the budget is {budget}"
+            reason = Sentence("limit.does_not_fit", classes=len(largest), needed=needed, budget=budget)
             excluded.append((setting.codec, reason))
         else:
             fitting.append(setting)

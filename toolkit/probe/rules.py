@@ -20,6 +20,7 @@ from toolkit.probe.rule import Rule
 
 PER_SETTING = "the probe's table"
 FEATURES = "features of the decoded exemplars that fit"
+STAGES = "the probe's table, the stages, and features of all candidates"
 
 
 def _with_calibration(name: str) -> Callable[[Evidence], np.ndarray]:
@@ -53,7 +54,7 @@ RULES: dict[str, Rule] = {
         Rule("last-stage", "accuracy of a ridge classifier on exemplars of old classes and all images of new ones",
              FEATURES, feature_rules.last_stage, judges_alignment=True),
         Rule(GAIN, "what pilots on other problems gained by numbers and lost by distortion and shift",
-             FEATURES, _with_calibration(GAIN), judges_alignment=True),
+             STAGES, _with_calibration(GAIN), judges_alignment=True),
         Rule("most-exemplars", "as many exemplars as possible", PER_SETTING, table_rules.most_exemplars),
         Rule("best-quality", "the least distortion of pixels", PER_SETTING, table_rules.best_quality),
         Rule(BLIND, "any setting", "nothing", table_rules.at_random, judges_alignment=True),

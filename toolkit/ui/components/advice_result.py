@@ -9,7 +9,7 @@ import streamlit as st
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
-from toolkit.probe.calibration import Calibration, calibration
+from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.report.figures.probe import budget_figure
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import downloads
@@ -38,15 +38,32 @@ def show_recommendation(result: dict[str, Any]) -> None:
         say("advice.gain"), "-" if gain is None else f"{gain:+.1f}{spread}", help=say("help.expected_gain")
     )  # fmt: skip
     said = recommended.get("sentences", {})
-    st.markdown("\n".join(f"- {reason}" for reason in _in_words(said.get("reasons"), recommended["reasons"])))
+    reasons = [*_in_words(said.get("reasons"), recommended["reasons"]), *_runner_up(recommended["runner_up"])]
+    st.markdown("\n".join(f"- {reason}" for reason in reasons))
     with st.expander(say("advice.would_change")):
         changes = _in_words(said.get("would_change"), recommended["would_change"])
         st.markdown("\n".join(f"- {change}" for change in changes))
     for note in _in_words(result.get("sentences"), result["notes"]):
         st.info(note, icon=":material/info:")
     if result["excluded"]:
-        left_out = ", ".join(f"`{short_spec(one['codec'])}`" for one in result["excluded"])
-        st.warning(say("advice.excluded", settings=left_out), icon=":material/block:")
+        lines = [f"- `{short_spec(one['codec'])}`: {_reason(one)}" for one in result["excluded"]]
+        st.warning("\n".join([say("advice.excluded"), *lines]), icon=":material/block:")
+
+
+def _runner_up(second: dict[str, Any] | None) -> list[str]:
+    """The second best setting, if there is one, as a sentence."""
+    if second is None:
+        return []
+    named = {"setting": short_spec(second["codec"]), "align": second["align"]}
+    if second["expected_gain"] is None:
+        return [say("advice.runner_up", **named)]
+    return [say("advice.runner_up_gain", **named, gain=second["expected_gain"])]
+
+
+def _reason(excluded: dict[str, Any]) -> str:
+    """Why a setting is left out; in English where an older version has written the result."""
+    sentence = excluded.get("sentence")
+    return excluded["reason"] if sentence is None else Sentence.from_dict(sentence).said(current())
 
 
 def _in_words(sentences: list[dict[str, Any]] | None, english: list[str]) -> list[str]:
@@ -75,6 +92,7 @@ def show_rules(name: str, result: dict[str, Any]) -> None:
             "mean_regret": measured.get(row["rule"], {}).get("mean_regret"),
             "seconds": row["seconds"],
             "chooses": row["summary"],
+            "used": row["used"],
         }
         for row in result["rules"]
     ]
@@ -90,6 +108,7 @@ def show_rules(name: str, result: dict[str, Any]) -> None:
             "mean_regret": number(say("column.mean_regret"), format="%.1f", help=say("help.regret")),
             "seconds": number(say("column.seconds"), format="%.2f", help=say("help.rule_seconds")),
             "chooses": say("column.chooses"),
+            "used": say("column.used"),
         },
         alt=say("advice.rules"),
     )
@@ -143,16 +162,16 @@ def _budgets(result: dict[str, Any]) -> None:
         key="budget_chart",
         alt=say("advice.budgets_alt"),
     )
-    smallest = budgets["smallest"]
-    st.caption(
-        say(
-            "advice.smallest", points=f"{budgets['within_points']:g}", budget=format_size(smallest["budget_bytes"]),
-            setting=short_spec(smallest["codec"]), align=smallest["align"],
-            exemplars=f"{smallest['exemplars_per_class']:.1f}",
-            reference=say("advice.raw_reference" if budgets["reference"] == "raw" else "advice.other_reference"),
-            at=format_size(result["budget_bytes"]),
-        )
-    )  # fmt: skip
+    if (smallest := budgets["smallest"]) is not None:
+        st.caption(
+            say(
+                "advice.smallest", points=f"{budgets['within_points']:g}", budget=format_size(smallest["budget_bytes"]),
+                setting=short_spec(smallest["codec"]), align=smallest["align"],
+                exemplars=f"{smallest['exemplars_per_class']:.1f}",
+                reference=say("advice.raw_reference" if budgets["reference"] == "raw" else "advice.other_reference"),
+                at=format_size(result["budget_bytes"]), rule=budgets.get("rule", GAIN),
+            )
+        )  # fmt: skip
     with st.expander(say("shell.as_table")):
         st.dataframe(
             budgets["curve"],
