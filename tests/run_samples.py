@@ -71,10 +71,14 @@ def finished_advice(runs_dir: Path) -> RunFolder:
         "recommended": {
             "rule": "predicted-gain", "codec": "jpeg:quality=50", "align": "both", "exemplars": 1000,
             "exemplars_per_class": 100.0, "raw_exemplars_per_class": 20.0, "expected_gain": 7.5, "interval": 2.5,
-            "inference_us": 20.0, "runner_up": None, "reasons": ["It holds 100 exemplars."],
+            "inference_us": 20.0,
+            "runner_up": {"codec": "jpeg:quality=10", "align": "both", "exemplars_per_class": 150.0,
+                          "expected_gain": 6.25},
+            "reasons": ["It holds 100 exemplars."],
             "would_change": ["Half the budget."],
         },
-        "budgets": {"reference": "raw", "curve": curve, "within_points": 1.0, "ceiling": 9.5, "smallest": curve[2]},
+        "budgets": {"rule": "predicted-gain", "reference": "raw", "curve": curve, "within_points": 1.0, "ceiling": 9.5,
+                    "smallest": curve[2]},
     }  # fmt: skip
     write_json(run.result_path, result)
     return run

@@ -12,7 +12,7 @@ from cli_samples import call
 
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import make_config
-from toolkit.pilots.problems import measure_problem, problems_in
+from toolkit.pilots.problems import measure_problem, problems_in, tell_apart
 from toolkit.probe.parametric import PARAMETRIC
 from toolkit.probe.rules import RULES
 from toolkit.runs.folder import RunFolder
@@ -77,6 +77,16 @@ def test_regret_shows_the_packages_study(capsys: pytest.CaptureFixture[str], tmp
         assert {"rule", "mean_regret", "worst_regret", "spearman"} <= set(next(csv.DictReader(file)))
 
 
+@pytest.mark.parametrize(("option", "value"), [("--seed", 1), ("--images", 50), ("--extractor", "self")])
+def test_what_only_goes_with_own_pilots_is_refused(
+    capsys: pytest.CaptureFixture[str], option: str, value: object
+) -> None:
+    status, out, err = call(capsys, "regret", option, value)
+    assert (status, out) == (2, "")
+    assert option in err
+    assert "goes with --runs-dir" in " ".join(err.split())
+
+
 def finished(runs_dir: Path, codec: str, align: str, seed: int, last: float, **values: Any) -> None:
     """A pilot on the demo set that has ended with this accuracy."""
     shared = {"dataset": "demo", "size": 16, "initial": 5, "increment": 5, "budget": "3img", "steps": 5}
@@ -128,6 +138,26 @@ def test_regret_of_ones_own_pilots(capsys: pytest.CaptureFixture[str], pilots: P
     assert rows["most-exemplars"]["mean_regret"] == pytest.approx(10)  # quality 20, aligned, has 0.40
     assert rows["best-quality"]["mean_regret"] == pytest.approx(19)
     assert rows["random"]["mean_regret"] == pytest.approx(100 * (0.50 - (0.31 + 0.50 + 0.44 + 0.40) / 4))
+
+
+def test_a_problem_whose_images_have_gone_is_left_out(capsys: pytest.CaptureFixture[str], pilots: Path) -> None:
+    for seed in (0, 1):
+        for codec, align in (("raw", "none"), ("jpeg:quality=80", "both"), ("jpeg:quality=20", "both")):
+            finished(pilots, codec, align, seed, 0.5, dataset="/nowhere/images")
+    status, out, err = call(capsys, "regret", "--runs-dir", pilots, "--extractor", "random", "--images", 120)
+    assert status == 0, err
+    assert "left out: images, 16 px" in out
+    assert "predicted-gain: fitted on pilots of these images" in out
+
+
+def test_problems_that_would_be_called_the_same_have_their_paths() -> None:
+    same = {"size": 16, "initial": 5, "increment": 5, "codec": "raw", "budget": "3img"}
+    configs = [make_config(dataset=dataset, **same) for dataset in ("/a/x", "/b/x", "demo")]
+    names = tell_apart([config.model_dump(mode="json") for config in configs])
+    assert names[0].endswith("(/a/x)")
+    assert names[1].endswith("(/b/x)")
+    assert names[2].startswith("demo")
+    assert not names[2].endswith(")")
 
 
 def test_regret_without_pilots_says_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

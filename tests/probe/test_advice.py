@@ -197,7 +197,8 @@ def test_settings_that_do_not_fit_are_listed_and_left_out() -> None:
     raw_bytes = RAW_SHARED_BYTES + 5 * (3 * 16 * 16 + LABEL_BYTES)
     found = advise(*gathered(noisy([40] * 5), budget=raw_bytes - 1), rule="predicted-gain")
     assert "raw" in {one["codec"] for one in found["excluded"]}
-    assert str(raw_bytes) in next(one["reason"] for one in found["excluded"] if one["codec"] == "raw")
+    (excluded,) = [one for one in found["excluded"] if one["codec"] == "raw"]
+    assert str(raw_bytes) in excluded["reason"] == str(Sentence.from_dict(excluded["sentence"]))
     assert "raw" in {row["codec"] for row in found["settings"]}
     assert all(one["codec"] != "raw" for row in found["rules"] for one in row["scores"])
     assert found["recommended"]["expected_gain"] is None
@@ -230,6 +231,8 @@ def test_constant_images_give_defined_results() -> None:
     found = advise(*gathered(dataset_of(np.full((60, 16, 16, 3), 128, dtype=np.uint8), labels)))
     assert all(row["fmse_relative"] == 0 for row in found["settings"] if row["codec"].startswith("jpeg"))
     assert any("nothing can be told apart" in note for note in found["notes"])
+    assert found["recommended"]["expected_gain"] is None
+    assert "Expected last accuracy" not in " ".join(found["recommended"]["reasons"])
     json.dumps(found, allow_nan=False)
 
 
@@ -312,6 +315,63 @@ def test_another_rule_can_recommend(usual: tuple[dict[str, Any], Evidence]) -> N
     assert (found["recommended"]["codec"], found["recommended"]["align"]) == (picked["codec"], picked["align"])
     with pytest.raises(UsageError, match="unknown rule"):
         advise(table, evidence, rule="best")
+
+
+def test_raw_pixels_picked_by_another_rule_are_not_called_the_best() -> None:
+    found = advise(*gathered(noisy([40] * 5), budget=5000), rule="best-quality")
+    picked = found["recommended"]
+    best = max(found["rules"][[*RULES].index("predicted-gain")]["scores"], key=lambda one: one["score"])
+    assert picked["codec"] == "raw"
+    assert best["score"] > 1
+    text = " ".join(picked["reasons"])
+    assert f"predicted-gain expects {best['score']:+.1f} points of {best['codec']}, align {best['align']}" in text
+    assert "no other setting is expected to be better" not in text
+
+
+def test_a_regret_measured_on_other_alignments_says_so(usual: tuple[dict[str, Any], Evidence]) -> None:
+    found = advise(*usual, rule="fmse-knee")["recommended"]
+    assert found["align"] == "both"
+    assert not any("nobody has measured" in reason for reason in found["reasons"])
+    table, evidence = usual
+    evidence = replace(evidence, aligns=("none",))
+    found = advise({**table, "extractor": "stage0"}, evidence, rule="fmse-knee")["recommended"]
+    assert found["align"] == "none"
+    assert any("had align both: for align none nobody has measured" in reason for reason in found["reasons"])
+
+
+def test_a_draw_is_said_to_be_one(usual: tuple[dict[str, Any], Evidence]) -> None:
+    table, evidence = usual
+    found = advise({**table, "extractor": "stage0"}, evidence, rule="random")["recommended"]
+    assert any("Rule random draws its pick" in reason for reason in found["reasons"])
+
+
+def test_budgets_name_the_rule_that_expects_their_gains(usual: tuple[dict[str, Any], Evidence]) -> None:
+    assert advise(*usual, rule="most-exemplars")["budgets"]["rule"] == "predicted-gain"
+
+
+def test_a_budget_that_holds_all_images_says_so() -> None:
+    found = advise(*gathered(noisy([40] * 5), budget=10**6))["recommended"]
+    assert "hold every training image as" in found["reasons"][0]
+    assert found["exemplars"] == 200
+
+
+def test_one_stage_has_no_smallest_budget() -> None:
+    found = advise(*gathered(noisy([40] * 5), initial=5))
+    assert found["budgets"]["smallest"] is None
+    text = " ".join(found["recommended"]["reasons"] + found["recommended"]["would_change"])
+    assert "With " not in text.replace("With align", "")
+    assert "held against pilots" not in text
+
+
+def test_where_half_the_budget_holds_nothing_it_is_said() -> None:
+    found = advise(*gathered(noisy([40] * 5), budget=1200, codecs=["jpeg:quality=5"]))
+    assert any("no setting stores an exemplar of every class" in one for one in found["recommended"]["would_change"])
+
+
+def test_rules_that_have_one_setting_to_choose_from_do_not_agree() -> None:
+    found = advise(*gathered(noisy([40] * 5), budget=1700, codecs=["jpeg:quality=5"]))
+    assert len({one["codec"] for row in found["rules"] for one in row["scores"]}) == 1
+    assert not any("Other rules" in one or "other rules" in one for one in found["recommended"]["would_change"])
 
 
 def test_the_same_request_gives_the_same_advice_but_for_times(advice: dict[str, Any]) -> None:

@@ -19,8 +19,9 @@ from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.selection import herding_order
 from toolkit.probe import feature_rules, parametric, quantities, table_rules
 from toolkit.probe.evidence import Choice, Evidence
+from toolkit.probe.request import require_rule, rule_names
 from toolkit.probe.rule import judge, pick
-from toolkit.probe.rules import RULES, find_rule
+from toolkit.probe.rules import RULES
 
 GRID = [
     ("jpeg:quality=10", 50, {"fmse_relative": 0.30, "psnr": 22.0, "ssim": 0.70}),
@@ -377,5 +378,6 @@ def test_classes_that_all_come_at_once_have_nothing_to_gain() -> None:
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"unknown rule 'best': choose one of fmse-at-equal-rate, .*random"):
-        find_rule("best")
+    with pytest.raises(UsageError, match=r"unknown rule 'best': choose one of predicted-gain, .*random"):
+        require_rule("best")
+    assert sorted(rule_names()) == sorted(RULES), "the package's study judged every rule"

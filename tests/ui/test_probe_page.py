@@ -89,6 +89,18 @@ def test_alignments_that_cannot_be_had_are_not_asked_about(runs_dir: Path, start
     assert app.code[1].value.endswith("--aligns none,train")
 
 
+def test_stages_rule_and_smallest_budget_can_be_chosen(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, probe_images=100)
+    app.number_input(key="probe_initial-10").set_value(4)
+    app.selectbox(key="probe_rule").set_value("most-exemplars")
+    app.number_input(key="probe_within").set_value(2.5).run()
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    assert (run.config["initial"], run.config["increment"]) == (4, 2), "a fifth of the classes a stage, as it was shown"
+    assert (run.config["rule"], run.config["within"]) == ("most-exemplars", 2.5)
+    assert "--initial 4 --increment 2 --rule most-exemplars --within 2.5" in app.code[1].value
+
+
 def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> None:
     finished_advice(runs_dir)
     app = drawn(probe_page)
@@ -97,8 +109,9 @@ def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> N
     assert shown["Align"] == "both"
     assert shown["Expected gain, points"] == "+7.5 ± 2.5"
     assert any("It holds 100 exemplars." in text.value for text in app.markdown)
+    assert any("Runner-up: jpeg:quality=10, align both, +6.2 points" in text.value for text in app.markdown)
     assert "80 candidates" in app.info[0].value
-    assert "webp:quality=50" in app.warning[0].value
+    assert "`webp:quality=50`: too large" in app.warning[0].value
     rules = next(frame.value for frame in app.dataframe if "chooses" in frame.value)
     assert list(rules["setting"]) == ["jpeg:quality=50", "raw"]
     regrets = next(frame.value for frame in app.dataframe if "worst" in frame.value)

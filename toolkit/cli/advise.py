@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
-from toolkit.foundation.errors import UsageError
+from toolkit.cli.options import (
+    Budget,
+    Codecs,
+    CsvTo,
+    Dataset,
+    Device,
+    JsonTo,
+    Layer,
+    Seed,
+    Size,
+    Strict,
+    Threads,
+    is_given,
+)
+from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.parallel import set_threads
 from toolkit.probe.request import ADVICE_IMAGES, ALIGNS, WITHIN
 
@@ -87,6 +101,7 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
 
 
 def regret(
+    context: typer.Context,
     runs_dir: Annotated[
         Path | None, typer.Option(help="judge the rules on the finished pilots here, not on the package's study")
     ] = None,
@@ -105,6 +120,9 @@ def regret(
     set_threads(threads)
     if runs_dir is None:
         known = calibration()
+        for name in ("images", "seed"):
+            if is_given(context, name):
+                raise UsageError(f"the package's table was measured once: --{name} goes with --runs-dir")
         if extractor != known.extractor:
             raise UsageError(
                 f"the package's table is of features of {known.extractor}, got --extractor {extractor}: that goes with "
@@ -145,9 +163,21 @@ def regret(
         for one in firsts.values()
     ]  # fmt: skip
     console.table(f"What {default['rule']} picks, advice of the first seed", picks, to_stderr="-" in (json, csv))
-    in_sample = [f"{row['rule']}: fitted on pilots of these images" for row in rows if row["in_sample"]]
-    console.lines([*(f"problem: {name}" for name in names), *in_sample], to_stderr="-" in (json, csv))
+    console.lines([*(f"problem: {name}" for name in names), *_in_sample(rows), *result.pop("left_out", [])],
+                  to_stderr="-" in (json, csv))  # fmt: skip
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
+
+
+def _in_sample(rows: list[dict[str, Any]]) -> list[str]:
+    """Which rules were fitted on the pilots, or on others of the images, that they are judged by here."""
+    lines = []
+    for row in rows:
+        flattered = list(dict.fromkeys(one["problem"] for one in row["problems"] if one["in_sample"]))
+        if flattered:
+            everywhere = len(flattered) == len({one["problem"] for one in row["problems"]})
+            where = "" if everywhere else f" in {'; '.join(flattered)}"
+            lines.append(f"{row['rule']}: fitted on pilots of these images{where}")
+    return lines
 
 
 def _counted(number: float, what: str) -> str:
@@ -160,8 +190,11 @@ def _percent(share: float | None) -> float | None:
 
 
 def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[str, Any]:
-    """The problems' names, the tables, and what was measured, of the finished pilots in a folder."""
-    from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problems_in
+    """The problems' names, the tables, and what was measured, of the finished pilots in a folder.
+
+    A problem that cannot be asked about, because its images have gone for instance, is left out.
+    """
+    from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problems_in, tell_apart
     from toolkit.probe.calibration import calibration
     from toolkit.probe.regret import reach_table, regret_table
 
@@ -173,12 +206,21 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
             f"{runs_dir} has no finished pilots of raw and at least {LEAST_CHOICES - 1} other choices that differ in "
             "codec and alignment only"
         )
+    problems, left_out = [], []
+    names = tell_apart([pilots[0]["config"] for pilots in groups])
     with console.progress_bar() as progress:
-        problems = [
-            measure_problem(pilots, extractor=extractor, images=images, seed=seed, progress=progress)
-            for pilots in groups
-        ]
+        for name, pilots in zip(names, groups, strict=True):
+            try:
+                problem = measure_problem(pilots, extractor=extractor, images=images, seed=seed, progress=progress)
+                problems.append(replace(problem, name=name))
+            except (UsageError, WorkError) as error:
+                if len(groups) == 1:
+                    raise
+                left_out.append(f"left out: {name}: {one_line(error)}")
+    if not problems:
+        raise UsageError(f"none of the {len(groups)} problems in {runs_dir} can be asked about; {left_out[0]}")
     return {
+        "left_out": left_out,
         "problems": [one.name for one in problems],
         "regret": regret_table(problems, calibration()),
         "within_reach": reach_table(problems),

@@ -18,7 +18,20 @@ from toolkit.cli.estimates import show_estimate
 from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.cli.neural import neural_app
-from toolkit.cli.options import Budget, Codecs, CsvTo, Dataset, Device, JsonTo, Layer, Seed, Size, Strict, Threads
+from toolkit.cli.options import (
+    Budget,
+    Codecs,
+    CsvTo,
+    Dataset,
+    Device,
+    JsonTo,
+    Layer,
+    Seed,
+    Size,
+    Strict,
+    Threads,
+    is_given,
+)
 from toolkit.cli.production import bundle_app, monitor
 from toolkit.cli.report import report
 from toolkit.cli.runs import runs_app
@@ -211,7 +224,7 @@ def pilot(
         chosen["initial"] = first = chosen["initial"] or default_initial(classes)
         chosen["increment"] = chosen["increment"] or first
         config = make_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
-        which = parse_seeds(seeds) or [seed if _is_given(context, "seed") else usual_seed]
+        which = parse_seeds(seeds) or [seed if is_given(context, "seed") else usual_seed]
         where = runs_dir or default_runs_dir()
         if not dry_run:
             result = run_seeds(config, which, where, progress)
@@ -254,16 +267,10 @@ def apply_recipe(context: typer.Context, recipe: str, given: dict[str, Any]) -> 
     found = published(recipe)
     if found.departs:
         console.stderr.print(f"{recipe} differs from the published setting: {found.departs}", markup=False)
-    explicit = {name: value for name, value in given.items() if _is_given(context, name)}
+    explicit = {name: value for name, value in given.items() if is_given(context, name)}
     if "steps" in explicit:
         explicit = {"epochs": None, "initial_epochs": None, **explicit}
     return {**given, **found.choices, **explicit}, found.seed
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether the user wrote an option."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
 
 
 def parse_choices(assignments: list[str], taken: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -36,3 +36,9 @@ Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unre
 Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")]
 Codecs = Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")]
 Layer = Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")]
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote an option."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"

@@ -72,6 +72,16 @@ def problem_name(config: PilotConfig) -> str:
     return f"{short_name(config.dataset)}, {config.size} px, {what}, {config.budget}, {config.method}"
 
 
+def tell_apart(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The problems' names, with the dataset's path where two would be called the same."""
+    parsed = [PilotConfig(**config) for config in configs]
+    names = [problem_name(config) for config in parsed]
+    return [
+        f"{name} ({config.dataset})" if names.count(name) > 1 else name
+        for name, config in zip(names, parsed, strict=True)
+    ]
+
+
 def measure_problem(
     pilots: Sequence[dict[str, Any]],
     *,

@@ -19,9 +19,9 @@ from toolkit.probe.calibration import BLIND, GAIN, Calibration, calibration
 from toolkit.probe.evidence import Choice, Evidence
 from toolkit.probe.planning import BudgetPlan
 from toolkit.probe.quantities import growth
-from toolkit.probe.request import WITHIN
+from toolkit.probe.request import WITHIN, require_rule
 from toolkit.probe.rule import Judgement, judge, pick
-from toolkit.probe.rules import RULES, find_rule
+from toolkit.probe.rules import RULES
 
 
 def advise(
@@ -44,13 +44,14 @@ def advise(
         UsageError: an unknown rule.
     """
     known = calibration()
-    asked = find_rule(rule or known.default_rule)
+    asked = rule or known.default_rule
+    require_rule(asked)
     judgements = {}
     for done, one in enumerate(RULES.values(), 1):
         judgements[one.name] = judge(one, evidence)
         progress("asking the rules", done, len(RULES))
     gains = judgements[GAIN].scores
-    chosen = judgements[asked.name].pick
+    chosen = judgements[asked].pick
     beyond = _beyond(evidence, known, evidence.choices[chosen])
     interval = known.interval if known.applies_to(table) and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
@@ -69,8 +70,8 @@ def advise(
         "notes": [str(note) for note in notes],
         "sentences": [note.as_dict() for note in notes],
         "recommended": recommend(
-            evidence, judgements[asked.name], gains, known, interval, curve, judgements,
-            measured=known.regret_of(asked.name) if known.applies_to(table) else None,
+            evidence, judgements[asked], gains, known, interval, curve, judgements,
+            measured=known.regret_of(asked) if known.applies_to(table) else None,
         ),
         "budgets": _budgets(plan, curve, within, None if evidence.raw_choice else float(gains[chosen])),
     }
@@ -286,7 +287,7 @@ def _alignment_reasons(
     yield Sentence(f"reason.align_{picked.align}")
     for index, choice in enumerate(evidence.choices):
         if choice.setting == picked.setting and choice.align != picked.align:
-            assumed = choice.align == "train" and known.train_is_assumed
+            assumed = choice.align == "train" and not known.train_piloted
             key = "reason.other_align_assumed" if assumed else "reason.other_align"
             cost = _inference_microseconds(evidence, choice)
             if cost and not assumed:

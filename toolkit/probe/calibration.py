@@ -22,6 +22,7 @@ class Calibration:
 
     Attributes:
         extractor: whose features the table and parameters are of.
+        train_piloted: whether any pilot was aligned ``train``; else that is taken to be as ``none``.
         most_growth: beyond which no pilot has been.
     """
 
@@ -29,17 +30,12 @@ class Calibration:
     extractor: str
     parameters: dict[str, dict[str, float]]
     interval: float | None
+    train_piloted: bool
     most_growth: float
     datasets: list[str]
     problems: list[str]
     regret: list[dict[str, Any]]
     within_reach: list[dict[str, Any]]
-
-    @property
-    def train_is_assumed(self) -> bool:
-        """Whether no pilot was aligned ``train``, so that it is taken to be as ``none``."""
-        weights = self.parameters[GAIN]
-        return weights["shift_if_train"] == weights["shift_if_none"]
 
     def applies_to(self, table: dict[str, Any]) -> bool:
         """Whether a ``probe`` JSON is of the features that this was learned with."""

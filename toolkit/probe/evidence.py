@@ -319,7 +319,9 @@ def _as_seen(
     return CodedFeatures(str(coded.codec), row, coded.codec.shared_bytes(), sizes, features, tested, order)
 
 
-def _split_by_fit(settings: Sequence[CodedFeatures], budget: int) -> tuple[list[CodedFeatures], list[tuple[str, Sentence]]]:
+def _split_by_fit(
+    settings: Sequence[CodedFeatures], budget: int
+) -> tuple[list[CodedFeatures], list[tuple[str, Sentence]]]:
     """Settings of which the budget holds an exemplar of every class, and the others with the reason."""
     fitting, excluded = [], []
     for setting in settings:

@@ -30,9 +30,9 @@ def regret_table(problems: Sequence[Problem], known: Calibration | None = None) 
     Returns:
         rule, mean_regret and worst_regret in points, behind_pilots (mean over problems, see
         :func:`~toolkit.probe.luck.behind_pilots`), spearman (mean over problems), time_share (mean of rule and probe
-        over the pilots), in_sample (whether parameters were fitted on pilots of the very images it is judged by), and
-        for each problem its name, regret, behind_pilots, spearman, the codec and alignment picked, the gain over raw
-        that it had, and the gain that ``predicted-gain`` expected of it.
+        over the pilots), in_sample (whether parameters were fitted on pilots of the very images it is judged by, on
+        any problem), and for each problem its name, regret, behind_pilots, spearman, in_sample, the codec and alignment
+        picked, the gain over raw that it had, and the gain that ``predicted-gain`` expected of it.
     """
     rules = list(dict.fromkeys(rule for problem in problems for rule in problem.seconds))
     expected = [left_out_scores(GAIN, one, problems, known) if one.quantities else None for one in problems]
@@ -45,6 +45,8 @@ def _row(
 ) -> dict[str, Any]:
     """A rule's row; ``expected`` are the gains (k,) of every problem's choices by ``predicted-gain``."""
     details: list[dict[str, Any]] = []
+    fitted_on_itself = () if _several_datasets(problems) else [problem.dataset for problem in problems]
+    seen = fitted_on_itself if known is None else known.datasets
     for problem, gains in zip(problems, expected, strict=True):
         scores = left_out_scores(rule, problem, problems, known)
         chosen = pick(scores, problem.aligns, problem.exemplars, rule in RULES and RULES[rule].judges_alignment)
@@ -56,6 +58,7 @@ def _row(
                 "regret": float(shortfall),
                 "behind_pilots": None if blind else behind_pilots(problem, chosen),
                 "spearman": 0.0 if blind else correlation(scores, problem.accuracy),
+                "in_sample": rule in PARAMETRIC and problem.dataset in seen,
                 "codec": None if blind else problem.codecs[chosen],
                 "align": None if blind else problem.aligns[chosen],
                 "gain": None if blind else float(problem.gains[chosen]),
@@ -72,7 +75,7 @@ def _row(
         "behind_pilots": float(np.mean(behind)) if behind else None,
         "spearman": float(np.mean(ranked)) if ranked else None,
         "time_share": float(np.mean([one["time_share"] for one in details])),
-        "in_sample": rule in PARAMETRIC and _in_sample(problems, known),
+        "in_sample": any(one["in_sample"] for one in details),
         "problems": details,
     }
 
@@ -98,12 +101,6 @@ def left_out_scores(
     return parametric.combine(problem.quantities, parametric.fit(others or problems))
 
 
-def _in_sample(problems: Sequence[Problem], known: Calibration | None) -> bool:
-    if known is not None:
-        return any(problem.dataset in known.datasets for problem in problems)
-    return not _several_datasets(problems)
-
-
 def _several_datasets(problems: Sequence[Problem]) -> bool:
     return len({problem.dataset for problem in problems}) > 1
 
@@ -120,8 +117,8 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
 
     ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
     predicted with their dataset left out, on the dataset where that is widest: a problem's errors have a bias in
-    common, so that a new dataset is one draw, not many. None with one dataset. ``most_growth`` is the largest
-    ``growth`` of any choice: beyond it nothing was measured.
+    common, so that a new dataset is one draw, not many. None with one dataset. ``train_piloted``: whether any pilot
+    was aligned ``train``. ``most_growth``: the largest ``growth`` of any choice; beyond it nothing was measured.
     """
     table = regret_table(problems)
     errors: dict[str, list[np.ndarray]] = {}
@@ -134,6 +131,7 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
         "default_rule": next(row["rule"] for row in table if row["rule"] != BLIND),
         "parameters": parameters,
         "interval": widest if _several_datasets(problems) else None,
+        "train_piloted": any(bool(problem.quantities["shift_if_train"].any()) for problem in problems),
         "most_growth": float(max(problem.quantities["growth"].max() for problem in problems)),
         "datasets": list(dict.fromkeys(problem.dataset for problem in problems)),
         "problems": list(dict.fromkeys(problem.name for problem in problems)),

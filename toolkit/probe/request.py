@@ -11,6 +11,7 @@ from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.probe.calibration import calibration
 from toolkit.runs.request import Request, request_from
 
 ALIGNS = ("none", "train", "both")
@@ -120,6 +121,21 @@ def parse_aligns(text: str) -> list[str]:
     return aligns
 
 
+def rule_names() -> list[str]:
+    """The rules that can recommend, the one of least regret first, without what it takes to ask them."""
+    return [row["rule"] for row in calibration().regret]
+
+
+def require_rule(name: str) -> None:
+    """Refuse a rule that there is not.
+
+    Raises:
+        UsageError: it is unknown.
+    """
+    if name not in rule_names():
+        raise UsageError(f"unknown rule {name!r}: choose one of {', '.join(rule_names())}")
+
+
 def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
     """The ``probe`` JSON for a request.
 
@@ -155,20 +171,20 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found
         UsageError: any part of the request is wrong.
         WorkError: the work failed.
     """
+    codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
+    if not 0 <= request.within < math.inf:
+        raise UsageError(f"within must be a number of points, 0 or more, got {request.within}")
+    if request.rule is not None:
+        require_rule(request.rule)
+
     from toolkit.data.catalog import load_dataset
     from toolkit.data.dataset import validation_view
     from toolkit.features.extractor import build_extractor
     from toolkit.memory.budget import budget_bytes
     from toolkit.probe.advice import advise
     from toolkit.probe.evidence import gather
-    from toolkit.probe.rules import find_rule
     from toolkit.training.device import resolve_device
 
-    codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
-    if not 0 <= request.within < math.inf:
-        raise UsageError(f"within must be a number of points, 0 or more, got {request.within}")
-    if request.rule is not None:
-        find_rule(request.rule)
     device = resolve_device(request.device)
     dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)

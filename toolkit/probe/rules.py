@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from toolkit.foundation.errors import UsageError
 from toolkit.probe import feature_rules, table_rules
 from toolkit.probe.calibration import BLIND, GAIN, calibration
 from toolkit.probe.evidence import Evidence
@@ -61,14 +60,3 @@ RULES: dict[str, Rule] = {
     )
 }  # fmt: skip
 """All rules by name."""
-
-
-def find_rule(name: str) -> Rule:
-    """The rule of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in RULES:
-        raise UsageError(f"unknown rule {name!r}: choose one of {', '.join(RULES)}")
-    return RULES[name]

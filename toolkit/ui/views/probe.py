@@ -11,13 +11,15 @@ import streamlit as st
 from toolkit.codecs.base import codec_kinds
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.dataset import ImageDataset
+from toolkit.data.scenario import default_initial
 from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.plan import probes_of, start_pending
+from toolkit.probe.calibration import calibration
 from toolkit.probe.presets import PRESETS
-from toolkit.probe.request import ALIGNS, AdviceRequest, ProbeRequest, request_of
+from toolkit.probe.request import ALIGNS, WITHIN, AdviceRequest, ProbeRequest, request_of, rule_names
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
@@ -101,7 +103,40 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
         return ProbeRequest(spec, size, grid, budget, extractor, images=images)
     coded = st.checkbox(say("probe.both"), True, key="probe_both", persist_state="session", help=say("help.align"))
     aligns = ALIGNS if coded else tuple(align for align in ALIGNS if align != "both")
-    return AdviceRequest(spec, size, grid, budget, extractor, images=images, aligns=",".join(aligns))
+    return AdviceRequest(
+        spec, size, grid, budget, extractor, images=images, aligns=",".join(aligns),
+        **_more_of_advice(len(dataset.class_names)),
+    )  # fmt: skip
+
+
+def _more_of_advice(classes: int) -> dict[str, Any]:
+    """What few want to change: the stages, the rule, and what the smallest budget may cost; what is usual is left out.
+
+    So the command and the run of a request do not depend on whether its usual values were written.
+    """
+    usual = {"initial": default_initial(classes), "increment": default_initial(classes), "rule": None, "within": WITHIN}
+    with st.expander(say("probe.more")):
+        columns = st.columns(4)
+        chosen: dict[str, Any] = {
+            name: column.number_input(
+                say(f"pilot.{name}"), 1, classes, usual[name], key=f"probe_{name}-{classes}", persist_state="session",
+                help=say("help.stages"),
+            )
+            for column, name in zip(columns, ("initial", "increment"), strict=False)
+        }  # fmt: skip
+        chosen["rule"] = columns[2].selectbox(
+            say("column.rule"), [None, *rule_names()], key="probe_rule", persist_state="session",
+            format_func=lambda name: say("probe.best_rule", rule=calibration().default_rule) if name is None else name,
+            help=say("probe.rule_help"),
+        )  # fmt: skip
+        chosen["within"] = columns[3].number_input(
+            say("probe.within"), 0.0, 100.0, WITHIN, 0.5, key="probe_within", persist_state="session",
+            help=say("probe.within_help"),
+        )  # fmt: skip
+    changed = {name: value for name, value in chosen.items() if value != usual[name]}
+    if "initial" in changed:  # later stages are by default as large as the first
+        changed["increment"] = chosen["increment"]
+    return changed
 
 
 def _take_preset() -> None:
