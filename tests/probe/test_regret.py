@@ -100,6 +100,17 @@ def test_what_alignment_costs_is_read_from_settings_piloted_both_ways() -> None:
     assert fitted["shift_if_train"] == pytest.approx(12 / 0.4)
 
 
+def test_settings_piloted_under_train_and_both_are_counted_once_a_problem() -> None:
+    def pair(name: str, both: float, train: float) -> Problem:
+        problem = make_problem(name, {}, [0.3, both, train])
+        return replace(problem, codecs=("raw", "webp", "webp"), aligns=("none", "both", "train"))
+
+    problems = [pair("a", 0.5, 0.6), pair("a", 0.5, 0.6), pair("b", 0.5, 0.4), pair("c", 0.5, 0.5)]
+    found = calibrate(problems)
+    assert (found["train_pairs"], found["train_held"]) == (3, 2)
+    assert calibrate([make_problem(name, {}, []) for name in "ab"])["train_pairs"] == 0
+
+
 def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
     problems = [make_problem(name, {}, [], noise=0.02) for name in ("a", "a, larger", "b")]
     mine = left_out_scores("predicted-gain", problems[0], problems)

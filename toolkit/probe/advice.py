@@ -285,9 +285,11 @@ def _alignment_reasons(
         yield Sentence("reason.lossless")
         return
     yield Sentence(f"reason.align_{picked.align}")
+    if picked.align == "train" and known.train_pairs:
+        yield Sentence("reason.train_held", held=known.train_held, pairs=known.train_pairs)
     for index, choice in enumerate(evidence.choices):
         if choice.setting == picked.setting and choice.align != picked.align:
-            assumed = choice.align == "train" and not known.train_piloted
+            assumed = choice.align == "train" and not known.train_pairs
             key = "reason.other_align_assumed" if assumed else "reason.other_align"
             cost = _inference_microseconds(evidence, choice)
             if cost and not assumed:

@@ -22,7 +22,9 @@ class Calibration:
 
     Attributes:
         extractor: whose features the table and parameters are of.
-        train_piloted: whether any pilot was aligned ``train``; else that is taken to be as ``none``.
+        train_pairs: settings piloted under ``train`` and under ``both``; where there are none, ``train`` is taken to be
+            as ``none``.
+        train_held: in how many of these ``train`` was no worse.
         most_growth: beyond which no pilot has been.
     """
 
@@ -30,7 +32,8 @@ class Calibration:
     extractor: str
     parameters: dict[str, dict[str, float]]
     interval: float | None
-    train_piloted: bool
+    train_pairs: int
+    train_held: int
     most_growth: float
     datasets: list[str]
     problems: list[str]

@@ -63,7 +63,7 @@ def fit_gain(problems: Sequence[Problem]) -> Parameters:
     weights, _ = nnls(np.concatenate(rows), np.concatenate(wanted))
     found = dict(zip(signs, weights.tolist(), strict=True))
     for align in ("none", "train"):
-        shifts, losses = np.concatenate([_cost_of(align, problem) for problem in problems], axis=1)
+        shifts, losses = np.concatenate([cost_of(align, problem) for problem in problems], axis=1)
         if shifts.any():
             found[f"shift_if_{align}"] = max(0.0, float(shifts @ losses / (shifts @ shifts)))
     if not any(problem.quantities["shift_if_train"].any() for problem in problems):
@@ -71,7 +71,7 @@ def fit_gain(problems: Sequence[Problem]) -> Parameters:
     return found
 
 
-def _cost_of(align: str, problem: Problem) -> np.ndarray:
+def cost_of(align: str, problem: Problem) -> np.ndarray:
     """Of settings piloted under ``align`` and ``both``: shifts, and by how many points ``both`` is better; (2, n)."""
     at = {choice: index for index, choice in enumerate(zip(problem.codecs, problem.aligns, strict=True))}
     pairs = [(k, at[codec, "both"]) for (codec, how), k in at.items() if how == align and (codec, "both") in at]

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from toolkit.probe.calibration import BLIND, GAIN, Calibration
 from toolkit.probe.luck import behind_pilots, within_reach
 from toolkit.probe.measured import Problem
-from toolkit.probe.parametric import PARAMETRIC, Parameters
+from toolkit.probe.parametric import PARAMETRIC, Parameters, cost_of
 from toolkit.probe.rule import pick
 from toolkit.probe.rules import RULES
 
@@ -117,21 +117,25 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
 
     ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
     predicted with their dataset left out, on the dataset where that is widest: a problem's errors have a bias in
-    common, so that a new dataset is one draw, not many. None with one dataset. ``train_piloted``: whether any pilot
-    was aligned ``train``. ``most_growth``: the largest ``growth`` of any choice; beyond it nothing was measured.
+    common, so that a new dataset is one draw, not many. None with one dataset. ``train_pairs``: settings that
+    were piloted under ``train`` and under ``both``; ``train_held``: in how many of them ``train`` was no worse.
+    ``most_growth``: the largest ``growth`` of any choice; beyond it nothing was measured.
     """
     table = regret_table(problems)
     errors: dict[str, list[np.ndarray]] = {}
     for problem in problems:
         error = np.abs(left_out_scores(GAIN, problem, problems) - problem.gains)[_not_raw(problem)]
         errors.setdefault(problem.dataset, []).append(error)
+    each = {problem.name: problem for problem in problems}.values()
+    better = np.concatenate([cost_of("train", problem)[1] for problem in each])
     widest = max(float(np.quantile(np.concatenate(of_dataset), 0.95)) for of_dataset in errors.values())
     parameters: dict[str, Parameters] = {name: one.fit(problems) for name, one in PARAMETRIC.items()}
     return {
         "default_rule": next(row["rule"] for row in table if row["rule"] != BLIND),
         "parameters": parameters,
         "interval": widest if _several_datasets(problems) else None,
-        "train_piloted": any(bool(problem.quantities["shift_if_train"].any()) for problem in problems),
+        "train_pairs": int(better.size),
+        "train_held": int((better <= 0).sum()),
         "most_growth": float(max(problem.quantities["growth"].max() for problem in problems)),
         "datasets": list(dict.fromkeys(problem.dataset for problem in problems)),
         "problems": list(dict.fromkeys(problem.name for problem in problems)),
