@@ -271,9 +271,11 @@ def test_fewer_images_than_dimensions_are_said() -> None:
     assert any(note.startswith("24 candidates for 768 feature dimensions") for note in found["notes"])
 
 
-def test_too_few_candidates_for_what_fits_are_said() -> None:
-    found = advise(*gathered(noisy([60] * 3), images=30))
-    assert any("but no more than 8 of a class were looked at" in str(note) for note in found["notes"])
+def test_too_few_candidates_for_what_fits_are_said_where_a_rule_looks_at_them() -> None:
+    few = gathered(noisy([60] * 3), images=30)
+    said = "but no more than 8 of a class were looked at"
+    assert any(said in note for note in advise(*few, rule="mmd")["notes"])
+    assert not any(said in note for note in advise(*few, rule="predicted-gain")["notes"])
 
 
 def test_fewer_images_than_classes_are_refused() -> None:

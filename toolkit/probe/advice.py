@@ -21,7 +21,7 @@ from toolkit.probe.planning import BudgetPlan
 from toolkit.probe.quantities import growth
 from toolkit.probe.request import WITHIN, require_rule
 from toolkit.probe.rule import Judgement, judge, pick
-from toolkit.probe.rules import RULES
+from toolkit.probe.rules import FEATURES, RULES
 
 
 def advise(
@@ -56,7 +56,9 @@ def advise(
     interval = known.interval if known.applies_to(table) and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
-    notes = [*evidence.notes, *_doubts(table, known)]
+    looks_at_exemplars = RULES[asked].uses == FEATURES
+    limits = (note for note in evidence.notes if note.key != "limit.few_looked_at" or looks_at_exemplars)
+    notes = [*limits, *_doubts(table, known)]
     if beyond:
         notes.append(Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth))
     if len(evidence.stages) == 1:
