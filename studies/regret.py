@@ -35,7 +35,7 @@ from toolkit.probe.calibration import BLIND
 from toolkit.probe.measured import Problem
 from toolkit.probe.regret import calibrate, left_out_scores, reach_table, regret_table
 
-_EVIDENCE = 5
+_EVIDENCE = 6
 """Raise it when rules or quantities change, so that they are asked again."""
 SEEDS = (0, 1, 2)
 ADVICE_SEEDS = (0, 1, 2)

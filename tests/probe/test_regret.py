@@ -25,16 +25,22 @@ WEIGHTS = {
 
 
 def make_problem(name: str, scores: dict[str, list[float]], accuracy: list[float], noise: float = 0.0) -> Problem:
-    """Four choices, raw the first; gains follow the law of WEIGHTS where ``accuracy`` is empty."""
+    """Six choices, raw the first, the last two not aligned; their gains follow the law of WEIGHTS.
+
+    Where ``accuracy`` is given, as many choices, all but raw aligned.
+    """
     count = len(accuracy) or 6
+    aligns = ["none", *["both"] * (count - 1)] if accuracy else ["none", "both", "both", "both", "none", "train"]
     quantities = {key: np.array([0.0, *RNG.uniform(0, 0.3, count - 1)]) for key in WEIGHTS}
+    for align in ("none", "train"):
+        quantities[f"shift_if_{align}"] *= [k > 0 and one == align for k, one in enumerate(aligns)]
     quantities |= {"volume_ratio": np.linspace(0, 0.3, count), "exemplars": np.arange(1.0, count + 1)}
     law = 0.3 + predicted_gain(quantities, WEIGHTS) / 100 + noise * RNG.normal(size=count)
     return Problem(
         name=name,
         dataset=name[0],
         codecs=("raw", *(f"jpeg:quality={10 * k}" for k in range(1, count))),
-        aligns=("none", *["both"] * (count - 1)),
+        aligns=tuple(aligns),
         by_seed=np.array(accuracy or law)[:, None],
         scores={rule: np.array(one) for rule, one in scores.items()} or {"predicted-gain": np.zeros(count)},
         seconds=dict.fromkeys(scores or ["predicted-gain"], 1.0),
@@ -79,10 +85,19 @@ def test_the_gains_weights_are_found_again_and_never_negative() -> None:
 
 
 def test_an_alignment_that_was_never_piloted_is_expected_to_be_no_better_than_none() -> None:
-    problem = make_problem("a", {}, [0.3, 0.4, 0.5, 0.6])
-    unseen = {**problem.quantities, "shift_if_train": np.zeros(4)}
-    fitted = fit_gain([replace(problem, quantities=unseen)])
-    assert fitted["shift_if_train"] == fitted["shift_if_none"]
+    problem = make_problem("a", {}, [])
+    unseen = {**problem.quantities, "shift_if_train": np.zeros(6)}
+    harmless = problem.by_seed + WEIGHTS["shift_if_train"] * problem.quantities["shift_if_train"][:, None] / 100
+    fitted = fit_gain([replace(problem, quantities=unseen, by_seed=harmless)])
+    assert fitted["shift_if_train"] == fitted["shift_if_none"] == pytest.approx(WEIGHTS["shift_if_none"])
+
+
+def test_what_unaligned_pilots_say_does_not_blur_the_other_weights() -> None:
+    problem = make_problem("a", {}, [])
+    odd = problem.by_seed + np.array([0, 0, 0, 0, 0.4, -0.3])[:, None]
+    fitted = fit_gain([replace(problem, by_seed=odd)])
+    for name in ("growth", "feature_distortion", "structure_loss"):
+        assert fitted[name] == pytest.approx(WEIGHTS[name])
 
 
 def test_what_alignment_costs_is_read_from_settings_piloted_both_ways() -> None:
@@ -199,7 +214,7 @@ def gain_by_hand(payload: int, budget: int, distortion: float, loss: float) -> f
 
 def more_kept(held: float) -> float:
     """Than with two exemplars: of two stages with half of the classes each the first can be forgotten."""
-    return float(np.exp(-1 / held) - np.exp(-1 / 2)) / 2
+    return float(np.exp(-((4 / held) ** 6)) - np.exp(-((4 / 2) ** 6))) / 2
 
 
 def test_a_budgets_best_choice_by_hand() -> None:

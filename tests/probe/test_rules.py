@@ -337,7 +337,7 @@ def test_growth_counts_images_that_there_are_and_stages_to_come() -> None:
     evidence = replace(evidence, stages=((0,), (1, 2), (3,)))
     found = quantities.tabulate(evidence, ("growth", "exemplars"))
     assert found["exemplars"].tolist() == pytest.approx([3, *[PER_CLASS] * 3])
-    kept = [np.mean([np.exp(-later / held) for later in (2, 1, 1, 0)]) for held in (3, PER_CLASS)]
+    kept = [np.mean([np.exp(-((4 * later / held) ** 6)) for later in (2, 1, 1, 0)]) for held in (3, PER_CLASS)]
     assert found["growth"].tolist() == pytest.approx([0, *[kept[1] - kept[0]] * 3])
 
 
@@ -361,7 +361,7 @@ def test_a_class_with_few_images_holds_no_more_than_these() -> None:
     each = np.array([2, *[(4 * held - 2) / 3] * 3])
     raw = np.array([2, *[(4 * 3 - 2) / 3] * 3])
     later = np.array([2, 1, 0, 0])
-    expected = np.mean(np.exp(-later / each)) - np.mean(np.exp(-later / raw))
+    expected = np.mean(np.exp(-((4 * later / each) ** 6))) - np.mean(np.exp(-((4 * later / raw) ** 6)))
     assert quantities.growth(evidence, 1) == pytest.approx(expected)
 
 

@@ -86,7 +86,8 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
     lines = [f"Recommended: {short_spec(recommended['codec'])}, align {recommended['align']}"]
     lines += [f"  {reason}" for reason in recommended["reasons"]]
     if second is not None:
-        gain = "" if second["expected_gain"] is None else f", {second['expected_gain']:+.1f} points over raw"
+        unsaid = second["expected_gain"] is None or second["codec"] == "raw"
+        gain = "" if unsaid else f", {second['expected_gain']:+.1f} points over raw"
         lines.append(f"  Runner-up: {short_spec(second['codec'])}, align {second['align']}{gain}.")
     lines += [f"  {change}" for change in recommended["would_change"]]
     if (smallest := budgets["smallest"]) is not None:

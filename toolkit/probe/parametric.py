@@ -33,7 +33,9 @@ class Parametric:
 
 
 _GAINS = ("growth",)
-_LOSSES = ("feature_distortion", "structure_loss", "shift_if_none", "shift_if_train")
+_WORSE = ("feature_distortion", "structure_loss")
+_SHIFTS = {"none": "shift_if_none", "train": "shift_if_train"}
+_LOSSES = (*_WORSE, *_SHIFTS.values())
 
 
 def predicted_gain(quantities: Table, weights: Parameters) -> np.ndarray:
@@ -48,26 +50,32 @@ def predicted_gain(quantities: Table, weights: Parameters) -> np.ndarray:
 
 
 def fit_gain(problems: Sequence[Problem]) -> Parameters:
-    """Weights by least squares that are not negative, every problem weighing the same.
+    """Weights that are not negative, by least squares, every problem weighing the same.
 
-    Problems differ in how much there is to gain, which blurs what alignment costs. So the shift's weights are those of
-    settings that were piloted with and without alignment, where there are any. Where no pilot was aligned ``train``,
-    its shift weighs what it weighs under ``none``: no better until measured.
+    Where coded and original images meet, the shift's size changes from seed to seed, which would blur the rest. So the
+    other weights are those of the choices where they do not meet; and the shift's, of settings that were piloted with
+    and without alignment, or, where there are none, of what the other weights leave. Where no pilot was aligned
+    ``train``, its shift weighs what it weighs under ``none``: no better until measured.
     """
-    signs = {**dict.fromkeys(_GAINS, 1.0), **dict.fromkeys(_LOSSES, -1.0)}
+    signs = {**dict.fromkeys(_GAINS, 1.0), **dict.fromkeys(_WORSE, -1.0)}
     rows, wanted = [], []
     for problem in problems:
-        root = 1 / np.sqrt(len(problem.accuracy))
-        rows.append(root * np.stack([sign * problem.quantities[name] for name, sign in signs.items()], axis=1))
-        wanted.append(root * problem.gains)
+        apart = ~np.any([problem.quantities[name] > 0 for name in _SHIFTS.values()], axis=0)
+        root = 1 / np.sqrt(apart.sum())
+        rows.append(root * np.stack([sign * problem.quantities[name][apart] for name, sign in signs.items()], axis=1))
+        wanted.append(root * problem.gains[apart])
     weights, _ = nnls(np.concatenate(rows), np.concatenate(wanted))
-    found = dict(zip(signs, weights.tolist(), strict=True))
-    for align in ("none", "train"):
+    found = dict(zip(signs, weights.tolist(), strict=True)) | dict.fromkeys(_SHIFTS.values(), 0.0)
+    expected = [predicted_gain(problem.quantities, found) for problem in problems]
+    for align, name in _SHIFTS.items():
         shifts, losses = np.concatenate([cost_of(align, problem) for problem in problems], axis=1)
+        if not shifts.any():
+            shifts = np.concatenate([problem.quantities[name] for problem in problems])
+            losses = np.concatenate([gain - problem.gains for gain, problem in zip(expected, problems, strict=True)])
         if shifts.any():
-            found[f"shift_if_{align}"] = max(0.0, float(shifts @ losses / (shifts @ shifts)))
-    if not any(problem.quantities["shift_if_train"].any() for problem in problems):
-        found["shift_if_train"] = found["shift_if_none"]
+            found[name] = max(0.0, float(shifts @ losses / (shifts @ shifts)))
+    if not any(problem.quantities[_SHIFTS["train"]].any() for problem in problems):
+        found[_SHIFTS["train"]] = found[_SHIFTS["none"]]
     return found
 
 
@@ -76,7 +84,7 @@ def cost_of(align: str, problem: Problem) -> np.ndarray:
     at = {choice: index for index, choice in enumerate(zip(problem.codecs, problem.aligns, strict=True))}
     pairs = [(k, at[codec, "both"]) for (codec, how), k in at.items() if how == align and (codec, "both") in at]
     without, aligned = np.array(pairs, np.int64).reshape(-1, 2).T
-    shifts = problem.quantities[f"shift_if_{align}"][without]
+    shifts = problem.quantities[_SHIFTS[align]][without]
     return np.stack([shifts, problem.gains[aligned] - problem.gains[without]])
 
 

@@ -19,6 +19,13 @@ Table = dict[str, np.ndarray]
 """Quantities by name, each (choices,)."""
 _FEWEST = 1.0
 """Exemplars of a class below which nothing changes any more."""
+_NEEDED, _SHARPNESS = 4.0, 6.0
+"""How many exemplars a class needs for each later stage, and how sharply fewer are too few.
+
+Of exponents from 1 to 6 and of 1 to 8 exemplars these leave the least squares between expected and measured gains of
+the regret study's aligned pilots, on all problems and without any one dataset (4 or 5 exemplars): once there are enough
+exemplars, more hardly help.
+"""
 
 
 def tabulate(evidence: Evidence, names: Iterable[str]) -> Table:
@@ -44,8 +51,9 @@ def growth(evidence: Evidence, setting: int) -> float:
 def grown(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
     """How much more of what was learned is left at the end than with raw pixels: -1 to 1.
 
-    A class that k stages come after keeps exp(-k / exemplars): each stage costs it what its exemplars do not hold. No
-    more can be kept than all, so that a gain has a bound however many stages come. The mean over classes.
+    A class that k stages come after keeps exp(-(4 k / exemplars)^6): it is kept while it has more than about four
+    exemplars for each of these stages, and lost with fewer. No more can be kept than all, so that a gain has a bound
+    however many stages come. The mean over classes.
 
     Args:
         evidence: when each class comes, and how many exemplars of a class the budget holds as raw pixels.
@@ -57,7 +65,7 @@ def grown(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
 def kept(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
     """The share of what was learned that is left at the end, 0 to 1, in the shape of ``exemplars``."""
     each = np.maximum(evidence.spread(exemplars), _FEWEST)
-    return np.asarray(np.exp(-evidence.stages_after / each).mean(axis=-1))
+    return np.asarray(np.exp(-((_NEEDED * evidence.stages_after / each) ** _SHARPNESS)).mean(axis=-1))
 
 
 def feature_distortion(evidence: Evidence, setting: int) -> float:

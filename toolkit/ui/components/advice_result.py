@@ -55,7 +55,7 @@ def _runner_up(second: dict[str, Any] | None) -> list[str]:
     if second is None:
         return []
     named = {"setting": short_spec(second["codec"]), "align": second["align"]}
-    if second["expected_gain"] is None:
+    if second["expected_gain"] is None or second["codec"] == "raw":
         return [say("advice.runner_up", **named)]
     return [say("advice.runner_up_gain", **named, gain=second["expected_gain"])]
 
