@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.codecs.spec import short_spec
+from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
@@ -274,8 +274,10 @@ def _regret_reasons(
         "reason.regret_drawn" if rule == BLIND else "reason.regret", rule=rule, problems=len(known.problems),
         worst=measured["worst_regret"], regret=regret,
     )  # fmt: skip
-    aligns = sorted({one["align"] for one in measured["problems"] if one["align"] is not None})
-    if rule != BLIND and not lossless and picked.align not in aligns:
+    if rule == BLIND or lossless:
+        return
+    aligns = sorted({one["align"] for one in measured["problems"] if not parse_codec(one["codec"]).lossless})
+    if picked.align not in aligns:
         yield Sentence("reason.regret_other_align", aligns=", ".join(aligns), align=picked.align)
 
 
