@@ -164,7 +164,7 @@ def regret(
         for one in firsts.values()
     ]  # fmt: skip
     console.table(f"What {default['rule']} picks, advice of the first seed", picks, to_stderr="-" in (json, csv))
-    console.lines([*(f"problem: {name}" for name in names), *_in_sample(rows), *result.pop("left_out", [])],
+    console.lines([*(f"problem: {name}" for name in names), *_in_sample(rows), *result.get("left_out", [])],
                   to_stderr="-" in (json, csv))  # fmt: skip
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
 

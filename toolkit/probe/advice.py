@@ -366,6 +366,6 @@ def _chooses_between_settings(evidence: Evidence, judgement: Judgement) -> bool:
 
 
 def _points(gain: float) -> float:
-    """Points of accuracy to a tenth of a hundredth, and to 0 what would be said as -0.0."""
+    """Points of accuracy to a thousandth, and 0 for what would be said as -0.0."""
     rounded = round(float(gain), 3)
     return 0.0 if abs(rounded) < 0.05 else rounded
