@@ -56,6 +56,7 @@ def heading(page: Page, name: str) -> Locator:
 
 def settled(page: Page) -> None:
     """Until the script has drawn everything."""
+    expect(page.locator("[data-test-script-state=running]")).to_have_count(0, timeout=QUICK)
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=QUICK)
 
 

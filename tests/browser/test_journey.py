@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Page, expect
-from steps import NARROW, QUICK, SLOW, close_sidebar, enter, go, open_sidebar
+from steps import NARROW, QUICK, SLOW, close_sidebar, enter, go, open_sidebar, settled
 
 pytestmark = pytest.mark.browser
 
@@ -66,6 +66,7 @@ def test_from_the_demo_to_a_tradeoff_chart_through_reload_and_restart(
     page.goto(page.url)
     expect(over).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Under way")).to_have_count(0, timeout=SLOW)
+    settled(page)
     over.click()
     expect(page.get_by_role("heading", name="What the learner still knows")).to_be_visible(timeout=QUICK)
     charts = page.get_by_test_id("stPlotlyChart")

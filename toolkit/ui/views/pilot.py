@@ -52,7 +52,8 @@ def page() -> None:
     if not found:
         st.info(say("pilot.none_yet"), icon=":material/arrow_upward:")
         return
-    _under_way(found, len(dataset.class_names), runs_dir)
+    with st.container():  # what stands below keeps its place when the last run ends: no link is there twice, or moves
+        _under_way(found, len(dataset.class_names), runs_dir)
     if any(run.result is not None for comparison in found for run, _, _ in comparison.runs):
         next_page("tradeoff", say("pilot.next"))
     show_history(runs_dir, spec, ("pilot",))
