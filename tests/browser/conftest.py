@@ -20,6 +20,8 @@ _HARMLESS = (
     # and what a page says while a test has its server killed
     "Cannot send rerun backMessage when disconnected from server",
     "Failed to load resource: net::ERR_CONNECTION_REFUSED",
+    "Client Error in reaching server endpoint",
+    "Streamlit server is not responding",
     "WebSocket connection to",
 )
 

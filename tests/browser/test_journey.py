@@ -61,9 +61,10 @@ def test_from_the_demo_to_a_tradeoff_chart_through_reload_and_restart(
     under_way, over = page.get_by_text("of 2 runs done"), page.get_by_role("link", name="Next: what the finished")
     expect(under_way.or_(over).first).to_be_visible(timeout=QUICK)
     assert {"dataset=demo", "size=16"} <= set(page.url.partition("?")[2].split("&"))
+    address = page.url
     server.kill()
     server.start()
-    page.goto(page.url)
+    page.goto(address)
     expect(over).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Under way")).to_have_count(0, timeout=SLOW)
     settled(page)
