@@ -80,15 +80,14 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
     """The recommendation of an ``advise`` JSON as lines of text."""
     from toolkit.codecs.spec import short_spec
     from toolkit.foundation.sizes import format_size
+    from toolkit.report.sentences import runner_up_sentence
 
     recommended, budgets = result["recommended"], result["budgets"]
     second = recommended["runner_up"]
     lines = [f"Recommended: {short_spec(recommended['codec'])}, align {recommended['align']}"]
     lines += [f"  {reason}" for reason in recommended["reasons"]]
     if second is not None:
-        unsaid = second["expected_gain"] is None or second["codec"] == "raw"
-        gain = "" if unsaid else f", {second['expected_gain']:+.1f} points over raw"
-        lines.append(f"  Runner-up: {short_spec(second['codec'])}, align {second['align']}{gain}.")
+        lines.append(f"  {runner_up_sentence(second)}")
     lines += [f"  {change}" for change in recommended["would_change"]]
     if (smallest := budgets["smallest"]) is not None:
         lines.append(

@@ -61,7 +61,7 @@ def advise(
     notes = [*limits, *_doubts(table, known)]
     if beyond:
         notes.append(Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth))
-    if len(evidence.stages) == 1:
+    if not evidence.replays:
         notes.append(Sentence("doubt.one_stage"))
     return {
         **table,
@@ -92,14 +92,13 @@ def _budgets(
         moved = {key: row[key] - less for key in ("expected_gain", "raw_gain") if row[key] is not None}
         return {**row, **moved}
 
-    replays = len(plan.evidence.stages) > 1
     return {
         "rule": GAIN,
         "reference": "raw" if recommended_gain is None else "recommended",
         "curve": [over_reference(row) for row in curve],
         "within_points": within,
         "ceiling": plan.ceiling - less,
-        "smallest": over_reference(plan.smallest(within)) if replays else None,
+        "smallest": over_reference(plan.smallest(within)) if plan.evidence.replays else None,
     }
 
 
@@ -112,6 +111,11 @@ def _beyond(evidence: Evidence, known: Calibration, choice: Choice) -> float | N
 def _tells_apart(evidence: Evidence) -> bool:
     """Whether features differ at all; where they do not, no gain can be foretold."""
     return not any(note.key == "limit.same_features" for note in evidence.notes)
+
+
+def _can_state_gain(evidence: Evidence) -> bool:
+    """Whether raw pixels, which gains are over, fit the budget, and features tell anything."""
+    return evidence.raw_choice is not None and _tells_apart(evidence)
 
 
 def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
@@ -166,7 +170,7 @@ def recommend(
     """
     picked = evidence.choices[judgement.pick]
     setting = evidence.settings[picked.setting]
-    comparable = evidence.raw_choice is not None and _tells_apart(evidence)
+    comparable = _can_state_gain(evidence)
     if picked == evidence.raw_choice:
         interval = None  # by definition no gain
     second = _runner_up(evidence, judgement)
@@ -214,7 +218,7 @@ def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> dict[st
         "codec": evidence.settings[choice.setting].codec,
         "align": choice.align,
         "exemplars_per_class": round(evidence.exemplars_per_class(choice.setting), 2),
-        "expected_gain": _points(gains[index]) if evidence.raw_choice is not None and _tells_apart(evidence) else None,
+        "expected_gain": _points(gains[index]) if _can_state_gain(evidence) else None,
     }
 
 
@@ -258,7 +262,7 @@ def _reasons(
     else:
         yield Sentence("reason.gain", gain=gain, datasets=len(known.datasets), interval=interval)
     yield from _alignment_reasons(evidence, judgement, gains, known)
-    if measured is not None and len(evidence.stages) > 1:
+    if measured is not None and evidence.replays:
         yield from _regret_reasons(judgement.rule, picked, setting.lossless, known, measured)
 
 
@@ -323,7 +327,7 @@ def _would_change(
                 "change.no_coding", setting=short_spec(evidence.settings[choice.setting].codec), align=choice.align,
                 difference=_points(gains[best] - gains[judgement.pick]),
             )  # fmt: skip
-    if judgement.rule == GAIN and len(evidence.stages) > 1:
+    if judgement.rule == GAIN and evidence.replays:
         yield from _at_other_budgets(evidence.budget, chosen, gains[judgement.pick], curve)
     others = [
         one for one in judgements.values()

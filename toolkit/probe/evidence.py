@@ -123,6 +123,11 @@ class Evidence:
         return Choice(self.settings.index(self.raw), "none") if fits else None
 
     @property
+    def replays(self) -> bool:
+        """Whether classes come in several stages: with one, nothing is replayed."""
+        return len(self.stages) > 1
+
+    @property
     def stages_after(self) -> np.ndarray:
         """For each class, by label, how many stages come after its own: as often it can be forgotten."""
         after = np.empty(self.classes, np.int64)

@@ -81,7 +81,7 @@ def last_stage(evidence: Evidence) -> np.ndarray:
     Old classes have their decoded exemplars and half the weight, the newest stage's classes all their images, coded
     where the alignment is ``train`` or ``both``. Every stage, up to five of them, is the newest in turn.
     """
-    stages = evidence.stages[-_NEWEST:] if len(evidence.stages) > 1 else ()
+    stages = evidence.stages[-_NEWEST:] if evidence.replays else ()
     if not stages:
         return probe_accuracy("ridge")(evidence)
     return np.array(

@@ -11,6 +11,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
 from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.report.figures.probe import budget_figure
+from toolkit.report.sentences import runner_up_sentence
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import downloads
 
@@ -38,7 +39,9 @@ def show_recommendation(result: dict[str, Any]) -> None:
         say("advice.gain"), "-" if gain is None else f"{gain:+.1f}{spread}", help=say("help.expected_gain")
     )  # fmt: skip
     said = recommended.get("sentences", {})
-    reasons = [*_in_words(said.get("reasons"), recommended["reasons"]), *_runner_up(recommended["runner_up"])]
+    reasons = _in_words(said.get("reasons"), recommended["reasons"])
+    if (second := recommended["runner_up"]) is not None:
+        reasons = [*reasons, runner_up_sentence(second).said(current())]
     st.markdown("\n".join(f"- {reason}" for reason in reasons))
     with st.expander(say("advice.would_change")):
         changes = _in_words(said.get("would_change"), recommended["would_change"])
@@ -48,16 +51,6 @@ def show_recommendation(result: dict[str, Any]) -> None:
     if result["excluded"]:
         lines = [f"- `{short_spec(one['codec'])}`: {_reason(one)}" for one in result["excluded"]]
         st.warning("\n".join([say("advice.excluded"), *lines]), icon=":material/block:")
-
-
-def _runner_up(second: dict[str, Any] | None) -> list[str]:
-    """The second best setting, if there is one, as a sentence."""
-    if second is None:
-        return []
-    named = {"setting": short_spec(second["codec"]), "align": second["align"]}
-    if second["expected_gain"] is None or second["codec"] == "raw":
-        return [say("advice.runner_up", **named)]
-    return [say("advice.runner_up_gain", **named, gain=second["expected_gain"])]
 
 
 def _reason(excluded: dict[str, Any]) -> str:
