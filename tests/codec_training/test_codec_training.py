@@ -43,7 +43,7 @@ def test_the_objective_is_rate_plus_weighted_distortion(name: str) -> None:
     def features(images: torch.Tensor) -> list[torch.Tensor]:
         return [images.flatten(1) @ weights, images.square()]
 
-    objective = RateDistortion(network, 1.0, features, 0.3, weight=7.0).eval()
+    objective = RateDistortion(network, 1.0, {16: features}, 0.3, weight=7.0).eval()
     images = given.images.float() / 255
     out = network(images)  # CompressAI's own forward pass: in evaluation mode both round and draw nothing
     bits = sum(-math.log2(value) for part in out["likelihoods"].values() for value in part.flatten().tolist())

@@ -40,6 +40,22 @@ def test_the_address_chooses_dataset_and_size(runs_dir: Path) -> None:
     assert (app.query_params["dataset"], app.query_params["size"]) == ("demo", "24")
 
 
+def test_a_browser_that_missed_the_first_drawing_begins_with_what_was_chosen(runs_dir: Path, tmp_path: Path) -> None:
+    """A drawing that another one overtakes may never arrive; the next one's fields begin with their defaults."""
+    app = AppTest.from_file(str(SHELL), default_timeout=120)
+    app.query_params["dataset"] = str(tmp_path)
+    app.query_params["size"] = "16"
+    app.run()
+    app.run()
+    where, size = app.text_input(key="dataset").proto, app.number_input(key="size").proto
+    assert (where.set_value, where.default, size.set_value, size.default) == (False, str(tmp_path), False, 16)
+    next(button for button in app.button if button.label == "Back to the demo").click().run()
+    assert app.text_input(key="dataset").value == "demo"
+    assert not app.warning, "Streamlit warns of a default beside a value of the program's"
+    app.run()
+    assert app.text_input(key="dataset").proto.default == "demo"
+
+
 @pytest.mark.parametrize("size", ["", "-1", "7", "5000", "big", "٣٢٣٢"])
 def test_a_size_in_the_address_that_cannot_be_is_put_right(runs_dir: Path, size: str) -> None:
     app = AppTest.from_file(str(SHELL), default_timeout=120)

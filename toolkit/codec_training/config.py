@@ -26,7 +26,7 @@ class CodecTraining(BaseModel):
         steps: optimiser steps a codec.
         channels, latent, stages: width, channels of the latents, and how often the sides are halved.
         feature_weight: w in distortion = MSE / variance of the pixels + w x relative FMSE (mean over layers).
-        extractor: whose features these are; not looked at with a weight of 0.
+        extractor: whose features these are, one a size where it is trained; not looked at with a weight of 0.
         batch_size: images a step at the first size; as many pixels at the others.
         lr: of Adam.
         adapts: a model file whose encoder is adapted, its decoder and entropy model frozen; None trains anew.

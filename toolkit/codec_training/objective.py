@@ -10,7 +10,7 @@ are above.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from toolkit.training.augment import crop_flip
 from toolkit.training.batches import Batch, IndexStream
 from toolkit.training.networks import Classifier, pooled
 
+Features = Callable[[torch.Tensor], list[torch.Tensor]]
 _CONTROL = 0.01
 """How fast log lambda follows the relative error of the rate."""
 _PROPORTIONAL = 0.5
@@ -45,7 +46,8 @@ class RateDistortion(nn.Module):
     Args:
         network: of :func:`toolkit.codecs.neural.networks.build`.
         rate: bits a pixel to come to; None keeps ``weight``.
-        features: images float (N, 3, H, W) in [0, 255] to features of several layers; None leaves them out.
+        features: by side of the images, from those, float (N, 3, side, side) in [0, 255], to features of several
+            layers; without any they are left out.
         feature_weight: w.
         weight: the lambda to begin with.
         unsteered: steps before lambda is steered.
@@ -63,14 +65,14 @@ class RateDistortion(nn.Module):
         self,
         network: Any,
         rate: float | None,
-        features: Callable[[torch.Tensor], list[torch.Tensor]] | None = None,
+        features: Mapping[int, Features] | None = None,
         feature_weight: float = 0.0,
         weight: float = 20.0,
         unsteered: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
-        self._rate, self._features, self._feature_weight = rate, features, feature_weight
+        self._rate, self._features, self._feature_weight = rate, features or {}, feature_weight
         self._unsteered = unsteered
         self.register_buffer("log_weight", torch.tensor(math.log(weight)))
         self.register_buffer("bits", torch.tensor(math.nan))
@@ -81,10 +83,11 @@ class RateDistortion(nn.Module):
         images = batch.images.float() / 255
         decoded, bits, rounded_bits = self._coded(images)
         distortion = (decoded - images).square().mean() / images.var().clamp(min=_FLOOR)
-        if self._features is not None:
+        if self._features:
+            features = self._features[images.shape[-1]]
             with torch.no_grad():
-                before = self._features(255 * images)
-            after = self._features(255 * decoded.clamp(0, 1))
+                before = features(255 * images)
+            after = features(255 * decoded.clamp(0, 1))
             relative = [_relative(one.float(), other.float()) for one, other in zip(after, before, strict=True)]
             distortion = distortion + self._feature_weight * torch.stack(relative).mean()
         log_weight = self._steer(rounded_bits)
@@ -132,7 +135,7 @@ class RateDistortion(nn.Module):
         return [self.network.entropy_bottleneck]
 
 
-def layered_features(network: Classifier) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+def layered_features(network: Classifier) -> Features:
     """What the feature term looks at: the maps of every stage and their mean, where the network says them.
 
     The pooled features alone are a few numbers an image: a codec learns to keep those of this network and of no other.

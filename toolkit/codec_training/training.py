@@ -68,12 +68,7 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
     make_folder(folder)
     record = _resume(config, folder)
     views = [validation_view(load_dataset(config.dataset, size, progress=progress)) for size in config.sizes]
-    extractor = None
-    if config.feature_weight:
-        extractor = build_extractor(
-            config.extractor, views[0], device=device, seed=config.seed, steps=_EXTRACTOR_STEPS, progress=progress
-        )
-        extractor.network.requires_grad_(False)
+    extractors = _extractors(config, views, device, progress)
     for number, rate in enumerate(config.rates[len(record["codecs"]) :], len(record["codecs"])):
         path = folder / config.file_name(rate)
         state, weight = (
@@ -81,13 +76,29 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
             if adapted is None
             else (adapted[1], float(adapted[0].trained["lambda"]))
         )
-        trial = _Trial(config, rate, number, folder, views, extractor, device, adapted and adapted[0], weight)
+        trial = _Trial(config, rate, number, folder, views, extractors, device, adapted and adapted[0], weight)
         trained = trial.run(state, progress)
         manifest = trial.save(path, state)
-        record["codecs"].append(trained | _facts(path, manifest, rate, views, extractor, progress))
+        record["codecs"].append(trained | _facts(path, manifest, rate, views, extractors, progress))
         write_json(folder / _RECORD, record)
         (folder / _CHECKPOINT).unlink(missing_ok=True)
     return record
+
+
+def _extractors(
+    config: CodecTraining, views: list[ImageDataset], device: torch.device, progress: Progress
+) -> dict[int, FeatureExtractor]:
+    """By side, whose features are to be kept; none without a feature weight.
+
+    Each size has its own: a network that was trained on images of another size looks at other details.
+    """
+    extractors = {}
+    for view in views if config.feature_weight else ():
+        extractors[view.size] = extractor = build_extractor(
+            config.extractor, view, device=device, seed=config.seed, steps=_EXTRACTOR_STEPS, progress=progress
+        )
+        extractor.network.requires_grad_(False)
+    return extractors
 
 
 def _begin_from(
@@ -105,14 +116,14 @@ class _Trial:
 
     def __init__(
         self, config: CodecTraining, rate: float, number: int, folder: Path, views: list[ImageDataset],
-        extractor: FeatureExtractor | None, device: torch.device, adapted: Manifest | None, weight: float,
+        extractors: dict[int, FeatureExtractor], device: torch.device, adapted: Manifest | None, weight: float,
     ) -> None:  # fmt: skip
         self.config, self.rate, self.number, self.device, self.adapted = config, rate, number, device, adapted
         self.checkpoint = folder / _CHECKPOINT
         self.views = views
         architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
         self.architecture = adapted.architecture if adapted else {"name": config.architecture, **architecture}
-        features = None if extractor is None else layered_features(extractor.network)
+        features = {side: layered_features(extractor.network) for side, extractor in extractors.items()}
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(
             build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,
@@ -238,7 +249,7 @@ def _resume(config: CodecTraining, folder: Path) -> dict[str, Any]:
 
 
 def _facts(
-    path: Path, manifest: Manifest, rate: float, views: list[ImageDataset], extractor: FeatureExtractor | None,
+    path: Path, manifest: Manifest, rate: float, views: list[ImageDataset], extractors: dict[int, FeatureExtractor],
     progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     spec = f"neural:checkpoint={path}"
@@ -248,7 +259,7 @@ def _facts(
         "decoder": manifest.decoder,
         "file_bytes": path.stat().st_size,
         "weights_bytes": manifest.weights_bytes,
-        "measured": [_measured(spec, view, extractor, progress) for view in views],
+        "measured": [_measured(spec, view, extractors.get(view.size), progress) for view in views],
     }
 
 

@@ -60,7 +60,8 @@ def choose_addressed(
         asked = None
     if asked is None and key not in st.session_state:
         asked = usual
-    if asked is not None and (others or asked in options):
+    put = asked is not None and (others or asked in options)
+    if put:
         st.session_state[key] = asked
     if not others:
         forget_unless(key, options)
@@ -70,6 +71,7 @@ def choose_addressed(
     chosen = (place or st).selectbox(
         label,
         offered,
+        0 if put or kept is None else offered.index(kept),  # for a browser that another drawing has overtaken
         key=key,
         format_func=lambda option: shown.get(option) or name(option),
         help=help,

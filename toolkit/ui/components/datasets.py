@@ -22,12 +22,15 @@ def choose_dataset() -> None:
     """The sidebar's widgets.
 
     The address is written anew on every page: a widget's own ``bind="query-params"`` loses it when the page is changed
-    after a reload.
+    after a reload. What is chosen is every widget's default too: a browser that missed the first drawing, because
+    another one overtook it, would begin with an empty field and answer with that.
     """
-    _take_address()
+    spec, size = _kept()
+    if st.session_state.pop("dataset_put", False):
+        spec = ""  # Streamlit wants no default beside a value of the program's
     st.subheader(say("dataset.title"), anchor=False)
-    st.text_input(say("dataset.where"), key="dataset", help=say("dataset.where_help"))
-    st.number_input(say("dataset.size"), *SIZES, step=16, key="size", help=say("dataset.size_help"))
+    st.text_input(say("dataset.where"), spec, key="dataset", help=say("dataset.where_help"))
+    st.number_input(say("dataset.size"), *SIZES, size, step=16, key="size", help=say("dataset.size_help"))
     with st.popover(say("dataset.upload"), icon=":material/upload:", width="stretch"):
         st.file_uploader(
             say("dataset.upload_what"),
@@ -42,12 +45,12 @@ def choose_dataset() -> None:
     st.query_params.update({"dataset": st.session_state["dataset"], "size": str(st.session_state["size"])})
 
 
-def _take_address() -> None:
-    """At the start of a session, the choice that the address holds."""
-    st.session_state.setdefault("dataset", st.query_params.get("dataset", "demo"))
-    if "size" not in st.session_state:
-        asked = st.query_params.get("size", "")
-        st.session_state["size"] = int(asked) if asked.isdecimal() and SIZES[0] <= int(asked) <= SIZES[1] else 32
+def _kept() -> tuple[str, int]:
+    """The choice so far, as it stands in the fields; at the start of a session that which the address holds."""
+    asked = st.query_params.get("size", "")
+    at_first = int(asked) if asked.isdecimal() and SIZES[0] <= int(asked) <= SIZES[1] else 32
+    spec = st.session_state.get("dataset", st.query_params.get("dataset", "demo"))
+    return spec, st.session_state.get("size", at_first)
 
 
 def _take_upload() -> None:
@@ -55,13 +58,17 @@ def _take_upload() -> None:
     if uploaded is None:
         return
     try:
-        st.session_state["dataset"] = str(keep_upload(uploaded.name, uploaded))
+        _put(str(keep_upload(uploaded.name, uploaded)))
     except (UsageError, WorkError) as error:
         st.session_state["upload_problem"] = one_line(error)
 
 
 def _take_demo() -> None:
-    st.session_state["dataset"] = "demo"
+    _put("demo")
+
+
+def _put(spec: str) -> None:
+    st.session_state["dataset"], st.session_state["dataset_put"] = spec, True
 
 
 def chosen() -> tuple[str, int]:
