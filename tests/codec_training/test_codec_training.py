@@ -18,6 +18,7 @@ from toolkit.codecs.neural.model_file import read_manifest, read_state
 from toolkit.codecs.neural.networks import build, start_from_components
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
+from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.training.batches import Batch
 
@@ -171,6 +172,36 @@ def test_a_feature_term_looks_through_the_extractor(tmp_path: Path) -> None:
     assert "fmse_relative" not in plain["codecs"][0]["measured"][0]
     assert seen["codecs"][0]["measured"][0]["fmse_relative"] > 0
     assert plain["codecs"][0]["decoder"] != seen["codecs"][0]["decoder"]
+
+
+def test_each_size_is_looked_at_through_an_extractor_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    looked: list[tuple[int, int]] = []
+    features = training.layered_features
+
+    def build_for(spec: str, view: Any, **values: Any) -> Any:
+        made.append(view.size)
+        return build_extractor(spec, view, **values)
+
+    def look(network: Any) -> Any:
+        number = len(looked_through)
+        looked_through.append(network)
+
+        def through(images: torch.Tensor) -> list[torch.Tensor]:
+            looked.append((number, images.shape[-1]))
+            return features(network)(images)
+
+        return through
+
+    looked_through: list[Any] = []
+    monkeypatch.setattr(training, "build_extractor", build_for)
+    monkeypatch.setattr(training, "layered_features", look)
+    result = train_codecs(config(sizes=(16, 24), steps=4, feature_weight=2.0, extractor="random"), tmp_path / "t")
+    assert made == [16, 24]
+    assert set(looked) == {(0, 16), (1, 24)}, "the steps take turns, and each looks through its size's"
+    assert all(one["fmse_relative"] > 0 for one in result["codecs"][0]["measured"])
 
 
 def test_measured_bytes_are_those_of_real_streams(tmp_path: Path) -> None:
