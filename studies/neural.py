@@ -3,8 +3,9 @@
     python studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER [--runs-dir RUNS] [--sizes 32,64] [--part pilots]
 
 ``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE, 300 training images of the held-out
-classes, features of a ResNet-8 trained on those classes (three seeds of it). ``results/neural.{json,md}``: pilots on
-them, five stages of two classes, replay, 200 steps a stage at 32 px and 100 of half a batch at 64 px, a memory of four
+classes, features of a ResNet-8 trained on those classes (three seeds of it; encoders that look at images do so through
+another seed's than the one that judges). ``results/neural.{json,md}``: pilots on them, five stages of two classes,
+replay, 200 steps a stage at 32 px and 100 of half a batch at 64 px, a memory of four
 raw images a class, everything coded (``both``), three seeds; at 64 px without the codecs that look at each image, whose
 question is answered at 32 px. The controls of ``foreground`` are a random box of the same size and ``downscale`` at as
 many bytes; those of ``adaptive`` the family's single settings, of which quality 10 and 20 take as many. ``--report``
@@ -13,10 +14,12 @@ runs no pilots and writes the results of those that finished.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from small_codec import CLASSES, part_of
 from study import RESULTS, Study, parser, percent
@@ -24,10 +27,11 @@ from study import RESULTS, Study, parser, percent
 from toolkit.codecs.spec import codec_family, short_spec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
+from toolkit.features.sight import NetworkSight
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.sweep import probe_codecs
+from toolkit.probe.sweep import measure, row_of
 from toolkit.runs.environment import environment
 
 SEEDS = (0, 1, 2)
@@ -106,19 +110,27 @@ def main() -> None:
 
 
 def measured(dataset: Path, size: int) -> list[dict[str, Any]]:
-    """A row a setting: means over the extractor's seeds of what the probe says."""
+    """A row a setting: means over the extractor's seeds of what the probe says.
+
+    Encoders that look at images do so through the next seed's network, not through the one that judges.
+    """
     images = load_dataset(str(dataset), size)
+    judges = [
+        build_extractor("self", images, device=torch.device("cpu"), seed=seed, steps=EXTRACTOR_STEPS) for seed in SEEDS
+    ]
+    chosen = np.random.default_rng(0).permutation(images.stratified_train_indices(IMAGES, 0))
+    kept = ("stored_bytes", "shared_bytes", "weights_bytes", "bpp", "psnr", "ssim", "encode_us", "decode_us",
+            "fmse_relative")  # fmt: skip
     tables = []
-    for seed in SEEDS:
-        judge = build_extractor("self", images, device=torch.device("cpu"), seed=seed, steps=EXTRACTOR_STEPS)
-        budget = 4 * CLASSES * 3 * size**2
-        tables.append(probe_codecs(images, MEASURED, budget=budget, extractor=judge, images=IMAGES)["settings"])
+    for judge, eyes in zip(judges, [*judges[1:], judges[0]], strict=True):
+        sight = NetworkSight(eyes, images.train.images, images.train.labels)
+        found = measure(images.train.images[chosen], MEASURED, judge, make_sight=lambda sight=sight: sight)
+        tables.append([row_of(one.codec, one.tally, images, 0, math.nan) for one in found.settings])
     rows = []
     for same in zip(*tables, strict=True):
-        fmse = [row["fmse_relative"] for row in same]
-        kept = ("stored_bytes", "shared_bytes", "weights_bytes", "bpp", "psnr", "ssim", "encode_us", "decode_us")
-        rows.append({"size": size, "codec": short_spec(same[0]["codec"]), **{name: same[0][name] for name in kept},
-                     "fmse_relative": sum(fmse) / len(fmse), "fmse_by_seed": fmse})  # fmt: skip
+        means = {name: sum(row[name] for row in same) / len(same) for name in kept}
+        by_seed = [row["fmse_relative"] for row in same]
+        rows.append({"size": size, "codec": short_spec(same[0]["codec"]), **means, "fmse_by_seed": by_seed})
     return rows
 
 
