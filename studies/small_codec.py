@@ -1,7 +1,7 @@
 """Train the neural codec that ships in ``assets/neural``: ``python studies/small_codec.py DATA/tiny-imagenet-20``.
 
 Ten of the twenty classes, in alphabetical order, train it, at 32 and 64 px; the other ten are never seen, so that
-studies of what it does can use them. Interrupted, it goes on with the same command. About half an hour on two cores.
+studies of what it does can use them. Interrupted, it goes on with the same command. About half an hour on one core with nothing beside it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--folder", type=Path, required=True, help="for the classes' copies and the training")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     set_threads(arguments.threads)
