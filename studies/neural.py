@@ -147,7 +147,7 @@ def distortion_table(rows: list[dict[str, Any]]) -> str:
     lines = ["| size | codec | bytes an image | shared bytes | bits a pixel | PSNR, dB | relative FMSE |",
              "|--:|---|--:|--:|--:|--:|--:|"]  # fmt: skip
     for row in rows:
-        cells = (f"{row['stored_bytes']:.0f}", row["shared_bytes"], f"{row['bpp']:.2f}", f"{row['psnr']:.1f}",
+        cells = (f"{row['stored_bytes']:.0f}", f"{row['shared_bytes']:.0f}", f"{row['bpp']:.2f}", f"{row['psnr']:.1f}",
                  f"{row['fmse_relative']:.3f}")  # fmt: skip
         lines.append(f"| {row['size']} | `{row['codec']}` | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"

@@ -90,8 +90,7 @@ def _extractors(
 ) -> dict[int, FeatureExtractor]:
     """By side, whose features are to be kept; none without a feature weight.
 
-    Each size has its own: a network that was trained on images of another size looks at other details, and kept for
-    those alone a codec lost twice as much of what networks of this size see.
+    Each size has its own: a network that was trained on images of another size looks at other details.
     """
     extractors = {}
     for view in views if config.feature_weight else ():
