@@ -1,7 +1,8 @@
 """Train the neural codec that ships in ``assets/neural``: ``python studies/small_codec.py DATA/tiny-imagenet-20``.
 
 Ten of the twenty classes, in alphabetical order, train it, at 32 and 64 px; the other ten are never seen, so that
-studies of what it does can use them. Interrupted, it goes on with the same command. About half an hour on one core with nothing beside it.
+studies of what it does can use them. Interrupted, it goes on with the same command. About half an hour on one core with
+nothing beside it.
 """
 
 from __future__ import annotations
