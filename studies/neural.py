@@ -14,12 +14,10 @@ runs no pilots and writes the results of those that finished.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from small_codec import CLASSES, part_of
 from study import RESULTS, Study, parser, percent
@@ -27,11 +25,10 @@ from study import RESULTS, Study, parser, percent
 from toolkit.codecs.spec import codec_family, short_spec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
-from toolkit.features.sight import NetworkSight
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.sweep import measure, row_of
+from toolkit.probe.sweep import probe_codecs
 from toolkit.runs.environment import environment
 
 SEEDS = (0, 1, 2)
@@ -118,14 +115,13 @@ def measured(dataset: Path, size: int) -> list[dict[str, Any]]:
     judges = [
         build_extractor("self", images, device=torch.device("cpu"), seed=seed, steps=EXTRACTOR_STEPS) for seed in SEEDS
     ]
-    chosen = np.random.default_rng(0).permutation(images.stratified_train_indices(IMAGES, 0))
     kept = ("stored_bytes", "shared_bytes", "weights_bytes", "bpp", "psnr", "ssim", "encode_us", "decode_us",
             "fmse_relative")  # fmt: skip
-    tables = []
-    for judge, eyes in zip(judges, [*judges[1:], judges[0]], strict=True):
-        sight = NetworkSight(eyes, images.train.images, images.train.labels)
-        found = measure(images.train.images[chosen], MEASURED, judge, make_sight=lambda sight=sight: sight)
-        tables.append([row_of(one.codec, one.tally, images, 0, math.nan) for one in found.settings])
+    budget = 4 * CLASSES * 3 * size**2
+    tables = [
+        probe_codecs(images, MEASURED, budget=budget, extractor=judge, eyes=eyes, images=IMAGES)["settings"]
+        for judge, eyes in zip(judges, [*judges[1:], judges[0]], strict=True)
+    ]
     rows = []
     for same in zip(*tables, strict=True):
         means = {name: sum(row[name] for row in same) / len(same) for name in kept}

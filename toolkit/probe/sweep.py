@@ -121,6 +121,7 @@ def probe_codecs(
     *,
     budget: int,
     extractor: FeatureExtractor,
+    eyes: FeatureExtractor | None = None,
     images: int = IMAGES,
     seed: int = 0,
     progress: Progress = silent,
@@ -133,6 +134,7 @@ def probe_codecs(
         codecs: specs.
         budget: bytes, for the number of exemplars that fit.
         extractor: judges the decoded images.
+        eyes: what encoders that look at images look through; ``extractor`` by default.
         images: how many to use at most, stratified over the classes.
         seed: of the draw.
         progress: told about (images x settings) done.
@@ -148,7 +150,8 @@ def probe_codecs(
     file_bytes = float(dataset.train.file_bytes[chosen].mean())
     measured = measure(
         np.asarray(dataset.train.images[chosen]), codecs, extractor,
-        make_sight=lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels), progress=progress,
+        make_sight=lambda: NetworkSight(eyes or extractor, dataset.train.images, dataset.train.labels),
+        progress=progress,
         finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
     )  # fmt: skip
     return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
