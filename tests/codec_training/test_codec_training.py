@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,7 @@ def test_each_size_is_looked_at_through_an_extractor_of_its_own(
 ) -> None:
     made: list[int] = []
     looked: list[tuple[int, int]] = []
+    numbers = itertools.count()
     features = training.layered_features
 
     def build_for(spec: str, view: Any, **values: Any) -> Any:
@@ -186,8 +188,7 @@ def test_each_size_is_looked_at_through_an_extractor_of_its_own(
         return build_extractor(spec, view, **values)
 
     def look(network: Any) -> Any:
-        number = len(looked_through)
-        looked_through.append(network)
+        number = next(numbers)
 
         def through(images: torch.Tensor) -> list[torch.Tensor]:
             looked.append((number, images.shape[-1]))
@@ -195,7 +196,6 @@ def test_each_size_is_looked_at_through_an_extractor_of_its_own(
 
         return through
 
-    looked_through: list[Any] = []
     monkeypatch.setattr(training, "build_extractor", build_for)
     monkeypatch.setattr(training, "layered_features", look)
     result = train_codecs(config(sizes=(16, 24), steps=4, feature_weight=2.0, extractor="random"), tmp_path / "t")

@@ -21,3 +21,9 @@ def model_file(folder: Path, name: str = "factorized", seed: int = 0, stages: in
     path = folder / f"{name}-{seed}.npz"
     write_model(path, architecture, prepare_tables(network), {"rate": 1.0, "dataset": "nothing"})
     return path
+
+
+def cut_or_flipped(payload: bytes) -> list[bytes]:
+    """The payload cut off before every byte, and with a bit flipped in every byte."""
+    cut = [payload[:end] for end in range(len(payload))]
+    return cut + [bytes([*payload[:at], payload[at] ^ 1 << at % 8, *payload[at + 1 :]]) for at in range(len(payload))]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from codec_samples import flat, natural, noise, psnr
-from neural_samples import model_file
+from neural_samples import cut_or_flipped, model_file
 
 from toolkit.codecs.neural.codec import SMALL_FOLDER
 from toolkit.codecs.neural.model_file import read_manifest, read_state
@@ -78,10 +78,7 @@ def test_another_process_with_other_threads_decodes_the_same(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
 def test_a_stream_cut_or_changed_anywhere_is_reported_and_nothing_crashes(tmp_path: Path, name: str) -> None:
     codec = parse_codec(f"neural:checkpoint={model_file(tmp_path, name)}")
-    payload = codec.encode(natural(1, 32))[0]
-    damaged = [payload[:end] for end in range(len(payload))]
-    damaged += [bytes([*payload[:at], payload[at] ^ 1 << at % 8, *payload[at + 1 :]]) for at in range(len(payload))]
-    for one in damaged:
+    for one in cut_or_flipped(codec.encode(natural(1, 32))[0]):
         with pytest.raises(WorkError, match="damaged"):
             codec.decode([one])
 

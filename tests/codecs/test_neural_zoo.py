@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from codec_samples import natural
+from neural_samples import cut_or_flipped
 
 from toolkit.codecs.neural.codec import SLOW, ZOO
 from toolkit.codecs.spec import parse_codec
@@ -84,10 +85,7 @@ def test_autoregressive_models_work_and_warn_with_the_measured_time(tmp_path: Pa
     with pytest.warns(RuntimeWarning, match=r"decodes an image of 20 x 20 pixels in \d+\.\d\d s"):
         payloads = codec.encode(natural(1, 20))
     assert codec.decode(payloads).shape == (1, 20, 20, 3)
-    whole = payloads[0]
-    damaged = [whole[:end] for end in range(len(whole))]
-    damaged += [bytes([*whole[:at], whole[at] ^ 1 << at % 8, *whole[at + 1 :]]) for at in range(len(whole))]
-    for one in damaged:
+    for one in cut_or_flipped(payloads[0]):
         with pytest.raises(WorkError, match="damaged"):
             codec.decode([one])
 
