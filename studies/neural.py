@@ -14,6 +14,7 @@ runs no pilots and writes the results of those that finished.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def main() -> None:
         path = RESULTS / "neural-distortion.json"
         held = read_json(path)["settings"] if path.exists() else []
         distortion = [row for row in held if row["size"] not in sizes]
-        distortion += [row for size in sizes for row in measured(held_out, size)]
+        distortion += [row for size in sizes for row in measured(held_out, size, MEASURED)]
         distortion.sort(key=lambda row: row["size"])
         write_json(path, {"environment": environment(), "settings": distortion})
         (RESULTS / "neural-distortion.md").write_text(distortion_table(distortion))
@@ -106,7 +107,7 @@ def main() -> None:
         (RESULTS / "neural.md").write_text(pilot_table(pilots))
 
 
-def measured(dataset: Path, size: int) -> list[dict[str, Any]]:
+def measured(dataset: Path, size: int, settings: Sequence[str]) -> list[dict[str, Any]]:
     """A row a setting: means over the extractor's seeds of what the probe says.
 
     Encoders that look at images do so through the next seed's network, not through the one that judges.
@@ -117,9 +118,9 @@ def measured(dataset: Path, size: int) -> list[dict[str, Any]]:
     ]
     kept = ("stored_bytes", "shared_bytes", "weights_bytes", "bpp", "psnr", "ssim", "encode_us", "decode_us",
             "fmse_relative")  # fmt: skip
-    budget = 4 * CLASSES * 3 * size**2
+    budget = 4 * len(images.class_names) * 3 * size**2
     tables = [
-        probe_codecs(images, MEASURED, budget=budget, extractor=judge, eyes=eyes, images=IMAGES)["settings"]
+        probe_codecs(images, settings, budget=budget, extractor=judge, eyes=eyes, images=IMAGES)["settings"]
         for judge, eyes in zip(judges, [*judges[1:], judges[0]], strict=True)
     ]
     rows = []

@@ -57,6 +57,22 @@ def test_the_objective_is_rate_plus_weighted_distortion(name: str) -> None:
     assert float(objective.loss(objective, given)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["factorized", "hyperprior"])
+def test_in_training_the_decoder_gets_what_it_gets_in_use(name: str) -> None:
+    torch.manual_seed(0)
+    network = build({"name": name, "channels": 16, "latent": 8, "stages": 3})
+    images = batch().images.float() / 255
+    objective = RateDistortion(network, 1.0).train()
+    decoded, noisy_bits, bits = objective._coded(images)
+    decoded.square().mean().backward()
+    assert float(network.g_a.linear.weight.grad.abs().sum()) > 0, "rounding lets the gradient through"
+    out = network.eval()(images)
+    assert torch.allclose(decoded, out["x_hat"], atol=1e-5), "CompressAI rounds in evaluation mode"
+    own = sum(float(-one.log2().sum()) for one in out["likelihoods"].values()) / (3 * 16 * 16)
+    assert float(bits) == pytest.approx(own, rel=1e-4)
+    assert float(noisy_bits) != pytest.approx(own, rel=1e-4), "the rate that is trained has noise"
+
+
 def test_training_starts_from_principal_components_at_the_wanted_rate() -> None:
     """With as many latents as a block has numbers the transform is orthogonal, and nothing is lost but by rounding."""
     images = load_dataset("demo", 16).train.images[:200]
@@ -234,6 +250,7 @@ def test_another_training_in_the_folder_is_refused_with_the_difference(tmp_path:
         ({"steps": 0}, "steps"),
         ({"extractor": "vgg"}, r"^configuration: unknown extractor 'vgg': choose [^{]*$"),
         ({"adapts": "x.npz", "rates": (1.0, 2.0)}, "one rate"),
+        ({"adapts": "x.npz", "rates": (1.0,), "afresh": True}, "own weights"),
     ],
 )
 def test_wrong_choices_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -259,3 +276,27 @@ def test_each_rate_goes_on_from_the_nearest_one_that_is_trained(
     for rate, file, weight in ((0.25, "low.npz", 3 / 4**0.25), (1.5, "high.npz", 9 / 2), (3.0, "high.npz", 36.0)):
         assert training._begin_from(codecs, tmp_path, rate, 0.0) == (file, pytest.approx(weight))
     assert training._begin_from([], tmp_path, 1.0, 3.0) == (None, pytest.approx(5.0))
+
+
+@pytest.mark.parametrize("afresh", [False, True])
+def test_afresh_every_rate_starts_from_principal_components(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, afresh: bool
+) -> None:
+    started = []
+    monkeypatch.setattr(training, "start_from_components", lambda network, images, rate: started.append(rate))
+    train_codecs(config(rates=(1.0, 0.5), steps=1, afresh=afresh), tmp_path)
+    assert started == ([1.0, 0.5] if afresh else [1.0])
+
+
+def test_the_entropy_model_learns_no_slower_than_1e_3() -> None:
+    network = build({"name": "hyperprior", "channels": 16, "latent": 8, "stages": 3})
+    densities = set(network.entropy_bottleneck.parameters())
+    for lr, densities_lr in ((1e-5, 1e-3), (1e-2, 1e-2)):
+        transforms, model = training._groups(network, lr)
+        assert (transforms["lr"], model["lr"]) == (lr, densities_lr)
+        assert set(model["params"]) == densities
+        assert {*transforms["params"], *model["params"]} == set(network.parameters())
+    network.requires_grad_(False)
+    network.g_a.requires_grad_(True)
+    (encoder,) = training._groups(network, 1e-5)
+    assert set(encoder["params"]) == set(network.g_a.parameters()), "an adapted codec's densities are frozen"

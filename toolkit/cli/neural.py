@@ -32,7 +32,11 @@ def train(
     ] = None,
     extractor: Annotated[str, typer.Option(help="whose features: auto, stage0, self, timm:NAME, ...")] = "auto",
     batch_size: Annotated[int, typer.Option(help="images a step at the first size")] = 64,
-    lr: Annotated[float, typer.Option(help="of Adam")] = 1e-3,
+    lr: Annotated[float, typer.Option(help="of Adam; the entropy model's is at least 0.001")] = 1e-3,
+    afresh: Annotated[
+        bool,
+        typer.Option("--afresh", help="start every rate from principal components, not from the nearest trained rate"),
+    ] = False,
     adapt: Annotated[
         Path | None,
         typer.Option("--continue", help="a model file to adapt: decoder frozen, so that its streams stay good"),
@@ -57,8 +61,8 @@ def train(
         raise UsageError(f"--continue keeps the network of {adapt}: leave --{', --'.join(given)} out")
     config = make_config(
         dataset=dataset, sizes=tuple(parse_numbers(size, int, "--size")), rates=tuple(rates), steps=steps, **given,
-        feature_weight=feature_weight, extractor=extractor, batch_size=batch_size, lr=lr, seed=seed, device=device,
-        adapts=None if adapt is None else str(adapt.absolute()),
+        feature_weight=feature_weight, extractor=extractor, batch_size=batch_size, lr=lr, afresh=afresh, seed=seed,
+        device=device, adapts=None if adapt is None else str(adapt.absolute()),
     )  # fmt: skip
     with console.progress_bar() as progress:
         result = train_codecs(config, output, progress)

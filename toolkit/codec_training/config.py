@@ -22,13 +22,15 @@ class CodecTraining(BaseModel):
     Attributes:
         dataset: only its training images are used, and a fifth of those is held out to measure on.
         sizes: sides of the images in pixels; the steps take turns.
-        rates: bits a pixel to come to, a codec each; each starts from the weights of the one before.
+        rates: bits a pixel to come to, a codec each.
         steps: optimiser steps a codec.
         channels, latent, stages: width, channels of the latents, and how often the sides are halved.
         feature_weight: w in distortion = MSE / variance of the pixels + w x relative FMSE (mean over layers).
         extractor: whose features these are, one a size where it is trained; not looked at with a weight of 0.
         batch_size: images a step at the first size; as many pixels at the others.
-        lr: of Adam.
+        lr: of Adam; the entropy model's is at least 1e-3, for it must follow whatever the transforms do.
+        afresh: whether every rate starts from principal components; by default all but the first start from the
+            trained codec with the nearest rate, which a small ``lr`` cannot bring to another rate.
         adapts: a model file whose encoder is adapted, its decoder and entropy model frozen; None trains anew.
     """
 
@@ -46,6 +48,7 @@ class CodecTraining(BaseModel):
     extractor: str = "auto"
     batch_size: int = Field(64, ge=1, le=4096)
     lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    afresh: bool = False
     seed: int = Field(0, ge=0)
     device: str = "auto"
     mixed_precision: bool = True
@@ -57,6 +60,8 @@ class CodecTraining(BaseModel):
             raise ValueError("a rate is given twice")
         if self.adapts is not None and len(self.rates) > 1:
             raise ValueError("a codec is adapted at one rate, its own")
+        if self.adapts is not None and self.afresh:
+            raise ValueError("a codec that is adapted starts from its own weights, not afresh")
         if min(self.sizes) < 2**self.stages:
             raise ValueError(f"images of {min(self.sizes)} pixels cannot be halved {self.stages} times")
         require_extractor(self.extractor)

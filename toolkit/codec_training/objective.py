@@ -95,27 +95,24 @@ class RateDistortion(nn.Module):
         return bits + log_weight.exp() * distortion + aside
 
     def _coded(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decoded images, and bits a pixel with noise and with rounding; entropy models run in float32."""
-        network, device = self.network, images.device.type
+        """Decoded images, and bits a pixel with noise and with rounding; entropy models run in float32.
+
+        The decoder gets rounded latents, as it does in use, and passes its gradient on as if they were not (Minnen and
+        Singh, 2020). From noisy ones it would learn to smooth away what small latents add, which with rounding there
+        is none of: decoded images without texture, which networks mind more than its loss.
+        """
+        network = self.network
         pixels = images.shape[0] * images.shape[2] * images.shape[3]
         latents = network.g_a(images).float()
         if not hasattr(network, "h_a"):
-            with torch.autocast(device, enabled=False):
-                noisy, likely = network.entropy_bottleneck(latents)
-                likelihoods = [likely]
-                with torch.no_grad():
-                    rounded = [network.entropy_bottleneck(latents, training=False)[1]]
+            latents, *main = _rounded(network.entropy_bottleneck, latents)
+            likelihoods = [main]
         else:
-            side = network.h_a(latents.abs()).float()
-            with torch.autocast(device, enabled=False):
-                side, likely = network.entropy_bottleneck(side)
-            scales = network.h_s(side).float()
-            with torch.autocast(device, enabled=False):
-                noisy, main = network.gaussian_conditional(latents, scales)
-                likelihoods = [likely, main]
-                with torch.no_grad():
-                    rounded = [likely, network.gaussian_conditional(latents, scales, training=False)[1]]
-        return network.g_s(noisy).float(), _bits(likelihoods) / pixels, _bits(rounded).detach() / pixels
+            side, *aside = _rounded(network.entropy_bottleneck, network.h_a(latents.abs()).float())
+            latents, *main = _rounded(network.gaussian_conditional, latents, network.h_s(side).float())
+            likelihoods = [aside, main]
+        noisy, whole = zip(*likelihoods, strict=True)
+        return network.g_s(latents).float(), _bits(noisy) / pixels, _bits(whole) / pixels
 
     @torch.no_grad()
     def _steer(self, bits: torch.Tensor) -> torch.Tensor:
@@ -149,6 +146,15 @@ def layered_features(network: Classifier) -> Features:
         return [*stages, pooled(stages[-1])]
 
     return features
+
+
+def _rounded(model: Any, latents: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Rounded latents with the gradient of those before, and their likelihoods with noise and with rounding."""
+    with torch.autocast(latents.device.type, enabled=False):
+        noisy = model(latents, *given)[1]
+        with torch.no_grad():
+            whole, likely = model(latents, *given, training=False)
+    return latents + (whole - latents).detach(), noisy, likely
 
 
 def _relative(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:

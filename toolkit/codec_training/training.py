@@ -39,6 +39,7 @@ _EXTRACTOR_STEPS = 600
 _CHECKPOINT_EVERY = 500
 _CHECKPOINT = "checkpoint.pt"
 _RECORD = "training.json"
+_ENTROPY_LR = 1e-3
 _WARMUP = 100
 _CLIP_NORM = 1.0
 """As CompressAI trains: without it a batch now and then throws the entropy model off, and lambda with it."""
@@ -72,7 +73,7 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
     for number, rate in enumerate(config.rates[len(record["codecs"]) :], len(record["codecs"])):
         path = folder / config.file_name(rate)
         state, weight = (
-            _begin_from(record["codecs"], folder, rate, config.feature_weight)
+            _begin_from([] if config.afresh else record["codecs"], folder, rate, config.feature_weight)
             if adapted is None
             else (adapted[1], float(adapted[0].trained["lambda"]))
         )
@@ -111,6 +112,20 @@ def _begin_from(
     return read_state(folder / nearest["file"]), nearest["lambda"] * weight_ratio(rate - nearest["rate"])
 
 
+def _groups(network: torch.nn.Module, lr: float) -> list[dict[str, Any]]:
+    """What is trained, for Adam: the transforms with ``lr``, and the densities with at least ``_ENTROPY_LR``.
+
+    Densities that cannot follow the latents tell of too many bits: lambda falls until distortion counts for nothing.
+    """
+    densities = {id(one) for one in network.entropy_bottleneck.parameters()}  # type: ignore[union-attr]
+    trained = [one for one in network.parameters() if one.requires_grad]
+    groups = (
+        {"params": [one for one in trained if id(one) not in densities], "lr": lr},
+        {"params": [one for one in trained if id(one) in densities], "lr": max(lr, _ENTROPY_LR)},
+    )
+    return [group for group in groups if group["params"]]
+
+
 class _Trial:
     """One codec under training."""
 
@@ -127,7 +142,7 @@ class _Trial:
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(
             build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,
-            unsteered=0 if number else config.steps // 20,
+            unsteered=0 if number and not config.afresh else config.steps // 20,
         )  # fmt: skip
 
     def run(self, state: dict[str, np.ndarray] | None, progress: Progress) -> dict[str, Any]:
@@ -143,7 +158,7 @@ class _Trial:
                 if hasattr(objective.network, part):
                     getattr(objective.network, part).requires_grad_(True)
         objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        adam = torch.optim.Adam([one for one in objective.parameters() if one.requires_grad], config.lr)
+        adam = torch.optim.Adam(_groups(objective.network, config.lr))
         images = [torch.from_numpy(np.array(view.train.images)).to(device) for view in self.views]
         batches = TurnBatches(images, config.batch_size, derive(config.seed, 1, self.number))
         start, sgd = self._restore(adam)
