@@ -181,8 +181,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axes.set(xlabel="bits a pixel, headers shared", ylabel=words, xlim=(0, 2.5), title=f"{size} px")
             axes.grid(alpha=0.3)
         grid[1][column].set_yscale("log")
-    grid[0][0].legend(fontsize=7)
-    figure.tight_layout()
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="lower center", ncol=5, fontsize=8)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
