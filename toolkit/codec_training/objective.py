@@ -97,9 +97,9 @@ class RateDistortion(nn.Module):
     def _coded(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Decoded images, and bits a pixel with noise and with rounding; entropy models run in float32.
 
-        The decoder gets rounded latents, as it does in use, and passes its gradient on as if they were not (Minnen and
-        Singh, 2020). From noisy ones it would learn to smooth away what small latents add, which with rounding there
-        is none of: decoded images without texture, which networks mind more than its loss.
+        The decoder gets rounded latents, as in use, and the encoder their gradient as if they were not (Minnen and
+        Singh, 2020). From noisy latents a decoder learns to smooth: the texture that rounding has left goes as well,
+        and networks miss that more than the squared error does.
         """
         network = self.network
         pixels = images.shape[0] * images.shape[2] * images.shape[3]
