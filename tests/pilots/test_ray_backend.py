@@ -30,10 +30,11 @@ increment: 3
 codecs: jpeg:quality={20,60}
 budgets: [4img]
 seeds: [0, 1]
-steps: 12
+steps: 200
 batch_size: 16
-checkpoint_every: 3
+checkpoint_every: 20
 """
+"""Some seconds a run: a node that is killed while it trains must still be training when the signal arrives."""
 
 
 @pytest.fixture(autouse=True)
