@@ -38,13 +38,19 @@ def part_of(dataset: Path, folder: Path, first: int, last: int) -> Path:
     return folder
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def told(description: str | None) -> argparse.Namespace:
+    """The command line of what trains the codec, or could; threads are set by it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--folder", type=Path, required=True, help="for the classes' copies and the training")
+    parser.add_argument("--folder", type=Path, required=True, help="for the classes' copies and the trainings")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     set_threads(arguments.threads)
+    return arguments
+
+
+def main() -> int:
+    arguments = told(__doc__)
     first_ten = part_of(arguments.dataset, arguments.folder / "first-ten-classes", 0, CLASSES)
     config = make_config(dataset=str(first_ten), **TRAINING)
     made = train_codecs(config, arguments.folder / "codecs", progress)

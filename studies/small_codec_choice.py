@@ -8,19 +8,16 @@ Interrupted, it goes on with the same command. About ten minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from neural import distortion_table, measured
-from small_codec import CLASSES, TRAINING, part_of, progress
+from small_codec import CLASSES, TRAINING, part_of, progress, told
 from study import RESULTS
 
 from toolkit.codec_training.config import make_config
 from toolkit.codec_training.training import train_codecs
 from toolkit.foundation.files import write_json
-from toolkit.foundation.parallel import set_threads
 from toolkit.runs.environment import environment
 
 TRAINED = 7
@@ -41,17 +38,12 @@ PEERS = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--folder", type=Path, required=True, help="for the classes' copies and the trainings")
-    parser.add_argument("--threads", type=int, default=0)
-    arguments = parser.parse_args()
-    set_threads(arguments.threads)
+    arguments = told(__doc__)
     train_on = part_of(arguments.dataset, arguments.folder / "first-seven-classes", 0, TRAINED)
     judge_on = part_of(arguments.dataset, arguments.folder / "next-three-classes", TRAINED, CLASSES)
     named = {spec: spec for spec in PEERS}
-    for name, told in CHOICES.items():
-        config = make_config(**TRAINING | told, dataset=str(train_on))
+    for name, changes in CHOICES.items():
+        config = make_config(**TRAINING | changes, dataset=str(train_on))
         folder = arguments.folder / name.replace(",", "").replace(" ", "-")
         for codec in train_codecs(config, folder, progress)["codecs"]:
             named[f"neural:checkpoint={folder / codec['file']}"] = f"{name}: {codec['rate']} bits a pixel"

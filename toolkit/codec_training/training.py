@@ -77,9 +77,9 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
             if adapted is None
             else (adapted[1], float(adapted[0].trained["lambda"]))
         )
-        trial = _Trial(config, rate, number, folder, views, extractors, device, adapted and adapted[0], weight)
-        trained = trial.run(state, progress)
-        manifest = trial.save(path, state)
+        trial = _Trial(config, rate, number, folder, views, extractors, device, adapted and adapted[0], state, weight)
+        trained = trial.run(progress)
+        manifest = trial.save(path)
         record["codecs"].append(trained | _facts(path, manifest, rate, views, extractors, progress))
         write_json(folder / _RECORD, record)
         (folder / _CHECKPOINT).unlink(missing_ok=True)
@@ -131,9 +131,11 @@ class _Trial:
 
     def __init__(
         self, config: CodecTraining, rate: float, number: int, folder: Path, views: list[ImageDataset],
-        extractors: dict[int, FeatureExtractor], device: torch.device, adapted: Manifest | None, weight: float,
+        extractors: dict[int, FeatureExtractor], device: torch.device, adapted: Manifest | None,
+        state: dict[str, np.ndarray] | None, weight: float,
     ) -> None:  # fmt: skip
         self.config, self.rate, self.number, self.device, self.adapted = config, rate, number, device, adapted
+        self.state = state
         self.checkpoint = folder / _CHECKPOINT
         self.views = views
         architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
@@ -142,14 +144,14 @@ class _Trial:
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(
             build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,
-            unsteered=0 if number and not config.afresh else config.steps // 20,
+            unsteered=config.steps // 20 if state is None else 0,
         )  # fmt: skip
 
-    def run(self, state: dict[str, np.ndarray] | None, progress: Progress) -> dict[str, Any]:
-        """Train from ``state`` (None: from nothing), or from the checkpoint."""
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Train from ``state`` (None: from principal components), or from the checkpoint."""
         config, device, objective = self.config, self.device, self.objective
-        if state is not None:
-            load_state(objective.network, state)
+        if self.state is not None:
+            load_state(objective.network, self.state)
         else:
             start_from_components(objective.network, [view.train.images for view in self.views], self.rate)
         if self.adapted is not None:
@@ -180,12 +182,12 @@ class _Trial:
             "seconds": round(time.perf_counter() - clock, 1),
         }
 
-    def save(self, path: Path, state: dict[str, np.ndarray] | None) -> Manifest:
+    def save(self, path: Path) -> Manifest:
         """Write the trained network as a model file; an adapted one keeps its decoder to the bit."""
         network = self.objective.network.cpu().eval()
         if self.adapted is not None:
-            assert state is not None
-            arrays = keep_decoder(network, state)
+            assert self.state is not None
+            arrays = keep_decoder(network, self.state)
         else:
             arrays = prepare_tables(network, [view.train.images for view in self.views])
         trained = {
