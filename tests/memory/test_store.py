@@ -14,22 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from memory_samples import SIZE, pictures
 
-from toolkit.codecs.sharing import calibration_images
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.budget import LABEL_BYTES, budget_bytes
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
-
-SIZE = 16
-
-
-def pictures(count: int, seed: int = 0, size: int = SIZE) -> np.ndarray:
-    """Smooth coloured noise, uint8 (count, size, size, 3)."""
-    rng = np.random.default_rng(seed)
-    base = calibration_images(size, size)
-    shifted = [np.roll(base[i % len(base)], rng.integers(0, size, 2), (0, 1)) for i in range(count)]
-    return np.clip(np.stack(shifted) + rng.integers(-9, 10, (count, size, size, 3)), 0, 255).astype(np.uint8)
 
 
 def stored_bytes(path: Path) -> int:
@@ -114,7 +104,7 @@ def test_another_codec_or_budget_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_new_memory_needs_a_budget_and_a_codec(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="a new memory needs a budget and a codec"):
         ExemplarMemory(tmp_path / "none.recall")
     assert not (tmp_path / "none.recall").exists()
 
@@ -136,10 +126,9 @@ def test_damage_to_what_exemplars_share_is_found_before_anything_is_decoded(tmp_
             changed = bytes([*shared[:at], shared[at] ^ 1, *shared[at + 1 :]])
             connection.execute("UPDATE meta SET value = ? WHERE key = 'shared'", (changed,))
             connection.commit()
-            with pytest.raises(WorkError, match="share is damaged"):
+            with pytest.raises(WorkError, match="checksum of its facts and classes"):
                 ExemplarMemory(path)
         connection.execute("UPDATE meta SET value = ? WHERE key = 'shared'", (shared,))
-        connection.execute("DELETE FROM meta WHERE key = 'shared_crc'")  # as earlier versions wrote it
     with ExemplarMemory(path) as memory:
         assert memory.verify() == []
 
@@ -165,7 +154,7 @@ def test_a_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
     ExemplarMemory(path, 9_000, "png").close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema'")
+        connection.execute("UPDATE meta SET value = CAST('4' AS BLOB) WHERE key = 'schema'")
     with pytest.raises(WorkError, match="newer Recall Rate"):
         ExemplarMemory(path)
 

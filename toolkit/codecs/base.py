@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.parameters import Parameter, Value, write_spec
 
 FITTING_IMAGES = 64
 """Enough to set a price (see :mod:`toolkit.codecs.adaptive`); other codecs look at the shape only."""
+MAX_PIXELS = 2**22
+"""Of one image: 2048 x 2048, four times what a dataset can be opened at. The hungriest decoder, JPEG 2000's, takes
+80 MB for that. Larger images are neither encoded nor decoded."""
+MAX_BATCH_PIXELS = 2**26
+"""Of all images in one call of ``decode`` that is not told their size: 192 MiB decoded."""
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+Made = TypeVar("Made", bound="Codec")
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -33,11 +45,17 @@ class Codec(Protocol):
     def encode(self, images: np.ndarray) -> list[bytes]:
         """One payload an image; uint8 (N, H, W, 3). Fits on these images if nothing was fitted or loaded yet."""
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         """The decoded images, uint8 (N, H, W, 3).
 
+        Args:
+            payloads: at least one.
+            size: (H, W) that every image must have, as whoever keeps the payloads knows it. None if nobody does: then
+                all have the size that the first one claims, and together at most :data:`MAX_BATCH_PIXELS`.
+
         Raises:
-            WorkError: a payload is damaged, or nothing was fitted or loaded yet.
+            WorkError: a payload is damaged or claims another size, seen before memory is taken for its pixels; an
+                image has more than :data:`MAX_PIXELS`; nothing was fitted or loaded yet.
         """
 
     def to_file(self, payload: bytes) -> bytes:
@@ -47,7 +65,11 @@ class Codec(Protocol):
         """What :meth:`load_shared` needs on another machine; its length is what sharing costs."""
 
     def load_shared(self, state: bytes) -> None:
-        """Take over a shared state in place of :meth:`fit`."""
+        """Take over a shared state in place of :meth:`fit`.
+
+        Raises:
+            WorkError: it is damaged, or claims more pixels or longer tables than any codec here makes.
+        """
 
     def shared_bytes(self) -> int:
         """Bytes charged once for all exemplars."""
@@ -89,15 +111,60 @@ class CodecKind:
 
 
 def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
-    """Refuse what is no batch of RGB images with sides of at least ``least`` pixels.
+    """Refuse what is no batch of RGB images with sides of at least ``least`` and no more than ``MAX_PIXELS`` pixels.
 
     Raises:
         UsageError: it is none.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise UsageError(f"{codec}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
-    if min(images.shape[1:3]) < least:
-        raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {images.shape[1:3]}")
+    height, width = images.shape[1:3]
+    if min(height, width) < least:
+        raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {(height, width)}")
+    if height * width > MAX_PIXELS:
+        raise UsageError(f"{codec}: images must have at most {MAX_PIXELS} pixels, got {height} x {width}")
+
+
+def require_pixels(codec: Codec, claimed: Size, count: int = 1, size: Size | None = None, most: int = MAX_PIXELS) -> None:
+    """Refuse to decode images whose claimed size is not the known one, or asks for too much memory.
+
+    Args:
+        codec: for the message.
+        claimed: what a file's header or a shared state says.
+        count: images to decode at once.
+        size: known from elsewhere; None if it is not.
+        most: pixels of one image.
+
+    Raises:
+        WorkError: it is so.
+    """
+    height, width = claimed
+    if size is not None and claimed != tuple(size):
+        raise WorkError(
+            f"{codec}: exemplars of different sizes: one claims to have {width} x {height} pixels, "
+            f"expected {size[1]} x {size[0]}"
+        )
+    if not 0 < height * width <= most:
+        raise WorkError(f"{codec}: a stored exemplar claims to have {width} x {height} pixels, at most {most} in all")
+    if size is None and count * height * width > MAX_BATCH_PIXELS:
+        raise WorkError(
+            f"{codec}: {count} exemplars claim to have {width} x {height} pixels each, at most {MAX_BATCH_PIXELS} in all"
+        )
+
+
+def within_memory(
+    decode: Callable[Concatenate[Made, Given], Result],
+) -> Callable[Concatenate[Made, Given], Result]:
+    """A codec's method whose running out of memory or of stack is a :class:`WorkError`, one line as any other."""
+
+    @functools.wraps(decode)
+    def decoding(codec: Made, /, *given: Given.args, **named: Given.kwargs) -> Result:
+        try:
+            return decode(codec, *given, **named)
+        except (MemoryError, RecursionError) as error:
+            raise WorkError(f"{codec}: there is not enough memory to decode: {one_line(error)}") from error
+
+    return decoding
 
 
 def fitting_sample(images: np.ndarray) -> np.ndarray:

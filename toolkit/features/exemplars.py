@@ -66,7 +66,7 @@ def build_memory(
         progress("selecting exemplars", label + 1, len(dataset.class_names))
     try:
         with ExemplarMemory(path, allowed, parsed) as memory:
-            memory.add(candidates, names=dict(enumerate(dataset.class_names)))
+            memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=(dataset.size, dataset.size))
             return memory.summary()
     except BaseException:
         path.unlink(missing_ok=True)

@@ -306,4 +306,4 @@ def _fill_shard(path: Path, folder: Path, plan: BuildPlan, number: int) -> None:
     budget = codec.shared_bytes() + int(chosen.sizes[own].sum()) + LABEL_BYTES * len(own)
     with ExemplarMemory(path, max(budget, 1), codec) as memory:
         if candidates:
-            memory.add(candidates, names=dict(enumerate(plan.class_names)))
+            memory.add(candidates, names=dict(enumerate(plan.class_names)), size=(plan.size, plan.size))

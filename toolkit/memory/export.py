@@ -1,45 +1,110 @@
-"""Exemplars as ordinary image files."""
+"""Exemplars as ordinary image files: a folder a class, and the map from folders to classes beside them."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from toolkit.foundation.files import write_atomically
+import numpy as np
+
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
+from toolkit.foundation.files import make_folder, write_atomically, write_json
+from toolkit.memory.decoding import decode_each
 from toolkit.memory.rows import Damaged
 from toolkit.memory.sharded import ShardedMemory
 from toolkit.memory.store import ExemplarMemory
 
+CLASSES = "classes.json"
+"""Label and name of each folder's class."""
+_LONGEST = 80
+"""Bytes of a folder's name; file systems take 255, Windows 260 for a whole path."""
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)")
+"""Names that Windows keeps for devices, whatever comes after a dot."""
+
 
 def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[Damaged]]:
-    """Write each intact exemplar to ``folder/class/rank.ext``; the number written, and the damaged ones left out.
+    """Write each intact exemplar to ``folder/class/rank.ext``, and :data:`CLASSES` beside the classes.
 
     Exemplars without a file format of their own, ``raw`` ones for instance, are written as PNG. The files of one class
     sort in selection order.
 
-    Raises:
-        WorkError: the folder cannot be written.
-    """
-    from toolkit.codecs.spec import parse_codec
+    Returns:
+        How many files are there, counted on the disk, and the exemplars left out because they are damaged.
 
+    Raises:
+        UsageError: the folder holds something already.
+        WorkError: the folder cannot be written, or files are missing from it afterwards.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not an empty folder: choose another")
+    make_folder(folder)
     written = 0
     damaged: list[Damaged] = []
-    png = parse_codec("png:shared=no")
-    for label, name in memory.class_names.items():
-        payloads, left_out = memory.payloads(label)
+    folders = folder_names(memory.class_names)
+    write_json(
+        folder / CLASSES,
+        {name: {"label": label, "class": memory.class_names[label]} for label, name in folders.items()},
+    )
+    for label, name in folders.items():
+        count, left_out = _export_class(memory, label, folder / name)
+        written += count
         damaged += left_out
-        missing = {item.rank for item in left_out}
-        ranks = [rank for rank in range(memory.class_counts[label]) if rank not in missing]
-        directory = Path(folder) / (re.sub(r"[^\w.-]+", "_", name).strip(".") or str(label))
-        for rank, payload in zip(ranks, payloads, strict=True):
-            extension, file = memory.codec.extension, memory.codec.to_file(payload)
-            if extension in ("rgb", ""):
-                extension, file = "png", png.encode(memory.codec.decode([payload]))[0]
-            write_atomically(directory / f"{rank:06d}.{extension}", partial(_put, file))
-            written += 1
-    return written, damaged
+    found = _files(folder, set(folders.values()))
+    if found != written:
+        raise WorkError(f"{folder} holds {found} files, {written} were written")
+    return found, damaged
+
+
+def _export_class(memory: ExemplarMemory | ShardedMemory, label: int, folder: Path) -> tuple[int, list[Damaged]]:
+    from toolkit.codecs.spec import parse_codec
+
+    intact, damaged = memory.intact(label)
+    images, failed = decode_each(memory.codec, [one.payload for one in intact], memory.size)
+    damaged = damaged + [Damaged(label, intact[index].rank, reason) for index, reason in failed.items()]
+    good = [one for index, one in enumerate(intact) if index not in failed]
+    extension = memory.codec.extension
+    png = parse_codec("png:shared=no") if extension in ("rgb", "") else None
+    for one, image in zip(good, images, strict=True):
+        file = memory.codec.to_file(one.payload) if png is None else png.encode(np.ascontiguousarray(image)[None])[0]
+        name = f"{one.rank:06d}.{extension if png is None else 'png'}"
+        write_atomically(folder / name, partial(_put, file))
+    return len(good), damaged
+
+
+def folder_names(names: Mapping[int, str]) -> dict[int, str]:
+    """A folder name for each label: readable, and its own on every file system.
+
+    Letters that differ in case or in their Unicode form count as equal, since some file systems take them so.
+    """
+    taken = {CLASSES}
+    found: dict[int, str] = {}
+    for label, name in names.items():
+        plain = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip(".")
+        plain = plain.encode()[:_LONGEST].decode(errors="ignore") or str(label)
+        if _RESERVED.match(plain):
+            plain = f"_{plain}"
+        choice, number = plain, label
+        while _folded(choice) in taken:
+            choice, number = f"{plain}-{number}", number + 1
+        taken.add(_folded(choice))
+        found[label] = choice
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _files(folder: Path, classes: set[str]) -> int:
+    try:
+        return sum(path.is_file() for path in folder.glob("*/*") if path.parent.name in classes)
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "read", folder)) from error
 
 
 def _put(data: bytes, out: IO[bytes]) -> None:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from toolkit.memory.state import ClassRow
+
+EXTRAS = """
+CREATE TABLE extras (
+    label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, extra BLOB NOT NULL,
+    PRIMARY KEY (label, rank)
+) WITHOUT ROWID
+"""
+"""Made when the first exemplar comes with an extra."""
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """An exemplar whose payload no longer matches its checksum or cannot be decoded."""
+    """An exemplar that is missing, whose payload no longer matches its checksum, or that cannot be decoded."""
 
     label: int
     rank: int
@@ -21,6 +32,7 @@ class Damaged:
 class Stored(NamedTuple):
     """An intact exemplar; without extras that of each is empty."""
 
+    rank: int
     payload: bytes
     extra: bytes
 
@@ -29,6 +41,11 @@ def insert(connection: sqlite3.Connection, table: str, label: int, first_rank: i
     """Add payloads or extras of a class, at ``first_rank`` and after."""
     rows = ((label, rank, zlib.crc32(blob), blob) for rank, blob in enumerate(blobs, first_rank))
     connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)
+
+
+def delete_from(connection: sqlite3.Connection, table: str, label: int, first_rank: int) -> None:
+    """Drop the exemplars of a class from ``first_rank`` on."""
+    connection.execute(f"DELETE FROM {table} WHERE label = ? AND rank >= ?", (label, first_rank))
 
 
 def stored_sizes(connection: sqlite3.Connection, has_extras: bool) -> dict[int, list[int]]:
@@ -46,6 +63,20 @@ def stored_sizes(connection: sqlite3.Connection, has_extras: bool) -> dict[int, 
     return sizes
 
 
+def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes | None:
+    """One payload; None where its checksum does not match.
+
+    Raises:
+        IndexError: there is no such exemplar.
+    """
+    row = connection.execute(
+        "SELECT crc, payload FROM exemplars WHERE label = ? AND rank = ?", (label, rank)
+    ).fetchone()
+    if row is None:
+        raise IndexError(f"class {label} has no exemplar of rank {rank}")
+    return row[1] if zlib.crc32(row[1]) == row[0] else None
+
+
 def read_class(connection: sqlite3.Connection, has_extras: bool, label: int) -> tuple[list[Stored], list[Damaged]]:
     """A class's intact exemplars in the order of ranks, and those whose checksum does not match."""
     intact: list[Stored] = []
@@ -58,10 +89,33 @@ def read_class(connection: sqlite3.Connection, has_extras: bool, label: int) -> 
         )
     for rank, crc, payload, extra_crc, extra in connection.execute(query, (label,)):
         if zlib.crc32(payload) == crc and zlib.crc32(extra) == extra_crc:
-            intact.append(Stored(payload, extra))
+            intact.append(Stored(rank, payload, extra))
         else:
             damaged.append(Damaged(label, rank, "its checksum does not match"))
     return intact, damaged
+
+
+def misplaced(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[Damaged]:
+    """Where exemplars and extras disagree with what the classes' rows say of them.
+
+    A label or a rank in which a bit has flipped makes an exemplar disappear from its place and turn up in another.
+    """
+    found: list[Damaged] = []
+    ranks: dict[int, Counter[int]] = {}
+    for label, rank in connection.execute("SELECT label, rank FROM exemplars"):
+        ranks.setdefault(label, Counter())[rank] += 1
+    for label in sorted({*ranks, *classes}):
+        expected = range(classes[label].exemplars if label in classes else 0)
+        have = ranks.get(label, Counter())
+        found += [Damaged(label, rank, "it is missing") for rank in expected if rank not in have]
+        found += [Damaged(label, rank, "its class does not have it") for rank in have if rank not in expected]
+        found += [Damaged(label, rank, "it is there twice") for rank, times in have.items() if times > 1]
+    if not found:
+        sizes = stored_sizes(connection, has_extras)
+        for label, row in classes.items():
+            if (len(sizes.get(label, ())), sum(sizes.get(label, ()))) != (row.exemplars, row.payload_bytes):
+                found.append(Damaged(label, 0, "its class has other bytes than its row says: something is misplaced"))
+    return found
 
 
 def bytes_of(connection: sqlite3.Connection, has_extras: bool, label: int, rank: int) -> list[bytes]:

@@ -8,20 +8,22 @@ copy of the codec's shared header: the budget is charged for each copy.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.rows import Damaged
+from toolkit.memory.decoding import decode_all
+from toolkit.memory.rows import Damaged, Stored
 from toolkit.memory.store import ExemplarMemory
 
 FORMAT = 1
@@ -37,7 +39,7 @@ class _Frozen(BaseModel):
 class Shard(_Frozen):
     """One file: its name beside the manifest, checksum, size, budgeted bytes, and exemplars by label."""
 
-    file: str
+    file: str = Field(pattern=r"^shard-\d{3}\.recall$")
     sha256: str
     file_bytes: int
     memory_bytes: int
@@ -77,12 +79,25 @@ class Manifest(_Frozen):
 
     format: int
     codec: str
-    size: int
-    budget_bytes: int
+    size: int = Field(ge=1)
+    budget_bytes: int = Field(ge=0)
     class_names: dict[int, str]
     selection: Selection
     shards: list[Shard]
     order: dict[int, str]
+
+    @model_validator(mode="after")
+    def _every_exemplar_has_a_shard(self) -> Manifest:
+        held = [dict(shard.classes) for shard in self.shards]
+        ordered: list[dict[int, int]] = [{} for _ in self.shards]
+        for label, text in self.order.items():
+            for number in bytes.fromhex(text):
+                if number >= len(self.shards):
+                    raise ValueError(f"class {label} has exemplars in shard {number} of {len(self.shards)}")
+                ordered[number][label] = ordered[number].get(label, 0) + 1
+        if held != ordered:
+            raise ValueError("the shards hold other exemplars than the order names")
+        return self
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -138,6 +153,11 @@ class ShardedMemory:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every exemplar."""
+        return self.manifest.size, self.manifest.size
 
     @cached_property
     def codec(self) -> Codec:
@@ -197,36 +217,43 @@ class ShardedMemory:
             raise IndexError(f"class {label} has no exemplar of rank {rank}")
         return self._shard(int(order[rank])).payload(label, int((order[:rank] == order[rank]).sum()))
 
-    def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
-        """A class's intact payloads in selection order, and the exemplars left out because they are damaged."""
+    def intact(self, label: int) -> tuple[list[Stored], list[Damaged]]:
+        """A class's intact exemplars in selection order, and those left out because they are damaged."""
         order = self._orders[label]
-        found: dict[int, bytes] = {}
+        found: list[Stored] = []
         damaged: list[Damaged] = []
         for number in map(int, np.unique(order)):
             ranks = np.flatnonzero(order == number).tolist()
-            intact, left_out = self._shard(number).payloads(label)
-            lost = {item.rank for item in left_out}
-            found |= dict(zip([rank for at, rank in enumerate(ranks) if at not in lost], intact, strict=True))
-            damaged += [Damaged(label, ranks[item.rank], item.reason) for item in left_out]
-        return [found[rank] for rank in sorted(found)], sorted(damaged, key=lambda item: item.rank)
+            intact, left_out = self._shard(number).intact(label)
+            found += [one._replace(rank=ranks[one.rank]) for one in intact if one.rank < len(ranks)]
+            damaged += [Damaged(label, ranks[item.rank], item.reason) for item in left_out if item.rank < len(ranks)]
+        return sorted(found, key=lambda one: one.rank), sorted(damaged, key=lambda item: item.rank)
+
+    def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
+        """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
+
+        Warns when any are left out.
+        """
+        intact, damaged = self._warned(label)
+        return [one.payload for one in intact], damaged
 
     def decode(self, label: int) -> np.ndarray:
-        """A class's intact exemplars, uint8 (N, H, W, 3), in selection order."""
-        intact, _ = self.payloads(label)
-        return self.codec.decode(intact) if intact else np.empty((0, 0, 0, 3), np.uint8)
+        """A class's exemplars, uint8 (N, H, W, 3), in selection order, without damaged ones; warns of those."""
+        intact, _ = self._warned(label)
+        return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
     def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
-        """All intact exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
-        payloads: list[bytes] = []
-        labels: list[int] = []
-        damaged: list[Damaged] = []
-        for label in self._orders:
-            intact, left_out = self.payloads(label)
-            payloads += intact
-            labels += [label] * len(intact)
-            damaged += left_out
-        images = self.codec.decode(payloads) if payloads else np.empty((0, 0, 0, 3), np.uint8)
-        return images, np.array(labels, np.int64), damaged
+        """All exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
+        read = {label: self._warned(label) for label in self._orders}
+        exemplars = [(label, one) for label, (intact, _) in read.items() for one in intact]
+        images, labels, failed = decode_all(self.codec, exemplars, self.size)
+        return images, labels, [item for _, damaged in read.values() for item in damaged] + failed
+
+    def _warned(self, label: int) -> tuple[list[Stored], list[Damaged]]:
+        intact, damaged = self.intact(label)
+        if damaged:
+            warnings.warn(f"{self.path}: {len(damaged)} damaged exemplars of class {label} are left out", stacklevel=3)
+        return intact, damaged
 
     def verify(self) -> list[Damaged]:
         """Check every file and every exemplar as :meth:`ExemplarMemory.verify` does; names those that fail.
@@ -241,8 +268,9 @@ class ShardedMemory:
             if not own and sha256_of(self.path.parent / shard.file) != shard.sha256:
                 raise WorkError(f"{shard.file} has changed: its checksum is not the manifest's")
             for item in own:
-                ranks = np.flatnonzero(self._orders[item.label] == number)
-                found.append(Damaged(item.label, int(ranks[item.rank]), f"{item.reason} ({shard.file})"))
+                ranks = np.flatnonzero(self._orders.get(item.label, np.empty(0, np.uint8)) == number)
+                rank = int(ranks[item.rank]) if item.rank < len(ranks) else item.rank  # it has a place no longer
+                found.append(Damaged(item.label, rank, f"{item.reason} ({shard.file})"))
         return sorted(found, key=lambda item: (item.label, item.rank))
 
     def _shard(self, number: int) -> ExemplarMemory:
@@ -252,7 +280,7 @@ class ShardedMemory:
             if not path.is_file():
                 raise WorkError(f"{shard.file} is missing beside {self.path}")
             memory = ExemplarMemory(path, codec=self._spec)
-            if memory.class_counts != shard.classes:
+            if memory.class_counts != shard.classes or memory.size not in (None, self.size):
                 memory.close()
                 raise WorkError(f"{shard.file} is not the shard of the manifest: it holds other exemplars")
             self._open[number] = memory

@@ -46,7 +46,7 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
         place = bisect_right(self._ends, index)
         rank = index - (self._ends[place - 1] if place else 0)
         label = self._labels[place]
-        image = self._memory.codec.decode([self._memory.payload(label, rank)])[0]
+        image = self._memory.codec.decode([self._memory.payload(label, rank)], self._memory.size)[0]
         return (self.transform(image) if self.transform else torch.from_numpy(image).permute(2, 0, 1)), label
 
     def __getstate__(self) -> dict[str, Any]:

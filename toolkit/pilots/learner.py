@@ -214,7 +214,9 @@ class Learner:
             return
         if self.memory.commits == stage:
             candidates, extras = self._candidates(stage)
-            self.memory.add(candidates, extras=extras, charged=self.method.weights_bytes(self.network))
+            side = self.data.dataset.size
+            charged = self.method.weights_bytes(self.network)
+            self.memory.add(candidates, extras=extras, charged=charged, size=(side, side))
         self.method.remember(self.network, self.exemplars, self.device)
 
     def evaluate(self, stage: int) -> Rows:

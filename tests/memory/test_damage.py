@@ -1,0 +1,103 @@
+"""A memory file with flipped bits, wrong rows or exemplars that do not decode: refused, reported, or unchanged."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memory_samples import SIZE, pictures, small_memory
+
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.memory.export import export_files
+from toolkit.memory.store import ExemplarMemory
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET value = CAST('12800' AS BLOB) WHERE key = 'budget'",
+        "UPDATE meta SET value = CAST('0' AS BLOB) WHERE key = 'charged'",
+        "UPDATE meta SET value = NULL WHERE key = 'budget'",
+        "UPDATE meta SET value = 12000 WHERE key = 'budget'",
+        "UPDATE meta SET value = x'ff' WHERE key = 'codec'",
+        "UPDATE meta SET value = x'' WHERE key = 'schema'",
+        "DELETE FROM meta WHERE key = 'seal'",
+        "DELETE FROM meta",
+        "UPDATE classes SET payload_bytes = payload_bytes - 1",
+        "UPDATE classes SET exemplars = 2 WHERE label = 1",
+        "UPDATE classes SET name = 'cow' WHERE label = 1",
+        "UPDATE classes SET name = CAST(x'e9' AS TEXT)",
+        "UPDATE classes SET exemplars = 'three'",
+        "DELETE FROM classes WHERE label = 0",
+        "DROP TABLE classes",
+    ],
+)
+def test_changed_facts_and_classes_are_refused_in_one_line(tmp_path: Path, change: str) -> None:
+    path = small_memory(tmp_path / "m.recall")
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    with pytest.raises(WorkError, match=r"is damaged|cannot be read|earlier Recall Rate") as caught:
+        ExemplarMemory(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "reason"),
+    [
+        ("DELETE FROM exemplars WHERE label = 1 AND rank = 1", (1, 1), "missing"),
+        ("UPDATE exemplars SET rank = 7 WHERE label = 1 AND rank = 2", (1, 7), "does not have it"),
+        ("UPDATE exemplars SET label = 5 WHERE label = 1 AND rank = 2", (5, 2), "does not have it"),
+        ("UPDATE extras SET rank = 7 WHERE label = 1 AND rank = 2", (1, 0), "misplaced"),
+        ("UPDATE exemplars SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
+        ("UPDATE extras SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
+    ],
+)
+def test_misplaced_rows_are_named(tmp_path: Path, change: str, place: tuple[int, int], reason: str) -> None:
+    path = small_memory(tmp_path / "m.recall")
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    with ExemplarMemory(path) as memory:
+        found = {(item.label, item.rank): item.reason for item in memory.verify()}
+    assert reason in found[place]
+
+
+@pytest.mark.parametrize("value", ["'text'", "17", "2.5"])
+def test_payloads_of_another_type_end_in_our_error(tmp_path: Path, value: str) -> None:
+    path = small_memory(tmp_path / "m.recall")
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE exemplars SET payload = {value} WHERE label = 0 AND rank = 1")
+    with ExemplarMemory(path) as memory:
+        for ask in (memory.decode_all, memory.verify, lambda: memory.payload(0, 1), lambda: memory.forget(image="a")):
+            with pytest.raises((WorkError, UsageError)):
+                ask()
+
+
+def test_an_exemplar_that_does_not_decode_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    with ExemplarMemory(tmp_path / "m.recall", 50_000, "png:shared=no") as memory:
+        payloads = memory.codec.encode(pictures(9, seed=1))
+        payloads[3], payloads[8] = b"no image", b""
+        memory.add({0: memory.codec.encode(pictures(9)), 1: payloads}, size=(SIZE, SIZE))
+        with pytest.warns(UserWarning, match="2 exemplars cannot be decoded"):
+            images, labels, damaged = memory.decode_all()
+        assert [(item.label, item.rank) for item in damaged] == [(1, 3), (1, 8)]
+        assert labels.tolist() == [0] * 9 + [1] * 7
+        np.testing.assert_array_equal(images, np.concatenate([pictures(9), pictures(9, seed=1)[[0, 1, 2, 4, 5, 6, 7]]]))
+        with pytest.warns(UserWarning, match="2 exemplars"):
+            assert len(memory.decode(1)) == 7
+        assert memory.verify() == damaged
+        written, left_out = export_files(memory, tmp_path / "out")
+        assert (written, left_out) == (16, damaged)
+        assert len(list((tmp_path / "out").glob("*/*.png"))) == 16
+
+
+def test_a_first_image_that_claims_to_be_large_is_refused_by_the_size_that_the_memory_holds(tmp_path: Path) -> None:
+    with ExemplarMemory(tmp_path / "m.recall", 900_000, "png:shared=no") as memory:
+        payloads = memory.codec.encode(pictures(9))
+        payloads[0] = memory.codec.encode(np.zeros((1, 900, 900, 3), np.uint8))[0]
+        memory.add({0: payloads}, size=(SIZE, SIZE))
+        with pytest.warns(UserWarning, match="1 exemplars cannot"):
+            images, _, damaged = memory.decode_all()
+    assert images.shape == (8, SIZE, SIZE, 3)
+    assert [(item.label, item.rank) for item in damaged] == [(0, 0)]

@@ -1,0 +1,75 @@
+"""What adding and forgetting do to the rows of a memory, inside one transaction: from one state to the next."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from toolkit.memory.allocation import allocate
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.forgetting import delete
+from toolkit.memory.offer import Offer
+from toolkit.memory.rows import EXTRAS, delete_from, insert, stored_sizes
+from toolkit.memory.state import ClassRow, State, write_state
+
+
+def take_in(
+    connection: sqlite3.Connection, state: State, stored: Mapping[int, Sequence[int]], offer: Offer, shared_bytes: int
+) -> State:
+    """Add as many of the offered exemplars as fit, and drop as many of the others as must go.
+
+    Args:
+        connection: in a transaction.
+        state: before.
+        stored: :func:`~toolkit.memory.rows.stored_sizes` before.
+        offer: the candidates.
+        shared_bytes: what the codec's shared header costs.
+
+    Returns:
+        The state after, written.
+
+    Raises:
+        BudgetTooSmall: one exemplar of every class does not fit.
+    """
+    if offer.extras and not state.extras:
+        connection.execute(EXTRAS)
+        state = replace(state, extras=True)
+    if offer.charged is not None:
+        state = replace(state, charged=offer.charged)
+    offered = offer.sizes()
+    sizes = {
+        label: [size + LABEL_BYTES for size in (*stored.get(label, ()), *offered.get(label, ()))]
+        for label in sorted({*state.classes, *stored, *offered})
+    }
+    kept = allocate(sizes, state.budget, shared_bytes + state.charged)
+    for label, count in kept.items():
+        had = len(stored.get(label, ()))
+        for table in state.tables:
+            delete_from(connection, table, label, count)
+        insert(connection, "exemplars", label, had, offer.payloads.get(label, ())[: max(0, count - had)])
+        if label in offer.extras:
+            insert(connection, "extras", label, had, offer.extras[label][: max(0, count - had)])
+    names = {**{label: row.name for label, row in state.classes.items()}, **offer.names}
+    classes = {
+        label: ClassRow(count, sum(sizes[label][:count]) - LABEL_BYTES * count, names.get(label, str(label)))
+        for label, count in kept.items()
+    }
+    state = replace(state, classes=classes, commits=state.commits + 1)
+    write_state(connection, state)
+    return state
+
+
+def take_out(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
+    """Remove exemplars by label and rank; the state after, written. A class all of whose exemplars go is gone."""
+    for table in state.tables:
+        delete(connection, table, gone)
+    left = stored_sizes(connection, state.extras)
+    classes = {
+        label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
+        for label, row in state.classes.items()
+        if label in left
+    }
+    state = replace(state, classes=classes)
+    write_state(connection, state)
+    return state

@@ -1,0 +1,74 @@
+"""Decoding many exemplars though some of them cannot be decoded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from toolkit.codecs.base import Codec
+from toolkit.foundation.errors import WorkError, one_line
+from toolkit.memory.rows import Damaged, Stored
+
+
+def decode_all(
+    codec: Codec, exemplars: Sequence[tuple[int, Stored]], size: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+    """Decode exemplars given with their labels; warns when any cannot be decoded.
+
+    Returns:
+        Images uint8 (N, H, W, 3), their labels int64 (N,), and the exemplars that cannot be decoded.
+    """
+    images, failed = decode_each(codec, [one.payload for _, one in exemplars], size)
+    labels = np.array([label for index, (label, _) in enumerate(exemplars) if index not in failed], np.int64)
+    damaged = [Damaged(exemplars[index][0], exemplars[index][1].rank, reason) for index, reason in failed.items()]
+    if damaged:
+        warnings.warn(f"{len(damaged)} exemplars cannot be decoded and are left out", stacklevel=3)
+    return images, labels, damaged
+
+
+def decode_each(
+    codec: Codec, payloads: Sequence[bytes], size: tuple[int, int] | None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Decode what can be decoded.
+
+    Payloads are decoded together; those that fail are found by halving, so that one in ten thousand costs little.
+
+    Args:
+        codec: fitted or loaded.
+        payloads: of images of one size.
+        size: their (height, width); None takes that of the first payload that can be decoded.
+
+    Returns:
+        The images, uint8 (N, H, W, 3), and for the index of each payload that has none the reason.
+    """
+    if size is None:
+        size = next((found for found in (_size(codec, payload) for payload in payloads) if found is not None), None)
+    failed: dict[int, str] = {}
+    decoded = _halved(codec, payloads, size, 0, failed)
+    return (np.concatenate(decoded) if decoded else np.empty((0, *(size or (0, 0)), 3), np.uint8)), failed
+
+
+def _size(codec: Codec, payload: bytes) -> tuple[int, int] | None:
+    try:
+        height, width = codec.decode([payload]).shape[1:3]
+    except WorkError:
+        return None
+    return height, width
+
+
+def _halved(
+    codec: Codec, payloads: Sequence[bytes], size: tuple[int, int] | None, first: int, failed: dict[int, str]
+) -> list[np.ndarray]:
+    if not payloads:
+        return []
+    try:
+        return [codec.decode(payloads)]
+    except WorkError as error:
+        if len(payloads) == 1:
+            failed[first] = one_line(error)
+            return []
+    middle = len(payloads) // 2
+    left = _halved(codec, payloads[:middle], size, first, failed)
+    return left + _halved(codec, payloads[middle:], size, first + middle, failed)

@@ -1,0 +1,104 @@
+"""What a caller gives a memory, checked before anything is written."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from toolkit.foundation.errors import UsageError
+
+LARGEST = 2**63 - 1
+"""SQLite's largest integer."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Candidates for a memory.
+
+    Attributes:
+        payloads: of each class, by label, in selection order.
+        extras: one for each payload of the classes that have any.
+        names: of classes.
+        charged: bytes of the budget for something else; None leaves them as they are.
+        size: (height, width) of the images; None where the caller does not say.
+    """
+
+    payloads: dict[int, list[bytes]]
+    extras: dict[int, list[bytes]]
+    names: dict[int, str]
+    charged: int | None
+    size: tuple[int, int] | None
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Mapping[int, Sequence[bytes]],
+        names: Mapping[int, str],
+        extras: Mapping[int, Sequence[bytes]],
+        charged: int | None,
+        size: tuple[int, int] | None,
+    ) -> Offer:
+        """Arguments of :meth:`~toolkit.memory.store.ExemplarMemory.add`.
+
+        Raises:
+            UsageError: something that a memory cannot hold.
+        """
+        empty = [label for label, payloads in candidates.items() if not payloads]
+        if empty:
+            raise UsageError(f"classes {empty} have no candidates for the memory")
+        uneven = [label for label, given in extras.items() if len(given) != len(candidates.get(label, ()))]
+        if uneven:
+            raise UsageError(f"classes {uneven} do not have one extra for each candidate")
+        return cls(
+            payloads={_label(label): _blobs("payloads", label, given) for label, given in candidates.items()},
+            extras={_label(label): _blobs("extras", label, given) for label, given in extras.items()},
+            names={_label(label): _name(label, name) for label, name in names.items()},
+            charged=None if charged is None else whole("charged", charged, least=0),
+            size=None if size is None else (whole("the height", size[0], 1), whole("the width", size[1], 1)),
+        )
+
+    def sizes(self) -> dict[int, list[int]]:
+        """Bytes of each candidate with its extra, by label."""
+        pairs = {
+            label: zip_longest(blobs, self.extras.get(label, ()), fillvalue=b"")
+            for label, blobs in self.payloads.items()
+        }
+        return {label: [len(payload) + len(extra) for payload, extra in both] for label, both in pairs.items()}
+
+
+def whole(what: str, value: object, least: int) -> int:
+    """``value`` as an int; numpy's integers are taken too.
+
+    Raises:
+        UsageError: not a whole number from ``least`` to :data:`LARGEST`.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # a TypeError is what it is called for
+    except TypeError:
+        number = least - 1
+    if not least <= number <= LARGEST:
+        raise UsageError(f"{what} must be a whole number of at least {least}, got {value!r}")
+    return number
+
+
+def _label(label: object) -> int:
+    return whole("a label", label, least=0)
+
+
+def _blobs(what: str, label: int, given: Sequence[bytes]) -> list[bytes]:
+    kinds = {type(blob) for blob in given if not isinstance(blob, bytes)}
+    if kinds:
+        raise UsageError(f"{what} of class {label} must be bytes, got {', '.join(kind.__name__ for kind in kinds)}")
+    return list(given)
+
+
+def _name(label: int, name: object) -> str:
+    try:
+        if isinstance(name, str):
+            name.encode()
+            return name
+    except UnicodeEncodeError:
+        pass
+    raise UsageError(f"the name of class {label} must be text in Unicode, got {name!r}")

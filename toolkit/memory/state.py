@@ -1,0 +1,137 @@
+"""What a memory file says of itself beside its exemplars: facts and classes, under one checksum.
+
+A flipped bit in a budget or in a class's row would break the memory's promises without a word, so both tables are
+sealed: every change writes the checksum of all their rows, and every reading compares it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from toolkit.foundation.errors import WorkError
+
+SCHEMA_VERSION = 3
+"""3 seals facts and classes, and holds the size of the images."""
+
+
+class ClassRow(NamedTuple):
+    """A class: its exemplars, the bytes of their payloads and extras, and its name."""
+
+    exemplars: int
+    payload_bytes: int
+    name: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The facts of a memory at one commit.
+
+    Attributes:
+        budget: bytes.
+        codec: spec, without paths.
+        size: (height, width) of every exemplar; None until a commit has said it.
+        shared: the codec's shared state; empty before the first commit.
+        charged: bytes of the budget that something else takes.
+        commits: changes that added exemplars.
+        extras: whether the table of extras is there.
+        classes: by label, ascending.
+    """
+
+    budget: int
+    codec: str
+    size: tuple[int, int] | None = None
+    shared: bytes = b""
+    charged: int = 0
+    commits: int = 0
+    extras: bool = False
+    classes: dict[int, ClassRow] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Those whose rows are an exemplar's, by its label and rank."""
+        return ("exemplars", "extras") if self.extras else ("exemplars",)
+
+    @property
+    def exemplars(self) -> int:
+        """Exemplars of all classes."""
+        return sum(row.exemplars for row in self.classes.values())
+
+
+def write_state(connection: sqlite3.Connection, state: State) -> None:
+    """Write facts, classes and their checksum, inside a transaction of the caller's."""
+    facts = {
+        "schema": str(SCHEMA_VERSION).encode(),
+        "budget": str(state.budget).encode(),
+        "codec": state.codec.encode(),
+        "size": b"" if state.size is None else "x".join(map(str, state.size)).encode(),
+        "shared": state.shared,
+        "charged": str(state.charged).encode(),
+        "commits": str(state.commits).encode(),
+        "extras": str(int(state.extras)).encode(),
+    }
+    facts["seal"] = str(_checksum(facts, state.classes)).encode()
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+    connection.execute("DELETE FROM classes")
+    connection.executemany(
+        "INSERT INTO classes VALUES (?, ?, ?, ?)", [(label, *row) for label, row in state.classes.items()]
+    )
+
+
+def read_state(connection: sqlite3.Connection, path: Path) -> State:
+    """Read facts and classes and compare their checksum; ``path`` is for the messages.
+
+    Raises:
+        WorkError: written by another version, or damaged.
+        sqlite3.Error, ValueError, TypeError: damaged so that the rows cannot be read;
+            :class:`~toolkit.memory.database.Database` turns them into a WorkError.
+    """
+    facts = dict(connection.execute("SELECT key, value FROM meta"))
+    rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
+    classes = {label: ClassRow(*row) for label, *row in rows}
+    _refuse_other_versions(facts, path)
+    seal = facts.pop("seal", b"")
+    if str(_checksum(facts, classes)).encode() != seal:
+        raise WorkError(f"{path} is damaged: the checksum of its facts and classes does not match")
+    size = facts["size"].decode()
+    return State(
+        budget=int(facts["budget"]),
+        codec=facts["codec"].decode(),
+        size=None if not size else _height_width(size),
+        shared=facts["shared"],
+        charged=int(facts["charged"]),
+        commits=int(facts["commits"]),
+        extras=facts["extras"] == b"1",
+        classes=classes,
+    )
+
+
+def _height_width(text: str) -> tuple[int, int]:
+    height, width = map(int, text.split("x"))
+    return height, width
+
+
+def _refuse_other_versions(facts: Mapping[str, bytes], path: Path) -> None:
+    version = int(facts.get("schema", b"0"))
+    if version > SCHEMA_VERSION:
+        raise WorkError(
+            f"{path} was written by a newer Recall Rate (schema {version}, this one reads up to {SCHEMA_VERSION}): "
+            "update recallrate to open it"
+        )
+    if version < SCHEMA_VERSION and "seal" not in facts:
+        raise WorkError(
+            f"{path} was written by an earlier Recall Rate (schema {version}, without checksums over its classes): "
+            "build it anew"
+        )
+
+
+def _checksum(facts: Mapping[str, bytes], classes: Mapping[int, ClassRow]) -> int:
+    """CRC-32 of everything sealed, each value with its type and length, so that no two contents read alike."""
+    seal = 0
+    for row in (*sorted(facts.items()), *((label, *row) for label, row in classes.items())):
+        seal = zlib.crc32(ascii(row).encode(), seal)  # not repr: what it escapes depends on Python's version
+    return seal
