@@ -23,7 +23,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import Codec, CodecKind, fitting_sample, register, require_rgb
+from toolkit.codecs.base import (
+    Codec,
+    CodecKind,
+    Size,
+    fitting_sample,
+    register,
+    require_pixels,
+    require_rgb,
+    within_memory,
+)
 from toolkit.codecs.sight import Sight, require_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.codecs.standard import AVIF, JPEG, WEBP
@@ -101,18 +110,20 @@ class AdaptiveCodec:
         best = np.argmin(distortion + self._price * sizes, axis=1)
         return [bytes([place]) + coded[place][member] for member, place in enumerate(best.tolist())]
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if not payloads:
             raise WorkError(f"{self}: nothing to decode")
         places = np.array([self._place(payload) for payload in payloads])
         decoded: np.ndarray | None = None
         for place in np.unique(places):
             members = np.flatnonzero(places == place)
-            part = self.rungs[place].decode([payloads[member][1:] for member in members])
+            part = self.rungs[place].decode([payloads[member][1:] for member in members], size)
             if decoded is None:
+                height, width = part.shape[1:3]
+                require_pixels(self, (height, width), len(payloads), size)
+                size = height, width
                 decoded = np.empty((len(payloads), *part.shape[1:]), np.uint8)
-            if part.shape[1:] != decoded.shape[1:]:
-                raise WorkError(f"{self}: exemplars of different sizes: {part.shape[1:]} and {decoded.shape[1:]}")
             decoded[members] = part
         assert decoded is not None  # there was a payload
         return decoded

@@ -20,7 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.codecs.base import Codec, CodecKind, codec_kinds, register, require_rgb
+from toolkit.codecs.base import (
+    MAX_PIXELS,
+    Codec,
+    CodecKind,
+    Size,
+    codec_kinds,
+    register,
+    require_pixels,
+    require_rgb,
+    within_memory,
+)
 from toolkit.codecs.sight import Sight, require_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.codecs.standard import FileCodec
@@ -32,6 +42,7 @@ LEAST_IMAGE = 16
 LEAST_BOX = 8
 """Pixels a side; a smaller box would be coded in the same block of a transform."""
 CIM = "cim"
+_LENGTH_BYTES = 5
 _SHARED = struct.Struct("<HHI")
 """Height, width, and bytes of the inner codec's shared state."""
 
@@ -101,10 +112,15 @@ class ForegroundCodec:
             boxes = [_elsewhere(box, image) for box, image in zip(boxes, images, strict=True)]
         return list(ordered_map(lambda pair: self._encode_one(*pair), zip(images, boxes, strict=True)))
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
-        if not payloads:
-            raise WorkError(f"{self}: nothing to decode")
-        return np.stack(list(ordered_map(self._decode_one, payloads)))
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
+        if self._shape is None or not payloads:
+            raise WorkError(f"{self}: nothing to decode, or the size is missing; fit or load it before decoding")
+        require_pixels(self, self._shape, len(payloads), size)
+        images = np.empty((len(payloads), *self._shape, 3), np.uint8)
+        for index, image in enumerate(ordered_map(self._decode_one, payloads)):
+            images[index] = image
+        return images
 
     def to_file(self, payload: bytes) -> bytes:
         _, crop, rest = self._split(payload)
@@ -122,7 +138,7 @@ class ForegroundCodec:
             raise WorkError(f"{self}: the shared state has {len(state)} bytes, expected at least {_SHARED.size}")
         height, width, length = _SHARED.unpack_from(state)
         end = _SHARED.size + length
-        if min(height, width) < LEAST_IMAGE or end > len(state):
+        if min(height, width) < LEAST_IMAGE or height * width > MAX_PIXELS or end > len(state):
             raise WorkError(f"{self}: the shared state is damaged: {height} x {width} pixels, {length} bytes")
         self.inner.load_shared(state[_SHARED.size : end])
         self.background.load_shared(state[end:])
@@ -150,17 +166,11 @@ class ForegroundCodec:
         height, width = self._shape
         image = np.empty((height, width, 3), np.uint8)
         if rest:
-            lesser = self.background.decode([rest])[0]
-            if self._halves:
-                lesser = lesser.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-            self._fill(image, lesser)
-        self._fill(image[top:bottom, left:right], self.inner.decode([crop])[0])
+            step = 2 if self._halves else 1
+            lesser = self.background.decode([rest], (-(-height // step), -(-width // step)))[0]
+            image[:] = lesser.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+        image[top:bottom, left:right] = self.inner.decode([crop], (bottom - top, right - left))[0]
         return image
-
-    def _fill(self, place: np.ndarray, pixels: np.ndarray) -> None:
-        if pixels.shape != place.shape:
-            raise WorkError(f"{self}: a stored exemplar has a part of shape {pixels.shape}, expected {place.shape}")
-        place[:] = pixels
 
     def _place(self) -> struct.Struct:
         """How a box is stored: top, left, height - 1 and width - 1."""
@@ -263,12 +273,13 @@ def _length(value: int) -> bytes:
 
 
 def _read_length(payload: bytes, start: int) -> tuple[int, int]:
-    """A length that :func:`_length` wrote, and where it ends."""
-    value = shift = 0
-    while payload[start] & 128:
-        value |= (payload[start] & 127) << shift
-        start, shift = start + 1, shift + 7
-    return value | payload[start] << shift, start + 1
+    """A length that :func:`_length` wrote, and where it ends; IndexError where no file could be so long."""
+    value = 0
+    for place, byte in enumerate(payload[start : start + _LENGTH_BYTES]):
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value, start + place + 1
+    raise IndexError
 
 
 FOREGROUND = register(

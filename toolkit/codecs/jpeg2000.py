@@ -1,20 +1,14 @@
-"""JPEG 2000 to a target PSNR, guarded against two traits of OpenJPEG."""
+"""JPEG 2000 to a target PSNR, guarded against a trait of OpenJPEG."""
 
 from __future__ import annotations
 
 import math
-import struct
 
 import imagecodecs
 import numpy as np
 
-from toolkit.foundation.errors import WorkError
-
 _TOLERANCE = 1.0
 """How far below its target an image may end, in dB: rate allocation works in steps."""
-_MOST_PIXELS = 1 << 24
-_SIZE_OFFSET = 8
-"""Where a codestream states its width and height (ISO 15444-1, A.5.1)."""
 
 
 def encode(image: np.ndarray, psnr: float) -> bytes:
@@ -35,15 +29,7 @@ def encode(image: np.ndarray, psnr: float) -> bytes:
 
 
 def decode(file: bytes) -> np.ndarray:
-    """The image in a codestream.
-
-    Raises:
-        WorkError: it claims more than 2**24 pixels. One damaged byte can ask for any amount of memory, and OpenJPEG
-            takes it before it looks at the data.
-    """
-    width, height = struct.unpack_from(">II", file, _SIZE_OFFSET)
-    if width * height > _MOST_PIXELS:
-        raise WorkError(f"a stored exemplar claims to have {width} x {height} pixels")
+    """The image in a codestream, whose claims :func:`toolkit.codecs.headers.jpeg2000_size` has looked at before."""
     return imagecodecs.jpeg2k_decode(file, numthreads=1)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from toolkit.codecs.base import CodecKind, register
+from toolkit.codecs.headers import jpeg_size
 from toolkit.codecs.standard import SHARE, SUBSAMPLING, FileCodec, chroma_subsampling
 from toolkit.codecs.table_file import DIGEST_DIGITS, QuantisationTables, read_tables
 from toolkit.foundation.errors import UsageError
@@ -213,7 +214,8 @@ def _learned_jpeg(
     def write(image: np.ndarray) -> bytes:
         return encode(image, opened(), chroma_subsampling(subsampling, image), rounding)
 
-    return FileCodec(LEARNED_JPEG, values, write, imagecodecs.jpeg8_decode, extension="jpg", slow=rounding != "nearest")
+    slow = rounding != "nearest"
+    return FileCodec(LEARNED_JPEG, values, write, imagecodecs.jpeg8_decode, jpeg_size, extension="jpg", slow=slow)
 
 
 def _check(tables: str, rounding: str, digest: str, **_: Value) -> None:

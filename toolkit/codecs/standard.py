@@ -16,8 +16,8 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs import jpeg2000
-from toolkit.codecs.base import CodecKind, register
+from toolkit.codecs import headers, jpeg2000
+from toolkit.codecs.base import MAX_PIXELS, CodecKind, Size, register, require_pixels, require_rgb, within_memory
 from toolkit.codecs.sharing import SharedHeader, calibration_images
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.parallel import ordered_map, threads
@@ -41,6 +41,7 @@ class FileCodec:
         values: the parsed parameters.
         write: one image, uint8 (H, W, 3), to a file's bytes.
         read: a file's bytes to an image.
+        claim: a file's bytes to what its header says; see :mod:`toolkit.codecs.headers`.
         extension: of its files.
         lossless: whether decoding is exact.
         slow: whether encoding one small image outweighs handing it to a thread; decoding is always faster.
@@ -52,6 +53,7 @@ class FileCodec:
         values: Mapping[str, Value | None],
         write: Callable[[np.ndarray], bytes],
         read: Callable[[bytes], np.ndarray],
+        claim: Callable[[bytes], headers.Claim],
         *,
         extension: str,
         lossless: bool = False,
@@ -61,6 +63,7 @@ class FileCodec:
         self._shares = bool(values["shared"])
         self._write = write
         self._read = read
+        self._claim = claim
         self._extension = extension
         self._lossless = lossless
         self._slow = slow
@@ -83,23 +86,23 @@ class FileCodec:
             self._header = SharedHeader.learn(files)
 
     def encode(self, images: np.ndarray) -> list[bytes]:
+        require_rgb(self, images)
         if self._shares and self._header is None:
             self.fit(images)
         header = self._header
         strip = header.strip if header is not None else bytes
-        workers = threads() if self._slow else self._workers(images)
+        workers = threads() if self._slow else self._workers(*images.shape[1:3])
         return list(ordered_map(lambda image: strip(self._write(image)), images, workers))
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if not payloads:
             raise WorkError(f"{self}: nothing to decode")
-        first = self._decode_one(payloads[0])
-        images = np.empty((len(payloads), *first.shape), np.uint8)
-        images[0] = first
-        decoded = ordered_map(self._decode_one, payloads[1:], self._workers(images))
-        for index, image in enumerate(decoded, start=1):
-            if image.shape != first.shape:
-                raise WorkError(f"{self}: exemplars of different sizes: {image.shape} and {first.shape}")
+        claimed = self._size_of(self.to_file(payloads[0]))
+        require_pixels(self, claimed, len(payloads), size)
+        images = np.empty((len(payloads), *claimed, 3), np.uint8)
+        decode = functools.partial(self._decode_one, claimed)
+        for index, image in enumerate(ordered_map(decode, payloads, self._workers(*claimed))):
             images[index] = image
         return images
 
@@ -124,22 +127,36 @@ class FileCodec:
     def weights_bytes(self) -> int:
         return 0
 
-    def _decode_one(self, payload: bytes) -> np.ndarray:
+    def _decode_one(self, size: Size, payload: bytes) -> np.ndarray:
         file = self.to_file(payload)
+        if (claimed := self._size_of(file)) != size:
+            require_pixels(self, claimed, size=size)
         try:
             image = self._read(file)
-        except WorkError:
-            raise
         except Exception as error:  # every decoder library has exceptions of its own
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.shape != (*size, 3) or image.dtype != np.uint8:
             raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: {image.dtype} of shape {image.shape}")
         return image
 
-    def _workers(self, images: np.ndarray) -> int:
+    def _size_of(self, file: bytes) -> Size:
+        """What a file claims, read without decoding it.
+
+        Raises:
+            WorkError: nothing that can be read, or no RGB image.
+        """
+        try:
+            height, width, components = self._claim(file)
+        except (WorkError, struct.error, IndexError) as error:
+            raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
+        if components != 3:
+            raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: it has {components} components")
+        return height, width
+
+    def _workers(self, height: int, width: int) -> int:
         """Threads that pay: for a 32-pixel JPEG (25 us) handing the work over costs as much as the work."""
         worth = _PIXELS_WORTH_A_THREAD_IF_SLOW if self._slow else _PIXELS_WORTH_A_THREAD
-        return threads() if images.shape[1] * images.shape[2] >= worth else 1
+        return threads() if height * width >= worth else 1
 
 
 class RawCodec:
@@ -163,15 +180,18 @@ class RawCodec:
         self._shape = (int(images.shape[1]), int(images.shape[2]))
 
     def encode(self, images: np.ndarray) -> list[bytes]:
+        require_rgb(self, images)
         if self._shape is None:
             self.fit(images)
         if images.shape[1:3] != self._shape:
             raise UsageError(f"raw: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
         return [image.tobytes() for image in images]
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if self._shape is None or not payloads:
             raise WorkError("raw: nothing to decode, or the image shape is missing; fit or load it before decoding")
+        require_pixels(self, self._shape, size=size)  # as many bytes as pixels: no batch asks for more than it holds
         expected = 3 * self._shape[0] * self._shape[1]
         wrong = next((len(payload) for payload in payloads if len(payload) != expected), None)
         if wrong is not None:
@@ -188,7 +208,7 @@ class RawCodec:
         if len(state) != _SHAPE.size:
             raise WorkError(f"raw: the stored shape has {len(state)} bytes, expected {_SHAPE.size}")
         shape = _SHAPE.unpack(state)
-        if 0 in shape:
+        if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
             raise WorkError(f"raw: the stored shape is damaged: {shape}")
         self._shape = shape
 
@@ -206,10 +226,11 @@ def chroma_subsampling(subsampling: Value, image: np.ndarray) -> str:
 
 
 def _png(**values: Value) -> FileCodec:
-    write = functools.partial(imagecodecs.png_encode, level=9)
-    return FileCodec(
-        PNG, values, lambda image: bytes(write(image)), imagecodecs.png_decode, extension="png", lossless=True
-    )
+
+    def write(image: np.ndarray) -> bytes:
+        return bytes(imagecodecs.png_encode(image, level=9))
+
+    return FileCodec(PNG, values, write, imagecodecs.png_decode, headers.png_size, extension="png", lossless=True)
 
 
 def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
@@ -225,7 +246,7 @@ def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
     def read(file: bytes) -> np.ndarray:
         return imagecodecs.webp_decode(file, hasalpha=False)
 
-    return FileCodec(WEBP, values, write, read, extension="webp", lossless=lossless)
+    return FileCodec(WEBP, values, write, read, headers.webp_size, extension="webp", lossless=lossless)
 
 
 def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
@@ -233,7 +254,7 @@ def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
         return bytes(imagecodecs.jpeg8_encode(image, level=quality, subsampling=chroma_subsampling(subsampling, image)))
 
     values: dict[str, Value | None] = {"quality": quality, "subsampling": subsampling, "shared": shared}
-    return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, extension="jpg", slow=False)
+    return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, headers.jpeg_size, extension="jpg", slow=False)
 
 
 def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec:
@@ -246,7 +267,8 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
     values: dict[str, Value | None] = {
         "quality": quality, "speed": speed, "subsampling": subsampling, "shared": shared
     }  # fmt: skip
-    return FileCodec(AVIF, values, write, functools.partial(imagecodecs.avif_decode, numthreads=1), extension="avif")
+    read = functools.partial(imagecodecs.avif_decode, numthreads=1)
+    return FileCodec(AVIF, values, write, read, headers.avif_size, extension="avif")
 
 
 def _jxl(quality: float, effort: int, shared: bool, distance: float | None = None) -> FileCodec:
@@ -257,13 +279,14 @@ def _jxl(quality: float, effort: int, shared: bool, distance: float | None = Non
 
     stated = quality if distance is None else None
     values: dict[str, Value | None] = {"quality": stated, "distance": distance, "effort": effort, "shared": shared}
-    return FileCodec(JXL, values, write, functools.partial(imagecodecs.jpegxl_decode, numthreads=1), extension="jxl")
+    read = functools.partial(imagecodecs.jpegxl_decode, numthreads=1)
+    return FileCodec(JXL, values, write, read, headers.jxl_size, extension="jxl")
 
 
 def _jpeg2000(psnr: float, shared: bool) -> FileCodec:
     write = functools.partial(jpeg2000.encode, psnr=psnr)
     values = {"psnr": psnr, "shared": shared}
-    return FileCodec(JPEG2000, values, write, jpeg2000.decode, extension="j2k")
+    return FileCodec(JPEG2000, values, write, jpeg2000.decode, headers.jpeg2000_size, extension="j2k")
 
 
 def _quality(default: int) -> Parameter:

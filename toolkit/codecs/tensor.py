@@ -10,11 +10,11 @@ grey image and is the same every time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import CodecKind, register, require_rgb
+from toolkit.codecs.base import MAX_PIXELS, CodecKind, Size, register, require_pixels, require_rgb, within_memory
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 
@@ -25,6 +25,8 @@ _ROUNDS = 50
 _BATCH = 64
 _RIDGE = 1e-9
 _LEVELS = 255
+_PRODUCTS = 2**22
+"""Outer products in memory together, 32 MiB; 32-pixel images of rank 6 in parts of 682."""
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of N images: float64 (N, H, R), (N, W, R) and (N, 3, R)."""
@@ -74,9 +76,11 @@ class TensorCodec:
             payloads += [b"".join(pieces) for pieces in zip(*parts, strict=True)]
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if self._shape is None or not payloads:
             raise WorkError(f"{self}: nothing to decode, or the shape is missing; fit or load it before decoding")
+        require_pixels(self, self._shape, len(payloads), size)
         lengths = [side * self.rank for side in (*self._shape, 3)]
         each = [2 * length if self.dtype == "float16" else length + 4 * self.rank for length in lengths]
         wrong = next((len(payload) for payload in payloads if len(payload) != sum(each)), None)
@@ -85,9 +89,10 @@ class TensorCodec:
         stored = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), -1)
         read = _from_bytes if self.dtype == "uint8" else _from_halves
         a, b, c = (read(part, self.rank) for part in np.split(stored, np.cumsum(each)[:-1], axis=1))
-        with np.errstate(invalid="ignore", over="ignore"):
-            images = np.nan_to_num(255 * compose((a, b, c)), nan=0, posinf=255, neginf=0)  # damaged ones decode too
-        return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+        images = np.empty((len(payloads), *self._shape, 3), np.uint8)
+        for some, rows in _parts(len(payloads), *self._shape, self.rank):
+            images[some, rows] = _pixels((a[some, rows], b[some], c[some]))
+        return images
 
     def to_file(self, payload: bytes) -> bytes:
         return self.shared_state() + payload
@@ -96,9 +101,10 @@ class TensorCodec:
         return _SHAPE.pack(*self._shape) if self._shape else b""
 
     def load_shared(self, state: bytes) -> None:
-        if len(state) != _SHAPE.size or 0 in _SHAPE.unpack(state):
-            raise WorkError(f"{self}: the stored shape is damaged: {state.hex()}")
-        self._shape = _SHAPE.unpack(state)
+        height, width = _SHAPE.unpack(state) if len(state) == _SHAPE.size else (0, 0)
+        if not 0 < height * width <= MAX_PIXELS:
+            raise WorkError(f"{self}: the stored shape is damaged: {state[:8].hex()}")
+        self._shape = (height, width)
 
     def shared_bytes(self) -> int:
         return len(self.shared_state())
@@ -144,6 +150,22 @@ def compose(factors: Factors) -> np.ndarray:
     count, height, rank = a.shape
     outer = (a[:, :, None] * b[:, None]).reshape(count, -1, rank)
     return (outer @ c.swapaxes(1, 2)).reshape(count, height, -1, 3)
+
+
+def _parts(count: int, height: int, width: int, rank: int) -> Iterator[tuple[slice, slice]]:
+    """Images and rows whose outer products are few enough to be in memory together."""
+    images = max(1, _PRODUCTS // (height * width * rank))
+    rows = height if images > 1 else max(1, _PRODUCTS // (width * rank))
+    for first in range(0, count, images):
+        for top in range(0, height, rows):
+            yield slice(first, first + images), slice(top, top + rows)
+
+
+def _pixels(factors: Factors) -> np.ndarray:
+    """Images as uint8 (N, H, W, 3); factors that are no numbers, as damage leaves them, give some image too."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        images = np.nan_to_num(255 * compose(factors), nan=0, posinf=255, neginf=0)
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
 def _solve(projected: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -8,11 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import Codec, CodecKind, fitting_sample, register
+from toolkit.codecs.base import (
+    MAX_PIXELS,
+    Codec,
+    CodecKind,
+    Size,
+    fitting_sample,
+    register,
+    require_pixels,
+    require_rgb,
+    within_memory,
+)
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 
 _SHAPE = struct.Struct("<HH")
+_DOWN, _UP = Image.Resampling.BOX, Image.Resampling.BICUBIC
 
 
 class DownscaleCodec:
@@ -42,17 +53,20 @@ class DownscaleCodec:
         self.inner.fit(self._down(fitting_sample(images)))
 
     def encode(self, images: np.ndarray) -> list[bytes]:
+        require_rgb(self, images)
         if self._shape is None:
             self.fit(images)
         if images.shape[1:3] != self._shape:
             raise UsageError(f"{self}: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
         return self.inner.encode(self._down(images))
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if self._shape is None:
             raise WorkError(f"{self}: the shared size is missing; fit or load it before decoding")
+        require_pixels(self, self._shape, len(payloads), size)
         height, width = self._shape
-        return _resize(self.inner.decode(payloads), height, width, Image.Resampling.BICUBIC)
+        return _resize(self.inner.decode(payloads, self._reduced(height, width)), height, width, _UP)
 
     def to_file(self, payload: bytes) -> bytes:
         return self.inner.to_file(payload)
@@ -64,7 +78,7 @@ class DownscaleCodec:
         if len(state) < _SHAPE.size:
             raise WorkError(f"{self}: the stored size has {len(state)} bytes, expected {_SHAPE.size}")
         shape = _SHAPE.unpack_from(state)
-        if 0 in shape:
+        if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
             raise WorkError(f"{self}: the stored size is damaged: {shape}")
         self._shape = shape
         self.inner.load_shared(state[_SHAPE.size :])
@@ -79,7 +93,11 @@ class DownscaleCodec:
         height, width = images.shape[1:3]
         if min(height, width) // self.factor < 4:
             raise UsageError(f"{self}: {height} x {width} pixels scaled down by {self.factor} leave fewer than 4")
-        return _resize(images, -(-height // self.factor), -(-width // self.factor), Image.Resampling.BOX)
+        return _resize(images, *self._reduced(height, width), _DOWN)
+
+    def _reduced(self, height: int, width: int) -> Size:
+        """The inner codec's images' size."""
+        return -(-height // self.factor), -(-width // self.factor)
 
 
 def _resize(images: np.ndarray, height: int, width: int, how: Image.Resampling) -> np.ndarray:
