@@ -18,6 +18,7 @@ from toolkit.codec_training.objective import (
     layered_features,
     weight_ratio,
 )
+from toolkit.codecs.base import image_size
 from toolkit.codecs.neural.model_file import Manifest, read_manifest, read_state, write_model
 from toolkit.codecs.neural.networks import build, keep_decoder, load_state, prepare_tables, start_from_components
 from toolkit.codecs.spec import parse_codec
@@ -288,7 +289,7 @@ def _measured(
     images = np.ascontiguousarray(view.test.images)
     progress(f"measuring {Path(spec).name}", 0, len(images))
     payloads = codec.encode(images)
-    decoded = codec.decode(payloads)
+    decoded = codec.decode(payloads, image_size(images))
     before, after = torch.from_numpy(images), torch.from_numpy(decoded)
     facts = {
         "size": view.size,

@@ -167,6 +167,11 @@ def within_memory(
     return decoding
 
 
+def image_size(images: np.ndarray) -> Size:
+    """Height and width of images (N, H, W, 3): what ``decode`` is told by whoever has encoded them."""
+    return int(images.shape[1]), int(images.shape[2])
+
+
 def fitting_sample(images: np.ndarray) -> np.ndarray:
     """Up to :data:`FITTING_IMAGES` of the images, or of their indices, evenly spread: enough to fit a codec on."""
     every = -(-len(images) // FITTING_IMAGES)

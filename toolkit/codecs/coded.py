@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import PIL
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.sight import sight_digest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
@@ -75,8 +75,9 @@ def _code(codec: Codec, images: np.ndarray, building: Path, progress: Progress) 
     sizes: list[int] = []
     with open(building / "decoded.rgb", "wb") as pixels, open(building / "stream.bin", "wb") as stream:
         for start in range(0, len(images), _CHUNK):
-            payloads = codec.encode(np.asarray(images[start : start + _CHUNK]))
-            pixels.write(codec.decode(payloads).tobytes())
+            chunk = np.asarray(images[start : start + _CHUNK])
+            payloads = codec.encode(chunk)
+            pixels.write(codec.decode(payloads, image_size(chunk)).tobytes())
             stream.write(b"".join(payloads))
             sizes += [len(payload) for payload in payloads]
             progress(f"coding with {codec}", len(sizes), len(images))

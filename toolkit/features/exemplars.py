@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.codecs.base import image_size
 from toolkit.codecs.sight import give_sight, needs_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
@@ -59,7 +60,7 @@ def build_memory(
         pixels = np.asarray(dataset.train.images[dataset.train.labels == label])
         payloads = parsed.encode(pixels)
         if judge is not None:
-            order = herding_order(judge(parsed.decode(payloads)).numpy())
+            order = herding_order(judge(parsed.decode(payloads, image_size(pixels))).numpy())
         else:
             order = random_order(len(payloads), np.random.default_rng(derive(seed, 3, label)))
         candidates[label] = [payloads[index] for index in order]

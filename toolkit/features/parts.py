@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.images import Unreadable
 from toolkit.data.listing import Listing, open_listing
@@ -130,7 +130,7 @@ def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding
         payloads = tools.codec.encode(images)
         features = np.zeros((len(images), 0), np.float32)
         if tools.judge is not None:
-            features = tools.judge(tools.codec.decode(payloads), batch_size=_BATCH).numpy()
+            features = tools.judge(tools.codec.decode(payloads, image_size(images)), batch_size=_BATCH).numpy()
         for label in map(int, np.unique(labels)):
             own = np.flatnonzero(labels == label)
             herding = herdings.setdefault(label, StreamingHerding(tools.plan.candidates, tools.plan.seed))

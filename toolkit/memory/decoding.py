@@ -64,7 +64,7 @@ def _halved(
     if not payloads:
         return []
     try:
-        return [codec.decode(payloads)]
+        return [codec.decode(payloads, size)]
     except WorkError as error:
         if len(payloads) == 1:
             failed[first] = one_line(error)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, image_size
 from toolkit.data.images import Unreadable, decode
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
@@ -184,7 +184,7 @@ def _measure(codec: Codec, extractor: FeatureExtractor, images: np.ndarray) -> t
     images = np.ascontiguousarray(images)
     payloads = codec.encode(images)
     before = extractor(images)
-    after = before if codec.lossless else extractor(codec.decode(payloads))
+    after = before if codec.lossless else extractor(codec.decode(payloads, image_size(images)))
     distortion = torch.square(after - before).mean(dim=1)
     with torch.inference_mode():
         chances = torch.softmax(extractor.network.head(after.to(extractor.device)).double(), dim=1)

@@ -249,10 +249,10 @@ class Learner:
             logits = torch.from_numpy(stored).to(self.device)
         payloads, labels, _ = self.memory.all_payloads()
         outputs = torch.from_numpy(self.data.position[labels]).to(self.device)
-        codec = self.data.codec
+        codec, size = self.data.codec, self.memory.size
 
         def decode(positions: torch.Tensor) -> torch.Tensor:
-            images = codec.decode([payloads[position] for position in positions.tolist()])
+            images = codec.decode([payloads[position] for position in positions.tolist()], size)
             return torch.from_numpy(images).to(self.device)
 
         everything = torch.arange(len(payloads))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from toolkit.codecs.base import fitting_sample
+from toolkit.codecs.base import fitting_sample, image_size
 from toolkit.codecs.sight import give_sight, needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
@@ -64,7 +64,7 @@ def measure_images(
         indices = chosen[start : start + _BATCH]
         pixels = np.ascontiguousarray(dataset.train.images[indices])
         payloads = codec.encode(pixels)
-        decoded = codec.decode(payloads)
+        decoded = codec.decode(payloads, image_size(pixels))
         before.append(extractor(pixels))
         after.append(before[-1] if codec.lossless else extractor(decoded))
         original, coded = torch.from_numpy(pixels), torch.from_numpy(decoded)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.sight import needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
@@ -52,7 +52,7 @@ def decode_images(spec: str, images: np.ndarray, rows: Sequence[Mapping[str, Any
         return np.stack([_from_png(row["decoded"]) for row in rows])
     codec = _codec(spec)
     codec.fit(images[:1])
-    return codec.decode(codec.encode(images))
+    return codec.decode(codec.encode(images), image_size(images))
 
 
 def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: Mapping[str, Any] | None = None) -> Inspection:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.sight import Sight, give_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
@@ -272,7 +272,7 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     start = time.thread_time()
     payloads = codec.encode(pixels)
     middle = time.thread_time()
-    decoded = codec.decode(payloads)
+    decoded = codec.decode(payloads, image_size(pixels))
     end = time.thread_time()
     files = [len(codec.to_file(payload)) for payload in payloads]
     stored = [len(payload) for payload in payloads]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.codecs.base import image_size
 from toolkit.codecs.sight import needs_network
 from toolkit.codecs.spec import codec_family, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
@@ -268,4 +269,4 @@ def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(f"a report has no example images of {codec}: coding them takes a network")
     made.fit(images[:1])
     payloads = made.encode(images)
-    return made.decode(payloads), np.array([len(payload) for payload in payloads])
+    return made.decode(payloads, image_size(images)), np.array([len(payload) for payload in payloads])
