@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, Size, image_size
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.memory.rows import Damaged, Stored
 
 
 def decode_all(
-    codec: Codec, exemplars: Sequence[tuple[int, Stored]], size: tuple[int, int] | None
+    codec: Codec, exemplars: Sequence[tuple[int, Stored]], size: Size | None
 ) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
     """Decode exemplars given with their labels; warns when any cannot be decoded.
 
@@ -29,7 +29,7 @@ def decode_all(
 
 
 def decode_each(
-    codec: Codec, payloads: Sequence[bytes], size: tuple[int, int] | None
+    codec: Codec, payloads: Sequence[bytes], size: Size | None
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decode what can be decoded.
 
@@ -47,19 +47,20 @@ def decode_each(
         size = next((found for found in (_size(codec, payload) for payload in payloads) if found is not None), None)
     failed: dict[int, str] = {}
     decoded = _halved(codec, payloads, size, 0, failed)
+    if len(decoded) == 1:  # the usual case, without a second copy
+        return decoded[0], failed
     return (np.concatenate(decoded) if decoded else np.empty((0, *(size or (0, 0)), 3), np.uint8)), failed
 
 
-def _size(codec: Codec, payload: bytes) -> tuple[int, int] | None:
+def _size(codec: Codec, payload: bytes) -> Size | None:
     try:
-        height, width = codec.decode([payload]).shape[1:3]
+        return image_size(codec.decode([payload]))
     except WorkError:
         return None
-    return height, width
 
 
 def _halved(
-    codec: Codec, payloads: Sequence[bytes], size: tuple[int, int] | None, first: int, failed: dict[int, str]
+    codec: Codec, payloads: Sequence[bytes], size: Size | None, first: int, failed: dict[int, str]
 ) -> list[np.ndarray]:
     if not payloads:
         return []
