@@ -231,6 +231,28 @@ def test_a_newer_or_damaged_manifest_is_refused(copied: Path) -> None:
         open_memory(copied.parent)
 
 
+def test_a_manifest_that_contradicts_itself_or_names_other_places_is_refused_in_one_line(copied: Path) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text())
+    first, *others = manifest["shards"]
+    wrong: list[dict[str, Any]] = [
+        {"order": {**manifest["order"], "0": "zz"}},
+        {"order": {**manifest["order"], "0": "ff" * (len(manifest["order"]["0"]) // 2)}},
+        {"order": {**manifest["order"], "0": manifest["order"]["0"][2:]}},
+        {"shards": [{**first, "file": "../shard-000.recall"}, *others]},
+        {"shards": [{**first, "classes": {"0": -1}}, *others]},
+        {"size": 0},
+        {"budget_bytes": "much"},
+    ]
+    for change in wrong:
+        edit_manifest(copied, **{**manifest, **change})
+        with pytest.raises(WorkError, match="not a memory's manifest") as caught:
+            open_memory(copied)
+        assert "\n" not in str(caught.value)
+    (copied / "manifest.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(WorkError, match="not valid JSON"):
+        open_memory(copied)
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
