@@ -19,7 +19,10 @@ def one_line(error: BaseException) -> str:
 
 def shown(value: object, most: int = 60) -> str:
     """A value given as a message quotes it, cut off where it would fill the line."""
-    text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    try:
+        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    except (RecursionError, ValueError):  # lists in lists in lists, and whole numbers of more than 4300 digits
+        text = type(value).__name__
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -222,7 +222,8 @@ def _file_manifest(path: Path, changed: int, size: int) -> Manifest | None:
 
 @functools.lru_cache(maxsize=16)
 def _file_digest(path: Path, changed: int, size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_DIGITS]
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_DIGITS]
 
 
 @functools.lru_cache(maxsize=4)
