@@ -27,3 +27,15 @@ def cut_or_flipped(payload: bytes) -> list[bytes]:
     """The payload cut off before every byte, and with a bit flipped in every byte."""
     cut = [payload[:end] for end in range(len(payload))]
     return cut + [bytes([*payload[:at], payload[at] ^ 1 << at % 8, *payload[at + 1 :]]) for at in range(len(payload))]
+
+
+def own_streams_model(folder: Path) -> Path:
+    """The state dict of an untrained autoregressive model of CompressAI's, as small as it can be."""
+    from compressai.models import JointAutoregressiveHierarchicalPriors
+
+    torch.manual_seed(0)
+    network = JointAutoregressiveHierarchicalPriors(16, 24)
+    network.update()
+    path = folder / "own.pth.tar"
+    torch.save(network.state_dict(), path)
+    return path

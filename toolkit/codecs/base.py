@@ -125,7 +125,9 @@ def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
         raise UsageError(f"{codec}: images must have at most {MAX_PIXELS} pixels, got {height} x {width}")
 
 
-def require_pixels(codec: Codec, claimed: Size, count: int = 1, size: Size | None = None, most: int = MAX_PIXELS) -> None:
+def require_pixels(
+    codec: Codec, claimed: Size, count: int = 1, size: Size | None = None, most: int = MAX_PIXELS
+) -> None:
     """Refuse to decode images whose claimed size is not the known one, or asks for too much memory.
 
     Args:
@@ -145,10 +147,11 @@ def require_pixels(codec: Codec, claimed: Size, count: int = 1, size: Size | Non
             f"expected {size[1]} x {size[0]}"
         )
     if not 0 < height * width <= most:
-        raise WorkError(f"{codec}: a stored exemplar claims to have {width} x {height} pixels, at most {most} in all")
+        raise WorkError(f"{codec}: a stored exemplar claims to have {width} x {height} pixels, expected 1 to {most}")
     if size is None and count * height * width > MAX_BATCH_PIXELS:
         raise WorkError(
-            f"{codec}: {count} exemplars claim to have {width} x {height} pixels each, at most {MAX_BATCH_PIXELS} in all"
+            f"{codec}: {count} exemplars claim to have {width} x {height} pixels each; "
+            f"at most {MAX_BATCH_PIXELS} are decoded at once"
         )
 
 

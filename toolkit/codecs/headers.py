@@ -26,7 +26,7 @@ _HEADS = 256
 _SCAN = b"\xff\xda"
 _PNG_HEAD, _PNG_CHUNK = struct.Struct(">16sIIBB"), struct.Struct(">I4s")
 _PNG_COMPONENTS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_J2K_PART = struct.Struct(">HHHIBBH")
+_J2K_SIZE, _J2K_PART = struct.Struct(">4s4xII24xH"), struct.Struct(">HHHIBBH")
 _BOX = struct.Struct(">I4s")
 
 
@@ -36,6 +36,8 @@ def jpeg_size(file: bytes) -> Claim:
     A scan that begins without data still visits every block, so that many short scans are much work.
     """
     scan = file.find(b"\xff\xda\0\x0c\3", 0, _HEAD)
+    if scan < 0:
+        raise WorkError("no JPEG file with a scan of three components")
     claim = _jpeg_frame(file[:scan])
     if file.find(_SCAN, scan + 2) >= 0:
         raise WorkError("a JPEG file with several scans")
@@ -116,7 +118,14 @@ def jpeg2000_size(file: bytes) -> Claim:
 
     OpenJPEG takes 9 KB for each tile and 200 bytes for each block, of which there can be one for every 16 pixels.
     """
+    start, width, height, components = _J2K_SIZE.unpack_from(file)
+    if start != b"\xff\x4f\xff\x51":
+        raise WorkError("no JPEG 2000 codestream")
+    if components != 3:
+        return height, width, components
     tile_part = file.find(b"\xff\x90\0\x0a", 0, _HEAD)
+    if tile_part < 0:
+        raise WorkError("no JPEG 2000 codestream with a tile")
     claim = _j2k_main(file[:tile_part])
     _, _, tile, length, part, _, data = _J2K_PART.unpack_from(file, tile_part)
     if (tile, part, data, tile_part + length + 2) != (0, 0, 0xFF93, len(file)) or not file.endswith(b"\xff\xd9"):
@@ -127,11 +136,7 @@ def jpeg2000_size(file: bytes) -> Claim:
 @functools.lru_cache(_HEADS)
 def _j2k_main(head: bytes) -> Claim:
     """Of the main header, which may have the marker segments that OpenJPEG writes unasked and no others."""
-    if head[:4] != b"\xff\x4f\xff\x51":
-        raise WorkError("no JPEG 2000 codestream")
-    width, height, left, top, across, down, over, under, components = struct.unpack_from(">8IH", head, 8)
-    if components != 3:
-        return height, width, components
+    width, height, left, top, across, down, over, under = struct.unpack_from(">8I", head, 8)
     if struct.unpack_from(">9B", head, 42) != (7, 1, 1) * 3:
         raise WorkError("no 8-bit RGB image: its components differ from 8 bits a pixel")
     if (left, top, over, under) != (0, 0, 0, 0) or across < width or down < height:
@@ -149,7 +154,7 @@ def _j2k_main(head: bytes) -> Claim:
         at += 2 + length
     if wanted or at != len(head):
         raise WorkError("no plain JPEG 2000 codestream: its segments do not lead to its tile")
-    return height, width, components
+    return height, width, 3
 
 
 def jxl_size(file: bytes) -> Claim:

@@ -6,13 +6,20 @@ A grid puts braces round values and ``;`` between codecs: ``jpeg:quality={10,30}
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from pathlib import Path
 
 from toolkit.codecs.base import Codec, CodecKind, chain, codec_kinds
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, shown
 from toolkit.foundation.parameters import Value, can_be_written, parse_assignments
 
+MAX_WRAPPERS = 8
+"""Round one codec: eight halvings leave 4 of 1024 pixels."""
+MAX_SETTINGS = 1000
+"""Of a grid."""
+MAX_SPEC, MAX_GRID = 2**12, 2**16
+"""Characters; grids come from the addresses of pages, specs from the files of memories."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _FOLDERS = re.compile(r"(?<==)[^,|]*[/\\]")
 
@@ -23,7 +30,7 @@ def parse_codec(spec: str) -> Codec:
     Raises:
         UsageError: unknown name, key or value; the message lists the accepted ones.
     """
-    *wrappers, innermost = [part.strip() for part in spec.split("|")]
+    *wrappers, innermost = _split(spec)
     kind, values = _parse_part(innermost)
     if kind.wraps:
         raise UsageError(f"{kind.name} wraps another codec: write {innermost}|jpeg:quality=50, for instance")
@@ -41,17 +48,12 @@ def expand_grid(grid: str) -> list[str]:
     """Canonical specs of every setting in a grid, in the order written, each once.
 
     Raises:
-        UsageError: an empty grid, unbalanced braces, or a setting that does not parse or could not encode here.
+        UsageError: an empty grid, one of more than :data:`MAX_SETTINGS`, unbalanced braces, or a setting that does not
+            parse or could not encode here.
     """
-    specs: list[str] = []
-    for pattern in (part.strip() for part in grid.split(";")):
-        if not pattern:
-            continue
-        for spec in _expand_braces(pattern):
-            canonical = str(parse_codec(spec))
-            if canonical not in specs:
-                _check(canonical)
-                specs.append(canonical)
+    specs = list(dict.fromkeys(str(parse_codec(spec)) for spec in _written(grid)))
+    for canonical in specs:
+        _check(canonical)
     if not specs:
         raise UsageError("the codec grid is empty: write codecs such as jpeg:quality={10,50};png")
     return specs
@@ -61,15 +63,14 @@ def grid_paths(grid: str) -> list[str]:
     """The files that a grid's settings name; none is opened.
 
     Raises:
-        UsageError: unbalanced braces, or a setting that does not parse.
+        UsageError: too many settings, unbalanced braces, or a setting that does not parse.
     """
-    specs = [spec for pattern in grid.split(";") for spec in _expand_braces(pattern.strip())]
-    return [path for spec in specs for path in path_values(spec).values()]
+    return [path for spec in _written(grid) for path in path_values(spec).values()]
 
 
 def path_values(spec: str) -> dict[str, str]:
     """The keys of a spec that name files, and the files."""
-    named = [_parse_part(part.strip()) for part in spec.split("|") if part.strip()]
+    named = [_parse_part(part) for part in _split(spec) if part]
     return {
         key: str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path
     }  # fmt: skip
@@ -94,7 +95,7 @@ def spec_beside(spec: str, folder: Path) -> str:
 
 def codec_family(spec: str) -> str:
     """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
-    names = [part.split(":")[0].strip() for part in spec.split("|")]
+    names = [part.split(":")[0].strip() for part in _split(spec)]
     lossless_webp = names == ["webp"] and parse_codec(spec).lossless
     return "webp lossless" if lossless_webp else " | ".join(names)
 
@@ -116,7 +117,7 @@ def code_alike(spec: str, other: str) -> bool:
 
 
 def _without_paths(spec: str) -> list[tuple[str, dict[str, Value]]]:
-    parts = map(_parse_part, spec.split("|"))
+    parts = map(_parse_part, _split(spec))
     return [
         (kind.name, {key: value for key, value in values.items() if kind.parameters[key].kind is not Path})
         for kind, values in parts
@@ -124,27 +125,49 @@ def _without_paths(spec: str) -> list[tuple[str, dict[str, Value]]]:
 
 
 def _check(canonical: str) -> None:
-    for kind, values in map(_parse_part, canonical.split("|")):
+    for kind, values in map(_parse_part, _split(canonical)):
         if kind.check is not None:
             kind.check(**values)
 
 
-def _expand_braces(pattern: str) -> list[str]:
+def _split(spec: str) -> list[str]:
+    """The codecs of a spec, from the outside in; counted before any is made."""
+    if len(spec) > MAX_SPEC:
+        raise UsageError(f"a codec is written in at most {MAX_SPEC} characters, got {len(spec)}")
+    parts = spec.split("|")
+    if len(parts) > 1 + MAX_WRAPPERS:
+        raise UsageError(f"a codec stands in at most {MAX_WRAPPERS} wrappers, got {len(parts) - 1}")
+    return [part.strip() for part in parts]
+
+
+def _written(grid: str) -> list[str]:
+    """Every spec that a grid writes; counted before any is made."""
+    if len(grid) > MAX_GRID:
+        raise UsageError(f"a grid is written in at most {MAX_GRID} characters, got {len(grid)}")
+    options = [_options(pattern) for part in grid.split(";") if (pattern := part.strip())]
+    count = sum(math.prod(map(len, one)) for one in options)
+    if count > MAX_SETTINGS:
+        given = f"{count}" if count < 10**9 else "more than 10^9"
+        raise UsageError(f"a grid has at most {MAX_SETTINGS} settings, got {given}")
+    return ["".join(choice) for one in options for choice in itertools.product(*one)]
+
+
+def _options(pattern: str) -> list[list[str]]:
+    """What can stand at each place of a pattern: a single text, or the choices in braces."""
     pieces = _BRACES.split(pattern)
     # re.split with one group alternates: text, braces' content, text, ...
     if any("{" in text or "}" in text for text in pieces[::2]):
-        raise UsageError(f"unbalanced braces in {pattern!r}: write jpeg:quality={{10,50}}, for instance")
-    options = [
+        raise UsageError(f"unbalanced braces in {shown(pattern)}: write jpeg:quality={{10,50}}, for instance")
+    return [
         [choice.strip() for choice in piece.split(",")] if number % 2 else [piece]
         for number, piece in enumerate(pieces)
     ]
-    return ["".join(choice) for choice in itertools.product(*options)]
 
 
 def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
     name, _, arguments = part.partition(":")
     kinds = codec_kinds()
     if name not in kinds:
-        raise UsageError(f"unknown codec {name!r}: choose one of {', '.join(kinds)}")
+        raise UsageError(f"unknown codec {shown(name)}: choose one of {', '.join(kinds)}")
     kind = kinds[name]
     return kind, parse_assignments(name, kind.parameters, arguments)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from toolkit.foundation.errors import UsageError, describe_os_error, one_line
+from toolkit.foundation.errors import UsageError, describe_os_error, one_line, shown
 from toolkit.foundation.files import write_json
 
 FORMAT = "recallrate-jpeg-tables"
@@ -33,6 +33,8 @@ LARGEST_STEP = 255
 """Baseline JPEG keeps a step in 8 bits."""
 SMALLEST_DEAD_ZONE, LARGEST_DEAD_ZONE = 0.5, 2.0
 DIGEST_DIGITS = 8
+_MOST_BYTES = 2**20
+"""Of a table file; ours have 20 kB."""
 _PLANES = ("luma", "chroma")
 _KEYS = ("format", "version", *_PLANES, "dead_zone", "alpha", "trained")
 
@@ -98,26 +100,21 @@ def read_tables(path: str | Path) -> QuantisationTables:
     Raises:
         UsageError: no such file, not a table file, one of a newer version, or a value that is not accepted.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(describe_os_error(error, "read the quantisation tables", path)) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no table file: it is not valid JSON: {one_line(error)}") from error
+    content = _read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise UsageError(f"{path} is no table file: its format must be {FORMAT!r}, got {found!r}")
+        raise UsageError(f"{path} is no table file: its format must be {FORMAT!r}, got {shown(found)}")
     version = content.get("version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise UsageError(f"{path}: version must be {VERSION}, got {version!r}")
+        raise UsageError(f"{path}: version must be {VERSION}, got {shown(version)}")
     if version > VERSION:
         raise UsageError(
-            f"{path} was written by a newer Recall Rate (version {version}, this one reads up to {VERSION}): "
+            f"{path} was written by a newer Recall Rate (version {shown(version)}, this one reads up to {VERSION}): "
             "update recallrate to use it"
         )
     unknown = [key for key in content if key not in _KEYS]
     if unknown:
-        raise UsageError(f"{path} has no key {unknown[0]!r}: its keys are {', '.join(_KEYS)}")
+        raise UsageError(f"{path} has no key {shown(unknown[0])}: its keys are {', '.join(_KEYS)}")
     trained = content.get("trained", {})
     if not isinstance(trained, dict):
         raise UsageError(f"{path}: trained must be a JSON object, got {type(trained).__name__}")
@@ -126,6 +123,19 @@ def read_tables(path: str | Path) -> QuantisationTables:
         return QuantisationTables(**arrays, trained=trained)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _read_json(path: str | Path) -> Any:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES} bytes")
+        return json.loads(text.decode())
+    except OSError as error:
+        raise UsageError(describe_os_error(error, "read the quantisation tables", path)) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no table file: it is not valid JSON: {one_line(error)}") from error
 
 
 def write_tables(path: str | Path, tables: QuantisationTables) -> None:
@@ -193,7 +203,7 @@ def _table(values: Any, name: str, accepted: _Accepted) -> np.ndarray:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # the comparison refuses NaN and infinity, and whole numbers too large for a float
         if not (is_number and abs(value) <= sys.float_info.max and accepted.holds(value)):
-            raise UsageError(f"{name}[{row}][{column}] must be {accepted.words}, got {_shown(value)}")
+            raise UsageError(f"{name}[{row}][{column}] must be {accepted.words}, got {shown(value)}")
     return rows.astype(np.float64)
 
 
@@ -218,12 +228,7 @@ def _objects(values: Any) -> np.ndarray:
 
 
 def _form(values: object, array: np.ndarray) -> str:
-    return f"shape {array.shape}" if array.shape else "nothing" if values is None else _shown(values)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    return f"shape {array.shape}" if array.shape else "nothing" if values is None else shown(values)
 
 
 def _by_plane(pair: np.ndarray | None) -> dict[str, list[list[float]]] | None:

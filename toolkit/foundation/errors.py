@@ -17,6 +17,15 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value given as a message quotes it, cut off where it would fill the line."""
+    try:
+        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    except (RecursionError, ValueError):  # lists in lists in lists, and whole numbers of more than 4300 digits
+        text = type(value).__name__
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def describe_os_error(error: OSError, action: str, path: object) -> str:
     """``cannot write X: No space left on device``, for the line a user sees."""
     return f"cannot {action} {path}: {error.strerror or one_line(error)}"

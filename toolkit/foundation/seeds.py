@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, shown
 
 
 def derive(seed: int, *path: int) -> int:
@@ -24,9 +24,9 @@ def parse_seeds(text: str) -> list[int]:
     try:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {text!r}") from None
+        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {shown(text)}") from None
     if any(seed < 0 for seed in seeds):
-        raise UsageError(f"seeds must be at least 0, got {text!r}")
+        raise UsageError(f"seeds must be at least 0, got {shown(text)}")
     return seeds
 
 
@@ -37,4 +37,4 @@ def require_distinct(seeds: Sequence[int]) -> None:
         UsageError: it is so.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"seeds must be distinct and at least one, got {list(seeds)}")
+        raise UsageError(f"seeds must be distinct and at least one, got {shown(list(seeds))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, shown
 
 _UNITS = {
     "": 1, "b": 1,
@@ -31,9 +31,9 @@ def parse_size(text: str, image_bytes: int | None = None) -> int:
     elif match and unit in _UNITS:
         size = float(match.group(1)) * _UNITS[unit]
     else:
-        raise UsageError(f"a size is written 262144, 256KiB, 1.5MB or 20img (raw images a class), got {text!r}")
+        raise UsageError(f"a size is written 262144, 256KiB, 1.5MB or 20img (raw images a class), got {shown(text)}")
     if not 1 <= size < 2**63:
-        raise UsageError(f"a size must be one byte or more and fit a disk, got {text!r}")
+        raise UsageError(f"a size must be one byte or more and fit a disk, got {shown(text)}")
     return int(size)
 
 

@@ -21,6 +21,9 @@ from toolkit.probe.request import PROBES
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue as put_in_queue
 
+MAX_RUNS = 10_000
+"""Planned at once."""
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -58,11 +61,13 @@ def plan(
         shared: further fields of :class:`PilotConfig`.
 
     Raises:
-        UsageError: nothing to run, or a configuration that is wrong in itself.
+        UsageError: nothing to run, more than :data:`MAX_RUNS`, or a configuration that is wrong in itself.
     """
     for name, chosen in (("setting", codecs), ("alignment", aligns), ("budget", budgets), ("seed", seeds)):
         if not chosen:
             raise UsageError(f"choose at least one {name}")
+    if (runs := math.prod(map(len, (codecs, aligns, budgets, seeds)))) > MAX_RUNS:
+        raise UsageError(f"at most {MAX_RUNS} runs are planned at once, got {runs}")
     planned: dict[str, PlannedRun] = {}
     for codec in codecs:
         for align in ("none",) if parse_codec(codec).lossless else aligns:

@@ -136,7 +136,7 @@ def _list(entries: _Entries, key: str) -> list[Any]:
         raise entries.about(key, f"takes a list of values, got {value!r}")
     try:
         if key == "codecs":
-            return [spec for one in values for spec in expand_grid(str(one))]
+            return expand_grid(";".join(map(str, values)))
         if key == "seeds":
             seeds = parse_seeds(",".join(map(str, values)))
             require_distinct(seeds)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.codecs.base import CodecKind, register, require_rgb
+from toolkit.codecs.base import CodecKind, Size, register, require_pixels, require_rgb, within_memory
 from toolkit.codecs.neural.model_file import DIGEST_DIGITS, Manifest, read_manifest
 from toolkit.codecs.neural.rans import Tables
-from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.parameters import Parameter, Value
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ SMALL_FOLDER = Path(__file__).parents[3] / "assets" / "neural"
 _HEAD = struct.Struct("<HHI")
 """Height and width of the images, bytes of the decoder's weights."""
 _MAGIC = b"RRN1"
+MAX_NEURAL_PIXELS = 2**20
+"""Of one image, 1024 x 1024: networks take 100 to 600 bytes for each pixel."""
 _lock = threading.Lock()
 
 
@@ -87,19 +89,26 @@ class NeuralCodec:
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         require_rgb(self, images)
+        if images.shape[1] * images.shape[2] > MAX_NEURAL_PIXELS:
+            raise UsageError(f"{self}: images must have at most {MAX_NEURAL_PIXELS} pixels, got {images.shape[1:3]}")
         if self._size is None:
             self.fit(images)
         if images.shape[1:3] != self._size:
             raise UsageError(f"{self}: all images must have (height, width) {self._size}, got {images.shape[1:3]}")
         return self._model().encode(images, self._tables)
 
-    def decode(self, payloads: Sequence[bytes]) -> np.ndarray:
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if self._size is None or not payloads:
             raise WorkError(f"{self}: nothing to decode, or what is shared is missing; fit or load it before decoding")
+        require_pixels(self, self._size, len(payloads), size, MAX_NEURAL_PIXELS)
+        model = self._model()
+        if self._tables is not None and len(self._tables) != len(model.tables or ()):
+            raise WorkError(f"{self}: the stored entropy tables have {len(self._tables)} rows, not the model's")
         try:
-            return self._model().decode(payloads, self._size, self._tables)
-        except WorkError as error:
-            raise WorkError(f"{self}: {error}") from None
+            return model.decode(payloads, self._size, self._tables)
+        except (WorkError, RuntimeError, ValueError, IndexError) as error:  # torch's memory runs out as RuntimeError
+            raise WorkError(f"{self}: {one_line(error)}") from None
 
     def to_file(self, payload: bytes) -> bytes:
         if self._size is None or self._decoder is None:
@@ -114,7 +123,7 @@ class NeuralCodec:
         if len(state) < head:
             raise WorkError(f"{self}: what is shared has {len(state)} bytes, at least {head} were expected")
         height, width, weights = _HEAD.unpack_from(state)
-        if 0 in (height, width):
+        if not 0 < height * width <= MAX_NEURAL_PIXELS:
             raise WorkError(f"{self}: the stored size is damaged: {(height, width)}")
         self._tables = Tables.from_bytes(state[head:]) if len(state) > head else None
         self._size, self._weights, self._decoder = (height, width), weights, state[_HEAD.size : head].hex()
@@ -213,7 +222,8 @@ def _file_manifest(path: Path, changed: int, size: int) -> Manifest | None:
 
 @functools.lru_cache(maxsize=16)
 def _file_digest(path: Path, changed: int, size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_DIGITS]
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_DIGITS]
 
 
 @functools.lru_cache(maxsize=4)

@@ -25,8 +25,11 @@ from toolkit.codecs.neural.rans import Decoder, Tables
 from toolkit.foundation.errors import WorkError
 
 _PIXELS_A_BATCH = 2**18
+_BATCHES_TOGETHER = 8
 _OWN_STREAMS = struct.Struct("<IHHI")
 """Checksum, latent height and width, length of the first of two strings."""
+_LOWEST_STATE = 1 << 31
+"""Regular states of CompressAI's coder are in [2^31, 2^63)."""
 
 
 class Model(Protocol):
@@ -75,6 +78,9 @@ class FactorizedModel:
 
     def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
         tables = tables or self.tables
+        return np.concatenate([self._decoded(some, size, tables) for some in _groups(streams, size)])
+
+    def _decoded(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables) -> np.ndarray:
         shape = (len(streams), self.network.M, *_latent_size(self.network, size))
         rows, heard = self._rows(shape, tables)
         values = np.empty((len(streams), len(heard)), np.int64)
@@ -140,7 +146,9 @@ class HyperpriorModel:
         return streams
 
     def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
-        return _synthesised(self.network, self._latents(streams, size, tables or self.tables), size)
+        tables = tables or self.tables
+        latents = (self._latents(some, size, tables) for some in _groups(streams, size))
+        return np.concatenate([_synthesised(self.network, some, size) for some in latents])
 
     def _latents(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables) -> torch.Tensor:
         height, width = _latent_size(self.network, size)
@@ -148,7 +156,7 @@ class HyperpriorModel:
         side_shape = (len(streams), self.network.N, height // factor, width // factor)
         shape = (len(streams), self.network.M, height, width)
         length = math.prod(side_shape[1:]) + math.prod(shape[1:])
-        decoder = Decoder(tables, streams, length)
+        decoder = _opened(tables, streams, length)
         side_values = torch.from_numpy(decoder.read(_channels(side_shape))).reshape(side_shape)
         rows, means = self._predicted(side_values)
         values = torch.from_numpy(decoder.read(rows)).reshape(shape)
@@ -201,12 +209,17 @@ class OwnStreamsModel:
         damaged = [len(one) < _OWN_STREAMS.size or zlib.crc32(one[4:]) != _OWN_STREAMS.unpack_from(one)[0]
                    for one in streams]  # fmt: skip
         _refuse_damaged(np.array(damaged, bool))
+        factor = self.network.downsampling_factor
+        side = (-(-size[0] // factor), -(-size[1] // factor))
+        values = math.prod(_latent_size(self.network, size)) * self.network.M + math.prod(side) * self.network.N
         images = []
         for stream in streams:
             _, height, width, length = _OWN_STREAMS.unpack_from(stream)
             strings = stream[_OWN_STREAMS.size :]
-            parts = [[strings[:length]], [strings[length:]]]
-            decoded = self.network.decompress(parts, (height, width), **self._options)["x_hat"]
+            if (height, width) != side or length > len(strings):
+                raise WorkError(f"a stream claims {height} x {width} latents, expected {side[0]} x {side[1]}")
+            parts = [[_readable(part, values)] for part in (strings[:length], strings[length:])]
+            decoded = self.network.decompress(parts, side, **self._options)["x_hat"]
             images.append(_as_images(decoded, size))
         return np.concatenate(images)
 
@@ -219,6 +232,18 @@ class OwnStreamsModel:
                 "too slow for exemplars; use a factorized or hyperprior model",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
+
+
+def _readable(string: bytes, values: int) -> bytes:
+    """A string of CompressAI's that its decoder neither aborts at nor reads beyond, whatever was in it.
+
+    It starts from a state in the first 8 bytes, and from a regular one it never comes to an irregular one, where it
+    would abort. It does not look for the end: a value takes 2 bytes, and one beyond the tables another half a byte for
+    each unit of a number that the string itself spells.
+    """
+    if len(string) < 8 or not _LOWEST_STATE <= int.from_bytes(string[:8], "little") < _LOWEST_STATE << 32:
+        raise WorkError("a stream is damaged: it does not begin with a state")
+    return string + bytes(16 * len(string) + 64 * values)
 
 
 @contextlib.contextmanager
@@ -253,8 +278,15 @@ def _channels(shape: Sequence[int]) -> np.ndarray:
     return np.repeat(np.arange(shape[1]), shape[2] * shape[3])
 
 
+def _opened(tables: Tables, streams: Sequence[bytes], length: int) -> Decoder:
+    """A decoder of streams whose checksums fit; those of others are not worth their values' memory."""
+    decoder = Decoder(tables, streams, length)
+    _refuse_damaged(decoder.damaged)
+    return decoder
+
+
 def _read(tables: Tables, streams: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
-    decoder = Decoder(tables, streams, len(rows))
+    decoder = _opened(tables, streams, len(rows))
     values = decoder.read(rows)
     _refuse_damaged(decoder.finish())
     return values
@@ -267,8 +299,18 @@ def _refuse_damaged(damaged: np.ndarray) -> None:
 
 def _parts(images: np.ndarray) -> list[np.ndarray]:
     """Batches that fit a cache."""
-    size = max(1, _PIXELS_A_BATCH // (images.shape[1] * images.shape[2]))
+    size = _batch((images.shape[1], images.shape[2]))
     return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _groups(streams: Sequence[bytes], size: tuple[int, int]) -> list[Sequence[bytes]]:
+    """Streams whose values are in memory together; whole batches, so that no image's batch depends on it."""
+    group = _BATCHES_TOGETHER * _batch(size)
+    return [streams[start : start + group] for start in range(0, len(streams), group)]
+
+
+def _batch(size: tuple[int, int]) -> int:
+    return max(1, _PIXELS_A_BATCH // (size[0] * size[1]))
 
 
 def _latent_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
@@ -298,8 +340,8 @@ def _analysed(network: Any, images: np.ndarray) -> torch.Tensor:
 
 @torch.inference_mode()
 def _synthesised(network: Any, latents: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    step = max(1, _PIXELS_A_BATCH // (size[0] * size[1]))
-    parts = [network.g_s(part.contiguous(memory_format=torch.channels_last)) for part in latents.split(step)]
+    batches = latents.split(_batch(size))
+    parts = [network.g_s(batch.contiguous(memory_format=torch.channels_last)) for batch in batches]
     return np.concatenate([_as_images(part, size) for part in parts])
 
 

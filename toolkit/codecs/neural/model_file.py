@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ DIGEST_DIGITS = 12
 _MANIFEST = "manifest.json"
 _DECODER = ("g_s.", "h_s.", "entropy_bottleneck.quantiles", "entropy_bottleneck._", "gaussian_conditional.")
 _TABLES = ("._quantized_cdf", "._offset", "._cdf_length")
+_MOST_MANIFEST = 2**20
+_MOST_OURS, _MOST_OTHERS = 2**26, 2**28
+"""Bytes that all members inflate to (none gives more than it states); the largest of CompressAI's zoo have 2^27."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -84,8 +88,14 @@ def read_manifest(path: str | Path) -> Manifest | None:
             if not zipfile.is_zipfile(file):
                 return None
             with zipfile.ZipFile(file) as archive:
-                if _MANIFEST not in archive.namelist():
+                is_ours = _MANIFEST in archive.namelist()
+                most = _MOST_OURS if is_ours else _MOST_OTHERS
+                if (inflated := sum(member.file_size for member in archive.infolist())) > most:
+                    raise ValueError(f"it inflates to {inflated} bytes, expected at most {most}")
+                if not is_ours:
                     return None
+                if archive.getinfo(_MANIFEST).file_size > _MOST_MANIFEST:
+                    raise ValueError(f"its manifest has more than {_MOST_MANIFEST} bytes")
                 facts = json.loads(archive.read(_MANIFEST))
         if facts["format"] != FORMAT:
             return None
@@ -99,7 +109,7 @@ def read_manifest(path: str | Path) -> Manifest | None:
         )
     except OSError as error:
         raise UsageError(describe_os_error(error, "read the neural codec", path)) from error
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, RecursionError) as error:
         raise UsageError(f"{path} is a damaged model file: {one_line(error)}") from error
 
 

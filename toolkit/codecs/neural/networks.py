@@ -182,13 +182,13 @@ def build(architecture: Mapping[str, Any]) -> CompressionModel:
     sizes = ("channels", "latent", "stages")
     if name not in kinds or set(given) != set(sizes) or not all(_is_size(given[key]) for key in sizes):
         raise UsageError(f"a neural codec must be {' or '.join(kinds)} with {', '.join(sizes)}, got {architecture}")
-    if given["stages"] < 2:
-        raise UsageError(f"a neural codec needs at least 2 stages, got {given['stages']}")
+    if not 2 <= given["stages"] <= 5:
+        raise UsageError(f"a neural codec has 2 to 5 stages, got {given['stages']}")
     return kinds[name](**given)
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 512
 
 
 def prepare_tables(network: CompressionModel, images: Sequence[np.ndarray] = ()) -> dict[str, np.ndarray]:

@@ -40,6 +40,10 @@ _TAIL = 128
 _SYMBOLS_A_LANE = 8192
 _FEW = 16
 """Up to so many streams are coded one by one: a symbol takes 1 us in Python, and 100 us for all streams in numpy."""
+_MOST_STATE = 2**20
+"""Bytes that stored tables inflate to; those of CompressAI's largest models take 200 kB."""
+_MOST_OF_A_VALUE = 2 + 5
+"""Bytes that a value may take in a stream: two of a lane's, and five in the tail."""
 _ROWS = struct.Struct("<H")
 _LENGTH = struct.Struct("<H")
 
@@ -109,7 +113,10 @@ class Tables:
         """
         try:
             (rows,) = _ROWS.unpack_from(state)
-            content = zlib.decompress(state[_ROWS.size :])
+            inflater = zlib.decompressobj()
+            content = inflater.decompress(state[_ROWS.size :], _MOST_STATE)
+            if not inflater.eof or inflater.unused_data:
+                raise ValueError(f"they are cut off, or have more than {_MOST_STATE} bytes")
             lengths = np.frombuffer(content, "<u2", rows).astype(np.int64)
             offsets = np.frombuffer(content, "<i4", rows, 2 * rows).astype(np.int64)
             widths = np.frombuffer(content, "<u2", int(lengths.sum()), 6 * rows).astype(np.int64) + 1
@@ -152,17 +159,19 @@ class Decoder:
         self._tables = tables
         self._lanes = _lanes(length)
         self._lane = 0
-        parts = [_opened(stream) for stream in streams]
+        head = _STATE_BYTES * self._lanes
+        # a stream that no encoder writes would make a place as long for every other one
+        most = 1 + head + _LENGTH.size + _MOST_OF_A_VALUE * length
+        parts = [_opened(stream) if len(stream) <= most else None for stream in streams]
         self.damaged = np.array([part is None for part in parts], bool)
         self._tails = [b"" if part is None else part[1] for part in parts]
         bodies = [b"" if part is None else part[0] for part in parts]
-        head = _STATE_BYTES * self._lanes
         # a single lane's state has fewer bytes where the whole stream has
         bodies = [body.rjust(head, b"\0") if self._lanes == 1 else body for body in bodies]
         self._ends = np.array([len(body) for body in bodies], np.int64)
         self.damaged |= self._ends < head
         # two bytes more than any stream has: lanes of a damaged one may ask for what is not there
-        self._bytes = np.zeros((len(bodies), int(self._ends.max(initial=head)) + 2), np.int64)
+        self._bytes = np.zeros((len(bodies), int(self._ends.max(initial=head)) + 2), np.uint8)
         for row, body in zip(self._bytes, bodies, strict=True):
             row[: len(body)] = np.frombuffer(body, np.uint8)
         states = self._bytes[:, :head].reshape(len(bodies), self._lanes, _STATE_BYTES)
