@@ -24,6 +24,7 @@ import numpy as np
 
 from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
+from toolkit.data.samples import remark_notes
 from toolkit.data.sources import Entry, Source
 from toolkit.data.spec import require_plain, split_spec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
@@ -220,7 +221,7 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
         np.save(folder / f"{split}_file_bytes.npy", file_bytes)
         content.update(b"".join([split.encode(), labels.tobytes(), file_bytes.tobytes(), *digests[split]]))
         _require_usable(labels, split, source, spec, len(failed))
-    notes = [*source.notes, *(f"{count} images: {remark}" for remark, count in sorted(remarks.items()))]
+    notes = [*source.notes, *remark_notes(remarks)]
     in_train = set(digests["train"])
     if twins := sum(digest in in_train for digest in digests["test"]):
         notes.append(f"{twins} test images have exactly the pixels of a training image: accuracy on them says little")

@@ -134,13 +134,13 @@ def _room_for(header: formats.Header) -> Iterator[None]:
         yield
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, tell: Tell = unsaid) -> Image.Image:
     """An upright 8-bit RGB copy of ``image``.
 
     Transparency is laid over white; samples wider than 8 bits are scaled by the rule of
     :func:`toolkit.data.samples.sample_range`.
     """
-    return upright(_eight_bit(image, unsaid), orientation_of(image)).convert("RGB")
+    return upright(_eight_bit(image, tell), orientation_of(image)).convert("RGB")
 
 
 def _is_wide(image: Image.Image) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ _ROWS = 256
 
 def unsaid(remark: str) -> None:
     """Tell nobody."""
+
+
+def remark_notes(remarks: Counter[str]) -> list[str]:
+    """Notes on a whole dataset from what was told about its images."""
+    return [f"{count} image{'s' * (count > 1)}: {remark}" for remark, count in sorted(remarks.items())]
 
 
 class Range(NamedTuple):
