@@ -77,11 +77,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            headers = {info.filename.removesuffix(".npy"): (info, _header(archive, info)) for info in archive.infolist()}
-            for name, (_, header) in headers.items():
+            headers = [(info, _header(archive, info)) for info in archive.infolist()]
+            found = {info.filename.removesuffix(".npy"): (info, header) for info, header in headers if header}
+            for name, (_, header) in found.items():
                 _refuse_header(name, header, path)
-            for name, (info, header) in headers.items():
-                if name in _WANTED and header is not None:
+            for name, (info, header) in found.items():
+                if name in _WANTED:
                     arrays[name] = _unpacked(archive, info, header)
     except UsageError:
         raise
@@ -112,12 +113,11 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header | None:
             return None
         version = tuple(member.read(2))
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        return _Header(*read(member), member.tell())
+        shape, fortran, dtype = read(member)
+        return _Header(shape, fortran, dtype, member.tell())
 
 
-def _refuse_header(name: str, header: _Header | None, path: Path) -> None:
-    if header is None:
-        return
+def _refuse_header(name: str, header: _Header, path: Path) -> None:
     if header.dtype.hasobject:
         raise UsageError(f"{path} is refused: it holds pickled objects, which could run code")
     image = math.prod(header.shape[1:]) * header.dtype.itemsize
