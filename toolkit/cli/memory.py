@@ -65,7 +65,7 @@ def build(
             from toolkit.features.exemplars import build_memory
 
             facts = build_memory(dataset, output, **chosen, progress=progress)
-    console.findings(facts)
+    console.findings({name: facts.pop(name) for name in ("notes", "quarantine")})  # the rest is as inspect has it
     _show(facts, json, csv)
 
 

@@ -144,6 +144,16 @@ def read_wide_png(data: bytes, tell: Tell) -> Image.Image:
     return picture(samples, alpha=samples.ndim == 3 and samples.shape[2] in (2, 4), tell=tell)
 
 
+def icon_header(data: bytes) -> Header:
+    """The largest PNG in an icon file, whose own directory may say less; no pixels where there is none."""
+    found = [Header(0, 0, 4)]
+    at = data.find(PNG_SIGNATURE)
+    while 0 <= at <= len(data) - 24:
+        found.append(Header(*struct.unpack_from(">II", data, at + 16), 4))
+        at = data.find(PNG_SIGNATURE, at + 1)
+    return max(found, key=lambda header: header.width * header.height)
+
+
 # -- TIFF ------------------------------------------------------------------------------------------------------
 
 

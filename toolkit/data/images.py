@@ -105,7 +105,10 @@ def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.n
         wide = formats.is_wide_png(data)
         grey = image.mode in _ONE_BYTE and "transparency" not in image.info
         pixel_bytes = 8 if wide or _is_wide(image) else 1 if grey else 4
-        with _room_for(formats.Header(image.width, image.height, pixel_bytes)):
+        header = formats.Header(image.width, image.height, pixel_bytes)
+        if image.format == "ICO":
+            header = max(header, formats.icon_header(data), key=lambda one: one.width * one.height)
+        with _room_for(header):
             if wide:
                 return square(upright(formats.read_wide_png(data, tell), orientation_of(image, exif)), size)
             image.load()

@@ -1,8 +1,8 @@
 """Which folders of a dataset are its splits and which are its classes: by the usual names, else as its user says.
 
 Nothing is guessed in silence. Splits go by any of the usual names, in any case, alone or round the same word
-(``seg_train`` and ``seg_test``). What looks like splits or like annotations but fits no pattern is refused, with what
-was taken for what and how to say otherwise.
+(``seg_train`` and ``seg_test``). What looks like splits, by names or by holding the same folders, or like annotations,
+but fits no pattern, is refused with what was taken for what and how to say otherwise.
 """
 
 from __future__ import annotations
@@ -76,13 +76,15 @@ def lay_out(tree: Tree, named: SplitFolders | None = None) -> Layout:
     if named is None:
         _refuse_annotations(found, tree.where)
         _refuse_inner_splits(tree, train, found)
+        if not train:
+            _refuse_alike(tree, found)
     names = {name: shown(name) for name in found}
     class_names = tuple(sorted(set(names.values())))
     _require_classes(class_names, tree)
-    _refuse_confusion(names, tree.where)
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
     folders = [ClassFolder("train", label_of[names[name]], (*train, name)) for name in found]
     tested = {} if test is None else {name: shown(name) for name in _class_names(tree, test, train)}
+    _refuse_confusion(names | tested, tree.where)
     folders += [
         ClassFolder("test", label_of[class_name], (*(test or ()), name))
         for name, class_name in tested.items()
@@ -235,6 +237,22 @@ def _refuse_unknown(where: str, roles: Sequence[_Role], others: Sequence[str]) -
     unlike = f", {_listed(others)} for none" if others else ""
     raise UsageError(
         f"{where}: took {', '.join(said)}{unlike}, which is no layout known here; {_SAY}, "
+        f"or --train {EVERYTHING} where every folder is a class"
+    )
+
+
+def _refuse_alike(tree: Tree, tops: Sequence[str]) -> None:
+    """Refuse two or three folders that hold nothing but the same folders, as splits of any name do."""
+    if len(tops) not in (2, 3):
+        return
+    inner = [set(tree.folders((name,))) for name in tops]
+    shared = set.intersection(*inner)
+    if len(shared) < 2 or shared not in inner:
+        return
+    if any(len(parts) == 2 for name in tops for parts in tree.files((name,))):
+        return
+    raise UsageError(
+        f"{tree.where}: took {_listed(tops)} for splits, since each holds folders {_listed(sorted(shared))}; {_SAY}, "
         f"or --train {EVERYTHING} where every folder is a class"
     )
 

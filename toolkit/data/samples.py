@@ -58,9 +58,10 @@ def sample_range(samples: np.ndarray, declared: Range | None = None, bits: int |
         return declared, ""
     low, high = _extremes(samples)
     if np.issubdtype(samples.dtype, np.floating):
-        found = next((Range(0.0, top) for top in (1.0, 255.0) if low >= 0 and high <= top), None)
-        found = found or Range(min(low, 0.0), high)
-        return found, f"floating-point samples: their range was guessed from the image, {found.low:g}..{found.high:g}"
+        top = next((top for top in (1.0, 255.0) if low >= 0 and high <= top), None)
+        if top is not None:
+            return Range(0.0, top), f"floating-point samples: their range was guessed to be 0..{top:g}"
+        return Range(min(low, 0.0), high), "floating-point samples: their range was guessed to be that of the image"
     stored = 8 * samples.dtype.itemsize
     if bits is not None and bits < stored:
         return Range(0.0, 2.0**bits - 1), ""
@@ -68,9 +69,8 @@ def sample_range(samples: np.ndarray, declared: Range | None = None, bits: int |
     if low == high or fitting == stored:
         return Range(0.0, 2.0 ** (stored - (samples.dtype.kind == "i")) - 1), ""
     if fitting is not None:
-        return Range(0.0, 2.0**fitting - 1), f"{stored}-bit samples that look like {fitting}-bit ones: taken as such"
-    found = Range(min(low, 0.0), high)
-    return found, f"{stored}-bit samples: their range was guessed from the image, {found.low:g}..{found.high:g}"
+        return Range(0.0, 2.0**fitting - 1), f"{stored}-bit samples: their range was guessed to be {fitting} bits"
+    return Range(min(low, 0.0), high), f"{stored}-bit samples: their range was guessed to be that of the image"
 
 
 def _extremes(samples: np.ndarray) -> tuple[float, float]:
