@@ -119,9 +119,9 @@ def _locate(spec: str) -> _Located:
 
 
 def _cached(key: str, located: _Located, size: int) -> tuple[Path, dict[str, str]] | None:
-    """The entry of which still fails what failed when it was built, and why today; None if there is none."""
-    for folder in _entries_of(key):
-        names = set(_read_meta(folder)["failed"])
+    """The fullest entry of which still fails what failed when it was built, and why today; None if there is none."""
+    failed_then = {folder: set(_read_meta(folder)["failed"]) for folder in _entries_of(key)}
+    for folder, names in sorted(failed_then.items(), key=lambda entry: len(entry[1])):
         entries = [entry for entry in located.open().entries if entry.name in names] if names else []
         failed = _failures(entries, size)
         if names == failed.keys():
