@@ -27,11 +27,20 @@ def _counts(source: Source) -> Counter:
 @pytest.mark.parametrize(
     ("train", "test"),
     [
-        ("Train", "Test"), ("TRAIN", "TEST"), ("train", "valid"), ("Training", "Testing"), ("train", "eval"),
-        ("train", "dev"), ("train", "Val"), ("training_set", "test_set"), ("seg_train", "seg_test"),
-        ("seg_train/seg_train", "seg_test/seg_test"), ("train2017", "val2017"), ("TrainImages", "TestImages"),
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("train", "valid"),
+        ("Training", "Testing"),
+        ("train", "eval"),
+        ("train", "dev"),
+        ("train", "Val"),
+        ("training_set", "test_set"),
+        ("seg_train", "seg_test"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train2017", "val2017"),
+        ("TrainImages", "TestImages"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("form", ["folder", "zip", "wrapped zip"])
 def test_the_usual_names_of_splits_are_known_in_any_case(form: str, train: str, test: str, tmp_path: Path) -> None:
     files = _split(train, test)
@@ -168,7 +177,7 @@ def test_splits_that_are_not_there_are_refused(query: str, reason: str, tmp_path
 
 @pytest.mark.parametrize("spec", ["demo?train=a", "torchvision:CIFAR10?train=a"])
 def test_splits_are_named_of_folders_and_zips_only(spec: str, cache: Path) -> None:
-    with pytest.raises(UsageError, match="are for a folder or a .zip, not for"):
+    with pytest.raises(UsageError, match=r"are for a folder or a \.zip, not for"):
         load_dataset(spec, 16)
 
 

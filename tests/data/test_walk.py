@@ -60,8 +60,9 @@ def test_links_to_folders_inside_a_class_are_followed_and_loops_are_cut(tmp_path
     (root / "loop").symlink_to(root)
     source = open_folder(root)
     assert source.class_names == ("ant", "bee")
-    assert sorted(entry.name for entry in source.entries) == sorted([*files, "ant/more/deep/0.png",
-                                                                     "ant/more/deep/1.png"])  # fmt: skip
+    assert sorted(entry.name for entry in source.entries) == sorted(
+        [*files, "ant/more/deep/0.png", "ant/more/deep/1.png"]
+    )
     taken = "a link to a folder that is taken already"
     assert dict(source.left_out) == {"loop": taken, "ant/more/back": taken, "bee/itself": taken}
 

@@ -29,10 +29,19 @@ def _tiff(samples: np.ndarray, bits: int | None = None, **tags: tuple[int, ...])
     channels = samples.shape[2] if samples.ndim == 3 else 1
     kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
     fields = {
-        256: (SIDE,), 257: (SIDE,), 258: (bits or 8 * samples.itemsize,) * channels, 259: (1,),
-        262: (2 if channels >= 3 else 1,), 273: (8,), 277: (channels,), 278: (SIDE,), 279: (samples.nbytes,),
-        284: (1,), 339: (kind,) * channels, **{int(tag[1:]): values for tag, values in tags.items()},
-    }  # fmt: skip
+        256: (SIDE,),
+        257: (SIDE,),
+        258: (bits or 8 * samples.itemsize,) * channels,
+        259: (1,),
+        262: (2 if channels >= 3 else 1,),
+        273: (8,),
+        277: (channels,),
+        278: (SIDE,),
+        279: (samples.nbytes,),
+        284: (1,),
+        339: (kind,) * channels,
+        **{int(tag[1:]): values for tag, values in tags.items()},
+    }
     body = samples.tobytes()
     directory, late = b"", b""
     start = 8 + len(body) + 2 + 12 * len(fields) + 4
@@ -43,7 +52,8 @@ def _tiff(samples: np.ndarray, bits: int | None = None, **tags: tuple[int, ...])
             late += packed
         else:
             directory += struct.pack("<HHI", tag, 4, len(values)) + packed
-    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(fields)) + directory + bytes(4) + late
+    header, count = b"II*\0" + struct.pack("<I", 8 + len(body)), struct.pack("<H", len(fields))
+    return header + body + count + directory + bytes(4) + late
 
 
 @pytest.mark.parametrize(
@@ -127,8 +137,9 @@ def test_colour_tiffs_of_wide_samples_are_read_whole() -> None:
     seen, _ = _read(_tiff(np.concatenate([premultiplied, colour[..., 3:]], axis=2), t338=(1,)))
     assert np.abs(seen - over_white).max() <= 2
     np.testing.assert_array_equal(_read(_tiff((257 * LEVELS).astype(np.uint16), t262=(0,)))[0][..., 0], 255 - LEVELS)
-    np.testing.assert_array_equal(_read(_tiff((257 * LEVELS).astype(np.uint16), t274=(3,)))[0][..., 0],
-                                  LEVELS[::-1, ::-1])  # fmt: skip
+    np.testing.assert_array_equal(
+        _read(_tiff((257 * LEVELS).astype(np.uint16), t274=(3,)))[0][..., 0], LEVELS[::-1, ::-1]
+    )
 
 
 def test_a_transparent_value_of_sixteen_bit_png_turns_white() -> None:
@@ -146,8 +157,15 @@ def test_a_transparent_value_of_sixteen_bit_png_turns_white() -> None:
 def test_guesses_are_noted_once_for_a_dataset_with_their_number(tmp_path: Path, cache: Path) -> None:
     wide = encoded((16 * LEVELS).astype(np.uint16))
     files = pngs({"train/ant": 3, "train/bee": 3, "test/ant": 1, "test/bee": 1})
-    root = write_files(tmp_path / "set", {**files, "train/ant/w.png": wide, "test/bee/w.png": wide,
-                                          "train/bee/w.tif": encoded((LEVELS / 255).astype(np.float32), "TIFF")})  # fmt: skip
+    root = write_files(
+        tmp_path / "set",
+        {
+            **files,
+            "train/ant/w.png": wide,
+            "test/bee/w.png": wide,
+            "train/bee/w.tif": encoded((LEVELS / 255).astype(np.float32), "TIFF"),
+        },
+    )
     for _ in range(2):
         assert load_dataset(str(root), 16).notes[:2] == (
             "2 images: 16-bit samples: their range was guessed to be 12 bits",
@@ -202,7 +220,7 @@ def test_a_cut_jpeg_xl_is_unreadable(cut: int) -> None:
 
 def test_heic_is_named_as_such() -> None:
     for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"msf1\0\0\0\0hevc"):
-        with pytest.raises(images.Unreadable, match="^HEIC, which is not read here: convert it"):
+        with pytest.raises(images.Unreadable, match=r"^HEIC, which is not read here: convert it"):
             images.decode(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(200), 16)
     avif = encoded(np.zeros((SIDE, SIDE, 3), np.uint8), "AVIF")
     assert _read(avif)[0].max() <= 2

@@ -19,6 +19,7 @@ from toolkit.data.samples import Range, Tell, picture
 _JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _JXL_CODESTREAM = b"\xff\x0a"
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1"}
+_ICON_SIGNATURE = b"\0\0\1\0"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _ORIENTATION = 256, 257, 258, 262, 277, 284, 338, 274
 _RANGES = ((340, 341), (280, 281))
@@ -145,11 +146,12 @@ def read_wide_png(data: bytes, tell: Tell) -> Image.Image:
 
 
 def icon_header(data: bytes) -> Header:
-    """The largest PNG in an icon file, whose own directory may say less; no pixels where there is none."""
+    """The largest PNG in an icon file, which Pillow decodes when it opens it; no pixels in any other file."""
     found = [Header(0, 0, 4)]
-    at = data.find(PNG_SIGNATURE)
+    at = data.find(PNG_SIGNATURE) if data.startswith(_ICON_SIGNATURE) else -1
     while 0 <= at <= len(data) - 24:
-        found.append(Header(*struct.unpack_from(">II", data, at + 16), 4))
+        width, height = struct.unpack_from(">II", data, at + 16)
+        found.append(Header(width, height, 4))
         at = data.find(PNG_SIGNATURE, at + 1)
     return max(found, key=lambda header: header.width * header.height)
 

@@ -101,14 +101,12 @@ def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.n
     if (tiff := formats.wide_tiff(data)) is not None:
         with _room_for(tiff.header), suppress(imagecodecs.TiffError):  # a compression that Pillow may know
             return square(upright(tiff.read(tell), tiff.orientation), size)
+    _require_room(formats.icon_header(data))
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         wide = formats.is_wide_png(data)
         grey = image.mode in _ONE_BYTE and "transparency" not in image.info
         pixel_bytes = 8 if wide or _is_wide(image) else 1 if grey else 4
-        header = formats.Header(image.width, image.height, pixel_bytes)
-        if image.format == "ICO":
-            header = max(header, formats.icon_header(data), key=lambda one: one.width * one.height)
-        with _room_for(header):
+        with _room_for(formats.Header(image.width, image.height, pixel_bytes)):
             if wide:
                 return square(upright(formats.read_wide_png(data, tell), orientation_of(image, exif)), size)
             image.load()
@@ -122,6 +120,15 @@ def _room_for(header: formats.Header) -> Iterator[None]:
     Raises:
         Unreadable: it is too large.
     """
+    if _require_room(header) <= _LARGE_BYTES:
+        yield
+        return
+    with _large:
+        yield
+
+
+def _require_room(header: formats.Header) -> int:
+    """Bytes of an image once it is decoded, if it is not too large."""
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
         raise Unreadable(f"{header.width} x {header.height} pixels, more than 178 megapixels")
@@ -130,11 +137,7 @@ def _room_for(header: formats.Header) -> Iterator[None]:
             f"{header.width} x {header.height} pixels, {format_size(decoded)} decoded, "
             f"more than {format_size(MAX_DECODED_BYTES)}"
         )
-    if decoded <= _LARGE_BYTES:
-        yield
-        return
-    with _large:
-        yield
+    return decoded
 
 
 def to_rgb(image: Image.Image, tell: Tell = unsaid) -> Image.Image:

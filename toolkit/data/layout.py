@@ -19,16 +19,37 @@ from toolkit.foundation.errors import UsageError
 
 _TRAIN = ("train", "training", "trainset", "trainval")
 _TEST = (
-    "test", "testing", "tests", "testset", "val", "valid", "validation", "valset",
-    "eval", "evaluation", "dev", "devset", "holdout",
-)  # fmt: skip
+    "test",
+    "testing",
+    "tests",
+    "testset",
+    "val",
+    "valid",
+    "validation",
+    "valset",
+    "eval",
+    "evaluation",
+    "dev",
+    "devset",
+    "holdout",
+)
 """In this order of preference where there are several."""
 _FILLERS = {"set", "data", "dataset", "split", "folder", "images", "image", "imgs", "img"}
 """Words that change nothing in the name of a split, as numbers do not: ``train2017``, ``test_set``."""
 _ANNOTATIONS = {
-    "masks", "annotations", "annotation", "labels", "groundtruth", "groundtruths", "gt", "segmentations", "trimaps",
-    "segmentationmasks", "boundingboxes", "bboxes",
-}  # fmt: skip
+    "masks",
+    "annotations",
+    "annotation",
+    "labels",
+    "groundtruth",
+    "groundtruths",
+    "gt",
+    "segmentations",
+    "trimaps",
+    "segmentationmasks",
+    "boundingboxes",
+    "bboxes",
+}
 _BESIDE_ANNOTATIONS = {"mask", "label", "images", "image", "imgs", "img", "jpegimages"}
 """They may be classes, but not where all folders are these or annotations."""
 _USUAL = {"train", "test", "val", "validation"}
