@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,3 +58,16 @@ def pixels_of(data: bytes) -> np.ndarray:
 def files_under(folder: Path) -> list[Path]:
     """Every file under ``folder``, which may be missing."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG with its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_by_hand(samples: np.ndarray, colour_type: int, width: int, height: int, extra: bytes = b"") -> bytes:
+    """A PNG as its specification has it: filter byte 0 before each row of big-endian samples."""
+    header = struct.pack(">IIBBBBB", width, height, 8 * samples.dtype.itemsize, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(samples.dtype.newbyteorder(">")).tobytes() for row in samples)
+    chunks = [png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -12,6 +12,7 @@ import pytest
 from data_samples import encoded, files_under, noise, pixels_of, pngs, write_files, write_zip
 from PIL import Image
 
+from toolkit.data import catalog
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation import parallel
 from toolkit.foundation.errors import UsageError, WorkError
@@ -159,6 +160,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, cache: Path) -> None:
 def test_a_size_out_of_range_is_refused(size: int, cache: Path) -> None:
     with pytest.raises(UsageError, match=rf"size must be 8\.\.1024 pixels, got {size}"):
         load_dataset("demo", size)
+
+
+def test_a_dataset_over_the_limit_of_decoded_bytes_is_refused_before_anything_is_decoded(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(tmp_path / "set", pngs(SPLITS))
+    monkeypatch.setattr(catalog, "MAX_DATASET_BYTES", 10 * 3 * 16 * 16)
+    assert len(load_dataset(str(folder), 16).train) == 7
+    monkeypatch.setattr("toolkit.data.images.decode", None)
+    with pytest.raises(UsageError, match=r"10 images of 17 pixels take 8\.5 KiB decoded, the limit is 7\.5 KiB"):
+        load_dataset(str(folder), 17)
 
 
 def test_progress_counts_every_file_once(tmp_path: Path, cache: Path) -> None:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
 import numpy as np
 import pytest
-from data_samples import encoded, noise
+from data_samples import encoded, noise, png_by_hand, png_chunk
 from PIL import Image
 
 from toolkit.data import images
 
 SIDE = 16
-
-
-def _png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _png_by_hand(samples: np.ndarray, colour_type: int, width: int, height: int, extra: bytes = b"") -> bytes:
-    """A PNG as its specification has it: filter byte 0 before each row of big-endian samples."""
-    header = struct.pack(">IIBBBBB", width, height, 8 * samples.dtype.itemsize, colour_type, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(samples.dtype.newbyteorder(">")).tobytes() for row in samples)
-    chunks = [_png_chunk(b"IHDR", header), extra, _png_chunk(b"IDAT", zlib.compress(rows)), _png_chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def _samples(channels: int, dtype: type = np.uint8) -> np.ndarray:
@@ -78,7 +65,7 @@ def test_sixteen_bit_colour_is_scaled_to_within_a_level(colour_type: int, channe
         expected, within = np.rint(samples / 257), 1.0
     else:
         expected, within = _over_white(samples[..., :-1] / 257, samples[..., -1] / 257), 2.0  # alpha is cut as well
-    _assert_close(images.decode(_png_by_hand(samples, colour_type, SIDE, SIDE), SIDE), expected, within)
+    _assert_close(images.decode(png_by_hand(samples, colour_type, SIDE, SIDE), SIDE), expected, within)
 
 
 def test_floating_point_samples_up_to_one_are_taken_as_shares_of_white() -> None:
@@ -98,23 +85,23 @@ def test_a_transparent_colour_key_turns_white() -> None:
     rgb = noise(3)
     rgb[2, 3] = rgb[7, 9] = (10, 20, 30)
     expected = np.where((rgb == (10, 20, 30)).all(axis=2, keepdims=True), 255, rgb)
-    key = _png_chunk(b"tRNS", struct.pack(">HHH", 10, 20, 30))
-    _assert_close(images.decode(_png_by_hand(rgb, 2, SIDE, SIDE, key), SIDE), expected, within=0)
+    key = png_chunk(b"tRNS", struct.pack(">HHH", 10, 20, 30))
+    _assert_close(images.decode(png_by_hand(rgb, 2, SIDE, SIDE, key), SIDE), expected, within=0)
     grey = _samples(1)
-    key = _png_chunk(b"tRNS", struct.pack(">H", int(grey[0, 0])))
+    key = png_chunk(b"tRNS", struct.pack(">H", int(grey[0, 0])))
     expected = np.where(grey == grey[0, 0], 255, grey)
-    _assert_close(images.decode(_png_by_hand(grey, 0, SIDE, SIDE, key), SIDE), expected, within=0)
+    _assert_close(images.decode(png_by_hand(grey, 0, SIDE, SIDE, key), SIDE), expected, within=0)
 
 
 def test_palettes_are_looked_up_with_and_without_transparency() -> None:
     palette = np.random.default_rng(5).integers(0, 256, (256, 3), dtype=np.uint8)
     index = _samples(1)
-    plte = _png_chunk(b"PLTE", palette.tobytes())
-    _assert_close(images.decode(_png_by_hand(index, 3, SIDE, SIDE, plte), SIDE), palette[index], within=0)
+    plte = png_chunk(b"PLTE", palette.tobytes())
+    _assert_close(images.decode(png_by_hand(index, 3, SIDE, SIDE, plte), SIDE), palette[index], within=0)
     alpha = np.random.default_rng(6).integers(0, 256, 256, dtype=np.uint8)
-    clear = plte + _png_chunk(b"tRNS", alpha.tobytes())
+    clear = plte + png_chunk(b"tRNS", alpha.tobytes())
     expected = _over_white(palette[index], alpha[index])
-    _assert_close(images.decode(_png_by_hand(index, 3, SIDE, SIDE, clear), SIDE), expected, within=1)
+    _assert_close(images.decode(png_by_hand(index, 3, SIDE, SIDE, clear), SIDE), expected, within=1)
 
 
 def test_cmyk_is_mixed_as_inks_on_white() -> None:
@@ -236,7 +223,7 @@ _WHOLE = encoded(noise(8, 40, 40), "JPEG", quality=90)
         pytest.param(encoded(noise(8, 40, 40), "GIF")[:900], "truncated", id="half a GIF"),
         pytest.param(encoded(noise(8, 40, 40), "WEBP")[:900], "damaged", id="half a WebP"),
         pytest.param(encoded(noise(8, 40, 40), "TIFF")[:900], "not an image|truncated", id="half a TIFF"),
-        pytest.param(_png_by_hand(np.zeros((1, 3), np.uint8), 2, 13_378, 13_378), "178 megapixels", id="a bomb"),
+        pytest.param(png_by_hand(np.zeros((1, 3), np.uint8), 2, 13_378, 13_378), "178 megapixels", id="a bomb"),
     ],
 )
 def test_what_is_not_a_whole_sane_image_is_unreadable(data: bytes, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from data_samples import files_under
+from numpy.lib import format as npy
 
-from toolkit.data import sources
+from toolkit.data import npz_source, sources
 from toolkit.data.catalog import load_dataset
 from toolkit.data.npz_source import open_npz
 from toolkit.foundation.errors import UsageError
@@ -164,6 +166,70 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
     for name in ("empty", "half", "damaged", "single"):
         with pytest.raises(UsageError, match=rf"{name}\.npz is not a readable npz"):
             open_npz(tmp_path / f"{name}.npz")
+
+
+def _bomb(path: Path, shape: tuple[int, ...], declared: tuple[int, ...] | None = None) -> Path:
+    """An npz of zeros, a thousandth of their size, that may declare another shape than it has."""
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": declared or shape})
+    labels = io.BytesIO()
+    np.save(labels, np.arange(shape[0]) % 2)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("train_labels.npy", labels.getvalue())
+        with archive.open("train_images.npy", "w", force_zip64=True) as member:
+            member.write(header.getvalue())
+            for _ in range(shape[0]):
+                member.write(bytes(int(np.prod(shape[1:]))))
+    return path
+
+
+def _nothing_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object) -> None:
+        raise AssertionError("an array was unpacked")
+
+    monkeypatch.setattr("toolkit.data.npz_source._unpacked", refused)
+
+
+def test_an_npz_that_inflates_a_thousandfold_is_refused_before_it_is_unpacked(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _bomb(tmp_path / "bomb.npz", (300, 1024, 1024))
+    assert path.stat().st_size < 500_000
+    _nothing_is_unpacked(monkeypatch)
+    with pytest.raises(UsageError, match=r"would unpack to 300\.0 MiB from .* KiB: beyond 256\.0 MiB the limit is 100"):
+        load_dataset(str(path), 16)
+    assert not files_under(cache)
+
+
+def test_an_npz_whose_images_are_over_the_limit_of_one_is_refused_from_its_header(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _bomb(tmp_path / "large.npz", (4, 40, 40))
+    monkeypatch.setattr("toolkit.data.images.MAX_DECODED_BYTES", 1599)
+    _nothing_is_unpacked(monkeypatch)
+    with pytest.raises(UsageError, match=r"an image of train_images has 1\.6 KiB, the limit is 1\.6 KiB"):
+        load_dataset(str(path), 16)
+
+
+@pytest.mark.parametrize("declared", [(4000, 40, 40), (3, 40, 40), (4, 40, 41)])
+def test_an_npz_whose_header_and_contents_differ_is_refused(
+    declared: tuple[int, ...], tmp_path: Path, cache: Path
+) -> None:
+    path = _bomb(tmp_path / "liar.npz", (4, 40, 40), declared)
+    with pytest.raises(UsageError, match=r"not a readable npz: train_images\.npy has 6528 bytes, its header says"):
+        load_dataset(str(path), 16)
+    assert not files_under(cache)
+
+
+def test_the_arrays_of_an_npz_lie_on_disk_and_leave_nothing_there(tmp_path: Path, cache: Path) -> None:
+    arrays = _arrays()
+    loaded = npz_source._load(_npz(tmp_path, **arrays))
+    assert all(isinstance(array, np.memmap) for array in loaded.values())
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+    assert not files_under(cache)
+    in_columns = npz_source._load(_npz(tmp_path, **{name: np.asfortranarray(array) for name, array in arrays.items()}))
+    np.testing.assert_array_equal(in_columns["train_images"], arrays["train_images"])
 
 
 def test_an_npz_over_the_unpacked_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,6 +224,27 @@ def test_a_zip_just_within_the_limit_is_taken(tmp_path: Path, monkeypatch: pytes
         open_zip(path)
 
 
+def test_a_zip_that_inflates_a_thousandfold_is_refused_and_a_small_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_zip(tmp_path / "bomb.zip", {**pngs({"a": 5, "b": 5}), "a/zeros.bmp": bytes(3_000_000)})
+    assert len(open_zip(path).entries) == 11
+    monkeypatch.setattr(sources, "FREELY_UNPACKED_BYTES", 1_000_000)
+    with pytest.raises(UsageError, match=r"would unpack to 2\.9 MiB from .* KiB: beyond .* the limit is 100 times"):
+        open_zip(path)
+
+
+def test_of_two_members_with_one_name_the_last_counts(tmp_path: Path) -> None:
+    files = pngs({"a": 3, "b": 3})
+    path = write_zip(tmp_path / "set.zip", files)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("a/1.png", files["b/2.png"])
+    source = open_zip(path)
+    assert len(source.entries) == 6
+    (entry,) = [entry for entry in source.entries if entry.name == "a/1.png"]
+    np.testing.assert_array_equal(entry.read(16), pixels_of(files["b/2.png"]))
+
+
 def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = _as_zip(tmp_path, pngs({"a": 5, "b": 5}))
     monkeypatch.setattr(sources, "MAX_FILE_BYTES", 100)

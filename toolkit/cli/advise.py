@@ -20,9 +20,12 @@ from toolkit.cli.options import (
     Seed,
     Size,
     Strict,
+    TestFolder,
     Threads,
+    TrainFolder,
     is_given,
 )
+from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.parallel import set_threads
 from toolkit.probe.request import ADVICE_IMAGES, ALIGNS, WITHIN
@@ -47,6 +50,8 @@ def advise(
         str | None, typer.Option(help="the rule that recommends, of those in `recallrate regret`; by default the best")
     ] = None,
     within: Annotated[float, typer.Option(help="points of accuracy that the smallest budget may cost", min=0)] = WITHIN,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 0,
@@ -60,6 +65,7 @@ def advise(
     from toolkit.probe.request import AdviceRequest, run_advice
 
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     request = AdviceRequest(
         dataset, size, codecs or PRESETS["quick"], budget, extractor, layer, initial, images, seed, device, strict,
         increment, aligns, rule, within,

@@ -29,13 +29,16 @@ from toolkit.cli.options import (
     Seed,
     Size,
     Strict,
+    TestFolder,
     Threads,
+    TrainFolder,
     is_given,
 )
 from toolkit.cli.production import bundle_app, monitor
 from toolkit.cli.report import report
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
+from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
@@ -68,6 +71,8 @@ app.command()(monitor)
 def data(
     dataset: Dataset,
     size: Size = 32,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     json: JsonTo = None,
     csv: CsvTo = None,
     strict: Strict = False,
@@ -78,16 +83,14 @@ def data(
     from toolkit.data.summary import class_rows, summary
 
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     with console.progress_bar() as progress:
         opened = load_dataset(dataset, size, strict=strict, progress=progress)
     rows = class_rows(opened)
     facts = summary(opened)
     console.table(f"{dataset}: {facts['train_images']} training and {facts['test_images']} test images at {size} px",
                   rows, to_stderr="-" in (json, csv))  # fmt: skip
-    for note in facts["notes"]:
-        console.stderr.print(f"note: {note}", markup=False)
-    for left_out in facts["quarantine"]:
-        console.stderr.print(f"left out: {left_out['file']}: {left_out['reason']}", markup=False)
+    console.findings(facts)
     console.emit(facts, json, rows, csv)
 
 
@@ -103,6 +106,8 @@ def probe(
         int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
     ] = None,
     images: Annotated[int, typer.Option(help="training images used at most, stratified", min=4)] = 1000,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 0,
@@ -116,6 +121,7 @@ def probe(
     from toolkit.probe.request import ProbeRequest, run_probe
 
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     grid = codecs or PRESETS["quick"]
     expand_grid(grid)
     request = ProbeRequest(dataset, size, grid, budget, extractor, layer, initial, images, seed, device, strict)
@@ -144,6 +150,8 @@ def images(
         int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
     ] = None,
     images: Annotated[int, typer.Option(help="training images looked at, stratified", min=2)] = 400,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = 0,
@@ -155,6 +163,7 @@ def images(
     from toolkit.probe.request import ImagesRequest
 
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     request = ImagesRequest(dataset, size, codec, extractor, layer, initial, images, seed, device, strict)
     with console.progress_bar() as progress:
         result = request.run(progress)
@@ -171,6 +180,8 @@ def pilot(
     dataset: Dataset,
     codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")] = "raw",
     size: Size = 32,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     recipe: Annotated[
         str, typer.Option(help="a published setting, such as pycil-icarl; other options given go before it")
     ] = "",
@@ -213,6 +224,7 @@ def pilot(
 
     require_one_rank()
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     given = {
         "size": size, "initial": initial, "increment": increment, "codec": codec, "budget": budget, "align": align,
         "method": method, "selection": selection, "network": network, "extractor": extractor, "steps": steps,

@@ -77,6 +77,14 @@ def lines(texts: Sequence[str], *, to_stderr: bool) -> None:
         (stderr if to_stderr else Console(highlight=False)).print(text, markup=False, soft_wrap=True)
 
 
+def findings(facts: Mapping[str, Any]) -> None:
+    """Say on standard error what was noted when images were opened and what was left out."""
+    for note in facts["notes"]:
+        stderr.print(f"note: {note}", markup=False, soft_wrap=True)
+    for left_out in facts["quarantine"]:
+        stderr.print(f"left out: {left_out['file']}: {left_out['reason']}", markup=False, soft_wrap=True)
+
+
 def _text(value: Any) -> str:
     if value is None:
         return "-"

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
+from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, TestFolder, Threads, TrainFolder
+from toolkit.data.spec import with_splits
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
@@ -20,8 +21,10 @@ Run = Annotated[Path, typer.Argument(help="the run folder of one seed, as `jpeg 
 
 @jpeg_app.command()
 def train(
-    dataset: Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")],
+    dataset: Dataset,
     size: Annotated[int, typer.Option(help="side of the images in pixels")] = 64,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     network: Annotated[str, typer.Option(help="resnet8|20|32|56 or timm:NAME")] = "resnet20",
     init: Annotated[
         str, typer.Option(help="tables to begin with: ones, quality=Q, sensitivity, magnitude or laplace")
@@ -59,6 +62,7 @@ def train(
     from toolkit.jpeg_dl.experiment import run_seeds
 
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     named = {"all": tuple(CONTROLS), "none": ()}
     compared = named[controls] if controls in named else tuple(filter(None, controls.split(",")))
     config = make_config(

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, JsonTo
+from toolkit.cli.options import CsvTo, Dataset, JsonTo, TestFolder, TrainFolder
+from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parallel import set_threads
 from toolkit.memory.forgetting import identity
@@ -21,11 +22,13 @@ Moved = Annotated[str | None, typer.Option("--codec", help="its codec, where a f
 
 @memory_app.command()
 def build(
-    dataset: Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")],
+    dataset: Dataset,
     output: Annotated[Path, typer.Option("-o", "--output", help="the memory file to make; a folder with --shards")],
     codec: Annotated[str, typer.Option(help="one codec spec")],
     budget: Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")],
     size: Annotated[int, typer.Option(help="side of the images in pixels")] = 32,
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
     extractor: Annotated[str, typer.Option(help="whose features herding uses")] = "auto",
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
@@ -43,6 +46,7 @@ def build(
     With --shards the images are encoded in parallel, never all in memory, and a killed build goes on where it was.
     """
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     chosen: dict[str, Any] = {
         "codec": codec, "budget": budget, "size": size, "selection": selection, "extractor": extractor,
         "seed": seed, "device": device,
@@ -61,6 +65,7 @@ def build(
             from toolkit.features.exemplars import build_memory
 
             facts = build_memory(dataset, output, **chosen, progress=progress)
+    console.findings({name: facts.pop(name) for name in ("notes", "quarantine")})  # the rest is as inspect has it
     _show(facts, json, csv)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, Seed, Threads
+from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, Seed, TestFolder, Threads, TrainFolder
+from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parallel import set_threads
 
@@ -20,6 +21,8 @@ def train(
     dataset: Dataset,
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the model files")],
     size: Annotated[str, typer.Option(help="side of the images in pixels; several take turns: 32,64")] = "32",
+    train_folder: TrainFolder = None,
+    test_folder: TestFolder = None,
     bpp: Annotated[str, typer.Option(help="bits a pixel to come to, a codec each; of an adapted codec its own")] = "",
     steps: Annotated[int, typer.Option(help="optimiser steps a codec")] = 5000,
     architecture: Annotated[str | None, typer.Option(help="factorized (default) or hyperprior")] = None,
@@ -52,6 +55,7 @@ def train(
     from toolkit.codec_training.training import adapted_feature_weight, adapted_rate, train_codecs
 
     set_threads(threads)
+    dataset = with_splits(dataset, train_folder, test_folder)
     rates = parse_numbers(bpp or "0.5,1,2", float, "--bpp") if adapt is None else [adapted_rate(adapt, bpp)]
     if feature_weight is None:
         feature_weight = 0.0 if adapt is None else adapted_feature_weight(adapt)

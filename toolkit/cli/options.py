@@ -30,6 +30,13 @@ CsvTo = Annotated[
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 for one per core")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
+TrainFolder = Annotated[
+    str | None,
+    typer.Option("--train", metavar="FOLDER", help="the dataset's training split; . where every folder is a class"),
+]
+TestFolder = Annotated[
+    str | None, typer.Option("--test", metavar="FOLDER", help="its test split, with --train; else a fifth is held out")
+]
 Size = Annotated[int, typer.Option(help="side of the images in pixels")]
 Seed = Annotated[int, typer.Option(help="seed of everything random", min=0, max=2**32 - 1)]
 Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]

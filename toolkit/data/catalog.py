@@ -2,6 +2,9 @@
 
 A cache entry is a folder named by the source's content signature, the size and the decoder's version. It is built
 under a temporary name and renamed when complete, so a killed or failed build leaves nothing behind that looks whole.
+
+A failure is never taken from the cache: what could not be read when an entry was built is tried again whenever it is
+opened, and once it can be read, another entry is built.
 """
 
 from __future__ import annotations
@@ -10,51 +13,70 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
+from toolkit.data.samples import remark_notes
 from toolkit.data.sources import Entry, Source
+from toolkit.data.spec import require_plain, split_spec
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.sizes import format_size
 
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 SIZES = (8, 1024)
+MAX_DATASET_BYTES = 64 * 1024**3
+"""Of a dataset as it is decoded into the cache."""
 _SPLITS = ("train", "test")
-_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class _Located:
+    """A content signature, what was left out on the way, and how to open the source should it not be cached."""
+
+    signature: str
+    open: Callable[[], Source]
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: Progress = silent) -> ImageDataset:
     """Open a dataset at a size, from the cache when its content is unchanged.
 
     Args:
-        spec: ``demo``, a folder, a ``.zip``, a ``.npz`` or ``torchvision:NAME``.
+        spec: ``demo``, a folder, a ``.zip``, a ``.npz`` or ``torchvision:NAME``; a folder or zip may name the folders
+            of its splits, see :mod:`toolkit.data.spec`.
         size: side of the images in pixels, 8..1024.
-        strict: treat any unreadable file as a failure.
+        strict: read every file, cached or not, and treat any that is unreadable as a failure.
         progress: told about decoding.
 
     Raises:
-        UsageError: nothing usable at ``spec``, a class with fewer than two training images, ``size`` out of range.
+        UsageError: nothing usable at ``spec``, a class with fewer than two training images, ``size`` out of range, or
+            more than :data:`MAX_DATASET_BYTES` decoded.
         WorkError: unreadable files under ``strict``, a failed download, or a cache that cannot be written.
     """
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"size must be {SIZES[0]}..{SIZES[1]} pixels, got {size}")
-    content, open_source = _locate(spec)
-    key = hashlib.sha256(f"{content}|{size}|{DECODER_VERSION}".encode()).hexdigest()[:32]
-    folder = cache_root() / "datasets" / key
-    if not os.path.isfile(folder / "meta.json"):
-        _build(open_source(), size, folder, spec, progress)
-    dataset = _open_cached(folder, spec, size, key)
-    if strict and dataset.quarantine:
-        first = dataset.quarantine[0]
-        count = len(dataset.quarantine)
-        raise WorkError(f"{count} files are unreadable (--strict); first: {first.file}: {first.reason}")
-    return dataset
+    located = _locate(spec)
+    key = hashlib.sha256(f"{located.signature}|{size}|{DECODER_VERSION}".encode()).hexdigest()[:32]
+    found = _cached(key, located, size)
+    folder, failed = found or _build(located.open(), size, key, spec, progress)
+    if strict and found is not None:
+        failed = _failures(located.open().entries, size, progress)
+    left_out = dict(located.left_out) | failed
+    if strict and left_out:
+        first, reason = next(iter(left_out.items()))
+        raise WorkError(f"{len(left_out)} files are unreadable (--strict); first: {first}: {reason}")
+    return _open_cached(folder, spec, size, left_out)
 
 
 def absolute_spec(spec: str) -> str:
@@ -62,92 +84,154 @@ def absolute_spec(spec: str) -> str:
     spec = spec.strip()
     if not spec or spec == "demo" or spec.startswith("torchvision:"):
         return spec
+    where, named = split_spec(spec)
     try:
-        return str(Path(spec).expanduser().resolve())
+        return str(Path(where).expanduser().resolve()) + (spec[len(where) :] if named is not None else "")
     except (RuntimeError, ValueError, OSError) as error:  # no such user, a null byte, a loop of links
         raise UsageError(f"{spec!r} is no path: {one_line(error)}") from None
 
 
 def short_name(spec: str) -> str:
     """What a dataset is called in the names of files: ``demo``, ``CIFAR100``, a folder's or archive's own name."""
-    return Path(spec.removeprefix("torchvision:")).stem or "dataset"
+    return Path(split_spec(spec)[0].removeprefix("torchvision:")).stem or "dataset"
 
 
-def _locate(spec: str) -> tuple[str, Callable[[], Source]]:
-    """A content signature, and how to open the source should it not be cached (the demo is then drawn, and so on)."""
+def _locate(spec: str) -> _Located:
+    where, named = split_spec(spec)
+    path = Path(os.path.expanduser(where))
+    is_tree = bool(where) and where != "demo" and (os.path.isdir(path) or path.suffix.lower() == ".zip")
+    if named is not None and not is_tree:
+        raise UsageError(f"--train and --test are for a folder or a .zip, not for {where}")
     if spec == "demo":
-        return demo.VERSION, demo.open_demo
+        return _Located(demo.VERSION, demo.open_demo)
     if spec.startswith("torchvision:"):
         name = spec.removeprefix("torchvision:")
-        return torchvision_source.signature(name), lambda: torchvision_source.open_torchvision(name)
-    path = Path(os.path.expanduser(spec))
-    if spec and os.path.isdir(path):
-        return _opened(sources.open_folder(path))
-    if not spec or not os.path.exists(path):
-        raise UsageError(f"{spec!r} does not exist: expected demo, a folder, a .zip, a .npz or torchvision:NAME")
-    if path.suffix.lower() == ".zip":
-        return _opened(sources.open_zip(path))
+        return _Located(torchvision_source.signature(name), lambda: torchvision_source.open_torchvision(name))
+    if not where or not os.path.exists(path):
+        raise UsageError(f"{where!r} does not exist: expected demo, a folder, a .zip, a .npz or torchvision:NAME")
+    require_plain(where)
+    if is_tree:
+        source = (sources.open_folder if os.path.isdir(path) else sources.open_zip)(path, named)
+        return _Located(source.signature, lambda: source, source.left_out)
     if path.suffix.lower() == ".npz":
-        return npz_source.signature(path), lambda: npz_source.open_npz(path)
+        return _Located(npz_source.signature(path), lambda: npz_source.open_npz(path))
     raise UsageError(f"{path} is neither a folder nor a .zip or .npz file")
 
 
-def _opened(source: Source) -> tuple[str, Callable[[], Source]]:
-    return source.signature, lambda: source
+def _cached(key: str, located: _Located, size: int) -> tuple[Path, dict[str, str]] | None:
+    """The fullest entry of which still fails what failed when it was built, and why today; None if there is none."""
+    failed_then = {folder: set(_read_meta(folder)["failed"]) for folder in _entries_of(key)}
+    for folder, names in sorted(failed_then.items(), key=lambda entry: len(entry[1])):
+        entries = [entry for entry in located.open().entries if entry.name in names] if names else []
+        failed = _failures(entries, size)
+        if names == failed.keys():
+            return folder, failed
+    return None
 
 
-def _build(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> None:
-    """Decode ``source`` into ``folder``."""
+def _entries_of(key: str) -> list[Path]:
+    return sorted((cache_root() / "datasets").glob(f"{key}*"))
+
+
+def _failures(entries: Sequence[Entry], size: int, progress: Progress = silent) -> dict[str, str]:
+    """The names of those that cannot be read now, with the reasons."""
+    failed = {}
+    with _no_warnings():
+        for done, read in enumerate(ordered_map(lambda entry: _read(entry, size), entries)):
+            progress("reading", done + 1, len(entries))
+            if isinstance(read.pixels, str):
+                failed[entries[done].name] = read.pixels
+    return failed
+
+
+class _Read(NamedTuple):
+    """An entry's pixels, or why it has none; and what was told about it."""
+
+    pixels: np.ndarray | str
+    remarks: list[str]
+
+
+def _read(entry: Entry, size: int) -> _Read:
+    remarks: list[str] = []
+    try:
+        return _Read(entry.read(size, remarks.append), remarks)
+    except images.Unreadable as error:
+        return _Read(one_line(error), [])
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Silence round all threads: to enter it in each would not be thread-safe."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _build(source: Source, size: int, key: str, spec: str, progress: Progress) -> tuple[Path, dict[str, str]]:
+    """Decode ``source`` into a new entry; its folder, and what failed, with the reasons."""
+    _refuse_too_large(source, size, spec)
+    earlier = _entries_of(key)
+    folder = cache_root() / "datasets" / (f"{key}-{len(earlier)}" if earlier else key)
+    failed: dict[str, str] = {}
 
     def fill(building: Path) -> None:
-        with warnings.catch_warnings():  # around all threads: entering it in each would not be thread-safe
-            warnings.simplefilter("ignore")
+        with _no_warnings():
             meta = _decode_all(source, size, building, spec, progress)
-        (building / "meta.json").write_text(json.dumps(meta))
+        failed.update(meta["failed"])
+        (building / "meta.json").write_text(json.dumps(meta | {"failed": list(failed)}))
 
     build_folder(folder, fill)
+    return folder, failed
+
+
+def _refuse_too_large(source: Source, size: int, spec: str) -> None:
+    if (decoded := len(source.entries) * 3 * size * size) > MAX_DATASET_BYTES:
+        raise UsageError(
+            f"{spec}: {len(source.entries)} images of {size} pixels take {format_size(decoded)} decoded, the limit is "
+            f"{format_size(MAX_DATASET_BYTES)}: choose a smaller size (memory build --shards has no such limit)"
+        )
 
 
 def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> dict:
-    quarantine: list[tuple[str, str]] = []
+    """Write every split's pixels, labels and file sizes; what else is kept of a dataset, failures with reasons."""
+    failed = dict(source.left_out)
     digests: dict[str, list[bytes]] = {}
+    remarks: Counter[str] = Counter()
+    content = hashlib.sha256(json.dumps([size, source.class_names]).encode())
     done = 0
     for split in _SPLITS:
         entries = [entry for entry in source.entries if entry.split == split]
         kept: list[Entry] = []
         digests[split] = []
         with open(folder / f"{split}.rgb", "wb") as file:
-            for entry, pixels in zip(entries, ordered_map(lambda e: _read(e, size), entries), strict=True):
+            for entry, read in zip(entries, ordered_map(lambda e: _read(e, size), entries), strict=True):
                 done += 1
                 progress("decoding", done, len(source.entries))
-                if isinstance(pixels, str):
-                    quarantine.append((entry.name, pixels))
+                if isinstance(read.pixels, str):
+                    failed[entry.name] = read.pixels
                     continue
-                data = pixels.tobytes()
+                data = read.pixels.tobytes()
                 file.write(data)
                 digests[split].append(hashlib.blake2b(data, digest_size=16).digest())
+                remarks.update(read.remarks)
                 kept.append(entry)
-        np.save(folder / f"{split}_labels.npy", np.array([entry.label for entry in kept], dtype=np.int64))
-        np.save(folder / f"{split}_file_bytes.npy", np.array([entry.file_bytes for entry in kept], dtype=np.int64))
-        _require_usable(kept, split, source, spec, len(quarantine))
+        labels, file_bytes = (np.array([getattr(entry, name) for entry in kept], dtype=np.int64)
+                              for name in ("label", "file_bytes"))
+        np.save(folder / f"{split}_labels.npy", labels)
+        np.save(folder / f"{split}_file_bytes.npy", file_bytes)
+        content.update(b"".join([split.encode(), labels.tobytes(), file_bytes.tobytes(), *digests[split]]))
+        _require_usable(labels, split, source, spec, len(failed))
+    notes = [*source.notes, *remark_notes(remarks)]
     in_train = set(digests["train"])
-    twins = sum(digest in in_train for digest in digests["test"])
-    notes = list(source.notes)
-    if twins:
+    if twins := sum(digest in in_train for digest in digests["test"]):
         notes.append(f"{twins} test images have exactly the pixels of a training image: accuracy on them says little")
-    return {"class_names": source.class_names, "quarantine": quarantine, "notes": notes}
+    unread = {name: reason for name, reason in failed.items() if name not in dict(source.left_out)}
+    return {"class_names": source.class_names, "failed": unread, "notes": notes, "signature": content.hexdigest()[:32]}
 
 
-def _read(entry: Entry, size: int) -> np.ndarray | str:
-    try:
-        return entry.read(size)
-    except images.Unreadable as error:
-        return one_line(error)
-
-
-def _require_usable(kept: Sequence[Entry], split: str, source: Source, spec: str, lost: int) -> None:
+def _require_usable(labels: np.ndarray, split: str, source: Source, spec: str, lost: int) -> None:
     needed = 2 if split == "train" else 1
-    counts = np.bincount([entry.label for entry in kept], minlength=len(source.class_names))
+    counts = np.bincount(labels, minlength=len(source.class_names))
     short = [f"{source.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
     if short:
         because = [f"{lost} unreadable files were left out"] * bool(lost) + list(source.notes)
@@ -158,15 +242,32 @@ def _require_usable(kept: Sequence[Entry], split: str, source: Source, spec: str
         )
 
 
-def _open_cached(folder: Path, spec: str, size: int, key: str) -> ImageDataset:
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """What is kept of an entry beside its arrays.
+
+    Raises:
+        WorkError: it is damaged.
+    """
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
-        quarantine = tuple(Quarantined(file, reason) for file, reason in meta["quarantine"])
+        return {name: meta[name] for name in ("class_names", "failed", "notes", "signature")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str]) -> ImageDataset:
+    meta = _read_meta(folder)
+    try:
         train, test = (_open_split(folder, split, size) for split in _SPLITS)
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder") from error
-    return ImageDataset(spec, size, class_names, train, test, quarantine, notes, key)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(folder, error) from error
+    quarantine = tuple(Quarantined(file, reason) for file, reason in left_out.items())
+    class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
+    return ImageDataset(spec, size, class_names, train, test, quarantine, notes, meta["signature"])
+
+
+def _damaged(folder: Path, error: Exception) -> WorkError:
+    return WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder")
 
 
 def _open_split(folder: Path, split: str, size: int) -> Split:

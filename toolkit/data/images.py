@@ -4,43 +4,65 @@ from __future__ import annotations
 
 import functools
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+import imagecodecs
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from toolkit.data import formats
+from toolkit.data.metadata import bare, orientation_of, upright
+from toolkit.data.samples import Range, Tell, over_white, picture, unsaid
+from toolkit.foundation.sizes import format_size
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for decompression bombs: 2**30 bytes / 4 / 3, doubled (about 178 megapixels)."""
-
+MAX_DECODED_BYTES = 512 * 1024**2
+"""Of one image as it is decoded, found in its header: 134 megapixels in colour, for Pillow keeps four bytes of each."""
+_LARGE_BYTES = 64 * 1024**2
+_large = threading.Lock()
+"""Images larger than :data:`_LARGE_BYTES` are decoded one at a time, however many threads there are."""
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI")
-"""What is tried: picture formats only. Pillow's EPS plugin, for one, would hand the file to another program."""
+"""What Pillow is asked to read: picture formats only. Its EPS plugin, for one, would start another program."""
+_ONE_BYTE = ("1", "L")
+_SCALED_BY_PILLOW = ("PPM", "JPEG2000")
+"""Formats whose wide samples Pillow spreads over all 16 bits."""
+_WIDE = Range(0.0, 65_535.0)
 
 
 class Unreadable(ValueError):
     """A file that is not a whole, sane image."""
 
 
-def decode(data: bytes, size: int) -> np.ndarray:
+def decode(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
     """Decode an image file: EXIF orientation applied, RGB, shorter side scaled to ``size``, centre crop.
 
+    Of a file's metadata the orientation alone is used, and none of it is a reason to refuse the picture.
+
     Args:
-        data: the file's bytes, in any format Pillow reads; of an animation the first frame is taken.
+        data: the file's bytes, in any of :data:`FORMATS` or JPEG XL; of an animation the first frame is taken.
         size: side of the result in pixels.
+        tell: told what a user should know, such as a range of samples that was guessed.
 
     Returns:
         uint8 array of shape (size, size, 3).
 
     Raises:
-        Unreadable: empty, truncated, not an image, or more than :data:`MAX_PIXELS` pixels.
+        Unreadable: empty, truncated, not an image, or more than :data:`MAX_PIXELS` or :data:`MAX_DECODED_BYTES`.
     """
     if not data:
         raise Unreadable("empty file")
+    if formats.is_heic(data):
+        raise Unreadable("HEIC, which is not read here: convert it to JPEG, PNG, AVIF or JPEG XL")
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Unreadable(f"{image.width} x {image.height} pixels, more than 178 megapixels")
-            image.load()
-            return square(to_rgb(image), size)
+        if formats.is_jpeg_xl(data):
+            header = formats.jpeg_xl_header(data)
+            with _room_for(header):
+                return square(formats.read_jpeg_xl(data, tell), size)
+        return _decode_with_pillow(data, size, tell)
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
@@ -58,30 +80,93 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def _decode_with_pillow(data: bytes, size: int, tell: Tell) -> np.ndarray:
+    """A file as it is; should that fail, without its metadata, in case those were what could not be read."""
+    try:
+        return _decode_whole(data, size, tell)
+    except Unreadable:
+        raise
+    except Exception:
+        stripped, exif = bare(data)
+        if stripped == data:
+            raise
+        try:
+            return _decode_whole(stripped, size, tell, exif)
+        except Exception:  # what is wrong with the file as it is says more
+            pass
+        raise
+
+
+def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.ndarray:
+    if (tiff := formats.wide_tiff(data)) is not None:
+        with _room_for(tiff.header), suppress(imagecodecs.TiffError):  # a compression that Pillow may know
+            return square(upright(tiff.read(tell), tiff.orientation), size)
+    _require_room(formats.icon_header(data))
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        wide = formats.is_wide_png(data)
+        grey = image.mode in _ONE_BYTE and "transparency" not in image.info
+        pixel_bytes = 8 if wide or _is_wide(image) else 1 if grey else 4
+        with _room_for(formats.Header(image.width, image.height, pixel_bytes)):
+            if wide:
+                return square(upright(formats.read_wide_png(data, tell), orientation_of(image, exif)), size)
+            image.load()
+            return square(upright(_eight_bit(image, tell), orientation_of(image, exif)), size)
+
+
+@contextmanager
+def _room_for(header: formats.Header) -> Iterator[None]:
+    """Refuse an image that is too large; hold a large one until no other is being decoded.
+
+    Raises:
+        Unreadable: it is too large.
+    """
+    if _require_room(header) <= _LARGE_BYTES:
+        yield
+        return
+    with _large:
+        yield
+
+
+def _require_room(header: formats.Header) -> int:
+    """Bytes of an image once it is decoded, if it is not too large."""
+    pixels = header.width * header.height
+    if pixels > MAX_PIXELS:
+        raise Unreadable(f"{header.width} x {header.height} pixels, more than 178 megapixels")
+    if (decoded := pixels * max(1, header.pixel_bytes)) > MAX_DECODED_BYTES:
+        raise Unreadable(
+            f"{header.width} x {header.height} pixels, {format_size(decoded)} decoded, "
+            f"more than {format_size(MAX_DECODED_BYTES)}"
+        )
+    return decoded
+
+
+def to_rgb(image: Image.Image, tell: Tell = unsaid) -> Image.Image:
     """An upright 8-bit RGB copy of ``image``.
 
-    Transparency is laid over white; 16-bit samples are scaled to 8 bits by 255/65535 with rounding (Pillow's own
-    conversion would clip them; 16-bit colour it has already cut to the upper byte, at most one level away);
-    floating-point samples are taken as [0, 1] when none exceeds 1, else as [0, 255].
+    Transparency is laid over white; samples wider than 8 bits are scaled by the rule of
+    :func:`toolkit.data.samples.sample_range`.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+    return upright(_eight_bit(image, tell), orientation_of(image)).convert("RGB")
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _eight_bit(image: Image.Image, tell: Tell) -> Image.Image:
+    """An 8-bit copy in ``L`` or ``RGB``, not turned."""
+    if _is_wide(image):
+        declared = _WIDE if image.format in _SCALED_BY_PILLOW else None
+        return picture(np.asarray(image), declared=declared, bits=_declared_bits(image), tell=tell)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
+        return over_white(image.convert("RGBA"))
+    return image.convert("L" if image.mode in _ONE_BYTE else "RGB")
 
 
-def _to_eight_bits(samples: np.ndarray) -> np.ndarray:
-    if np.issubdtype(samples.dtype, np.floating):
-        scale = 255.0 if samples.max(initial=0.0) <= 1.0 else 1.0
-        return np.clip(np.rint(samples * scale), 0, 255).astype(np.uint8)
-    wide = samples.astype(np.int64)
-    top = 65_535 if wide.max(initial=0) <= 65_535 else 2**31 - 1
-    return np.clip((wide * 255 + top // 2) // top, 0, 255).astype(np.uint8)
+def _declared_bits(image: Image.Image) -> int | None:
+    """The bits of a sample that a TIFF file declares."""
+    bits = getattr(image, "tag_v2", {}).get(258)
+    return max(bits) if bits else None
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
@@ -91,15 +176,15 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     scaled_width, scaled_height = (max(size, round(side * size / shorter)) for side in (width, height))
     left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
     if shorter == size:
-        return np.asarray(image.crop((left, top, left + size, top + size)))
+        return np.asarray(image.crop((left, top, left + size, top + size)).convert("RGB"))
     # Only what the crop keeps is scaled: a 1 x 100,000,000 image must not become a 32 x 3,200,000,000 one first.
     x, y = width / scaled_width, height / scaled_height
     box = (left * x, top * y, min(width, (left + size) * x), min(height, (top + size) * y))
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box).convert("RGB"))
 
 
 def square_array(pixels: np.ndarray, size: int) -> np.ndarray:
     """The same for pixels already decoded: uint8 of shape (H, W), (H, W, 1) or (H, W, 3)."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    return square(Image.fromarray(pixels).convert("RGB"), size)
+    return square(Image.fromarray(pixels), size)

@@ -10,9 +10,10 @@ catalog's cache: unpack what is too large for that into a folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from toolkit.data import sources
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import held_out_indices
 from toolkit.data.images import Unreadable, square_array
+from toolkit.data.layout import ClassFolder, Layout, lay_out
+from toolkit.data.samples import Tell, unsaid
+from toolkit.data.sources import Source, held_out_note, read_image
+from toolkit.data.spec import SplitFolders, require_plain, split_spec
+from toolkit.data.tree import FolderTree, read_regular, shown_path
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_json
 
@@ -32,13 +38,18 @@ class Listing:
         class_names: one name a label.
         labels: int32 (N,), ascending.
         name: gives what the user knows an image by, for an index.
-        read: gives the pixels, uint8 (size, size, 3), for an index and a size; raises :class:`Unreadable`.
+        read: gives the pixels, uint8 (size, size, 3), for an index and a size, and tells a third argument what a user
+            should know about the image; raises :class:`Unreadable`.
+        notes: what the user should know, such as a split made here.
+        left_out: names of what was met and is no image, with reasons.
     """
 
     class_names: tuple[str, ...]
     labels: np.ndarray
     name: Callable[[int], str]
-    read: Callable[[int, int], np.ndarray]
+    read: Callable[..., np.ndarray]
+    notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,124 +62,132 @@ def list_training(spec: str, size: int, store: Path) -> Listing:
         UsageError: nothing usable at ``spec``.
         WorkError: it cannot be read, or ``store`` cannot be written.
     """
-    if _is_folder(spec):
-        _store_folder(Path(spec).expanduser(), store)
+    where, named = split_spec(spec)
+    if _is_folder(where):
+        require_plain(where)
+        _store_folder(FolderTree(Path(where).expanduser()), named, store)
     return open_listing(spec, size, store)
 
 
 def open_listing(spec: str, size: int, store: Path) -> Listing:
     """A listing made before, in this process or in another."""
-    if _is_folder(spec):
-        return _open_folder(Path(spec).expanduser(), store)
-    if spec.lower().endswith(".zip") and os.path.isfile(spec):
-        source = sources.open_zip(Path(spec))
-        entries = sorted((entry for entry in source.entries if entry.split == "train"), key=lambda entry: entry.label)
-        labels = np.array([entry.label for entry in entries], np.int32)
-        return Listing(source.class_names, labels, lambda i: entries[i].name, lambda i, size: entries[i].read(size))
+    where, named = split_spec(spec)
+    if _is_folder(where):
+        return _open_folder(Path(where).expanduser(), store)
+    if where.lower().endswith(".zip") and os.path.isfile(os.path.expanduser(where)):
+        return _of_source(sources.open_zip(Path(where).expanduser(), named))
     train = (dataset := load_dataset(spec, size)).train
     order = np.argsort(train.labels, kind="stable")
     return Listing(
         dataset.class_names,
         train.labels[order].astype(np.int32),
         lambda i: f"train[{order[i]}]",
-        lambda i, size: square_array(np.asarray(train.images[order[i]]), size),
+        lambda i, size, tell=unsaid: square_array(np.asarray(train.images[order[i]]), size),
+        dataset.notes,
+        tuple((item.file, item.reason) for item in dataset.quarantine),
     )
 
 
-def _is_folder(spec: str) -> bool:
-    return bool(spec) and spec != "demo" and os.path.isdir(os.path.expanduser(spec))
+def _is_folder(where: str) -> bool:
+    return bool(where) and where != "demo" and os.path.isdir(os.path.expanduser(where))
 
 
-def _store_folder(root: Path, store: Path) -> None:
-    """Write the names and labels of a folder's training images: ``names.bin``, ``ends.npy``, ``labels.npy``."""
+def _of_source(source: Source) -> Listing:
+    entries = sorted((entry for entry in source.entries if entry.split == "train"), key=lambda entry: entry.label)
+    labels = np.array([entry.label for entry in entries], np.int32)
+    return Listing(
+        source.class_names,
+        labels,
+        lambda i: entries[i].name,
+        lambda i, size, tell=unsaid: entries[i].read(size, tell),
+        source.notes,
+        source.left_out,
+    )
+
+
+def _store_folder(tree: FolderTree, named: SplitFolders | None, store: Path) -> None:
+    """Write what a folder's training images are, for every worker to open.
+
+    ``names.bin`` has the paths of all, from their class's folder on, ``ends.npy`` where each ends in it, ``kept.npy``
+    the numbers of those not held out, ``listing.json`` the rest.
+    """
+    layout = lay_out(tree, named)
+    training = [folder for folder in layout.folders if folder.split == "train"]
     try:
-        top, class_names, has_test = _classes(root)
-        ends: list[np.ndarray] = []
-        counts: list[int] = []
-        position = 0
         store.mkdir(parents=True, exist_ok=True)
         with open(store / "names.bin", "wb") as names:
-            for class_name in class_names:
-                # one class's names at a time, sorted as the catalog sorts them: by the parts of their paths
-                paths = ["/".join(parts).encode("utf-8", "surrogateescape") for parts in _files(top / class_name)]
-                lengths = np.cumsum([len(path) for path in paths], dtype=np.int64)
-                names.write(b"".join(paths))
-                ends.append(position + lengths)
-                counts.append(len(paths))
-                position += int(lengths[-1])
-        labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+            lengths = [_write_names(tree, folder, names) for folder in training]
+        counts = [len(own) for own in lengths]
+        if not any(counts):
+            raise UsageError(f"{tree.where}: no file of the training split can be read")
+        labels = np.repeat(np.array([folder.label for folder in training], np.int32), counts)
         kept = np.ones(len(labels), bool)
-        if not has_test:
-            kept[held_out_indices(labels)] = False
-        np.save(store / "ends.npy", np.concatenate(ends))
-        np.save(store / "labels.npy", labels)
+        notes = list(layout.notes)
+        if not _has_test(tree, layout):
+            held = held_out_indices(labels)
+            kept[held] = False
+            notes.append(held_out_note(len(held)))
+        np.save(store / "ends.npy", np.cumsum(np.concatenate(lengths), dtype=np.int64))
         np.save(store / "kept.npy", np.flatnonzero(kept))
-        prefix = "" if top == root else top.name
-        write_json(store / "listing.json", {"class_names": class_names, "prefix": prefix})
     except OSError as error:
-        raise WorkError(describe_os_error(error, "list", root)) from error
+        raise WorkError(describe_os_error(error, "list", tree.root)) from error
+    about = {
+        "class_names": layout.class_names,
+        "folders": [
+            {"parts": folder.parts, "label": folder.label, "files": count}
+            for folder, count in zip(training, counts, strict=True)
+        ],
+        "notes": notes,
+        "left_out": list(tree.left_out.items()),
+    }
+    write_json(store / "listing.json", about)
 
 
-def _classes(root: Path) -> tuple[Path, list[str], bool]:
-    """The folder whose subfolders are the classes, their names, and whether there is a test split."""
-    filled = {name for name in _subfolders(root) if next(_walk(root / name), None) is not None}
-    folders, _ = sources.split_folders(filled, str(root))
-    if folders is None:
-        top, class_names, test = root, sorted(filled), None
-    else:
-        top = root / folders[0]
-        class_names = [name for name in sorted(_subfolders(top)) if next(_walk(top / name), None) is not None]
-        test = root / folders[1] if folders[1] else None
-    sources.require_classes(class_names, "no files there", str(root))
-    known = set(class_names)
-    has_test = test is not None and any(
-        name in known and next(_walk(test / name), None) is not None for name in _subfolders(test)
-    )
-    return top, class_names, has_test
+def _write_names(tree: FolderTree, folder: ClassFolder, names: IO[bytes]) -> np.ndarray:
+    """The paths of a class's files, one class at a time; bytes of each."""
+    own = (parts[len(folder.parts) :] for parts in tree.files(folder.parts))
+    paths = ["/".join(parts).encode("utf-8", "surrogateescape") for parts in own]
+    names.write(b"".join(paths))
+    return np.array([len(path) for path in paths], np.int64)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_dir() and not sources.is_clutter((entry.name,))]
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The files below a folder, as the parts of their paths from it."""
-    for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not sources.is_clutter((name,))]
-        parts = Path(at).relative_to(folder).parts
-        for name in files:
-            if not sources.is_clutter((name,)):
-                yield (*parts, name)
-
-
-def _files(folder: Path) -> list[tuple[str, ...]]:
-    return sorted(_walk(folder))
+def _has_test(tree: FolderTree, layout: Layout) -> bool:
+    testing = [folder for folder in layout.folders if folder.split == "test"]
+    return any(next(tree.files(folder.parts), None) is not None for folder in testing)
 
 
 def _open_folder(root: Path, store: Path) -> Listing:
     try:
         about = read_json(store / "listing.json")
-        ends, labels, kept = (np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ends", "labels", "kept"))
+        ends, kept = (np.load(store / f"{name}.npy", mmap_mode="r") for name in ("ends", "kept"))
         names = np.memmap(store / "names.bin", np.uint8, "r")
-    except (OSError, ValueError) as error:
+        folders, class_names = about["folders"], tuple(about["class_names"])
+    except (OSError, ValueError, KeyError) as error:
         raise WorkError(f"the listing in {store} cannot be read: {error}") from error
     if not root.is_dir():
         raise UsageError(f"{root} does not exist here")
-    top = root / about["prefix"]
-    class_names = tuple(about["class_names"])
+    tree = FolderTree(root)
+    last = np.cumsum([folder["files"] for folder in folders])
+    labels = np.repeat(np.array([folder["label"] for folder in folders], np.int32), [one["files"] for one in folders])
 
-    def path(index: int) -> Path:
+    def parts(index: int) -> tuple[str, ...]:
         entry = int(kept[index])
         start = int(ends[entry - 1]) if entry else 0
         inside = names[start : int(ends[entry])].tobytes().decode("utf-8", "surrogateescape")
-        return top / class_names[labels[entry]] / inside
+        return (*folders[int(np.searchsorted(last, entry, "right"))]["parts"], *inside.split("/"))
 
-    def read(index: int, size: int) -> np.ndarray:
-        file = path(index)
-        return sources.read_image(lambda: file.stat().st_size, file.read_bytes, size)
+    def read(index: int, size: int, tell: Tell = unsaid) -> np.ndarray:
+        file = tree.path(parts(index))
+        return read_image(lambda: file.stat().st_size, lambda: read_regular(file), size, tell)
 
-    return Listing(class_names, np.asarray(labels)[kept], lambda index: path(index).relative_to(root).as_posix(), read)
+    return Listing(
+        class_names,
+        labels[kept],
+        lambda index: shown_path(parts(index)),
+        read,
+        tuple(about["notes"]),
+        tuple((name, reason) for name, reason in about["left_out"]),
+    )
 
 
 __all__ = ["Listing", "Unreadable", "list_training", "open_listing"]

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import shutil
+import tempfile
 import zipfile
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 
-from toolkit.data.sources import Entry, Source, array_entries, hold_out, refuse_too_large
-from toolkit.foundation.errors import UsageError, one_line
+from toolkit.data import images
+from toolkit.data.sources import Entry, Source, array_entries, hold_out, refuse_too_large, sampled_digest
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
+from toolkit.foundation.files import cache_root, make_folder
+from toolkit.foundation.sizes import format_size
 
+_COPIED_BYTES = 1024**2
 _WANTED = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def signature(path: Path) -> str:
-    """A digest of the archive's directory, found without reading the arrays.
+    """A digest of the archive's directory and a sample of its bytes, found without reading the arrays.
 
     Raises:
-        UsageError: not an npz, or more than 20 GiB unpacked.
+        UsageError: not an npz, or more unpacked than :func:`refuse_too_large` allows.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -26,8 +35,8 @@ def signature(path: Path) -> str:
     except Exception as error:  # a damaged directory surfaces as whatever zipfile meets
         raise UsageError(f"{path} is not a readable npz: {one_line(error)}") from error
     refuse_too_large(members, path)
-    marks = "\n".join(f"{info.filename}:{info.CRC}:{info.file_size}" for info in members)
-    return hashlib.sha256(marks.encode("utf-8", "surrogateescape")).hexdigest()
+    marks = [sampled_digest(path), *(f"{info.filename}:{info.CRC}:{info.file_size}" for info in members)]
+    return hashlib.sha256("\n".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def open_npz(path: Path) -> Source:
@@ -60,19 +69,77 @@ def open_npz(path: Path) -> Source:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in :data:`_WANTED`; the others are read as well, to refuse pickled objects wherever they are."""
+    """The arrays in :data:`_WANTED`; the others' headers are read as well, to refuse pickled objects anywhere.
+
+    The arrays' headers are read before any of them is unpacked, and each is unpacked into a file without a name in the
+    cache folder and mapped from there, so that memory does not grow with it.
+    """
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                value = archive[name]
-                if name in _WANTED and isinstance(value, np.ndarray):
-                    arrays[name] = value
+        with zipfile.ZipFile(path) as archive:
+            headers = [(info, _header(archive, info)) for info in archive.infolist()]
+            found = {info.filename.removesuffix(".npy"): (info, header) for info, header in headers if header}
+            for name, (_, header) in found.items():
+                _refuse_header(name, header, path)
+            for name, (info, header) in found.items():
+                if name in _WANTED:
+                    arrays[name] = _unpacked(archive, info, header)
+    except UsageError:
+        raise
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "unpack", path)) from error
     except Exception as error:  # a damaged archive surfaces as whatever numpy, zipfile or zlib meets
-        if isinstance(error, ValueError) and "pickle" in str(error).lower():
-            raise UsageError(f"{path} is refused: it holds pickled objects, which could run code") from error
         raise UsageError(f"{path} is not a readable npz: {one_line(error)}") from error
     return arrays
+
+
+class _Header(NamedTuple):
+    """What a member of an npz says of its array; ``start`` is where its elements begin."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header | None:
+    """A member's header; None if it is no array."""
+    with archive.open(info) as member:
+        if member.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+            return None
+        version = tuple(member.read(2))
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(member)
+        return _Header(shape, fortran, dtype, member.tell())
+
+
+def _refuse_header(name: str, header: _Header, path: Path) -> None:
+    if header.dtype.hasobject:
+        raise UsageError(f"{path} is refused: it holds pickled objects, which could run code")
+    image = math.prod(header.shape[1:]) * header.dtype.itemsize
+    if name in _WANTED and image > images.MAX_DECODED_BYTES:
+        raise UsageError(
+            f"{path}: an image of {name} has {format_size(image)}, the limit is "
+            f"{format_size(images.MAX_DECODED_BYTES)}"
+        )
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> np.ndarray:
+    """An array mapped from a file that is gone when the array is."""
+    if header.start + header.nbytes != info.file_size:
+        raise ValueError(f"{info.filename} has {info.file_size} bytes, its header says {header.start + header.nbytes}")
+    if header.nbytes == 0:
+        return np.zeros(header.shape, header.dtype)
+    make_folder(cache_root())
+    with tempfile.TemporaryFile(dir=cache_root()) as file, archive.open(info) as member:
+        shutil.copyfileobj(member, file, _COPIED_BYTES)  # to its end, where the checksum is compared
+        file.flush()
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
+        return np.memmap(file, header.dtype, "r", header.start, header.shape, order)
 
 
 def _split_entries(arrays: dict[str, np.ndarray], split: str, path: Path) -> list[Entry]:

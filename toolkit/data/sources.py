@@ -6,24 +6,46 @@ A source lists entries without decoding them; :mod:`toolkit.data.catalog` decode
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 
 from toolkit.data import images
 from toolkit.data.dataset import HELD_OUT_SHARE, SPLIT_SEED, held_out_indices
+from toolkit.data.layout import lay_out
+from toolkit.data.names import shown
+from toolkit.data.samples import Tell, unsaid
+from toolkit.data.spec import SplitFolders, parts_of
+from toolkit.data.tree import FolderTree, Listed, Tree, ZipTree, shown_path
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.sizes import format_size
 
 MAX_UNPACKED_BYTES = 20 * 1024**3
-MAX_FILE_BYTES = 1024**3
-"""No image within the pixel limit needs more; a zip bomb inside a zip would."""
-_TEST_FOLDERS = ("test", "val", "validation")
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
+"""That an archive may declare."""
+FREELY_UNPACKED_BYTES = 256 * 1024**2
+MAX_RATIO = 100
+"""Unpacked to packed, beyond :data:`FREELY_UNPACKED_BYTES`. Images come to 10, drawings to 50; a bomb needs more."""
+MAX_FILE_BYTES = images.MAX_DECODED_BYTES
+"""No image within that limit needs a larger file."""
+_SAMPLED_BLOCKS = 256
+_BLOCK_BYTES = 65_536
+"""Read of an archive to recognise it: all of 16 MiB, and as much of a larger one."""
+
+
+class Read(Protocol):
+    """Gives an image's pixels, uint8 (size, size, 3), and tells what a user should know about it.
+
+    Raises:
+        Unreadable: it cannot be read.
+    """
+
+    def __call__(self, size: int, tell: Tell = unsaid) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -35,88 +57,104 @@ class Entry:
         label: index into the source's class names.
         name: what the user knows it by.
         file_bytes: size of its file.
-        read: gives the pixels, uint8 (size, size, 3), for a size; raises :class:`images.Unreadable`.
+        read: gives the pixels; see :class:`Read`.
     """
 
     split: str
     label: int
     name: str
     file_bytes: int
-    read: Callable[[int], np.ndarray]
+    read: Read
 
 
 @dataclass(frozen=True)
 class Source:
-    """Classes and entries, not yet decoded; ``signature`` changes when the content does."""
+    """Classes and entries, not yet decoded.
+
+    Attributes:
+        class_names: one name a label.
+        entries: the images.
+        signature: changes when the content does.
+        notes: what the user should know.
+        left_out: names of what was met and is no entry, with reasons.
+    """
 
     class_names: tuple[str, ...]
     entries: tuple[Entry, ...]
     signature: str
     notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A file of a folder or zip: its path inside, its size, a mark of its content, and how to read its bytes."""
+def open_folder(root: Path, named: SplitFolders | None = None) -> Source:
+    """A folder ``class/*``, or of splits that are such folders: see :mod:`toolkit.data.layout`.
 
-    parts: tuple[str, ...]
-    size: int
-    mark: str
-    read: Callable[[], bytes]
-
-
-def open_folder(root: Path) -> Source:
-    """A folder ``class/*`` or ``train|test|val|validation/class/*``.
-
-    The content signature is made of every file's path, size and modification time, so that an unchanged folder
+    The content signature is made of every used file's path, size and modification time, so that an unchanged folder
     is recognised without reading it.
-    """
-
-    def listed(path: Path) -> _Listed:
-        status = path.stat()
-        mark = f"{status.st_size}:{status.st_mtime_ns}"
-        return _Listed(path.relative_to(root).parts, status.st_size, mark, path.read_bytes)
-
-    try:
-        files = [listed(path) for path in sorted(root.rglob("*")) if path.is_file()]
-    except OSError as error:
-        raise UsageError(describe_os_error(error, "read", root)) from error
-    return _from_tree(files, str(root))
-
-
-def open_zip(path: Path) -> Source:
-    """A zip of such a folder, also with one wrapping folder; read in place, never unpacked to disk.
 
     Raises:
-        UsageError: not a zip, or one with ``..``, absolute names, links, encrypted members, or more than
-            20 GiB unpacked.
+        UsageError: no such layout, or a folder that cannot be read.
+    """
+    return _from_tree(FolderTree(root), named)
+
+
+def open_zip(path: Path, named: SplitFolders | None = None) -> Source:
+    """A zip of such a folder, also with one wrapping folder; read in place, never unpacked to disk.
+
+    Its content signature covers every used member's checksum and a sample of the file's bytes.
+
+    Raises:
+        UsageError: no such layout; not a zip, or one with ``..``, absolute names, links, encrypted members, or more
+            unpacked than :func:`refuse_too_large` allows.
     """
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # a damaged directory surfaces as whatever zipfile meets
         raise UsageError(f"{path} is not a readable zip archive: {one_line(error)}") from error
-    members = [info for info in archive.infolist() if not info.is_dir()]
     for info in archive.infolist():
         _refuse_unsafe(info, path)
-    refuse_too_large(members, path)
-
-    def listed(info: zipfile.ZipInfo) -> _Listed:
-        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        return _Listed(parts, info.file_size, f"{info.file_size}:{info.CRC}", lambda: archive.read(info))
-
-    files = sorted((listed(info) for info in members), key=lambda file: file.parts)
-    files = [file for file in files if not is_clutter(file.parts)]
-    foldered = [file for file in files if len(file.parts) >= 2]
-    if len({file.parts[0] for file in foldered}) == 1 and any(len(file.parts) >= 3 for file in foldered):
-        files = [_Listed(file.parts[1:], file.size, file.mark, file.read) for file in foldered]
-    return _from_tree(files, str(path))
+    refuse_too_large(archive.infolist(), path)
+    tree = ZipTree(archive, str(path), () if named is None else parts_of(named.train))
+    return _from_tree(tree, named, sampled_digest(path))
 
 
-def refuse_too_large(members: Iterable[zipfile.ZipInfo], path: Path) -> None:
-    """Raise :class:`UsageError` if an archive declares more than :data:`MAX_UNPACKED_BYTES`."""
+def sampled_digest(path: Path) -> str:
+    """A digest of a file's length and of :data:`_SAMPLED_BLOCKS` blocks spread over it; of a small file of all of it.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            digest = hashlib.sha256(str(length).encode())
+            starts = np.linspace(0, max(0, length - _BLOCK_BYTES), _SAMPLED_BLOCKS).astype(np.int64)
+            if length <= _SAMPLED_BLOCKS * _BLOCK_BYTES:
+                starts = np.arange(0, length, _BLOCK_BYTES)
+            for start in starts.tolist():
+                file.seek(start)
+                digest.update(file.read(_BLOCK_BYTES))
+    except OSError as error:
+        raise UsageError(describe_os_error(error, "read", path)) from error
+    return digest.hexdigest()
+
+
+def refuse_too_large(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse an archive for what its directory declares, before anything of it is unpacked.
+
+    Raises:
+        UsageError: more than :data:`MAX_UNPACKED_BYTES`, or more than :data:`FREELY_UNPACKED_BYTES` and
+            :data:`MAX_RATIO` times the archive's own size.
+    """
     total = sum(info.file_size for info in members)
+    packed = path.stat().st_size  # not what the directory says: bombs let many members share the same bytes
     if total > MAX_UNPACKED_BYTES:
         raise UsageError(f"{path} would unpack to {format_size(total)}, the limit is {format_size(MAX_UNPACKED_BYTES)}")
+    if total > max(FREELY_UNPACKED_BYTES, MAX_RATIO * packed):
+        raise UsageError(
+            f"{path} would unpack to {format_size(total)} from {format_size(packed)}: beyond "
+            f"{format_size(FREELY_UNPACKED_BYTES)} the limit is {MAX_RATIO} times as much"
+        )
 
 
 def _refuse_unsafe(info: zipfile.ZipInfo, path: Path) -> None:
@@ -131,82 +169,35 @@ def _refuse_unsafe(info: zipfile.ZipInfo, path: Path) -> None:
         raise UsageError(f"{path} is refused: {info.filename!r} is encrypted")
 
 
-def is_clutter(parts: Sequence[str]) -> bool:
-    """Whether a path is hidden or one of the files that systems leave lying about."""
-    return any(part.startswith(".") or part.lower() in _CLUTTER for part in parts)
-
-
-def _from_tree(files: Iterable[_Listed], where: str) -> Source:
-    files = [file for file in files if not is_clutter(file.parts)]
-    folders, notes = split_folders({file.parts[0] for file in files if len(file.parts) >= 2}, where)
-    if folders is not None:
-        by_split = {
-            split: [(file.parts[1], file) for file in files if file.parts[0] == folder and len(file.parts) >= 3]
-            for split, folder in zip(("train", "test"), folders, strict=True)
-        }
-    else:
-        by_split = {"train": [(file.parts[0], file) for file in files if len(file.parts) >= 2], "test": []}
-    return _assemble(by_split, notes, where, [f"{'/'.join(file.parts)}:{file.mark}" for file in files])
-
-
-def split_folders(tops: set[str], where: str) -> tuple[tuple[str, str | None] | None, list[str]]:
-    """How a tree with these top folders, each holding files, is split.
-
-    Returns:
-        The names of the training and the test folder (None where there is none), or None if the top folders are the
-        classes; and notes for the user.
-
-    Raises:
-        UsageError: test folders alone.
-    """
-    test_folders = tops & set(_TEST_FOLDERS)
-    if not tops or not (tops <= {"train", *test_folders} or ("train" in tops and test_folders)):
-        return None, []
-    test_folder = next((name for name in _TEST_FOLDERS if name in tops), None)
-    if "train" not in tops:
-        raise UsageError(f"{where} has {', '.join(sorted(tops))} but no train folder")
-    unused = sorted(tops - {"train", test_folder or ""})
-    notes = [f"{test_folder}/ is the test split; {', '.join(unused)}/ is not used"] if unused else []
-    return ("train", test_folder), notes
-
-
-def require_classes(class_names: Sequence[str], found: str, where: str) -> None:
-    """Raise :class:`UsageError` unless there are two classes or more; ``found`` says what was there instead."""
-    if not class_names:
-        raise UsageError(f"{where}: expected images as class/* or train/class/*, found {found}")
-    if len(class_names) == 1:
-        raise UsageError(f"{where}: expected at least two classes, found only {class_names[0]!r}")
-
-
-def _assemble(by_split: dict[str, list[tuple[str, _Listed]]], notes: list[str], where: str, marks: list[str]) -> Source:
-    class_names = tuple(sorted({class_name for class_name, _ in by_split["train"]}))
-    require_classes(class_names, f"{len(marks)} files but none of them there" if marks else "no files", where)
-    label_of = {name: label for label, name in enumerate(class_names)}
-    strangers = sorted({class_name for class_name, _ in by_split["test"]} - set(class_names))
-    if strangers:
-        notes.append(f"test classes without training images are left out: {', '.join(strangers)}")
-    entries = [
-        _file_entry(split, label_of[class_name], file)
-        for split in ("train", "test")
-        for class_name, file in sorted(by_split[split], key=lambda item: item[1].parts)
-        if class_name in label_of
-    ]
+def _from_tree(tree: Tree, named: SplitFolders | None, mark: str = "") -> Source:
+    layout = lay_out(tree, named)
+    notes = list(layout.notes)
+    entries: list[Entry] = []
+    marks = [mark, *layout.class_names]
+    for folder in layout.folders:
+        for file in filter(None, map(tree.listed, tree.files(folder.parts))):
+            entries.append(_file_entry(folder.split, folder.label, file))
+            marks.append(f"{folder.split}:{folder.label}:{'/'.join(file.parts)}:{file.mark}")
     if not any(entry.split == "test" for entry in entries):
         entries, note = hold_out(entries)
         notes.append(note)
-    digest = hashlib.sha256("\n".join(sorted(marks)).encode("utf-8", "surrogateescape")).hexdigest()
-    return Source(class_names, tuple(entries), digest, tuple(notes))
+    digest = hashlib.sha256("\n".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
+    return Source(layout.class_names, tuple(entries), digest, tuple(notes), tuple(tree.left_out.items()))
 
 
-def _file_entry(split: str, label: int, file: _Listed) -> Entry:
-    def read(size: int) -> np.ndarray:
-        return read_image(lambda: file.size, file.read, size)
+def _file_entry(split: str, label: int, file: Listed) -> Entry:
+    def read(size: int, tell: Tell = unsaid) -> np.ndarray:
+        return read_image(lambda: file.size, file.read, size, tell)
 
-    return Entry(split, label, "/".join(file.parts), file.size, read)
+    return Entry(split, label, shown_path(file.parts), file.size, read)
 
 
-def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int) -> np.ndarray:
+def read_image(
+    file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid
+) -> np.ndarray:
     """The pixels of a file, uint8 (size, size, 3), from how many bytes it has and how they are read.
+
+    ``tell`` is told what a user should know about it.
 
     Raises:
         Unreadable: the file cannot be read, is too large, or is not a whole image.
@@ -218,8 +209,8 @@ def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: i
     except images.Unreadable:
         raise
     except Exception as error:  # a damaged zip member surfaces as whatever zlib, bz2 or lzma meet
-        raise images.Unreadable(f"cannot be read: {one_line(error)}") from error
-    return images.decode(data, size)
+        raise images.Unreadable(f"cannot be read: {shown(one_line(error))}") from error
+    return images.decode(data, size, tell)
 
 
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
@@ -228,16 +219,22 @@ def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
     moved = [
         Entry("test" if i in chosen else "train", e.label, e.name, e.file_bytes, e.read) for i, e in enumerate(entries)
     ]
-    share = f"a stratified {HELD_OUT_SHARE:.0%} ({len(chosen)} images, seed {SPLIT_SEED})"
-    return moved, f"no test split was found: {share} was held out"
+    return moved, held_out_note(len(chosen))
+
+
+def held_out_note(count: int) -> str:
+    """What to say where so many images were held out to test on."""
+    share = f"a stratified {HELD_OUT_SHARE:.0%} ({count} images, seed {SPLIT_SEED})"
+    return f"no test split was found: {share} was held out"
 
 
 def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[Entry]:
     """Entries for images already in memory; their file size is that of their raw pixels at their own size."""
 
     def entry(index: int) -> Entry:
-        raw_bytes = 3 * pixels.shape[1] * pixels.shape[2]
-        name = f"{split}[{index}]"
-        return Entry(split, int(labels[index]), name, raw_bytes, lambda size: images.square_array(pixels[index], size))
+        def read(size: int, tell: Tell = unsaid) -> np.ndarray:
+            return images.square_array(np.asarray(pixels[index]), size)
+
+        return Entry(split, int(labels[index]), f"{split}[{index}]", 3 * pixels.shape[1] * pixels.shape[2], read)
 
     return [entry(index) for index in range(len(labels))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ def summary(dataset: ImageDataset) -> dict[str, Any]:
         "raw_bytes": dataset.raw_image_bytes * len(dataset.train),
         "original_bytes": int(dataset.train.file_bytes.sum()),
         "original_file_bytes": float(dataset.train.file_bytes.mean()),
-        "quarantine": [{"file": item.file, "reason": item.reason} for item in dataset.quarantine],
-        "notes": list(dataset.notes),
+        **found_facts(((item.file, item.reason) for item in dataset.quarantine), dataset.notes),
         "signature": dataset.signature,
     }
+
+
+def found_facts(left_out: Iterable[tuple[str, str]], notes: Sequence[str]) -> dict[str, Any]:
+    """``quarantine`` and ``notes``: what was left out, as names with reasons, and what the user should know."""
+    return {"quarantine": [{"file": name, "reason": reason} for name, reason in left_out], "notes": list(notes)}
 
 
 def class_rows(dataset: ImageDataset) -> list[dict[str, Any]]:

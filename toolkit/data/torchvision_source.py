@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from toolkit.data import images
+from toolkit.data.names import shown
+from toolkit.data.samples import Tell, unsaid
 from toolkit.data.sources import Entry, Source, hold_out
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import cache_root
@@ -70,7 +72,7 @@ def open_torchvision(name: str) -> Source:
         entries, note = hold_out(entries)
         notes = (note,)
     names = getattr(first, "classes", None) or [str(k) for k in sorted({entry.label for entry in entries})]
-    return Source(tuple(map(str, names)), tuple(entries), mark, notes)
+    return Source(tuple(shown(str(name)) for name in names), tuple(entries), mark, notes)
 
 
 def _construct(factory: Callable[..., Any], root: str, arguments: dict[str, Any]) -> Any:
@@ -101,10 +103,10 @@ def _file_sizes(dataset: Any) -> list[int]:
 
 
 def _entry(split: str, dataset: Any, index: int, label: int, file_bytes: int) -> Entry:
-    def read(size: int) -> np.ndarray:
+    def read(size: int, tell: Tell = unsaid) -> np.ndarray:
         try:
             image, _ = dataset[index]
-            return images.square(images.to_rgb(image), size)
+            return images.square(images.to_rgb(image, tell), size)
         except Exception as error:  # a damaged download surfaces as whatever Pillow's parser meets
             raise images.Unreadable(one_line(error)) from error
 

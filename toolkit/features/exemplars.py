@@ -12,6 +12,7 @@ from toolkit.codecs.base import image_size
 from toolkit.codecs.sight import give_sight, needs_sight
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
+from toolkit.data.summary import found_facts
 from toolkit.features.extractor import build_extractor
 from toolkit.features.sight import NetworkSight
 from toolkit.foundation.errors import UsageError
@@ -37,7 +38,7 @@ def build_memory(
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Make a memory file with exemplars of every class; its summary.
+    """Make a memory file with exemplars of every class; its summary, and what was found in the images.
 
     Raises:
         UsageError: the file exists, a bad choice, or a budget too small for one exemplar a class (no file is left).
@@ -68,7 +69,8 @@ def build_memory(
     try:
         with ExemplarMemory(path, allowed, parsed) as memory:
             memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=(dataset.size, dataset.size))
-            return memory.summary()
+            found = found_facts(((item.file, item.reason) for item in dataset.quarantine), dataset.notes)
+            return memory.summary() | found
     except BaseException:
         path.unlink(missing_ok=True)
         raise

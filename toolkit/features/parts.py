@@ -7,11 +7,13 @@ a task that is started again, here or elsewhere, either finds it or does the sam
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,7 +27,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data.images import Unreadable
 from toolkit.data.listing import Listing, open_listing
 from toolkit.features.extractor import FeatureExtractor
-from toolkit.foundation.errors import WorkError, describe_os_error
+from toolkit.foundation.errors import WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, write_atomically, write_json
 from toolkit.foundation.parallel import ordered_map, set_threads
 from toolkit.memory.budget import LABEL_BYTES
@@ -49,6 +51,7 @@ class BuildPlan(BaseModel):
         candidates: images a class held at a time (:class:`StreamingHerding`).
         device: torch device of the feature extractor.
         extractor: its name; None when herding is not asked for.
+        notes, left_out: of the listing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +68,8 @@ class BuildPlan(BaseModel):
     candidates: int
     images: int
     class_names: list[str]
+    notes: list[str] = []
+    left_out: list[tuple[str, str]] = []
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,24 @@ class Task:
     threads: int
 
 
+@dataclass
+class Findings:
+    """What a user should know of a part's images.
+
+    Attributes:
+        unreadable: names of files that could not be read, with the reasons.
+        remarks: what was told about images, with how many it was told of.
+    """
+
+    unreadable: dict[str, str] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
+
+
 class Part(NamedTuple):
-    """A finished part: a herding a label, in ascending order of labels, and the names of unreadable files."""
+    """A finished part: a herding a label, in ascending order of labels, and what was found on the way."""
 
     herdings: dict[int, StreamingHerding]
-    unreadable: list[str]
+    findings: Findings
 
 
 @dataclass(frozen=True)
@@ -96,8 +114,8 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / "parts" / f"{number:06d}.npz"
 
 
-def encode_part(task: Task) -> int:
-    """Decode, encode and sample :data:`PART_IMAGES` images of the listing; how many unreadable files there were.
+def encode_part(task: Task) -> Findings:
+    """Decode, encode and sample :data:`PART_IMAGES` images of the listing; what was found on the way.
 
     Raises:
         WorkError: the working folder cannot be read or written, or a network or table cannot be had here.
@@ -105,26 +123,26 @@ def encode_part(task: Task) -> int:
     folder = Path(task.folder)
     path = part_path(folder, task.number)
     if path.exists():
-        return len(read_part(path, 1, 0).unreadable)
+        return read_part(path, 1, 0).findings
     set_threads(task.threads)
     tools = _tools(task.folder, sha256_of(folder / "plan.json"))
     herdings: dict[int, StreamingHerding] = {}
-    unreadable: list[str] = []
+    findings = Findings()
     first = task.number * PART_IMAGES
     last = min(first + PART_IMAGES, len(tools.listing))
     with _one_torch_thread():
         for start in range(first, last, _BATCH):
-            unreadable += _take_in(range(start, min(start + _BATCH, last)), tools, herdings)
-    _write_part(path, Part(herdings, unreadable))
-    return len(unreadable)
+            _take_in(range(start, min(start + _BATCH, last)), tools, herdings, findings)
+    _write_part(path, Part(herdings, findings))
+    return findings
 
 
-def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding]) -> list[str]:
-    """A batch of images into their classes' herdings; the names of those that cannot be read."""
+def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding], findings: Findings) -> None:
+    """A batch of images into their classes' herdings; those that cannot be read, and remarks, into ``findings``."""
     read = list(ordered_map(lambda index: _read(tools.listing, index, tools.plan.size), indices))
-    intact = [index for index, image in zip(indices, read, strict=True) if image is not None]
+    intact = [index for index, (image, _) in zip(indices, read, strict=True) if not isinstance(image, str)]
     if intact:
-        images = np.stack([image for image in read if image is not None])
+        images = np.stack([image for image, _ in read if not isinstance(image, str)])
         labels = tools.listing.labels[intact]
         digests = [content_digest(image) for image in images]
         payloads = tools.codec.encode(images)
@@ -135,14 +153,19 @@ def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding
             own = np.flatnonzero(labels == label)
             herding = herdings.setdefault(label, StreamingHerding(tools.plan.candidates, tools.plan.seed))
             herding.update([digests[i] for i in own], [payloads[i] for i in own], features[own])
-    return [tools.listing.name(index) for index, image in zip(indices, read, strict=True) if image is None]
+    for index, (image, remarks) in zip(indices, read, strict=True):
+        findings.remarks.update(remarks)
+        if isinstance(image, str):
+            findings.unreadable[tools.listing.name(index)] = image
 
 
-def _read(listing: Listing, index: int, size: int) -> np.ndarray | None:
+def _read(listing: Listing, index: int, size: int) -> tuple[np.ndarray | str, list[str]]:
+    """An image, or why there is none; and the remarks on it."""
+    remarks: list[str] = []
     try:
-        return listing.read(index, size)
-    except Unreadable:
-        return None
+        return listing.read(index, size, remarks.append), remarks
+    except Unreadable as error:
+        return one_line(error), []
 
 
 @lru_cache(maxsize=1)
@@ -202,7 +225,7 @@ def _write_part(path: Path, part: Part) -> None:
         "features": np.array([candidate.feature for candidate in candidates], np.float32),
         "sizes": np.array([len(candidate.payload) for candidate in candidates], np.int64),
         "payloads": np.frombuffer(b"".join(candidate.payload for candidate in candidates), np.uint8),
-        "unreadable": np.array(part.unreadable, dtype=np.str_),
+        "findings": np.array(json.dumps([part.findings.unreadable, part.findings.remarks])),
     }
 
     def write(file: IO[bytes]) -> None:
@@ -235,7 +258,8 @@ def read_part(path: Path, candidates: int, seed: int) -> Part:
             )
             herdings[int(label)] = StreamingHerding(candidates, seed)
             herdings[int(label)].merge(int(images), sums, pool)
-        return Part(herdings, arrays["unreadable"].tolist())
+        unreadable, remarks = json.loads(str(arrays["findings"]))
+        return Part(herdings, Findings(unreadable, Counter(remarks)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise WorkError(f"{path} is damaged: delete it and start the same command again") from error
 

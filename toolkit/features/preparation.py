@@ -52,7 +52,7 @@ def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
     settings = {key: value for key, value in request.items() if key not in ("budget", "extractor")}
     plan = BuildPlan(
         **settings, extractor=name, budget_bytes=allowed, candidates=candidates, images=len(listing),
-        class_names=list(listing.class_names),
+        class_names=list(listing.class_names), notes=list(listing.notes), left_out=list(listing.left_out),
     )  # fmt: skip
     write_json(folder / "plan.json", plan.model_dump())
 

@@ -30,10 +30,13 @@ from filelock import FileLock, Timeout
 from toolkit.codecs.sight import refuse_sight
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
+from toolkit.data.samples import remark_notes
+from toolkit.data.summary import found_facts
 from toolkit.features.parts import (
     PART_IMAGES,
     BuildPlan,
     Chosen,
+    Findings,
     Task,
     encode_part,
     part_path,
@@ -81,7 +84,7 @@ def build_sharded_memory(
     workers: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Make a folder with shard files and their manifest; the memory's summary.
+    """Make a folder with shard files and their manifest; the memory's summary, and what was found in the images.
 
     Args:
         spec: the dataset, on storage that every worker can read.
@@ -118,13 +121,14 @@ def build_sharded_memory(
                 prepare(folder, request, progress)
             plan = read_plan(folder)
             threads = parallel.threads() if backend == "local" and workers == 1 else 1
-            unreadable = _encode_parts(folder, plan, run, threads, progress)
+            findings = _encode_parts(folder, plan, run, threads, progress)
             if not (folder / "chosen.npz").exists():
                 _choose(folder, plan, progress)
             written = _write_shards(folder, plan, run, threads, progress)
-        _finish(folder, plan, written, unreadable)
+        _finish(folder, plan, written, len(findings.unreadable))
+    left_out = dict(plan.left_out) | findings.unreadable
     with ShardedMemory(out) as memory:
-        return memory.summary()
+        return memory.summary() | found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
 
 
 @contextmanager
@@ -181,15 +185,19 @@ def _backend(name: str, address: str | None, workers: int, gpus: bool) -> Iterat
 # -- 2. parts --------------------------------------------------------------------------------------------------
 
 
-def _encode_parts(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, progress: Progress) -> int:
-    """All parts; the number of unreadable files."""
+def _encode_parts(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, progress: Progress) -> Findings:
+    """All parts; what was found in them together."""
     tasks = [Task(str(folder), number, threads) for number in range(_parts(plan))]
-    unreadable = 0
+    parts: dict[int, Findings] = {}
     progress("encoding", 0, plan.images)
     for done, outcome in enumerate(run(encode_part, tasks), 1):
-        unreadable += outcome.unwrap()
+        parts[outcome.index] = outcome.unwrap()
         progress("encoding", min(done * PART_IMAGES, plan.images), plan.images)
-    return unreadable
+    found = Findings()
+    for number in range(_parts(plan)):
+        found.unreadable |= parts[number].unreadable
+        found.remarks += parts[number].remarks
+    return found
 
 
 def _parts(plan: BuildPlan) -> int:

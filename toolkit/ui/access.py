@@ -21,6 +21,7 @@ from pathlib import Path
 import streamlit as st
 
 from toolkit.codecs.spec import grid_paths
+from toolkit.data.spec import split_spec
 from toolkit.data.uploads import uploads_dir
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import cache_root, default_runs_dir
@@ -181,7 +182,7 @@ def require_allowed_dataset(spec: str) -> None:
         if listens_elsewhere():
             raise UsageError(say("access.no_downloads"))
     elif spec and spec != "demo":
-        require_allowed(spec)
+        require_allowed(split_spec(spec)[0])
 
 
 def require_allowed_codecs(grid: str) -> None:
