@@ -22,7 +22,7 @@ from toolkit.data.uploads import uploads_dir
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import cache_root, default_runs_dir
 from toolkit.jpeg_dl.request import tables_dir
-from toolkit.ui.components.language import say
+from toolkit.ui.components.language import current, say
 from toolkit.ui.door.hosts import is_local
 from toolkit.ui.door.logins import IDENTITY, LOGINS, Login
 from toolkit.ui.door.uploads import LARGEST_UPLOAD
@@ -134,14 +134,14 @@ def require_allowed(path: str | Path) -> None:
         return
     resolved = Path(path).expanduser().resolve()
     if not any(resolved.is_relative_to(root) for root in roots):
-        raise UsageError(say("access.outside", path=path, roots=", ".join(map(str, roots))))
+        raise UsageError(current()("access.outside", path=path, roots=", ".join(map(str, roots))))
 
 
 def require_allowed_dataset(spec: str) -> None:
     """Refuse a dataset outside the allowed roots; raises as :func:`require_allowed` does."""
     if spec.startswith("torchvision:"):
         if listens_elsewhere():
-            raise UsageError(say("access.no_downloads"))
+            raise UsageError(current()("access.no_downloads"))
     elif spec and spec != "demo":
         require_allowed(spec)
 

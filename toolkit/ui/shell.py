@@ -15,6 +15,7 @@ from toolkit.ui.access import listens_elsewhere, own_login, require_access, take
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
 from toolkit.ui.components.narrow import hide_sidebar_at
+from toolkit.ui.components.plain import plain
 from toolkit.ui.courtesy import give_way
 from toolkit.ui.door.front import LOGOUT, address_of
 from toolkit.ui.door.logins import IDLE_SECONDS, LOGINS, LONGEST_SECONDS
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         take_roots(sys.argv[1:])
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         st.stop()
     require_access()
     pages = {

@@ -16,6 +16,7 @@ from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads
+from toolkit.ui.components.plain import code, plain
 from toolkit.ui.components.words import duration
 
 MOST_COMPARED = 6
@@ -47,7 +48,7 @@ def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
     st.caption(
         say(
             "tradeoff.matrix_caption", images=say(f"tradeoff.{run['tested_on']}_images"), network=run["network"],
-            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=run["run_dir"],
+            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=code(run["run_dir"]),
         )
     )  # fmt: skip
     with st.expander(say("shell.as_table")):
@@ -97,7 +98,7 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
     columns = st.columns(min(3, len(runs)))
     for n, (title, (_, run)) in enumerate(zip(titles, runs.values(), strict=True)):
         with columns[n % len(columns)]:
-            st.caption(title)
+            st.caption(plain(title))
             st.plotly_chart(
                 accuracy_matrix_figure(run["accuracy_matrix"], run["stage_classes"], current()),
                 key=f"compare_matrix_{n}", alt=f"{say('tradeoff.matrix_alt')}: {title}",

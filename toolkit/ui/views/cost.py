@@ -22,6 +22,7 @@ from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.words import count
 
 _BASES = ("original", "raw")
@@ -47,7 +48,7 @@ def page() -> None:
         fleet, prices = _fleet(), _prices()
         year = yearly(fleet, prices, coding)
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     _show(year, fleet)
     rows = sensitivity(fleet, prices, coding)
@@ -172,7 +173,7 @@ def _what_if(fleet: Fleet, prices: Prices, coding: Coding, year: Year) -> None:
 
 def explain(year: Year) -> list[str]:
     """The year in sentences."""
-    sentences = [
+    sentences: list[str] = [
         say(
             "cost.parts", storage=f"{year.storage_saved:,.2f}", transfer=f"{year.transfer_saved:,.2f}",
             coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value:,.2f}",

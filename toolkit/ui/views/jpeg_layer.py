@@ -31,6 +31,7 @@ from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.courtesy import at_full_priority
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
@@ -99,7 +100,7 @@ def _form(runs_dir: Path) -> None:
             variants=("plain", "jpeg", *ordered),
         )  # fmt: skip
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     st.markdown(
         say(
@@ -111,7 +112,7 @@ def _form(runs_dir: Path) -> None:
         try:
             at_full_priority(lambda: start_pending([config.folder(seed, runs_dir) for seed in numbers], runs_dir))
         except WorkError as error:
-            st.error(one_line(error), icon=":material/error:")
+            st.error(plain(one_line(error)), icon=":material/error:")
             return
         st.session_state["training"] = config.run_name(0)
 
@@ -232,7 +233,7 @@ def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
         return
     st.subheader(say("jpeg.response"), anchor=False)
     plane = choose(st.container(), say("jpeg.plane"), {plane: say(f"jpeg.{plane}") for plane in TABLES}, "jpeg_plane")
-    responses = {
+    responses: dict[str, Any] = {
         say("jpeg.learned"): record["frequency_response"]["final"][plane],
         say("jpeg.initial"): record["frequency_response"]["initial"][plane],
     }
@@ -282,7 +283,7 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
     st.plotly_chart(robustness_figure(report, current(), others), key="jpeg_robustness", alt=say("jpeg.robustness"))
     for model, result in report["models"].items():
         for note in result["notes"]:
-            st.caption(f"{say(f'figure.{model}_network')}: {note}")
+            st.caption(f"{say(f'figure.{model}_network')}: {plain(note)}")
     rows = [
         {"network": model if name == variant else name, "attack": attack,
          **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)}}

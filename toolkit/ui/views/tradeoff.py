@@ -16,6 +16,7 @@ from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, run_name, show_comparison, show_run
 from toolkit.ui.components.words import count
 
@@ -77,7 +78,7 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
         accuracy_figure(pilots, metric, storage, current()), key="pilot_chart", on_select=_take_point,
         selection_mode="points", alt=say("tradeoff.chart_alt"),
     )  # fmt: skip
-    st.caption(f"{comparison.label}. {say('help.interval')} {say('tradeoff.symbols')}")
+    st.caption(f"{plain(comparison.label)}. {say('help.interval')} {say('tradeoff.symbols')}")
     rows = [
         row | {"exemplar_bytes": storage_of(pilot, "exemplar_bytes"), "memory_bytes": round(row["memory_bytes"])}
         for row, pilot in zip(result_rows(pilots), pilots, strict=True)
