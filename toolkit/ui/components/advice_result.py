@@ -12,7 +12,8 @@ from toolkit.language.sentence import Sentence
 from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.report.figures.probe import budget_figure
 from toolkit.report.sentences import runner_up_sentence
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
 from toolkit.ui.components.plain import code, joined, plain
 
@@ -152,7 +153,7 @@ def _budgets(result: dict[str, Any]) -> None:
     budgets = result["budgets"]
     st.subheader(say("advice.budgets"), anchor=False)
     st.plotly_chart(
-        budget_figure(budgets["curve"], result["budget_bytes"], budgets["ceiling"], current()),
+        figure(budget_figure, budgets["curve"], result["budget_bytes"], budgets["ceiling"]),
         key="budget_chart",
         alt=say("advice.budgets_alt"),
     )

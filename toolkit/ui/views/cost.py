@@ -20,7 +20,8 @@ from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.words import count
@@ -55,8 +56,7 @@ def page() -> None:
     st.subheader(say("cost.sensitivity"), anchor=False)
     _what_if(fleet, prices, coding, year)
     if rows:
-        figure = sensitivity_figure(rows, year.saved, say=current())
-        st.plotly_chart(figure, key="sensitivity", alt=say("cost.sensitivity_alt"))
+        st.plotly_chart(figure(sensitivity_figure, rows, year.saved), key="sensitivity", alt=say("cost.sensitivity_alt"))
     with st.expander(say("shell.table")):
         st.dataframe(
             [row | {"input": say(f"cost_input.{row['input']}")} for row in rows],

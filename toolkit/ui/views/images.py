@@ -22,9 +22,10 @@ from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components.choice import choose, choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.figures import figure
 from toolkit.ui.components.gallery import Tile, gallery, wipe
 from toolkit.ui.components.jobs import start_button, watch
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
 
@@ -196,7 +197,7 @@ def _pick(dataset: ImageDataset) -> int:
 def _plane(result: dict[str, Any]) -> None:
     st.subheader(say("images.plane"), anchor=False)
     st.plotly_chart(
-        feature_figure(result, st.session_state.get("image"), current()), key="images_plane", on_select=_take_point,
+        figure(feature_figure, result, st.session_state.get("image")), key="images_plane", on_select=_take_point,
         selection_mode="points", alt=say("images.plane_alt"),
     )  # fmt: skip
     st.caption(say("images.plane_caption", extractor=result["extractor"]))

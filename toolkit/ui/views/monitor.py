@@ -14,7 +14,8 @@ from toolkit.bundle.manifest import CARD, read_manifest
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.report.figures.monitor import monitor_figure
 from toolkit.ui.access import require_allowed
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
 from toolkit.ui.components.plain import plain
 
@@ -67,7 +68,7 @@ def _history(calls: list[dict[str, Any]]) -> None:
         st.error(say("monitor.alarm", charts=named), icon=":material/notification_important:")
     else:
         st.success(say("monitor.calm", images=f"{last['seen']:,}"), icon=":material/check_circle:")
-    st.plotly_chart(monitor_figure(calls, current()), key="monitor_chart", alt=say("monitor.chart_alt"))
+    st.plotly_chart(figure(monitor_figure, calls), key="monitor_chart", alt=say("monitor.chart_alt"))
     st.caption(say("monitor.chart_caption"))
     rows = [
         {

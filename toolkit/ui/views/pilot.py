@@ -25,9 +25,10 @@ from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import words
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.figures import figure
 from toolkit.ui.components.history import show_history
 from toolkit.ui.components.jobs import watch
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.language import say
 from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
@@ -212,8 +213,8 @@ def _curves(members: Sequence[tuple[RunFolder, PilotConfig, int]], names: dict[s
         return
     columns = st.columns(2)
     key = members[0][0].name
-    columns[0].plotly_chart(loss_figure(losses, current()), key=f"loss-{key}", alt=say("pilot.loss_alt"))
+    columns[0].plotly_chart(figure(loss_figure, losses), key=f"loss-{key}", alt=say("pilot.loss_alt"))
     if accuracies:
         columns[1].plotly_chart(
-            stage_figure(accuracies, say=current()), key=f"stages-{key}", alt=say("pilot.stages_alt")
+            figure(stage_figure, accuracies), key=f"stages-{key}", alt=say("pilot.stages_alt")
         )
