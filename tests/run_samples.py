@@ -47,9 +47,9 @@ def probe_result(settings: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def finished_advice(runs_dir: Path) -> RunFolder:
+def finished_advice(runs_dir: Path, dataset: str = "demo") -> RunFolder:
     """Advice on the demo set with a result: jpeg at quality 50, aligned, but for the rule that likes quality."""
-    request = AdviceRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
+    request = AdviceRequest(dataset, 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
     run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.as_dict())
     picks = {"predicted-gain": ("jpeg:quality=50", "both"), "best-quality": ("raw", "none")}
     curve = [
@@ -113,12 +113,12 @@ def pilot_folder(runs_dir: Path, config: PilotConfig, seed: int, last: float | N
     return run
 
 
-def finished_images(runs_dir: Path) -> RunFolder:
+def finished_images(runs_dir: Path, dataset: str = "demo", name: str = "disc-rising") -> RunFolder:
     """Three measured images of the demo set: 7 is changed most, 0 least."""
-    request = ImagesRequest("demo", 32, "jpeg:quality=10", images=100)
+    request = ImagesRequest(dataset, 32, "jpeg:quality=10", images=100)
     run = request.folder(runs_dir)
     rows = [
-        {"index": index, "class": "disc-rising", "stored_bytes": 70 + index, "file_bytes": 700, "psnr": 30.0 - index,
+        {"index": index, "class": name, "stored_bytes": 70 + index, "file_bytes": 700, "psnr": 30.0 - index,
          "ssim": 0.9, "fmse": fmse, "fmse_relative": fmse, "x": 0.0, "y": 1.0, "decoded_x": 0.5, "decoded_y": 0.5}
         for index, fmse in ((0, 0.01), (7, 0.05), (3, 0.02))
     ]  # fmt: skip
@@ -129,9 +129,9 @@ def finished_images(runs_dir: Path) -> RunFolder:
     return run
 
 
-def finished_training(runs_dir: Path) -> RunFolder:
+def finished_training(runs_dir: Path, dataset: str = "demo") -> RunFolder:
     """A training with the JPEG layer on the demo set: the layer gains ten points."""
-    config = make_jpeg_config(dataset="demo", size=32, variants=("plain", "jpeg"), steps=10)
+    config = make_jpeg_config(dataset=dataset, size=32, variants=("plain", "jpeg"), steps=10)
     run = config.folder(0, runs_dir)
     table = [[2.0] * 8] * 8
     layer = {

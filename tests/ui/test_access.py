@@ -18,7 +18,8 @@ from toolkit.foundation.errors import UsageError
 from toolkit.pilots.config import make_config
 from toolkit.pilots.plan import pilot_command
 from toolkit.probe.request import ImagesRequest
-from toolkit.ui import access
+from toolkit.ui import access, shell
+from toolkit.ui.door.logins import LOGINS
 
 ROOT = Path(toolkit.__file__).parent
 APP = ROOT.parent / "app.py"
@@ -68,41 +69,43 @@ def test_a_server_for_other_machines_needs_a_login(monkeypatch: pytest.MonkeyPat
     assert access.why_closed("0.0.0.0", oidc=False) is None
 
 
-def opened(runs_dir: Path) -> AppTest:
+def test_without_the_door_nothing_is_shown(runs_dir: Path, elsewhere: None) -> None:
+    """As under ``streamlit run toolkit/ui/script.py``: nobody has been asked for the secret."""
     app = AppTest.from_file(str(APP), default_timeout=120).run()
     assert not app.exception
-    return app
-
-
-def test_without_a_login_nothing_is_shown(
-    runs_dir: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(access.SECRET, raising=False)
-    monkeypatch.setattr(access, "why_closed", lambda *_: "it would be reached from other machines")
-    app = opened(runs_dir)
     assert "stays closed" in app.error[0].value
     assert "machines" not in app.error[0].value, "strangers are not told why"
     assert not app.title
     assert not app.text_input
 
 
-def test_the_secret_opens_and_nothing_else_does(
+def test_who_came_through_the_door_sees_the_app_and_its_session_is_the_logins(
     runs_dir: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(access.SECRET, SECRET)
-    monkeypatch.setattr(access, "_WRONG_SECONDS", 0.0)
-    monkeypatch.setattr(access, "LARGEST_UPLOAD", 10_000)
-    app = opened(runs_dir)
-    assert [title.value for title in app.title] == ["Recall Rate"]
-    assert not app.metric
-    app.text_input[0].set_value("a guess")
-    app.button[0].click().run()
-    assert "not the secret" in app.error[0].value
-    assert not app.metric
-    app.text_input[0].set_value(SECRET)
-    app.button[0].click().run()
+    login = LOGINS.of_token(LOGINS.begin())
+    assert login is not None
+    monkeypatch.setattr(access, "own_login", lambda: login)
+    monkeypatch.setattr(shell, "listens_elsewhere", lambda: True)
+    app = AppTest.from_file(str(APP), default_timeout=120).run()
     assert not app.exception
     assert [title.value for title in app.title] == ["Data"]
+    assert len(login.sessions) == 1
+    assert "Log out" in [button.label for button in app.button]
+
+
+def test_absent_secrets_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    class Absent:
+        def __contains__(self, name: object) -> bool:
+            looked.append(str(name))
+            raise FileNotFoundError
+
+    access.has_oidc.cache_clear()
+    monkeypatch.setattr("streamlit.secrets", Absent())
+    assert [access.has_oidc() for _ in range(60)] == [False] * 60
+    assert looked == ["auth"]
+    access.has_oidc.cache_clear()
 
 
 def test_paths_outside_the_roots_are_refused(

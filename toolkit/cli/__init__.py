@@ -7,6 +7,7 @@ import traceback
 import warnings
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.printing import visible
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,7 +23,7 @@ def _one_line_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning without the place in the code, which says nothing to users."""
-    return f"recallrate: warning: {' '.join(str(message).split())}\n"
+    return f"recallrate: warning: {visible(' '.join(str(message).split()))}\n"
 
 
 def run(arguments: list[str], debug: bool = False) -> int:
@@ -42,7 +43,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
             print(text)
         else:
             command = getattr(getattr(error, "ctx", None), "command_path", "recallrate")
-            line = " ".join(text.split())
+            line = visible(" ".join(text.split()))
             print(f"recallrate: {line} (`{command} --help` shows the options)", file=sys.stderr)
         return error.exit_code
     except typer.Abort:

@@ -327,7 +327,7 @@ def open_app(
     environment = dict(os.environ)
     if root:
         environment[ROOTS] = os.pathsep.join(str(folder.resolve()) for folder in root)
-    script = Path(toolkit.ui.__file__).with_name("shell.py")
+    script = Path(toolkit.ui.__file__).with_name("served.py")
     command = [
         sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
         "--server.address", address, "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",

@@ -11,20 +11,38 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from toolkit.foundation.files import write_atomically
+from toolkit.foundation.printing import visible
 from toolkit.foundation.progress import Progress as ProgressCallback
 from toolkit.report.tables import csv_text, json_text
 
-stderr = Console(stderr=True, highlight=False)
+
+class PlainConsole(Console):
+    """The door for all that is printed for people: text stays text, in sentences, cells and titles alike.
+
+    Names of classes, files and folders come from data: ``[large]`` would vanish as rich's markup, ``[/x]`` end the
+    command, ``:cat:`` become a picture, and a control character move the cursor.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options | {"markup": False, "emoji": False, "highlight": False})
+
+
+stderr = PlainConsole(stderr=True)
 
 
 @contextmanager
 def progress_bar() -> Iterator[ProgressCallback]:
     """A progress callback drawn on standard error while it is a terminal: one bar a phase, gone when done."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )  # fmt: skip
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
         task = bars.add_task("starting", total=None)
         current = ""
@@ -32,7 +50,7 @@ def progress_bar() -> Iterator[ProgressCallback]:
         def show(what: str, done: int, total: int) -> None:
             nonlocal current
             if what != current:
-                bars.reset(task, description=what, total=total)
+                bars.reset(task, description=visible(what), total=total)
                 current = what
             bars.update(task, completed=done, total=total)
 
@@ -68,13 +86,13 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> 
         drawn.add_column(title, justify="right" if numeric else "left", overflow="fold", min_width=width)
     for row in rows:
         drawn.add_row(*(_text(row[name]) for name in names))
-    (stderr if to_stderr else Console(highlight=False)).print(drawn)
+    (stderr if to_stderr else PlainConsole()).print(drawn)
 
 
 def lines(texts: Sequence[str], *, to_stderr: bool) -> None:
     """Print sentences for people; on standard error when standard output carries JSON or CSV."""
     for text in texts:
-        (stderr if to_stderr else Console(highlight=False)).print(text, markup=False, soft_wrap=True)
+        (stderr if to_stderr else PlainConsole()).print(text, soft_wrap=True)
 
 
 def findings(facts: Mapping[str, Any]) -> None:
@@ -90,4 +108,4 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10 else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else visible(str(value))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from toolkit.foundation.printing import visible
+
 
 class UsageError(ValueError):
     """The request cannot be right: a bad spec, path or size. Nothing has been written (exit status 2)."""
@@ -13,7 +15,7 @@ class WorkError(RuntimeError):
 
 def one_line(error: BaseException) -> str:
     """The error's message on a single line, or its type's name when it has none."""
-    text = " ".join(str(error).split())
+    text = visible(" ".join(str(error).split()))
     return text or type(error).__name__
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.language.catalogue import ENGLISH
 
 
 class Sentence:
@@ -23,8 +23,8 @@ class Sentence:
     def __str__(self) -> str:
         return self.said(ENGLISH)
 
-    def said(self, say: Language) -> str:
-        """The sentence in a language."""
+    def said(self, say: Callable[..., str]) -> str:
+        """The sentence as ``say`` has it: a catalogue, or what puts values into one in a way of its own."""
         return say(self.key, **self.values)
 
     def as_dict(self) -> dict[str, Any]:

@@ -80,7 +80,10 @@ def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the report's font with axes that show only what is needed; glyphs become outlines."""
-    with matplotlib.rc_context({"svg.hashsalt": "recallrate", "svg.fonttype": "path", "axes.unicode_minus": False}):
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "recallrate", "svg.fonttype": "path", "axes.unicode_minus": False,
+         "text.parse_math": False}  # names may hold dollars
+    ):  # fmt: skip
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()

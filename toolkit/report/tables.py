@@ -5,12 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""What a cell begins with that a spreadsheet would calculate, in full width too; a tab or line end is skipped first."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell that spreadsheets show and never calculate: text that would begin a formula gets an apostrophe before it.
+
+    Numbers stay numbers, written ones such as ``-0.5`` as well.
+    """
+    if value is None or isinstance(value, (int, float)):
+        return value
+    text = str(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
 
 def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> str:
-    """Rows as CSV with a header; a row without some column leaves it empty.
+    """Rows as CSV with a header, cells as :func:`csv_cell` gives them; a row without some column leaves it empty.
 
     Args:
         rows: cells by column.
@@ -19,9 +35,9 @@ def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> st
     text = io.StringIO()
     found = dict.fromkeys(name for row in rows for name in row)
     names = [*(name for name in first if name in found), *(name for name in found if name not in first)]
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text)
+    writer.writerow([csv_cell(name) for name in names])
+    writer.writerows([csv_cell(row.get(name, "")) for name in names] for row in rows)
     return text.getvalue()
 
 

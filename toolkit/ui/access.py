@@ -3,22 +3,19 @@
 On 127.0.0.1 it is the user's own: no login, any path. As soon as it listens elsewhere it opens only what lies under the
 allowed roots, and lets in only who has logged in: by OpenID Connect where Streamlit's secrets have an ``[auth]``
 section and ``RECALLRATE_USERS`` names the accounts, else with the secret in ``RECALLRATE_SECRET``. With neither it does
-not open at all.
+not open at all. The login itself is the business of :mod:`toolkit.ui.door`, which stands before Streamlit.
 """
 
 from __future__ import annotations
 
 import argparse
-import hmac
-import ipaddress
 import os
-import sys
-import threading
-import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from toolkit.codecs.spec import grid_paths
 from toolkit.data.spec import split_spec
@@ -26,30 +23,16 @@ from toolkit.data.uploads import uploads_dir
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import cache_root, default_runs_dir
 from toolkit.jpeg_dl.request import tables_dir
-from toolkit.ui.components.language import say
+from toolkit.ui.components.language import current, say
+from toolkit.ui.door.hosts import is_local
+from toolkit.ui.door.logins import IDENTITY, LOGINS, Login
+from toolkit.ui.door.uploads import LARGEST_UPLOAD
 
 SECRET = "RECALLRATE_SECRET"
 ROOTS = "RECALLRATE_ROOTS"
 USERS = "RECALLRATE_USERS"
 LEAST_SECRET = 12
 """Characters."""
-LARGEST_UPLOAD = 200
-"""MB: an upload lies in memory, and Streamlit takes it before anybody has logged in."""
-_WRONG_SECONDS = 1.0
-"""How long a wrong secret keeps everybody waiting who gives another wrong one."""
-_guesses = threading.Lock()
-
-
-def is_local(address: str | None) -> bool:
-    """Whether only this machine reaches a server at ``address``; None is every address of the machine."""
-    if not address:
-        return False
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def listens_elsewhere() -> bool:
@@ -63,7 +46,7 @@ def why_closed(address: str | None, oidc: bool, upload_megabytes: int = 0) -> st
         return None
     if upload_megabytes > LARGEST_UPLOAD:
         return (
-            f"uploads of {upload_megabytes} MB are taken before anybody has logged in: "
+            f"uploads of {upload_megabytes} MB would lie in memory: "
             f"add --server.maxUploadSize {LARGEST_UPLOAD}"
         )
     if oidc:
@@ -79,8 +62,9 @@ def why_closed(address: str | None, oidc: bool, upload_megabytes: int = 0) -> st
     return None
 
 
+@cache
 def has_oidc() -> bool:
-    """Whether Streamlit's secrets name an identity provider."""
+    """Whether Streamlit's secrets name an identity provider; read once, for without secrets looking takes long."""
     try:
         return "auth" in st.secrets
     except FileNotFoundError:  # there are no secrets at all
@@ -88,26 +72,19 @@ def has_oidc() -> bool:
 
 
 def require_access() -> None:
-    """Let the session in, or end its page here."""
+    """Let a session in that came through the door, or end its page here."""
     if not listens_elsewhere():
         return
-    oidc = has_oidc()
-    reason = why_closed(st.get_option("server.address"), oidc, st.get_option("server.maxUploadSize"))
-    if reason is not None:
-        print(f"recallrate: closed: {reason}", file=sys.stderr)  # not on the page: strangers see that
+    login, context = own_login(), get_script_run_ctx()
+    if login is None or context is None:  # Streamlit was started without the door
         st.error(say("access.closed"), icon=":material/lock:")
         st.stop()
-    if oidc:
-        if not st.user.is_logged_in:
-            st.title("Recall Rate", anchor=False)
-            st.button(say("access.log_in"), on_click=st.login, type="primary")
-            st.stop()
-        if not may_enter(str(st.user.get("email") or ""), bool(st.user.get("email_verified", True))):
-            st.error(say("access.not_invited"), icon=":material/lock:")
-            st.button(say("access.log_out"), on_click=st.logout)
-            st.stop()
-    elif not st.session_state.get("entered"):
-        _ask_for_secret()
+    login.sessions.add(context.session_id)
+
+
+def own_login() -> Login | None:
+    """The login of the session whose page is drawn."""
+    return LOGINS.named(str(st.user.get(IDENTITY) or ""))
 
 
 def may_enter(email: str, verified: bool) -> bool:
@@ -116,21 +93,6 @@ def may_enter(email: str, verified: bool) -> bool:
     address = email.strip().lower()
     name, at, domain = address.rpartition("@")
     return verified and bool(name and at) and (address in named or f"@{domain}" in named)
-
-
-def _ask_for_secret() -> None:
-    with st.form("enter"):
-        st.title("Recall Rate", anchor=False)
-        given = st.text_input(say("access.secret"), type="password", autocomplete="current-password")
-        sent = st.form_submit_button(say("access.enter"), type="primary")
-    if sent and hmac.compare_digest(given.encode(), os.environ[SECRET].encode()):
-        st.session_state["entered"] = True
-        st.rerun()
-    if sent:
-        with _guesses:  # one after the other, so that guessing in many sessions is no quicker
-            time.sleep(_WRONG_SECONDS)
-        st.error(say("access.wrong"), icon=":material/lock:")
-    st.stop()
 
 
 def take_roots(arguments: Sequence[str]) -> None:
@@ -173,14 +135,14 @@ def require_allowed(path: str | Path) -> None:
         return
     resolved = Path(path).expanduser().resolve()
     if not any(resolved.is_relative_to(root) for root in roots):
-        raise UsageError(say("access.outside", path=path, roots=", ".join(map(str, roots))))
+        raise UsageError(current()("access.outside", path=path, roots=", ".join(map(str, roots))))
 
 
 def require_allowed_dataset(spec: str) -> None:
     """Refuse a dataset outside the allowed roots; raises as :func:`require_allowed` does."""
     if spec.startswith("torchvision:"):
         if listens_elsewhere():
-            raise UsageError(say("access.no_downloads"))
+            raise UsageError(current()("access.no_downloads"))
     elif spec and spec != "demo":
         require_allowed(split_spec(spec)[0])
 

@@ -11,11 +11,14 @@ import pandas  # noqa: F401  # now: sessions that begin together would trip over
 import streamlit as st
 
 from toolkit.foundation.errors import UsageError, one_line
-from toolkit.ui.access import require_access, take_roots
+from toolkit.ui.access import listens_elsewhere, own_login, require_access, take_roots
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
 from toolkit.ui.components.narrow import hide_sidebar_at
+from toolkit.ui.components.plain import plain
 from toolkit.ui.courtesy import give_way
+from toolkit.ui.door.front import LOGOUT, address_of
+from toolkit.ui.door.logins import IDLE_SECONDS, LOGINS, LONGEST_SECONDS
 from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
@@ -48,13 +51,14 @@ _loaded: set[str] = set()
 def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
+    st.set_option("client.disableDataExport", True)  # its CSV would hold formulas; ours does not
     give_way(st.session_state.setdefault("visitor", secrets.token_hex(8)))
     st.html(_STYLE)
     take_language()
     try:
         take_roots(sys.argv[1:])
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         st.stop()
     require_access()
     pages = {
@@ -67,6 +71,11 @@ def main() -> None:
     with st.sidebar:
         choose_dataset()
         choose_language()
+        if listens_elsewhere():
+            limits = {"minutes": round(IDLE_SECONDS / 60), "hours": round(LONGEST_SECONDS / 3600)}
+            st.button(
+                say("access.log_out"), on_click=_log_out, icon=":material/logout:", help=say("access.limits", **limits)
+            )
         st.caption(say("shell.motto"))
     chosen.run()
     if chosen.url_path not in _loaded:
@@ -75,5 +84,6 @@ def main() -> None:
         gc.freeze()  # Streamlit collects garbage after every page: not among all that this one has loaded for good
 
 
-if __name__ == "__main__":
-    main()
+def _log_out() -> None:
+    if (login := own_login()) is not None:
+        LOGINS.end(login, address_of(LOGOUT))

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, lay_out
+from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, as_text, lay_out
 
 
 def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
@@ -17,7 +17,7 @@ def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
     Args:
         rows: as :func:`toolkit.data.summary.class_rows` gives them.
     """
-    names = [row["class"] for row in rows]
+    names = [as_text(row["class"]) for row in rows]
     figure = go.Figure()
     for split, colour in (("train", GOOD), ("test", OTHER)):
         counts = [row[split] for row in rows]
@@ -49,7 +49,7 @@ def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Langu
         figure.add_scattergl(
             x=[row[f"{kind}x"] for row in rows],
             y=[row[f"{kind}y"] for row in rows],
-            customdata=[[row["index"], row["class"], row["fmse_relative"]] for row in rows],
+            customdata=[[row["index"], as_text(row["class"]), row["fmse_relative"]] for row in rows],
             name=say("figure.decoded" if kind else "figure.originals"),
             mode="markers",
             marker={"size": 7, "color": colour, "symbol": symbol},

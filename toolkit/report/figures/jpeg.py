@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, lay_out
+from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, as_text, lay_out
 
 MODEL_COLOURS = {"plain": "#7d8891", "layered": "#e0662f"}
 TABLES = ("luma", "chroma")
@@ -71,9 +71,9 @@ def response_figure(
         values = np.asarray(response, float)
         curve = [float(values[down + across == distance].mean()) for distance in range(15)]
         figure.add_scatter(
-            x=list(range(15)), y=curve, name=name, mode="lines+markers",
+            x=list(range(15)), y=curve, name=as_text(name), mode="lines+markers",
             line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 2},
-            hovertemplate=f"<b>{name}</b><br>%{{x}}: %{{y:.1%}}<extra></extra>",
+            hovertemplate=f"<b>{as_text(name)}</b><br>%{{x}}: %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=1, line=DOTTED)
     lay_out(figure, 340)
@@ -125,7 +125,7 @@ def robustness_figure(
     for model, result in report["models"].items():
         title = say(f"figure.{model}_network")
         for name, accuracies in [*result["attacks"].items(), ("", result["worst"])]:
-            attack = name or say("figure.worst_case")
+            attack = as_text(name) or say("figure.worst_case")
             figure.add_scatter(
                 x=levels,
                 y=[result["clean"], *(accuracies[n] for n in order)],
@@ -151,7 +151,7 @@ def robustness_figure(
             hovertemplate=f"<b>{title}</b><br>eps %{{x:.3g}}/255<br>%{{y:.1%}}<extra></extra>",
         )  # fmt: skip
     lay_out(figure, 460)
-    figure.update_xaxes(title=say("figure.eps", mode=report["mode"]), rangemode="tozero")
+    figure.update_xaxes(title=say("figure.eps", mode=as_text(report["mode"])), rangemode="tozero")
     figure.update_yaxes(title=say("figure.robust_accuracy"), tickformat=".0%", rangemode="tozero")
     return figure
 

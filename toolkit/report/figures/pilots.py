@@ -12,7 +12,16 @@ from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.learning.metrics import accuracy_after, forgetting
 from toolkit.pilots.results import setting_name
-from toolkit.report.figures.style import DOTTED, RULE, SEQUENTIAL, SERIES_COLOURS, family_colours, lay_out, logarithmic
+from toolkit.report.figures.style import (
+    DOTTED,
+    RULE,
+    SEQUENTIAL,
+    SERIES_COLOURS,
+    as_text,
+    family_colours,
+    lay_out,
+    logarithmic,
+)
 from toolkit.report.pareto import frontier
 
 ACCURACIES = (
@@ -66,20 +75,20 @@ def accuracy_figure(
             error_y={"type": "data", "array": [error or 0 for error in errors], "visible": any(errors),
                      "thickness": 1.5, "width": 4},
             customdata=[_facts(n, pilots[n]) for n in members],
-            name=name,
+            name=as_text(name),
             legendgroup=families[members[0]],
             showlegend=False,  # one entry a family: dozens of settings would leave no room for the chart
             mode="lines+markers",
             line={"color": colours[families[members[0]]], "width": 1.5},
             marker={"size": 12, "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]]},
-            hovertemplate=f"<b>{name}</b><br>" + say(f"metric.{metric}") + " %{y:.1%}<br>"
+            hovertemplate=f"<b>{as_text(name)}</b><br>" + say(f"metric.{metric}") + " %{y:.1%}<br>"
             + say("figure.hover_exemplars", count="%{customdata[1]:.1f}") + "<br>"
             + say("figure.hover_used", used="%{customdata[2]}", budget="%{customdata[3]}") + "<br>"
             + say("figure.hover_seeds", count="%{customdata[4]}") + "<extra></extra>",
         )  # fmt: skip
     for family in dict.fromkeys(families):
         figure.add_scatter(
-            x=[None], y=[None], name=family, legendgroup=family, mode="markers",
+            x=[None], y=[None], name=as_text(family), legendgroup=family, mode="markers",
             marker={"size": 12, "color": colours[family]},
         )  # fmt: skip
     _guide(figure, pilots, metric, storage, say)
@@ -194,10 +203,12 @@ def stage_figure(
         figure.add_scatter(
             x=list(range(1, len(values) + 1)),
             y=values,
-            name=name,
+            name=as_text(name),
             mode="lines+markers",
             line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 2},
-            hovertemplate=f"<b>{name}</b><br>" + say("figure.after_stage", number="%{x}") + ": %{y:.1%}<extra></extra>",
+            hovertemplate=f"<b>{as_text(name)}</b><br>"
+            + say("figure.after_stage", number="%{x}")
+            + ": %{y:.1%}<extra></extra>",
         )
     lay_out(figure, 380)
     figure.update_xaxes(title=say("figure.stages_done"), dtick=1)
@@ -214,9 +225,9 @@ def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]], say: Language
     figure = go.Figure()
     for n, (name, points) in enumerate(losses.items()):
         figure.add_scatter(
-            x=[steps for steps, _ in points], y=[loss for _, loss in points], name=name, mode="lines",
+            x=[steps for steps, _ in points], y=[loss for _, loss in points], name=as_text(name), mode="lines",
             line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 1.5},
-            hovertemplate=f"<b>{name}</b><br>%{{x:,}}: %{{y:.3f}}<extra></extra>",
+            hovertemplate=f"<b>{as_text(name)}</b><br>%{{x:,}}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
     lay_out(figure, 300)
     figure.update_xaxes(title=say("figure.steps_done"), tickformat=",")

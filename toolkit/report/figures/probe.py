@@ -11,7 +11,16 @@ import plotly.graph_objects as go
 from toolkit.codecs.spec import codec_family, parse_codec, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import DOTTED, FAMILY_COLOURS, GOOD, RULE, family_colours, lay_out, logarithmic
+from toolkit.report.figures.style import (
+    DOTTED,
+    FAMILY_COLOURS,
+    GOOD,
+    RULE,
+    as_text,
+    family_colours,
+    lay_out,
+    logarithmic,
+)
 from toolkit.report.pareto import frontier
 
 LOWER_IS_BETTER = {
@@ -56,10 +65,10 @@ def distortion_figure(
             x=[setting[basis] for setting in chosen],
             y=[setting[metric] for setting in chosen],
             customdata=[
-                [short_spec(one["codec"]), one["exemplars_per_class"], one["ratio_raw"], one["codec"]]
+                [as_text(short_spec(one["codec"])), one["exemplars_per_class"], one["ratio_raw"], one["codec"]]
                 for one in chosen
             ],
-            name=family,
+            name=as_text(family),
             mode="lines+markers",
             cliponaxis=False,
             line={"color": colours[family], "width": 2},
@@ -116,14 +125,14 @@ def _mark_picks(
     """Rings round the settings that rules pick, a heavy one round the recommended one."""
     by_codec: dict[str, list[str]] = {}
     for row in picks:
-        by_codec.setdefault(row["codec"], []).append(row["rule"])
+        by_codec.setdefault(row["codec"], []).append(as_text(row["rule"]))
     for chosen in (True, False):
         ringed = [one for one in settings if one["codec"] in by_codec and (one["codec"] == recommended) == chosen]
         if ringed:
             figure.add_scatter(
                 x=[one[basis] for one in ringed],
                 y=[one[metric] for one in ringed],
-                customdata=[[short_spec(one["codec"]), "<br>".join(by_codec[one["codec"]])] for one in ringed],
+                customdata=[[as_text(short_spec(one["codec"])), "<br>".join(by_codec[one["codec"]])] for one in ringed],
                 name=say("figure.recommended" if chosen else "figure.picked"),
                 mode="markers",
                 cliponaxis=False,
@@ -149,7 +158,8 @@ def budget_figure(
         x=[row["budget_bytes"] for row in curve],
         y=[row["expected_gain"] for row in curve],
         customdata=[
-            [short_spec(row["codec"]), row["align"], row["exemplars_per_class"], format_size(row["budget_bytes"])]
+            [as_text(name) for name in (short_spec(row["codec"]), row["align"])]
+            + [row["exemplars_per_class"], format_size(row["budget_bytes"])]
             for row in curve
         ],
         name=say("figure.best_choice"),

@@ -32,6 +32,15 @@ MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
 DOTTED = {"dash": "dot", "width": 1.5, "color": RULE}
 
 
+_MARKUP = str.maketrans({one: f"&#{ord(one)};" for one in "&<>${}"})
+"""What Plotly takes for tags, entities, formulas and places of a hover text."""
+
+
+def as_text(name: object) -> str:
+    """A name as Plotly shows it unchanged: in a legend, on an axis, in a hover text or its template."""
+    return str(name).translate(_MARKUP)
+
+
 def family_colours(families: Sequence[str]) -> dict[str, str]:
     """A colour each; families without one of their own take spare colours in order."""
     unknown = [family for family in dict.fromkeys(families) if family not in FAMILY_COLOURS]

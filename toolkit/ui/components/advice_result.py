@@ -12,8 +12,10 @@ from toolkit.language.sentence import Sentence
 from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.report.figures.probe import budget_figure
 from toolkit.report.sentences import runner_up_sentence
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
+from toolkit.ui.components.plain import code, joined, plain
 
 
 def show_recommendation(result: dict[str, Any]) -> None:
@@ -25,8 +27,8 @@ def show_recommendation(result: dict[str, Any]) -> None:
     recommended = result["recommended"]
     st.subheader(say("advice.recommendation"), anchor=False)
     columns = st.columns([2, 1, 1, 1])
-    columns[0].metric(say("column.setting"), short_spec(recommended["codec"]))
-    columns[1].metric(say("column.align"), recommended["align"], help=say("help.align"))
+    columns[0].metric(say("column.setting"), plain(short_spec(recommended["codec"])))
+    columns[1].metric(say("column.align"), plain(recommended["align"]), help=say("help.align"))
     columns[2].metric(
         say("column.exemplars_per_class"), f"{recommended['exemplars_per_class']:.1f}",
         say("advice.against_raw",
@@ -41,7 +43,7 @@ def show_recommendation(result: dict[str, Any]) -> None:
     said = recommended.get("sentences", {})
     reasons = _in_words(said.get("reasons"), recommended["reasons"])
     if (second := recommended["runner_up"]) is not None:
-        reasons = [*reasons, runner_up_sentence(second).said(current())]
+        reasons = [*reasons, runner_up_sentence(second).said(say)]
     st.markdown("\n".join(f"- {reason}" for reason in reasons))
     with st.expander(say("advice.would_change")):
         changes = _in_words(said.get("would_change"), recommended["would_change"])
@@ -49,21 +51,21 @@ def show_recommendation(result: dict[str, Any]) -> None:
     for note in _in_words(result.get("sentences"), result["notes"]):
         st.info(note, icon=":material/info:")
     if result["excluded"]:
-        lines = [f"- `{short_spec(one['codec'])}`: {_reason(one)}" for one in result["excluded"]]
+        lines = [f"- {code(short_spec(one['codec']))}: {_reason(one)}" for one in result["excluded"]]
         st.warning("\n".join([say("advice.excluded"), *lines]), icon=":material/block:")
 
 
 def _reason(excluded: dict[str, Any]) -> str:
     """Why a setting is left out; in English where an older version has written the result."""
     sentence = excluded.get("sentence")
-    return excluded["reason"] if sentence is None else Sentence.from_dict(sentence).said(current())
+    return plain(excluded["reason"]) if sentence is None else Sentence.from_dict(sentence).said(say)
 
 
 def _in_words(sentences: list[dict[str, Any]] | None, english: list[str]) -> list[str]:
     """Sentences in the page's language; in English where an older version has written the result."""
     if sentences is None:
-        return english
-    return [Sentence.from_dict(sentence).said(current()) for sentence in sentences]
+        return [plain(sentence) for sentence in english]
+    return [Sentence.from_dict(sentence).said(say) for sentence in sentences]
 
 
 def show_rules(name: str, result: dict[str, Any]) -> None:
@@ -113,13 +115,13 @@ def show_rules(name: str, result: dict[str, Any]) -> None:
 
 def _regret_table(known: Calibration) -> None:
     st.markdown(say("advice.regret_text", problems=len(known.problems), extractor=known.extractor))
-    st.markdown("\n".join(f"- {problem}" for problem in known.problems))
+    st.markdown("\n".join(f"- {plain(problem)}" for problem in known.problems))
     reached = [row["regret"] for row in known.within_reach if row["regret"] is not None]
     if reached:
         st.caption(say("advice.within_reach", regret=sum(reached) / len(reached)))
-    in_sample = [f"`{row['rule']}`" for row in known.regret if row["in_sample"]]
+    in_sample = [code(row["rule"]) for row in known.regret if row["in_sample"]]
     if in_sample:
-        st.caption(say("advice.in_sample", rules=", ".join(in_sample)))
+        st.caption(say("advice.in_sample", rules=joined(in_sample)))
     st.dataframe(
         [
             {
@@ -151,7 +153,7 @@ def _budgets(result: dict[str, Any]) -> None:
     budgets = result["budgets"]
     st.subheader(say("advice.budgets"), anchor=False)
     st.plotly_chart(
-        budget_figure(budgets["curve"], result["budget_bytes"], budgets["ceiling"], current()),
+        figure(budget_figure, budgets["curve"], result["budget_bytes"], budgets["ceiling"]),
         key="budget_chart",
         alt=say("advice.budgets_alt"),
     )

@@ -6,6 +6,7 @@ import time
 from typing import NoReturn
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from toolkit.data.catalog import SIZES, absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
@@ -13,6 +14,7 @@ from toolkit.data.uploads import SUFFIXES, keep_upload
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.ui.access import require_allowed_dataset
 from toolkit.ui.components.language import say
+from toolkit.ui.components.plain import plain
 
 _FRESH_SECONDS = 60.0
 """How long an open dataset is used before its source is looked at again for changes."""
@@ -35,11 +37,11 @@ def choose_dataset() -> None:
         st.file_uploader(
             say("dataset.upload_what"),
             type=[suffix.removeprefix(".") for suffix in SUFFIXES],
-            key="upload",
+            key=_upload_key(),
             on_change=_take_upload,
         )
         if problem := st.session_state.pop("upload_problem", None):
-            st.error(problem)
+            st.error(plain(problem))
     if st.session_state.get("dataset") != "demo":
         st.button(say("dataset.back"), on_click=_take_demo, type="tertiary", icon=":material/undo:")
     st.query_params.update({"dataset": st.session_state["dataset"], "size": str(st.session_state["size"])})
@@ -53,14 +55,23 @@ def _kept() -> tuple[str, int]:
     return spec, st.session_state.get("size", at_first)
 
 
+def _upload_key() -> str:
+    """Another field after every upload: it is empty again, and what it held need not stay in memory."""
+    return f"upload-{st.session_state.get('uploads_taken', 0)}"
+
+
 def _take_upload() -> None:
-    uploaded = st.session_state["upload"]
+    uploaded = st.session_state[_upload_key()]
     if uploaded is None:
         return
     try:
         _put(str(keep_upload(uploaded.name, uploaded)))
     except (UsageError, WorkError) as error:
         st.session_state["upload_problem"] = one_line(error)
+    st.session_state["uploads_taken"] = st.session_state.get("uploads_taken", 0) + 1
+    context = get_script_run_ctx()
+    if context is not None:
+        context.uploaded_file_mgr.remove_session_files(context.session_id)
 
 
 def _take_demo() -> None:
@@ -78,7 +89,7 @@ def chosen() -> tuple[str, int]:
 
 def _refuse(reason: str) -> NoReturn:
     """Say why there is no dataset, and end the page here."""
-    st.error(reason, icon=":material/error:")
+    st.error(plain(reason), icon=":material/error:")
     st.info(say("dataset.choose_another"))
     st.stop()
 

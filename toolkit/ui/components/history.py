@@ -19,6 +19,7 @@ from toolkit.runs.index import Filter, query
 from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
+from toolkit.ui.components.plain import code, plain
 from toolkit.ui.components.words import count
 from toolkit.ui.courtesy import at_full_priority
 
@@ -114,13 +115,13 @@ def _remove(runs: Sequence[RunFolder]) -> None:
         for run in runs:
             remove(run)
     except (UsageError, WorkError) as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
     else:
         st.rerun()
 
 
 def _one(run: RunFolder, status: str) -> None:
-    st.caption(f"`{run.name}`")
+    st.caption(code(run.name))
     if status == "failed":
         st.error(say("runs.failed", reason=run.error()), icon=":material/error:")
     key, shown = f"notes-{run.name}", f"notes-shown-{run.name}"
@@ -136,6 +137,6 @@ def _take_note(run: RunFolder, key: str) -> None:
     try:
         run.note(st.session_state[key])
     except WorkError as error:
-        st.toast(one_line(error), icon=":material/error:")
+        st.toast(plain(one_line(error)), icon=":material/error:")
     else:
         st.toast(say("history.noted"))

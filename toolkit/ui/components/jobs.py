@@ -16,6 +16,7 @@ from toolkit.pilots.plan import start_pending
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import Request
 from toolkit.ui.components.language import say
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.words import duration
 from toolkit.ui.courtesy import at_full_priority
 
@@ -122,7 +123,7 @@ def _table(runs: Sequence[RunFolder], states: dict[str, str], names: dict[str, s
         alt=say("runs.table_alt"),
     )
     for run in [run for run in runs if states[run.name] == "failed"][:_SHOWN_LOGS]:
-        st.error(f"{names.get(run.name, run.name)}: {run.error()}", icon=":material/error:")
+        st.error(plain(f"{names.get(run.name, run.name)}: {run.error()}"), icon=":material/error:")
         _log(run)
 
 
@@ -175,6 +176,6 @@ def attempt(action: Callable[[], object]) -> None:
     try:
         action()
     except WorkError as error:
-        st.error(one_line(error))
+        st.error(plain(one_line(error)))
     else:
         st.rerun()

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from toolkit.language.catalogue import LANGUAGES, Language, language
+from toolkit.ui.components.plain import Marked, plain
 
 
 def current() -> Language:
@@ -15,9 +16,12 @@ def current() -> Language:
     return language(chosen if chosen in LANGUAGES else "en")
 
 
-def say(key: str, **values: Any) -> str:
-    """A text in the chosen language."""
-    return current()(key, **values)
+def say(key: str, **values: Any) -> Marked:
+    """A text in the chosen language, as Markdown; text among ``values`` is shown as it is.
+
+    For what is no Markdown (options of select boxes, descriptions of pictures, errors) there is :func:`current`.
+    """
+    return Marked(current()(key, **{name: plain(one) if isinstance(one, str) else one for name, one in values.items()}))
 
 
 def take_language() -> None:

@@ -13,7 +13,8 @@ from toolkit.report.tables import probe_rows
 from toolkit.ui.components import words
 from toolkit.ui.components.advice_result import show_recommendation, show_rules
 from toolkit.ui.components.choice import choose
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads, next_page
 
 _BASES = ("stored_bytes", "file_bytes")
@@ -47,10 +48,9 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
     bases = {one: say(f"probe.{one}") for one in _BASES}
     basis = choose(place, say("probe.bytes_of"), bases, "probe_basis", say("help.header_tax"))
     st.plotly_chart(
-        distortion_figure(
-            rows, metric, basis=basis, original_bytes=result["original_file_bytes"],
+        figure(
+            distortion_figure, rows, metric, basis=basis, original_bytes=result["original_file_bytes"],
             picks=result["rules"] if advised else (), recommended=result["recommended"]["codec"] if advised else None,
-            say=current(),
         ),
         key="probe_chart",
         on_select=_take_point,

@@ -14,8 +14,10 @@ from toolkit.pilots.plan import pilot_command
 from toolkit.pilots.results import differences, setting_name
 from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure, stage_values
 from toolkit.ui.components.choice import choose
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
+from toolkit.ui.components.plain import code, plain
 from toolkit.ui.components.words import duration
 
 MOST_COMPARED = 6
@@ -41,13 +43,13 @@ def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
     figures.metric(say("column.exemplars_per_class"), f"{run['exemplars_per_class']:.1f}", help=say("help.exemplars"))
     figures.metric(say("storage.memory_bytes"), format_size(run["memory_bytes"]))
     st.plotly_chart(
-        accuracy_matrix_figure(run["accuracy_matrix"], run["stage_classes"], current()), key="matrix_chart",
+        figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]), key="matrix_chart",
         alt=say("tradeoff.matrix_alt"),
     )  # fmt: skip
     st.caption(
         say(
             "tradeoff.matrix_caption", images=say(f"tradeoff.{run['tested_on']}_images"), network=run["network"],
-            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=run["run_dir"],
+            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=code(run["run_dir"]),
         )
     )  # fmt: skip
     with st.expander(say("shell.as_table")):
@@ -93,13 +95,13 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
         say("help.measures"),
     )  # fmt: skip
     series = {title: stage_values(run, curve) for title, (_, run) in zip(titles, runs.values(), strict=True)}
-    st.plotly_chart(stage_figure(series, curve, current()), key="compare_chart", alt=say("compare.chart_alt"))
+    st.plotly_chart(figure(stage_figure, series, curve), key="compare_chart", alt=say("compare.chart_alt"))
     columns = st.columns(min(3, len(runs)))
     for n, (title, (_, run)) in enumerate(zip(titles, runs.values(), strict=True)):
         with columns[n % len(columns)]:
-            st.caption(title)
+            st.caption(plain(title))
             st.plotly_chart(
-                accuracy_matrix_figure(run["accuracy_matrix"], run["stage_classes"], current()),
+                figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
                 key=f"compare_matrix_{n}", alt=f"{say('tradeoff.matrix_alt')}: {title}",
             )  # fmt: skip
     curves = [

@@ -20,8 +20,10 @@ from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.words import count
 
 _BASES = ("original", "raw")
@@ -47,15 +49,14 @@ def page() -> None:
         fleet, prices = _fleet(), _prices()
         year = yearly(fleet, prices, coding)
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     _show(year, fleet)
     rows = sensitivity(fleet, prices, coding)
     st.subheader(say("cost.sensitivity"), anchor=False)
     _what_if(fleet, prices, coding, year)
     if rows:
-        figure = sensitivity_figure(rows, year.saved, say=current())
-        st.plotly_chart(figure, key="sensitivity", alt=say("cost.sensitivity_alt"))
+        st.plotly_chart(figure(sensitivity_figure, rows, year.saved), key="sensitivity", alt=say("cost.sensitivity_alt"))
     with st.expander(say("shell.table")):
         st.dataframe(
             [row | {"input": say(f"cost_input.{row['input']}")} for row in rows],
@@ -172,7 +173,7 @@ def _what_if(fleet: Fleet, prices: Prices, coding: Coding, year: Year) -> None:
 
 def explain(year: Year) -> list[str]:
     """The year in sentences."""
-    sentences = [
+    sentences: list[str] = [
         say(
             "cost.parts", storage=f"{year.storage_saved:,.2f}", transfer=f"{year.transfer_saved:,.2f}",
             coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value:,.2f}",

@@ -13,8 +13,10 @@ from toolkit.foundation.sizes import format_size
 from toolkit.report.figures.data import class_histogram
 from toolkit.report.images import strip
 from toolkit.ui.components.datasets import open_dataset
+from toolkit.ui.components.figures import figure
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 
 _SHOWN_CLASSES = 12
 _SHOWN_IMAGES = 6
@@ -28,9 +30,9 @@ def page() -> None:
     facts = summary(dataset)
     _numbers(facts)
     for note in facts["notes"]:
-        st.info(note, icon=":material/info:")
+        st.info(plain(note), icon=":material/info:")
     st.subheader(say("data.histogram"), anchor=False)
-    st.plotly_chart(class_histogram(facts["classes"], current()), key="histogram", alt=say("data.histogram_alt"))
+    st.plotly_chart(figure(class_histogram, facts["classes"]), key="histogram", alt=say("data.histogram_alt"))
     _samples(dataset)
     _quarantine(facts)
     with st.expander(say("shell.table")):
@@ -77,8 +79,8 @@ def _samples(dataset: ImageDataset) -> None:
     for position, label in enumerate(shown):
         members = np.flatnonzero(dataset.train.labels == label)[:_SHOWN_IMAGES]
         with columns[position % 2]:
-            st.caption(names[label])
-            alt = say("data.samples_alt", name=names[label])
+            st.caption(plain(names[label]))
+            alt = current()("data.samples_alt", name=names[label])
             st.image(strip(dataset.train.images[members]), width="stretch", alt=alt)
 
 

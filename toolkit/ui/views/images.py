@@ -22,10 +22,12 @@ from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components.choice import choose, choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.figures import figure
 from toolkit.ui.components.gallery import Tile, gallery, wipe
 from toolkit.ui.components.jobs import start_button, watch
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 
 _USUAL = ["jpeg:quality=10", "jpeg:quality=30", "jpeg:quality=50", "webp:quality=50"]
 _ORDERS = {"fmse": -1, "psnr": 1, "ssim": 1, "stored_bytes": -1, "smallest": 1}
@@ -71,7 +73,7 @@ def _request(runs_dir: Path) -> ImagesRequest | None:
         require_allowed_codecs(setting)
         return ImagesRequest(spec, size, str(parse_codec(setting)), images=count)
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return None
 
 
@@ -119,7 +121,7 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
     try:
         decoded = decode_images(codec, originals, shown)
     except (UsageError, WorkError) as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return None
     tiles = [
         Tile(row["index"], (original, coded), _lines(row), _in_words(row))
@@ -153,7 +155,7 @@ def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[s
     try:
         seen = inspect_image(codec, dataset.train.images[index], amplify, row)
     except (UsageError, WorkError) as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     quality = say("images.identical") if math.isinf(seen.psnr) else f"{seen.psnr:.1f} dB"
     original, decoded, difference = (enlarge(one, 320) for one in (seen.original, seen.decoded, seen.difference))
@@ -175,7 +177,7 @@ def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[s
         figures.metric("SSIM", f"{row['ssim']:.3f}", help=say("help.ssim"))
         figures.metric("FMSE", f"{row['fmse_relative']:.3g}", help=say("help.fmse_relative"))
     columns[2].caption(
-        f"{dataset.class_names[int(dataset.train.labels[index])]} #{index}. "
+        f"{plain(dataset.class_names[int(dataset.train.labels[index])])} #{index}. "
         + say("images.shared", bytes=f"{max(0, seen.file_bytes - seen.stored_bytes):,}")
     )
 
@@ -195,7 +197,7 @@ def _pick(dataset: ImageDataset) -> int:
 def _plane(result: dict[str, Any]) -> None:
     st.subheader(say("images.plane"), anchor=False)
     st.plotly_chart(
-        feature_figure(result, st.session_state.get("image"), current()), key="images_plane", on_select=_take_point,
+        figure(feature_figure, result, st.session_state.get("image")), key="images_plane", on_select=_take_point,
         selection_mode="points", alt=say("images.plane_alt"),
     )  # fmt: skip
     st.caption(say("images.plane_caption", extractor=result["extractor"]))

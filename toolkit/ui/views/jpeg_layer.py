@@ -28,9 +28,11 @@ from toolkit.runs.request import Request
 from toolkit.ui.components import words
 from toolkit.ui.components.choice import choose, choose_addressed, forget_unless
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.figures import figure
 from toolkit.ui.components.jobs import start_button, watch
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.courtesy import at_full_priority
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
@@ -99,7 +101,7 @@ def _form(runs_dir: Path) -> None:
             variants=("plain", "jpeg", *ordered),
         )  # fmt: skip
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     st.markdown(
         say(
@@ -111,7 +113,7 @@ def _form(runs_dir: Path) -> None:
         try:
             at_full_priority(lambda: start_pending([config.folder(seed, runs_dir) for seed in numbers], runs_dir))
         except WorkError as error:
-            st.error(one_line(error), icon=":material/error:")
+            st.error(plain(one_line(error)), icon=":material/error:")
             return
         st.session_state["training"] = config.run_name(0)
 
@@ -144,13 +146,13 @@ def _losses(run: RunFolder) -> None:
         if event["event"] == "progress" and "loss" in event:
             losses.setdefault(event["what"], []).append((event["done"], event["loss"]))
     if losses:
-        st.plotly_chart(loss_figure(losses, current()), key="jpeg_loss", alt=say("pilot.loss_alt"))
+        st.plotly_chart(figure(loss_figure, losses), key="jpeg_loss", alt=say("pilot.loss_alt"))
 
 
 def _accuracy(result: Mapping[str, Any]) -> None:
     st.subheader(say("jpeg.accuracy"), anchor=False)
     variants = result["variants"]
-    st.plotly_chart(variants_figure(variants, current()), key="jpeg_variants", alt=say("jpeg.accuracy_alt"))
+    st.plotly_chart(figure(variants_figure, variants), key="jpeg_variants", alt=say("jpeg.accuracy_alt"))
     images = result["runs"][0]
     tested = say("jpeg.held_out" if result["config"]["held_out"] else "jpeg.test_images", count=images["test_images"])
     st.caption(say("jpeg.accuracy_caption", tested=tested, seeds=len(result["runs"])))
@@ -217,7 +219,7 @@ def _tables(record: Mapping[str, Any]) -> None:
         for column, (title, steps) in zip(st.columns(3), shown.items(), strict=True):
             column.caption(f"{say(f'jpeg.{plane}')}: {title}")
             column.plotly_chart(
-                table_figure(steps, highest, current()), key=f"table-{plane}-{title}",
+                figure(table_figure, steps, highest), key=f"table-{plane}-{title}",
                 alt=f"{say('jpeg.tables')}: {say(f'jpeg.{plane}')}, {title}",
             )  # fmt: skip
     clipped = record["clip_rate"]["final"]
@@ -232,13 +234,13 @@ def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
         return
     st.subheader(say("jpeg.response"), anchor=False)
     plane = choose(st.container(), say("jpeg.plane"), {plane: say(f"jpeg.{plane}") for plane in TABLES}, "jpeg_plane")
-    responses = {
+    responses: dict[str, Any] = {
         say("jpeg.learned"): record["frequency_response"]["final"][plane],
         say("jpeg.initial"): record["frequency_response"]["initial"][plane],
     }
     if (control := records.get("standard")) is not None and "frequency_response" in control:
         responses[say("variant.standard")] = control["frequency_response"]["final"][plane]
-    st.plotly_chart(response_figure(responses, current()), key="jpeg_response", alt=say("jpeg.response"))
+    st.plotly_chart(figure(response_figure, responses), key="jpeg_response", alt=say("jpeg.response"))
     st.caption(say("jpeg.response_caption"))
 
 
@@ -279,10 +281,10 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
         return
     asked = {name: replace(request, variant=name).folder_at(runs_dir) for name in variants if name != variant}
     others = {name: found.result for name, found in asked.items() if found is not None and found.result is not None}
-    st.plotly_chart(robustness_figure(report, current(), others), key="jpeg_robustness", alt=say("jpeg.robustness"))
+    st.plotly_chart(figure(robustness_figure, report, others=others), key="jpeg_robustness", alt=say("jpeg.robustness"))
     for model, result in report["models"].items():
         for note in result["notes"]:
-            st.caption(f"{say(f'figure.{model}_network')}: {note}")
+            st.caption(f"{say(f'figure.{model}_network')}: {plain(note)}")
     rows = [
         {"network": model if name == variant else name, "attack": attack,
          **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)}}

@@ -14,8 +14,10 @@ from toolkit.bundle.manifest import CARD, read_manifest
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.report.figures.monitor import monitor_figure
 from toolkit.ui.access import require_allowed
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
+from toolkit.ui.components.plain import plain
 
 
 def page() -> None:
@@ -35,7 +37,7 @@ def page() -> None:
         require_allowed(folder)
         facts, calls = read_manifest(folder), history(folder)
     except (UsageError, WorkError) as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     _facts(folder, facts)
     if calls:
@@ -47,8 +49,8 @@ def page() -> None:
 
 def _facts(folder: Path, facts: dict[str, Any]) -> None:
     columns = st.columns(4)
-    columns[0].metric(say("column.setting"), facts["codec"], border=True)
-    columns[1].metric(say("column.align"), facts["align"], border=True, help=say("help.align"))
+    columns[0].metric(say("column.setting"), plain(facts["codec"]), border=True)
+    columns[1].metric(say("column.align"), plain(facts["align"]), border=True, help=say("help.align"))
     accuracy = "-" if facts["result"] is None else f"{facts['result']['last_accuracy']:.1%}"
     columns[2].metric(say("metric.last_accuracy"), accuracy, border=True)
     columns[3].metric(
@@ -56,7 +58,7 @@ def _facts(folder: Path, facts: dict[str, Any]) -> None:
         help=say("monitor.false_alarms_help", images=f"{facts['baseline']['images']:,}"),
     )  # fmt: skip
     with st.expander(say("monitor.card")):
-        st.markdown((folder / CARD).read_text())
+        st.text((folder / CARD).read_text())  # not as Markdown: a bundle may be anybody's
 
 
 def _history(calls: list[dict[str, Any]]) -> None:
@@ -66,7 +68,7 @@ def _history(calls: list[dict[str, Any]]) -> None:
         st.error(say("monitor.alarm", charts=named), icon=":material/notification_important:")
     else:
         st.success(say("monitor.calm", images=f"{last['seen']:,}"), icon=":material/check_circle:")
-    st.plotly_chart(monitor_figure(calls, current()), key="monitor_chart", alt=say("monitor.chart_alt"))
+    st.plotly_chart(figure(monitor_figure, calls), key="monitor_chart", alt=say("monitor.chart_alt"))
     st.caption(say("monitor.chart_caption"))
     rows = [
         {

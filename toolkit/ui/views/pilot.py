@@ -25,11 +25,13 @@ from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import words
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.figures import figure
 from toolkit.ui.components.history import show_history
 from toolkit.ui.components.jobs import watch
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.language import say
 from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
 from toolkit.ui.courtesy import at_full_priority
 
@@ -102,7 +104,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
             dataset=spec, size=size, initial=initial, increment=increment, steps=steps, method=method, **choices,
         )  # fmt: skip
     except UsageError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return []
 
 
@@ -175,7 +177,7 @@ def _start(planned: list[plan.PlannedRun], dataset: ImageDataset, runs_dir: Path
     try:
         started = at_full_priority(lambda: plan.enqueue(planned, runs_dir))
     except WorkError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     if not started:
         st.success(say("pilot.all_done"), icon=":material/check:")
@@ -189,7 +191,7 @@ def _under_way(found: Sequence[Comparison], classes: int, runs_dir: Path) -> Non
         names = {run.name: run_name(config, seed) for run, config, seed in members}
         if not number:
             st.subheader(say("pilot.under_way"), anchor=False)
-        st.caption(comparison.label)
+        st.caption(plain(comparison.label))
         watch([run for run, _, _ in members], runs_dir, names, partial(_curves, members, names, classes))
         command(*comparison.commands(None if runs_dir == default_runs_dir() else runs_dir))
     if unfinished:
@@ -211,8 +213,8 @@ def _curves(members: Sequence[tuple[RunFolder, PilotConfig, int]], names: dict[s
         return
     columns = st.columns(2)
     key = members[0][0].name
-    columns[0].plotly_chart(loss_figure(losses, current()), key=f"loss-{key}", alt=say("pilot.loss_alt"))
+    columns[0].plotly_chart(figure(loss_figure, losses), key=f"loss-{key}", alt=say("pilot.loss_alt"))
     if accuracies:
         columns[1].plotly_chart(
-            stage_figure(accuracies, say=current()), key=f"stages-{key}", alt=say("pilot.stages_alt")
+            figure(stage_figure, accuracies), key=f"stages-{key}", alt=say("pilot.stages_alt")
         )

@@ -27,8 +27,9 @@ from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.grid_builder import build_grid
 from toolkit.ui.components.jobs import ACTIVE, watch
-from toolkit.ui.components.language import say
+from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
+from toolkit.ui.components.plain import code, joined, plain
 from toolkit.ui.components.probe_result import show_probe, show_rows
 from toolkit.ui.components.words import count
 from toolkit.ui.courtesy import at_full_priority
@@ -65,7 +66,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     try:
         require_allowed_codecs(grid)
         settings = expand_grid(grid)
-        st.caption(count(len(settings), "setting") + ": " + ", ".join(f"`{setting}`" for setting in settings))
+        st.caption(count(len(settings), "setting") + ": " + joined([code(setting) for setting in settings]))
     except UsageError as error:
         problem = one_line(error)
     with st.container(horizontal=True):
@@ -96,7 +97,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
         except UsageError as error:
             problem = one_line(error)
     if problem is not None:
-        st.error(problem, icon=":material/error:")
+        st.error(plain(problem), icon=":material/error:")
         return None
     spec, size = chosen()
     if not st.toggle(say("probe.advise"), True, key="probe_advise", persist_state="session", help=say("help.advice")):
@@ -163,7 +164,7 @@ def _start(request: ProbeRequest, runs_dir: Path) -> str | None:
         run = request.folder(runs_dir)
         at_full_priority(lambda: start_pending([run], runs_dir))
     except WorkError as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return None
     return run.name
 
@@ -195,7 +196,7 @@ def _so_far(run: RunFolder) -> None:
 
 
 def _title(config: dict[str, Any]) -> str:
-    return say(
+    return current()(
         "probe.title_advised" if config["kind"] == "advise" else "probe.title_plain", grid=config["codecs"],
         images=config["images"], budget=config["budget"], extractor=config["extractor"],
     )  # fmt: skip

@@ -23,6 +23,7 @@ from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.words import count
 
 _PREVIEW_PPI = 110.0
@@ -51,7 +52,7 @@ def page() -> None:
             key = (made.title, made.byline, made.footer, code, str(made.blocks))
             pdf, pages = _paper(key, made)
     except (UsageError, WorkError) as error:
-        st.error(one_line(error), icon=":material/error:")
+        st.error(plain(one_line(error)), icon=":material/error:")
         return
     _take(study, pdf)
     _preview(pages)
@@ -67,7 +68,7 @@ def _members(pilots: Sequence[RunFolder]) -> list[RunFolder]:
         settings.setdefault(name, []).append(run)
     kept = st.pills(
         say("report_page.settings"), list(settings), selection_mode="multi", default=list(settings),
-        key=f"report_settings_{len(settings)}", help=say("report_page.settings_help"),
+        key=f"report_settings_{len(settings)}", format_func=plain, help=say("report_page.settings_help"),
     )  # fmt: skip
     return [run for name in kept for run in settings[name]]
 

@@ -14,8 +14,10 @@ from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure,
 from toolkit.runs.folder import list_runs
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.language import current, say
+from toolkit.ui.components.figures import figure
+from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, run_name, show_comparison, show_run
 from toolkit.ui.components.words import count
 
@@ -74,10 +76,10 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     )  # fmt: skip
     st.session_state["drawn_runs"] = [[run["run_dir"] for run in pilot["runs"]] for pilot in pilots]
     st.plotly_chart(
-        accuracy_figure(pilots, metric, storage, current()), key="pilot_chart", on_select=_take_point,
+        figure(accuracy_figure, pilots, metric, storage), key="pilot_chart", on_select=_take_point,
         selection_mode="points", alt=say("tradeoff.chart_alt"),
     )  # fmt: skip
-    st.caption(f"{comparison.label}. {say('help.interval')} {say('tradeoff.symbols')}")
+    st.caption(f"{plain(comparison.label)}. {say('help.interval')} {say('tradeoff.symbols')}")
     rows = [
         row | {"exemplar_bytes": storage_of(pilot, "exemplar_bytes"), "memory_bytes": round(row["memory_bytes"])}
         for row, pilot in zip(result_rows(pilots), pilots, strict=True)

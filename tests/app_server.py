@@ -1,4 +1,4 @@
-"""``streamlit run app.py`` as a process of its own."""
+"""The app's server as a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 class Server:
@@ -33,11 +33,16 @@ class Server:
 
     def start(self, address: str = "127.0.0.1") -> None:
         """Start it and wait until it says that it listens."""
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
-                   str(self.port), "--server.address", address, "--server.maxUploadSize", "200"]  # fmt: skip
+        streamlit = ["streamlit", "run", "app.py", "--server.headless", "true", "--server.maxUploadSize", "200"]
+        self.launch(*streamlit, "--server.port", str(self.port), "--server.address", address)
+
+    def launch(self, module: str, *arguments: str) -> None:
+        """Start a Python module that serves the app and wait until it says that it listens."""
+        command = [sys.executable, "-m", module, *arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
         assert self.process.stdout is not None
         said = b""
         while b"URL:" not in said:
@@ -50,7 +55,7 @@ class Server:
 
     def kill(self) -> None:
         if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)  # `recallrate app` has the server for its child
             self.process.wait()
             self.reader.join()
             assert self.process.stdout is not None

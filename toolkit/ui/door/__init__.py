@@ -1,0 +1,1 @@
+"""What stands before Streamlit: allowed hosts, the login, and what is let through after it."""

@@ -1,0 +1,102 @@
+"""Who is logged in: a random token in a cookie, known here by its digest only, until it ends or lies idle."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+IDENTITY = "recallrate_login"
+"""What ``st.user`` has a login's name under; Streamlit lets no other login take up a session again."""
+IDLE_SECONDS = 3600.0
+"""Without a person's doing anything until a login ends; a page that only refreshes itself is nothing done."""
+LONGEST_SECONDS = 12 * 3600.0
+"""From login to its end, whatever is done."""
+
+
+@dataclass(eq=False)
+class Login:
+    """One browser that has logged in.
+
+    Attributes:
+        name: what pages and Streamlit's sessions know it by; of no use in a cookie.
+        began, used: seconds on a clock that never goes back.
+        sessions: Streamlit's, by id.
+        closers: one of each open socket, called when it ends with the address that the page shall go to, if any.
+    """
+
+    name: str
+    began: float
+    used: float
+    sessions: set[str] = field(default_factory=set)
+    closers: set[Callable[[str | None], None]] = field(default_factory=set)
+
+    def seconds_left(self, now: float) -> float:
+        """Until it ends by itself, 0 or less where it has."""
+        return min(self.used + IDLE_SECONDS, self.began + LONGEST_SECONDS) - now
+
+
+class Logins:
+    """All logins of this server; safe between threads.
+
+    Args:
+        clock: seconds that never go back.
+        on_end: told about every login that has ended.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, on_end: Callable[[Login], None] = lambda login: None
+    ) -> None:
+        self.clock = clock
+        self.on_end = on_end
+        self._lock = threading.Lock()
+        self._by_name: dict[str, Login] = {}
+
+    def begin(self) -> str:
+        """A new login's token, for its cookie."""
+        token = secrets.token_urlsafe(32)
+        now = self.clock()
+        self._end_overdue()
+        with self._lock:
+            name = _name(token)
+            self._by_name[name] = Login(name, now, now)
+        return token
+
+    def of_token(self, token: str | None) -> Login | None:
+        """The login that a cookie's token stands for."""
+        return None if not token else self.named(_name(token))
+
+    def named(self, name: str | None) -> Login | None:
+        """A login by its name, while it lasts."""
+        with self._lock:
+            login = self._by_name.get(name or "")
+        if login is not None and login.seconds_left(self.clock()) <= 0:
+            self.end(login)
+            return None
+        return login
+
+    def end(self, login: Login, address: str | None = None) -> None:
+        """End a login: its cookie opens nothing any more, its sockets close and their pages go to ``address``."""
+        with self._lock:
+            ended = self._by_name.pop(login.name, None) is not None
+        if ended:
+            for close in list(login.closers):
+                close(address)
+            self.on_end(login)
+
+    def _end_overdue(self) -> None:
+        with self._lock:
+            overdue = [login for login in self._by_name.values() if login.seconds_left(self.clock()) <= 0]
+        for login in overdue:
+            self.end(login)
+
+
+def _name(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:32]
+
+
+LOGINS = Logins()
+"""Of this process."""
