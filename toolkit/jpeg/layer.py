@@ -210,6 +210,8 @@ class JPEGLayer(nn.Module):
         if odd or images.layout != torch.strided:
             found = f"{images.dtype}, {images.layout}"
             raise ValueError(f"images must be dense, of integers or 16 to 64 bit floating point, got {found}")
+        if torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():
+            raise ValueError("the TorchScript exporter cannot take a JPEGLayer: torch.onnx.export(dynamo=True) can")
         if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.numel() or is_transformed(images):
             return  # looking at the values would make the device wait, or cannot be done
         low, high = (float(bound) for bound in torch.aminmax(images.detach()))

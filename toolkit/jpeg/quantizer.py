@@ -274,7 +274,7 @@ def _rounded(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
 
 def _nearest(u: torch.Tensor, bits: int) -> torch.Tensor:
     limit = index_limit(bits)
-    return u.abs().add_(0.5).floor_().clamp_(max=limit).copysign_(u)
+    return u.abs().add_(0.5).floor_().clamp_(max=limit).mul_(u.sign())  # copysign has no counterpart in ONNX
 
 
 def _sums(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from toolkit.jpeg.precision import computing_type
+from toolkit.jpeg.derivatives import Derived, apply
+from toolkit.jpeg.precision import computing_type, without_autocast
 
 BLOCK = 8
 SUBSAMPLINGS = ("444", "420")
@@ -32,12 +34,12 @@ INVERSE_COLOUR = tuple(map(tuple, torch.tensor(COLOUR, dtype=torch.float64, devi
 
 def rgb_to_ycbcr(images: torch.Tensor) -> torch.Tensor:
     """Y, Cb, Cr of float RGB (N, 3, H, W); chroma is centred on 0, whatever the range of the pixels."""
-    return torch.einsum("nchw,dc->ndhw", images, images.new_tensor(COLOUR))
+    return _mixed(images, COLOUR)
 
 
 def ycbcr_to_rgb(planes: torch.Tensor) -> torch.Tensor:
     """RGB of Y, Cb, Cr (N, 3, H, W) with chroma centred on 0; the inverse of :func:`rgb_to_ycbcr`."""
-    return torch.einsum("nchw,dc->ndhw", planes, planes.new_tensor(INVERSE_COLOUR))
+    return _mixed(planes, INVERSE_COLOUR)
 
 
 def dct_matrix() -> torch.Tensor:
@@ -159,7 +161,7 @@ class BlockTransform(nn.Module):
         centred = pad_to_multiple(images - LEVEL, multiple, self.padding)
         if self.subsampling == "444" and not self.integer:
             blocks = to_blocks(centred).flatten(3)
-            return ((blocks @ self.forwards.to(blocks.dtype).T).unflatten(3, (3, 64)),)
+            return (_product(blocks, self.forwards.T).unflatten(3, (3, 64)),)
         planes = rgb_to_ycbcr(centred)
         if self.integer:
             planes = torch.round(planes)
@@ -176,8 +178,7 @@ class BlockTransform(nn.Module):
         """
         height, width = size
         if self.subsampling == "444" and not self.integer:
-            flat = coefficients[0].flatten(3)
-            blocks = (flat @ self.backwards.to(flat.dtype).T).unflatten(3, (3, 64))
+            blocks = _product(coefficients[0].flatten(3), self.backwards.T).unflatten(3, (3, 64))
             return from_blocks(blocks, channels_last=channels_last)[:, :, :height, :width] + LEVEL
         planes = [self._inverse(blocks) for blocks in coefficients]
         if self.subsampling == "420":
@@ -190,11 +191,42 @@ class BlockTransform(nn.Module):
         return images.contiguous(memory_format=torch.channels_last) if channels_last else images
 
     def _forward(self, planes: torch.Tensor) -> torch.Tensor:
-        return to_blocks(planes) @ self.dct.to(planes.dtype).T
+        return _product(to_blocks(planes), self.dct.T)
 
     def _inverse(self, blocks: torch.Tensor) -> torch.Tensor:
-        planes = from_blocks(blocks @ self.dct.to(blocks.dtype))
+        planes = from_blocks(_product(blocks, self.dct))
         return torch.round(planes).clamp(-LEVEL, LEVEL - 1) if self.integer else planes
+
+
+class _Product(Derived):
+    """x @ matrix, which is constant; autocast stays out of it even if the backward pass is within."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        with without_autocast(x.device):
+            return x @ matrix
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        return _product(grads[0], ctx.saved_tensors[0].T), None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        return _product(tangents[0], ctx.saved_tensors[0])
+
+
+def _product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    return apply(_Product, x, matrix.to(x.dtype))
+
+
+def _mixed(planes: torch.Tensor, weights: tuple[tuple[float, ...], ...]) -> torch.Tensor:
+    """Weighted sums of channels (N, C, H, W), a row of weights for each of the result's."""
+    return _product(planes.movedim(1, 3), planes.new_tensor(weights).T).movedim(3, 1)
 
 
 def _matrices(device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
