@@ -128,11 +128,11 @@ def level_weights(
         bits: levels beyond the limit get weight 0.
     """
     limit = index_limit(bits)
-    nearest = d.round().clamp_(-reach, reach) if reach < limit else torch.zeros_like(d)
+    nearest = d.round().clamp(-reach, reach) if reach < limit else torch.zeros_like(d)
     peak = kappa * (2 * d - nearest) * nearest
     twice = 2 * d
     for k in _offsets(kappa, reach, limit):
-        exponent = (kappa * (twice - k) * k - peak).clamp_(-NEGLIGIBLE, 0.0)
+        exponent = (kappa * (twice - k) * k - peak).clamp(-NEGLIGIBLE, 0.0)  # vmap has no rule for clamp_
         weight = exponent.exp_()
         if reach == limit:  # a window of all levels is not shifted at the limits but cut off
             weight = weight.masked_fill_((centre + k).abs() > limit, 0.0)
@@ -143,7 +143,7 @@ def window_centre(u: torch.Tensor, reach: int, bits: int) -> torch.Tensor:
     """The index in the middle of the window of levels for u = z/q: the nearest, shifted inwards at the limits."""
     limit = index_limit(bits)
     inner = limit - reach if reach < limit else limit
-    return u.round().clamp_(-inner, inner)
+    return u.round().clamp(-inner, inner)
 
 
 class _Soft(Derived):
@@ -274,7 +274,7 @@ def _rounded(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
 
 def _nearest(u: torch.Tensor, bits: int) -> torch.Tensor:
     limit = index_limit(bits)
-    return u.abs().add_(0.5).floor_().clamp_(max=limit).mul_(u.sign())  # copysign has no counterpart in ONNX
+    return u.abs().add_(0.5).floor_().clamp(max=limit).mul_(u.sign())  # ONNX has no copysign
 
 
 def _sums(
