@@ -67,6 +67,8 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        if torch._C._functorch.is_legacy_batchedtensor(grads[0]):
+            raise RuntimeError("the fused kernels take one gradient at a time: without vectorize or is_grads_batched")
         images, dct, steps, log_alpha, std = ctx.saved_tensors
         for_images, for_steps, for_alpha = ctx.needs_input_grad[:3]
         grad, programs = grads[0].contiguous(memory_format=_format(images)), _programs(images)
@@ -135,9 +137,10 @@ def _knows(layer: JPEGLayer, images: torch.Tensor) -> bool:
 
 @torch.compiler.disable  # a compiler breaks its graph here, and need not look into kernels
 def run(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor | None:
-    """What the layer makes of images (N, 3 or 1, H, W), or None where that is for the eager code.
+    """What the layer makes of images (N, 3 or 1, H, W), in float32, or None where that is for the eager code.
 
-    The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding.
+    The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding. They
+    compute in float32, for images and tables of any type but float64, and know nothing of ``torch.func``.
     """
     if not images.numel() or not available(images.device) or not _knows(layer, images):
         return None
