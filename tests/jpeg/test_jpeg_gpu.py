@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_triton_kernels import CASES, EAGER, Launches, agrees, distances, make, relative
+from test_triton_kernels import CASES, EAGER, Launches, agrees, distances, make, relative, type_agrees
 
-from toolkit.jpeg.layer import JPEGLayer
+from toolkit.jpeg.layer import JPEGLayer, prepend
 from toolkit.jpeg.tables import standard_tables
 
 pytestmark = [
@@ -80,11 +80,46 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     assert bool(images.grad.isfinite().all())
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float16])
-def test_images_of_other_types_become_float32(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["soft, alpha trained", "ste, normalised", "hard, normalised, channels last"])
+def test_other_types_are_computed_in_float32_and_come_back(name: str, dtype: torch.dtype) -> None:
+    type_agrees(CASES[name], dtype, "cuda")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_network_behind_the_layer_takes_images_of_its_own_type(dtype: torch.dtype) -> None:
+    layer, images = make(CASES["soft, normalised"], "cuda")
+    model = prepend(torch.nn.Conv2d(3, 4, 3), layer).to("cuda", dtype)
+    out = model(images.to(dtype))
+    assert out.dtype == model((images.detach() > 0.5).byte()).dtype == dtype
+    out.float().mean().backward()
+    assert images.grad is not None
+    assert images.grad.dtype == torch.float32
+
+
+def test_bytes_become_float32() -> None:
     layer, images = make({"alpha": 0.02, "trainable": False}, "cuda")
-    images = images.detach().to(dtype)
+    images = images.detach().byte()
     assert torch.equal(layer(images), layer(images.float()))
+
+
+def test_double_is_left_to_the_eager_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, images = make(CASES["soft"], "cuda")
+    launches = Launches(monkeypatch)
+    assert layer(images.double()).dtype == torch.float64
+    assert launches.count == 0
+
+
+def test_transforms_of_functions_are_left_to_the_eager_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, images = make(CASES["soft"], "cuda")
+    expected = torch.autograd.grad(layer(images).square().sum(), images)[0]
+    images = images.detach()
+    launches = Launches(monkeypatch)
+    each = torch.func.vmap(torch.func.grad(lambda x: layer(x[None]).square().sum()))(images)
+    _, tangent = torch.func.jvp(layer, (images,), (torch.ones_like(images),))
+    assert launches.count == 0
+    assert tangent.device.type == "cuda"
+    assert relative(each, expected) < 5e-4
 
 
 def test_training_brings_the_steps_where_the_eager_layer_brings_them() -> None:

@@ -245,11 +245,35 @@ def test_two_processes_train_one_layer(tmp_path: Path) -> None:
         ({"bits": 1}, r"bits must be 2..24, got 1"),
         ({"levels": 4}, "levels must be full or an odd number"),
         ({"subsampling": "411"}, "subsampling must be one of 444, 420, got '411'"),
+        ({"bits": 2}, "levels must be full where bits=2 leave 3 levels, got 5"),
+        ({"bits": 2.5}, "bits must be 2..24, got 2.5"),
+        ({"bits": "8"}, "bits must be 2..24, got '8'"),
+        ({"alpha": "sharp"}, "alpha must be positive and finite, got 'sharp'"),
+        ({"hardness": None}, "hardness must be positive and finite, got None"),
+        ({"steps": [[1.0]]}, r"steps must be a tensor \(2, 8, 8\), got list"),
+        ({"steps": torch.ones(2, 8, 8, dtype=torch.complex64)}, "steps must be real, got torch.complex64"),
+        ({"mean": (1, 2)}, r"mean must be 3 finite numbers, one a channel, or 1 for all, got \(1, 2\)"),
+        ({"mean": ()}, r"mean must be 3 finite numbers, one a channel, or 1 for all, got \(\)"),
+        ({"mean": 0.5}, "mean must be 3 finite numbers, one a channel, or 1 for all, got 0.5"),
+        ({"mean": (0, float("nan"), 0)}, "mean must be 3 finite numbers"),
+        ({"mean": "red"}, "mean must be 3 finite numbers, one a channel, or 1 for all, got 'red'"),
+        ({"std": (1, 2, 3, 4)}, r"std must be 3 positive numbers, one a channel, or 1 for all, got \(1, 2, 3, 4\)"),
+        ({"std": (0.2, 0, 0.2)}, r"std must be 3 positive numbers, one a channel, or 1 for all, got \(0.2, 0, 0.2\)"),
+        ({"std": (-1.0,)}, "std must be 3 positive numbers"),
+        ({"std": (1, 1, float("inf"))}, "std must be 3 positive numbers"),
+        ({"std": (1, 1, float("nan"))}, "std must be 3 positive numbers"),
     ],
 )
 def test_impossible_layers_are_refused(choices: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JPEGLayer(**{"steps": ones(), **choices})
+
+
+def test_three_levels_are_all_there_are_of_two_bits() -> None:
+    x = images(1, 3, 16, 16)
+    steps = torch.full((2, 8, 8), 200.0)
+    sharp = JPEGLayer(steps, alpha=5.0, bits=2, levels="full")
+    torch.testing.assert_close(sharp(x), JPEGLayer(steps, mode="hard", bits=2, levels="full")(x), rtol=0, atol=0.1)
 
 
 def test_a_dark_batch_among_others_is_no_mistake() -> None:
@@ -268,6 +292,10 @@ def test_a_dark_batch_among_others_is_no_mistake() -> None:
         (torch.full((1, 3, 16, 16), -2.0), 1, r"pixels must lie in \[0, 1\], got \[-2, -2\]"),
         (torch.full((1, 3, 16, 16), 0.5), 255, r"pixels must lie in \[0, 255\], got \[0.5, 0.5\]: is it pixel_range=1"),
         (torch.full((1, 3, 16, 16), float("nan")), 255, r"pixels must lie in \[0, 255\], got \[nan, nan\]"),
+        (torch.zeros(1, 3, 16, 16).numpy(), 255, "images must be a tensor, got ndarray"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.complex64), 255, "images must be dense, .* got torch.complex64"),
+        (torch.zeros(1, 3, 16, 16).to_sparse(), 255, "images must be dense, .* got torch.float32, torch.sparse_coo"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.float8_e5m2), 255, "images must be dense, .* got torch.float8_e5m2"),
     ],
 )
 def test_other_images_are_refused(x: torch.Tensor, pixel_range: int, message: str) -> None:

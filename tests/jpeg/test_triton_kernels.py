@@ -86,22 +86,11 @@ def make(case: dict[str, Any], device: str = "cpu") -> tuple[JPEGLayer, torch.Te
     return layer.to(device), images.to(device).requires_grad_(not still)
 
 
-def eager(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
-    """What :meth:`JPEGLayer.forward` does, without its conversion to float32."""
-    scale = 255 / layer.pixel_range
-    tables, alphas = layer.tables().flatten(1), layer.alphas().flatten(1)
-    coefficients = layer.coefficients(images.expand(-1, 3, -1, -1) * scale)
-    quantised = tuple(layer._quantise(z, tables, alphas) for z in coefficients)
-    out = layer.transform.synthesise(quantised, (images.shape[2], images.shape[3])) / scale
-    out = out if layer.mean is None else out - layer.mean
-    return out if layer.std is None else out / layer.std
-
-
 def distances(case: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
     """How far the kernels' output, in steps of 1 in [0, 255], and gradients, relatively, are from the eager code's."""
     layer, images = make(case, device)
     twin, twins_images = copy.deepcopy(layer).double(), images.detach().double().requires_grad_(images.requires_grad)
-    out, expected = layer(images), eager(twin, twins_images)
+    out, expected = layer(images), twin(twins_images)
     weights = torch.randn(out.shape).to(device)
     unit = (255 / layer.pixel_range) * (1 if layer.std is None else layer.std)
     found = {
@@ -123,6 +112,30 @@ def relative(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> float:
     if ours is None or theirs is None:
         return 0.0 if ours is theirs else float("inf")
     return float((ours - theirs).norm() / theirs.norm())
+
+
+def type_agrees(case: dict[str, Any], dtype: torch.dtype, device: str = "cpu") -> None:
+    """Another type's layer by the kernels: its rounded tables in float32, only what comes out rounded again."""
+    layer, images = make(case, device)
+    layer, images = layer.to(dtype), images.detach().to(dtype).requires_grad_()
+    exact, exacts_images = copy.deepcopy(layer).float(), images.detach().float().requires_grad_()
+    layer(images.detach())
+    with pytest.MonkeyPatch.context() as patch:
+        launches = Launches(patch)
+        out = layer(images)
+        assert launches.count == 1
+    expected = exact(exacts_images)
+    assert torch.equal(out, expected.to(dtype))
+    if layer.mode == "hard":
+        return
+    weights = torch.randn(out.shape).to(device, dtype)
+    (out * weights).sum().backward()
+    (expected * weights.float()).sum().backward()
+    for ours, theirs in zip((images, *layer.parameters()), (exacts_images, *exact.parameters()), strict=True):
+        if ours.requires_grad and theirs.grad is not None:
+            assert ours.grad is not None
+            assert ours.grad.dtype == dtype
+            assert relative(ours.grad.float(), theirs.grad) < 2 * torch.finfo(dtype).eps
 
 
 class Launches:
@@ -196,7 +209,38 @@ def check_what_the_kernels_do_not_know_is_left_to_the_eager_code() -> None:
             assert launches.count == 0, case
     layer, images = make(CASES["soft"])
     assert layer(images[:0]).shape == (0, 3, 16, 24)
-    assert layer(images.double()).grad_fn.name() != "_FusedBackward"
+    with pytest.MonkeyPatch.context() as patch:
+        launches = Launches(patch)
+        assert layer(images.double()).dtype == torch.float64
+        assert copy.deepcopy(layer).double()(images).dtype == torch.float32
+        assert launches.count == 0
+
+
+def check_other_types_are_computed_in_float32_and_come_back() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        for name in ("soft, alpha trained", "ste, normalised", "hard, normalised, channels last"):
+            type_agrees(CASES[name], dtype)
+
+
+def check_transforms_of_functions_are_left_to_the_eager_code() -> None:
+    layer, images = make(CASES["soft, alpha trained"])
+    layer(images.detach())
+    expected = torch.autograd.grad(layer(images).square().sum(), images)[0]
+    images = images.detach()
+    with pytest.MonkeyPatch.context() as patch:
+        launches = Launches(patch)
+        found = torch.func.grad(lambda x: layer(x).square().sum())(images)
+        each = torch.func.vmap(torch.func.grad(lambda x: layer(x[None]).square().sum()))(images)
+        torch.func.jvp(layer, (images,), (images,))
+        assert launches.count == 0
+    assert relative(found, expected) < 5e-4
+    assert relative(each, expected) < 5e-4
+
+
+def check_batches_of_gradients_are_refused_in_one_line() -> None:
+    layer, images = make(CASES["soft"])
+    with pytest.raises(RuntimeError, match="the fused kernels take one gradient at a time"):
+        torch.autograd.grad(layer(images), images, torch.ones(2, *images.shape), is_grads_batched=True)
 
 
 def check_kernels_that_fail_are_given_up_with_one_warning() -> None:

@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
+from toolkit.jpeg.derivatives import is_transformed
+from toolkit.jpeg.precision import computing_type
 from toolkit.jpeg.quantizer import index_limit
 from toolkit.jpeg.transform import BLOCK
 from toolkit.jpeg.triton_kernels import backward_kernel, forward_kernel, sum_kernel
@@ -49,7 +51,7 @@ class _Settings(NamedTuple):
 
 
 class _Fused(torch.autograd.Function):
-    """The layer for dense float32 images (N, 3, H, W); saves them alone."""
+    """The layer for dense float32 images (N, 3, H, W) and float32 tables; saves the images alone."""
 
     @staticmethod
     def forward(
@@ -65,6 +67,8 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        if torch._C._functorch.is_legacy_batchedtensor(grads[0]):
+            raise RuntimeError("the fused kernels take one gradient at a time: without vectorize or is_grads_batched")
         images, dct, steps, log_alpha, std = ctx.saved_tensors
         for_images, for_steps, for_alpha = ctx.needs_input_grad[:3]
         grad, programs = grads[0].contiguous(memory_format=_format(images)), _programs(images)
@@ -127,23 +131,27 @@ def _knows(layer: JPEGLayer, images: torch.Tensor) -> bool:
     whole = transform.padding == "zero" or not (images.shape[2] % BLOCK or images.shape[3] % BLOCK)
     quantised = layer.mode in ("hard", "ste") or (layer.mode == "soft" and layer.levels == 5)
     by_channel = all(one is None or one.numel() == 3 for one in (layer.mean, layer.std))
-    single = images.dtype != torch.float64 and layer.steps.dtype == torch.float32
+    single = computing_type(images, layer.steps) == torch.float32
     return transform.subsampling == "444" and not transform.integer and whole and quantised and by_channel and single
 
 
 @torch.compiler.disable  # a compiler breaks its graph here, and need not look into kernels
 def run(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor | None:
-    """What the layer makes of images (N, 3 or 1, H, W), or None where that is for the eager code.
+    """What the layer makes of images (N, 3 or 1, H, W), in float32, or None where that is for the eager code.
 
-    The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding.
+    The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding. They
+    compute in float32, for images and tables of any type but float64, and know nothing of ``torch.func``.
     """
     if not images.numel() or not available(images.device) or not _knows(layer, images):
+        return None
+    if is_transformed(images, layer.steps, layer.log_alpha):
         return None
     settings = _Settings(layer.mode, layer.bits, layer.zero_dc, 255.0 / layer.pixel_range, layer.hardness)
     log_alpha = layer.log_alpha if layer.mode == "soft" and layer.alpha_mode != "matched" else None
     if not _runs(images.device, settings, log_alpha is not None):
         return None
-    pixels = images.float().expand(-1, 3, -1, -1)
     with torch.set_grad_enabled(layer.mode != "hard" and torch.is_grad_enabled()):
+        pixels = images.float().expand(-1, 3, -1, -1)
         pixels = pixels.contiguous(memory_format=_format(pixels))
-        return _Fused.apply(pixels, layer.steps, log_alpha, layer.transform.dct, layer.mean, layer.std, settings)
+        rest = (layer.steps, log_alpha, layer.transform.dct, layer.mean, layer.std)
+        return _Fused.apply(pixels, *(None if one is None else one.float() for one in rest), settings)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import nn
 
 from toolkit.jpeg import quantizer
+from toolkit.jpeg.derivatives import Derived, apply, is_transformed
+from toolkit.jpeg.precision import computing_type, without_autocast
 from toolkit.jpeg.quantizer import MODES
 from toolkit.jpeg.tables import LARGEST, SMALLEST
 from toolkit.jpeg.transform import BLOCK, BlockTransform
 
 ALPHA_MODES = ("fixed", "matched", "trained")
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What images may be in, besides integers."""
 _LUMA_CHROMA = (0, 1, 1)
 """Which table quantises Y, Cb and Cr."""
 _HAS_TRITON = importlib.util.find_spec("triton") is not None  # not on Windows and macOS
@@ -39,7 +45,7 @@ class JPEGLayer(nn.Module):
         logits = model(torch.rand(8, 3, 224, 224))
 
     Args:
-        steps: initial tables (2, 8, 8), luma and chroma, see :mod:`toolkit.jpeg.tables`.
+        steps: initial tables (2, 8, 8), luma and chroma, see :mod:`toolkit.jpeg.tables`; the layer is on their device.
         pixel_range: 1 for images in [0, 1], 255 for [0, 255], float or uint8. The output has the same range.
         mode: ``soft`` (the mean of the random quantiser), ``hard`` (rounding, no gradient), ``ste`` (rounding,
             straight through), ``noise`` (additive uniform), ``sample`` (a draw), ``identity`` (transform only). May be
@@ -54,6 +60,9 @@ class JPEGLayer(nn.Module):
         zero_dc: set every block's mean to zero: the control for a layer that works by removing it.
         subsampling, padding, integer: see :class:`~toolkit.jpeg.transform.BlockTransform`; ``integer`` is for ``hard``.
         mean, std: normalisation of the output per channel, in the units of ``pixel_range``; none by default.
+
+    The layer computes in float32, or in float64 if its images or its tables are; what comes out has the images' type.
+    ``.half()`` and ``.bfloat16()`` round its tables and nothing else; training them needs float32.
 
     Raises:
         ValueError: any of these outside what is accepted.
@@ -85,9 +94,9 @@ class JPEGLayer(nn.Module):
         _require_steps(steps)
         _require(pixel_range in (1, 255), f"pixel_range must be 1 or 255, got {pixel_range!r}")
         _require(alpha_mode in ALPHA_MODES, f"alpha_mode must be one of {', '.join(ALPHA_MODES)}, got {alpha_mode!r}")
-        _require(0 < alpha < float("inf"), f"alpha must be positive and finite, got {alpha}")
-        _require(0 < hardness < float("inf"), f"hardness must be positive and finite, got {hardness}")
-        _require(2 <= bits <= 24, f"bits must be 2..24, got {bits}")
+        for name, value in (("alpha", alpha), ("hardness", hardness)):
+            held = isinstance(value, Real) and 0 < value < math.inf
+            _require(held, f"{name} must be positive and finite, got {value!r}")
         quantizer.window_reach(levels, bits)
         self._has_seen_images = False
         self.mode = mode
@@ -97,11 +106,13 @@ class JPEGLayer(nn.Module):
         self.levels = levels
         self.bits = bits
         self.zero_dc = zero_dc
-        self.transform = BlockTransform(subsampling, padding, integer=integer)
+        here = steps.device
+        self.transform = BlockTransform(subsampling, padding, integer=integer, device=here)
         self.steps = nn.Parameter(steps.detach().clone().float(), requires_grad=trainable)
-        self.log_alpha = nn.Parameter(torch.full((2,), alpha).log(), requires_grad=alpha_mode == "trained")
-        self.register_buffer("mean", None if mean is None else torch.tensor(tuple(mean)).view(1, -1, 1, 1))
-        self.register_buffer("std", None if std is None else torch.tensor(tuple(std)).view(1, -1, 1, 1))
+        log_alpha = torch.full((2,), float(alpha), dtype=torch.float32, device=here).log()
+        self.log_alpha = nn.Parameter(log_alpha, requires_grad=alpha_mode == "trained")
+        self.register_buffer("mean", _by_channel("mean", mean, -math.inf, here))
+        self.register_buffer("std", _by_channel("std", std, 0.0, here))
 
     @property
     def mode(self) -> str:
@@ -114,14 +125,14 @@ class JPEGLayer(nn.Module):
         self._mode = mode
 
     def tables(self) -> torch.Tensor:
-        """The steps in use, within [1e-5, 255], float (2, 8, 8)."""
-        return _bounded(self.steps)
+        """The steps in use, within [1e-5, 255]: float32 (2, 8, 8), float64 in a layer of float64."""
+        return apply(_Bound, self.steps.to(computing_type(self.steps)))
 
     def alphas(self) -> torch.Tensor:
-        """The sharpness of each step, float (2, 8, 8)."""
+        """The sharpness of each step, of the type of :meth:`tables`, (2, 8, 8)."""
         if self.alpha_mode == "matched":
             return self.hardness / self.tables().detach().square()
-        return self.log_alpha.exp().view(2, 1, 1).expand(2, BLOCK, BLOCK)
+        return self.log_alpha.to(computing_type(self.log_alpha)).exp().view(2, 1, 1).expand(2, BLOCK, BLOCK)
 
     def parameter_groups(self, lr: float = 0.003, alpha_lr: float | None = None) -> list[dict[str, Any]]:
         """Groups for an optimiser, without weight decay; the paper uses Adam, 0.003 (CIFAR) or 0.005 (fine-grained)."""
@@ -129,28 +140,34 @@ class JPEGLayer(nn.Module):
         return [{"params": [one], "lr": rate, "weight_decay": 0.0} for one, rate in rates if one.requires_grad]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W), or (N, 1, H, W) taken as grey, to float32 (N, 3, H, W).
+        """Images (N, 3, H, W), or (N, 1, H, W) taken as grey, to (N, 3, H, W).
+
+        Floating-point images give their own type, integers that of the steps.
 
         Raises:
-            ValueError: another shape, sides below 8, or pixels outside ``pixel_range``.
+            ValueError: another shape or type, sides below 8, or pixels outside ``pixel_range``.
         """
         self._require_images(images)
         found = self._fused(images)
-        if found is not None:
-            return found
-        size = (images.shape[2], images.shape[3])
-        channels_last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 11-bit coefficients
-            pixels = images.float().expand(-1, 3, -1, -1)
-            scale = 255.0 / self.pixel_range
-            coefficients = self.coefficients(pixels * scale if scale != 1 else pixels)
-            tables, alphas = self.tables().flatten(1), self.alphas().flatten(1)
-            quantised = tuple(self._quantise(z, tables, alphas) for z in coefficients)
-            out = self.transform.synthesise(quantised, size, channels_last=channels_last)
-            out = out / scale if scale != 1 else out
-            if self.mean is not None:
-                out = out - self.mean
-            return out if self.std is None else out / self.std
+        if found is None:
+            with without_autocast(images.device):
+                found = self._eager(images)
+        return found.to(images.dtype if images.is_floating_point() else self.steps.dtype)
+
+    def _eager(self, images: torch.Tensor) -> torch.Tensor:
+        dtype = computing_type(images, self.steps)
+        pixels = images.to(dtype).expand(-1, 3, -1, -1)
+        scale = 255.0 / self.pixel_range
+        coefficients = self.coefficients(pixels * scale if scale != 1 else pixels)
+        tables, alphas = (one.to(dtype).flatten(1) for one in (self.tables(), self.alphas()))
+        quantised = tuple(self._quantise(z, tables, alphas) for z in coefficients)
+        out = self.transform.synthesise(
+            quantised, (images.shape[2], images.shape[3]), channels_last=_is_channels_last(images)
+        )
+        out = out / scale if scale != 1 else out
+        if self.mean is not None:
+            out = out - self.mean.to(dtype)
+        return out if self.std is None else out / self.std.to(dtype)
 
     def _fused(self, images: torch.Tensor) -> torch.Tensor | None:
         """The output by one Triton kernel each way, on CUDA devices and for the settings that it knows."""
@@ -184,12 +201,19 @@ class JPEGLayer(nn.Module):
         return out.view_as(coefficients)
 
     def _require_images(self, images: torch.Tensor) -> None:
+        _require(isinstance(images, torch.Tensor), f"images must be a tensor, got {type(images).__name__}")
         if images.dim() != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"images must be (N, 3, H, W) or (N, 1, H, W), got {tuple(images.shape)}")
         if min(images.shape[2:]) < BLOCK:
             raise ValueError(f"images must be at least {BLOCK} x {BLOCK}, got {images.shape[2]} x {images.shape[3]}")
-        if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.numel():
-            return  # looking at the values would make the device wait
+        odd = images.is_complex() or (images.is_floating_point() and images.dtype not in FLOATS)
+        if odd or images.layout != torch.strided:
+            found = f"{images.dtype}, {images.layout}"
+            raise ValueError(f"images must be dense, of integers or 16 to 64 bit floating point, got {found}")
+        if torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():
+            raise ValueError("the TorchScript exporter cannot take a JPEGLayer: torch.onnx.export(dynamo=True) can")
+        if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.numel() or is_transformed(images):
+            return  # looking at the values would make the device wait, or cannot be done
         low, high = (float(bound) for bound in torch.aminmax(images.detach()))
         slack = 0.02 * self.pixel_range
         if not (-slack <= low and high <= self.pixel_range + slack):
@@ -208,13 +232,20 @@ def prepend(network: nn.Module, layer: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layer=layer, network=network))
 
 
-class _Bound(torch.autograd.Function):
-    """Clamping that lets a gradient pass which would bring a value back inside (as CompressAI's lower bound does)."""
+class _Bound(Derived):
+    """Clamping that lets a gradient pass which would bring a value back inside (as CompressAI's lower bound does).
+
+    A tangent, which does not say where a value would go, passes inside the bounds only.
+    """
 
     @staticmethod
-    def forward(ctx: Any, steps: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(steps)
+    def forward(steps: torch.Tensor) -> torch.Tensor:
         return steps.clamp(SMALLEST, LARGEST)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
@@ -223,9 +254,16 @@ class _Bound(torch.autograd.Function):
         passes = ((steps >= SMALLEST) | (grad < 0)) & ((steps <= LARGEST) | (grad > 0))
         return grad * passes
 
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        (steps,) = ctx.saved_tensors
+        return tangents[0] * ((steps >= SMALLEST) & (steps <= LARGEST))
 
-def _bounded(steps: torch.Tensor) -> torch.Tensor:
-    return _Bound.apply(steps)
+
+def _is_channels_last(images: torch.Tensor) -> bool:
+    if is_transformed():  # vmap does not say
+        return False
+    return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -234,7 +272,25 @@ def _require(holds: bool, otherwise: str) -> None:
 
 
 def _require_steps(steps: torch.Tensor) -> None:
+    _require(isinstance(steps, torch.Tensor), f"steps must be a tensor (2, 8, 8), got {type(steps).__name__}")
+    _require(not steps.is_complex(), f"steps must be real, got {steps.dtype}")
     _require(tuple(steps.shape) == (2, BLOCK, BLOCK), f"steps must be (2, 8, 8), got {tuple(steps.shape)}")
+    if steps.is_meta:
+        return
     values = steps.detach().float()
     held = bool(torch.isfinite(values).all()) and float(values.min()) > 0 and float(values.max()) <= LARGEST
     _require(held, f"steps must be in (0, 255], got {float(values.min()):g} to {float(values.max()):g}")
+
+
+def _by_channel(name: str, values: Sequence[float] | None, above: float, device: torch.device) -> torch.Tensor | None:
+    """A value a channel, or one for all, float32 (1, 3 or 1, 1, 1)."""
+    if values is None:
+        return None
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        numbers = []
+    held = len(numbers) in (1, 3) and all(above < number < math.inf for number in numbers)
+    kind = "positive" if above == 0 else "finite"
+    _require(held, f"{name} must be 3 {kind} numbers, one a channel, or 1 for all, got {values!r}")
+    return torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)

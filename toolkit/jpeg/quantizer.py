@@ -13,15 +13,18 @@ All of them work chunk by chunk: their temporaries stay in the cache.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
-from types import EllipsisType
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 
+from toolkit.jpeg.derivatives import Derived, apply
+
 MODES = ("soft", "hard", "ste", "noise", "sample", "identity")
-Part = slice | EllipsisType
+Part = slice | None
 _CHUNK = 1 << 16
 NEGLIGIBLE = 50.0
 """Exponents stop at its negative, weight 2e-22, nothing beside 1. Smaller ones would become subnormal, here or in the
@@ -46,7 +49,7 @@ def soft_quantize(
     Raises:
         ValueError: levels even or below 3, or more than there are.
     """
-    return _Soft.apply(z, q, _as_alpha(alpha, q), window_reach(levels, bits), bits, None)
+    return apply(_Soft, z, q, _as_alpha(alpha, q), None, window_reach(levels, bits), bits)
 
 
 def sample_quantize(
@@ -59,8 +62,7 @@ def sample_quantize(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """A level drawn from P(i | z); its gradient is that of the mean. Arguments as for :func:`soft_quantize`."""
-    uniform = torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-    return _Soft.apply(z, q, _as_alpha(alpha, q), window_reach(levels, bits), bits, uniform)
+    return apply(_Soft, z, q, _as_alpha(alpha, q), _uniform(z, generator), window_reach(levels, bits), bits)
 
 
 def hard_quantize(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
@@ -74,12 +76,12 @@ def straight_through(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.T
 
     Then dQ/dz is 1 (0 where the index is at its limit) and dQ/dq is round(z/q) - z/q (the limit there).
     """
-    return _StraightThrough.apply(z, q, bits)
+    return apply(_StraightThrough, z, q, bits)
 
 
 def additive_noise(z: torch.Tensor, q: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
     """z plus uniform noise of one step's width, the usual stand-in for rounding in learned compression."""
-    return z + q * (torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype) - 0.5)
+    return z + q * (_uniform(z, generator) - 0.5)
 
 
 def clipped(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
@@ -88,7 +90,13 @@ def clipped(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
 
 
 def index_limit(bits: int) -> int:
-    """The largest index, 2**(bits - 1) - 1."""
+    """The largest index, 2**(bits - 1) - 1.
+
+    Raises:
+        ValueError: bits that leave no index but 0, or more than a float32 can count.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, Integral) or not 2 <= bits <= 24:
+        raise ValueError(f"bits must be 2..24, got {bits!r}")
     return (1 << (bits - 1)) - 1
 
 
@@ -96,14 +104,15 @@ def window_reach(levels: int | str, bits: int) -> int:
     """Half of a window of ``levels``; the limit itself for ``full``.
 
     Raises:
-        ValueError: even, below 3, or more levels than there are.
+        ValueError: even, below 3, or more levels than there are; or bits outside 2..24.
     """
     limit = index_limit(bits)
     if levels == "full":
         return limit
-    if not isinstance(levels, int) or levels < 3 or levels % 2 == 0 or levels >= 2 * limit + 1:
-        raise ValueError(f"levels must be full or an odd number from 3 to {2 * limit - 1}, got {levels!r}")
-    return levels // 2
+    if not isinstance(levels, Integral) or levels < 3 or levels % 2 == 0 or levels >= 2 * limit + 1:
+        accepted = f"full or an odd number from 3 to {2 * limit - 1}" if limit > 1 else "full"
+        raise ValueError(f"levels must be {accepted} where bits={bits} leave {2 * limit + 1} levels, got {levels!r}")
+    return int(levels) // 2
 
 
 def level_weights(
@@ -119,11 +128,11 @@ def level_weights(
         bits: levels beyond the limit get weight 0.
     """
     limit = index_limit(bits)
-    nearest = d.round().clamp_(-reach, reach) if reach < limit else torch.zeros_like(d)
+    nearest = d.round().clamp(-reach, reach) if reach < limit else torch.zeros_like(d)
     peak = kappa * (2 * d - nearest) * nearest
     twice = 2 * d
     for k in _offsets(kappa, reach, limit):
-        exponent = (kappa * (twice - k) * k - peak).clamp_(-NEGLIGIBLE, 0.0)
+        exponent = (kappa * (twice - k) * k - peak).clamp(-NEGLIGIBLE, 0.0)  # vmap has no rule for clamp_
         weight = exponent.exp_()
         if reach == limit:  # a window of all levels is not shifted at the limits but cut off
             weight = weight.masked_fill_((centre + k).abs() > limit, 0.0)
@@ -134,102 +143,138 @@ def window_centre(u: torch.Tensor, reach: int, bits: int) -> torch.Tensor:
     """The index in the middle of the window of levels for u = z/q: the nearest, shifted inwards at the limits."""
     limit = index_limit(bits)
     inner = limit - reach if reach < limit else limit
-    return u.round().clamp_(-inner, inner)
+    return u.round().clamp(-inner, inner)
 
 
-class _Soft(torch.autograd.Function):
+class _Soft(Derived):
     """The mean of the random quantiser, or a draw from it; saves z alone."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        z: torch.Tensor,
-        q: torch.Tensor,
-        alpha: torch.Tensor,
-        reach: int,
-        bits: int,
-        uniform: torch.Tensor | None,
+        z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, uniform: torch.Tensor | None, reach: int, bits: int
     ) -> torch.Tensor:
-        ctx.save_for_backward(z, q, alpha)
-        ctx.reach, ctx.bits = reach, bits
-        out = torch.empty_like(z, memory_format=torch.contiguous_format)
+        found = []
         for part, (z_, q_, alpha_) in _chunks(z, q, alpha):
             u = z_ / q_
             centre = window_centre(u, reach, bits)
             weights = level_weights(u - centre, alpha_ * q_ * q_, centre, reach, bits)
             if uniform is None:
                 total, first, _, _ = _sums(weights, highest=1)
-                out[part] = q_ * (centre + first / total)
+                found.append(q_ * (centre + first / total))
             else:
-                out[part] = q_ * (centre + _draw(weights, uniform[part]))
-        return out
+                found.append(q_ * (centre + _draw(weights, _cut(uniform, part))))
+        return _joined(found)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs[:3])
+        ctx.save_for_forward(*inputs[:3])
+        ctx.reach, ctx.bits = inputs[4:]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        (grad,) = grads
-        z, q, alpha = ctx.saved_tensors
-        needs_z, needs_q, needs_alpha = ctx.needs_input_grad[:3]
-        grad_z = torch.empty_like(z, memory_format=torch.contiguous_format) if needs_z else None
-        grad_q = torch.zeros_like(q) if needs_q else None
-        grad_alpha = torch.zeros_like(alpha) if needs_alpha else None
-        for part, (z_, q_, alpha_) in _chunks(z, q, alpha):
-            g = grad[part]
-            u = z_ / q_
-            centre = window_centre(u, ctx.reach, ctx.bits)
-            d = u - centre
-            kappa = alpha_ * q_ * q_
-            total, first, second, third = _sums(level_weights(d, kappa, centre, ctx.reach, ctx.bits))
-            m1 = first / total
-            variance = second / total - m1 * m1
-            if grad_z is not None:
-                grad_z[part] = 2 * kappa * variance * g
-            if grad_q is None and grad_alpha is None:
-                continue
-            covariance = third / total - m1 * (second / total)
-            if grad_q is not None:
-                slope = centre + m1 + 2 * kappa * ((d - centre) * variance - covariance)
-                grad_q += (slope * g).sum_to_size(q.shape)
-            if grad_alpha is not None:
-                grad_alpha += (q_**3 * (2 * d * variance - covariance) * g).sum_to_size(alpha.shape)
-        return grad_z, grad_q, grad_alpha, None, None, None
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Rounding whose backward pass takes it for the identity; saves z alone."""
+        slopes = functools.partial(_soft_slopes, reach=ctx.reach, bits=ctx.bits)
+        return *_pulled_back(slopes, grads[0], ctx.saved_tensors, ctx.needs_input_grad[:3]), None, None, None
 
     @staticmethod
-    def forward(ctx: Any, z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
-        ctx.save_for_backward(z, q)
-        ctx.bits = bits
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        slopes = functools.partial(_soft_slopes, reach=ctx.reach, bits=ctx.bits)
+        return _pushed_forward(slopes, tangents[:3], ctx.saved_tensors)
+
+
+class _StraightThrough(Derived):
+    """Rounding whose derivative takes it for the identity; saves z alone."""
+
+    @staticmethod
+    def forward(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
         return _rounded(z, q, bits)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+        ctx.bits = inputs[2]
+
+    @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        (grad,) = grads
-        z, q = ctx.saved_tensors
-        needs_z, needs_q = ctx.needs_input_grad[:2]
-        grad_z = torch.empty_like(z, memory_format=torch.contiguous_format) if needs_z else None
-        grad_q = torch.zeros_like(q) if needs_q else None
-        for part, (z_, q_) in _chunks(z, q):
-            g, u = grad[part], z_ / q_
-            inside = u.abs() < index_limit(ctx.bits) + 0.5
-            if grad_z is not None:
-                grad_z[part] = g * inside
-            if grad_q is not None:
-                grad_q += (g * (_nearest(u, ctx.bits) - u * inside)).sum_to_size(q.shape)
-        return grad_z, grad_q, None
+        slopes = functools.partial(_straight_slopes, bits=ctx.bits)
+        return *_pulled_back(slopes, grads[0], ctx.saved_tensors, ctx.needs_input_grad[:2]), None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        return _pushed_forward(functools.partial(_straight_slopes, bits=ctx.bits), tangents[:2], ctx.saved_tensors)
+
+
+Slopes = Callable[..., tuple[torch.Tensor | None, ...]]
+"""Of z, of what broadcasts against it and of which derivatives are wanted: those, element by element."""
+
+
+def _soft_slopes(
+    z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, wanted: Sequence[bool], *, reach: int, bits: int
+) -> tuple[torch.Tensor | None, ...]:
+    u = z / q
+    centre = window_centre(u, reach, bits)
+    d = u - centre
+    kappa = alpha * q * q
+    total, first, second, third = _sums(level_weights(d, kappa, centre, reach, bits))
+    m1 = first / total
+    variance = second / total - m1 * m1
+    of_z = 2 * kappa * variance if wanted[0] else None
+    if not any(wanted[1:]):
+        return of_z, None, None
+    covariance = third / total - m1 * (second / total)
+    of_q = centre + m1 + 2 * kappa * ((d - centre) * variance - covariance) if wanted[1] else None
+    return of_z, of_q, q**3 * (2 * d * variance - covariance) if wanted[2] else None
+
+
+def _straight_slopes(
+    z: torch.Tensor, q: torch.Tensor, wanted: Sequence[bool], *, bits: int
+) -> tuple[torch.Tensor | None, ...]:
+    u = z / q
+    inside = (u.abs() < index_limit(bits) + 0.5).to(u.dtype)
+    return inside if wanted[0] else None, _nearest(u, bits) - u * inside if wanted[1] else None
+
+
+def _pulled_back(
+    slopes: Slopes, grad: torch.Tensor, inputs: Sequence[torch.Tensor], wanted: Sequence[bool]
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of the inputs, z first, for a gradient of the output."""
+    of_z: list[torch.Tensor] = []
+    of_others: list[torch.Tensor | None] = [None] * len(inputs[1:])
+    for part, pieces in _chunks(*inputs):
+        first, *others = slopes(*pieces, wanted)
+        if first is not None:
+            of_z.append(first * _cut(grad, part))
+        for place, (slope, one) in enumerate(zip(others, inputs[1:], strict=True)):
+            if slope is not None:
+                summed, before = (slope * _cut(grad, part)).sum_to_size(one.shape), of_others[place]
+                of_others[place] = summed if before is None else before + summed
+    return _joined(of_z) if wanted[0] else None, *of_others
+
+
+def _pushed_forward(
+    slopes: Slopes, tangents: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """The output's tangent for tangents of the inputs, z first."""
+    wanted = [one is not None for one in tangents]
+    found = []
+    for part, pieces in _chunks(*inputs):
+        terms = [
+            slope * (_cut(tangent, part) if place == 0 else tangent)
+            for place, (slope, tangent) in enumerate(zip(slopes(*pieces, wanted), tangents, strict=True))
+            if slope is not None and tangent is not None
+        ]
+        found.append(functools.reduce(torch.add, terms))
+    return _joined(found)
 
 
 def _rounded(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
-    out = torch.empty_like(z, memory_format=torch.contiguous_format)
-    for part, (z_, q_) in _chunks(z, q):
-        out[part] = _nearest(z_ / q_, bits) * q_
-    return out
+    return _joined([_nearest(z_ / q_, bits) * q_ for _, (z_, q_) in _chunks(z, q)])
 
 
 def _nearest(u: torch.Tensor, bits: int) -> torch.Tensor:
     limit = index_limit(bits)
-    return u.abs().add_(0.5).floor_().clamp_(max=limit).copysign_(u)
+    return u.abs().add_(0.5).floor_().clamp(max=limit).mul_(u.sign())  # ONNX has no copysign
 
 
 def _sums(
@@ -259,9 +304,17 @@ def _draw(weights: Iterator[tuple[int, torch.Tensor]], uniform: torch.Tensor) ->
 
 
 def _offsets(kappa: torch.Tensor, reach: int, limit: int) -> range:
-    """Offsets worth visiting; of all levels, only those whose weight is not certain to vanish."""
-    if reach == limit:
-        spread = math.sqrt(NEGLIGIBLE / float(kappa.min())) + 1
+    """Offsets worth visiting; of all levels, only those whose weight is not certain to vanish.
+
+    Raises:
+        ValueError: the sharpness cannot be looked at, as under ``torch.export`` or in a ``vmap`` over tables.
+    """
+    if reach == limit and not kappa.is_meta:
+        try:
+            spread = math.sqrt(NEGLIGIBLE / float(kappa.min())) + 1
+        except RuntimeError:
+            what = "levels=full looks at the tables, which torch.export and a vmap over them hide"
+            raise ValueError(f"{what}: take an odd number of levels") from None
         reach = min(2 * limit, math.ceil(spread))
     return range(-reach, reach + 1)
 
@@ -270,14 +323,30 @@ def _as_alpha(alpha: torch.Tensor | float, q: torch.Tensor) -> torch.Tensor:
     return alpha if isinstance(alpha, torch.Tensor) else torch.full((), alpha, dtype=q.dtype, device=q.device)
 
 
+def _uniform(z: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Uniform in [0, 1), shaped like z."""
+    if generator is None:
+        return torch.rand_like(z, memory_format=torch.contiguous_format)  # which exports for any size of batch
+    return torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+
+
+def _cut(one: torch.Tensor, part: Part) -> torch.Tensor:
+    return one if part is None else one[part]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def _chunks(z: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[Part, tuple[torch.Tensor, ...]]]:
-    """Pieces of z along its first dimension that fit the cache, with whatever broadcasts against them.
+    """Pieces of z along its first dimension that fit the cache, with whatever broadcasts against them; None for all.
 
     Compilers and GPUs do better with the whole.
     """
-    whole = torch.compiler.is_compiling() or z.device.type != "cpu" or z.dim() < 2 or z.numel() <= _CHUNK
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    whole = traced or z.device.type != "cpu" or z.dim() < 2 or z.numel() <= _CHUNK
     if whole or any(other.dim() == z.dim() and other.shape[0] != 1 for other in others):
-        yield ..., (z, *others)
+        yield None, (z, *others)
         return
     rows = max(1, _CHUNK // (z.numel() // z.shape[0]))
     for start in range(0, z.shape[0], rows):

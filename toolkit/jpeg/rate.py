@@ -8,10 +8,12 @@ After Learned JPEG Compression for DNN Vision (arXiv 2606.16185), whose formulas
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from toolkit.jpeg.derivatives import Derived, apply
 from toolkit.jpeg.quantizer import hard_quantize, index_limit, level_weights, window_centre, window_reach
 
 
@@ -29,7 +31,7 @@ def level_probabilities(
     Returns:
         float (F, 2 limit + 1); the index i stands at i + limit, limit being 2**(bits - 1) - 1.
     """
-    return _Histogram.apply(z, q, alpha, window_reach(levels, bits), bits)
+    return apply(_Histogram, z, q, alpha, window_reach(levels, bits), bits)
 
 
 def hard_probabilities(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
@@ -62,25 +64,22 @@ def bits_per_pixel(entropies: torch.Tensor, blocks: int, pixels: int) -> torch.T
     return entropies.sum() * blocks / pixels
 
 
-class _Histogram(torch.autograd.Function):
+class _Histogram(Derived):
     """Mean of P(i | z) over blocks; saves z alone."""
 
     @staticmethod
-    def forward(
-        ctx: Any, z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, reach: int, bits: int
-    ) -> torch.Tensor:
-        ctx.save_for_backward(z, q, alpha)
-        ctx.reach, ctx.bits = reach, bits
-        limit = index_limit(bits)
+    def forward(z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, reach: int, bits: int) -> torch.Tensor:
         u = z / q
         centre = window_centre(u, reach, bits)
         weights = list(level_weights(u - centre, alpha * q * q, centre, reach, bits))
         total = torch.stack([w for _, w in weights]).sum(0)
-        mean = torch.zeros(z.shape[1], 2 * limit + 1, dtype=z.dtype, device=z.device)
-        for k, w in weights:
-            inside = (centre + k).clamp(-limit, limit)  # weights beyond the limit are 0
-            mean.view(-1).index_add_(0, _bins(inside, limit).flatten(), (w / total).flatten())
-        return mean.div_(len(z))
+        return _gathered(((k, w / total) for k, w in weights), centre, index_limit(bits))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs[:3])
+        ctx.save_for_forward(*inputs[:3])
+        ctx.reach, ctx.bits = inputs[3:]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
@@ -102,6 +101,32 @@ class _Histogram(torch.autograd.Function):
         grad_q = (2 * kappa / q * ((d - centre) * with_k - with_k2)).sum_to_size(q.shape) / count
         grad_alpha = (q * q * (2 * d * with_k - with_k2)).sum_to_size(alpha.shape) / count
         return grad_z, grad_q, grad_alpha, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        z, q, alpha = ctx.saved_tensors
+        of_z, of_q, of_alpha = (0.0 if one is None else one for one in tangents[:3])
+        u = z / q
+        centre = window_centre(u, ctx.reach, ctx.bits)
+        d, kappa = u - centre, alpha * q * q
+        weights = list(level_weights(d, kappa, centre, ctx.reach, ctx.bits))
+        total = torch.stack([w for _, w in weights]).sum(0)
+        # a weight is exp of kappa (2 d - k) k, but for what is common to all
+        of_d, of_kappa = (of_z - u * of_q) / q, q * (q * of_alpha + 2 * alpha * of_q)
+        slopes = [of_kappa * (2 * d - k) * k + 2 * kappa * k * of_d for k, _ in weights]
+        mean = sum((w * slope for (_, w), slope in zip(weights, slopes, strict=True)), torch.zeros_like(z)) / total
+        changes = ((k, w / total * (slope - mean)) for (k, w), slope in zip(weights, slopes, strict=True))
+        return _gathered(changes, centre, index_limit(ctx.bits))
+
+
+def _gathered(weights: Iterable[tuple[int, torch.Tensor]], centre: torch.Tensor, limit: int) -> torch.Tensor:
+    """Means over blocks of weights (M, F) of the levels ``centre + k``, at these levels; (F, 2 limit + 1)."""
+    blocks, frequencies = centre.shape
+    mean = centre.new_zeros(frequencies * (2 * limit + 1))
+    for k, w in weights:
+        inside = (centre + k).clamp(-limit, limit)  # weights beyond the limit are 0
+        mean = mean.index_add(0, _bins(inside, limit).flatten(), w.flatten())
+    return mean.view(frequencies, -1) / blocks
 
 
 def _bins(index: torch.Tensor, limit: int) -> torch.Tensor:

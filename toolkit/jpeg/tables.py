@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -42,10 +43,10 @@ def standard_tables(quality: int) -> torch.Tensor:
     """libjpeg's tables at a quality: annex K of ITU-T T.81, scaled and limited to 1..255 as jpeg_set_quality does.
 
     Raises:
-        ValueError: quality outside 1..100.
+        ValueError: quality outside 1..100, or no integer.
     """
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be 1..100, got {quality}")
+    if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
+        raise ValueError(f"quality must be 1..100, got {quality!r}")
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     scaled = (torch.tensor((_LUMA, _CHROMA)) * scale + 50) // 100
     return scaled.clamp(1, 255).float()
@@ -97,7 +98,7 @@ def by_magnitude(images: Iterable[torch.Tensor], transform: BlockTransform, *, b
         transform: of the layer.
         bits: of the indices.
     """
-    return (2 * _mean_magnitude(images, transform) / math.sqrt(1 << (bits - 1))).clamp(SMALLEST, LARGEST)
+    return (2 * _mean_magnitude(images, transform) / math.sqrt(index_limit(bits) + 1)).clamp(SMALLEST, LARGEST)
 
 
 def by_laplace(

@@ -7,10 +7,15 @@ are linear, so that at 4:4:4 both together are one 192 x 192 matrix on the 3 x 6
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from toolkit.jpeg.derivatives import Derived, apply
+from toolkit.jpeg.precision import computing_type, without_autocast
 
 BLOCK = 8
 SUBSAMPLINGS = ("444", "420")
@@ -23,21 +28,24 @@ COLOUR = (
     (0.5, -0.418687589158345, -0.081312410841655),
 )
 """RGB to Y, Cb, Cr (ITU-R BT.601, full range, as in JFIF), chroma centred on 0."""
+INVERSE_COLOUR = tuple(map(tuple, torch.tensor(COLOUR, dtype=torch.float64, device="cpu").inverse().tolist()))
+"""Y, Cb, Cr to RGB."""
 
 
 def rgb_to_ycbcr(images: torch.Tensor) -> torch.Tensor:
     """Y, Cb, Cr of float RGB (N, 3, H, W); chroma is centred on 0, whatever the range of the pixels."""
-    return torch.einsum("nchw,dc->ndhw", images, images.new_tensor(COLOUR))
+    return _mixed(images, COLOUR)
 
 
 def ycbcr_to_rgb(planes: torch.Tensor) -> torch.Tensor:
     """RGB of Y, Cb, Cr (N, 3, H, W) with chroma centred on 0; the inverse of :func:`rgb_to_ycbcr`."""
-    return torch.einsum("nchw,dc->ndhw", planes, _inverse_colour().to(planes))
+    return _mixed(planes, INVERSE_COLOUR)
 
 
 def dct_matrix() -> torch.Tensor:
     """The orthonormal 8-point DCT-II, float64 (8, 8): row u holds frequency u."""
-    u, x = torch.meshgrid(torch.arange(BLOCK), torch.arange(BLOCK), indexing="ij")
+    index = torch.arange(BLOCK, device="cpu")
+    u, x = torch.meshgrid(index, index, indexing="ij")
     matrix = torch.cos(math.pi * (2 * x + 1).double() * u / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     matrix[0] /= math.sqrt(2)
     return matrix
@@ -75,7 +83,7 @@ def halve(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
     """Half the resolution by averaging 2x2 samples; with ``integer``, rounded as libjpeg does (up, down, up, ...)."""
     if not integer:
         return functional.avg_pool2d(planes, 2)
-    bias = torch.tensor([1.0, 2.0]).to(planes).repeat(planes.shape[-1] // 4 + 1)[: planes.shape[-1] // 2]
+    bias = planes.new_tensor([1.0, 2.0]).repeat(planes.shape[-1] // 4 + 1)[: planes.shape[-1] // 2]
     return torch.floor((4 * functional.avg_pool2d(planes, 2) + bias) / 4)
 
 
@@ -87,7 +95,7 @@ def double(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
     wide = functional.interpolate(planes, scale_factor=2, mode="bilinear", align_corners=False)
     if not integer:
         return wide
-    bias = torch.tensor([8.0, 7.0]).to(planes).repeat(planes.shape[-1]) / 16
+    bias = planes.new_tensor([8.0, 7.0]).repeat(planes.shape[-1]) / 16
     return torch.floor(wide + bias)
 
 
@@ -103,6 +111,9 @@ class BlockTransform(nn.Module):
         subsampling: ``444``, or ``420`` for chroma at half resolution.
         padding: ``zero`` or ``replicate``, at the bottom and on the right.
         integer: round samples to integers wherever libjpeg does, and clip pixels; has no gradient then.
+        device: of its matrices; torch's default by default.
+
+    Its matrices are float32 whatever type the module is cast to, float64 after ``.double()``.
 
     Raises:
         ValueError: an unknown name.
@@ -112,7 +123,14 @@ class BlockTransform(nn.Module):
     forwards: torch.Tensor
     backwards: torch.Tensor
 
-    def __init__(self, subsampling: str = "444", padding: str = "zero", *, integer: bool = False) -> None:
+    def __init__(
+        self,
+        subsampling: str = "444",
+        padding: str = "zero",
+        *,
+        integer: bool = False,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__()
         if subsampling not in SUBSAMPLINGS:
             raise ValueError(f"subsampling must be one of {', '.join(SUBSAMPLINGS)}, got {subsampling!r}")
@@ -121,31 +139,35 @@ class BlockTransform(nn.Module):
         self.subsampling = subsampling
         self.padding = padding
         self.integer = integer
-        block = torch.kron(dct_matrix(), dct_matrix())
-        colour = torch.tensor(COLOUR, dtype=torch.float64)
-        self.register_buffer("dct", block.float(), persistent=False)
-        self.register_buffer("forwards", torch.kron(colour, block).float(), persistent=False)
-        self.register_buffer("backwards", torch.kron(_inverse_colour(), block.T).float(), persistent=False)
+        for name, matrix in _matrices(device or torch.get_default_device(), torch.float32).items():
+            self.register_buffer(name, matrix, persistent=False)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> BlockTransform:
+        """On its way to another device or type: the matrices are made anew, neither rounded nor left empty."""
+        super()._apply(fn, recurse)
+        for name, matrix in _matrices(self.dct.device, computing_type(self.dct)).items():
+            setattr(self, name, matrix)
+        return self
 
     def analyse(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Coefficients of float RGB images (N, 3, H, W) in [0, 255].
 
         Returns:
             4:4:4: one tensor (N, h, w, 3, 64), h and w counting blocks; 4:2:0: luma (N, h, w, 1, 64) and chroma
-            (N, h/2, w/2, 2, 64). Frequencies run row by row, DC first.
+            (N, h/2, w/2, 2, 64). Frequencies run row by row, DC first. float32, or float64 if the images are.
         """
         multiple = BLOCK if self.subsampling == "444" else 2 * BLOCK
+        images = images.to(computing_type(images))
         centred = pad_to_multiple(images - LEVEL, multiple, self.padding)
         if self.subsampling == "444" and not self.integer:
             blocks = to_blocks(centred).flatten(3)
-            return ((blocks @ self.forwards.T).unflatten(3, (3, 64)),)
+            return (_product(blocks, self.forwards.T).unflatten(3, (3, 64)),)
         planes = rgb_to_ycbcr(centred)
         if self.integer:
             planes = torch.round(planes)
         if self.subsampling == "444":
-            return (to_blocks(planes) @ self.dct.T,)
-        chroma = halve(planes[:, 1:], integer=self.integer)
-        return to_blocks(planes[:, :1]) @ self.dct.T, to_blocks(chroma) @ self.dct.T
+            return (self._forward(planes),)
+        return self._forward(planes[:, :1]), self._forward(halve(planes[:, 1:], integer=self.integer))
 
     def synthesise(
         self, coefficients: tuple[torch.Tensor, ...], size: tuple[int, int], *, channels_last: bool = False
@@ -156,7 +178,7 @@ class BlockTransform(nn.Module):
         """
         height, width = size
         if self.subsampling == "444" and not self.integer:
-            blocks = (coefficients[0].flatten(3) @ self.backwards.T).unflatten(3, (3, 64))
+            blocks = _product(coefficients[0].flatten(3), self.backwards.T).unflatten(3, (3, 64))
             return from_blocks(blocks, channels_last=channels_last)[:, :, :height, :width] + LEVEL
         planes = [self._inverse(blocks) for blocks in coefficients]
         if self.subsampling == "420":
@@ -168,10 +190,49 @@ class BlockTransform(nn.Module):
             images = torch.round(images).clamp(0, 255)
         return images.contiguous(memory_format=torch.channels_last) if channels_last else images
 
+    def _forward(self, planes: torch.Tensor) -> torch.Tensor:
+        return _product(to_blocks(planes), self.dct.T)
+
     def _inverse(self, blocks: torch.Tensor) -> torch.Tensor:
-        planes = from_blocks(blocks @ self.dct)
+        planes = from_blocks(_product(blocks, self.dct))
         return torch.round(planes).clamp(-LEVEL, LEVEL - 1) if self.integer else planes
 
 
-def _inverse_colour() -> torch.Tensor:
-    return torch.linalg.inv(torch.tensor(COLOUR, dtype=torch.float64))
+class _Product(Derived):
+    """x @ matrix, which is constant; autocast stays out of it even if the backward pass is within."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        with without_autocast(x.device):
+            return x @ matrix
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        return _product(grads[0], ctx.saved_tensors[0].T), None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        return _product(tangents[0], ctx.saved_tensors[0])
+
+
+def _product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    return apply(_Product, x, matrix.to(x.dtype))
+
+
+def _mixed(planes: torch.Tensor, weights: tuple[tuple[float, ...], ...]) -> torch.Tensor:
+    """Weighted sums of channels (N, C, H, W), a row of weights for each of the result's."""
+    return _product(planes.movedim(1, 3), planes.new_tensor(weights).T).movedim(3, 1)
+
+
+def _matrices(device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """A block's DCT (64, 64), and both ways of colour and DCT together (192, 192)."""
+    block = torch.kron(dct_matrix(), dct_matrix())
+    colour, inverse = (torch.tensor(one, dtype=torch.float64, device="cpu") for one in (COLOUR, INVERSE_COLOUR))
+    backwards = torch.kron(inverse, block.T.contiguous())
+    exact = {"dct": block, "forwards": torch.kron(colour, block), "backwards": backwards}
+    return {name: matrix.to(device, dtype) for name, matrix in exact.items()}

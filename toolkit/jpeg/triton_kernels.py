@@ -16,16 +16,15 @@ Needs Triton; :mod:`toolkit.jpeg.fused` launches them.
 
 import math
 
-import torch
 import triton
 import triton.language as tl
 
 from toolkit.jpeg.quantizer import NEGLIGIBLE
 from toolkit.jpeg.tables import LARGEST, SMALLEST
-from toolkit.jpeg.transform import COLOUR, LEVEL
+from toolkit.jpeg.transform import COLOUR, INVERSE_COLOUR, LEVEL
 
 _RGB_TO_YCC = tl.constexpr(COLOUR)
-_YCC_TO_RGB = tl.constexpr(tuple(map(tuple, torch.tensor(COLOUR, dtype=torch.float64).inverse().T.tolist())))
+_YCC_TO_RGB = tl.constexpr(tuple(zip(*INVERSE_COLOUR, strict=True)))
 """Row by row what Y, Cb and Cr give to red, green and blue."""
 _LEVEL, _SMALLEST, _LARGEST = tl.constexpr(LEVEL), tl.constexpr(SMALLEST), tl.constexpr(LARGEST)
 _LOG2_E, _LEAST = tl.constexpr(math.log2(math.e)), tl.constexpr(-NEGLIGIBLE * math.log2(math.e))
