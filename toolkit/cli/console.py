@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from toolkit.foundation.files import write_atomically
+from toolkit.foundation.files import write_output
 from toolkit.foundation.progress import Progress as ProgressCallback
 from toolkit.report.tables import csv_text, json_text
 
@@ -52,7 +52,7 @@ def write(text: str, where: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        write_atomically(Path(where), lambda file: file.write(text.encode()))
+        write_output(Path(where), lambda file: file.write(text.encode()))
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> None:

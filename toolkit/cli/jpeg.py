@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, Device, JsonTo, Threads
+from toolkit.cli.options import CsvTo, Device, JsonTo, Threads, refuse_folder
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
@@ -80,7 +80,7 @@ def train(
 @jpeg_app.command()
 def export(
     run: Run,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the tables file to make")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the tables file to make", callback=refuse_folder)],
     variant: Annotated[str, typer.Option(help="whose tables: jpeg or a control")] = "jpeg",
     threads: Threads = 0,
     json: JsonTo = None,

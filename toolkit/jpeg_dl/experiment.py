@@ -26,7 +26,8 @@ from toolkit.jpeg_dl.results import aggregate
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
 from toolkit.runs.environment import attempt_facts
-from toolkit.runs.folder import RunFolder, carry_out
+from toolkit.runs.execution import carry_out
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import Classifier, build_backbone

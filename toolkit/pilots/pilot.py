@@ -26,7 +26,8 @@ from toolkit.pilots.learner import Learner, PilotData, open_memory
 from toolkit.pilots.plan import pilot_command
 from toolkit.pilots.results import METRICS, aggregate
 from toolkit.runs.environment import attempt_facts
-from toolkit.runs.folder import RunFolder, carry_out
+from toolkit.runs.execution import carry_out
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import peak_memory_bytes, random_state, resolve_device, set_random_state
 from toolkit.training.loop import train

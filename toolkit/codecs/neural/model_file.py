@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.foundation.documents import LARGEST_JSON, parse_json, read_stream
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.files import write_atomically
 
@@ -86,7 +87,7 @@ def read_manifest(path: str | Path) -> Manifest | None:
             with zipfile.ZipFile(file) as archive:
                 if _MANIFEST not in archive.namelist():
                     return None
-                facts = json.loads(archive.read(_MANIFEST))
+                facts = parse_json(read_stream(archive.open(_MANIFEST), LARGEST_JSON))
         if facts["format"] != FORMAT:
             return None
         if facts["version"] > VERSION:
