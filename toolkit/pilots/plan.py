@@ -18,7 +18,7 @@ from toolkit.learning.catalog import parse_method
 from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.probe.request import PROBES
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.queue import enqueue as put_in_queue
 
 
@@ -154,8 +154,8 @@ def start_pending(
 
 
 def pending_of(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue."""
-    return [run for run in runs if run.status() not in ("done", "running", "queued")]
+    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue nor are damaged."""
+    return [run for run in runs if run.status() not in ("done", "running", "queued", DAMAGED)]
 
 
 def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:
