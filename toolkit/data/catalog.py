@@ -18,6 +18,7 @@ import numpy as np
 from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
 from toolkit.data.sources import Entry, Source
+from toolkit.foundation.documents import parse_json, read_file
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.parallel import ordered_map
@@ -160,7 +161,7 @@ def _require_usable(kept: Sequence[Entry], split: str, source: Source, spec: str
 
 def _open_cached(folder: Path, spec: str, size: int, key: str) -> ImageDataset:
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = parse_json(read_file(folder / "meta.json"))
         class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
         quarantine = tuple(Quarantined(file, reason) for file, reason in meta["quarantine"])
         train, test = (_open_split(folder, split, size) for split in _SPLITS)

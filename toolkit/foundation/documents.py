@@ -65,6 +65,16 @@ def read_file(path: Path, most: int = LARGEST_JSON, *, follow: bool = True) -> b
         return read_stream(file, most)
 
 
+def read_tail(path: Path, last_bytes: int) -> bytes:
+    """The end of a regular file; nothing where there is none."""
+    try:
+        with open_file(path, follow=False) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
+            return file.read(last_bytes)
+    except (OSError, Unfit):
+        return b""
+
+
 def read_stream(file: IO[bytes], most: int) -> bytes:
     """What is left of an open file.
 
@@ -77,15 +87,16 @@ def read_stream(file: IO[bytes], most: int) -> bytes:
     return content
 
 
-def parse_json(content: bytes | str, *, nonfinite: bool = False) -> Any:
+def parse_json(content: bytes | str, *, nonfinite: bool = False, printable: bool = False) -> Any:
     """The value of a JSON text in UTF-8.
 
     Args:
         content: of at most :data:`LARGEST_JSON` bytes.
         nonfinite: whether NaN and infinities, which JSON does not have, are read as None.
+        printable: whether halves of surrogate pairs, which can be neither printed nor stored, are refused.
 
     Raises:
-        Unfit: it is none, is nested deeper than :data:`DEEPEST`, or has a number or text that nothing can be made of.
+        Unfit: it is none, is nested deeper than :data:`DEEPEST`, or has a number that is none.
     """
     if len(content) > LARGEST_JSON:
         raise Unfit(f"it has more than {LARGEST_JSON:,} bytes")
@@ -101,7 +112,7 @@ def parse_json(content: bytes | str, *, nonfinite: bool = False) -> Any:
         if _nesting(text)[0] > DEEPEST:
             raise Unfit(f"it is nested deeper than {DEEPEST} levels")
         value = json.loads(text, parse_constant=number, parse_float=number)
-        if "\\ud" in text.lower():  # half of a surrogate pair: a text that can be neither printed nor stored
+        if printable and "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except Unfit:
         raise

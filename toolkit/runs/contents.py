@@ -115,11 +115,30 @@ class Found(Event):
 
 class Stage(Event):
     stage: Count
-    accuracy: dict[str, Annotated[list[Annotated[float, Field(ge=0, le=1)]], FailFast()]]
+    accuracy: dict[str, Annotated[list[Annotated[float, Field(ge=0, le=1 + 1e-9)]], FailFast()]]
 
 
 _EVENTS: dict[Any, type[Event]] = {"failed": Failed, "progress": Progressed, "found": Found, "stage": Stage}
 """Events that somebody looks into."""
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder has a request, whatever that holds."""
+    try:
+        (folder / "config.json").lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # it cannot be looked into: a run, where it is called as all runs are
+        return "-" in folder.name
+    return True
+
+
+def moment_of(path: Path) -> float:
+    """When a file was written, in seconds since 1970, as a date can be made of; 0 where that cannot be told."""
+    try:
+        return min(max(path.lstat().st_mtime, 0.0), LATEST)
+    except OSError:
+        return 0.0
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -219,7 +238,7 @@ def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
 def _event(line: bytes, path: Path) -> dict[str, Any] | None:
     """What a line says; None where it has been cut short."""
     try:
-        event = parse_json(line, nonfinite=True)
+        event = parse_json(line, nonfinite=True, printable=True)
     except Unfit as error:
         if is_beginning(line.decode(errors="replace")):
             return None
@@ -243,7 +262,7 @@ def require(kind: type[BaseModel], value: Any, path: Path) -> Any:
 
 def _read(path: Path) -> Any:
     try:
-        return parse_json(read_file(path, MOST_BYTES, follow=False))
+        return parse_json(read_file(path, MOST_BYTES, follow=False), printable=True)
     except (OSError, Unfit) as error:
         raise _damaged(path, error) from error
 

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit.foundation.documents import read_tail
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
-from toolkit.foundation.files import append_to, make_folder, write_atomically, write_json
+from toolkit.foundation.files import append_to, make_folder, read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.runs.contents import (
     FORMAT,
-    LATEST,
     Damaged,
     append_event,
+    is_run_folder,
+    moment_of,
     read_config,
     read_events,
     read_notes,
@@ -36,8 +38,7 @@ from toolkit.runs.locks import held, holding
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
 """``lost``: it was under way, its process has gone, and nobody has it queued."""
 DAMAGED = "damaged"
-"""The state of a folder that holds what the toolkit cannot have written; nothing is done with it but looking and
-removing."""
+"""The state of a folder that holds what the toolkit cannot have written: it can be removed, nothing else."""
 TICKET = ".queue"
 SLOT_VARIABLE = "RECALLRATE_SLOT"
 """Environment variable with which a supervisor tells a worker which of the folder's training slots it has."""
@@ -74,23 +75,19 @@ class RunFolder:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def shown_name(self) -> str:
+        """The name, with escapes for what is no text in UTF-8."""
+        return self.name.encode(errors="backslashreplace").decode()
+
     def exists(self) -> bool:
         """Whether there is a request, of whatever kind."""
-        try:
-            self.config_path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:  # it cannot be looked into: a run, where it is called as all runs are
-            return "-" in self.name
-        return True
+        return is_run_folder(self.path)
 
     @property
     def created(self) -> float:
         """When the request was written, in seconds since 1970; 0 where that cannot be told."""
-        try:
-            return min(max(self.config_path.lstat().st_mtime, 0.0), LATEST)
-        except OSError:
-            return 0.0
+        return moment_of(self.config_path)
 
     @property
     def config_path(self) -> Path:
@@ -125,6 +122,8 @@ class RunFolder:
             Damaged: a part of it is not what the toolkit writes.
             Newer: it is from a newer version of the toolkit.
         """
+        if self.shown_name != self.name:
+            raise Damaged(f"{self.shown_name} is damaged: its name is not text in UTF-8")
         for read in ("config", "origin", "notes", "result"):
             getattr(self, read)
         self.events()
@@ -133,6 +132,10 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """The result, once there is one."""
         return read_result(self.result_path)
+
+    def located(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result with the folder's absolute path as ``run_dir``: that has perhaps been moved since."""
+        return result | {"run_dir": os.path.abspath(self.path)}
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -150,6 +153,19 @@ class RunFolder:
     def notes(self) -> str:
         """What the user wrote about the run."""
         return read_notes(self.path / "notes.txt")
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        """``environment.json`` of the latest attempt; None where it is missing or no use: it is only shown."""
+        try:
+            facts = read_json(self.path / "environment.json")
+        except WorkError:
+            return None
+        return facts if isinstance(facts, dict) else None
+
+    def printed(self, last_bytes: int) -> str:
+        """The end of what its worker has printed."""
+        return read_tail(self.path / "worker.log", last_bytes).decode(errors="replace")
 
     def note(self, text: str) -> None:
         """Replace the notes; empty text removes them."""
