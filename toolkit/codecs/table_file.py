@@ -99,7 +99,7 @@ def read_tables(path: str | Path) -> QuantisationTables:
         UsageError: no such file, not a table file, one of a newer version, or a value that is not accepted.
     """
     try:
-        content = parse_json(read_file(Path(path)))
+        content = parse_json(read_file(Path(path)), nonfinite="kept")
     except OSError as error:
         raise UsageError(describe_os_error(error, "read the quantisation tables", path)) from error
     except Unfit as error:

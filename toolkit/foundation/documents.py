@@ -6,6 +6,7 @@ a few lines of YAML with aliases can stand for more than any memory holds.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import yaml
 
@@ -41,17 +42,20 @@ def open_file(path: Path, *, follow: bool = True) -> IO[bytes]:
         follow: whether it may be a link.
 
     Raises:
-        Unfit: it is a folder, a link, a pipe or a device.
+        Unfit: it is a link, a pipe or a device.
         OSError: it cannot be opened.
     """
     if not follow and os.path.islink(path):
         raise Unfit("it is a link")
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
-    if not stat.S_ISREG(kind := os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Unfit("it is a folder" if stat.S_ISDIR(kind) else "it is no regular file")
-    return os.fdopen(descriptor, "rb")
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise Unfit("it is no regular file")
 
 
 def read_file(path: Path, most: int = LARGEST_JSON, *, follow: bool = True) -> bytes:
@@ -87,12 +91,14 @@ def read_stream(file: IO[bytes], most: int) -> bytes:
     return content
 
 
-def parse_json(content: bytes | str, *, nonfinite: bool = False, printable: bool = False) -> Any:
+def parse_json(
+    content: bytes | str, *, nonfinite: Literal["refused", "none", "kept"] = "refused", printable: bool = False
+) -> Any:
     """The value of a JSON text in UTF-8.
 
     Args:
         content: of at most :data:`LARGEST_JSON` bytes.
-        nonfinite: whether NaN and infinities, which JSON does not have, are read as None.
+        nonfinite: what becomes of NaN and infinities, which JSON does not have; ``none`` reads them as None.
         printable: whether halves of surrogate pairs, which can be neither printed nor stored, are refused.
 
     Raises:
@@ -103,9 +109,11 @@ def parse_json(content: bytes | str, *, nonfinite: bool = False, printable: bool
 
     def number(word: str) -> float | None:
         value = float(word)
-        if not math.isfinite(value) and not nonfinite:
+        if math.isfinite(value) or nonfinite == "kept":
+            return value
+        if nonfinite == "refused":
             raise Unfit(f"{word[:24]} is no number")
-        return value if math.isfinite(value) else None
+        return None
 
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
@@ -154,7 +162,7 @@ def compose_yaml(content: bytes) -> yaml.Node | None:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Unfit("it is not text in UTF-8") from None
+        raise Unfit("it is not a text file in UTF-8") from None
     _require_bounded(text)
     return yaml.compose(text, Loader=yaml.SafeLoader)
 

@@ -98,5 +98,3 @@ class ExportResult(Result):
     """The ``jpeg export`` JSON."""
 
     tables: str
-    luma: Table
-    chroma: Table

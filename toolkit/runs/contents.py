@@ -238,7 +238,7 @@ def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
 def _event(line: bytes, path: Path) -> dict[str, Any] | None:
     """What a line says; None where it has been cut short."""
     try:
-        event = parse_json(line, nonfinite=True, printable=True)
+        event = parse_json(line, nonfinite="none", printable=True)
     except Unfit as error:
         if is_beginning(line.decode(errors="replace")):
             return None

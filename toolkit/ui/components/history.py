@@ -96,7 +96,13 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _actions(chosen: Sequence[RunFolder], runs_dir: Path, broken: set[str]) -> None:
-    """Cancel, resume or retry, remove; notes and the reason of failure of a single run. Broken ones are only removed."""
+    """Cancel, resume or retry, remove; notes and the reason of failure of a single run; broken ones are only removed.
+
+    Args:
+        chosen: what is acted on.
+        runs_dir: where it is.
+        broken: names of those that cannot be read.
+    """
     states = {run.name: DAMAGED if run.name in broken else run.status() for run in chosen}
     active = [run for run in chosen if states[run.name] in ACTIVE]
     stopped = [run for run in chosen if states[run.name] in ("cancelled", "failed", "lost")]
