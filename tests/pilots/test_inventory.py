@@ -1,0 +1,291 @@
+"""A run folder altered in any way is as it was or listed as damaged, and no other run suffers from it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_samples import (
+    finished_advice,
+    finished_images,
+    finished_probe,
+    finished_training,
+    pilot_config,
+    pilot_folder,
+)
+
+from toolkit.foundation.errors import WorkError
+from toolkit.foundation.files import write_json
+from toolkit.jpeg_dl.results import trainings
+from toolkit.pilots import inventory
+from toolkit.pilots.estimate import estimate_runs
+from toolkit.pilots.plan import PlannedRun, probes_of
+from toolkit.pilots.problems import problems_in
+from toolkit.pilots.results import accuracy_so_far, comparisons, losses_so_far, result_rows
+from toolkit.probe.request import ImagesRequest
+from toolkit.report.figures.jpeg import table_figure, variants_figure
+from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure, stage_values
+from toolkit.report.figures.probe import budget_figure, distortion_figure
+from toolkit.report.study import gather_study
+from toolkit.report.tables import probe_rows
+from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.index import query
+from toolkit.runs.queue import tickets
+
+FILES = ("config.json", "events.jsonl", "result.json", "origin.json", "notes.txt", "environment.json", "worker.log",
+         "cancel", ".queue", ".worker", ".lock", ".heartbeat")  # fmt: skip
+VALUES: tuple[Any, ...] = (None, "x", "3", -1, 0, 1e300, 10**30, True, [], {}, ["x"], {"a": 1}, float("nan"), "\ud800")
+OLD = 0.25
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    """A run of every kind, finished and not."""
+    finished_probe(tmp_path)
+    finished_advice(tmp_path)
+    finished_images(tmp_path)
+    finished_training(tmp_path)
+    for codec in ("raw", "png", "jpeg:quality=50"):
+        complete(pilot_folder(tmp_path, pilot_config(codec=codec), 0, 0.5))
+    under_way(pilot_folder(tmp_path, pilot_config(), 1))
+    pilot_folder(tmp_path, pilot_config(), 2).log("failed", reason="the loss is nan")
+    return tmp_path
+
+
+def complete(run: RunFolder) -> None:
+    run.log("queued")
+    under_way(run)
+    run.log("finished", last_accuracy=0.5, seconds=4.0)
+
+
+def under_way(run: RunFolder) -> None:
+    run.log("started", device="cpu")
+    run.log("progress", what="training", done=5, total=20, seconds_left=3.5, stage=0, step=5, loss=2.5)
+    run.log("stage", stage=0, accuracy={"original": [0.6], "coded": [0.6]}, memory={"exemplars": 9})
+    run.note("look")
+    run.join_sweep("night")
+    write_json(run.path / "environment.json", {"python": "3.11", "libraries": {"torch": "2"}})
+    (run.path / "worker.log").write_text("said\n")
+
+
+def look(runs_dir: Path) -> dict[str, Any]:
+    """What the list, the pages, the report and estimates have of each run, by its name."""
+    seen: dict[str, Any] = {row["name"]: [row] for row in query(runs_dir, check=inventory.check)}
+    runs = list_runs(runs_dir)
+    for comparison in comparisons(runs_of(runs, "pilot"), "demo", 32):
+        for pilot in comparison.pilots():
+            accuracy_figure([pilot], storage="exemplars_per_class")
+            for run in pilot["runs"]:
+                accuracy_matrix_figure(run["accuracy_matrix"], run["stage_classes"])
+                seen[Path(run["run_dir"]).name] += [run, stage_values(run, "all_classes"), result_rows([pilot])]
+        for run, config, _ in comparison.runs:
+            if run.result is None:
+                seen[run.name] += [accuracy_so_far(run, config, 10), losses_so_far(run), run.progress(), run.error()]
+    for name, run in probes_of(runs, "demo", 32).items():
+        seen[name].append(result := run.result)
+        if result is not None:
+            distortion_figure(probe_rows(result), original_bytes=result["original_file_bytes"])
+        if "recommended" in (result or {}):
+            budgets = result["budgets"]
+            budget_figure(budgets["curve"], result["budget_bytes"], budgets["ceiling"])
+    for training in trainings(runs, "demo", 32):
+        if (result := training.result()) is not None:
+            variants_figure(result["variants"])
+            table_figure(result["runs"][0]["variants"]["jpeg"]["tables"]["luma"], 9)
+            seen[training.runs[0][0].name].append(result)
+    pilots = gather_study(runs).pilots
+    estimate_runs([PlannedRun(pilot_config(), 9)], runs_of(runs, "pilot"), unknown_pace=lambda *_: 1.0)
+    problems_in(runs_dir)
+    tickets(runs_dir)
+    for one in (run for pilot in pilots for run in pilot["runs"]):
+        seen[Path(one["run_dir"]).name].append("in the report")
+    return seen
+
+
+def runs_of(runs: list[RunFolder], kind: str) -> list[RunFolder]:
+    return [run for run in runs if run.name.startswith(f"{kind}-")]
+
+
+def require_others_untouched(runs_dir: Path, victim: RunFolder, before: dict[str, Any], what: str) -> dict[str, Any]:
+    """The victim's row, once all others are as before."""
+    after = look(runs_dir)
+    others = {name: facts for name, facts in before.items() if name != victim.name}
+    assert {name: after.get(name) for name in others} == others, what
+    row: dict[str, Any] = after.get(victim.name, [{"state": "no run"}])[0]
+    assert row["state"] in (before[victim.name][0]["state"], "damaged", "no run", "lost", "queued", "cancelled"), what
+    if row["state"] == "damaged":
+        assert row["error"].startswith(f"{victim.name} is damaged: "), what
+        assert "\n" not in row["error"]
+    return row
+
+
+def raw_alterations(path: Path, outside: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What can stand in a file's place, whatever the file is for."""
+
+    def cleared(then: Callable[[], object]) -> Callable[[], object]:
+        def alter() -> None:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            then()
+
+        return alter
+
+    content = path.read_bytes() if path.exists() else b""
+    for name, made in {
+        "empty": b"", "text": b'"x"', "list": b"[]", "object": b"{}", "null": b"null", "not UTF-8": b"\xff\xfe\x00",
+        "deep": b"[" * 100_000, "deep lines": b'{"a":' * 3000 + b"\n" + b"[" * 3000, "half": content[: len(content) // 2],
+        "twice": content * 2, "zeros": b"\0" * 5000, "NaN": b'{"time": NaN, "event": "failed"}',
+        "number": b"1" * 5000, "surrogate": rb'{"kind": "\ud800"}', "no reason": b'{"time": 1, "event": "failed"}\n',
+        "no time": b'{"event": "failed", "reason": "r"}\n', "far away": b'{"time": 1e300, "event": "started"}\n',
+    }.items():  # fmt: skip
+        yield name, cleared(lambda made=made: path.write_bytes(made))
+    yield "folder", cleared(path.mkdir)
+    yield "pipe", cleared(lambda: os.mkfifo(path))
+    yield "link out", cleared(lambda: path.symlink_to(outside))
+    yield "dangling link", cleared(lambda: path.symlink_to("nowhere"))
+    yield "link to itself", cleared(lambda: path.symlink_to(path.name))
+    yield "device", cleared(lambda: path.symlink_to("/dev/zero"))
+    yield "gone", cleared(lambda: None)
+    yield "huge", cleared(lambda: (path.touch(), os.truncate(path, 2**31)))
+
+
+@pytest.mark.parametrize("kind", ["pilot finished", "pilot under way", "advise"])
+def test_whatever_stands_in_a_file_s_place_no_other_run_suffers(kind: str, runs_dir: Path) -> None:
+    outside = runs_dir / "outside"
+    outside.write_text('{"kind": "pilot", "secret": "of another user"}')
+    victim = {
+        "pilot finished": RunFolder(runs_dir / pilot_config(codec="png").run_name(0)),
+        "pilot under way": RunFolder(runs_dir / pilot_config().run_name(1)),
+        "advise": next(run for run in list_runs(runs_dir) if run.name.startswith("advise-")),
+    }[kind]
+    before = look(runs_dir)
+    kept = runs_dir / ".kept"
+    shutil.copytree(victim.path, kept)
+    for name in FILES:
+        for how, alter in raw_alterations(victim.path / name, outside):
+            alter()
+            row = require_others_untouched(runs_dir, victim, before, f"{name}: {how}")
+            assert "secret" not in json.dumps(row)
+            if name == "result.json" and kind != "pilot under way" and how not in ("gone", "twice"):
+                assert row["state"] == "damaged", how
+            if name == "config.json" and how not in ("gone", "twice"):
+                assert row["state"] == "damaged", how
+            shutil.rmtree(victim.path)
+            shutil.copytree(kept, victim.path)
+    assert look(runs_dir)[victim.name][0]["state"] == before[victim.name][0]["state"]
+
+
+def places(value: Any) -> Iterator[list[Any]]:
+    """Where the parts of a JSON value are: its keys and indices, one after the other."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield [key]
+        yield from ([key, *inner] for inner in places(part))
+
+
+def altered(value: Any, generator: random.Random) -> tuple[str, Any]:
+    """A JSON value with a part gone, or another one in its place, or doubled."""
+    value = copy.deepcopy(value)
+    *way, last = generator.choice(list(places(value)))
+    inside = value
+    for key in way:
+        inside = inside[key]
+    other = generator.choice(("gone", "doubled", *VALUES))
+    if other == "gone":
+        del inside[last]
+    elif other == "doubled":
+        inside[last] = [inside[last], inside[last]]
+    else:
+        inside[last] = other
+    return f"{[*way, last]} {other!r}", value
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "origin.json", "environment.json", "events.jsonl"])
+def test_wrong_and_missing_values_anywhere_harm_no_other_run(name: str, runs_dir: Path) -> None:
+    before = look(runs_dir)
+    generator = random.Random(f"{name}")
+    states = set()
+    for victim in [run for run in list_runs(runs_dir) if (run.path / name).exists()]:
+        path = victim.path / name
+        content = path.read_text()
+        for _ in range(12):
+            if name == "events.jsonl":
+                lines = content.splitlines()
+                n = generator.randrange(len(lines))
+                what, changed = altered(json.loads(lines[n]), generator)
+                lines[n] = json.dumps(changed)
+                path.write_text("\n".join(lines) + "\n")
+            else:
+                what, changed = altered(json.loads(content), generator)
+                path.write_text(json.dumps(changed))
+            states.add(require_others_untouched(runs_dir, victim, before, f"{victim.name}/{name}: {what}")["state"])
+        path.write_text(content)
+    assert "damaged" in states or name == "environment.json"
+    assert {name: facts[0]["state"] for name, facts in look(runs_dir).items()} == {
+        name: facts[0]["state"] for name, facts in before.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("events.jsonl", '{"event": "started"}\n', "events.jsonl: time: Field required"),
+        ("events.jsonl", '{"time": 1.0, "event": "failed"}\n', "events.jsonl: reason: Field required"),
+        ("result.json", '"x"', "result.json: it must be an object, got 'x'"),
+        ("config.json", "[]", "config.json: it must be an object, got []"),
+        ("config.json", "[" * 99 + "]" * 99, "config.json: it is nested deeper than 64 levels"),
+        ("result.json", "{}", "result.json: seed: Field required"),
+        ("origin.json", '{"sweeps": "night"}', "origin.json: sweeps: Input should be a valid list, got 'night'"),
+        ("config.json", '{"kind": "pilot", "seed": 0, "config": {"steps": 3}}', "config.json: dataset: Field required"),
+    ],
+)
+def test_the_reason_names_file_and_place(name: str, content: str, told: str, runs_dir: Path) -> None:
+    victim = RunFolder(runs_dir / pilot_config(codec="png").run_name(0))
+    (victim.path / name).write_text(content)
+    with pytest.raises(WorkError) as caught:
+        inventory.check(victim)
+    assert str(caught.value).startswith(f"{victim.name} is damaged: {told}")
+    row = next(row for row in query(runs_dir, check=inventory.check) if row["name"] == victim.name)
+    assert (row["state"], row["error"]) == ("damaged", str(caught.value))
+
+
+def test_a_log_s_cut_lines_and_zeros_after_a_power_cut_are_no_damage(runs_dir: Path) -> None:
+    run = RunFolder(runs_dir / pilot_config().run_name(1))
+    events = run.events()
+    whole = (run.path / "events.jsonl").read_bytes()
+    last = whole.splitlines()[-1]
+    for cut in range(len(last)):
+        (run.path / "events.jsonl").write_bytes(whole + last[:cut] + b"\n")
+        assert run.events() == events, last[:cut]
+    (run.path / "events.jsonl").write_bytes(whole + b"\0" * 4096)
+    assert run.events() == events
+    (run.path / "events.jsonl").write_bytes(whole[:-1] + b"x\n")
+    with pytest.raises(WorkError, match="is damaged: events.jsonl"):
+        run.events()
+
+
+def test_a_request_that_is_damaged_is_said_where_it_is_asked_for(runs_dir: Path) -> None:
+    request = ImagesRequest("demo", 32, "jpeg:quality=10", images=100)
+    run = request.folder_at(runs_dir)
+    assert run is not None
+    run.result_path.write_text('{"images": 3}')
+    with pytest.raises(WorkError, match="is damaged: result.json: "):
+        request.folder_at(runs_dir)
+    run.config_path.write_text(json.dumps({**request.as_dict(), "kind": "images", "size": "32"}))
+    with pytest.raises(WorkError, match="is damaged: config.json: size: '32' is none of its values"):
+        request.folder_at(runs_dir)
+
+
+def test_a_folder_whose_name_is_no_text_is_listed(runs_dir: Path) -> None:
+    before = look(runs_dir)
+    strange = Path(os.fsdecode(os.fsencode(runs_dir) + b"/pilot-\xff"))
+    shutil.copytree(runs_dir / pilot_config(codec="png").run_name(0), strange)
+    after = look(runs_dir)
+    assert after.pop("pilot-\\udcff")[0]["error"] == "pilot-\\udcff is damaged: its name is not text in UTF-8"
+    assert after == before
