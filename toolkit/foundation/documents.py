@@ -66,7 +66,9 @@ def read_file(path: Path, most: int = LARGEST_JSON, *, follow: bool = True) -> b
         OSError: it cannot be read.
     """
     with open_file(path, follow=follow) as file:
-        return read_stream(file, most)
+        if os.fstat(file.fileno()).st_size > most:
+            raise Unfit(f"it has more than {most:,} bytes")
+        return file.read()
 
 
 def read_tail(path: Path, last_bytes: int) -> bytes:
@@ -80,7 +82,7 @@ def read_tail(path: Path, last_bytes: int) -> bytes:
 
 
 def read_stream(file: IO[bytes], most: int) -> bytes:
-    """What is left of an open file.
+    """What is left of an open file, which may be a pipe.
 
     Raises:
         Unfit: it is more than ``most`` bytes.

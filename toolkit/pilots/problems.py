@@ -19,7 +19,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.inventory import sorted_out
-from toolkit.pilots.results import aggregate, comparisons, describe
+from toolkit.pilots.results import aggregate, comparisons, describe, read_pilot
 from toolkit.probe.evidence import Choice, Evidence, gather
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC
@@ -41,7 +41,7 @@ def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
     problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and runs that are not whole.
     """
     runs, _ = sorted_out(list_runs(runs_dir, "pilot"))
-    places = dict.fromkeys((run.config["config"]["dataset"], run.config["config"]["size"]) for run in runs)
+    places = dict.fromkeys((config.dataset, config.size) for config, _, _ in map(read_pilot, runs))
     found: dict[str, list[dict[str, Any]]] = {}
     for dataset, size in places:
         for comparison in comparisons(runs, dataset, size):

@@ -19,8 +19,9 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.inventory import sorted_out
-from toolkit.pilots.results import Comparison, comparisons
+from toolkit.pilots.results import Comparison, comparisons, read_pilot
 from toolkit.probe.inspection import psnr_of
+from toolkit.probe.request import PROBES, read_probe
 from toolkit.report.figures.pilots import storage_of
 from toolkit.runs.folder import DAMAGED, RunFolder
 
@@ -181,10 +182,11 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     if not runs:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
     runs, damaged = sorted_out(runs)
-    pilots = [run for run in runs if run.config.get("kind") == "pilot"]
-    tables = [run for run in runs if run.config.get("kind") in ("probe", "advise")]
+    pilots = [run for run in runs if run.config["kind"] == "pilot"]
+    tables = [run for run in runs if run.config["kind"] in PROBES]
     tables.sort(key=lambda run: run.result_path.stat().st_mtime if run.result_path.exists() else 0.0)
-    subjects = {(absolute_spec(request["dataset"]), request["size"]) for request in map(_request, [*pilots, *tables])}
+    subjects = {(config.dataset, config.size) for config, _, _ in map(read_pilot, pilots)}
+    subjects |= {(absolute_spec(request.dataset), request.size) for request in map(read_probe, tables)}
     if len(subjects) > 1:
         listed = ", ".join(sorted(f"{name} at {size} px" for name, size in subjects))
         raise UsageError(f"one report is about one dataset at one size, and these runs are of {listed}")
@@ -206,11 +208,6 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         + tuple((name, DAMAGED) for name in damaged),
         tuple(group.label for group in groups if group is not comparison),
     )  # fmt: skip
-
-
-def _request(run: RunFolder) -> dict[str, Any]:
-    config = run.config
-    return dict(config["config"]) if config["kind"] == "pilot" else config
 
 
 def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:

@@ -28,6 +28,9 @@ LATEST = 250_000_000_000
 """Seconds since 1970 up to which a date can be made of them anywhere."""
 MOST_EVENT_BYTES = 64 * 2**20
 """Of a log, from its end: a week of a run that says every second how far it is."""
+TICKET = ".queue"
+"""Of a run that waits or is under way."""
+_WATCHED = ("config.json", "events.jsonl", "result.json", "notes.txt", "origin.json", "cancel", TICKET)
 MOST_BYTES = 2**25
 """Of any other file."""
 _SQLITE = 2**63
@@ -55,6 +58,7 @@ class Choices(Contents):
     """What requests of all kinds have in common, as far as they have it."""
 
     dataset: str | None = None
+    size: Annotated[int, Field(ge=1, le=2**16)] | None = None
     codec: str | None = None
     codecs: str | None = None
     method: str | None = None
@@ -120,6 +124,18 @@ class Stage(Event):
 
 _EVENTS: dict[Any, type[Event]] = {"failed": Failed, "progress": Progressed, "found": Found, "stage": Stage}
 """Events that somebody looks into."""
+
+
+def stamp_of(folder: Path) -> str:
+    """What changes whenever a file does that tells how a run stands."""
+    parts = []
+    for name in _WATCHED:
+        try:
+            facts = os.lstat(folder / name)
+            parts.append(f"{facts.st_mode:o}.{facts.st_ino}.{facts.st_size}.{facts.st_mtime_ns}.{facts.st_ctime_ns}")
+        except OSError:
+            parts.append("-")
+    return " ".join(parts)
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -206,7 +222,7 @@ def read_events(path: Path, last_bytes: int | None = None) -> list[dict[str, Any
         with open_file(path, follow=False) as file:
             start = max(0, file.seek(0, os.SEEK_END) - min(last_bytes or MOST_EVENT_BYTES, MOST_EVENT_BYTES))
             file.seek(start)
-            lines = file.read(MOST_EVENT_BYTES).split(b"\n")
+            lines = file.read().split(b"\n")
     except (OSError, Unfit) as error:
         raise _damaged(path, error) from error
     found = []

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from toolkit.foundation.files import append_to, make_folder, read_json, write_at
 from toolkit.foundation.progress import Progress, silent
 from toolkit.runs.contents import (
     FORMAT,
+    TICKET,
     Damaged,
+    Newer,
     append_event,
     is_run_folder,
     moment_of,
@@ -32,6 +35,7 @@ from toolkit.runs.contents import (
     read_notes,
     read_origin,
     read_result,
+    stamp_of,
 )
 from toolkit.runs.locks import held, holding
 
@@ -39,7 +43,6 @@ STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
 """``lost``: it was under way, its process has gone, and nobody has it queued."""
 DAMAGED = "damaged"
 """The state of a folder that holds what the toolkit cannot have written: it can be removed, nothing else."""
-TICKET = ".queue"
 SLOT_VARIABLE = "RECALLRATE_SLOT"
 """Environment variable with which a supervisor tells a worker which of the folder's training slots it has."""
 _TAIL_BYTES = 1 << 16
@@ -122,11 +125,8 @@ class RunFolder:
             Damaged: a part of it is not what the toolkit writes.
             Newer: it is from a newer version of the toolkit.
         """
-        if self.shown_name != self.name:
-            raise Damaged(f"{self.shown_name} is damaged: its name is not text in UTF-8")
-        for read in ("config", "origin", "notes", "result"):
-            getattr(self, read)
-        self.events()
+        if (problem := _problem_of(self, stamp_of(self.path))) is not None:
+            raise type(problem)(str(problem))
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -311,6 +311,20 @@ class RunFolder:
         """Raise :class:`Cancelled` once the user has asked for it."""
         if self.cancel_requested():
             raise Cancelled("cancelled by the user")
+
+
+@lru_cache(maxsize=4096)
+def _problem_of(run: RunFolder, stamp: str) -> Damaged | Newer | None:
+    """What is wrong with a folder whose files have that stamp: read once, however many ask."""
+    if run.shown_name != run.name:
+        return Damaged(f"{run.shown_name} is damaged: its name is not text in UTF-8")
+    try:
+        for name in ("config", "origin", "notes", "result"):
+            getattr(run, name)
+        run.events()
+    except (Damaged, Newer) as problem:
+        return type(problem)(str(problem))
+    return None
 
 
 def _agrees(stored: Any, asked: Any) -> bool:

@@ -7,7 +7,6 @@ changed, and the whole index when it is missing, damaged or of another version. 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.runs.contents import Newer
-from toolkit.runs.folder import DAMAGED, STATUSES, TICKET, RunFolder, run_folders
+from toolkit.runs.contents import Newer, stamp_of
+from toolkit.runs.folder import DAMAGED, STATUSES, RunFolder, run_folders
 
 VERSION = 2
 """Of the table; an index with another one is made anew."""
@@ -25,7 +24,6 @@ UNREADABLE = "unreadable"
 """The state of a folder from a newer version."""
 STATES = (*STATUSES, DAMAGED, UNREADABLE)
 """All that a row can say."""
-_WATCHED = ("config.json", "events.jsonl", "result.json", "notes.txt", "origin.json", "cancel", TICKET)
 _FIGURES = ("last_accuracy", "average_incremental_accuracy", "forgetting", "memory_bytes", "seconds")
 _TEXTS = ("kind", "dataset", "codec", "method", "align", "budget", "notes", "error")
 _COLUMNS = ("name", "stamp", "state", "sweeps", "seed", "created", "changed", *_TEXTS, *_FIGURES)
@@ -156,7 +154,7 @@ def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFold
     known = dict(index.execute("SELECT name, stamp FROM runs").fetchall())
     judge = f"{check.__module__}.{check.__qualname__}"
     runs = {run.shown_name: run for run in run_folders(runs_dir)}
-    found = {name: f"{judge} {_stamp(run.path)}" for name, run in runs.items()}
+    found = {name: f"{judge} {stamp_of(run.path)}" for name, run in runs.items()}
     changed = [name for name, stamp in found.items() if known.get(name) != stamp]
     with index, suppress(sqlite3.OperationalError):  # a full disk: the next query tries again
         index.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in known.keys() - found.keys()])
@@ -164,18 +162,6 @@ def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFold
         for name in changed:
             row = _row(runs[name], check) | {"stamp": found[name]}
             index.execute(f"INSERT OR REPLACE INTO runs VALUES ({places})", [row[column] for column in _COLUMNS])
-
-
-def _stamp(folder: Path) -> str:
-    """What changes whenever one of a run folder's files does."""
-    parts = []
-    for name in _WATCHED:
-        try:
-            facts = os.lstat(folder / name)
-            parts.append(f"{facts.st_mode:o}.{facts.st_ino}.{facts.st_size}.{facts.st_mtime_ns}.{facts.st_ctime_ns}")
-        except OSError:
-            parts.append("-")
-    return " ".join(parts)
 
 
 def _row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
