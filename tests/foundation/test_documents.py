@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.foundation.documents import (
@@ -84,7 +84,8 @@ def test_half_a_character_is_refused_only_where_it_would_be_printed() -> None:
     assert parse_json(rb'"\ud83d\ude00 \ud55c"', printable=True) == "\U0001f600 \ud55c"
 
 
-@given(st.dictionaries(st.text(), VALUES, min_size=1), st.integers(1))
+@settings(max_examples=40)
+@given(st.dictionaries(st.text(), VALUES, min_size=1, max_size=3), st.integers(1))
 def test_a_text_cut_short_is_a_beginning_and_a_whole_one_with_more_behind_it_is_not(value: Any, cut: int) -> None:
     text = json.dumps(value)
     assert is_beginning(text[: 1 + cut % (len(text) - 1)])

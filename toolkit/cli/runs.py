@@ -48,13 +48,14 @@ def list_(
     from toolkit.pilots.inventory import check
 
     wanted = index.Filter(kind, state, dataset, codec, method, sweep, text, parse_since(since) if since else None)
-    found = index.query(_folder(runs_dir), wanted, check)
+    folder = _folder(runs_dir)
+    found = [row | {"run_dir": str(folder / row["name"])} for row in index.query(folder, wanted, check)]
     if "-" not in (json, csv):
         for row in found:
             accuracy = "" if row["last_accuracy"] is None else f"{row['last_accuracy']:.1%}"
             remark = " | ".join(filter(None, (row["error"], row["notes"])))
             print(f"{row['state']:<10} {accuracy:>6}  {row['name']}" + (f"  ({remark})" if remark else ""))
-    _say(f"{len(found)} runs in {_folder(runs_dir)}")
+    _say(f"{len(found)} runs in {folder}")
     flat = [row | {"sweeps": ", ".join(row["sweeps"])} for row in found]
     console.emit({"runs": found}, json, flat, csv)
 

@@ -39,8 +39,8 @@ class PilotResult(Result):
     network: str
     optimizer_steps: Count
     seconds: Annotated[Number, Field(ge=0)]
-    head: str | None = None
-    heads: dict[str, Head] | None = None
+    head: str
+    heads: dict[str, Head]
 
     @model_validator(mode="after")
     def _one_scenario(self) -> Self:
@@ -49,6 +49,6 @@ class PilotResult(Result):
             raise ValueError(f"accuracy_matrix must have {stages} rows of 1 to {stages} accuracies")
         if sorted(self.class_order) != list(range(sum(self.stage_classes))):
             raise ValueError(f"class_order must have the {sum(self.stage_classes)} classes of stage_classes, each once")
-        if self.heads is not None and self.head not in self.heads:
+        if self.head not in self.heads:
             raise ValueError(f"head must be one of {', '.join(self.heads)}")
         return self

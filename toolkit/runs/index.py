@@ -177,7 +177,7 @@ def _row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]
         return row | {"state": UNREADABLE, "error": one_line(error)}
     except (WorkError, OSError) as error:
         return row | {"state": DAMAGED, "error": one_line(error)}
-    request = config.get("config", config)
+    request = config.get("config") or config
     row |= {name: request.get(name) for name in ("dataset", "method", "align", "budget")}
     row |= {"kind": config["kind"], "codec": request.get("codec") or request.get("codecs")}
     row |= {"seed": config.get("seed", request.get("seed")), "error": error}

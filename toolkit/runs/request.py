@@ -155,7 +155,7 @@ def read_seeded(kind: type[Model], run: RunFolder) -> tuple[Model, int]:
     """
     run.check()
     config = run.config
-    if "config" not in config or config.get("seed") is None:
+    if config.get("config") is None or config.get("seed") is None:
         raise Damaged(f"{run.name} is damaged: config.json: it needs a config and a seed")
     try:
         return validated(kind, config["config"]), config["seed"]
