@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from cli_samples import call
+from run_samples import pilot_result
 
 from toolkit.foundation.files import write_json
 from toolkit.pilots import supervisor
 from toolkit.pilots.config import make_config
 from toolkit.pilots.plan import PlannedRun
-from toolkit.pilots.results import METRICS
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
 
@@ -40,8 +40,7 @@ def planned(seed: int, **values: Any) -> PlannedRun:
 
 
 def finish(run: RunFolder) -> None:
-    metrics = dict.fromkeys(METRICS, 0.5) | {"seed": run.config["seed"], "budget_bytes": 1, "optimizer_steps": 6}
-    write_json(run.result_path, metrics | {"seconds": 3.0})
+    write_json(run.result_path, pilot_result(run.config["seed"], 0.5, optimizer_steps=6, seconds=3.0))
 
 
 @pytest.fixture

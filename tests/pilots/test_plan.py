@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_samples import pilot_result
 
 from toolkit.foundation.errors import UsageError
 from toolkit.pilots import estimate, plan, supervisor
@@ -123,10 +124,7 @@ def _finished(runs_dir: Path, seed: int, last: float, **values: object) -> None:
     config = make_config(**(SHARED | {"codec": "raw", "budget": "20img"} | values))
     request = {"seed": seed, "config": config.model_dump(mode="json")}
     run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
-    metrics = dict.fromkeys(("average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
-                             "accuracy_on_original", "accuracy_on_coded"), last)  # fmt: skip
-    write_json(run.result_path, metrics | {"seed": seed, "exemplars_per_class": 20.0, "memory_bytes": 600,
-                                           "budget_bytes": 700, "optimizer_steps": 50, "seconds": 5.0})  # fmt: skip
+    write_json(run.result_path, pilot_result(seed, last, optimizer_steps=50, seconds=5.0))
 
 
 def test_only_pilots_of_the_same_recipe_are_compared(tmp_path: Path) -> None:

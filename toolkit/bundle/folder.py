@@ -7,7 +7,6 @@ needs no network.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from toolkit.learning.catalog import parse_method
 from toolkit.memory.store import ExemplarMemory
 from toolkit.monitor.charts import FALSE_ALARMS
 from toolkit.monitor.drift import Monitor, read_folder
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.results import read_pilot
 from toolkit.runs.folder import RunFolder
 from toolkit.training.networks import Classifier
 from toolkit.training.weights import load_network, save_network
@@ -183,12 +182,13 @@ def export_bundle(
     Raises:
         UsageError: no finished pilot, one whose method keeps no exemplars or has reshaped its network, too few accepted
             images, or an output that exists.
-        WorkError: the folder cannot be written.
+        WorkError: the folder cannot be written, or the run's is damaged.
     """
-    result = run.result
-    if run.config["kind"] != "pilot" or result is None:
+    if run.config["kind"] != "pilot":
         raise UsageError(f"{run.name} is not a finished pilot")
-    config = PilotConfig(**run.config["config"])
+    config, _, result = read_pilot(run)
+    if result is None:
+        raise UsageError(f"{run.name} is not a finished pilot")
     if not parse_method(config.method)[0].exemplars:
         raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is nothing to go on with")
     if output.exists():
@@ -232,7 +232,5 @@ def export_bundle(
 
 
 def _versions(run: RunFolder) -> dict[str, str]:
-    try:
-        return dict(json.loads((run.path / "environment.json").read_text())["libraries"])
-    except (OSError, ValueError, KeyError):
-        return {}
+    libraries = (run.environment or {}).get("libraries")
+    return libraries if isinstance(libraries, dict) else {}

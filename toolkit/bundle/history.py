@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.bundle.manifest import STATE
+from toolkit.foundation.documents import Unfit, parse_json, read_file
 from toolkit.foundation.errors import WorkError, describe_os_error
 from toolkit.foundation.files import make_folder
 
@@ -21,12 +22,14 @@ def history(bundle: Path) -> list[dict[str, Any]]:
     ``course`` has each chart's height at up to 50 places of the call.
     """
     try:
-        lines = (bundle / STATE / HISTORY).read_text().splitlines()
+        lines = read_file(bundle / STATE / HISTORY).splitlines()
+        return [parse_json(line) for line in lines if line.endswith(b"}")]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise WorkError(describe_os_error(error, "read", bundle / STATE / HISTORY)) from error
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    except Unfit as error:
+        raise WorkError(f"{bundle / STATE / HISTORY} cannot be read: {error}") from error
 
 
 def append(bundle: Path, report: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from toolkit.foundation.documents import parse_json, read_file
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
 
@@ -30,7 +31,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UsageError: no bundle, a newer one, or one of whose files a byte has changed.
     """
     try:
-        facts: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+        facts: dict[str, Any] = parse_json(read_file(path / MANIFEST, follow=False))
     except FileNotFoundError:
         raise UsageError(f"{path} is not a bundle: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from toolkit.cli.report import report
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
 from toolkit.data.spec import with_splits
+from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
@@ -251,7 +251,7 @@ def pilot(
     table = [{**{name: run[name] for name in shown}, "seed": str(run["seed"])} for run in result["runs"]]
     console.table(title, table, to_stderr="-" in (json, csv))
     for run in result["runs"]:
-        console.stderr.print(f"run folder: {where / run['run_dir']}", markup=False, soft_wrap=True)
+        console.stderr.print(f"run folder: {run['run_dir']}", markup=False, soft_wrap=True)
     for head, (mean, interval) in last_accuracies(result).items():
         spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
         console.stderr.print(f"last accuracy {mean:.1%}{spread}{head}", markup=False)
@@ -304,7 +304,7 @@ def parse_choices(assignments: list[str], taken: tuple[str, ...] = ()) -> dict[s
         if not equals or name not in free:
             raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(free)}, got {assignment!r}")
         try:
-            choices[name] = json_module.loads(text)
+            choices[name] = parse_json(text)
         except ValueError:
             choices[name] = text
     return choices

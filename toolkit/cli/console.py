@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.foundation.files import write_atomically
+from toolkit.foundation.files import write_output
 from toolkit.foundation.printing import visible
 from toolkit.foundation.progress import Progress as ProgressCallback
 from toolkit.report.tables import csv_text, json_text
@@ -70,7 +70,7 @@ def write(text: str, where: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        write_atomically(Path(where), lambda file: file.write(text.encode()))
+        write_output(Path(where), lambda file: file.write(text.encode()))
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> None:

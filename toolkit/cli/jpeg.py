@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, TestFolder, Threads, TrainFolder
+from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, TestFolder, Threads, TrainFolder, refuse_folder
 from toolkit.data.spec import with_splits
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.parallel import set_threads
@@ -16,7 +16,7 @@ from toolkit.foundation.seeds import parse_seeds
 
 jpeg_app = typer.Typer(help="The trainable JPEG layer.", no_args_is_help=True)
 
-Run = Annotated[Path, typer.Argument(help="the run folder of one seed, as `jpeg train` names it")]
+Run = Annotated[str, typer.Argument(help="the run folder of one seed, as `jpeg train` names it, or its name")]
 
 
 @jpeg_app.command()
@@ -84,7 +84,7 @@ def train(
 @jpeg_app.command()
 def export(
     run: Run,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the tables file to make")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the tables file to make", callback=refuse_folder)],
     variant: Annotated[str, typer.Option(help="whose tables: jpeg or a control")] = "jpeg",
     threads: Threads = 0,
     json: JsonTo = None,
@@ -94,7 +94,7 @@ def export(
 
     set_threads(threads)
     with console.progress_bar() as progress:
-        tables = ExportRequest(str(run), variant, str(output)).run(progress)
+        tables = ExportRequest(_training(run), variant, str(output)).run(progress)
     console.stderr.print(f"wrote {output}: use it as learned-jpeg:tables={output}", markup=False, soft_wrap=True)
     console.emit(tables, json)
 
@@ -117,7 +117,7 @@ def attack(
     from toolkit.jpeg_dl.request import AttackRequest
 
     set_threads(threads)
-    request = AttackRequest(str(run), variant, eps, mode, images, queries, seed, device)
+    request = AttackRequest(_training(run), variant, eps, mode, images, queries, seed, device)
     bounds = request.bounds()
     with console.progress_bar() as progress:
         report = request.run(progress)
@@ -134,6 +134,13 @@ def attack(
         for note in model["notes"]:
             console.stderr.print(f"{name}: {note}", markup=False)
     console.emit(report, json, rows, csv)
+
+
+def _training(run: str) -> str:
+    """The path of a training; a name that is no path here is looked for among the runs."""
+    from toolkit.runs.actions import find_run
+
+    return run if Path(run).exists() else str(find_run(run, default_runs_dir()).path)
 
 
 def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:

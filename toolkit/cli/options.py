@@ -9,12 +9,23 @@ import typer
 
 from toolkit.foundation.errors import UsageError
 
+_STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
 
 def _destination(context: typer.Context, value: str | None) -> str | None:
     """Refuse before the work what could not be written after it."""
+    if value in _STANDARD_OUTPUT:
+        value = "-"
     if value == "-" and "-" in (context.params.get("json"), context.params.get("csv")):
         raise UsageError("--json - and --csv - cannot both take standard output")
-    if value is not None and value != "-" and Path(value).is_dir():
+    if value is not None and value != "-":
+        refuse_folder(Path(value))
+    return value
+
+
+def refuse_folder(value: Path) -> Path:
+    """A file to write, unless there is a folder."""
+    if value.is_dir():
         raise UsageError(f"{value} is a folder: name a file to write")
     return value
 

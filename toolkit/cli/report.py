@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, JsonTo
-from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import default_runs_dir
+from toolkit.cli.options import CsvTo, JsonTo, refuse_folder
+from toolkit.foundation.documents import LARGEST_JSON, parse_json, read_stream
+from toolkit.foundation.errors import UsageError, one_line
+from toolkit.foundation.files import default_runs_dir, write_output
 from toolkit.report.cost import Fleet, Prices
 
 
@@ -19,7 +19,9 @@ def report(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN...", help="run folders or names, or a folder of runs: pilots, advice")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="the PDF")] = Path("report.pdf"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="the PDF", callback=refuse_folder)
+    ] = Path("report.pdf"),
     lang: Annotated[str, typer.Option(help="en or ja")] = "en",
     title: Annotated[str, typer.Option(help="by default made from the dataset's name")] = "",
     author: Annotated[str, typer.Option(help="who signs it")] = "",
@@ -42,10 +44,7 @@ def report(
     study = gather_study(find_runs(runs, (runs_dir or default_runs_dir()).resolve()))
     fleet, prices = _assumptions(cost)
     pdf = pdf_of(write_report(study, say, title=title, author=author, fleet=fleet, prices=prices))
-    try:
-        output.write_bytes(pdf)
-    except OSError as error:
-        raise WorkError(f"{output} cannot be written: {error.strerror}") from error
+    write_output(output, lambda file: file.write(pdf))
     console.lines([f"{output}: {len(pdf):,} bytes"], to_stderr="-" in (json, csv))
     console.emit(study.as_dict(), json, result_rows(study.pilots), csv)
 
@@ -55,7 +54,8 @@ def _assumptions(path: Path | None) -> tuple[Fleet, Prices]:
     if path is None:
         return Fleet(), Prices()
     try:
-        found: dict[str, Any] = json_module.loads(path.read_text())
+        with open(path, "rb") as file:  # a pipe as well, as a shell makes of <(recallrate cost ...)
+            found = parse_json(read_stream(file, LARGEST_JSON))
         return Fleet(**found["fleet"]), Prices(**found["prices"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not what `recallrate cost --json` writes: {one_line(error)}") from error

@@ -14,18 +14,19 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo
-from toolkit.foundation.errors import UsageError
-from toolkit.foundation.files import default_runs_dir, read_json
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.report.tables import csv_text
 from toolkit.runs import actions, index
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import DAMAGED, RunFolder
 
 runs_app = typer.Typer(help="Run bookkeeping: what has run, runs and waits.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="a run's name, or enough of it")]
-Names = Annotated[list[str], typer.Argument(help="names of runs, or enough of them")]
+Name = Annotated[str, typer.Argument(help="a run's folder, its name, or enough of the name")]
+Names = Annotated[list[str], typer.Argument(help="folders of runs, their names, or enough of the names")]
 RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="where run folders are")]
+_LOG_BYTES = 2**24
 _AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -33,7 +34,7 @@ _AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 def list_(
     runs_dir: RunsDir = None,
     kind: Annotated[str | None, typer.Option(help="pilot, probe or jpeg")] = None,
-    state: Annotated[str | None, typer.Option(help="queued, running, done, failed, cancelled or lost")] = None,
+    state: Annotated[str | None, typer.Option(help=", ".join(index.STATES))] = None,
     dataset: Annotated[str | None, typer.Option(help="part of the dataset's specification")] = None,
     codec: Annotated[str | None, typer.Option(help="part of the codec's specification")] = None,
     method: Annotated[str | None, typer.Option(help="class-incremental method")] = None,
@@ -43,15 +44,18 @@ def list_(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """List runs, newest first."""
+    """List runs, newest first; of those that cannot be read the reason is listed."""
+    from toolkit.pilots.inventory import check
+
     wanted = index.Filter(kind, state, dataset, codec, method, sweep, text, parse_since(since) if since else None)
-    found = index.query(_folder(runs_dir), wanted)
+    folder = _folder(runs_dir)
+    found = [row | {"run_dir": str(folder / row["name"])} for row in index.query(folder, wanted, check)]
     if "-" not in (json, csv):
         for row in found:
             accuracy = "" if row["last_accuracy"] is None else f"{row['last_accuracy']:.1%}"
             remark = " | ".join(filter(None, (row["error"], row["notes"])))
             print(f"{row['state']:<10} {accuracy:>6}  {row['name']}" + (f"  ({remark})" if remark else ""))
-    _say(f"{len(found)} runs in {_folder(runs_dir)}")
+    _say(f"{len(found)} runs in {folder}")
     flat = [row | {"sweeps": ", ".join(row["sweeps"])} for row in found]
     console.emit({"runs": found}, json, flat, csv)
 
@@ -59,7 +63,7 @@ def list_(
 @runs_app.command()
 def show(name: Name, runs_dir: RunsDir = None, json: JsonTo = None) -> None:
     """Show a run: what it is, how it stands, its figures, and the one command that reproduces it."""
-    facts = describe(actions.find_run(_folder(runs_dir), name))
+    facts = describe(_found([name], runs_dir)[0])
     if json != "-":
         for key, value in facts.items():
             if value not in (None, [], "", {}):
@@ -74,14 +78,12 @@ def logs(
     lines: Annotated[int, typer.Option(help="at most so many of the latest events; 0 for all", min=0)] = 40,
 ) -> None:
     """Show a run's events, and what its worker has printed."""
-    run = actions.find_run(_folder(runs_dir), name)
+    (run,) = _found([name], runs_dir)
     for event in run.events()[-lines:]:
         facts = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("time", "event"))
         print(f"{_moment(event['time'])} {event['event']} {facts}".rstrip())
-    printed = run.path / "worker.log"
-    if printed.exists():
-        for line in printed.read_text(errors="replace").splitlines()[-lines:]:
-            print(f"worker: {line}")
+    for line in run.printed(_LOG_BYTES).splitlines()[-lines:]:
+        print(f"worker: {line}")
 
 
 @runs_app.command()
@@ -105,17 +107,17 @@ def resume(
 ) -> None:
     """Queue cancelled and lost runs again: they go on from their last checkpoint."""
     if set_:
-        _resume_changed(name, _folder(runs_dir), set_, fork)
+        _resume_changed(_found(name, runs_dir), set_, fork)
         return
     if fork:
         raise UsageError("--fork needs a changed choice: --set NAME=VALUE")
-    _queue(_in_state(name, runs_dir, ("cancelled", "lost"), "only cancelled and lost runs can be resumed"), runs_dir)
+    _queue(_in_state(name, runs_dir, ("cancelled", "lost"), "only cancelled and lost runs can be resumed"))
 
 
 @runs_app.command()
 def retry(names: Names, runs_dir: RunsDir = None) -> None:
     """Queue failed runs again: they go on from their last checkpoint."""
-    _queue(_in_state(names, runs_dir, ("failed",), "only failed runs can be retried"), runs_dir)
+    _queue(_in_state(names, runs_dir, ("failed",), "only failed runs can be retried"))
 
 
 @runs_app.command()
@@ -134,25 +136,26 @@ def export(
 ) -> None:
     """Copy runs' folders and a table of their results."""
     runs = _found(names, runs_dir)
-    chosen = {run.name for run in runs}
-    rows = [row for row in index.query(_folder(runs_dir)) if row["name"] in chosen]
+    rows = [_row(run) for run in runs]
     table = csv_text([row | {"sweeps": ", ".join(row["sweeps"])} for row in rows])
-    size = actions.export_runs(runs, output, {"results.csv": table})
+    size, left_out = actions.export_runs(runs, output, {"results.csv": table})
+    for name in left_out:
+        _say(f"left out {name}: it is a link or no regular file")
     _say(f"wrote {len(runs)} runs, {format_size(size)}, to {output}")
 
 
 @runs_app.command()
 def note(name: Name, text: Annotated[str, typer.Argument(help="empty to remove")], runs_dir: RunsDir = None) -> None:
     """Keep a note in a run's folder."""
-    actions.find_run(_folder(runs_dir), name).note(text)
+    _found([name], runs_dir)[0].note(text)
 
 
 def describe(run: RunFolder) -> dict[str, Any]:
     """Everything there is to say about a run, its matrices aside."""
-    config = run.config
-    result = run.result or {}
-    (row,) = [row for row in index.query(run.path.parent) if row["name"] == run.name]
-    environment = run.path / "environment.json"
+    row = _row(run)
+    if row["state"] in (index.UNREADABLE, DAMAGED):
+        raise WorkError(row["error"])
+    config, result = run.config, run.result or {}
     return {
         "name": run.name,
         "folder": str(run.path),
@@ -165,9 +168,16 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "progress": run.progress() if row["state"] == "running" else None,
         "config": config,
         "result": {name: value for name, value in result.items() if isinstance(value, (int, float, str))},
-        "environment": read_json(environment) if environment.exists() else None,
+        "environment": run.environment,
         "command": command_of(run),
     }
+
+
+def _row(run: RunFolder) -> dict[str, Any]:
+    """What the index of the folder that the run is in says about it."""
+    from toolkit.pilots.inventory import check
+
+    return next(row for row in index.query(run.path.parent, check=check) if row["name"] == run.shown_name)
 
 
 def command_of(run: RunFolder) -> str:
@@ -200,12 +210,12 @@ def parse_since(text: str) -> float:
         raise UsageError(f"--since takes 90m, 12h, 3d, 2w or a date such as 2026-05-01, got {text!r}") from None
 
 
-def _resume_changed(names: Sequence[str], runs_dir: Path, assignments: Sequence[str], forking: bool) -> None:
+def _resume_changed(runs: Sequence[RunFolder], assignments: Sequence[str], forking: bool) -> None:
     from toolkit.pilots.fork import changed_config, fork
 
-    if len(names) != 1:
+    if len(runs) != 1:
         raise UsageError("--set takes one run")
-    run = actions.find_run(runs_dir, names[0])
+    run = runs[0]
     config, differences = changed_config(run, assignments)
     if not differences:
         raise UsageError(f"{run.name} has these choices already: resume it without --set")
@@ -216,13 +226,19 @@ def _resume_changed(names: Sequence[str], runs_dir: Path, assignments: Sequence[
         )
     forked = fork(run, config)
     _say(f"{forked.name}: a new run from the beginning, with {', '.join(differences)}")
-    _queue([forked], runs_dir)
+    _queue([forked])
 
 
-def _queue(runs: Sequence[RunFolder], runs_dir: Path | None) -> None:
+def _queue(runs: Sequence[RunFolder]) -> None:
+    """Queue runs, each in the folder that it is in."""
+    from toolkit.pilots.inventory import sorted_out
     from toolkit.pilots.plan import start_pending
 
-    start_pending(runs, _folder(runs_dir))
+    _, problems = sorted_out(runs)
+    for problem in problems.values():
+        raise WorkError(problem)
+    for folder in dict.fromkeys(run.path.parent for run in runs):
+        start_pending([run for run in runs if run.path.parent == folder], folder)
     for run in runs:
         _say(f"{run.name}: {run.status()}")
 
@@ -236,7 +252,9 @@ def _in_state(names: Sequence[str], runs_dir: Path | None, states: Sequence[str]
 
 
 def _found(names: Sequence[str], runs_dir: Path | None) -> list[RunFolder]:
-    return [actions.find_run(_folder(runs_dir), name) for name in names]
+    """Each run once, however often and in whatever way it is named."""
+    found = [actions.find_run(name, _folder(runs_dir)) for name in names]
+    return list({run.path: run for run in found}.values())
 
 
 def _folder(runs_dir: Path | None) -> Path:

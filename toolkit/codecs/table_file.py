@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +23,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from toolkit.foundation.documents import Unfit, parse_json, read_file
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line, shown
-from toolkit.foundation.files import write_json
+from toolkit.foundation.files import json_bytes, write_output
 
 FORMAT = "recallrate-jpeg-tables"
 VERSION = 1
@@ -100,7 +100,12 @@ def read_tables(path: str | Path) -> QuantisationTables:
     Raises:
         UsageError: no such file, not a table file, one of a newer version, or a value that is not accepted.
     """
-    content = _read_json(path)
+    try:
+        content = parse_json(read_file(Path(path), _MOST_BYTES), nonfinite="kept")
+    except OSError as error:
+        raise UsageError(describe_os_error(error, "read the quantisation tables", path)) from error
+    except Unfit as error:
+        raise UsageError(f"{path} is no table file: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise UsageError(f"{path} is no table file: its format must be {FORMAT!r}, got {shown(found)}")
@@ -125,19 +130,6 @@ def read_tables(path: str | Path) -> QuantisationTables:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _read_json(path: str | Path) -> Any:
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES} bytes")
-        return json.loads(text.decode())
-    except OSError as error:
-        raise UsageError(describe_os_error(error, "read the quantisation tables", path)) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no table file: it is not valid JSON: {one_line(error)}") from error
-
-
 def write_tables(path: str | Path, tables: QuantisationTables) -> None:
     """Write a table file, atomically.
 
@@ -155,9 +147,10 @@ def write_tables(path: str | Path, tables: QuantisationTables) -> None:
         "trained": dict(tables.trained),
     }
     try:
-        write_json(Path(path), content)
+        text = json_bytes(content)
     except (TypeError, ValueError) as error:
         raise UsageError(f"trained must be JSON: {one_line(error)}") from error
+    write_output(Path(path), lambda file: file.write(text))
 
 
 def integer_tables(steps: Any) -> np.ndarray:

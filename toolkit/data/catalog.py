@@ -27,6 +27,7 @@ from toolkit.data.dataset import ImageDataset, Quarantined, Split
 from toolkit.data.samples import remark_notes
 from toolkit.data.sources import Entry, Source
 from toolkit.data.spec import require_plain, split_spec
+from toolkit.foundation.documents import parse_json, read_file
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.parallel import ordered_map
@@ -249,7 +250,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         WorkError: it is damaged.
     """
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = parse_json(read_file(folder / "meta.json"))
         return {name: meta[name] for name in ("class_names", "failed", "notes", "signature")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error

@@ -1,12 +1,16 @@
-"""Where files go and how they are written: atomically, or not at all."""
+"""Where files go, how they are written (atomically, or not at all), and JSON files read back."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +19,7 @@ from typing import IO, Any
 
 import platformdirs
 
+from toolkit.foundation.documents import Unfit, parse_json, read_file
 from toolkit.foundation.errors import WorkError, describe_os_error
 
 _STALE_SECONDS = 24 * 3600
@@ -41,14 +46,22 @@ def default_runs_dir() -> Path:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Call ``write`` with an open binary file that takes ``path``'s place only once it is complete and on disk.
 
+    It has the permissions of the file whose place it takes, else those of any other new file. A link, a pipe or a
+    device is replaced like any file: :func:`write_output` is for places that a user has named.
+
     Raises:
         WorkError: the folder cannot be written or the disk is full; ``path`` is then as it was before.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:  # not tempfile: the result gets the permissions of any other new file
+        before = path.lstat() if os.path.lexists(path) else None
+        if before is not None and stat.S_ISDIR(before.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with open(temporary, "xb") as file:  # not tempfile: a new result gets the permissions of any other new file
+            if before is not None and stat.S_ISREG(before.st_mode):
+                _take_over(file, before)
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -58,6 +71,78 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _take_over(file: IO[bytes], before: os.stat_result) -> None:
+    """Give an open file the owner and the permissions of another, as far as this user and platform can."""
+    if hasattr(os, "fchmod"):
+        with contextlib.suppress(PermissionError):
+            os.fchown(file.fileno(), before.st_uid, before.st_gid)
+        os.fchmod(file.fileno(), before.st_mode & 0o777)
+
+
+def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` with an open binary file whose content goes where a user has asked for it, once it is complete.
+
+    A regular file is written atomically, also the one that a link leads to, and one that is still to be made there. A
+    pipe, a device, or a descriptor of this process (``/dev/stdout``, ``/dev/fd/3``) is written to and never replaced.
+
+    Raises:
+        WorkError: it cannot be written, or it is a folder.
+    """
+    try:
+        target = _destination(Path(path))
+        if isinstance(target, Path) and target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if isinstance(target, Path) and (target.is_file() or not target.exists()):
+            write_atomically(target, write)
+            return
+        with tempfile.TemporaryFile() as whole:
+            write(whole)
+            whole.seek(0)
+            with _written_to(target) as place:
+                shutil.copyfileobj(whole, place)
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write", path)) from error
+
+
+def _destination(path: Path) -> Path | int:
+    """Where links lead, one after the other: a path that is none, or a descriptor that this process has open."""
+    own = re.compile(rf"(/dev|/proc/{os.getpid()}(/task/\d+)?)/fd")
+    for _ in range(40):
+        path = Path(os.path.realpath(path.parent)) / path.name
+        if path.name.isdecimal() and own.fullmatch(str(path.parent)):
+            return int(path.name)
+        if not path.is_symlink():
+            return path
+        path = path.parent / os.readlink(path)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _written_to(target: Path | int) -> IO[bytes]:
+    """What is there, open to write; what this process has printed so far goes before it."""
+    if isinstance(target, Path):
+        return os.fdopen(os.open(target, os.O_WRONLY), "wb")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return os.fdopen(os.dup(target), "wb")
+
+
+def append_to(path: Path) -> IO[bytes]:
+    """Open a file to read and to append to, made where there is none; a link, a pipe or a device is refused.
+
+    Raises:
+        WorkError: it cannot be opened, or is no regular file.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write", path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise WorkError(f"cannot write {path}: it is no regular file")
+    return os.fdopen(descriptor, "ab+")
 
 
 def make_folder(folder: Path) -> None:
@@ -107,17 +192,26 @@ def _remove_stale(parent: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON with sorted keys; NaN and infinities are refused with a ValueError."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON with sorted keys, atomically."""
-    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write ``value`` as :func:`json_bytes`, atomically."""
+    content = json_bytes(value)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or damaged one is a :class:`WorkError` that names it."""
+    """Read a JSON file within the bounds of :mod:`toolkit.foundation.documents`.
+
+    Raises:
+        WorkError: it is missing, damaged or no regular file; the message names it.
+    """
     try:
-        return json.loads(Path(path).read_text())
+        return parse_json(read_file(Path(path)))
     except OSError as error:
         raise WorkError(describe_os_error(error, "read", path)) from error
-    except ValueError as error:
-        raise WorkError(f"{path} is not valid JSON: {error}") from error
+    except Unfit as error:
+        raise WorkError(f"{path} cannot be read: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -28,6 +29,16 @@ def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
         inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
         told = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inside]
         raise UsageError("; ".join(map(_describe, told))) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a value that another process has written: the first problem, shortened, on one line."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    words = "it must be an object" if problem["type"] == "model_type" else problem["msg"].removeprefix("Value error, ")
+    if problem["type"] not in ("missing", "value_error"):  # those have no value, or a message that names what counts
+        words += f", got {reprlib.repr(problem['input'])}"
+    return " ".join((f"{where}: {words}" if where else words).split())
 
 
 def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:

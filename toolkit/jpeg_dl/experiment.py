@@ -22,11 +22,12 @@ from toolkit.jpeg.tables import clip_rate, standard_tables
 from toolkit.jpeg_dl.calibration import calibrate
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.rates import energy_passed, hard_rate, matching_quality
-from toolkit.jpeg_dl.results import aggregate
+from toolkit.jpeg_dl.results import aggregate, read_training
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
 from toolkit.runs.environment import attempt_facts
-from toolkit.runs.folder import RunFolder, carry_out
+from toolkit.runs.execution import carry_out
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import Classifier, build_backbone
@@ -56,8 +57,8 @@ def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress
 
 def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a run folder to its result; what fails is logged there and raised."""
-    request = run.config
-    return carry_out(run, lambda: _run(run, JPEGConfig(**request["config"]), int(request["seed"]), progress), progress)
+    config, seed, _ = read_training(run)
+    return run.located(carry_out(run, lambda: _run(run, config, seed, progress), progress))
 
 
 def _run(run: RunFolder, config: JPEGConfig, seed: int, progress: Progress) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, make_folder
 from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.jpeg_dl.contents import AttackResult, ExportResult
+from toolkit.runs.contents import Result
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import Request
 
@@ -55,6 +57,7 @@ class AttackRequest(TrainedRequest):
     """Everything that changes the result of attacks; see ``recallrate jpeg attack --help``."""
 
     kind: ClassVar[str] = "attack"
+    results: ClassVar[type[Result]] = AttackResult
     light: ClassVar[bool] = False
 
     eps: str = "1,2,3,4"
@@ -89,6 +92,7 @@ class ExportRequest(TrainedRequest):
     """Learned tables as a file for the codec ``learned-jpeg``; see ``recallrate jpeg export --help``."""
 
     kind: ClassVar[str] = "export"
+    results: ClassVar[type[Result]] = ExportResult
     said: ClassVar[tuple[str, ...]] = ("output",)
 
     output: str = "tables.json"
@@ -117,6 +121,6 @@ def open_training(path: Path) -> RunFolder:
         UsageError: it is none.
     """
     run = RunFolder(Path(path).resolve())
-    if not run.config_path.exists() or run.config.get("kind") != "jpeg":
+    if not run.exists() or run.config.get("kind") != "jpeg":
         raise UsageError(f"{path} is not the run folder of a `jpeg train`")
     return run

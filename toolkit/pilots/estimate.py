@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.data.dataset import ImageDataset
+from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.plan import PlannedRun, step_count
+from toolkit.pilots.results import read_pilot
 from toolkit.runs.folder import RunFolder
 
 WARMUP_STEPS = 20
@@ -55,7 +57,7 @@ def estimate_runs(
 
     Args:
         planned: the runs.
-        finished: pilots' folders to learn from; those without a result are passed over.
+        finished: pilots' folders to learn from; those without a result, and those not whole, are passed over.
         progress: told about warm-ups, one for every kind of run that no finished one is like.
         unknown_pace: seconds a step of a run that no finished one is like; by default :func:`warmup_seconds_per_step`.
 
@@ -142,9 +144,12 @@ def _paces(finished: Sequence[RunFolder]) -> dict[tuple[object, ...], float]:
     """Median seconds a step, evaluation and coding included, by what it depends on."""
     found: dict[tuple[object, ...], list[float]] = {}
     for run in finished:
-        result = run.result
+        try:
+            config, _, result = read_pilot(run)
+        except WorkError:  # the list of runs says what is wrong with it
+            continue
         if result is not None and result["optimizer_steps"]:
-            key = _pace_key(PilotConfig(**run.config["config"]))
+            key = _pace_key(config)
             found.setdefault(key, []).append(result["seconds"] / result["optimizer_steps"])
     return {key: statistics.median(paces) for key, paces in found.items()}
 

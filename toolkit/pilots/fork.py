@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import PilotConfig, make_config
 from toolkit.pilots.plan import PlannedRun
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.request import read_seeded
 
 
 def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotConfig, list[str]]:
@@ -29,7 +30,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
     request = run.config
     if request["kind"] != "pilot":
         raise UsageError(f"{run.name} is no pilot: --set changes choices of pilots")
-    old = PilotConfig(**request["config"])
+    old, _ = read_seeded(PilotConfig, run)
     new = make_config(**old.model_dump() | dict(_assignment(text) for text in assignments))
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
     return new, [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
@@ -47,6 +48,6 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals or name not in PilotConfig.model_fields:
         raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(PilotConfig.model_fields)}, got {text!r}")
     try:
-        return name, json.loads(value)
+        return name, parse_json(value)
     except ValueError:
         return name, value

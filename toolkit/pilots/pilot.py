@@ -24,9 +24,10 @@ from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.learner import Learner, PilotData, open_memory
 from toolkit.pilots.plan import pilot_command
-from toolkit.pilots.results import METRICS, aggregate
+from toolkit.pilots.results import METRICS, aggregate, read_pilot
 from toolkit.runs.environment import attempt_facts
-from toolkit.runs.folder import RunFolder, carry_out
+from toolkit.runs.execution import carry_out
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import peak_memory_bytes, random_state, resolve_device, set_random_state
 from toolkit.training.loop import train
@@ -100,8 +101,8 @@ def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress
 
 def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a pilot's run folder to its result; what fails is logged there and raised."""
-    request = run.config
-    return carry_out(run, lambda: _run(run, PilotConfig(**request["config"]), int(request["seed"]), progress), progress)
+    config, seed, _ = read_pilot(run)
+    return run.located(carry_out(run, lambda: _run(run, config, seed, progress), progress))
 
 
 def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> dict[str, Any]:

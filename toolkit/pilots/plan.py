@@ -9,16 +9,17 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.codecs.spec import parse_codec
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.request import PROBES
-from toolkit.runs.folder import RunFolder
+from toolkit.probe.request import PROBES, read_probe
+from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.queue import enqueue as put_in_queue
 
 MAX_RUNS = 10_000
@@ -119,12 +120,18 @@ def default_settings(codecs: Sequence[str], recommended: str | None = None) -> l
 
 
 def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, RunFolder]:
-    """The probes and advice among ``runs`` of one dataset (its path absolute) and size, by name, in the same order."""
-    return {
-        run.name: run
-        for run in runs
-        if run.config["kind"] in PROBES and (run.config["dataset"], run.config["size"]) == (dataset, size)
-    }
+    """The probes and advice among ``runs`` of one dataset (its path absolute) and size, by name, in the same order.
+
+    Those that are not whole are passed over.
+    """
+    found = {}
+    for run in runs:
+        if run.config["kind"] in PROBES:
+            with suppress(WorkError):  # the list of runs says what is wrong with it
+                request = read_probe(run)
+                if (request.dataset, request.size) == (dataset, size):
+                    found[run.name] = run
+    return found
 
 
 def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
@@ -159,8 +166,8 @@ def start_pending(
 
 
 def pending_of(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue."""
-    return [run for run in runs if run.status() not in ("done", "running", "queued")]
+    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue nor are damaged."""
+    return [run for run in runs if run.status() not in ("done", "running", "queued", DAMAGED)]
 
 
 def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:

@@ -18,7 +18,8 @@ from toolkit.data.scenario import class_order_from_seed
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.results import aggregate, comparisons, describe
+from toolkit.pilots.inventory import sorted_out
+from toolkit.pilots.results import aggregate, comparisons, describe, read_pilot
 from toolkit.probe.evidence import Choice, Evidence, gather
 from toolkit.probe.measured import Problem
 from toolkit.probe.parametric import PARAMETRIC
@@ -37,10 +38,10 @@ def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
     """The pilots in a folder, as ``pilot`` JSONs, by problem: those that differ in codec, alignment and seed only.
 
     Means are compared over the same seeds, those that raw pixels have: choices that lack one are left out, and so are
-    problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices.
+    problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and runs that are not whole.
     """
-    runs = list_runs(runs_dir, "pilot")
-    places = dict.fromkeys((run.config["config"]["dataset"], run.config["config"]["size"]) for run in runs)
+    runs, _ = sorted_out(list_runs(runs_dir, "pilot"))
+    places = dict.fromkeys((config.dataset, config.size) for config, _, _ in map(read_pilot, runs))
     found: dict[str, list[dict[str, Any]]] = {}
     for dataset, size in places:
         for comparison in comparisons(runs, dataset, size):

@@ -13,10 +13,14 @@ import numpy as np
 
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
+from toolkit.foundation.errors import WorkError
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.plan import pilot_command
+from toolkit.runs.contents import Damaged, require
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.request import read_seeded
 
 METRICS = (
     "average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
@@ -47,8 +51,26 @@ def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, 
 
 
 def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's result without what was measured: what the same run, on the same machine, gives again to the last bit."""
-    return {name: value for name, value in result.items() if name not in MEASURED}
+    """A run's result without what was measured: what the same run, on the same machine, gives again to the last bit.
+
+    Nor does where it lies count.
+    """
+    return {name: value for name, value in result.items() if name not in (*MEASURED, "run_dir")}
+
+
+def read_pilot(run: RunFolder) -> tuple[PilotConfig, int, dict[str, Any] | None]:
+    """Configuration, seed and, where it has one, the result of a pilot whose folder is whole.
+
+    Raises:
+        Damaged: a part of it is not what the toolkit writes.
+        Newer: it is from a newer version of the toolkit.
+    """
+    config, seed = read_seeded(PilotConfig, run)
+    if (result := run.result) is not None:
+        require(PilotResult, result, run.result_path)
+        if result["seed"] != seed:
+            raise Damaged(f"{run.name} is damaged: result.json: its seed must be {seed}, got {result['seed']}")
+    return config, seed, result
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,7 @@ class Comparison:
         finished: dict[str, list[tuple[int, PilotConfig, dict[str, Any]]]] = {}
         for run, config, seed in self.runs:
             if (result := run.result) is not None:
-                finished.setdefault(config.digest(), []).append((seed, config, result))
+                finished.setdefault(config.digest(), []).append((seed, config, run.located(result)))
         groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
         groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
         return [aggregate(group[0][1], [result for _, _, result in group]) for group in groups]
@@ -107,16 +129,17 @@ def accuracy_so_far(run: RunFolder, config: PilotConfig, classes: int) -> list[f
         classes: of the dataset.
     """
     images = "coded" if config.align == "both" else "original"
-    rows = {event["stage"]: event["accuracy"][images] for event in run.events() if event["event"] == "stage"}
+    rows = {event["stage"]: event["accuracy"].get(images, ()) for event in run.events() if event["event"] == "stage"}
     sizes = [config.initial]
     while sum(sizes) < classes:
         sizes.append(min(config.increment, classes - sum(sizes)))
-    return [float(np.average(rows[stage], weights=sizes[: stage + 1])) for stage in range(len(rows)) if stage in rows]
+    whole = [stage for stage in range(len(sizes)) if len(rows.get(stage, ())) == stage + 1]
+    return [float(np.average(rows[stage], weights=sizes[: stage + 1])) for stage in whole]
 
 
 def losses_so_far(run: RunFolder) -> list[tuple[int, float]]:
     """Training steps done and the loss then, of a run under way."""
-    events = [event for event in run.events() if event["event"] == "progress" and "loss" in event]
+    events = [event for event in run.events() if event["event"] == "progress" and event.get("loss") is not None]
     return [(event["done"], event["loss"]) for event in events]
 
 
@@ -142,18 +165,20 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
     """The pilots of one dataset and size, sorted into comparisons; the newest run's comparison first.
 
     Args:
-        runs: pilot run folders, newest first.
+        runs: pilot run folders, newest first; those that are not whole are passed over.
         dataset, size: what they were run on.
     """
     found: dict[str, tuple[dict[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
     for run in runs:
-        request = run.config
-        config = PilotConfig(**request["config"])
+        try:
+            config, seed, _ = read_pilot(run)
+        except WorkError:  # the list of runs says what is wrong with it
+            continue
         if config.dataset != absolute_spec(dataset) or config.size != size:
             continue
         common = config.model_dump(mode="json", exclude=set(VARIED))
         key = json.dumps(common, sort_keys=True)
-        found.setdefault(key, (common, []))[1].append((run, config, int(request["seed"])))
+        found.setdefault(key, (common, []))[1].append((run, config, seed))
     return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
 
 

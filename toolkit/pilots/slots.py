@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from toolkit.foundation.errors import WorkError
-from toolkit.foundation.files import read_json
+from toolkit.foundation.files import append_to, read_json
 from toolkit.pilots.requests import LIGHT_KINDS
 from toolkit.runs.folder import SLOT_VARIABLE, RunFolder
 from toolkit.runs.gpus import visible_gpus
@@ -118,9 +118,10 @@ def start_worker(run: RunFolder, slot: str, slots: Slots, threads: int) -> Worke
 
     Raises:
         OSError: the process could not be started.
+        WorkError: the folder cannot be written.
     """
     (run.path / ".heartbeat").unlink(missing_ok=True)
-    with open(run.path / "worker.log", "ab") as log:
+    with append_to(run.path / "worker.log") as log:
         child = subprocess.Popen(
             [*WORKER, str(run.path), "--threads", str(threads)],
             stdin=subprocess.DEVNULL,

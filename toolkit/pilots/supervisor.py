@@ -27,7 +27,7 @@ from toolkit.foundation.parallel import available_cores
 from toolkit.pilots.slots import Slots, WorkerProcess, start_worker
 from toolkit.pilots.worker import TAKEN
 from toolkit.runs.environment import require_one_rank
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.locks import ProcessName, Taken, held, holding
 from toolkit.runs.queue import Ticket, queue_lock, tickets
 
@@ -178,7 +178,7 @@ class Supervisor:
             elif status == "cancelled":
                 if (run.last_event() or {}).get("event") != "cancelled":
                     run.log("cancelled")
-            elif status != "failed":
+            elif status not in ("failed", DAMAGED):
                 return
             Ticket(run, 0).remove()
         self._not_before.pop(run.name, None)

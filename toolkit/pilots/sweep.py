@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolkit.foundation.errors import WorkError
+from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots import supervisor
 from toolkit.pilots.plan import start_pending
-from toolkit.pilots.results import aggregate
+from toolkit.pilots.results import aggregate, read_pilot
 from toolkit.pilots.sweep_file import Sweep
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import DAMAGED, RunFolder
 
 FOLLOW_SECONDS = 1.0
 REVIVE_LOOKS = 5
@@ -84,11 +85,16 @@ def report(sweep: Sweep, runs: list[RunFolder]) -> dict[str, Any]:
     finished: dict[str, list[Any]] = {}
     rows = []
     for planned, run in zip(sweep.planned, runs, strict=True):
-        status, result = run.status(), run.result
-        error = run.error() if status == "failed" else None
-        rows.append({"run": run.name, "state": status, "error": error, **_setting(planned.config, planned.seed)})
+        status, error, result = run.status(), None, None
+        try:
+            _, _, result = read_pilot(run)
+            error = run.error() if status == "failed" else None
+        except WorkError as problem:
+            status, error = DAMAGED, one_line(problem)
+        place = {"run": run.name, "run_dir": os.path.abspath(run.path), "state": status, "error": error}
+        rows.append({**place, **_setting(planned.config, planned.seed)})
         if result is not None:
-            finished.setdefault(planned.config.digest(), [planned.config]).append(result)
+            finished.setdefault(planned.config.digest(), [planned.config]).append(run.located(result))
     pilots = [aggregate(config, results) for config, *results in finished.values()]
     return {"sweep": sweep.name, "runs": rows, "pilots": pilots}
 

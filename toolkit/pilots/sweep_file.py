@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from toolkit.codecs.spec import expand_grid
+from toolkit.foundation.documents import LARGEST_YAML, Unfit, compose_yaml, read_stream
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.seeds import parse_seeds, require_distinct
 from toolkit.pilots.config import PilotConfig
@@ -95,11 +96,12 @@ def _parse(path: Path) -> _Entries:
     """Keys, values and lines; unknown and repeated keys are refused."""
     entries = _Entries(path)
     try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        with open(path, "rb") as file:  # a pipe as well: a shell makes one of <(...)
+            node = compose_yaml(read_stream(file, LARGEST_YAML))
     except OSError as error:
         raise UsageError(describe_os_error(error, "read", path)) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a text file in UTF-8") from error
+    except Unfit as error:
+        raise UsageError(f"{path} is no sweep file: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or one_line(error)
@@ -115,7 +117,7 @@ def _parse(path: Path) -> _Entries:
             raise entries.refuse(line, f"{key} stands in line {entries.lines[key]} already")
         try:
             entries.values[key] = loader.construct_object(value_node, deep=True)
-        except yaml.YAMLError as error:
+        except Exception as error:  # PyYAML raises what int, float and datetime raise, and IndexError, for odd scalars
             raise entries.refuse(line, f"{key}: {getattr(error, 'problem', None) or one_line(error)}") from error
         entries.lines[key] = line
     return entries

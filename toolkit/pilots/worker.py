@@ -104,7 +104,7 @@ def carry_out(run: RunFolder) -> int:
         known = isinstance(error, (UsageError, WorkError))
         reason = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         _say(run, reason)
-        with suppress(WorkError):  # a folder that cannot be written cannot say so either
+        with suppress(WorkError):  # a folder that cannot be read or written cannot say so either
             if (run.last_event() or {}).get("event") != "failed":
                 run.log("failed", reason=reason)
         return 1

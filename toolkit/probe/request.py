@@ -12,7 +12,10 @@ from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Found, Progress, silent, unheard
 from toolkit.probe.calibration import calibration
-from toolkit.runs.request import Request, request_from
+from toolkit.probe.contents import AdviceResult, ImagesResult, ProbeResult, Setting
+from toolkit.runs.contents import Result, require
+from toolkit.runs.folder import RunFolder
+from toolkit.runs.request import Request, read_request, request_from
 
 ALIGNS = ("none", "train", "both")
 """Which other images pass the codec: see ``PilotConfig``."""
@@ -29,6 +32,7 @@ class ProbeRequest(Request):
     """Everything that changes a probe's result; see ``recallrate probe --help`` for the meaning of each."""
 
     kind: ClassVar[str] = "probe"
+    results: ClassVar[type[Result]] = ProbeResult
     said: ClassVar[tuple[str, ...]] = ("size", "codecs", "budget", "images")
 
     dataset: str
@@ -58,6 +62,7 @@ class AdviceRequest(ProbeRequest):
     """Everything that changes advice; see ``recallrate advise --help``."""
 
     kind: ClassVar[str] = "advise"
+    results: ClassVar[type[Result]] = AdviceResult
 
     images: int = ADVICE_IMAGES
     extractor: str = "stage0"
@@ -75,6 +80,7 @@ class ImagesRequest(Request):
     """Everything that changes what is measured of single images; see ``recallrate images --help``."""
 
     kind: ClassVar[str] = "images"
+    results: ClassVar[type[Result]] = ImagesResult
     said: ClassVar[tuple[str, ...]] = ("size", "codec", "images")
 
     dataset: str
@@ -107,6 +113,20 @@ REQUESTS: Mapping[str, type[Request]] = {**PROBES, "images": ImagesRequest}
 def request_of(config: Mapping[str, Any]) -> ProbeRequest:
     """The probe or advice that a run folder's configuration holds."""
     return cast(ProbeRequest, request_from(PROBES, config))
+
+
+def read_probe(run: RunFolder) -> ProbeRequest:
+    """The request of a run folder with a probe or advice that is whole, rows found so far included.
+
+    Raises:
+        Damaged: a part of it is not what the toolkit writes.
+        Newer: it is from a newer version of the toolkit.
+    """
+    request = cast(ProbeRequest, read_request(PROBES, run))
+    if run.result is None:
+        for part in run.found():
+            require(Setting, part, run.path / "events.jsonl")
+    return request
 
 
 def parse_aligns(text: str) -> list[str]:

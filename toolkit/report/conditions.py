@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from toolkit.codecs.spec import short_spec
@@ -125,13 +123,13 @@ def reproduction(study: Study, say: Language) -> list[Block]:
     seed, config = study.pilot["runs"][0]["seed"], study.pilot["config"]
     folder = next(run for run, one, number in study.comparison.runs
                   if number == seed and one.model_dump(mode="json") == config)  # fmt: skip
+    made = folder.environment or {}
     try:
-        made = json.loads((folder.path / "environment.json").read_text())
         facts = {name: made[name] for name in ("python", "processor", "threads", "device")}
         libraries = ", ".join(f"{name} {version}" for name, version in made["libraries"].items())
-    except (OSError, ValueError, KeyError):
+    except (KeyError, AttributeError):
         return [*blocks, paragraph(say("report.no_environment"))]
     text = say("report.reproduction_environment", libraries=libraries, **facts)
-    if made.get("git"):
-        text += " " + say("report.reproduction_commit", commit=made["git"]["commit"][:12])
+    if isinstance(git := made.get("git"), dict) and git.get("commit"):
+        text += " " + say("report.reproduction_commit", commit=str(git["commit"])[:12])
     return [*blocks, paragraph(text)]

@@ -19,10 +19,12 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.pilots.results import Comparison, comparisons
+from toolkit.pilots.inventory import sorted_out
+from toolkit.pilots.results import Comparison, comparisons, read_pilot
 from toolkit.probe.inspection import psnr_of
+from toolkit.probe.request import PROBES, read_probe
 from toolkit.report.figures.pilots import storage_of
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import DAMAGED, RunFolder
 
 EXAMPLES = 6
 CODED = 100
@@ -79,7 +81,7 @@ class Study:
         advice: the newest ``advise`` JSON among the runs.
         probe: the newest ``probe`` or ``advise`` JSON among the runs.
         by_advice: whether advice has chosen, on training images alone; otherwise the best result has been taken.
-        unfinished: name and state of runs that are left out.
+        unfinished: name and state of runs that are left out, damaged ones among them.
         apart: finished pilots that do not compare with these (other stages, steps, ...), by what they have in common.
     """
 
@@ -180,16 +182,19 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     runs = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)  # names tell seeds apart
     if not runs:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
-    pilots = [run for run in runs if run.config.get("kind") == "pilot"]
-    tables = [run for run in runs if run.config.get("kind") in ("probe", "advise")]
+    runs, damaged = sorted_out(runs)
+    pilots = [run for run in runs if run.config["kind"] == "pilot"]
+    tables = [run for run in runs if run.config["kind"] in PROBES]
     tables.sort(key=lambda run: run.result_path.stat().st_mtime if run.result_path.exists() else 0.0)
-    subjects = {(absolute_spec(request["dataset"]), request["size"]) for request in map(_request, [*pilots, *tables])}
+    subjects = {(config.dataset, config.size) for config, _, _ in map(read_pilot, pilots)}
+    subjects |= {(absolute_spec(request.dataset), request.size) for request in map(read_probe, tables)}
     if len(subjects) > 1:
         listed = ", ".join(sorted(f"{name} at {size} px" for name, size in subjects))
         raise UsageError(f"one report is about one dataset at one size, and these runs are of {listed}")
     finished = [run for run in pilots if run.result is not None]
     if not finished:
-        states = ", ".join(f"{run.name} is {run.status()}" for run in pilots[:3]) or "there is none among them"
+        states = ", ".join([*(f"{run.name} is {run.status()}" for run in pilots), *damaged.values()][:3])
+        states = states or "there is none among them"
         raise WorkError(f"a report needs a finished pilot: {states}")
     ((dataset, size),) = subjects
     groups = comparisons(finished, dataset, size)
@@ -200,14 +205,10 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     chosen, by_advice = _choose(results, advice)
     return Study(
         dataset, size, comparison, results, chosen, advice, next(iter(reversed(done)), None), by_advice,
-        tuple((run.name, run.status()) for run in pilots if run.result is None),
+        tuple((run.name, run.status()) for run in pilots if run.result is None)
+        + tuple((name, DAMAGED) for name in damaged),
         tuple(group.label for group in groups if group is not comparison),
     )  # fmt: skip
-
-
-def _request(run: RunFolder) -> dict[str, Any]:
-    config = run.config
-    return dict(config["config"]) if config["kind"] == "pilot" else config
 
 
 def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:

@@ -6,15 +6,18 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from toolkit.foundation.documents import Unfit, open_file
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
-from toolkit.foundation.files import write_atomically
-from toolkit.runs.folder import RunFolder
+from toolkit.foundation.files import write_output
+from toolkit.runs.folder import RunFolder, run_folders
 from toolkit.runs.locks import Taken, holding
 
 CANCEL_SECONDS = 6.0
@@ -22,15 +25,25 @@ CANCEL_SECONDS = 6.0
 _SHOWN = 8
 
 
-def find_run(runs_dir: Path, name: str) -> RunFolder:
-    """The run of that name, or the only one whose name begins with it, or the only one that contains it.
+def find_run(name: str, runs_dir: Path) -> RunFolder:
+    """A run as any command prints it: its folder's path, its name, or enough of the name.
+
+    A path has a separator, or leads to a run from the folder one is in. A name is that of a run in ``runs_dir``, the
+    only one there that begins with it, or the only one that contains it.
 
     Raises:
         UsageError: there is none, or several.
     """
-    names = sorted(path.parent.name for path in Path(runs_dir).glob("*/config.json"))
+    path = _as_path(name)
+    if os.path.dirname(name):
+        if RunFolder(path).exists():
+            return RunFolder(path)
+        raise UsageError(f"{name} is no run folder: it has no config.json")
+    names = [run.name for run in run_folders(runs_dir)]
     if name in names:
         return RunFolder(Path(runs_dir) / name)
+    if RunFolder(path).exists():
+        return RunFolder(path)
     fitting = [one for one in names if one.startswith(name)] or [one for one in names if name in one]
     if not fitting:
         raise UsageError(f"no run in {runs_dir} has {name!r} in its name")
@@ -41,27 +54,29 @@ def find_run(runs_dir: Path, name: str) -> RunFolder:
 
 
 def find_runs(names: Sequence[str], runs_dir: Path) -> list[RunFolder]:
-    """Runs by name in ``runs_dir``, by path, or all of a folder of them.
+    """Runs as :func:`find_run` finds them, or all of a folder of them; each once.
 
     Raises:
-        UsageError: nothing there, or nothing that this version can read.
+        UsageError: nothing there, or a run that this version cannot read. Of a folder of runs such ones are passed on.
     """
-    found: list[RunFolder] = []
+    found: dict[Path, RunFolder] = {}
     for name in names:
-        path = Path(name).expanduser()
-        if (path / "config.json").exists():
-            members = [RunFolder(path)]
-        elif path.is_dir():
-            members = [RunFolder(one.parent) for one in sorted(path.glob("*/config.json"))]
+        path = _as_path(name)
+        if path.is_dir() and not RunFolder(path).exists():
+            members = run_folders(path)
             if not members:
                 raise UsageError(f"{name} is neither a run nor a folder of runs")
         else:
-            members = [find_run(runs_dir, name)]
-        for run in members:
-            if (problem := run.unreadable()) is not None:
-                raise UsageError(f"{run.name}: {problem}")
-        found += members
-    return found
+            members = [find_run(name, runs_dir)]
+            if (problem := members[0].unreadable()) is not None:
+                raise UsageError(problem)
+        found.update((run.path, run) for run in members)
+    return list(found.values())
+
+
+def _as_path(name: str) -> Path:
+    """A path as written, made absolute; links in it stay, so that a linked run is of the folder that it is found in."""
+    return Path(os.path.abspath(Path(name).expanduser()))
 
 
 def cancel(runs: Sequence[RunFolder], seconds: float = CANCEL_SECONDS) -> list[RunFolder]:
@@ -98,53 +113,74 @@ def remove(run: RunFolder) -> None:
         raise WorkError(describe_os_error(error, "remove", run.path)) from error
 
 
-def export_runs(runs: Iterable[RunFolder], output: Path, extra: Mapping[str, str]) -> int:
+def export_runs(runs: Iterable[RunFolder], output: Path, extra: Mapping[str, str]) -> tuple[int, list[str]]:
     """Copy runs' folders, without locks and other hidden files, into a ``.zip`` or a new folder.
 
     Args:
-        runs: their folders.
+        runs: their folders; no two of one name.
         output: ends in ``.zip``, or does not exist yet.
         extra: further files: name to text.
 
     Returns:
-        Bytes of what was copied.
+        Bytes of what was copied, and what was left out: links, which could lead to any file, pipes and the like.
 
     Raises:
-        UsageError: the folder exists.
-        WorkError: it cannot be written.
+        UsageError: the folder exists, or two runs have the same name.
+        WorkError: it cannot be written, or a file cannot be read.
     """
-    files = {
-        f"{run.name}/{path.relative_to(run.path).as_posix()}": path
-        for run in runs
-        for path in sorted(run.path.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    }
-    if output.suffix.lower() == ".zip":
-        write_atomically(output, lambda file: _zip(file, files, extra))
-    elif output.exists():
-        raise UsageError(f"{output} exists: choose a new folder, or a name that ends in .zip")
-    else:
-        _copy(output, files, extra)
-    return sum(path.stat().st_size for path in files.values())
+    output = Path(os.path.realpath(output))
+    files: dict[str, Path] = {}
+    left_out: list[str] = []
+    for run in runs:
+        if any(name.startswith(f"{run.shown_name}/") for name in files):
+            raise UsageError(f"two runs are called {run.name}: export them one by one")
+        for path in _visible_files(run.path):
+            name = f"{run.name}/{path.relative_to(run.path).as_posix()}".encode(errors="backslashreplace").decode()
+            if stat.S_ISREG(path.lstat().st_mode):
+                files[name] = path
+            else:
+                left_out.append(name)
+    try:
+        if output.suffix.lower() == ".zip":
+            write_output(output, lambda file: _zip(file, files, extra))
+        elif output.exists():
+            raise UsageError(f"{output} exists: choose a new folder, or a name that ends in .zip")
+        else:
+            _copy(output, files, extra)
+    except Unfit as error:  # it has just been replaced
+        raise WorkError(f"a file of these runs cannot be read: {error}") from error
+    return sum(path.stat().st_size for path in files.values()), left_out
 
 
-def _zip(file: object, files: Mapping[str, Path], extra: Mapping[str, str]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[call-overload]
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Whatever is no folder and not hidden, below a folder; links to folders are not followed."""
+    for root, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        folders[:] = sorted(name for name in folders if name not in links)
+        yield from (Path(root) / name for name in sorted([*names, *links]) if not name.startswith("."))
+
+
+def _zip(file: IO[bytes], files: Mapping[str, Path], extra: Mapping[str, str]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in extra.items():
             archive.writestr(name, text)
         for name, path in files.items():
-            archive.write(path, name)
+            entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with open_file(path, follow=False) as source, archive.open(entry, "w") as target:
+                shutil.copyfileobj(source, target)
 
 
 def _copy(output: Path, files: Mapping[str, Path], extra: Mapping[str, str]) -> None:
     """Fill a folder that takes its name only once it is complete."""
     building = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
+        building.mkdir(parents=True)
         for name, path in files.items():
             target = building / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        building.mkdir(parents=True, exist_ok=True)
+            with open_file(path, follow=False) as source, open(target, "xb") as copy:
+                shutil.copyfileobj(source, copy)
         for name, text in extra.items():
             (building / name).write_text(text)
         os.rename(building, output)

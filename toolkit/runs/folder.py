@@ -11,24 +11,38 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from toolkit.foundation.documents import read_tail
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
-from toolkit.foundation.files import make_folder, read_json, write_atomically, write_json
+from toolkit.foundation.files import append_to, make_folder, read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
+from toolkit.runs.contents import (
+    FORMAT,
+    TICKET,
+    Damaged,
+    Newer,
+    append_event,
+    is_run_folder,
+    moment_of,
+    read_config,
+    read_events,
+    read_notes,
+    read_origin,
+    read_result,
+    stamp_of,
+)
 from toolkit.runs.locks import held, holding
-from toolkit.runs.usage import usage_recorded
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
 """``lost``: it was under way, its process has gone, and nobody has it queued."""
-FORMAT = 1
-"""Version of the folder's contents; a folder from a newer toolkit is refused."""
-TICKET = ".queue"
+DAMAGED = "damaged"
+"""The state of a folder that holds what the toolkit cannot have written: it can be removed, nothing else."""
 SLOT_VARIABLE = "RECALLRATE_SLOT"
 """Environment variable with which a supervisor tells a worker which of the folder's training slots it has."""
 _TAIL_BYTES = 1 << 16
@@ -53,7 +67,7 @@ class RunFolder:
         """
         run = cls(path)
         config = {"kind": kind, **request}
-        if run.config_path.exists():
+        if run.exists():
             if not _agrees(run.config, json.loads(json.dumps(config))):
                 raise WorkError(f"{path} already holds another run: choose another folder")
             return run
@@ -63,6 +77,20 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def shown_name(self) -> str:
+        """The name, with escapes for what is no text in UTF-8."""
+        return self.name.encode(errors="backslashreplace").decode()
+
+    def exists(self) -> bool:
+        """Whether there is a request, of whatever kind."""
+        return is_run_folder(self.path)
+
+    @property
+    def created(self) -> float:
+        """When the request was written, in seconds since 1970; 0 where that cannot be told."""
+        return moment_of(self.config_path)
 
     @property
     def config_path(self) -> Path:
@@ -77,36 +105,42 @@ class RunFolder:
         """The request, with its ``kind``.
 
         Raises:
-            WorkError: the file cannot be read, or is from a newer version of the toolkit.
+            Damaged: the file cannot be read.
+            Newer: it is from a newer version of the toolkit.
         """
-        config = read_json(self.config_path)
-        if not isinstance(config, dict) or "kind" not in config:
-            raise WorkError(f"{self.config_path} does not describe a run")
-        made = config.pop("format", 1)
-        if not isinstance(made, int) or made > FORMAT:
-            raise WorkError(
-                f"{self.name} was made by a newer version of the toolkit (format {made}; this one reads up to {FORMAT})"
-            )
-        return config
+        return read_config(self.config_path)
 
     def unreadable(self) -> str | None:
-        """Why this version of the toolkit cannot read the folder; None where it can."""
+        """Why this version of the toolkit cannot read the request; None where it can."""
         try:
             _ = self.config
         except WorkError as error:
             return one_line(error)
         return None
 
+    def check(self) -> None:
+        """Read everything that the folder says of itself.
+
+        Raises:
+            Damaged: a part of it is not what the toolkit writes.
+            Newer: it is from a newer version of the toolkit.
+        """
+        if (problem := _problem_of(self, stamp_of(self.path))) is not None:
+            raise type(problem)(str(problem))
+
     @property
     def result(self) -> dict[str, Any] | None:
         """The result, once there is one."""
-        return read_json(self.result_path) if self.result_path.exists() else None
+        return read_result(self.result_path)
+
+    def located(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result with the folder's absolute path as ``run_dir``: that has perhaps been moved since."""
+        return result | {"run_dir": os.path.abspath(self.path)}
 
     @property
     def origin(self) -> dict[str, Any]:
         """Where the run comes from: perhaps ``sweeps`` (names, the first one made it) and ``forked_from``."""
-        path = self.path / "origin.json"
-        return read_json(path) if path.exists() else {}
+        return read_origin(self.path / "origin.json")
 
     def join_sweep(self, sweep: str) -> None:
         """Note that a sweep has asked for the run."""
@@ -118,8 +152,20 @@ class RunFolder:
     @property
     def notes(self) -> str:
         """What the user wrote about the run."""
-        path = self.path / "notes.txt"
-        return path.read_text(errors="replace").strip() if path.exists() else ""
+        return read_notes(self.path / "notes.txt")
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        """``environment.json`` of the latest attempt; None where it is missing or no use: it is only shown."""
+        try:
+            facts = read_json(self.path / "environment.json")
+        except WorkError:
+            return None
+        return facts if isinstance(facts, dict) else None
+
+    def printed(self, last_bytes: int) -> str:
+        """The end of what its worker has printed."""
+        return read_tail(self.path / "worker.log", last_bytes).decode(errors="replace")
 
     def note(self, text: str) -> None:
         """Replace the notes; empty text removes them."""
@@ -136,36 +182,11 @@ class RunFolder:
         Raises:
             WorkError: the folder cannot be written.
         """
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n"
-        path = self.path / "events.jsonl"
-        try:
-            with open(path, "ab+") as file:
-                if file.seek(0, os.SEEK_END):
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":  # cut short by a kill or a full disk: it must not spoil this line too
-                        line = "\n" + line
-                file.write(line.encode())
-        except OSError as error:
-            raise WorkError(describe_os_error(error, "write", path)) from error
+        append_event(self.path / "events.jsonl", event, facts)
 
     def events(self, last_bytes: int | None = None) -> list[dict[str, Any]]:
         """All events, or those in the log's last so many bytes; a line cut short by a kill is left out."""
-        try:
-            with open(self.path / "events.jsonl", "rb") as file:
-                if last_bytes is not None:
-                    file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
-                lines = file.read().splitlines()
-        except FileNotFoundError:
-            return []
-        events = []
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):  # the end of a line can be a number
-                events.append(event)
-        return events
+        return read_events(self.path / "events.jsonl", last_bytes)
 
     def last_event(self, *, progress: bool = False) -> dict[str, Any] | None:
         """The latest event other than ``progress``, or the latest ``progress``; most often without reading them all."""
@@ -202,21 +223,24 @@ class RunFolder:
         return held(self.path / ".lock") or held(self.path / ".claim")
 
     def status(self) -> str:
-        """One of :data:`STATUSES`."""
-        if self.result_path.exists():
+        """One of :data:`STATUSES`, or :data:`DAMAGED` where the log does not tell which."""
+        if os.path.lexists(self.result_path):
             return "done"
         return "running" if self.is_running() else self.status_at_rest()
 
     def status_at_rest(self) -> str:
         """The status when no process runs it: never ``running``."""
-        if self.result_path.exists():
+        if os.path.lexists(self.result_path):
             return "done"
-        last = (self.last_event() or {}).get("event")
+        try:
+            last = (self.last_event() or {}).get("event")
+        except Damaged:
+            return DAMAGED
         if self.cancel_requested() or last == "cancelled":
             return "cancelled"
         if last == "failed":
             return "failed"
-        return "queued" if (self.path / TICKET).exists() else "lost"
+        return "queued" if os.path.lexists(self.path / TICKET) else "lost"
 
     def progress(self) -> dict[str, Any] | None:
         """The latest progress event: ``what``, ``done``, ``total`` and perhaps ``seconds_left``."""
@@ -266,22 +290,41 @@ class RunFolder:
 
     def request_cancel(self) -> None:
         """Ask the run to stop; a queued one will not start."""
-        try:
-            (self.path / "cancel").touch()
-        except OSError as error:
-            raise WorkError(describe_os_error(error, "write", self.path)) from error
+        if not self.cancel_requested():
+            append_to(self.path / "cancel").close()
 
     def cancel_requested(self) -> bool:
-        return (self.path / "cancel").exists()
+        return os.path.lexists(self.path / "cancel")
 
     def clear_cancel(self) -> None:
-        """Let the run start again."""
-        (self.path / "cancel").unlink(missing_ok=True)
+        """Let the run start again.
+
+        Raises:
+            WorkError: what says that it shall stop cannot be removed.
+        """
+        try:
+            (self.path / "cancel").unlink(missing_ok=True)
+        except OSError as error:
+            raise WorkError(describe_os_error(error, "remove", self.path / "cancel")) from error
 
     def raise_if_cancelled(self) -> None:
         """Raise :class:`Cancelled` once the user has asked for it."""
         if self.cancel_requested():
             raise Cancelled("cancelled by the user")
+
+
+@lru_cache(maxsize=4096)
+def _problem_of(run: RunFolder, stamp: str) -> Damaged | Newer | None:
+    """What is wrong with a folder whose files have that stamp: read once, however many ask."""
+    if run.shown_name != run.name:
+        return Damaged(f"{run.shown_name} is damaged: its name is not text in UTF-8")
+    try:
+        for name in ("config", "origin", "notes", "result"):
+            getattr(run, name)
+        run.events()
+    except (Damaged, Newer) as problem:
+        return type(problem)(str(problem))
+    return None
 
 
 def _agrees(stored: Any, asked: Any) -> bool:
@@ -291,32 +334,19 @@ def _agrees(stored: Any, asked: Any) -> bool:
     return bool(stored == asked)
 
 
-def carry_out(run: RunFolder, work: Callable[[], dict[str, Any]], progress: Progress = silent) -> dict[str, Any]:
-    """Bring a training's folder to its result, in the training slot of its parent folder; a finished one is only read.
-
-    Args:
-        run: the folder.
-        work: does the work and gives the result, which it has written.
-        progress: told about waiting.
-
-    Raises:
-        WorkError: another process is running it, or the work failed, which is logged in the folder.
-    """
-    if (result := run.result) is not None:
-        return result
-    with training_slot(run.path.parent, progress), run.running():
-        if (result := run.result) is not None:  # finished by another process while this one waited
-            return result
-        with run.failures_logged(), usage_recorded(run.path / "environment.json"):
-            run.raise_if_cancelled()
-            return work()
+def run_folders(runs_dir: Path) -> list[RunFolder]:
+    """Every run folder under ``runs_dir``, whatever its files hold, by name."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(runs_dir) if not entry.name.startswith("."))
+    except OSError:
+        return []
+    return [run for run in (RunFolder(Path(runs_dir) / name) for name in names) if run.exists()]
 
 
 def list_runs(runs_dir: Path, kind: str | None = None) -> list[RunFolder]:
-    """Run folders under ``runs_dir`` that this version can read, newest first."""
-    runs = [RunFolder(path.parent) for path in Path(runs_dir).glob("*/config.json")]
-    runs = [run for run in runs if (kind is None or run.name.startswith(f"{kind}-")) and run.unreadable() is None]
-    return sorted(runs, key=lambda run: os.path.getmtime(run.config_path), reverse=True)
+    """Run folders under ``runs_dir`` whose request this version can read, newest first."""
+    runs = [run for run in run_folders(runs_dir) if kind is None or run.name.startswith(f"{kind}-")]
+    return sorted((run for run in runs if run.unreadable() is None), key=lambda run: run.created, reverse=True)
 
 
 @contextmanager

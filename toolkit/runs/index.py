@@ -7,22 +7,23 @@ changed, and the whole index when it is missing, damaged or of another version. 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.runs.folder import STATUSES, TICKET, RunFolder
+from toolkit.runs.contents import Newer, stamp_of
+from toolkit.runs.folder import DAMAGED, STATUSES, RunFolder, run_folders
 
-VERSION = 1
+VERSION = 2
 """Of the table; an index with another one is made anew."""
 UNREADABLE = "unreadable"
-"""The state of a folder from a newer version, or with a damaged configuration."""
-_WATCHED = ("config.json", "events.jsonl", "result.json", "notes.txt", "origin.json", "cancel", TICKET)
+"""The state of a folder from a newer version."""
+STATES = (*STATUSES, DAMAGED, UNREADABLE)
+"""All that a row can say."""
 _FIGURES = ("last_accuracy", "average_incremental_accuracy", "forgetting", "memory_bytes", "seconds")
 _TEXTS = ("kind", "dataset", "codec", "method", "align", "budget", "notes", "error")
 _COLUMNS = ("name", "stamp", "state", "sweeps", "seed", "created", "changed", *_TEXTS, *_FIGURES)
@@ -48,8 +49,8 @@ class Filter:
     since: float | None = None
 
     def __post_init__(self) -> None:
-        if self.state is not None and self.state not in (*STATUSES, UNREADABLE):
-            raise UsageError(f"state must be one of {', '.join((*STATUSES, UNREADABLE))}, got {self.state!r}")
+        if self.state is not None and self.state not in STATES:
+            raise UsageError(f"state must be one of {', '.join(STATES)}, got {self.state!r}")
 
     def accepts(self, row: dict[str, Any]) -> bool:
         """Whether a row, its state judged, is asked for."""
@@ -71,25 +72,32 @@ class Filter:
         )
 
 
-def query(runs_dir: Path, wanted: Filter | None = None) -> list[dict[str, Any]]:
-    """Rows of the runs asked for, newest first.
+def query(
+    runs_dir: Path, wanted: Filter | None = None, check: Callable[[RunFolder], object] = RunFolder.check
+) -> list[dict[str, Any]]:
+    """Rows of the runs asked for, newest first; those that cannot be read are among them, with the reason.
 
-    Each has ``name``, ``state`` (as it is now), ``kind``, ``dataset``, ``codec``, ``method``, ``align``, ``budget``,
-    ``seed``, ``sweeps``, ``notes``, ``error``, ``created`` and ``changed`` (seconds since 1970) and a finished pilot's
-    figures; what does not apply is None.
+    Args:
+        runs_dir: where run folders are.
+        wanted: which of them; by default all.
+        check: raises WorkError for a run that is not whole; it may know more than the folder does of the run's kind.
+
+    Each row has ``name``, ``state`` (as it is now), ``kind``, ``dataset``, ``codec``, ``method``, ``align``,
+    ``budget``, ``seed``, ``sweeps``, ``notes``, ``error``, ``created`` and ``changed`` (seconds since 1970) and a
+    finished pilot's figures; what does not apply is None.
     """
     wanted = wanted or Filter()
     runs_dir = Path(runs_dir)
     if not runs_dir.is_dir():
         return []
     with _opened(runs_dir) as index:
-        _refresh(index, runs_dir)
+        _refresh(index, runs_dir, check)
         rows = [dict(row) for row in index.execute("SELECT * FROM runs ORDER BY created DESC, name")]
     for row in rows:
         del row["stamp"]
         row["sweeps"] = json.loads(row["sweeps"])
         if row["state"] is None:
-            row["state"] = RunFolder(runs_dir / row["name"]).status()
+            row["state"] = _live_state(RunFolder(runs_dir / row["name"]))
     return [row for row in rows if wanted.accepts(row)]
 
 
@@ -133,55 +141,46 @@ def _connected(path: Path | str) -> sqlite3.Connection:
     return index
 
 
-def _refresh(index: sqlite3.Connection, runs_dir: Path) -> None:
+def _live_state(run: RunFolder) -> str:
+    """How a run stands now, whose folder was whole when its row was made."""
+    try:
+        return run.status()
+    except (WorkError, OSError):
+        return DAMAGED
+
+
+def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFolder], object]) -> None:
     """Bring the rows to what the folders say."""
     known = dict(index.execute("SELECT name, stamp FROM runs").fetchall())
-    found = {}
-    for entry in os.scandir(runs_dir):
-        if not entry.name.startswith(".") and (stamp := _stamp(Path(entry.path))) is not None:
-            found[entry.name] = stamp
+    judge = f"{check.__module__}.{check.__qualname__}"
+    runs = {run.shown_name: run for run in run_folders(runs_dir)}
+    found = {name: f"{judge} {stamp_of(run.path)}" for name, run in runs.items()}
     changed = [name for name, stamp in found.items() if known.get(name) != stamp]
     with index, suppress(sqlite3.OperationalError):  # a full disk: the next query tries again
         index.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in known.keys() - found.keys()])
         places = ", ".join("?" * len(_COLUMNS))
         for name in changed:
-            row = _row(RunFolder(runs_dir / name)) | {"stamp": found[name]}
+            row = _row(runs[name], check) | {"stamp": found[name]}
             index.execute(f"INSERT OR REPLACE INTO runs VALUES ({places})", [row[column] for column in _COLUMNS])
 
 
-def _stamp(folder: Path) -> str | None:
-    """Sizes and times of a run folder's files; None where it is none."""
-    parts = []
-    for name in _WATCHED:
-        try:
-            facts = os.stat(folder / name)
-            parts.append(f"{facts.st_size}.{facts.st_mtime_ns}")
-        except OSError:
-            if name == "config.json":
-                return None
-            parts.append("-")
-    return " ".join(parts)
-
-
-def _row(run: RunFolder) -> dict[str, Any]:
+def _row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
     """What the index says about a folder. ``state`` is None while only a look at its processes can tell."""
-    row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.name, "sweeps": "[]", "kind": run.name.split("-")[0]}
-    row["created"] = row["changed"] = os.path.getmtime(run.config_path)
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.shown_name, "sweeps": "[]"}
+    row |= {"kind": run.shown_name.split("-")[0], "created": run.created, "changed": run.created}
     try:
-        config = run.config
-        events = run.events()
-        result = run.result
-        row["sweeps"] = json.dumps(run.origin.get("sweeps", []))
-    except (WorkError, OSError, AttributeError) as error:
+        check(run)
+        config, events, result, state = run.config, run.events(), run.result, run.status_at_rest()
+        row |= {"sweeps": json.dumps(run.origin.get("sweeps", [])), "notes": run.notes or None}
+        error = run.error() if state == "failed" else None
+    except Newer as error:
         return row | {"state": UNREADABLE, "error": one_line(error)}
-    request = config.get("config", config)
+    except (WorkError, OSError) as error:
+        return row | {"state": DAMAGED, "error": one_line(error)}
+    request = config.get("config") or config
     row |= {name: request.get(name) for name in ("dataset", "method", "align", "budget")}
     row |= {"kind": config["kind"], "codec": request.get("codec") or request.get("codecs")}
-    row |= {"seed": config.get("seed", request.get("seed")), "notes": run.notes or None}
+    row |= {"seed": config.get("seed", request.get("seed")), "error": error}
     if events:
         row["changed"] = events[-1]["time"]
-    state = run.status_at_rest()
-    row["state"] = state if state == "done" else None
-    if state == "failed":
-        row["error"] = run.error()
-    return row | {name: (result or {}).get(name) for name in _FIGURES}
+    return row | {"state": state if state == "done" else None, **{name: (result or {}).get(name) for name in _FIGURES}}

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from toolkit.foundation.documents import Unfit, open_file
 from toolkit.foundation.errors import WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_json
 
@@ -25,6 +26,8 @@ class Taken(WorkError):
     """Another process holds the lock."""
 
 
+_MOST_PROCESSES = 2**31
+"""Process numbers are smaller on every platform."""
 PROBE_SECONDS = 2.0
 """How long an acquisition tries: whoever only asks whether a lock is held, holds it for some microseconds."""
 
@@ -62,11 +65,11 @@ def held(path: Path) -> bool:
     import fcntl
 
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no such file
+    except (OSError, Unfit):  # no such file
         return False
     return False
 
@@ -113,9 +116,11 @@ class ProcessName:
         """As :meth:`write` left it; None where there is none or the file is damaged."""
         try:
             saved = read_json(path)
-            return cls(int(saved["pid"]), str(saved["started"]))
-        except (WorkError, KeyError, TypeError, ValueError):
+            pid, started = saved["pid"], saved["started"]
+        except (WorkError, KeyError, TypeError):
             return None
+        known = isinstance(pid, int) and 0 < pid < _MOST_PROCESSES and isinstance(started, str)
+        return cls(pid, started) if known else None
 
     def write(self, path: Path, **facts: str) -> None:
         """Write it, with what else there is to say, as JSON.

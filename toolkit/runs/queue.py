@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.foundation.errors import WorkError
+from toolkit.foundation.errors import WorkError, describe_os_error
 from toolkit.foundation.files import make_folder, read_json, write_json
-from toolkit.runs.folder import TICKET, RunFolder
+from toolkit.runs.folder import TICKET, RunFolder, run_folders
 from toolkit.runs.locks import holding
 
 _LOCK_SECONDS = 60.0
@@ -46,7 +46,15 @@ class Ticket:
         write_json(self.run.path / TICKET, facts)
 
     def remove(self) -> None:
-        (self.run.path / TICKET).unlink(missing_ok=True)
+        """Take the run off the queue.
+
+        Raises:
+            WorkError: its ticket cannot be removed.
+        """
+        try:
+            (self.run.path / TICKET).unlink(missing_ok=True)
+        except OSError as error:
+            raise WorkError(describe_os_error(error, "remove", self.run.path / TICKET)) from error
 
     def next_try(self) -> Ticket:
         """The ticket for another attempt, which is the first again if the last one got the run further."""
@@ -85,13 +93,15 @@ def enqueue(runs: Iterable[RunFolder], runs_dir: Path) -> None:
 def tickets(runs_dir: Path) -> list[Ticket]:
     """The tickets of all runs that wait or are under way, in order."""
     found = []
-    for path in Path(runs_dir).glob(f"*/{TICKET}"):
-        run = RunFolder(path.parent)
+    for run in run_folders(runs_dir):
+        path = run.path / TICKET
+        if not os.path.lexists(path):
+            continue
         try:
             saved = read_json(path)
             found.append(Ticket(run, int(saved["position"]), int(saved["tries"]), str(saved["mark"])))
         except (WorkError, KeyError, TypeError, ValueError):
-            if path.exists():  # damaged: it still says that the run is to be done
+            if os.path.lexists(path):  # damaged: it still says that the run is to be done
                 found.append(Ticket(run, 0))
     return sorted(found, key=lambda ticket: (ticket.position, ticket.run.name))
 

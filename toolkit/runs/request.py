@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,7 +16,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.validation import Model, first_problem, validated
+from toolkit.runs.contents import Damaged, Result, require
 from toolkit.runs.folder import RunFolder
 
 
@@ -28,12 +34,14 @@ class Request(ABC):
         first: the field that the command takes without an option.
         said: options that the command always names; others only where they differ from their defaults.
         light: short enough to run beside a training.
+        results: what its result is.
     """
 
     kind: ClassVar[str]
     first: ClassVar[str] = "dataset"
     said: ClassVar[tuple[str, ...]] = ()
     light: ClassVar[bool] = True
+    results: ClassVar[type[Result]] = Result
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,9 +69,16 @@ class Request(ABC):
         return RunFolder.create(Path(runs_dir).resolve() / self.run_name(), self.kind, self.as_dict())
 
     def folder_at(self, runs_dir: Path) -> RunFolder | None:
-        """The run's folder where there is one."""
+        """The run's folder where there is one.
+
+        Raises:
+            Damaged: it is not whole.
+        """
         run = RunFolder(Path(runs_dir).resolve() / self.run_name())
-        return run if run.config_path.exists() else None
+        if not run.exists():
+            return None
+        read_request({self.kind: type(self)}, run)
+        return run
 
     def command(self) -> str:
         """The ``recallrate`` command that does the same."""
@@ -104,3 +119,45 @@ def request_from(kinds: Mapping[str, type[Request]], config: Mapping[str, Any]) 
     """The request that a run folder's configuration holds, of one of ``kinds``."""
     values = dict(config)
     return kinds[values.pop("kind")](**values)
+
+
+def read_request(kinds: Mapping[str, type[Request]], run: RunFolder) -> Request:
+    """The request of a run folder that is whole: so is its result, where it has one.
+
+    Raises:
+        Damaged: a part of it is not what the toolkit writes.
+        Newer: it is from a newer version of the toolkit.
+    """
+    run.check()
+    config = run.config
+    kind = kinds.get(config.pop("kind"))
+    if kind is None:
+        raise Damaged(f"{run.name} is damaged: config.json: its kind must be one of {', '.join(kinds)}")
+    try:
+        request = TypeAdapter(kind).validate_python(config)
+    except ValidationError as error:
+        raise Damaged(f"{run.name} is damaged: config.json: {first_problem(error)}") from error
+    held = request.as_dict()
+    for name, value in config.items():  # pydantic takes "32" for 32
+        if name not in held or held[name] != value:
+            raise Damaged(f"{run.name} is damaged: config.json: {name}: {reprlib.repr(value)} is none of its values")
+    if (result := run.result) is not None:
+        require(kind.results, result, run.result_path)
+    return request
+
+
+def read_seeded(kind: type[Model], run: RunFolder) -> tuple[Model, int]:
+    """Configuration and seed of a run folder whose request has both; all else in it is whole, but for its result.
+
+    Raises:
+        Damaged: a part of it is not what the toolkit writes.
+        Newer: it is from a newer version of the toolkit.
+    """
+    run.check()
+    config = run.config
+    if config.get("config") is None or config.get("seed") is None:
+        raise Damaged(f"{run.name} is damaged: config.json: it needs a config and a seed")
+    try:
+        return validated(kind, config["config"]), config["seed"]
+    except UsageError as error:
+        raise Damaged(f"{run.name} is damaged: config.json: {one_line(error)}") from error

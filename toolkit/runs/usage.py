@@ -27,10 +27,9 @@ def usage_recorded(environment: Path) -> Iterator[None]:
     finally:
         with suppress(WorkError):  # what the work came to matters more
             facts = read_json(environment)
-            write_json(
-                environment,
-                facts | {"peak_memory_bytes": peak_memory_bytes(), "energy_joules": _difference(before, _joules())},
-            )
+            used = {"peak_memory_bytes": peak_memory_bytes(), "energy_joules": _difference(before, _joules())}
+            if isinstance(facts, dict):
+                write_json(environment, facts | used)
 
 
 def peak_memory_bytes() -> int | None:

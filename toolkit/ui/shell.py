@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas  # noqa: F401  # now: sessions that begin together would trip over each other importing it
 import streamlit as st
 
-from toolkit.foundation.errors import UsageError, one_line
+from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.ui.access import listens_elsewhere, own_login, require_access, take_roots
 from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
@@ -77,7 +77,10 @@ def main() -> None:
                 say("access.log_out"), on_click=_log_out, icon=":material/logout:", help=say("access.limits", **limits)
             )
         st.caption(say("shell.motto"))
-    chosen.run()
+    try:
+        chosen.run()
+    except WorkError as error:  # of what the page is about, such as a damaged run: said, not shown as a traceback
+        st.error(one_line(error), icon=":material/error:")
     if chosen.url_path not in _loaded:
         _loaded.add(chosen.url_path)
         gc.collect()

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.foundation.documents import parse_json, read_stream
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.files import write_atomically
 
@@ -94,9 +95,7 @@ def read_manifest(path: str | Path) -> Manifest | None:
                     raise ValueError(f"it inflates to {inflated} bytes, expected at most {most}")
                 if not is_ours:
                     return None
-                if archive.getinfo(_MANIFEST).file_size > _MOST_MANIFEST:
-                    raise ValueError(f"its manifest has more than {_MOST_MANIFEST} bytes")
-                facts = json.loads(archive.read(_MANIFEST))
+                facts = parse_json(read_stream(archive.open(_MANIFEST), _MOST_MANIFEST))
         if facts["format"] != FORMAT:
             return None
         if facts["version"] > VERSION:

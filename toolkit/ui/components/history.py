@@ -12,10 +12,11 @@ import streamlit as st
 from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.pilots.inventory import check
 from toolkit.pilots.plan import start_pending
 from toolkit.runs.actions import remove
-from toolkit.runs.folder import STATUSES, RunFolder
-from toolkit.runs.index import Filter, query
+from toolkit.runs.folder import DAMAGED, RunFolder
+from toolkit.runs.index import STATES, UNREADABLE, Filter, query
 from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
@@ -36,15 +37,17 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
     """
     st.subheader(say("history.title"), anchor=False)
     columns = st.columns([2, 3])
-    states = [say("history.any_state"), *(say(f"status.{state}") for state in STATUSES)]
+    states = [say("history.any_state"), *(say(f"status.{state}") for state in STATES)]
     state = columns[0].selectbox(
         say("column.status"), range(len(states)), format_func=states.__getitem__, key="history_state"
     )
     text = columns[1].text_input(
         say("history.filter"), key="history_text", persist_state="session", help=say("history.filter_help")
     )
-    wanted = Filter(state=STATUSES[state - 1] if state else None, text=text.strip() or None)
-    found = [row for row in query(runs_dir, wanted) if row["kind"] in kinds and row["dataset"] == dataset]
+    wanted = Filter(state=STATES[state - 1] if state else None, text=text.strip() or None)
+    rows_of_kind = [row for row in query(runs_dir, wanted, check) if row["kind"] in kinds]
+    # of what dataset a damaged run was cannot be told
+    found = [row for row in rows_of_kind if row["dataset"] == dataset or row["state"] in (DAMAGED, UNREADABLE)]
     if not found:
         st.caption(say("history.none"))
         return
@@ -65,9 +68,13 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
         },
         alt=say("history.title"),
     )
-    chosen = [RunFolder(runs_dir / found[n]["name"]) for n in picked["selection"]["rows"] if n < len(found)]
+    picked_rows = [found[n] for n in picked["selection"]["rows"] if n < len(found)]
+    broken = {row["name"]: row["error"] for row in picked_rows if row["state"] in (DAMAGED, UNREADABLE)}
+    for reason in broken.values():
+        st.error(reason, icon=":material/error:")
+    chosen = [RunFolder(runs_dir / row["name"]) for row in picked_rows]
     if chosen:
-        _actions(chosen, runs_dir)
+        _actions(chosen, runs_dir, set(broken))
     else:
         st.caption(say("history.select"))
     downloads("runs", found, found, ("name", "kind", "state"))
@@ -78,7 +85,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "created": datetime.fromtimestamp(row["created"], UTC),
         "kind": row["kind"],
-        "setting": short_spec(codec) if codec else short_name(row["dataset"]),
+        "setting": short_spec(codec) if codec else short_name(row["dataset"]) if row["dataset"] else row["name"],
         "align": row["align"],
         "method": row["method"],
         "budget": row["budget"],
@@ -89,9 +96,15 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _actions(chosen: Sequence[RunFolder], runs_dir: Path) -> None:
-    """Cancel, resume or retry, remove; notes and the reason of failure of a single run."""
-    states = {run.name: run.status() for run in chosen}
+def _actions(chosen: Sequence[RunFolder], runs_dir: Path, broken: set[str]) -> None:
+    """Cancel, resume or retry, remove; notes and the reason of failure of a single run; broken ones are only removed.
+
+    Args:
+        chosen: what is acted on.
+        runs_dir: where it is.
+        broken: names of those that cannot be read.
+    """
+    states = {run.name: DAMAGED if run.name in broken else run.status() for run in chosen}
     active = [run for run in chosen if states[run.name] in ACTIVE]
     stopped = [run for run in chosen if states[run.name] in ("cancelled", "failed", "lost")]
     with st.container(border=True):
@@ -106,7 +119,7 @@ def _actions(chosen: Sequence[RunFolder], runs_dir: Path) -> None:
                     st.markdown(say("history.remove_sure", runs=count(len(chosen), "run")))
                     if st.button(say("history.remove_yes"), type="primary", key="history_remove"):
                         _remove(chosen)
-        if len(chosen) == 1:
+        if len(chosen) == 1 and not broken:
             _one(chosen[0], states[chosen[0].name])
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.pilots import supervisor
 from toolkit.pilots.plan import start_pending
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
@@ -76,6 +76,8 @@ def _one(run: RunFolder, status: str) -> None:
     if status == "failed":
         st.error(say("runs.failed", reason=run.error()), icon=":material/error:")
         _log(run)
+    elif status == DAMAGED:
+        st.error(say("status.damaged"), icon=":material/error:")
     elif status in ("cancelled", "lost"):
         st.warning(say(f"runs.was_{status}"), icon=":material/pause_circle:")
     elif status == "queued":
@@ -93,8 +95,7 @@ def _one(run: RunFolder, status: str) -> None:
 
 def _log(run: RunFolder) -> None:
     """What its process printed last, where it printed anything."""
-    path = run.path / "worker.log"
-    if path.exists() and (said := path.read_bytes()[-_LOG_BYTES:].decode(errors="replace").strip()):
+    if said := run.printed(_LOG_BYTES).strip():
         with st.expander(say("runs.log")):
             st.code(said, language=None, wrap_lines=True)
 

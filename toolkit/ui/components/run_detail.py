@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -35,6 +36,11 @@ def run_name(config: PilotConfig, seed: int) -> str:
     return f"{setting_name(config.codec, config.align)}, {method}{config.budget}, seed {seed}"
 
 
+def folder_name(run: Mapping[str, Any]) -> str:
+    """The name of a run's folder."""
+    return Path(run["run_dir"]).name
+
+
 def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
     """One run stage by stage, its command and its folder."""
     figures = st.container(horizontal=True)
@@ -49,7 +55,7 @@ def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
     st.caption(
         say(
             "tradeoff.matrix_caption", images=say(f"tradeoff.{run['tested_on']}_images"), network=run["network"],
-            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=code(run["run_dir"]),
+            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=code(folder_name(run)),
         )
     )  # fmt: skip
     with st.expander(say("shell.as_table")):
@@ -118,4 +124,4 @@ def _titles(runs: Sequence[Finished]) -> list[str]:
     if len(set(short)) == len(short):
         return short
     long = [run_name(config, run["seed"]) for config, run in runs]
-    return long if len(set(long)) == len(long) else [run["run_dir"] for _, run in runs]
+    return long if len(set(long)) == len(long) else [folder_name(run) for _, run in runs]

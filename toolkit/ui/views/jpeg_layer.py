@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -279,8 +280,12 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
     report = _carry_out(request, runs_dir, say("jpeg.attack"), say("jpeg.attack_text"))
     if report is None:
         return
-    asked = {name: replace(request, variant=name).folder_at(runs_dir) for name in variants if name != variant}
-    others = {name: found.result for name, found in asked.items() if found is not None and found.result is not None}
+    others = {}
+    for name in variants:
+        with suppress(WorkError):  # a damaged run is not drawn
+            found = replace(request, variant=name).folder_at(runs_dir) if name != variant else None
+            if found is not None and (result := found.result) is not None:
+                others[name] = result
     st.plotly_chart(figure(robustness_figure, report, others=others), key="jpeg_robustness", alt=say("jpeg.robustness"))
     for model, result in report["models"].items():
         for note in result["notes"]:

@@ -175,8 +175,9 @@ def _past(runs_dir: Path) -> None:
     if not mine:
         st.info(say("probe.none_yet"), icon=":material/arrow_upward:")
         return
+    requests = {name: request_of(run.config) for name, run in mine.items()}
     name = choose_addressed(
-        say("probe.past"), list(mine), "probe", lambda name: _title(mine[name].config), say("probe.past_help")
+        say("probe.past"), list(mine), "probe", lambda name: _title(requests[name]), say("probe.past_help")
     )
     run = mine[name]
     if run.status() != "done":
@@ -186,7 +187,7 @@ def _past(runs_dir: Path) -> None:
         next_page("pilot", say("probe.next"))
     elif run.status() in ACTIVE:
         st.caption(say("runs.in_background"))
-    command(request_of(run.config).command())
+    command(requests[name].command())
 
 
 def _so_far(run: RunFolder) -> None:
@@ -195,8 +196,8 @@ def _so_far(run: RunFolder) -> None:
         show_rows(probe_rows({"settings": rows}))
 
 
-def _title(config: dict[str, Any]) -> str:
+def _title(request: ProbeRequest) -> str:
     return current()(
-        "probe.title_advised" if config["kind"] == "advise" else "probe.title_plain", grid=config["codecs"],
-        images=config["images"], budget=config["budget"], extractor=config["extractor"],
+        "probe.title_advised" if request.kind == "advise" else "probe.title_plain", grid=request.codecs,
+        images=request.images, budget=request.budget, extractor=request.extractor,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import streamlit as st
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.language.catalogue import LANGUAGES, language
+from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.plan import probes_of
 from toolkit.pilots.results import comparisons, result_rows, setting_name
 from toolkit.report.contents import LONGEST_TITLE, write_report
@@ -43,7 +44,7 @@ def page() -> None:
         next_page("pilot", say("tradeoff.pilot_first"))
         return
     advice = [run for run in probes_of(runs, spec, size).values() if run.result is not None]
-    members = _members([run for comparison in found for run, _, _ in comparison.runs])
+    members = _members([(run, config) for comparison in found for run, config, _ in comparison.runs])
     title, author, code, fleet, prices = _form()
     try:
         study = gather_study([*members, *advice])
@@ -59,12 +60,11 @@ def page() -> None:
     command(*_command_lines(study, [*members, *advice], title, author, code, fleet, prices))
 
 
-def _members(pilots: Sequence[RunFolder]) -> list[RunFolder]:
+def _members(pilots: Sequence[tuple[RunFolder, PilotConfig]]) -> list[RunFolder]:
     """The pilots that the report is about; all finished ones to begin with."""
     settings: dict[str, list[RunFolder]] = {}
-    for run in pilots:
-        config = run.config["config"]
-        name = f"{setting_name(config['codec'], config['align'])}, {config['method']}, {config['budget']}"
+    for run, config in pilots:
+        name = f"{setting_name(config.codec, config.align)}, {config.method}, {config.budget}"
         settings.setdefault(name, []).append(run)
     kept = st.pills(
         say("report_page.settings"), list(settings), selection_mode="multi", default=list(settings),

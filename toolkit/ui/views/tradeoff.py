@@ -18,7 +18,7 @@ from toolkit.ui.components.figures import figure
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, run_name, show_comparison, show_run
+from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, folder_name, run_name, show_comparison, show_run
 from toolkit.ui.components.words import count
 
 _ORDER = ["codec", "align", "method", "budget_bytes", "memory_bytes", "exemplar_bytes", "exemplars_per_class", "seeds",
@@ -41,12 +41,17 @@ def page() -> None:
     comparison = _choose(found)
     pilots = results[comparison.digest]
     _chart(comparison, pilots)
-    runs = {run["run_dir"]: (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
+    runs = _by_name(pilots)
     _run(runs)
     _compare([pilot for pilots in results.values() for pilot in pilots], list(runs))
     with st.expander(say("shell.same_command")):
         command(*comparison.commands())
     next_page("cost", say("tradeoff.next"))
+
+
+def _by_name(pilots: Sequence[dict[str, Any]]) -> dict[str, Finished]:
+    """Every run of some pilots, by its folder's name: a path would not be the same on another machine."""
+    return {folder_name(run): (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
 
 
 def _choose(found: Sequence[Comparison]) -> Comparison:
@@ -74,7 +79,7 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
         place, say("tradeoff.against"), {name: say(f"storage.{name}") for name in order},
         f"pilot_storage_{'several' if several else 'one'}", say("help.exemplars"),
     )  # fmt: skip
-    st.session_state["drawn_runs"] = [[run["run_dir"] for run in pilot["runs"]] for pilot in pilots]
+    st.session_state["drawn_runs"] = [list(_by_name([pilot])) for pilot in pilots]
     st.plotly_chart(
         figure(accuracy_figure, pilots, metric, storage), key="pilot_chart", on_select=_take_point,
         selection_mode="points", alt=say("tradeoff.chart_alt"),
@@ -132,9 +137,7 @@ def _run(runs: dict[str, Finished]) -> None:
 def _compare(pilots: Sequence[dict[str, Any]], first: list[str]) -> None:
     """Runs of any of the dataset's pilots side by side, to begin with the first ones of the chosen comparison."""
     st.subheader(say("compare.title"), anchor=False)
-    runs = {
-        run["run_dir"]: (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]
-    }
+    runs = _by_name(pilots)
     kept = st.session_state.get("compared")
     if kept is not None:
         st.session_state["compared"] = [name for name in kept if name in runs]
