@@ -49,7 +49,7 @@ def test_changed_facts_and_classes_are_refused_in_one_line(tmp_path: Path, chang
         ("DELETE FROM exemplars WHERE label = 1 AND rank = 1", (1, 1), "missing"),
         ("UPDATE exemplars SET rank = 7 WHERE label = 1 AND rank = 2", (1, 7), "does not have it"),
         ("UPDATE exemplars SET label = 5 WHERE label = 1 AND rank = 2", (5, 2), "does not have it"),
-        ("UPDATE extras SET rank = 7 WHERE label = 1 AND rank = 2", (1, 0), "misplaced"),
+        ("UPDATE extras SET rank = 7 WHERE label = 1 AND rank = 2", (1, 0), "its row says"),
         ("UPDATE exemplars SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
         ("UPDATE extras SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
     ],

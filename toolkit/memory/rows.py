@@ -95,8 +95,8 @@ def read_class(connection: sqlite3.Connection, has_extras: bool, label: int) -> 
     return intact, damaged
 
 
-def misplaced(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[Damaged]:
-    """Where exemplars and extras disagree with what the classes' rows say of them.
+def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> list[Damaged]:
+    """Exemplars that are not where their classes' rows say, or that are where none should be.
 
     A label or a rank in which a bit has flipped makes an exemplar disappear from its place and turn up in another.
     """
@@ -110,12 +110,17 @@ def misplaced(connection: sqlite3.Connection, has_extras: bool, classes: Mapping
         found += [Damaged(label, rank, "it is missing") for rank in expected if rank not in have]
         found += [Damaged(label, rank, "its class does not have it") for rank in have if rank not in expected]
         found += [Damaged(label, rank, "it is there twice") for rank, times in have.items() if times > 1]
-    if not found:
-        sizes = stored_sizes(connection, has_extras)
-        for label, row in classes.items():
-            if (len(sizes.get(label, ())), sum(sizes.get(label, ()))) != (row.exemplars, row.payload_bytes):
-                found.append(Damaged(label, 0, "its class has other bytes than its row says: something is misplaced"))
     return found
+
+
+def uneven(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[Damaged]:
+    """The first exemplar of every class that has other bytes than its row says: an extra may be misplaced."""
+    sizes = stored_sizes(connection, has_extras)
+    return [
+        Damaged(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, its row says {row.payload_bytes}")
+        for label, row in classes.items()
+        if (len(sizes.get(label, ())), sum(sizes.get(label, ()))) != (row.exemplars, row.payload_bytes)
+    ]
 
 
 def bytes_of(connection: sqlite3.Connection, has_extras: bool, label: int, rank: int) -> list[bytes]:

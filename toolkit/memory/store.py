@@ -32,7 +32,7 @@ from toolkit.memory.database import Database
 from toolkit.memory.decoding import decode_all, decode_each
 from toolkit.memory.forgetting import find_gone, identity, require_gone
 from toolkit.memory.offer import Offer, whole
-from toolkit.memory.rows import Damaged, Stored, bytes_of, misplaced, read_class, read_payload, stored_sizes
+from toolkit.memory.rows import Damaged, Stored, bytes_of, misplaced, read_class, read_payload, stored_sizes, uneven
 from toolkit.memory.state import State
 
 
@@ -328,13 +328,16 @@ class ExemplarMemory:
         self._database.check()
         with self._database.readable() as connection:
             state = self._state()
-            found = misplaced(connection, state.extras, state.classes)
+            found = misplaced(connection, state.classes)
+            sums = uneven(connection, state.extras, state.classes)
         if state.classes:
             require_decoder(self.codec)
         for label in state.classes:
             intact, damaged = self.intact(label)
             failed = decode_each(self.codec, [one.payload for one in intact], state.size)[1]
             found += damaged + [Damaged(label, intact[index].rank, reason) for index, reason in failed.items()]
+        named = {item.label for item in found}
+        found += [item for item in sums if item.label not in named]
         return list({(item.label, item.rank): item for item in reversed(found)}.values())[::-1]
 
 
