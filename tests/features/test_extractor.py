@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from toolkit.data.catalog import load_dataset
 from toolkit.features import extractor as extractors
-from toolkit.features.extractor import build_extractor
+from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.training.networks import Classifier, build_backbone
 from toolkit.training.weights import save_network
@@ -110,3 +111,46 @@ def test_weights_that_cannot_be_had_are_one_line(demo, monkeypatch: pytest.Monke
 def test_unknown_extractors_are_refused(demo, spec: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError):
         build_extractor(spec, demo, device=CPU)
+
+
+@pytest.mark.parametrize("images", [np.zeros((0, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.float32),
+                                    np.zeros((16, 16, 3), np.uint8)])  # fmt: skip
+def test_other_images_than_a_datasets_are_refused(images: np.ndarray) -> None:
+    extractor = FeatureExtractor("x", Classifier(build_backbone("resnet8"), 2), CPU)
+    with pytest.raises(UsageError, match=r"images must be uint8 \(N, H, W, 3\) with N > 0, got (uint8|float32) \("):
+        extractor(images)
+
+
+class Pair(nn.Module):
+    """Gives two tensors, as some layers do."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+
+class Forked(nn.Module):
+    num_features = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fork = Pair()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fork(x)[0].mean((2, 3))
+
+
+def test_a_layer_that_gives_no_tensor_is_refused_in_one_line() -> None:
+    extractor = FeatureExtractor("x", Classifier(Forked(), 2), CPU, layer="backbone.fork")
+    with pytest.raises(UsageError, match=r"layer backbone\.fork gives no tensor but a tuple: choose one inside it"):
+        extractor(np.zeros((2, 16, 16, 3), np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_features_of_a_cast_network_are_float32(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = Classifier(build_backbone("resnet8"), 2)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    expected = FeatureExtractor("x", network, CPU)(images)
+    found = FeatureExtractor("x", network.to(dtype), CPU)(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)

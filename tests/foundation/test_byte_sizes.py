@@ -39,10 +39,16 @@ def test_img_needs_to_know_what_an_image_costs() -> None:
         parse_size("20img")
 
 
-@pytest.mark.parametrize("text", ["0", "0.4", "0.0001KiB", "0img", "9" * 400, "9" * 400 + "TB"])
-def test_sizes_nobody_can_have_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="one byte or more"):
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [(small, "one byte or more") for small in ("0", "0.4", "0.0001KiB", "0img")]
+    + [(large, "less than 8 EiB") for large in ("9" * 400, "9" * 400 + "TB", "8388608TiB", "9223372036854775808")],
+)
+def test_sizes_nobody_can_have_are_refused_with_what_is_accepted(text: str, accepted: str) -> None:
+    with pytest.raises(UsageError) as caught:
         parse_size(text, image_bytes=3072)
+    forms = "262144, 256KiB, 1.5MB or 20img (raw images a class)"
+    assert str(caught.value) == f"a size must be {accepted}, such as {forms}, got {text!r}"
 
 
 @pytest.mark.parametrize(

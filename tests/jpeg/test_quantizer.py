@@ -96,7 +96,7 @@ def test_working_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     z = torch.randn(50, 8, dtype=torch.float64)
     results = []
     for chunk in (1 << 16, 24):
-        monkeypatch.setattr("toolkit.jpeg.quantizer._CHUNK", chunk)
+        monkeypatch.setattr("toolkit.jpeg.chunks.CHUNK", chunk)
         inputs = [z.clone().requires_grad_(), torch.full((8,), 0.3, dtype=torch.float64).requires_grad_()]
         for quantise in (lambda z, q: soft_quantize(z, q, 5.0), straight_through):
             out = quantise(*inputs)

@@ -8,6 +8,7 @@ import pytest
 
 from toolkit.foundation.errors import UsageError
 from toolkit.jpeg_dl.attack import attack_run
+from toolkit.jpeg_dl.request import AttackRequest
 from toolkit.runs.folder import RunFolder
 
 
@@ -36,3 +37,10 @@ def test_impossible_attacks_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         attack_run(trained[0], **{"eps": (1 / 255,), "images": 4, "queries": 2, "device": "cpu", **choices})
+
+
+@pytest.mark.parametrize("eps", ["0", "1,0,2", "-1", "300", "nan"])
+def test_bounds_are_refused_in_the_units_they_are_given_in(eps: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        AttackRequest("x", eps=eps).bounds()
+    assert str(caught.value) == f"eps must be above 0 and at most 255, in units of 1/255, got {eps!r}"

@@ -186,6 +186,12 @@ def test_a_variant_that_is_not_there_is_named(trained: tuple[RunFolder, dict[str
         ({"freeze": True}, "freeze needs start=plain"),
         ({"codec": "jpeg:quality=0"}, "quality must be 1..100"),
         ({"rate_weight": -1}, "rate_weight: "),
+        ({"bits": 2}, "bits: Input should be greater than or equal to 3, got 2"),
+        ({"bits": 13}, "bits: Input should be less than or equal to 12, got 13"),
+        ({"lr": float("inf")}, "lr: Input should be a finite number, got inf"),
+        ({"table_lr": float("inf")}, "table_lr: Input should be a finite number, got inf"),
+        ({"weight_decay": float("inf")}, "weight_decay: Input should be a finite number, got inf"),
+        ({"codec": "jpeg:quality=0"}, "^codec: jpeg: quality must be 1..100, got '0'$"),
     ],
 )
 def test_impossible_configurations_are_refused(choices: dict[str, Any], message: str) -> None:

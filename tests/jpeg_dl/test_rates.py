@@ -53,6 +53,21 @@ def test_the_energy_that_passes_is_that_of_the_rounded_coefficients() -> None:
     assert passed[1, 7, 7] == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_rate_of_a_layer_of_another_type_is_the_float32_layers(dtype: torch.dtype) -> None:
+    layer, images = JPEGLayer(standard_tables(50), alpha=0.05, alpha_mode="trained"), demo_images(4)
+    expected = soft_rate(layer, images)
+    slope, _ = torch.autograd.grad(expected, [layer.steps, layer.log_alpha])
+    layer = layer.to(dtype)
+    found = soft_rate(layer, images.to(dtype))
+    found.backward()
+    room = 4 * max(torch.finfo(dtype).eps, 1e-5)
+    torch.testing.assert_close(found.float(), expected, rtol=room, atol=0)
+    assert layer.steps.grad is not None
+    assert layer.steps.grad.dtype == dtype
+    assert float((layer.steps.grad.float() - slope).norm() / slope.norm()) < room
+
+
 def test_the_rate_counts_every_plane_once() -> None:
     """Coefficients uniform over four indices in luma only: 2 bits each."""
     index = torch.randint(0, 4, (400, 1, 1, 3, 64), generator=torch.Generator().manual_seed(0)).float()

@@ -305,3 +305,18 @@ def test_attacks_refuse_what_they_cannot_take() -> None:
         attacks.gradient_free(model, x, labels, 0)
     with pytest.raises(UsageError, match="JPEG layer"):
         attacks.bpda(model, x, labels, 1 / 255)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_another_type_are_attacked_in_float32(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()).to(dtype)
+    layered = prepend(nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()), JPEGLayer(torch.full((2, 8, 8), 6.0)))
+    images, labels = images_and_labels(8)
+    report = robustness_report(
+        network, layered.to(dtype), images, labels, device=CPU, eps=(8 / 255,), mode="soft", queries=4
+    )
+    assert 0 <= report["models"]["layered"]["worst"][0] <= report["models"]["layered"]["clean"] <= 1
+    found = attacks.pgd(network, as_input(images), labels, 8 / 255)
+    assert found.dtype == torch.float32
+    assert float((found - as_input(images)).abs().max()) <= 8.001

@@ -33,7 +33,7 @@ def train(
     alpha: Annotated[float, typer.Option(help="sharpness of the soft quantiser")] = 5.0,
     alpha_mode: Annotated[str, typer.Option(help="fixed, matched (hardness / q^2) or trained")] = "fixed",
     hardness: Annotated[float, typer.Option(help="of alpha mode matched")] = 0.7,
-    bits: Annotated[int, typer.Option(help="of an index; 8 in the paper; 12 clip nothing at steps of 1 or more")] = 8,
+    bits: Annotated[int, typer.Option(help="of an index, 3..12; 8 in the paper; 12 clip nothing at steps from 1")] = 8,
     subsampling: Annotated[str, typer.Option(help="chroma: 444 or 420")] = "444",
     steps: Annotated[int, typer.Option(help="optimiser steps of every network")] = 1000,
     batch_size: Annotated[int, typer.Option(help="images a step")] = 64,

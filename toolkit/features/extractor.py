@@ -71,7 +71,13 @@ class FeatureExtractor:
             self._turn = threading.Lock()  # what the hook has caught is one thread's at a time
 
     def __call__(self, images: np.ndarray, batch_size: int = 50) -> torch.Tensor:
-        """Features, float32 (N, D) on the CPU, of images uint8 (N, H, W, 3)."""
+        """Features, float32 (N, D) on the CPU, of images uint8 (N, H, W, 3).
+
+        Raises:
+            UsageError: no images, or others.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+            raise UsageError(f"images must be uint8 (N, H, W, 3) with N > 0, got {images.dtype} {images.shape}")
         tensor = torch.from_numpy(np.array(images))  # a copy: memory maps are read-only
         with self._turn:
             features = predict(self._forward, tensor, batch_size=batch_size, device=self.device, mixed_precision=False)
@@ -83,7 +89,7 @@ def _tap(network: Classifier, layer: str) -> Callable[[torch.Tensor], torch.Tens
     if layer not in modules or layer == "":
         known = [name for name in modules if name.count(".") <= 1 and name]
         raise UsageError(f"the network has no layer {layer!r}; some it has: {', '.join(known[:12])}")
-    caught: list[torch.Tensor] = []
+    caught: list[object] = []
     modules[layer].register_forward_hook(lambda module, inputs, output: caught.append(output))
 
     def forward(images: torch.Tensor) -> torch.Tensor:
@@ -91,6 +97,8 @@ def _tap(network: Classifier, layer: str) -> Callable[[torch.Tensor], torch.Tens
         network(images)
         if not caught:
             raise WorkError(f"layer {layer} is not used in the forward pass")
+        if not isinstance(caught[-1], torch.Tensor):
+            raise UsageError(f"layer {layer} gives no tensor but a {type(caught[-1]).__name__}: choose one inside it")
         return pool(caught[-1])
 
     return forward

@@ -11,6 +11,7 @@ _UNITS = {
     "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4,
     "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
 }  # fmt: skip
+_FORMS = "262144, 256KiB, 1.5MB or 20img (raw images a class)"
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 
@@ -22,7 +23,7 @@ def parse_size(text: str, image_bytes: int | None = None) -> int:
         image_bytes: what one ``img`` costs in bytes: one raw image in every class.
 
     Raises:
-        UsageError: not a positive size in one of these forms.
+        UsageError: not a size in one of these forms, or one of less than a byte or of 2**63 and more.
     """
     match = _SIZE.fullmatch(str(text))
     unit = match.group(2).lower() if match else ""
@@ -31,9 +32,10 @@ def parse_size(text: str, image_bytes: int | None = None) -> int:
     elif match and unit in _UNITS:
         size = float(match.group(1)) * _UNITS[unit]
     else:
-        raise UsageError(f"a size is written 262144, 256KiB, 1.5MB or 20img (raw images a class), got {shown(text)}")
+        raise UsageError(f"a size is written {_FORMS}, got {shown(text)}")
     if not 1 <= size < 2**63:
-        raise UsageError(f"a size must be one byte or more and fit a disk, got {shown(text)}")
+        accepted = "one byte or more" if size < 1 else "less than 8 EiB"
+        raise UsageError(f"a size must be {accepted}, such as {_FORMS}, got {shown(text)}")
     return int(size)
 
 

@@ -55,4 +55,5 @@ def _describe(problem: Any) -> str:
     words = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:  # values that do not go together: the message names them, the input is all there are
         return f"configuration: {words}"
-    return f"{'.'.join(map(str, problem['loc']))}: {words}, got {problem['input']!r}"
+    given = "" if ", got " in words else f", got {problem['input']!r}"
+    return f"{'.'.join(map(str, problem['loc']))}: {words}{given}"

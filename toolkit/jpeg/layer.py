@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from toolkit.foundation.channels import by_channel
 from toolkit.jpeg import quantizer
 from toolkit.jpeg.derivatives import Derived, apply, is_transformed
 from toolkit.jpeg.precision import computing_type, without_autocast
@@ -111,8 +112,10 @@ class JPEGLayer(nn.Module):
         self.steps = nn.Parameter(steps.detach().clone().float(), requires_grad=trainable)
         log_alpha = torch.full((2,), float(alpha), dtype=torch.float32, device=here).log()
         self.log_alpha = nn.Parameter(log_alpha, requires_grad=alpha_mode == "trained")
-        self.register_buffer("mean", _by_channel("mean", mean, -math.inf, here))
-        self.register_buffer("std", _by_channel("std", std, 0.0, here))
+        shifts = None if mean is None else by_channel("mean", mean)
+        gains = None if std is None else by_channel("std", std, positive=True)
+        for name, numbers in (("mean", shifts), ("std", gains)):
+            self.register_buffer(name, None if numbers is None else _as_channels(numbers, here))
 
     @property
     def mode(self) -> str:
@@ -282,15 +285,5 @@ def _require_steps(steps: torch.Tensor) -> None:
     _require(held, f"steps must be in (0, 255], got {float(values.min()):g} to {float(values.max()):g}")
 
 
-def _by_channel(name: str, values: Sequence[float] | None, above: float, device: torch.device) -> torch.Tensor | None:
-    """A value a channel, or one for all, float32 (1, 3 or 1, 1, 1)."""
-    if values is None:
-        return None
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        numbers = []
-    held = len(numbers) in (1, 3) and all(above < number < math.inf for number in numbers)
-    kind = "positive" if above == 0 else "finite"
-    _require(held, f"{name} must be 3 {kind} numbers, one a channel, or 1 for all, got {values!r}")
+def _as_channels(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)

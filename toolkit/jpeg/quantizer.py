@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
 import torch
 
+from toolkit.jpeg.chunks import chunks, cut, joined, pulled_back, pushed_forward
 from toolkit.jpeg.derivatives import Derived, apply
 
 MODES = ("soft", "hard", "ste", "noise", "sample", "identity")
-Part = slice | None
-_CHUNK = 1 << 16
 NEGLIGIBLE = 50.0
 """Exponents stop at its negative, weight 2e-22, nothing beside 1. Smaller ones would become subnormal, here or in the
 products that follow, and a processor takes ten times as long over those."""
@@ -154,7 +153,7 @@ class _Soft(Derived):
         z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, uniform: torch.Tensor | None, reach: int, bits: int
     ) -> torch.Tensor:
         found = []
-        for part, (z_, q_, alpha_) in _chunks(z, q, alpha):
+        for part, (z_, q_, alpha_) in chunks(z, q, alpha):
             u = z_ / q_
             centre = window_centre(u, reach, bits)
             weights = level_weights(u - centre, alpha_ * q_ * q_, centre, reach, bits)
@@ -162,8 +161,8 @@ class _Soft(Derived):
                 total, first, _, _ = _sums(weights, highest=1)
                 found.append(q_ * (centre + first / total))
             else:
-                found.append(q_ * (centre + _draw(weights, _cut(uniform, part))))
-        return _joined(found)
+                found.append(q_ * (centre + _draw(weights, cut(uniform, part))))
+        return joined(found)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -174,12 +173,12 @@ class _Soft(Derived):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         slopes = functools.partial(_soft_slopes, reach=ctx.reach, bits=ctx.bits)
-        return *_pulled_back(slopes, grads[0], ctx.saved_tensors, ctx.needs_input_grad[:3]), None, None, None
+        return *pulled_back(slopes, grads[0], ctx.saved_tensors, ctx.needs_input_grad[:3]), None, None, None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
         slopes = functools.partial(_soft_slopes, reach=ctx.reach, bits=ctx.bits)
-        return _pushed_forward(slopes, tangents[:3], ctx.saved_tensors)
+        return pushed_forward(slopes, tangents[:3], ctx.saved_tensors)
 
 
 class _StraightThrough(Derived):
@@ -198,15 +197,11 @@ class _StraightThrough(Derived):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         slopes = functools.partial(_straight_slopes, bits=ctx.bits)
-        return *_pulled_back(slopes, grads[0], ctx.saved_tensors, ctx.needs_input_grad[:2]), None
+        return *pulled_back(slopes, grads[0], ctx.saved_tensors, ctx.needs_input_grad[:2]), None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
-        return _pushed_forward(functools.partial(_straight_slopes, bits=ctx.bits), tangents[:2], ctx.saved_tensors)
-
-
-Slopes = Callable[..., tuple[torch.Tensor | None, ...]]
-"""Of z, of what broadcasts against it and of which derivatives are wanted: those, element by element."""
+        return pushed_forward(functools.partial(_straight_slopes, bits=ctx.bits), tangents[:2], ctx.saved_tensors)
 
 
 def _soft_slopes(
@@ -235,41 +230,8 @@ def _straight_slopes(
     return inside if wanted[0] else None, _nearest(u, bits) - u * inside if wanted[1] else None
 
 
-def _pulled_back(
-    slopes: Slopes, grad: torch.Tensor, inputs: Sequence[torch.Tensor], wanted: Sequence[bool]
-) -> tuple[torch.Tensor | None, ...]:
-    """The gradients of the inputs, z first, for a gradient of the output."""
-    of_z: list[torch.Tensor] = []
-    of_others: list[torch.Tensor | None] = [None] * len(inputs[1:])
-    for part, pieces in _chunks(*inputs):
-        first, *others = slopes(*pieces, wanted)
-        if first is not None:
-            of_z.append(first * _cut(grad, part))
-        for place, (slope, one) in enumerate(zip(others, inputs[1:], strict=True)):
-            if slope is not None:
-                summed, before = (slope * _cut(grad, part)).sum_to_size(one.shape), of_others[place]
-                of_others[place] = summed if before is None else before + summed
-    return _joined(of_z) if wanted[0] else None, *of_others
-
-
-def _pushed_forward(
-    slopes: Slopes, tangents: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor]
-) -> torch.Tensor:
-    """The output's tangent for tangents of the inputs, z first."""
-    wanted = [one is not None for one in tangents]
-    found = []
-    for part, pieces in _chunks(*inputs):
-        terms = [
-            slope * (_cut(tangent, part) if place == 0 else tangent)
-            for place, (slope, tangent) in enumerate(zip(slopes(*pieces, wanted), tangents, strict=True))
-            if slope is not None and tangent is not None
-        ]
-        found.append(functools.reduce(torch.add, terms))
-    return _joined(found)
-
-
 def _rounded(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
-    return _joined([_nearest(z_ / q_, bits) * q_ for _, (z_, q_) in _chunks(z, q)])
+    return joined([_nearest(z_ / q_, bits) * q_ for _, (z_, q_) in chunks(z, q)])
 
 
 def _nearest(u: torch.Tensor, bits: int) -> torch.Tensor:
@@ -328,26 +290,3 @@ def _uniform(z: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor
     if generator is None:
         return torch.rand_like(z, memory_format=torch.contiguous_format)  # which exports for any size of batch
     return torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-
-
-def _cut(one: torch.Tensor, part: Part) -> torch.Tensor:
-    return one if part is None else one[part]
-
-
-def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _chunks(z: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[Part, tuple[torch.Tensor, ...]]]:
-    """Pieces of z along its first dimension that fit the cache, with whatever broadcasts against them; None for all.
-
-    Compilers and GPUs do better with the whole.
-    """
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    whole = traced or z.device.type != "cpu" or z.dim() < 2 or z.numel() <= _CHUNK
-    if whole or any(other.dim() == z.dim() and other.shape[0] != 1 for other in others):
-        yield None, (z, *others)
-        return
-    rows = max(1, _CHUNK // (z.numel() // z.shape[0]))
-    for start in range(0, z.shape[0], rows):
-        yield slice(start, start + rows), (z[start : start + rows], *others)

@@ -33,7 +33,7 @@ class JPEGConfig(BaseModel):
     Attributes:
         init: the tables to begin with, one of ``INITIALISERS``.
         largest: the largest step of ``sensitivity``.
-        alpha, alpha_mode, hardness, bits, subsampling: of the layer.
+        alpha, alpha_mode, hardness, bits, subsampling: of the layer; 3 bits at least, for its 5 levels.
         table_lr: of the tables' own Adam; its schedule is the network's.
         rate_weight: lambda in loss = cross entropy + lambda * bits a pixel; 0 for none.
         start: of the layered network: untrained (``scratch``), or the plain network's trained weights (``plain``).
@@ -53,13 +53,13 @@ class JPEGConfig(BaseModel):
     alpha: float = Field(5.0, gt=0, allow_inf_nan=False)
     alpha_mode: Literal["fixed", "matched", "trained"] = "fixed"
     hardness: float = Field(0.7, gt=0, allow_inf_nan=False)
-    bits: int = Field(8, ge=2, le=12)
+    bits: int = Field(8, ge=3, le=12)
     subsampling: Literal["444", "420"] = "444"
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(64, ge=2)
-    lr: float = Field(0.1, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
-    table_lr: float = Field(0.005, gt=0)
+    lr: float = Field(0.1, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
+    table_lr: float = Field(0.005, gt=0, allow_inf_nan=False)
     rate_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
     start: Literal["scratch", "plain"] = "scratch"
     freeze: bool = False
@@ -137,7 +137,6 @@ class JPEGConfig(BaseModel):
         words = f"{short_name(self.dataset)}{codec}-{self.init}{rate}"
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
         return f"jpeg-{readable}-{digest(self)}-s{seed}"
-
 
     def folder(self, seed: int, runs_dir: Path) -> RunFolder:
         """The run's folder, made where there is none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from toolkit.jpeg.layer import JPEGLayer
+from toolkit.jpeg.precision import computing_type, without_autocast
 from toolkit.jpeg.quantizer import hard_quantize, index_limit
 from toolkit.jpeg.rate import bits_per_pixel, entropy, hard_entropy, hard_probabilities, level_probabilities
 from toolkit.jpeg.tables import standard_tables
@@ -19,15 +20,16 @@ ALL_BITS = 24
 def soft_rate(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
     """The layer's estimated bits a pixel for ``images`` (N, 3, H, W) in [0, 255], with gradients for its tables."""
     bits = min(layer.bits, REAL_BITS)  # the estimate keeps a histogram over all indices
-    with torch.autocast(images.device.type, enabled=False):
-        tables, alphas = layer.tables().flatten(1), layer.alphas().flatten(1)
+    dtype = computing_type(images, layer.steps)
+    with without_autocast(images.device):
+        tables, alphas = (one.to(dtype).flatten(1) for one in (layer.tables(), layer.alphas()))
         rates = [
             bits_per_pixel(
                 entropy(level_probabilities(z, tables[table], alphas[table], layer.levels, bits)),
                 len(z),
                 images.shape[0] * images.shape[2] * images.shape[3],
             )
-            for table, z in planes(layer.transform, images.float())
+            for table, z in planes(layer.transform, images.to(dtype))
         ]
     return torch.stack(rates).sum()
 

@@ -71,12 +71,15 @@ class AttackRequest(TrainedRequest):
         """The L-infinity bounds for pixels in [0, 1].
 
         Raises:
-            UsageError: not numbers.
+            UsageError: not numbers above 0, or more than the pixels' range.
         """
         try:
-            return tuple(float(text) / 255 for text in self.eps.split(","))
+            units = [float(text) for text in self.eps.split(",")]
         except ValueError:
             raise UsageError(f"eps takes numbers such as 1,2,3,4, got {self.eps!r}") from None
+        if not all(0 < unit <= 255 for unit in units):
+            raise UsageError(f"eps must be above 0 and at most 255, in units of 1/255, got {self.eps!r}")
+        return tuple(unit / 255 for unit in units)
 
     def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
         from toolkit.jpeg_dl.attack import attack_run

@@ -189,6 +189,12 @@ def frozen(*models: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
 
 
+def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """float32 logits of float pixels, which the model gets in the type of its parameters."""
+    own = next((one.dtype for one in model.parameters() if one.is_floating_point()), pixels.dtype)
+    return model(pixels.to(own)).float()
+
+
 class _UnitInterval(nn.Module):
     """A model for images in [0, 1], as foolbox likes them, whose logits always have a gradient, be it zero."""
 
@@ -197,7 +203,7 @@ class _UnitInterval(nn.Module):
         self.model = model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = self.model(x * 255).float()
+        logits = logits_of(self.model, x * 255)
         if x.requires_grad and not logits.requires_grad:  # a layer in hard mode passes none, which foolbox won't have
             logits = logits + 0 * x.flatten(1).sum(1, keepdim=True)
         return logits
@@ -221,7 +227,7 @@ class _Oracle(nn.Module):
         """Images (N, 3, H, W) in [0, 1] to log-probabilities (N, 2) of the true class and of its strongest rival."""
         todo = (~self.fooled).nonzero().flatten()
         pixels = within(x[todo] * 255, self.images[todo], self.eps)
-        logits, labels = self.model(pixels).float(), self.labels[todo]
+        logits, labels = logits_of(self.model, pixels), self.labels[todo]
         wrong = logits.argmax(1) != labels
         self.adversarial[todo[wrong]] = pixels[wrong]
         self.fooled[todo[wrong]] = True

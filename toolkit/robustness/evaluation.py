@@ -200,7 +200,7 @@ class _Contest:
         self, name: str, attack: str, row: int, batch: torch.Tensor, adversarial: torch.Tensor, labels: torch.Tensor
     ) -> None:
         with torch.inference_mode():
-            still = (self.models[name](adversarial).argmax(1) == labels).cpu()
+            still = (attacks.logits_of(self.models[name], adversarial).argmax(1) == labels).cpu()
         self.survivors[name][attack][row, batch] &= still
 
     def _batch(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -226,7 +226,7 @@ def _right(
     """
 
     def logits_of(batch: torch.Tensor) -> torch.Tensor:
-        return model(batch.float())
+        return attacks.logits_of(model, batch.float())
 
     logits = predict(logits_of, images, batch_size=batch_size, device=device, mixed_precision=False)
     classes, low, high = logits.shape[1], int(labels.min()), int(labels.max())

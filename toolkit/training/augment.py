@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from toolkit.foundation.errors import UsageError
+
 PAD = 4
 BRIGHTNESS = 63 / 255
 """PyCIL's jitter on CIFAR: brightness by a factor from [1 - 63/255, 1 + 63/255]."""
@@ -23,7 +25,12 @@ def crop_flip(
 
     Returns:
         uint8 (float32 in [0, 255] with brightness) of shape (N, 3, H, W), channels_last in memory.
+
+    Raises:
+        UsageError: a negative ``pad``, or ``brightness`` outside [0, 1].
     """
+    if pad < 0 or not 0 <= brightness <= 1:
+        raise UsageError(f"pad must be at least 0 and brightness from 0 to 1, got {pad} and {brightness:g}")
     count, height, width = images.shape[:3]
     device = images.device
     draw = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from toolkit.foundation.channels import by_channel
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
 RESNET_BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
@@ -91,10 +92,15 @@ def pooled(maps: torch.Tensor) -> torch.Tensor:
 
 
 class Normalisation(nn.Module):
-    """Images (N, 3, H, W) in [0, 255], uint8 or float, to zero mean and unit deviation; float32.
+    """Images (N, 3, H, W) in [0, 255], uint8 or float, to zero mean and unit deviation.
+
+    They come out in the type that the module has been cast to, float32 by default, whatever type they have.
 
     Args:
-        mean, std: of the training pixels, per channel, in [0, 1].
+        mean, std: of the training pixels, per channel or one for all, in [0, 1].
+
+    Raises:
+        UsageError: other numbers of them, not finite, or a deviation that is not positive.
     """
 
     mean: torch.Tensor
@@ -102,11 +108,13 @@ class Normalisation(nn.Module):
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+        named = {"mean": by_channel("mean", mean), "std": by_channel("std", std, positive=True)}
+        for name, numbers in named.items():
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).expand(3).view(1, 3, 1, 1) * 255)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        return (images.float() - self.mean) / self.std
+        exact = torch.promote_types(self.mean.dtype, torch.float32)
+        return ((images.to(exact) - self.mean.to(exact)) / self.std.to(exact)).to(self.mean.dtype)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.normalise(images)
@@ -116,11 +124,18 @@ class GrowingLinear(nn.Linear):
     """A linear head that takes on more outputs, and more inputs, and keeps the weights it has."""
 
     def grow(self, outputs: int, inputs: int | None = None) -> None:
-        """Have ``outputs`` outputs and ``inputs`` (as many as now by default) inputs, none fewer than now."""
+        """Have ``outputs`` outputs and ``inputs`` (as many as now by default) inputs, none fewer than now.
+
+        Raises:
+            UsageError: fewer.
+        """
         inputs = self.in_features if inputs is None else inputs
+        if outputs < self.out_features or inputs < self.in_features:
+            now = f"{self.out_features} outputs of {self.in_features} inputs"
+            raise UsageError(f"a head of {now} only grows, got {outputs} outputs of {inputs} inputs")
         if (outputs, inputs) == (self.out_features, self.in_features):
             return
-        new = nn.Linear(inputs, outputs).to(self.weight.device)
+        new = nn.Linear(inputs, outputs).to(self.weight.device, self.weight.dtype)
         with torch.no_grad():
             new.weight[: self.out_features, : self.in_features] = self.weight
             new.bias[: self.out_features] = self.bias
