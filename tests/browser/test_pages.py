@@ -7,9 +7,11 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from hostile_names import NAMES, hostile_dataset
 from PIL import Image
 from run_samples import finished_advice, finished_images, finished_training, pilot_config, pilot_folder
 
@@ -17,6 +19,8 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from app_server import Server
 from playwright.sync_api import Page, expect
 from steps import NARROW, PAGES, QUICK, SLOW, enter, go, heading, marks, open_sidebar, settled
+
+from toolkit.foundation.printing import visible
 
 pytestmark = pytest.mark.browser
 
@@ -263,5 +267,35 @@ def test_a_server_for_others_asks_for_the_secret(tmp_path: Path, open_page: Call
         page.get_by_role("button", name="Enter").click()
         expect(page.get_by_text("/etc lies outside the folders")).to_be_visible(timeout=QUICK)
         open_sidebar(page)
+        other = page.context.new_page()
+        other.goto(f"{made.url}/cost?dataset=demo&size=16")
+        expect(heading(other, "Cost")).to_be_visible(timeout=QUICK)
+        page.get_by_role("button", name="Log out").click()
+        for each in (page, other):
+            expect(each.get_by_label("Shared secret")).to_be_visible(timeout=QUICK)
+        page.goto(f"{made.url}/cost")
+        expect(page.get_by_label("Shared secret")).to_be_visible(timeout=QUICK)
     finally:
         made.kill()
+
+
+def test_hostile_names_are_text_under_pictures_and_on_axes(
+    server: Server, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    folder = hostile_dataset(tmp_path)
+    page = open_page()
+    page.goto(f"{server.url}/?{urlencode({'dataset': str(folder), 'size': 16})}")
+    captions = page.get_by_test_id("stMain").get_by_test_id("stCaptionContainer")
+    expect(captions.nth(11)).to_be_visible(timeout=QUICK)
+    settled(page)
+    shown = [caption.inner_text() for caption in captions.all()]
+    part = page.get_by_role("spinbutton", name=re.compile("at a time"))
+    part.fill("2")
+    part.press("Enter")
+    expect(captions.first).not_to_have_text(shown[0], timeout=QUICK)
+    settled(page)
+    shown += [caption.inner_text() for caption in captions.all()]
+    assert {name.replace("\u2060", "") for name in shown} >= {visible(name) for name in NAMES}
+    assert page.get_by_test_id("stMain").locator("strong, em, del, .katex").count() == 0
+    ticks = {tick.text_content() for tick in page.locator(".xaxislayer-above .xtick text").all()}
+    assert ticks >= set(NAMES)

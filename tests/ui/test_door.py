@@ -406,6 +406,7 @@ def test_a_login_uploads_to_its_own_sessions_alone(
     sent = {"cookie": f"{COOKIE}={token}", "content_length": "3"}
     assert ask("PUT", "/_stcore/upload_file/mine/1", b"abc", **sent).status == 200
     assert ask("PUT", "/_stcore/upload_file/theirs/1", b"abc", **sent).status == 403
+    assert ask("DELETE", "/_stcore/upload_file/theirs/1", **sent).status == 403
     assert inside.seen == ["PUT /_stcore/upload_file/mine/1"]
 
 

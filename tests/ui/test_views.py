@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from drawn_pages import SHELL, data_page, drawn
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest
 
 
@@ -83,6 +84,31 @@ def test_an_upload_is_kept_once_under_a_name_from_its_content(runs_dir: Path) ->
     assert first.read_bytes() == b"PK"
     with pytest.raises(UsageError, match=r"expected a \.zip or \.npz"):
         keep_upload("notes.txt", io.BytesIO(b""))
+
+
+def test_an_upload_is_taken_and_leaves_memory(
+    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolkit.data.uploads import uploads_dir
+
+    held: list[int] = []
+    forget = MemoryUploadedFileManager.remove_session_files
+
+    def remove(files: MemoryUploadedFileManager, session: str) -> None:
+        held.append(len(files.file_storage[session]))
+        forget(files, session)
+        held.append(len(files.file_storage.get(session, {})))
+
+    monkeypatch.setattr(MemoryUploadedFileManager, "remove_session_files", remove)
+    app = AppTest.from_file(str(SHELL), default_timeout=120).run()
+    for name in ("pets", "cars"):
+        app.file_uploader[0].set_value((f"{name}.zip", name.encode(), "application/zip")).run()
+        assert not app.exception
+        taken = Path(app.text_input(key="dataset").value)
+        assert taken.parent == uploads_dir()
+        assert taken.read_bytes() == name.encode()
+        assert app.file_uploader[0].value is None, "the field is empty again"
+    assert held == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("dataset", ["~no-such-user-here/x", "a\0b"])

@@ -1,4 +1,7 @@
-"""Pages give way to training: the more people look at pages, the lower their threads' priority on the workers' cores.
+"""Pages give way to training and to each other.
+
+The more people look at pages, the lower their threads' priority on the workers' cores. Only a few pages are drawn at
+once: Python runs one thread at a time, and sixty pages at once are all ready last.
 
 A process inherits the priority of the thread that starts it and cannot raise it again, so workers and supervisors are
 started by a thread of its own, which keeps the priority that the server was given.
@@ -6,13 +9,14 @@ started by a thread of its own, which keeps the priority that the server was giv
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -24,6 +28,14 @@ A_VISITOR = 2
 """What each further visitor adds, until it is :data:`NICENESS`."""
 PRESENT_SECONDS = 60.0
 """For how long a visitor counts after a page was drawn."""
+DRAWN_AT_ONCE = 3
+LONGEST_WAIT = 5.0
+"""Seconds that a page waits for its turn: should all turns be held up, pages are slow, and none hangs."""
+COLLECTED_AFTER = 10.0
+"""Seconds between two collections of garbage; Streamlit's own, after every page, took a fifth of all time."""
+_turns = threading.BoundedSemaphore(DRAWN_AT_ONCE)
+_held = threading.local()
+_collected = time.monotonic()
 _starter = ThreadPoolExecutor(1, "starter")
 _starter.submit(int).result()  # its thread begins now, before any page has given way
 
@@ -67,3 +79,39 @@ def give_way(visitor: str) -> None:
 def at_full_priority(start: Callable[[], Result]) -> Result:
     """Do something that starts processes, at the server's own priority; what it raises is raised here."""
     return _starter.submit(start).result()
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Draw a page when it is its turn."""
+    _held.turn = _turns.acquire(timeout=LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        _give_back()
+        _collect_now_and_then()
+
+
+@contextmanager
+def out_of_turn() -> Iterator[None]:
+    """Do something that takes long while a page is drawn, and let others draw theirs meanwhile."""
+    held = getattr(_held, "turn", False)
+    _give_back()
+    try:
+        yield
+    finally:
+        _held.turn = held and _turns.acquire(timeout=LONGEST_WAIT)
+
+
+def _give_back() -> None:
+    if getattr(_held, "turn", False):
+        _held.turn = False
+        _turns.release()
+
+
+def _collect_now_and_then() -> None:
+    global _collected
+    now = time.monotonic()
+    if now - _collected > COLLECTED_AFTER:
+        _collected = now
+        gc.collect()

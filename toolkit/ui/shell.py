@@ -16,7 +16,7 @@ from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
 from toolkit.ui.components.narrow import hide_sidebar_at
 from toolkit.ui.components.plain import plain
-from toolkit.ui.courtesy import give_way
+from toolkit.ui.courtesy import give_way, in_turn
 from toolkit.ui.door.front import LOGOUT, address_of
 from toolkit.ui.door.logins import IDLE_SECONDS, LOGINS, LONGEST_SECONDS
 from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, tradeoff
@@ -50,6 +50,11 @@ _loaded: set[str] = set()
 
 def main() -> None:
     """Draw the app once; Streamlit calls the script again at every change."""
+    with in_turn():
+        _draw()
+
+
+def _draw() -> None:
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
     st.set_option("client.disableDataExport", True)  # its CSV would hold formulas; ours does not
     give_way(st.session_state.setdefault("visitor", secrets.token_hex(8)))

@@ -104,12 +104,17 @@ class Door:
             return None
         if login is None:
             return _send_to_log_in(request)
-        if request.method == "PUT" and path.startswith(_UPLOADS):
-            if path.removeprefix(_UPLOADS).partition("/")[0] not in login.sessions:
-                return PlainTextResponse("this session belongs to another login", 403)
-            refused = self.uploads.why_refused(request.headers.get("content-length"))
-            return PlainTextResponse(refused[1], refused[0]) if refused else None
+        if path.startswith(_UPLOADS) and request.method != "OPTIONS":
+            return self._refused_upload(request, path.removeprefix(_UPLOADS).partition("/")[0], login)
         return None
+
+    def _refused_upload(self, request: Request, session: str, login: Login) -> Response | None:
+        if session not in login.sessions:
+            return PlainTextResponse("this session belongs to another login", 403)
+        if request.method != "PUT":
+            return None
+        refused = self.uploads.why_refused(request.headers.get("content-length"))
+        return PlainTextResponse(refused[1], refused[0]) if refused else None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count an upload from now on, until Streamlit has it."""

@@ -56,7 +56,8 @@ def page() -> None:
     st.subheader(say("cost.sensitivity"), anchor=False)
     _what_if(fleet, prices, coding, year)
     if rows:
-        st.plotly_chart(figure(sensitivity_figure, rows, year.saved), key="sensitivity", alt=say("cost.sensitivity_alt"))
+        drawn = figure(sensitivity_figure, rows, year.saved)
+        st.plotly_chart(drawn, key="sensitivity", alt=say("cost.sensitivity_alt"))
     with st.expander(say("shell.table")):
         st.dataframe(
             [row | {"input": say(f"cost_input.{row['input']}")} for row in rows],

@@ -26,6 +26,7 @@ from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.words import count
+from toolkit.ui.courtesy import out_of_turn
 
 _PREVIEW_PPI = 110.0
 
@@ -49,7 +50,7 @@ def page() -> None:
     try:
         study = gather_study([*members, *advice])
         made = write_report(study, language(code), title=title, author=author, fleet=fleet, prices=prices)
-        with st.spinner(say("report_page.setting")):
+        with st.spinner(say("report_page.setting")), out_of_turn():
             key = (made.title, made.byline, made.footer, code, str(made.blocks))
             pdf, pages = _paper(key, made)
     except (UsageError, WorkError) as error:
