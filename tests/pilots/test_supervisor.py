@@ -20,6 +20,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import write_json
 from toolkit.foundation.parallel import set_threads
 from toolkit.pilots import plan, slots, supervisor, worker
+from toolkit.pilots.plan import pending_of
 from toolkit.pilots.results import reproducible
 from toolkit.pilots.supervisor import Settings, Supervisor
 from toolkit.runs.folder import RunFolder
@@ -284,6 +285,23 @@ def test_a_run_from_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     write_json(run.config_path, {"format": 99, "kind": "pilot"})
     Supervisor(tmp_path, FAST).work()
     assert [event["event"] for event in run.events()] == ["queued"]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_damaged_run_in_the_queue_holds_up_no_other(tmp_path: Path) -> None:
+    broken, strange, fine = (fake_run(tmp_path, name) for name in ("broken", "strange", "fine"))
+    enqueue([broken, strange, fine], tmp_path)
+    (broken.path / "events.jsonl").write_text('{"event": "queued"}\n')
+    for name in (".queue", ".lock", ".worker", ".heartbeat"):
+        (strange.path / name).unlink(missing_ok=True)
+        os.mkfifo(strange.path / name)
+    assert broken.status() == "damaged"
+    with working(tmp_path) as boss:
+        until(lambda: fine.status() == "done")
+        until(lambda: not any(ticket.run == broken for ticket in tickets(tmp_path)))
+        assert pending_of([broken]) == []
+        (strange.path / ".queue").unlink(missing_ok=True)
+        boss._not_before.clear()
 
 
 def test_a_worker_finds_its_run_taken(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,43 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, old: str, new: st
     with pytest.raises(UsageError, match=said) as caught:
         read_sweep(written(tmp_path, GOOD.replace(old, new)))
     assert "\n" not in str(caught.value)
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"codecs: {'[' * 100_000}", "look.yaml:1: not valid YAML: nested deeper than 64 levels"),
+        (BOMB, "look.yaml:6: not valid YAML: more than 20,000 values"),
+        (GOOD.replace("[2img, 4img]", "&b [*b]"), r"look.yaml:7: not valid YAML: \*b holds itself"),
+        (GOOD.replace("steps: 3", "steps: !!int ''"), "look.yaml:10: steps: "),
+        (GOOD.replace("steps: 3", "steps: !!bool x"), "look.yaml:10: steps: "),
+        (GOOD.replace("steps: 3", f"steps: {'9' * 5000}"), "look.yaml:10: steps: "),
+        (GOOD.replace("steps: 3", "steps: 2024-99-99"), "look.yaml:10: steps: "),
+        (GOOD.replace("steps: 3", "steps: !!timestamp x"), "look.yaml:10: steps: "),
+        (GOOD.replace("[0, 1]", f"[{2**63}]"), f"look.yaml:9: seeds: .*at most {2**63 - 1}"),
+        ("#" * 2**19, "is no sweep file: it has more than 262,144 bytes"),
+    ],
+)
+def test_what_would_take_all_memory_or_break_the_reader_is_a_mistake_too(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        read_sweep(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 10_000
+
+
+def test_a_sweep_may_come_through_a_pipe_and_share_lists_by_alias() -> None:
+    text = GOOD.replace("[2img, 4img]", "&some [2img, 4img]")
+    ours, theirs = os.pipe()
+    os.write(theirs, f"name: piped\n{text}".encode())
+    os.close(theirs)
+    try:
+        sweep = read_sweep(Path(f"/dev/fd/{ours}"))
+    finally:
+        os.close(ours)
+    assert (sweep.name, len(sweep.planned)) == ("piped", 20)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 
 from toolkit.foundation.errors import UsageError, shown
 
+LARGEST = 2**63 - 1
+"""What an index of runs can hold."""
+
 
 def derive(seed: int, *path: int) -> int:
     """A 63-bit seed for the stream named by ``path``; the same on every platform and Python version."""
@@ -19,14 +22,14 @@ def parse_seeds(text: str) -> list[int]:
     """``0,1,2`` to a list; empty text to an empty one.
 
     Raises:
-        UsageError: not whole numbers of at least 0.
+        UsageError: not whole numbers from 0 to :data:`LARGEST`.
     """
     try:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {shown(text)}") from None
-    if any(seed < 0 for seed in seeds):
-        raise UsageError(f"seeds must be at least 0, got {shown(text)}")
+    if any(not 0 <= seed <= LARGEST for seed in seeds):
+        raise UsageError(f"seeds must be at least 0 and at most {LARGEST}, got {shown(text)}")
     return seeds
 
 

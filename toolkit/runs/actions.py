@@ -17,6 +17,7 @@ from typing import IO
 from toolkit.foundation.documents import Unfit, open_file
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import write_output
+from toolkit.runs.contents import shown
 from toolkit.runs.folder import RunFolder, run_folders
 from toolkit.runs.locks import Taken, holding
 
@@ -135,7 +136,7 @@ def export_runs(runs: Iterable[RunFolder], output: Path, extra: Mapping[str, str
         if any(name.startswith(f"{run.shown_name}/") for name in files):
             raise UsageError(f"two runs are called {run.name}: export them one by one")
         for path in _visible_files(run.path):
-            name = f"{run.name}/{path.relative_to(run.path).as_posix()}".encode(errors="backslashreplace").decode()
+            name = shown(f"{run.name}/{path.relative_to(run.path).as_posix()}")
             if stat.S_ISREG(path.lstat().st_mode):
                 files[name] = path
             else:

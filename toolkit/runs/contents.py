@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,6 +139,11 @@ def stamp_of(folder: Path) -> str:
     return " ".join(parts)
 
 
+def shown(name: str) -> str:
+    """A name with escapes for what is no text in UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def is_run_folder(folder: Path) -> bool:
     """Whether a folder has a request, whatever that holds."""
     try:
@@ -230,6 +236,22 @@ def read_events(path: Path, last_bytes: int | None = None) -> list[dict[str, Any
         if (stripped := line.strip(b"\0\r ")) and (event := _event(stripped, path)) is not None:
             found.append(event)
     return found
+
+
+@lru_cache(maxsize=4096)
+def problem_of(folder: Path, stamp: str) -> Damaged | Newer | None:
+    """What is wrong with a run folder whose files have that stamp: read once, however many ask."""
+    if shown(folder.name) != folder.name:
+        return Damaged(f"{shown(folder.name)} is damaged: its name is not text in UTF-8")
+    try:
+        read_config(folder / "config.json")
+        read_origin(folder / "origin.json")
+        read_notes(folder / "notes.txt")
+        read_result(folder / "result.json")
+        read_events(folder / "events.jsonl")
+    except (Damaged, Newer) as problem:
+        return type(problem)(str(problem))  # without the frames that it has come through
+    return None
 
 
 def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,8 @@ from toolkit.foundation.documents import read_tail
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import append_to, make_folder, read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
-from toolkit.runs.contents import (
-    FORMAT,
-    TICKET,
-    Damaged,
-    Newer,
-    append_event,
-    is_run_folder,
-    moment_of,
-    read_config,
-    read_events,
-    read_notes,
-    read_origin,
-    read_result,
-    stamp_of,
-)
+from toolkit.runs import contents
+from toolkit.runs.contents import FORMAT, TICKET, Damaged
 from toolkit.runs.locks import held, holding
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
@@ -81,16 +67,16 @@ class RunFolder:
     @property
     def shown_name(self) -> str:
         """The name, with escapes for what is no text in UTF-8."""
-        return self.name.encode(errors="backslashreplace").decode()
+        return contents.shown(self.name)
 
     def exists(self) -> bool:
         """Whether there is a request, of whatever kind."""
-        return is_run_folder(self.path)
+        return contents.is_run_folder(self.path)
 
     @property
     def created(self) -> float:
         """When the request was written, in seconds since 1970; 0 where that cannot be told."""
-        return moment_of(self.config_path)
+        return contents.moment_of(self.config_path)
 
     @property
     def config_path(self) -> Path:
@@ -108,7 +94,7 @@ class RunFolder:
             Damaged: the file cannot be read.
             Newer: it is from a newer version of the toolkit.
         """
-        return read_config(self.config_path)
+        return contents.read_config(self.config_path)
 
     def unreadable(self) -> str | None:
         """Why this version of the toolkit cannot read the request; None where it can."""
@@ -125,13 +111,13 @@ class RunFolder:
             Damaged: a part of it is not what the toolkit writes.
             Newer: it is from a newer version of the toolkit.
         """
-        if (problem := _problem_of(self, stamp_of(self.path))) is not None:
+        if (problem := contents.problem_of(self.path, contents.stamp_of(self.path))) is not None:
             raise type(problem)(str(problem))
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The result, once there is one."""
-        return read_result(self.result_path)
+        return contents.read_result(self.result_path)
 
     def located(self, result: dict[str, Any]) -> dict[str, Any]:
         """A result with the folder's absolute path as ``run_dir``: that has perhaps been moved since."""
@@ -140,7 +126,7 @@ class RunFolder:
     @property
     def origin(self) -> dict[str, Any]:
         """Where the run comes from: perhaps ``sweeps`` (names, the first one made it) and ``forked_from``."""
-        return read_origin(self.path / "origin.json")
+        return contents.read_origin(self.path / "origin.json")
 
     def join_sweep(self, sweep: str) -> None:
         """Note that a sweep has asked for the run."""
@@ -152,7 +138,7 @@ class RunFolder:
     @property
     def notes(self) -> str:
         """What the user wrote about the run."""
-        return read_notes(self.path / "notes.txt")
+        return contents.read_notes(self.path / "notes.txt")
 
     @property
     def environment(self) -> dict[str, Any] | None:
@@ -182,11 +168,11 @@ class RunFolder:
         Raises:
             WorkError: the folder cannot be written.
         """
-        append_event(self.path / "events.jsonl", event, facts)
+        contents.append_event(self.path / "events.jsonl", event, facts)
 
     def events(self, last_bytes: int | None = None) -> list[dict[str, Any]]:
         """All events, or those in the log's last so many bytes; a line cut short by a kill is left out."""
-        return read_events(self.path / "events.jsonl", last_bytes)
+        return contents.read_events(self.path / "events.jsonl", last_bytes)
 
     def last_event(self, *, progress: bool = False) -> dict[str, Any] | None:
         """The latest event other than ``progress``, or the latest ``progress``; most often without reading them all."""
@@ -311,20 +297,6 @@ class RunFolder:
         """Raise :class:`Cancelled` once the user has asked for it."""
         if self.cancel_requested():
             raise Cancelled("cancelled by the user")
-
-
-@lru_cache(maxsize=4096)
-def _problem_of(run: RunFolder, stamp: str) -> Damaged | Newer | None:
-    """What is wrong with a folder whose files have that stamp: read once, however many ask."""
-    if run.shown_name != run.name:
-        return Damaged(f"{run.shown_name} is damaged: its name is not text in UTF-8")
-    try:
-        for name in ("config", "origin", "notes", "result"):
-            getattr(run, name)
-        run.events()
-    except (Damaged, Newer) as problem:
-        return type(problem)(str(problem))
-    return None
 
 
 def _agrees(stored: Any, asked: Any) -> bool:
