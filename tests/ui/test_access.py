@@ -120,6 +120,9 @@ def test_paths_outside_the_roots_are_refused(
     with pytest.raises(UsageError, match="does not start that"):
         access.require_allowed_dataset("torchvision:CIFAR100")
     access.require_allowed_dataset(str(inside / "images"))
+    access.require_allowed_dataset(f"{inside / 'images'}?train=a&test=b")
+    with pytest.raises(UsageError, match="--train takes a folder inside the dataset"):
+        access.require_allowed_dataset(f"{outside / 'set'}?train=/../../inside/images")
     for path in (outside, inside / ".." / "outside", inside / "link" / "images", Path("/etc/passwd")):
         with pytest.raises(UsageError, match="outside the folders"):
             access.require_allowed_dataset(str(path))

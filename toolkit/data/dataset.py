@@ -48,7 +48,7 @@ class ImageDataset:
         train: the training split.
         test: the test split.
         quarantine: files left out, with reasons.
-        notes: what the user should know: a split made here, images found in both splits.
+        notes: what the user should know: a split made here, a range that was guessed, images found in both splits.
         signature: hexadecimal digest of the content and size; equal signatures mean equal pixels.
     """
 

@@ -182,7 +182,7 @@ class WideTiff:
         extra = self._tags.get(_EXTRA, ())
         extra = extra if isinstance(extra, tuple) else (extra,)
         alpha = len(extra) == 1 and extra[0] in (1, 2)
-        if extra and not alpha:
+        if extra and not alpha and self._tags[_PHOTOMETRIC] == _RGB:
             samples = samples[..., : -len(extra)]
         shown = picture(
             samples,

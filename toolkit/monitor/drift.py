@@ -13,6 +13,7 @@ import torch
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.data.images import Unreadable, decode
+from toolkit.data.tree import FolderTree, read_regular, shown_path
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
@@ -164,19 +165,20 @@ def read_folder(folder: Path, size: int) -> tuple[list[str], Callable[[], Iterat
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not paths:
+    tree = FolderTree(folder)
+    files = list(tree.files(()))
+    if not files:
         raise UsageError(f"{folder} has no files to look at")
 
     def read() -> Iterator[tuple[str, np.ndarray | str]]:
-        for path in paths:
-            name = path.relative_to(folder).as_posix()
+        yield from tree.left_out.items()
+        for parts in files:
             try:
-                yield name, decode(path.read_bytes(), size)
+                yield shown_path(parts), decode(read_regular(tree.path(parts)), size)
             except (Unreadable, OSError) as error:
-                yield name, str(error)
+                yield shown_path(parts), str(error)
 
-    return [path.relative_to(folder).as_posix() for path in paths], read
+    return [*tree.left_out, *map(shown_path, files)], read
 
 
 def _measure(codec: Codec, extractor: FeatureExtractor, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
