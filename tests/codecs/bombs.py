@@ -126,17 +126,33 @@ def neural(folder: Path) -> dict[str, tuple[str, bytes, list[bytes]]]:
     tables = struct.pack("<H", 65535) + zlib.compress(bytes(2**27), 1)
     hyperprior = f"neural:checkpoint={model_file(folder, 'hyperprior')}"
     hyperprior_state, hyperprior_payloads = coded(hyperprior)
-    own = f"neural:checkpoint={own_streams_model(folder)}"
-    own_state, own_payloads = coded(own, count=1)
-    larger = own_payloads[0][4:]
-    larger = struct.pack("<HH", 60000, 60000) + larger[4:]
-    return {
+    return own_strings(folder) | {
         "neural, state": (spec, _HUGE + state[4:], payloads),
         "neural, hyperprior's state": (hyperprior, _HUGE + hyperprior_state[4:], hyperprior_payloads),
         "neural, largest state": (spec, struct.pack("<HH", 1024, 1024) + state[4:], [sealed(bytes(4000))]),
         "neural, zlib tables": (spec, state[:14] + tables, payloads),
         "neural, one long stream": (spec, state, [*payloads * 200, sealed(bytes(10**7))]),
-        "neural, own streams": (own, own_state, [struct.pack("<I", zlib.crc32(larger)) + larger]),
+    }
+
+
+def own_strings(folder: Path) -> dict[str, tuple[str, bytes, list[bytes]]]:
+    """CompressAI's own streams with checksums that fit: its decoder aborts at irregular states, and reads on and on."""
+    spec = f"neural:checkpoint={own_streams_model(folder)}"
+    state, payloads = coded(spec, count=1)
+    sizes, body, rng = payloads[0][4:8], payloads[0][8:], np.random.default_rng(0)
+    forged_bodies = {f"random {number}": sizes + body[:4] + rng.bytes(len(body) - 4) for number in range(6)}
+    forged_bodies |= {f"end {number}": sizes + body[:-20] + rng.bytes(20) for number in range(4)}
+    forged_bodies |= {f"first length {length}": sizes + struct.pack("<I", length) + body[4:]
+                      for length in (0, 8, len(body), 2**32 - 1)}  # fmt: skip
+    forged_bodies |= {
+        "zeros": sizes + body[:4] + bytes(len(body) - 4),
+        "ones": sizes + body[:4] + b"\xff" * (len(body) - 4),
+        "nothing": sizes + body[:4],
+        "60000 x 60000 latents": struct.pack("<HH", 60000, 60000) + body,
+    }
+    return {
+        f"neural, own streams, {name}": (spec, state, [struct.pack("<I", zlib.crc32(one)) + one])
+        for name, one in forged_bodies.items()
     }
 
 

@@ -25,7 +25,7 @@ READERS = {
     "jxl": headers.jxl_size,
     "jpeg2000": headers.jpeg2000_size,
 }
-SIZES = [(8, 8), (9, 31), (17, 16), (32, 32), (33, 47), (64, 64), (65, 40), (100, 131), (200, 264), (257, 511)]
+SIZES = [(8, 8), (9, 31), (17, 16), (32, 32), (33, 47), (64, 64), (65, 40), (100, 131), (264, 120)]
 SETTINGS = (
     "jpeg:quality=1",
     "jpeg:quality=75,subsampling=420",
@@ -52,9 +52,9 @@ def reader(spec: str) -> Callable[[bytes], headers.Claim]:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_claimed_size_is_that_of_the_decoded_image(setting: str) -> None:
     for height, width in SIZES:
-        codec = parse_codec(setting)
+        codec = parse_codec(setting + ("," if ":" in setting else ":") + "shared=no")
         side = max(height, width)
-        images = np.concatenate([natural(1, side), noise(1, side), flat(side)[:2]])[:, :height, :width]
+        images = np.concatenate([natural(1, side), noise(1, side), flat(side)[:1]])[:, :height, :width]
         for payload in codec.encode(np.ascontiguousarray(images)):
             file = codec.to_file(payload)
             assert reader(setting)(file) == (height, width, 3)

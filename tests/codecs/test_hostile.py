@@ -6,7 +6,6 @@ import json
 import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import forged_files as forged
@@ -15,7 +14,7 @@ import pytest
 from bombs import coded, sealed
 from codec_samples import natural
 from hostile import SPECS
-from neural_samples import model_file, own_streams_model
+from neural_samples import model_file
 
 from toolkit.codecs.base import MAX_BATCH_PIXELS, MAX_PIXELS
 from toolkit.codecs.neural.codec import MAX_NEURAL_PIXELS
@@ -23,18 +22,18 @@ from toolkit.codecs.spec import MAX_SETTINGS, MAX_SPEC, MAX_WRAPPERS, expand_gri
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.pilots.plan import MAX_RUNS, plan
 
-STREAMS = 5000
+STREAMS = 6000
 
 
 def test_hostile_streams_and_bombs_take_little_memory_and_end_in_pixels_or_one_line() -> None:
+    """In a process of its own, which a decoder that aborts would end."""
     script = Path(__file__).with_name("hostile.py")
     done = subprocess.run([sys.executable, str(script), str(STREAMS)], capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
     assert told["unexpected"] == []
     assert told["peak_mb_above_the_start"] <= 300, told
     assert sum(told["outcomes"]["streams"].values()) == STREAMS
-    assert told["outcomes"]["bombs"]["refused"] >= 80
-    assert told["outcomes"]["bombs"].get("decoded", 0) <= 1
+    assert told["outcomes"]["bombs"]["refused"] >= 95
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -136,36 +135,6 @@ def test_a_stream_longer_than_any_encoder_writes_is_damaged(tmp_path: Path) -> N
     codec.load_shared(state)
     with pytest.raises(WorkError, match="1 of 5 streams are damaged"):
         codec.decode([*payloads, sealed(bytes(10**6))])
-
-
-def test_strings_of_compressais_own_coder_neither_abort_nor_claim(tmp_path: Path) -> None:
-    """In a process of its own: its decoder aborts at irregular states, and reads on beyond the end of a string."""
-    spec = f"neural:checkpoint={own_streams_model(tmp_path)}"
-    state, payloads = coded(spec, count=1)
-    body = payloads[0][4:]
-    rng = np.random.default_rng(0)
-    forgeries = [body[:8] + rng.bytes(len(body) - 8) for _ in range(20)]
-    forgeries += [body[:8] + bytes(len(body) - 8), body[:8] + b"\xff" * (len(body) - 8), body[:16], body[:9]]
-    forgeries += [body[:4] + struct.pack("<I", length) + body[8:] for length in (0, 8, len(body), 2**32 - 1)]
-    forgeries += [struct.pack("<HH", 60000, 60000) + body[4:]]
-    streams = [(struct.pack("<I", zlib.crc32(one)) + one).hex() for one in forgeries]
-    code = (
-        "import sys\nfrom toolkit.codecs.spec import parse_codec\nfrom toolkit.foundation.errors import WorkError\n"
-        "spec, state, *streams = sys.stdin.read().split()\n"
-        "codec = parse_codec(spec)\ncodec.load_shared(bytes.fromhex(state))\nrefused = 0\n"
-        "for stream in streams:\n"
-        "    try:\n        assert codec.decode([bytes.fromhex(stream)]).shape == (1, 32, 32, 3)\n"
-        "    except WorkError:\n        refused += 1\n"
-        "print(refused, len(streams))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], input=" ".join([spec, state.hex(), *streams]),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-500:]
-    refused, count = map(int, done.stdout.split())
-    assert count == len(streams)
-    assert 5 <= refused <= count
 
 
 def test_a_grid_is_counted_before_it_is_expanded() -> None:
