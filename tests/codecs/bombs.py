@@ -1,4 +1,4 @@
-"""Small inputs that ask for gigabytes or minutes: files, shared states, streams, grids. Each is an attempt to decode it.
+"""Small inputs that ask for gigabytes or minutes: files, states, streams, grids. Each is an attempt to read it.
 
 ``size`` is what a memory of 32-pixel images knows; the same files are tried without it, too.
 """
@@ -96,7 +96,7 @@ def states() -> dict[str, tuple[str, bytes, list[bytes]]]:
     jpeg_state, jpeg_payloads = coded("jpeg:quality=50")
     foreground_state, _ = coded("foreground|jpeg:quality=50")
     long = bytes([0, 0, 7, 7]) + b"\xff" * 2**20
-    inflating = zlib.compress(bytes(2**28), 9)
+    inflating = zlib.compress(bytes(2**27), 1)
     edges = range(0, 2**15 - 2)
     runs = struct.pack(f"<H{len(edges)}HB", len(edges) // 2, *edges, 0) + bytes(len(edges) // 2)
     webp = forged.flat_webp(2048, 2048)
@@ -123,20 +123,36 @@ def neural(folder: Path) -> dict[str, tuple[str, bytes, list[bytes]]]:
     """The same for networks: small ones, and one with CompressAI's own streams."""
     spec = f"neural:checkpoint={model_file(folder)}"
     state, payloads = coded(spec)
-    tables = struct.pack("<H", 65535) + zlib.compress(bytes(2**28), 9)
+    tables = struct.pack("<H", 65535) + zlib.compress(bytes(2**27), 1)
     hyperprior = f"neural:checkpoint={model_file(folder, 'hyperprior')}"
     hyperprior_state, hyperprior_payloads = coded(hyperprior)
-    own = f"neural:checkpoint={own_streams_model(folder)}"
-    own_state, own_payloads = coded(own, count=1)
-    larger = own_payloads[0][4:]
-    larger = struct.pack("<HH", 60000, 60000) + larger[4:]
-    return {
+    return own_strings(folder) | {
         "neural, state": (spec, _HUGE + state[4:], payloads),
         "neural, hyperprior's state": (hyperprior, _HUGE + hyperprior_state[4:], hyperprior_payloads),
         "neural, largest state": (spec, struct.pack("<HH", 1024, 1024) + state[4:], [sealed(bytes(4000))]),
         "neural, zlib tables": (spec, state[:14] + tables, payloads),
         "neural, one long stream": (spec, state, [*payloads * 200, sealed(bytes(10**7))]),
-        "neural, own streams": (own, own_state, [struct.pack("<I", zlib.crc32(larger)) + larger]),
+    }
+
+
+def own_strings(folder: Path) -> dict[str, tuple[str, bytes, list[bytes]]]:
+    """CompressAI's own streams with checksums that fit: its decoder aborts at irregular states, and reads on and on."""
+    spec = f"neural:checkpoint={own_streams_model(folder)}"
+    state, payloads = coded(spec, count=1)
+    sizes, body, rng = payloads[0][4:8], payloads[0][8:], np.random.default_rng(0)
+    forged_bodies = {f"random {number}": sizes + body[:4] + rng.bytes(len(body) - 4) for number in range(6)}
+    forged_bodies |= {f"end {number}": sizes + body[:-20] + rng.bytes(20) for number in range(4)}
+    forged_bodies |= {f"first length {length}": sizes + struct.pack("<I", length) + body[4:]
+                      for length in (0, 8, len(body), 2**32 - 1)}  # fmt: skip
+    forged_bodies |= {
+        "zeros": sizes + body[:4] + bytes(len(body) - 4),
+        "ones": sizes + body[:4] + b"\xff" * (len(body) - 4),
+        "nothing": sizes + body[:4],
+        "60000 x 60000 latents": struct.pack("<HH", 60000, 60000) + body,
+    }
+    return {
+        f"neural, own streams, {name}": (spec, state, [struct.pack("<I", zlib.crc32(one)) + one])
+        for name, one in forged_bodies.items()
     }
 
 
@@ -147,9 +163,8 @@ def sealed(body: bytes) -> bytes:
 
 def texts(folder: Path) -> dict[str, Bomb]:
     """Grids, specs and files that grow when they are read."""
-    groups = ",".join(["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"] * 2)
-    grid = "downscale:factor={" + groups + "}|" * 1 + "|".join(["downscale:factor={" + groups + "}"] * 5)
-    grid += "|jpeg:quality={" + groups + "}"
+    choices = "{" + ",".join(map(str, range(2, 17))) + "}"
+    grid = f"downscale:factor={choices}|" * 6 + f"jpeg:quality={choices}"
     deep = "downscale|" * 3000 + "jpeg"
     background = "foreground:background=" * 3000 + "jpeg|jpeg"
     (folder / "long.json").write_bytes(b" " * 2**28)
@@ -158,7 +173,7 @@ def texts(folder: Path) -> dict[str, Bomb]:
         b'{"format": "recallrate-jpeg-tables", "version": 1, "luma": ' + b"[" * 900 + b"]" * 900 + b"}"
     )
     with zipfile.ZipFile(folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", bytes(2**28))
+        archive.writestr("manifest.json", bytes(2**27), compresslevel=1)
     return {
         "grid of seven groups": partial(expand_grid, grid),
         "grid of seven groups, its paths": partial(grid_paths, grid),

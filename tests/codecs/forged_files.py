@@ -149,12 +149,13 @@ def avif(ispe: tuple[int, int] = (32, 32), sequence: tuple[int, int] = (32, 32),
     parts[b"iprp"] = box(b"ipco", listed) + associated
     parts[b"iinf"] = parts[b"iinf"].replace(b"av01", kind)
     head = AVIF[: AVIF.index(b"meta") - 4]
-    for start in (0, None):  # where the data starts is known once its place has a length
-        place = start if start is not None else len(head) + len(written) + 8
-        located = struct.pack(">IHHHHH", 0, 0x4400, 1, 1, 0, extents) + struct.pack(">II", place, len(data)) * extents
-        parts[b"iloc"] = located
-        written = box(b"meta", bytes(4) + b"".join(box(name, content) for name, content in parts.items()))
-    return head + written + box(b"mdat", data)
+    place = 0  # known once the boxes before the data have their lengths
+    for _ in range(2):
+        located = struct.pack(">II", place, len(data)) * extents
+        parts[b"iloc"] = struct.pack(">IHHHHH", 0, 0x4400, 1, 1, 0, extents) + located
+        written = head + box(b"meta", bytes(4) + b"".join(box(name, content) for name, content in parts.items()))
+        place = len(written) + 8
+    return written + box(b"mdat", data)
 
 
 def _av1(height: int, width: int) -> bytes:

@@ -113,10 +113,10 @@ def run(count: int) -> dict[str, Any]:
             clock = time.perf_counter()
             found = outcome(attempt)
             seconds = time.perf_counter() - clock
-            grown = (peak := _peak()) - seen
-            seen = peak
+            seen, before = max(seen, _peak()), seen
             outcomes[kind][found] += 1
-            slowest.append({"what": what, "seconds": round(seconds, 4), "raised_the_peak_by_mb": round(grown / 2**20, 1)})
+            grown = round((seen - before) / 2**20, 1)
+            slowest.append({"what": what, "seconds": round(seconds, 4), "raised_the_peak_by_mb": grown})
             if found not in ("refused", "decoded"):
                 unexpected.append(f"{what}: {found}")
     slowest.sort(key=lambda one: -one["seconds"])

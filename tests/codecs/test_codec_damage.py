@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import imagecodecs
 import numpy as np
 import pytest
 from codec_samples import natural, noise
+from hostile import mutations
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import WorkError
@@ -31,24 +31,6 @@ SPECS = (
     "jpeg2000:psnr=31,shared=no",
 )
 SHARED = [spec for spec in SPECS if "shared=no" not in spec]
-
-
-def mutations(payloads: list[bytes], count: int) -> Iterator[bytes]:
-    """Payloads with a flipped byte, cut off, with a stretch replaced, or with another patch count."""
-    rng = np.random.default_rng(5)
-    for number in range(count):
-        damaged = bytearray(payloads[number % len(payloads)])
-        at = int(rng.integers(len(damaged)))
-        match number // len(payloads) % 4:
-            case 0:
-                damaged[at] ^= int(rng.integers(1, 256))
-            case 1:
-                del damaged[at:]
-            case 2:
-                damaged[at : at + int(rng.integers(12))] = rng.bytes(int(rng.integers(12)))
-            case 3:
-                damaged[0] = int(rng.integers(256))
-        yield bytes(damaged)
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -217,8 +217,8 @@ def avif_size(file: bytes) -> Claim:
     first, _ = _BOX.unpack_from(file)
     second, _ = _BOX.unpack_from(file, first)
     height, width, start, end = _avif_item(file[: min(first + second + 8, _HEAD)])
-    if end > len(file):
-        raise WorkError("an AVIF file whose image lies outside its data")
+    if end != len(file):
+        raise WorkError("an AVIF file whose image does not reach to its end")
     found = _av1_size(file, start, end)
     if found[:2] != (height, width):
         raise WorkError(f"an AVIF file of {width} x {height} pixels with a frame of {found[1]} x {found[0]}")
@@ -254,7 +254,8 @@ def _avif_item(head: bytes) -> tuple[int, int, int, int]:
     version, lengths, items, _, _, extents, start, length = struct.unpack_from(">IHHHHHII", head, boxes[b"iloc"][0])
     if (version, lengths, items, extents) != (0, 0x4400, 1, 1) or (start, length) != (data, data_length - 8):
         raise WorkError("an AVIF file whose image is not all of its data, in one piece")
-    found = _boxes(head, *_boxes(head, *boxes[b"iprp"])[b"ipco"])
+    properties = _boxes(head, *boxes[b"iprp"])
+    found = _boxes(head, *properties[b"ipco"]) if b"ipco" in properties else {}
     if sorted(found) != [b"av1C", b"colr", b"ispe", b"pixi"]:
         raise WorkError("no AVIF file of one plain still image: it has other properties")
     width, height = struct.unpack_from(">II", head, found[b"ispe"][0] + 4)
