@@ -252,7 +252,7 @@ def test_wrong_and_missing_values_anywhere_harm_no_other_run(name: str, seed: in
     for kind, victim in victims(runs_dir).items():
         if not (victim.path / name).exists():
             continue
-        for number in range(20):
+        for number in range(12):
             path = clone(victim, runs_dir, f"{kind.replace(' ', '-')}-{number}") / name
             texts = path.read_text().splitlines() if name == "events.jsonl" else [path.read_text()]
             n = generator.randrange(len(texts))
