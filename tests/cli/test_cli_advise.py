@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cli_samples import call
+from run_samples import pilot_result
 
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import make_config
@@ -93,13 +94,8 @@ def finished(runs_dir: Path, codec: str, align: str, seed: int, last: float, **v
     config = make_config(**{**shared, "codec": codec, "align": align, **values})
     request = {"seed": seed, "config": config.model_dump(mode="json")}
     run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
-    names = (
-        "average_incremental_accuracy", "forgetting", "backward_transfer", "accuracy_on_original", "accuracy_on_coded",
-        "exemplars_per_class", "memory_bytes",
-    )  # fmt: skip
     budget = int(config.budget.removesuffix("img")) * 10 * (3 * 16 * 16 + 2) + 4
-    result = {**dict.fromkeys(names, 0.5), "last_accuracy": last, "seed": seed, "budget_bytes": budget, "seconds": 50.0}
-    write_json(run.result_path, result)
+    write_json(run.result_path, pilot_result(seed, last, budget_bytes=budget, seconds=50.0))
 
 
 @pytest.fixture
