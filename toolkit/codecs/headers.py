@@ -30,21 +30,29 @@ _J2K_SIZE, _J2K_PART = struct.Struct(">4s4xII24xH"), struct.Struct(">HHHIBBH")
 _BOX = struct.Struct(">I4s")
 
 
-def jpeg_size(file: bytes) -> Claim:
+class _JpegSize:
     """Of a sequential JPEG file with one scan of three components (ISO 10918-1, B.2).
 
-    A scan that begins without data still visits every block, so that many short scans are much work.
+    A scan that begins without data still visits every block, so that many short scans are much work. The head is what
+    all files of a codec agree in: it is compared with the last one, for 32 pixels decode in 15 us.
     """
-    scan = file.find(b"\xff\xda\0\x0c\3", 0, _HEAD)
-    if scan < 0:
-        raise WorkError("no JPEG file with a scan of three components")
-    claim = _jpeg_frame(file[:scan])
-    if file.find(_SCAN, scan + 2) >= 0:
-        raise WorkError("a JPEG file with several scans")
-    return claim
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, Claim] | None = None
+
+    def __call__(self, file: bytes) -> Claim:
+        if self._last is None or not file.startswith(self._last[0]):
+            scan = file.find(_SCAN + b"\0\x0c\3", 0, _HEAD)
+            if scan < 0:
+                raise WorkError("no JPEG file with a scan of three components")
+            last = self._last = file[: scan + 5], _jpeg_frame(file[:scan])
+        else:
+            last = self._last
+        if file.find(_SCAN, len(last[0])) >= 0:
+            raise WorkError("a JPEG file with several scans")
+        return last[1]
 
 
-@functools.lru_cache(_HEADS)
 def _jpeg_frame(head: bytes) -> Claim:
     """Of the segments before the scan."""
     claim: Claim | None = None
@@ -62,6 +70,9 @@ def _jpeg_frame(head: bytes) -> Claim:
     if claim is None or at != len(head):
         raise WorkError("no JPEG file: its segments do not lead to its scan")
     return claim
+
+
+jpeg_size = _JpegSize()
 
 
 def png_size(file: bytes) -> Claim:
@@ -263,32 +274,25 @@ def _avif_item(head: bytes) -> tuple[int, int, int, int]:
 
 
 def _av1_size(file: bytes, at: int, end: int) -> Claim:
-    """Of AV1's open bitstream units: one sequence header and one frame (AV1 specification, 5.3 to 5.5)."""
-    claim: Claim | None = None
-    frames = 0
-    while at < end:
-        kind, length, at = file[at] >> 3, 0, at + 1
-        for shift in range(0, 28, 7):
-            length |= (file[at] & 127) << shift
-            at += 1
-            if file[at - 1] < 128:
-                break
-        if kind == 1 and claim is None and not frames:
-            claim = _av1_sequence(file[at : at + min(length, 16)])
-        elif kind in (3, 6):
-            frames += 1
-        elif kind not in (2, 4):
-            raise WorkError("no plain AV1 still image")
-        at += length
-    if claim is None or frames != 1 or at != end:
+    """Of three of AV1's open bitstream units: an empty delimiter, a sequence header and a frame (AV1, 5.3 to 5.5)."""
+    frame = at + 4 + file[at + 3]
+    claim = _av1_sequence(file[at:frame])
+    place, length = frame + 1, 0
+    while file[place] > 127 and place < frame + 4:
+        length |= (file[place] & 127) << 7 * (place - frame - 1)
+        place += 1
+    length |= file[place] << 7 * (place - frame - 1)
+    if file[frame] != 0x32 or place + 1 + length != end:
         raise WorkError("no plain AV1 still image: it is not one sequence of one frame")
     return claim
 
 
 @functools.lru_cache(_HEADS)
-def _av1_sequence(header: bytes) -> Claim:
-    """Of a reduced still picture's sequence header, whose frame can have no other size than it says."""
-    bits = _Bits(header, high_first=True)
+def _av1_sequence(units: bytes) -> Claim:
+    """Of a delimiter and a reduced still picture's sequence header, whose frame can have no size but that one."""
+    if units[:3] != b"\x12\0\x0a" or units[3] > 127:
+        raise WorkError("no AV1 still image")
+    bits = _Bits(units[4:], high_first=True)
     profile = bits.read(3)
     if bits.read(2) != 3:
         raise WorkError("no AV1 still image")

@@ -98,11 +98,11 @@ class FileCodec:
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if not payloads:
             raise WorkError(f"{self}: nothing to decode")
-        claimed = self._size_of(self.to_file(payloads[0]))
-        require_pixels(self, claimed, len(payloads), size)
-        images = np.empty((len(payloads), *claimed, 3), np.uint8)
-        decode = functools.partial(self._decode_one, claimed)
-        for index, image in enumerate(ordered_map(decode, payloads, self._workers(*claimed))):
+        expected = self._claimed(self.to_file(payloads[0]))
+        self._require(expected, len(payloads), size)
+        images = np.empty((len(payloads), *expected), np.uint8)
+        decode = functools.partial(self._decode_one, expected)
+        for index, image in enumerate(ordered_map(decode, payloads, self._workers(*expected[:2]))):
             images[index] = image
         return images
 
@@ -127,31 +127,30 @@ class FileCodec:
     def weights_bytes(self) -> int:
         return 0
 
-    def _decode_one(self, size: Size, payload: bytes) -> np.ndarray:
+    def _decode_one(self, expected: headers.Claim, payload: bytes) -> np.ndarray:
         file = self.to_file(payload)
-        if (claimed := self._size_of(file)) != size:
-            require_pixels(self, claimed, size=size)
+        claim = self._claimed(file)
+        if claim != expected:
+            self._require(claim, 1, expected[:2])
         try:
             image = self._read(file)
         except Exception as error:  # every decoder library has exceptions of its own
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
-        if image.shape != (*size, 3) or image.dtype != np.uint8:
+        if image.shape != expected or image.dtype != np.uint8:
             raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: {image.dtype} of shape {image.shape}")
         return image
 
-    def _size_of(self, file: bytes) -> Size:
-        """What a file claims, read without decoding it.
-
-        Raises:
-            WorkError: nothing that can be read, or no RGB image.
-        """
+    def _claimed(self, file: bytes) -> headers.Claim:
         try:
-            height, width, components = self._claim(file)
+            return self._claim(file)
         except (WorkError, struct.error, IndexError) as error:
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
+
+    def _require(self, claim: headers.Claim, count: int, size: Size | None) -> None:
+        height, width, components = claim
         if components != 3:
             raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: it has {components} components")
-        return height, width
+        require_pixels(self, (height, width), count, size)
 
     def _workers(self, height: int, width: int) -> int:
         """Threads that pay: for a 32-pixel JPEG (25 us) handing the work over costs as much as the work."""

@@ -25,8 +25,8 @@ _ROUNDS = 50
 _BATCH = 64
 _RIDGE = 1e-9
 _LEVELS = 255
-_PRODUCTS = 2**22
-"""Outer products in memory together, 32 MiB; 32-pixel images of rank 6 in parts of 682."""
+_PRODUCTS = 2**18
+"""Outer products in memory together, 2 MiB as a cache holds; 32-pixel images of rank 6 in parts of 42."""
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of N images: float64 (N, H, R), (N, W, R) and (N, 3, R)."""
@@ -88,7 +88,8 @@ class TensorCodec:
             raise WorkError(f"{self}: a stored exemplar has {wrong} bytes, expected {sum(each)}")
         stored = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), -1)
         read = _from_bytes if self.dtype == "uint8" else _from_halves
-        a, b, c = (read(part, self.rank) for part in np.split(stored, np.cumsum(each)[:-1], axis=1))
+        with np.errstate(invalid="ignore", over="ignore"):  # damaged halves
+            a, b, c = (read(part, self.rank) for part in np.split(stored, np.cumsum(each)[:-1], axis=1))
         images = np.empty((len(payloads), *self._shape, 3), np.uint8)
         for some, rows in _parts(len(payloads), *self._shape, self.rank):
             images[some, rows] = _pixels((a[some, rows], b[some], c[some]))
