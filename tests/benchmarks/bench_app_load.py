@@ -143,8 +143,8 @@ def pages_of(sessions: list[Session]) -> dict[str, Any]:
     }
 
 
-def bench_app_load(steps: int) -> dict[str, Any]:
-    """The crowd, then rounds with nobody and with everybody there, in turn."""
+def bench_app_load(steps: int, rounds: int) -> dict[str, Any] | None:
+    """The crowd, then rounds with nobody and with everybody there, in turn; None where there are no rounds."""
     sys.path.insert(0, str(ROOT / "tests"))
     from run_samples import finished_advice, finished_images, finished_training, pilot_config, pilot_folder
 
@@ -169,11 +169,14 @@ def bench_app_load(steps: int) -> dict[str, Any]:
         try:
             _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
             url = f"ws://127.0.0.1:{port}/_stcore/stream"
-            pilot_seconds(1, environment)  # fills the caches
             many = asyncio.run(crowd(url))
+            save("app-crowd", many)
             print(crowd_table(many), flush=True)
+            if not rounds:
+                return None
+            pilot_seconds(1, environment)  # fills the caches
             alone, loaded, sessions = [], [], []
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 alone.append(pilot_seconds(steps, environment))
                 seconds, took_part = asyncio.run(under_load(url, steps, environment))
                 loaded.append(seconds)
@@ -182,9 +185,9 @@ def bench_app_load(steps: int) -> dict[str, Any]:
             server.terminate()
             server.wait()
     return {
-        "sessions": SESSIONS, "reading_seconds": READING_SECONDS, "rounds": ROUNDS, "steps_a_stage": steps,
+        "sessions": SESSIONS, "reading_seconds": READING_SECONDS, "rounds": rounds, "steps_a_stage": steps,
         **pages_of(sessions), "pilot_alone": alone, "pilot_under_load": loaded,
-        "slower": statistics.median(loaded) / statistics.median(alone), "crowd": many,
+        "slower": statistics.median(loaded) / statistics.median(alone),
     }  # fmt: skip
 
 
@@ -195,7 +198,7 @@ def crowd_table(many: dict[str, Any]) -> str:
            "page, median s": many["page_seconds_median"], "worst": many["page_seconds_worst"],
            "first page, median s": many["first_page_seconds_median"], f"none above {ALLOWED_SECONDS:g} s": within,
            "other load": many["load_before"]}  # fmt: skip
-    return table([row])
+    return "\n".join([table([row]), *many["errors"][:10]])
 
 
 def _wait_for(url: str) -> None:
@@ -211,17 +214,20 @@ def _wait_for(url: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100)
-    steps = parser.parse_args().steps
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="with pilots; 0 for the crowd alone")
+    given = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):  # before anything starts: what is started inherits it
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    result = bench_app_load(steps)
+    result = bench_app_load(given.steps, given.rounds)
+    if result is None:
+        return
     print(table([
         {"sessions": result["sessions"], "pages": result["pages"], "errors": len(result["errors"]),
          "page, median s": round(result["page_seconds_median"], 2), "worst": round(result["page_seconds_worst"], 2),
          "pilot alone, s": round(statistics.median(result["pilot_alone"]), 1),
          "under load": round(statistics.median(result["pilot_under_load"]), 1), "ratio": round(result["slower"], 3)}
     ]))  # fmt: skip
-    for error in [*result["crowd"]["errors"], *result["errors"]][:10]:
+    for error in result["errors"][:10]:
         print(error)
     save("app-load", result)
 
