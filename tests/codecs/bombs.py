@@ -107,7 +107,7 @@ def states() -> dict[str, tuple[str, bytes, list[bytes]]]:
             "downscale|downscale|jpeg:quality=50", struct.pack("<4H", 32, 32, 65535, 65535) + jpeg_state, jpeg_payloads
         ),
         "cp, state": ("cp:rank=64", _HUGE, [bytes(64 * (2 * 65535 + 3) + 12 * 64)]),
-        "cp, largest state": ("cp:rank=64", struct.pack("<HH", 2048, 2048), [bytes(64 * (2 * 2048 + 3) + 12 * 64)]),
+        "cp, largest state": ("cp:rank=64", struct.pack("<HH", 1024, 1024), [bytes(64 * (2 * 1024 + 3) + 12 * 64)]),
         "foreground, state": ("foreground|jpeg:quality=50", _HUGE + foreground_state[4:], [bytes(40)]),
         "foreground, length": ("foreground|jpeg:quality=50", foreground_state, [long]),
         "adaptive, zlib": ("adaptive", inflating, [bytes(40)]),

@@ -110,8 +110,8 @@ class CodecKind:
         return write_spec(self.name, self.parameters, values)
 
 
-def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
-    """Refuse what is no batch of RGB images with sides of at least ``least`` and no more than ``MAX_PIXELS`` pixels.
+def require_rgb(codec: Codec, images: np.ndarray, least: int = 1, most: int = MAX_PIXELS) -> None:
+    """Refuse what is no batch of RGB images with sides of at least ``least`` and no more than ``most`` pixels.
 
     Raises:
         UsageError: it is none.
@@ -121,8 +121,8 @@ def require_rgb(codec: Codec, images: np.ndarray, least: int = 1) -> None:
     height, width = images.shape[1:3]
     if min(height, width) < least:
         raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {(height, width)}")
-    if height * width > MAX_PIXELS:
-        raise UsageError(f"{codec}: images must have at most {MAX_PIXELS} pixels, got {height} x {width}")
+    if height * width > most:
+        raise UsageError(f"{codec}: images must have at most {most} pixels, got {height} x {width}")
 
 
 def require_pixels(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import MAX_PIXELS, CodecKind, Size, register, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import CodecKind, Size, register, require_pixels, require_rgb, within_memory
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 
@@ -25,6 +25,8 @@ _ROUNDS = 50
 _BATCH = 64
 _RIDGE = 1e-9
 _LEVELS = 255
+MAX_CP_PIXELS = 2**20
+"""Of one image, 1024 x 1024: at rank 64 it takes a second to decode."""
 _PRODUCTS = 2**18
 """Outer products in memory together, 2 MiB as a cache holds; 32-pixel images of rank 6 in parts of 42."""
 
@@ -80,7 +82,7 @@ class TensorCodec:
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if self._shape is None or not payloads:
             raise WorkError(f"{self}: nothing to decode, or the shape is missing; fit or load it before decoding")
-        require_pixels(self, self._shape, len(payloads), size)
+        require_pixels(self, self._shape, len(payloads), size, MAX_CP_PIXELS)
         lengths = [side * self.rank for side in (*self._shape, 3)]
         each = [2 * length if self.dtype == "float16" else length + 4 * self.rank for length in lengths]
         wrong = next((len(payload) for payload in payloads if len(payload) != sum(each)), None)
@@ -103,7 +105,7 @@ class TensorCodec:
 
     def load_shared(self, state: bytes) -> None:
         height, width = _SHAPE.unpack(state) if len(state) == _SHAPE.size else (0, 0)
-        if not 0 < height * width <= MAX_PIXELS:
+        if not 0 < height * width <= MAX_CP_PIXELS:
             raise WorkError(f"{self}: the stored shape is damaged: {state[:8].hex()}")
         self._shape = (height, width)
 
@@ -114,7 +116,7 @@ class TensorCodec:
         return 0
 
     def _check(self, images: np.ndarray) -> None:
-        require_rgb(self, images)
+        require_rgb(self, images, most=MAX_CP_PIXELS)
         if min(images.shape[1:3]) < self.rank:
             raise UsageError(f"{self}: rank may be at most the shorter side, and images are {images.shape[1:3]}")
 

@@ -88,9 +88,7 @@ class NeuralCodec:
         self._state = _HEAD.pack(*self._size, self._weights) + bytes.fromhex(model.decoder) + tables
 
     def encode(self, images: np.ndarray) -> list[bytes]:
-        require_rgb(self, images)
-        if images.shape[1] * images.shape[2] > MAX_NEURAL_PIXELS:
-            raise UsageError(f"{self}: images must have at most {MAX_NEURAL_PIXELS} pixels, got {images.shape[1:3]}")
+        require_rgb(self, images, most=MAX_NEURAL_PIXELS)
         if self._size is None:
             self.fit(images)
         if images.shape[1:3] != self._size:
