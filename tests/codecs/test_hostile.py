@@ -188,7 +188,7 @@ def test_a_table_file_that_grows_when_it_is_read_is_refused(tmp_path: Path, name
     with pytest.raises(UsageError) as refusal:
         parse_codec(f"learned-jpeg:tables={tmp_path / 'tables.json'}")
     assert "\n" not in str(refusal.value)
-    assert name != "long" or "more than 1048576 bytes" in str(refusal.value)
+    assert name != "long" or "more than 1,048,576 bytes" in str(refusal.value)
 
 
 @pytest.mark.parametrize(("channels", "stages"), [(513, 3), (16, 6), (16, 1), (2**20, 3)])
