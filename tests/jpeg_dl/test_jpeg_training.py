@@ -17,7 +17,10 @@ from toolkit.runs.folder import RunFolder
 
 
 def without_times(result: dict[str, Any]) -> str:
-    return json.dumps({name: value for name, value in result.items() if name != "seconds"}, sort_keys=True)
+    kept = {name: value for name, value in result.items() if name not in ("seconds", "run_dir")}
+    if "runs" in kept:
+        kept["runs"] = [without_times(run) for run in kept["runs"]]
+    return json.dumps(kept, sort_keys=True)
 
 
 def test_every_variant_is_trained_and_measured(trained: tuple[RunFolder, dict[str, Any]]) -> None:
