@@ -15,6 +15,7 @@ from scipy import stats
 
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.parallel import threads
 from toolkit.learning import metrics
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.config import PilotConfig, make_config
@@ -126,12 +127,14 @@ KILLER = """
     import os, signal, sys
     from pathlib import Path
     import toolkit.pilots.pilot as pilot
+    from toolkit.foundation.parallel import set_threads
     from toolkit.memory.store import ExemplarMemory
     from toolkit.pilots.checkpoint import Checkpoint
     from toolkit.pilots.config import make_config
     from toolkit.runs.folder import RunFolder
 
     runs_dir, values, where = Path(sys.argv[1]), eval(sys.argv[2]), sys.argv[3]
+    set_threads(int(sys.argv[4]))  # sums depend on it in their last bits, and another test may have chosen a number
     calls = {"save": 0, "add": 0, "log": 0}
 
     def dies(owner, name, after, nth):
@@ -166,8 +169,8 @@ def test_a_run_killed_again_and_again_ends_in_the_same_result(tmp_path: Path) ->
     reference = run_pilot(config(align="train"), 3, tmp_path / "whole")
 
     def attempt(where: str) -> int:
-        code = textwrap.dedent(KILLER)
-        return subprocess.run([sys.executable, "-c", code, str(tmp_path / "killed"), repr(values), where]).returncode
+        given = [str(tmp_path / "killed"), repr(values), where, str(threads())]
+        return subprocess.run([sys.executable, "-c", textwrap.dedent(KILLER), *given]).returncode
 
     for where in ("mid-stage", "memory-committed", "before-commit", "last-stage", "result-pending"):
         assert attempt(where) == -9, f"was not killed at {where}"
