@@ -12,23 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from reporting import save, table
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.store import ExemplarMemory
 
-SIDE = 16
+sys.path.append(str(Path(__file__).parents[1] / "memory"))  # this is a script too
 
-
-def small_memory(path: Path) -> Path:
-    """Two classes with extras."""
-    images = np.random.default_rng(0).integers(0, 256, (2, 3, SIDE, SIDE, 3), dtype=np.uint8)
-    with ExemplarMemory(path, 12_000, "jpeg:quality=30") as memory:
-        payloads = {label: memory.codec.encode(images[label]) for label in (0, 1)}
-        extras = {label: [bytes([label, rank]) * 4 for rank in range(3)] for label in (0, 1)}
-        memory.add(payloads, {0: "cat", 1: "dog"}, extras, charged=100, size=(SIDE, SIDE))
-    return path
+from memory_samples import small_memory
 
 
 def everything(path: Path) -> tuple[Any, ...]:

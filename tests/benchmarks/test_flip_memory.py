@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from flip_memory import flips, small_memory
+from flip_memory import flips
+from memory_samples import small_memory
 
 
 def test_a_flipped_bit_is_refused_reported_or_changes_nothing(tmp_path: Path) -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from toolkit.codecs.base import Codec, Size, image_size
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.memory.rows import Damaged, Stored
+
+
+def warned(
+    path: Path, label: int, read: tuple[list[Stored], list[Damaged]]
+) -> tuple[list[Stored], list[Damaged]]:
+    """What was read of a class; warns of damaged exemplars. Called by the methods of a memory, whose caller is told."""
+    if read[1]:
+        warnings.warn(f"{path}: {len(read[1])} damaged exemplars of class {label} are left out", stacklevel=3)
+    return read
 
 
 def decode_all(

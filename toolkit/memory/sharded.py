@@ -8,7 +8,6 @@ copy of the codec's shared header: the budget is charged for each copy.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,7 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.decoding import decode_all
+from toolkit.memory.decoding import decode_all, warned
 from toolkit.memory.rows import Damaged, Stored
 from toolkit.memory.store import ExemplarMemory
 
@@ -234,26 +233,20 @@ class ShardedMemory:
 
         Warns when any are left out.
         """
-        intact, damaged = self._warned(label)
+        intact, damaged = warned(self.path, label, self.intact(label))
         return [one.payload for one in intact], damaged
 
     def decode(self, label: int) -> np.ndarray:
         """A class's exemplars, uint8 (N, H, W, 3), in selection order, without damaged ones; warns of those."""
-        intact, _ = self._warned(label)
+        intact, _ = warned(self.path, label, self.intact(label))
         return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
     def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
         """All exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
-        read = {label: self._warned(label) for label in self._orders}
+        read = {label: warned(self.path, label, self.intact(label)) for label in self._orders}
         exemplars = [(label, one) for label, (intact, _) in read.items() for one in intact]
         images, labels, failed = decode_all(self.codec, exemplars, self.size)
         return images, labels, [item for _, damaged in read.values() for item in damaged] + failed
-
-    def _warned(self, label: int) -> tuple[list[Stored], list[Damaged]]:
-        intact, damaged = self.intact(label)
-        if damaged:
-            warnings.warn(f"{self.path}: {len(damaged)} damaged exemplars of class {label} are left out", stacklevel=3)
-        return intact, damaged
 
     def verify(self) -> list[Damaged]:
         """Check every file and every exemplar as :meth:`ExemplarMemory.verify` does; names those that fail.

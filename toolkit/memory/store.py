@@ -13,7 +13,6 @@ tells of its memory is read again once another process has committed.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.changes import take_in, take_out
 from toolkit.memory.database import Database
-from toolkit.memory.decoding import decode_all, decode_each
+from toolkit.memory.decoding import decode_all, decode_each, warned
 from toolkit.memory.forgetting import find_gone, identity, require_gone
 from toolkit.memory.offer import Offer, whole
 from toolkit.memory.rows import Damaged, Stored, bytes_of, misplaced, read_class, read_payload, stored_sizes, uneven
@@ -280,22 +279,16 @@ class ExemplarMemory:
     def _all(self) -> tuple[list[tuple[int, Stored]], list[Damaged]]:
         """All intact exemplars of one commit with their labels, and those left out; warns of the latter."""
         with self._database.readable():
-            read = {label: self._warned(label) for label in self._state().classes}
+            read = {label: warned(self.path, label, self.intact(label)) for label in self._state().classes}
         damaged = [item for _, left_out in read.values() for item in left_out]
         return [(label, one) for label, (intact, _) in read.items() for one in intact], damaged
-
-    def _warned(self, label: int) -> tuple[list[Stored], list[Damaged]]:
-        intact, damaged = self.intact(label)
-        if damaged:
-            warnings.warn(f"{self.path}: {len(damaged)} damaged exemplars of class {label} are left out", stacklevel=3)
-        return intact, damaged
 
     def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
         """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
 
         Warns when any are left out.
         """
-        intact, damaged = self._warned(label)
+        intact, damaged = warned(self.path, label, self.intact(label))
         return [one.payload for one in intact], damaged
 
     def extras(self) -> list[bytes]:
@@ -304,7 +297,7 @@ class ExemplarMemory:
 
     def decode(self, label: int) -> np.ndarray:
         """A class's exemplars, uint8 (N, H, W, 3), in selection order, without damaged ones; warns of those."""
-        intact, _ = self._warned(label)
+        intact, _ = warned(self.path, label, self.intact(label))
         return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
     def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
