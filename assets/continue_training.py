@@ -1,6 +1,6 @@
 """Go on from a bundle: learn the classes of a folder that its memory does not have, and keep their exemplars.
 
-    python assets/continue_training.py BUNDLE DATASET [--steps 200]
+python assets/continue_training.py BUNDLE DATASET [--steps 200]
 """
 
 import argparse

@@ -23,8 +23,10 @@ class Server:
             self.port = probe.getsockname()[1]
         self.runs_dir = folder / "runs"
         self.environment = os.environ | {
-            "RECALLRATE_CACHE": str(folder / "cache"), "RECALLRATE_RUNS": str(self.runs_dir), "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
+            "RECALLRATE_CACHE": str(folder / "cache"),
+            "RECALLRATE_RUNS": str(self.runs_dir),
+            "PYTHONPATH": str(ROOT),
+        }
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,9 +42,13 @@ class Server:
         """Start a Python module that serves the app and wait until it says that it listens."""
         command = [sys.executable, "-m", module, *arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         assert self.process.stdout is not None
         said = b""
         while b"URL:" not in said:

@@ -8,10 +8,31 @@ import numpy as np
 from PIL import Image
 
 NAMES = (
-    "[large]", "[bold red]x", ":cat:", "=1+1", "-2+3", "@SUM(A1)", "**bold**", "_it_ `c`", "# head", "1. list",
-    ":red[r]", ":material_home:", ":streamlit:", "[a](x)", "![i](x)", "$x^2$", "<b>b<", "&lt;i&gt;", "%{name}",
-    "a -> b", "www.a.example", "~~s~~", "\x1b[31mred", "x\u202ey",
-)  # fmt: skip
+    "[large]",
+    "[bold red]x",
+    ":cat:",
+    "=1+1",
+    "-2+3",
+    "@SUM(A1)",
+    "**bold**",
+    "_it_ `c`",
+    "# head",
+    "1. list",
+    ":red[r]",
+    ":material_home:",
+    ":streamlit:",
+    "[a](x)",
+    "![i](x)",
+    "$x^2$",
+    "<b>b<",
+    "&lt;i&gt;",
+    "%{name}",
+    "a -> b",
+    "www.a.example",
+    "~~s~~",
+    "\x1b[31mred",
+    "x\u202ey",
+)
 """Such as folders may have."""
 FOLDER = Path("a[", "x] :cat: **b**")
 """As a path it holds ``[/x]``, which ends rich's markup."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,20 @@ FLOORS = {
     "learning": 4,
     "robustness": 4,
     "codec_training": 4,
+    "advice": 5,
     "jpeg_dl": 5,
     "pilots": 6,
-    "monitor": 6,
-    "report": 7,
-    "bundle": 7,
-    "ui": 8,
-    "cli": 9,
+    "jobs": 7,
+    "production": 7,
+    "report": 8,
+    "ui": 9,
+    "cli": 10,
 }
 HEAVY = {"compressai", "timm", "ray", "foolbox", "typst", "torchvision"}
 
 
 def imported(path: Path) -> set[str]:
-    """Every module named in an import statement anywhere in a file."""
+    """Every module named in an import statement anywhere in a file, inside functions and under TYPE_CHECKING too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -60,6 +62,25 @@ def test_a_room_imports_only_from_itself_and_from_lower_floors(path: Path) -> No
         if parts[0] != "toolkit" or len(parts) < 2 or parts[1] not in FLOORS or parts[1] == room:
             continue
         assert FLOORS[parts[1]] < FLOORS[room], f"{room} (floor {FLOORS[room]}) imports {name}"
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_files_form_a_circle() -> None:
+    files = {module_of(path): path for path in ROOT.rglob("*.py")}
+    # a name imported from a module is that module, not the package around it; toolkit itself loads on demand
+    known = {name: {one for one in imported(path) if one in files} - {name, "toolkit"} for name, path in files.items()}
+    with_names = {
+        name: {one for one in imports if not any(other.startswith(f"{one}.") for other in imports)}
+        for name, imports in known.items()
+    }
+    try:
+        TopologicalSorter(with_names).prepare()
+    except CycleError as error:
+        pytest.fail(f"these files import each other: {' <- '.join(error.args[1])}")
 
 
 def test_only_the_faces_import_streamlit_or_typer() -> None:
@@ -90,10 +111,13 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
         "toolkit.runs.folder",
         "toolkit.runs.index",
         "toolkit.pilots.config",
-        "toolkit.pilots.worker",
-        "toolkit.pilots.supervisor",
-        "toolkit.pilots.sweep",
+        "toolkit.jobs.worker",
+        "toolkit.jobs.supervisor",
+        "toolkit.jobs.sweep",
         "toolkit.probe.request",
+        "toolkit.advice.request",
+        "toolkit.jobs.kinds",
+        "toolkit.jobs.start",
         "toolkit.data.catalog",
         "toolkit.codecs.spec",
     ],

@@ -8,13 +8,13 @@ import time
 from bench_probe import GRID
 from reporting import benchmark_spec, save, table
 
+from toolkit.advice.evidence import gather
+from toolkit.advice.recommend import advise
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import validation_view
 from toolkit.features.extractor import build_extractor
-from toolkit.foundation.parallel import threads
-from toolkit.probe.advice import advise
-from toolkit.probe.evidence import gather
+from toolkit.foundation.threads import thread_count
 from toolkit.training.device import resolve_device
 
 
@@ -30,11 +30,16 @@ def bench_advice(images: int = 1000) -> dict[str, object]:
     ended = time.perf_counter()
     slowest = max(result["rules"], key=lambda row: row["seconds"])
     return {
-        "settings": len(codecs), "images": images, "threads": threads(), "seconds": ended - started,
-        "probe_seconds": probe["seconds"], "advice_seconds": ended - middle,
+        "settings": len(codecs),
+        "images": images,
+        "threads": thread_count(),
+        "seconds": ended - started,
+        "probe_seconds": probe["seconds"],
+        "advice_seconds": ended - middle,
         "share_beyond_the_probe": (ended - started - probe["seconds"]) / probe["seconds"],
-        "slowest_rule": slowest["rule"], "slowest_rule_seconds": slowest["seconds"],
-    }  # fmt: skip
+        "slowest_rule": slowest["rule"],
+        "slowest_rule_seconds": slowest["seconds"],
+    }
 
 
 def main() -> int:

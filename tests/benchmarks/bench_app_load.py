@@ -44,7 +44,7 @@ ROUNDS = 3
 PILOT = """
 import sys, json, tempfile
 from pathlib import Path
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import make_config
 from toolkit.pilots.pilot import run_pilot
 set_threads(0)
@@ -162,10 +162,22 @@ def bench_app_load(steps: int, rounds: int) -> dict[str, Any] | None:
         probe.close()
         environment = os.environ | {"RECALLRATE_RUNS": str(runs_dir), "PYTHONPATH": str(ROOT)}
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
-             str(port)],
-            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                "app.py",
+                "--server.headless",
+                "true",
+                "--server.port",
+                str(port),
+            ],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
             url = f"ws://127.0.0.1:{port}/_stcore/stream"
@@ -185,19 +197,30 @@ def bench_app_load(steps: int, rounds: int) -> dict[str, Any] | None:
             server.terminate()
             server.wait()
     return {
-        "sessions": SESSIONS, "reading_seconds": READING_SECONDS, "rounds": rounds, "steps_a_stage": steps,
-        **pages_of(sessions), "pilot_alone": alone, "pilot_under_load": loaded,
+        "sessions": SESSIONS,
+        "reading_seconds": READING_SECONDS,
+        "rounds": rounds,
+        "steps_a_stage": steps,
+        **pages_of(sessions),
+        "pilot_alone": alone,
+        "pilot_under_load": loaded,
         "slower": statistics.median(loaded) / statistics.median(alone),
-    }  # fmt: skip
+    }
 
 
 def crowd_table(many: dict[str, Any]) -> str:
     """The crowd's figures as text."""
     within = many["page_seconds_worst"] <= ALLOWED_SECONDS and not many["errors"]
-    row = {"crowd": many["sessions"], "pages": many["pages"], "errors": len(many["errors"]),
-           "page, median s": many["page_seconds_median"], "worst": many["page_seconds_worst"],
-           "first page, median s": many["first_page_seconds_median"], f"none above {ALLOWED_SECONDS:g} s": within,
-           "other load": many["load_before"]}  # fmt: skip
+    row = {
+        "crowd": many["sessions"],
+        "pages": many["pages"],
+        "errors": len(many["errors"]),
+        "page, median s": many["page_seconds_median"],
+        "worst": many["page_seconds_worst"],
+        "first page, median s": many["first_page_seconds_median"],
+        f"none above {ALLOWED_SECONDS:g} s": within,
+        "other load": many["load_before"],
+    }
     return "\n".join([table([row]), *many["errors"][:10]])
 
 
@@ -221,12 +244,22 @@ def main() -> None:
     result = bench_app_load(given.steps, given.rounds)
     if result is None:
         return
-    print(table([
-        {"sessions": result["sessions"], "pages": result["pages"], "errors": len(result["errors"]),
-         "page, median s": round(result["page_seconds_median"], 2), "worst": round(result["page_seconds_worst"], 2),
-         "pilot alone, s": round(statistics.median(result["pilot_alone"]), 1),
-         "under load": round(statistics.median(result["pilot_under_load"]), 1), "ratio": round(result["slower"], 3)}
-    ]))  # fmt: skip
+    print(
+        table(
+            [
+                {
+                    "sessions": result["sessions"],
+                    "pages": result["pages"],
+                    "errors": len(result["errors"]),
+                    "page, median s": round(result["page_seconds_median"], 2),
+                    "worst": round(result["page_seconds_worst"], 2),
+                    "pilot alone, s": round(statistics.median(result["pilot_alone"]), 1),
+                    "under load": round(statistics.median(result["pilot_under_load"]), 1),
+                    "ratio": round(result["slower"], 3),
+                }
+            ]
+        )
+    )
     for error in result["errors"][:10]:
         print(error)
     save("app-load", result)

@@ -16,7 +16,7 @@ from PIL import Image
 from reporting import benchmark_images, save, seconds, table
 
 from toolkit.codecs.spec import parse_codec
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 
 BYTE_SETTINGS = (
     "jpeg:quality=10,subsampling=420",
@@ -106,7 +106,7 @@ def bench_threads(size: int, count: int, repeats: int = 3) -> list[dict]:
     """
     _, pixels = benchmark_images(size, count)
     blocks = [np.random.default_rng(seed).integers(0, 64, 100_000, np.uint8).tobytes() for seed in range(32)]
-    before = parallel._threads
+    before = threads._threads
     rows = []
     try:
         for spec, pace in THREAD_SETTINGS.items():
@@ -115,18 +115,18 @@ def bench_threads(size: int, count: int, repeats: int = 3) -> list[dict]:
             work = {
                 "encode": functools.partial(codec.encode, pixels),
                 "decode": functools.partial(codec.decode, payloads),
-                "peer": lambda: list(parallel.ordered_map(zlib.compress, blocks, group=1)),
+                "peer": lambda: list(threads.ordered_map(zlib.compress, blocks, group=1)),
             }
             best = {(name, workers): float("inf") for name in work for workers in (1, 2)}
             for _ in range(repeats):
                 for name, workers in best:
-                    parallel.set_threads(workers)
+                    threads.set_threads(workers)
                     best[name, workers] = min(best[name, workers], seconds(work[name]))
             row = {"codec": spec, "pace": pace, "size": size}
             row |= {f"{name}_us": 1e6 * best[name, 1] / len(pixels) for name in ("encode", "decode")}
             rows.append(row | {f"{name}_ratio": best[name, 2] / best[name, 1] for name in work})
     finally:
-        parallel.set_threads(before)
+        threads.set_threads(before)
     return rows
 
 
@@ -136,7 +136,7 @@ def main() -> int:
     sizes = [row for size in (32, 64) for row in bench_bytes(size)]
     print("\nBytes an image (..._once: stored once)\n" + table(sizes))
     threads: list[dict] = []
-    if parallel.available_cores() >= 2:
+    if threads.available_cores() >= 2:
         threads = bench_threads(32, 600) + bench_threads(64, 300)
         print("\nOne thread: microseconds an image; two threads: time over that of one\n" + table(threads))
     save("codecs", {"decode": decode, "bytes": sizes, "threads": threads})

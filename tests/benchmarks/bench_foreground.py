@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from reporting import benchmark_spec, save, seconds, table
 
-from toolkit.codecs.sight import give_sight
+from toolkit.codecs.guide import give_guide
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import FeatureExtractor, build_extractor
-from toolkit.features.sight import NetworkSight
+from toolkit.features.guide import NetworkGuide
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import Classifier, build_backbone
 
@@ -38,23 +38,26 @@ def bench_foreground(size: int, images: int, network: str = "stage0", rounds: in
         extractor = FeatureExtractor(network, Classifier(build_backbone(network), 1).eval(), device)
     chosen = dataset.stratified_train_indices(images, seed=0)
     pixels = np.array(dataset.train.images[chosen])
-    sight = NetworkSight(extractor, pixels, dataset.train.labels[chosen])
+    guide = NetworkGuide(extractor, pixels, dataset.train.labels[chosen])
     codec, plain = parse_codec(CODEC), parse_codec("jpeg:quality=60")
-    give_sight([codec], lambda: sight)
+    give_guide([codec], lambda: guide)
     once = seconds(lambda: codec.encode(pixels))  # makes the class means
     plain.encode(pixels)
     times: dict[str, list[float]] = {"forward": [], "boxes": [], "encode": [], "jpeg": []}
     for _ in range(rounds):
         times["forward"].append(seconds(lambda: extractor(pixels)))
-        times["boxes"].append(seconds(lambda: sight.boxes(pixels, 0.6)))
+        times["boxes"].append(seconds(lambda: guide.boxes(pixels, 0.6)))
         times["encode"].append(seconds(lambda: codec.encode(pixels)))
         times["jpeg"].append(seconds(lambda: plain.encode(pixels)))
     typical = {name: statistics.median(values) for name, values in times.items()}
     return {
-        "size": size, "images": images, "network": extractor.name,
+        "size": size,
+        "images": images,
+        "network": extractor.name,
         **{f"{name}_us": 1e6 * value / images for name, value in typical.items()},
-        "means_once_seconds": once - typical["encode"], "ratio": typical["boxes"] / typical["forward"],
-    }  # fmt: skip
+        "means_once_seconds": once - typical["encode"],
+        "ratio": typical["boxes"] / typical["forward"],
+    }
 
 
 def main() -> int:

@@ -71,10 +71,16 @@ def bench_jpeg() -> list[dict[str, object]]:
     both = {name: statistics.median(pair[1] for pair in pairs) for name, pairs in times.items()}
     kept = {name: kept_bytes(layer, images) for name, (_, layer) in layers.items()}
     return [
-        {"layer": name, "forward_ms": 1000 * forward[name], "both_ways_ms": 1000 * both[name],
-         "kept_over_input": kept[name] / images.nbytes, "peer": peer, "times_faster": both[peer] / both[name]}
+        {
+            "layer": name,
+            "forward_ms": 1000 * forward[name],
+            "both_ways_ms": 1000 * both[name],
+            "kept_over_input": kept[name] / images.nbytes,
+            "peer": peer,
+            "times_faster": both[peer] / both[name],
+        }
         for name, (peer, _) in layers.items()
-    ]  # fmt: skip
+    ]
 
 
 def both_ways(layer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> float:
@@ -85,8 +91,11 @@ def both_ways(layer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tenso
 
 def kept_bytes(layer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> int:
     """Bytes of distinct tensors that autograd saves for the backward pass, parameters and buffers left out."""
-    own = {one.untyped_storage().data_ptr() for one in (*layer.parameters(), *layer.buffers())} if isinstance(
-        layer, nn.Module) else set()  # fmt: skip
+    own = (
+        {one.untyped_storage().data_ptr() for one in (*layer.parameters(), *layer.buffers())}
+        if isinstance(layer, nn.Module)
+        else set()
+    )
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

@@ -52,10 +52,14 @@ def bench_memory(folder: Path, exemplars: int = EXEMPLARS) -> dict[str, float]:
     bare_add = seconds(insert)
     connection.close()
     return {
-        "exemplars": exemplars, "open_s": opened, "read_10000_s": read, "add_100000_s": added,
-        "read_over_bare": read / bare_read, "add_over_bare": added / bare_add,
+        "exemplars": exemplars,
+        "open_s": opened,
+        "read_10000_s": read,
+        "add_100000_s": added,
+        "read_over_bare": read / bare_read,
+        "add_over_bare": added / bare_add,
         "file_over_budgeted_bytes": path.stat().st_size / ((exemplars + ADDED) * (BYTES + 2)),
-    }  # fmt: skip
+    }
 
 
 def main() -> int:

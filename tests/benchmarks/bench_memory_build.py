@@ -50,10 +50,31 @@ def bench_build(folder: Path, count: int, base: np.ndarray) -> dict[str, Any]:
     """One build: processor and wall seconds, peak memory, and what it made."""
     make_images(folder / "data", count, base)
     command = [
-        sys.executable, "-m", "toolkit.cli", "memory", "build", str(folder / "data"), "-o", str(folder / "memory"),
-        "--size", str(SIZE), "--codec", "jpeg:quality=50", "--budget", "1img", "--extractor", "stage0",
-        "--shards", "4", "--workers", "1", "--threads", "1", "--json", str(folder / "made.json"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "toolkit.cli",
+        "memory",
+        "build",
+        str(folder / "data"),
+        "-o",
+        str(folder / "memory"),
+        "--size",
+        str(SIZE),
+        "--codec",
+        "jpeg:quality=50",
+        "--budget",
+        "1img",
+        "--extractor",
+        "stage0",
+        "--shards",
+        "4",
+        "--workers",
+        "1",
+        "--threads",
+        "1",
+        "--json",
+        str(folder / "made.json"),
+    ]
     spent: dict[str, float] = {}
 
     def build() -> None:
@@ -68,11 +89,16 @@ def bench_build(folder: Path, count: int, base: np.ndarray) -> dict[str, Any]:
     wall = seconds(build)
     made = json.loads((folder / "made.json").read_text())
     return {
-        "images": made["selection"]["images"], "cpu_s": spent["cpu"], "wall_s": wall,
-        "images_per_cpu_s": count / spent["cpu"], "peak_MiB": spent["peak"], "exemplars": made["exemplars"],
-        "memory_bytes": made["memory_bytes"], "file_bytes": made["file_bytes"],
+        "images": made["selection"]["images"],
+        "cpu_s": spent["cpu"],
+        "wall_s": wall,
+        "images_per_cpu_s": count / spent["cpu"],
+        "peak_MiB": spent["peak"],
+        "exemplars": made["exemplars"],
+        "memory_bytes": made["memory_bytes"],
+        "file_bytes": made["file_bytes"],
         "candidates_a_class": made["selection"]["candidates"],
-    }  # fmt: skip
+    }
 
 
 def extrapolate(rows: list[dict[str, Any]], images: int = TARGET) -> dict[str, Any]:
@@ -85,8 +111,10 @@ def extrapolate(rows: list[dict[str, Any]], images: int = TARGET) -> dict[str, A
         "images": images,
         "fit": f"core seconds = {start:.1f} + {rate * 1e3:.3f} / 1000 x images; "
         f"file bytes = {first_bytes:.0f} + {byte_rate:.3f} x images; a line through {len(rows)} points",
-        "core_hours": hours, "hours_on_64_cores": hours / 64, "file_bytes": first_bytes + byte_rate * images,
-    }  # fmt: skip
+        "core_hours": hours,
+        "hours_on_64_cores": hours / 64,
+        "file_bytes": first_bytes + byte_rate * images,
+    }
 
 
 def main() -> int:

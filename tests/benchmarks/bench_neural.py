@@ -19,7 +19,7 @@ from toolkit.codecs.neural.codec import SMALL_FOLDER
 from toolkit.codecs.neural.model_file import read_manifest, read_state
 from toolkit.codecs.neural.networks import build, load_state, open_model
 from toolkit.codecs.spec import parse_codec
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 
 BATCH = 256
 PATH = SMALL_FOLDER / "small-2.npz"
@@ -33,43 +33,66 @@ def bench_streams(size: int = 32, rounds: int = 3) -> list[dict[str, Any]]:
     images = benchmark_images(size, BATCH)[1]
     codec = parse_codec("neural:model=small,quality=2")
     payloads = codec.encode(images)
-    rows = [_row(
-        "ours, a stream an image", np.mean([len(one) for one in payloads]), rounds,
-        lambda: codec.encode(images), lambda: codec.decode(payloads), lambda: codec.decode(payloads[:1]),
-    )]  # fmt: skip
+    rows = [
+        _row(
+            "ours, a stream an image",
+            np.mean([len(one) for one in payloads]),
+            rounds,
+            lambda: codec.encode(images),
+            lambda: codec.decode(payloads),
+            lambda: codec.decode(payloads[:1]),
+        )
+    ]
     network = _compressais()
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
         single = [network.compress(one) for one in x.split(1)]
-        rows.append(_row(
-            "CompressAI, a stream an image", np.mean([len(one["strings"][0][0]) for one in single]), rounds,
-            lambda: [network.compress(one) for one in x.split(1)],
-            lambda: [network.decompress(one["strings"], one["shape"]) for one in single],
-            lambda: network.decompress(single[0]["strings"], single[0]["shape"]),
-        ))  # fmt: skip
+        rows.append(
+            _row(
+                "CompressAI, a stream an image",
+                np.mean([len(one["strings"][0][0]) for one in single]),
+                rounds,
+                lambda: [network.compress(one) for one in x.split(1)],
+                lambda: [network.decompress(one["strings"], one["shape"]) for one in single],
+                lambda: network.decompress(single[0]["strings"], single[0]["shape"]),
+            )
+        )
         for group in (16, BATCH):
             streams = [_one_stream(network, part) for part in x.split(group)]
 
             def decode(some: list[bytes], count: int = group) -> list[torch.Tensor]:
                 return [_from_one_stream(network, stream, count, size) for stream in some]
 
-            rows.append(_row(
-                f"CompressAI, a stream for {group}", sum(map(len, streams)) / BATCH, rounds,
-                lambda group=group: [_one_stream(network, part) for part in x.split(group)],
-                lambda streams=streams, decode=decode: decode(streams),
-                lambda streams=streams, decode=decode: decode(streams[:1]),
-            ))  # fmt: skip
+            rows.append(
+                _row(
+                    f"CompressAI, a stream for {group}",
+                    sum(map(len, streams)) / BATCH,
+                    rounds,
+                    lambda group=group: [_one_stream(network, part) for part in x.split(group)],
+                    lambda streams=streams, decode=decode: decode(streams),
+                    lambda streams=streams, decode=decode: decode(streams[:1]),
+                )
+            )
     return rows
 
 
-def _row(name: str, stored: float, rounds: int, encode: Callable[[], object], decode: Callable[[], object],
-         alone: Callable[[], object]) -> dict[str, Any]:  # fmt: skip
+def _row(
+    name: str,
+    stored: float,
+    rounds: int,
+    encode: Callable[[], object],
+    decode: Callable[[], object],
+    alone: Callable[[], object],
+) -> dict[str, Any]:
     times = [[seconds(work) for _ in range(rounds)] for work in (encode, decode, alone)]
     encoding, decoding, single = (statistics.median(one) for one in times)
     return {
-        "streams": name, "bytes an image": float(stored), "encode images/s": BATCH / encoding,
-        "decode images/s": BATCH / decoding, "one exemplar ms": 1e3 * single,
-    }  # fmt: skip
+        "streams": name,
+        "bytes an image": float(stored),
+        "encode images/s": BATCH / encoding,
+        "decode images/s": BATCH / decoding,
+        "one exemplar ms": 1e3 * single,
+    }
 
 
 def _compressais() -> Any:
@@ -124,7 +147,7 @@ def bench_pixels(device: torch.device, size: int = 32, batch: int = 4096, rounds
 
 
 def main() -> int:
-    torch.set_num_threads(parallel.threads())
+    torch.set_num_threads(threads.thread_count())
     rows = bench_streams()
     print(table(rows))
     larger = bench_streams(64)

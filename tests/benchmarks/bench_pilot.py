@@ -25,7 +25,7 @@ ROUNDS = 3
 PILOT = """
 import json, sys, tempfile
 from pathlib import Path
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import make_config
 from toolkit.pilots.pilot import run_pilot
 set_threads(int(sys.argv[1]))
@@ -41,8 +41,9 @@ print(json.dumps({"seconds": result["seconds"]}))
 def run(tree: Path, threads: int, **values: Any) -> dict[str, Any]:
     """One pilot with the toolkit in ``tree``."""
     command = [sys.executable, "-c", PILOT, str(threads), json.dumps(values)]
-    done = subprocess.run(command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -57,10 +58,14 @@ def bench_pilot(against: str, steps: int, threads: int) -> dict[str, Any]:
             subprocess.run(["git", "worktree", "remove", "--force", str(earlier)], cwd=ROOT, check=True)
     now, then = ([pair[side]["seconds"] for pair in pairs] for side in (0, 1))
     return {
-        "against": against, "steps_a_stage": steps, "threads": threads, "rounds": ROUNDS,
-        "seconds": statistics.median(now), "earlier_seconds": statistics.median(then),
+        "against": against,
+        "steps_a_stage": steps,
+        "threads": threads,
+        "rounds": ROUNDS,
+        "seconds": statistics.median(now),
+        "earlier_seconds": statistics.median(then),
         "ratio": statistics.median(a / b for a, b in zip(now, then, strict=True)),
-    }  # fmt: skip
+    }
 
 
 def main() -> int:

@@ -46,16 +46,23 @@ def bench_run(scale: float, graphs: bool, folder: Path) -> dict[str, Any]:
     choices = dict(published("pycil-icarl").choices)
     choices |= {name: scale * float(str(choices[name])) for name in ("epochs", "initial_epochs")}
     config = make_config(
-        dataset=str(folder / "cifar-shaped.npz"), codec="raw", budget="20img", device="cuda", cuda_graphs=graphs,
-        checkpoint_every=10_000, **choices,
-    )  # fmt: skip
+        dataset=str(folder / "cifar-shaped.npz"),
+        codec="raw",
+        budget="20img",
+        device="cuda",
+        cuda_graphs=graphs,
+        checkpoint_every=10_000,
+        **choices,
+    )
     result = run_pilot(config, 1993, folder / "runs")
     return {
-        "cuda_graphs": graphs, "epochs": f"{scale:g} x (200 + 9 x 170)", "seconds": result["seconds"],
+        "cuda_graphs": graphs,
+        "epochs": f"{scale:g} x (200 + 9 x 170)",
+        "seconds": result["seconds"],
         "optimizer_steps": result["optimizer_steps"],
         "images_per_second": BATCH * result["optimizer_steps"] / result["seconds"],
         "peak_memory_MiB": (result["peak_memory_bytes"] or 0) / 2**20,
-    }  # fmt: skip
+    }
 
 
 def bench_step(graphs: bool) -> dict[str, Any]:
@@ -70,8 +77,13 @@ def bench_step(graphs: bool) -> dict[str, Any]:
     (phase,) = method.phases(network, stage, StageData(new, old, 0.5))
 
     def work() -> None:
-        train(phase.network, ReplayBatches(new, old, BATCH), Recipe(PROFILED_STEPS, cuda_graphs=graphs), device=device,
-              loss=phase.loss)  # fmt: skip
+        train(
+            phase.network,
+            ReplayBatches(new, old, BATCH),
+            Recipe(PROFILED_STEPS, cuda_graphs=graphs),
+            device=device,
+            loss=phase.loss,
+        )
         torch.cuda.synchronize()
 
     work()

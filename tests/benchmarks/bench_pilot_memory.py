@@ -24,10 +24,10 @@ MEASURE = """
 import json, sys, tempfile
 from pathlib import Path
 import psutil
-from toolkit.codecs.coded import coded_images
+from toolkit.codecs.cache import coded_images
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import make_config
 from toolkit.pilots.pilot import run_pilot
 from toolkit.runs.usage import peak_memory_bytes

@@ -9,8 +9,8 @@ from reporting import benchmark_spec, save, table
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
-from toolkit.foundation.parallel import threads
-from toolkit.probe.sweep import probe_codecs
+from toolkit.foundation.threads import thread_count
+from toolkit.probe.table import probe_codecs
 from toolkit.training.device import resolve_device
 
 GRID = (
@@ -25,12 +25,16 @@ def bench_probe(images: int = 1000) -> dict[str, object]:
     extractor = build_extractor("stage0", dataset, device=resolve_device("auto"))
     codecs = expand_grid(GRID)
     result = probe_codecs(dataset, codecs, budget=245_924, extractor=extractor, images=images)
-    codec_seconds = result["codec_cpu_seconds"] / threads()
+    codec_seconds = result["codec_cpu_seconds"] / thread_count()
     return {
-        "settings": len(codecs), "images": images, "threads": threads(), "seconds": result["seconds"],
-        "codec_seconds": codec_seconds, "network_seconds": result["network_seconds"],
+        "settings": len(codecs),
+        "images": images,
+        "threads": thread_count(),
+        "seconds": result["seconds"],
+        "codec_seconds": codec_seconds,
+        "network_seconds": result["network_seconds"],
         "ratio": result["seconds"] / max(codec_seconds, result["network_seconds"]),
-    }  # fmt: skip
+    }
 
 
 def main() -> int:

@@ -53,10 +53,14 @@ def bench_loop(network_name: str | None = None, batch: int = BATCH) -> dict[str,
     pairs = [(seconds(looped), seconds(bare)) for _ in range(ROUNDS)]
     loop_ms, bare_ms = (1000 * statistics.median(side) / STEPS for side in zip(*pairs, strict=True))
     return {
-        "network": name, "device": str(device), "batch": batch, "loop_ms": loop_ms, "bare_ms": bare_ms,
+        "network": name,
+        "device": str(device),
+        "batch": batch,
+        "loop_ms": loop_ms,
+        "bare_ms": bare_ms,
         "ratio": statistics.median(ours / theirs for ours, theirs in pairs),
         "images_per_second": 1000 * batch / loop_ms,
-    }  # fmt: skip
+    }
 
 
 def bench_distillation(network_name: str | None = None, batch: int = BATCH) -> dict[str, object]:
@@ -81,9 +85,13 @@ def bench_distillation(network_name: str | None = None, batch: int = BATCH) -> d
     pairs = [(seconds(works["icarl"]), seconds(works["replay"])) for _ in range(ROUNDS)]
     distilled, plain = (STEPS * batch / statistics.median(side) for side in zip(*pairs, strict=True))
     return {
-        "network": name, "device": str(device), "batch": batch, "distilled_images_per_second": distilled,
-        "replay_images_per_second": plain, "ratio": statistics.median(plain / slow for slow, plain in pairs),
-    }  # fmt: skip
+        "network": name,
+        "device": str(device),
+        "batch": batch,
+        "distilled_images_per_second": distilled,
+        "replay_images_per_second": plain,
+        "ratio": statistics.median(plain / slow for slow, plain in pairs),
+    }
 
 
 def main() -> int:

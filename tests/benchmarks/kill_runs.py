@@ -29,8 +29,8 @@ import psutil
 from reporting import save, table
 
 from toolkit.foundation.files import read_json, write_json
-from toolkit.foundation.parallel import set_threads
-from toolkit.pilots import supervisor, sweep
+from toolkit.foundation.threads import set_threads
+from toolkit.jobs import supervisor, sweep
 from toolkit.pilots.results import reproducible
 from toolkit.pilots.sweep_file import Sweep, read_sweep
 from toolkit.runs.folder import RunFolder
@@ -170,11 +170,18 @@ def bench_kills(
     wrong = [row["run"] for row in rows if not (row["result"] and row["same"] and row["finished"] == 1)]
     log = (runs_dir / "supervisor.log").read_text()
     return {
-        "runs": len(runs), "slots": slots, "seed": seed, "killed_workers": so_far.killed["worker"],
-        "killed_supervisors": so_far.killed["supervisor"], "adopted_workers": log.count(": adopted"),
-        "attempts": sum(row["attempts"] for row in rows), "wrong": len(wrong), "wrong_runs": wrong,
-        "seconds": round(so_far.seconds, 1), "rows": rows,
-    }  # fmt: skip
+        "runs": len(runs),
+        "slots": slots,
+        "seed": seed,
+        "killed_workers": so_far.killed["worker"],
+        "killed_supervisors": so_far.killed["supervisor"],
+        "adopted_workers": log.count(": adopted"),
+        "attempts": sum(row["attempts"] for row in rows),
+        "wrong": len(wrong),
+        "wrong_runs": wrong,
+        "seconds": round(so_far.seconds, 1),
+        "rows": rows,
+    }
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import statistics
 import bench_codecs
 import pytest
 
-from toolkit.foundation.parallel import available_cores
+from toolkit.foundation.threads import available_cores
 
 pytestmark = pytest.mark.benchmark
 

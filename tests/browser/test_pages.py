@@ -133,9 +133,7 @@ def test_addresses_open_the_same_again(shown: Server, open_page: Callable[..., P
     expect(other.get_by_text("Folder:")).to_contain_text(found[1], timeout=QUICK)
 
 
-def test_the_form_of_the_probe_is_reached_with_the_tab_key_alone(
-    shown: Server, open_page: Callable[..., Page]
-) -> None:
+def test_the_form_of_the_probe_is_reached_with_the_tab_key_alone(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/probe?dataset=demo&size=32")
     for role, name in (("button", "Run probe"), ("textbox", "Codec settings"), ("textbox", "Memory budget")):
@@ -183,9 +181,12 @@ def test_what_a_screen_reader_is_told_of_the_pilot_form(shown: Server, open_page
         "\n".join(["- list:", *(f"  - listitem:\n    - link /{name}$/" for name in PAGES)])
     )
     for role, name in (
-        ("textbox", "Memory budget"), ("textbox", "Seeds"), ("spinbutton", "Classes in the first stage"),
-        ("spinbutton", "Training steps a stage"), ("button", "Start"),
-    ):  # fmt: skip
+        ("textbox", "Memory budget"),
+        ("textbox", "Seeds"),
+        ("spinbutton", "Classes in the first stage"),
+        ("spinbutton", "Training steps a stage"),
+        ("button", "Start"),
+    ):
         expect(page.get_by_role(role, name=name).first).to_be_visible()  # type: ignore[arg-type]
 
 

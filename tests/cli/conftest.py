@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 
 
 @pytest.fixture(autouse=True)
 def threads_restored() -> Iterator[None]:
     """Commands set the number of threads for the whole process."""
-    before = parallel._threads
+    before = threads._threads
     yield
-    parallel.set_threads(before)
+    threads.set_threads(before)

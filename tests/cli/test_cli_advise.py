@@ -11,17 +11,29 @@ import pytest
 from cli_samples import call
 from run_samples import pilot_result
 
+from toolkit.advice.rules.fitted import PARAMETRIC
+from toolkit.advice.rules.registry import RULES
 from toolkit.foundation.files import write_json
+from toolkit.pilots.as_problems import measure_problem, problems_in, tell_apart
 from toolkit.pilots.config import make_config
-from toolkit.pilots.problems import measure_problem, problems_in, tell_apart
-from toolkit.probe.parametric import PARAMETRIC
-from toolkit.probe.rules import RULES
 from toolkit.runs.folder import RunFolder
 
 ADVISE = (
-    "advise", "demo", "--size", 16, "--codecs", "png;jpeg:quality={20,80}", "--budget", "3img", "--images", 150,
-    "--extractor", "random", "--threads", 1,
-)  # fmt: skip
+    "advise",
+    "demo",
+    "--size",
+    16,
+    "--codecs",
+    "png;jpeg:quality={20,80}",
+    "--budget",
+    "3img",
+    "--images",
+    150,
+    "--extractor",
+    "random",
+    "--threads",
+    1,
+)
 
 
 def test_advise_prints_the_recommendation_and_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -114,8 +126,11 @@ def pilots(tmp_path: Path) -> Path:
 def test_pilots_are_sorted_into_problems(pilots: Path) -> None:
     (problem,) = problems_in(pilots)
     assert sorted((pilot["codec"], pilot["align"]) for pilot in problem) == [
-        ("jpeg:quality=20", "both"), ("jpeg:quality=80", "both"), ("jpeg:quality=80", "none"), ("raw", "none"),
-    ]  # fmt: skip
+        ("jpeg:quality=20", "both"),
+        ("jpeg:quality=80", "both"),
+        ("jpeg:quality=80", "none"),
+        ("raw", "none"),
+    ]
     measured = measure_problem(problem, extractor="random", images=120)
     accuracy = dict(zip(zip(measured.codecs, measured.aligns, strict=True), measured.accuracy, strict=True))
     assert accuracy["raw", "none"] == pytest.approx(0.31)

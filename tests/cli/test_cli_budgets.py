@@ -20,9 +20,13 @@ FORMS = "262144, 256KiB, 1.5MB or 20img (raw images a class)"
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("budget", "accepted"),
-    [("0", f"must be one byte or more, such as {FORMS}"), ("0img", f"must be one byte or more, such as {FORMS}"),
-     ("-1MB", f"is written {FORMS}"), ("9000000TiB", f"must be less than 8 EiB, such as {FORMS}")],
-)  # fmt: skip
+    [
+        ("0", f"must be one byte or more, such as {FORMS}"),
+        ("0img", f"must be one byte or more, such as {FORMS}"),
+        ("-1MB", f"is written {FORMS}"),
+        ("9000000TiB", f"must be less than 8 EiB, such as {FORMS}"),
+    ],
+)
 def test_a_budget_is_refused_with_what_is_accepted_and_what_was_given(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, budget: str, accepted: str
 ) -> None:

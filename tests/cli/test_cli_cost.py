@@ -14,10 +14,26 @@ from toolkit.report.cost import Coding, Fleet, Prices, yearly
 
 def test_cost_prints_a_year_and_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, out, _ = call(
-        capsys, "cost", "--before", 12288, "--after", 210, "--encode-us", 100, "--at-inference",
-        "--accuracy-change", -0.5,
-        "--devices", 50, "--error", 0.001, "--json", tmp_path / "c.json", "--csv", tmp_path / "c.csv",
-    )  # fmt: skip
+        capsys,
+        "cost",
+        "--before",
+        12288,
+        "--after",
+        210,
+        "--encode-us",
+        100,
+        "--at-inference",
+        "--accuracy-change",
+        -0.5,
+        "--devices",
+        50,
+        "--error",
+        0.001,
+        "--json",
+        tmp_path / "c.json",
+        "--csv",
+        tmp_path / "c.csv",
+    )
     assert status == 0
     assert "break even error" in out
     assert "images a day" in out

@@ -14,7 +14,7 @@ import pytest
 from cli_samples import call
 from run_samples import finished_training, pilot_config, pilot_folder
 
-from toolkit.pilots import supervisor
+from toolkit.jobs import supervisor
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
 
@@ -42,10 +42,15 @@ def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
     relative = os.path.relpath(runs_dir / name)
     given = ("--runs-dir", str(runs_dir))
     return [
-        (name, *given), (name[-16:], *given), (name[: -len("2")] + str(seed), *given),
-        (str(runs_dir / name),), (relative,), (f"./{relative}/",), (str(runs_dir / name), *given),
+        (name, *given),
+        (name[-16:], *given),
+        (name[: -len("2")] + str(seed), *given),
+        (str(runs_dir / name),),
+        (relative,),
+        (f"./{relative}/",),
+        (str(runs_dir / name), *given),
         (f"{runs_dir}/../runs/{name}",),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_run_is_shown_noted_and_exported_however_it_is_named(
@@ -126,9 +131,21 @@ def test_where_a_pilot_and_a_training_say_they_are_is_found_from_anywhere(
     training = finished_training(tmp_path / "trainings")
     arguments = training.config["config"]
     status, out, err = call(
-        capsys, "jpeg", "train", "demo", "--size", 32, "--controls", "none", "--steps", arguments["steps"],
-        "--runs-dir", tmp_path / "trainings", "--json", "-",
-    )  # fmt: skip
+        capsys,
+        "jpeg",
+        "train",
+        "demo",
+        "--size",
+        32,
+        "--controls",
+        "none",
+        "--steps",
+        arguments["steps"],
+        "--runs-dir",
+        tmp_path / "trainings",
+        "--json",
+        "-",
+    )
     assert status == 0, err
     assert json.loads(out)["runs"][0]["run_dir"] == str(training.path)
     assert f"seed 0: {training.path}" in err
@@ -183,8 +200,11 @@ def test_an_export_follows_no_link_and_waits_for_no_pipe(
         with zipfile.ZipFile(tmp_path / output) as archive:
             found = {name: archive.read(name).decode() for name in archive.namelist()}
     assert {name.removeprefix(f"{run.name}/") for name in found} == {
-        "results.csv", "config.json", "result.json", "inner/kept"
-    }  # fmt: skip
+        "results.csv",
+        "config.json",
+        "result.json",
+        "inner/kept",
+    }
     assert "of another user" not in "".join(found.values())
 
 

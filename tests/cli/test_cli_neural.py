@@ -54,9 +54,26 @@ def test_probe_advice_memory_and_pilot_take_it(
     status, _, err = call(capsys, "memory", "verify", file, "--codec", codec)
     assert status == 0, err
     status, out, err = call(
-        capsys, "pilot", *common, "--codec", codec, "--align", "both", "--steps", 2, "--initial", 5, "--increment", 5,
-        "--runs-dir", tmp_path, "--device", "cpu", "--json", "-",
-    )  # fmt: skip
+        capsys,
+        "pilot",
+        *common,
+        "--codec",
+        codec,
+        "--align",
+        "both",
+        "--steps",
+        2,
+        "--initial",
+        5,
+        "--increment",
+        5,
+        "--runs-dir",
+        tmp_path,
+        "--device",
+        "cpu",
+        "--json",
+        "-",
+    )
     assert status == 0, err
     assert json.loads(out)["runs"][0]["memory_bytes"] <= 60000
     assert json.loads(out)["runs"][0]["weights_bytes"] == row["weights_bytes"]
@@ -65,13 +82,25 @@ def test_probe_advice_memory_and_pilot_take_it(
     assert f"weights of {row['weights_bytes']:,} bytes" in err
 
 
-def test_an_adapted_codec_keeps_its_decoder(
-    capsys: pytest.CaptureFixture[str], trained: Path, tmp_path: Path
-) -> None:
+def test_an_adapted_codec_keeps_its_decoder(capsys: pytest.CaptureFixture[str], trained: Path, tmp_path: Path) -> None:
     status, out, err = call(
-        capsys, "neural", "train", "demo", "--size", 16, "--steps", 2, "--continue", trained, "--device", "cpu",
-        "-o", tmp_path, "--json", "-",
-    )  # fmt: skip
+        capsys,
+        "neural",
+        "train",
+        "demo",
+        "--size",
+        16,
+        "--steps",
+        2,
+        "--continue",
+        trained,
+        "--device",
+        "cpu",
+        "-o",
+        tmp_path,
+        "--json",
+        "-",
+    )
     assert status == 0, err
     before = json.loads((trained.parent / "result.json").read_text())["codecs"][0]["decoder"]
     assert json.loads(out)["codecs"][0]["decoder"] == before
@@ -81,9 +110,21 @@ def test_an_adapted_codec_has_its_own_network(
     capsys: pytest.CaptureFixture[str], trained: Path, tmp_path: Path
 ) -> None:
     status, out, err = call(
-        capsys, "neural", "train", "demo", "--size", 16, "--continue", trained, "--channels", 32, "--stages", 2,
-        "-o", tmp_path,
-    )  # fmt: skip
+        capsys,
+        "neural",
+        "train",
+        "demo",
+        "--size",
+        16,
+        "--continue",
+        trained,
+        "--channels",
+        32,
+        "--stages",
+        2,
+        "-o",
+        tmp_path,
+    )
     assert (status, out) == (2, "")
     assert "leave --channels, --stages out" in err
 

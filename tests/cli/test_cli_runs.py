@@ -15,7 +15,7 @@ from cli_samples import call
 from run_samples import pilot_result
 
 from toolkit.foundation.files import write_json
-from toolkit.pilots import supervisor
+from toolkit.jobs import supervisor
 from toolkit.pilots.config import make_config
 from toolkit.pilots.plan import PlannedRun
 from toolkit.runs.folder import RunFolder
@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("toolkit.pilots.sweep.follow", interrupted)
+    monkeypatch.setattr("toolkit.jobs.sweep.follow", interrupted)
     file = tmp_path / "night.yaml"
     file.write_text(SWEEP)
     status, _, err = call(capsys, "sweep", file, "--runs-dir", runs_dir)
@@ -201,8 +201,11 @@ def test_a_sweep_goes_on_after_failures_and_names_them(capsys: pytest.CaptureFix
     assert status == 1
     report = json.loads(out)
     assert [(row["codec"], row["state"]) for row in report["runs"]] == [
-        ("raw", "done"), ("raw", "done"), ("png", "failed"), ("png", "failed")
-    ]  # fmt: skip
+        ("raw", "done"),
+        ("raw", "done"),
+        ("png", "failed"),
+        ("png", "failed"),
+    ]
     assert report["pilots"][0]["mean"]["last_accuracy"] == 0.5
     assert err.count("no png today") == 2
     assert call(capsys, "runs", "list", "--sweep", "night", "--runs-dir", tmp_path / "runs")[1].count("pilot-") == 4
@@ -232,9 +235,25 @@ def test_a_dry_run_of_one_pilot_says_what_it_would_take_and_runs_nothing(
 ) -> None:
     monkeypatch.setattr("toolkit.pilots.estimate.warmup_seconds_per_step", lambda config, progress: 2.0)
     status, out, err = call(
-        capsys, "pilot", "demo", "--size", 16, "--initial", 5, "--increment", 5, "--steps", 30, "--seeds", "0,1",
-        "--runs-dir", tmp_path / "runs", "--dry-run", "--json", "-",
-    )  # fmt: skip
+        capsys,
+        "pilot",
+        "demo",
+        "--size",
+        16,
+        "--initial",
+        5,
+        "--increment",
+        5,
+        "--steps",
+        30,
+        "--seeds",
+        "0,1",
+        "--runs-dir",
+        tmp_path / "runs",
+        "--dry-run",
+        "--json",
+        "-",
+    )
     assert status == 0
     facts = json.loads(out)
     assert [row["estimated_from"] for row in facts["runs"]] == ["warm-up", "warm-up"]

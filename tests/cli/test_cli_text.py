@@ -69,10 +69,25 @@ def test_an_error_names_a_path_as_it_is(capsys: pytest.CaptureFixture[str], tmp_
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [("=1+1", "'=1+1"), ("+1-1", "'+1-1"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t=1"),
-     ("\r=1", "'\r=1"), ("＝1", "'＝1"), ("-inf", "'-inf"), (-0.5, "-0.5"), (-3, "-3"), ("-0.5", "-0.5"),
-     ("+1e-3", "+1e-3"), (None, ""), (True, "True"), ("a=b", "a=b"), (Path("-x"), "'-x")],
-)  # fmt: skip
+    [
+        ("=1+1", "'=1+1"),
+        ("+1-1", "'+1-1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("＝1", "'＝1"),
+        ("-inf", "'-inf"),
+        (-0.5, "-0.5"),
+        (-3, "-3"),
+        ("-0.5", "-0.5"),
+        ("+1e-3", "+1e-3"),
+        (None, ""),
+        (True, "True"),
+        ("a=b", "a=b"),
+        (Path("-x"), "'-x"),
+    ],
+)
 def test_a_cell_never_begins_a_formula_and_numbers_stay_numbers(value: object, cell: str) -> None:
     header, row = csv.reader(io.StringIO(csv_text([{"=name": "x", "value": value}]), newline=""))
     assert header == ["'=name", "value"]

@@ -25,8 +25,16 @@ from toolkit.training.batches import Batch
 
 
 def config(**changes: Any) -> CodecTraining:
-    small = {"dataset": "demo", "sizes": (16,), "rates": (1.0,), "steps": 6, "channels": 16, "latent": 8,
-             "batch_size": 8, "device": "cpu"}  # fmt: skip
+    small = {
+        "dataset": "demo",
+        "sizes": (16,),
+        "rates": (1.0,),
+        "steps": 6,
+        "channels": 16,
+        "latent": 8,
+        "batch_size": 8,
+        "device": "cpu",
+    }
     return make_config(**(small | changes))
 
 
@@ -107,8 +115,10 @@ def test_sizes_take_turns_with_as_many_pixels_each() -> None:
     pools = [torch.zeros(20, 16, 16, 3, dtype=torch.uint8), torch.zeros(20, 32, 32, 3, dtype=torch.uint8)]
     batches = TurnBatches(pools, 12, seed=0)
     assert [tuple(batches(step).images.shape) for step in range(3)] == [
-        (12, 3, 16, 16), (3, 3, 32, 32), (12, 3, 16, 16)
-    ]  # fmt: skip
+        (12, 3, 16, 16),
+        (3, 3, 32, 32),
+        (12, 3, 16, 16),
+    ]
     pools = [torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1).expand(20, 16, 16, 3)]
     batches = TurnBatches(pools, 5, seed=0)
     seen = torch.cat([batches(step).images[:, 0, 0, 0] for step in range(4)])
@@ -260,8 +270,11 @@ def test_wrong_choices_are_refused(changes: dict[str, Any], words: str) -> None:
 
 def test_only_model_files_are_adapted(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "other.pt")
-    for refused in (lambda: adapted_rate(tmp_path / "other.pt", ""), lambda: adapted_rate(tmp_path / "other.pt", "1"),
-                    lambda: train_codecs(config(adapts=str(tmp_path / "other.pt")), tmp_path / "t")):  # fmt: skip
+    for refused in (
+        lambda: adapted_rate(tmp_path / "other.pt", ""),
+        lambda: adapted_rate(tmp_path / "other.pt", "1"),
+        lambda: train_codecs(config(adapts=str(tmp_path / "other.pt")), tmp_path / "t"),
+    ):
         with pytest.raises(UsageError):
             refused()
     with pytest.raises(UsageError, match="numbers separated by commas"):

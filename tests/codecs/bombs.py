@@ -16,10 +16,10 @@ import forged_files as forged
 import imagecodecs
 import numpy as np
 from codec_samples import natural
+from guide_samples import HandMadeGuide
 from neural_samples import model_file, own_streams_model
-from sight_samples import HandMadeSight
 
-from toolkit.codecs.sight import give_sight
+from toolkit.codecs.guide import give_guide
 from toolkit.codecs.spec import expand_grid, grid_paths, parse_codec
 
 Bomb = Callable[[], object]
@@ -37,7 +37,7 @@ def decode(spec: str, state: bytes, payloads: Sequence[bytes], size: tuple[int, 
 def coded(spec: str, side: int = 32, count: int = 4) -> tuple[bytes, list[bytes]]:
     """The shared state and the payloads of some images."""
     codec = parse_codec(spec)
-    give_sight([codec], HandMadeSight)
+    give_guide([codec], HandMadeGuide)
     payloads = codec.encode(natural(count, side))
     return codec.shared_state(), payloads
 
@@ -56,11 +56,17 @@ def bombs(folder: Path) -> dict[str, Bomb]:
 def files() -> Iterator[tuple[str, str, bytes]]:
     """Name, codec and content of image files."""
     yield "JPEG of 18000 x 18000", "jpeg", forged.jpeg(18000, 18000)
-    yield "JPEG that hides its size behind a comment", "jpeg", forged.jpeg(
-        18000, 18000, before=forged.segment(0xFFFE, forged.frame(32, 32)))  # fmt: skip
+    yield (
+        "JPEG that hides its size behind a comment",
+        "jpeg",
+        forged.jpeg(18000, 18000, before=forged.segment(0xFFFE, forged.frame(32, 32))),
+    )
     yield "JPEG with two frames", "jpeg", forged.jpeg(32, 32, after=forged.frame(18000, 18000))
-    yield "JPEG of four components", "jpeg", forged.jpeg(32, 32).replace(
-        forged.frame(32, 32), forged.frame(16000, 16000, 4))  # fmt: skip
+    yield (
+        "JPEG of four components",
+        "jpeg",
+        forged.jpeg(32, 32).replace(forged.frame(32, 32), forged.frame(16000, 16000, 4)),
+    )
     yield "JPEG of 5,000 scans", "jpeg", forged.jpeg_of_scans(2048, 5000)
     yield "JPEG of 1,000 progressive scans", "jpeg", forged.progressive_jpeg(2048, 1000)
     yield "PNG of 12000 x 12000", "png", forged.png(12000, 12000, forged.zeros(3 * 12000**2))
@@ -70,8 +76,11 @@ def files() -> Iterator[tuple[str, str, bytes]]:
     yield "PNG with texts", "png", forged.png(32, 32, forged.zeros(3200), more=300 * text)
     yield "WebP of 16383 x 16383", "webp", forged.webp(16383, 16383)
     yield "WebP of 38 bytes", "webp", forged.flat_webp(16383, 16383)
-    yield "WebP whose canvas is smaller than its frame", "webp", forged.extended_webp(
-        32, 32, forged.flat_webp(16383, 16383))  # fmt: skip
+    yield (
+        "WebP whose canvas is smaller than its frame",
+        "webp",
+        forged.extended_webp(32, 32, forged.flat_webp(16383, 16383)),
+    )
     yield "WebP, animated", "webp", forged.extended_webp(16383, 16383, forged.WEBP, flags=2)
     yield "AVIF of 16000 x 16000", "avif", forged.avif((16000, 16000), (16000, 16000))
     yield "AVIF whose item is larger than its frame", "avif", forged.avif((16000, 16000))
@@ -82,8 +91,11 @@ def files() -> Iterator[tuple[str, str, bytes]]:
     flat = np.full((5000, 5000, 3), 100, np.uint8)
     yield "JPEG XL of a single colour", "jxl", bytes(imagecodecs.jpegxl_encode(flat, level=75, effort=1))
     yield "JPEG XL of 4,000 channels", "jxl", forged.jxl(2000, 2000, extra_channels=4000)
-    yield "JPEG XL, animated", "jxl", bytes(
-        imagecodecs.jpegxl_encode(np.zeros((1000, 32, 32, 3), np.uint8), level=75, effort=1))  # fmt: skip
+    yield (
+        "JPEG XL, animated",
+        "jxl",
+        bytes(imagecodecs.jpegxl_encode(np.zeros((1000, 32, 32, 3), np.uint8), level=75, effort=1)),
+    )
     yield "JPEG 2000 of 3,000 components", "jpeg2000", forged.j2k(1000, 1000, components=3000)
     yield "JPEG 2000 of 12000 x 12000", "jpeg2000", forged.j2k(12000, 12000)
     yield "JPEG 2000 of 65,025 tiles", "jpeg2000", forged.j2k(255, 255, tile=(1, 1))
@@ -104,7 +116,9 @@ def states() -> dict[str, tuple[str, bytes, list[bytes]]]:
         "raw, state": ("raw", _HUGE, [b""]),
         "downscale, state": ("downscale|jpeg:quality=50", _HUGE + jpeg_state, jpeg_payloads[:1]),
         "downscale in downscale, state": (
-            "downscale|downscale|jpeg:quality=50", struct.pack("<4H", 32, 32, 65535, 65535) + jpeg_state, jpeg_payloads
+            "downscale|downscale|jpeg:quality=50",
+            struct.pack("<4H", 32, 32, 65535, 65535) + jpeg_state,
+            jpeg_payloads,
         ),
         "cp, state": ("cp:rank=64", _HUGE, [bytes(64 * (2 * 65535 + 3) + 12 * 64)]),
         "cp, largest state": ("cp:rank=64", struct.pack("<HH", 1024, 1024), [bytes(64 * (2 * 1024 + 3) + 12 * 64)]),
@@ -114,9 +128,11 @@ def states() -> dict[str, tuple[str, bytes, list[bytes]]]:
         "shared header of runs": ("jpeg:quality=50", runs, [bytes(40)]),
         "batch of large images": ("webp:shared=no", b"", [webp] * 500),
         "batch of large images behind a factor": (
-            "downscale|webp:shared=no", struct.pack("<HH", 2048, 2048), [forged.flat_webp(1024, 1024)] * 500
+            "downscale|webp:shared=no",
+            struct.pack("<HH", 2048, 2048),
+            [forged.flat_webp(1024, 1024)] * 500,
         ),
-    }  # fmt: skip
+    }
 
 
 def neural(folder: Path) -> dict[str, tuple[str, bytes, list[bytes]]]:
@@ -142,8 +158,10 @@ def own_strings(folder: Path) -> dict[str, tuple[str, bytes, list[bytes]]]:
     sizes, body, rng = payloads[0][4:8], payloads[0][8:], np.random.default_rng(0)
     forged_bodies = {f"random {number}": sizes + body[:4] + rng.bytes(len(body) - 4) for number in range(6)}
     forged_bodies |= {f"end {number}": sizes + body[:-20] + rng.bytes(20) for number in range(4)}
-    forged_bodies |= {f"first length {length}": sizes + struct.pack("<I", length) + body[4:]
-                      for length in (0, 8, len(body), 2**32 - 1)}  # fmt: skip
+    forged_bodies |= {
+        f"first length {length}": sizes + struct.pack("<I", length) + body[4:]
+        for length in (0, 8, len(body), 2**32 - 1)
+    }
     forged_bodies |= {
         "zeros": sizes + body[:4] + bytes(len(body) - 4),
         "ones": sizes + body[:4] + b"\xff" * (len(body) - 4),
@@ -185,7 +203,9 @@ def texts(folder: Path) -> dict[str, Bomb]:
         "3,000 backgrounds": partial(parse_codec, background),
         "number of 100,000 digits": partial(parse_codec, "jpeg:quality=" + "9" * 100_000),
         "number of 4,000 digits": partial(parse_codec, "jpeg:quality=" + "9" * 4000),
-        **{f"tables, {name}": partial(parse_codec, f"learned-jpeg:tables={folder / name}.json")
-           for name in ("long", "deep", "nested")},
+        **{
+            f"tables, {name}": partial(parse_codec, f"learned-jpeg:tables={folder / name}.json")
+            for name in ("long", "deep", "nested")
+        },
         "model file": partial(parse_codec, f"neural:checkpoint={folder / 'bomb.npz'}"),
-    }  # fmt: skip
+    }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from learned_jpeg_samples import ODD, Build
 
-from toolkit.codecs.table_file import QuantisationTables, write_tables
+from toolkit.codecs.jpeg_tables import QuantisationTables, write_tables
 
 
 @pytest.fixture

@@ -89,8 +89,9 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(height: int, width: int, data: bytes, depth: int = 8, colour: int = 2, interlaced: int = 0,
-        more: bytes = b"") -> bytes:  # fmt: skip
+def png(
+    height: int, width: int, data: bytes, depth: int = 8, colour: int = 2, interlaced: int = 0, more: bytes = b""
+) -> bytes:
     """A PNG file of compressed data."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     chunks = png_chunk(b"IHDR", header) + more + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
@@ -124,8 +125,13 @@ def extended_webp(height: int, width: int, frame: bytes, flags: int = 0) -> byte
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 
-def avif(ispe: tuple[int, int] = (32, 32), sequence: tuple[int, int] = (32, 32), extents: int = 1,
-         kind: bytes = b"av01", more: bytes = b"") -> bytes:  # fmt: skip
+def avif(
+    ispe: tuple[int, int] = (32, 32),
+    sequence: tuple[int, int] = (32, 32),
+    extents: int = 1,
+    kind: bytes = b"av01",
+    more: bytes = b"",
+) -> bytes:
     """An AVIF file whose item claims one size (height, width), and whose AV1 stream another.
 
     Args:
@@ -200,8 +206,14 @@ def jxl(height: int, width: int, extra_channels: int = 0, animated: bool = False
     return b"\xff\x0a" + writer.to_bytes() + JXL[4:]
 
 
-def j2k(height: int, width: int, components: int = 3, tile: tuple[int, int] | None = None, block: int = 4,
-        precinct: int = 0x88) -> bytes:  # fmt: skip
+def j2k(
+    height: int,
+    width: int,
+    components: int = 3,
+    tile: tuple[int, int] | None = None,
+    block: int = 4,
+    precinct: int = 0x88,
+) -> bytes:
     """A JPEG 2000 codestream that claims a size, components, tiles, blocks of 2^(2 + block) and precincts."""
     down, across = tile or (height, width)
     sizes = struct.pack(">H8IH", 0, width, height, 0, 0, across, down, 0, 0, components)

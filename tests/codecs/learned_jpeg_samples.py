@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.table_file import QuantisationTables
+from toolkit.codecs.jpeg_tables import QuantisationTables
 
 ODD = QuantisationTables(np.arange(64).reshape(8, 8) + 1, 255 - 3 * np.arange(64).reshape(8, 8))
 """Tables that neither transposing nor zigzag leaves as they are."""

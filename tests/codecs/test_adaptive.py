@@ -9,17 +9,17 @@ from functools import cache
 import numpy as np
 import pytest
 from codec_samples import flat, natural, noise
+from guide_samples import HandMadeGuide
 from PIL import Image
-from sight_samples import HandMadeSight
 
 from toolkit.codecs.adaptive import LADDERS, price_of_value
 from toolkit.codecs.base import Codec
-from toolkit.codecs.sight import give_sight
+from toolkit.codecs.guide import give_guide
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
 
 
-class SharpSight(HandMadeSight):
+class SharpGuide(HandMadeGuide):
     """Features that differ by tenths, as a network's do."""
 
     factor = 20
@@ -28,21 +28,21 @@ class SharpSight(HandMadeSight):
         return self.factor * super().features(images)
 
 
-def seeing(spec: str, sight: type[HandMadeSight] = HandMadeSight) -> Codec:
+def seeing(spec: str, guide: type[HandMadeGuide] = HandMadeGuide) -> Codec:
     codec = parse_codec(spec)
-    give_sight([codec], sight)
+    give_guide([codec], guide)
     return codec
 
 
 @cache
 def curves(family: str) -> tuple[np.ndarray, np.ndarray]:
     """Of :data:`IMAGES` payload bytes and feature distortion, both (N, settings), each setting coded by itself."""
-    sizes, distortion, sight = [], [], HandMadeSight()
+    sizes, distortion, guide = [], [], HandMadeGuide()
     for quality in LADDERS[family]:
         codec = parse_codec(f"{family}:quality={quality}")
         payloads = codec.encode(IMAGES)
         sizes.append([len(payload) for payload in payloads])
-        difference = sight.features(codec.decode(payloads)).astype(float) - sight.features(IMAGES)
+        difference = guide.features(codec.decode(payloads)).astype(float) - guide.features(IMAGES)
         distortion.append(np.square(difference).mean(axis=1))
     return np.array(sizes).T, np.array(distortion).T
 
@@ -91,17 +91,17 @@ def test_exemplars_worth_less_than_their_distortion_have_no_price() -> None:
 
 
 def test_a_value_sets_the_price_when_fitted_and_the_price_travels() -> None:
-    codec, alike = seeing("adaptive:value=0.3", SharpSight), IMAGES[:12]
+    codec, alike = seeing("adaptive:value=0.3", SharpGuide), IMAGES[:12]
     codec.fit(alike)
     sizes, distortion = (curve[:12] for curve in curves("jpeg"))
-    distortion = distortion * SharpSight.factor**2
+    distortion = distortion * SharpGuide.factor**2
     price = price_of_value(sizes + 1, distortion, 0.3)
     expected = np.argmin(distortion + price * (sizes + 1), axis=1)
     payloads = codec.encode(alike)
     assert [payload[0] for payload in payloads] == expected.tolist()
     assert len(set(expected.tolist())) > 1  # otherwise nothing was chosen
-    assert seeing("adaptive:value=0.3", SharpSight).encode(alike) == payloads  # fitted on what it first encodes
-    elsewhere = seeing("adaptive:value=0.3", SharpSight)
+    assert seeing("adaptive:value=0.3", SharpGuide).encode(alike) == payloads  # fitted on what it first encodes
+    elsewhere = seeing("adaptive:value=0.3", SharpGuide)
     elsewhere.load_shared(codec.shared_state())
     assert elsewhere.encode(alike[:3]) == payloads[:3]  # not fitted again, although these are other images
     assert codec.shared_bytes() == len(codec.shared_state())
@@ -109,7 +109,7 @@ def test_a_value_sets_the_price_when_fitted_and_the_price_travels() -> None:
 
 def test_the_more_an_exemplar_is_worth_the_more_are_kept() -> None:
     size = [
-        sum(map(len, seeing(f"adaptive:value={value}", SharpSight).encode(IMAGES[:12]))) for value in (0.1, 0.3, 1, 10)
+        sum(map(len, seeing(f"adaptive:value={value}", SharpGuide).encode(IMAGES[:12]))) for value in (0.1, 0.3, 1, 10)
     ]
     assert size == sorted(size, reverse=True)
     assert len(set(size)) >= 3

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from codec_samples import flat, natural, noise, psnr
-from sight_samples import HandMadeSight
+from guide_samples import HandMadeGuide
 
 from toolkit.codecs.base import Codec
-from toolkit.codecs.coded import coded_images
+from toolkit.codecs.cache import coded_images
 from toolkit.codecs.foreground import blended
-from toolkit.codecs.sight import give_sight, needs_sight, refuse_sight, sight_digest
+from toolkit.codecs.guide import give_guide, guide_digest, needs_guide, refuse_guide
 from toolkit.codecs.spec import codec_family, expand_grid, parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
 
@@ -28,7 +28,7 @@ SPECS = (
 
 def seeing(spec: str, box: tuple[int, int, int, int] = (4, 6, 20, 30)) -> Codec:
     codec = parse_codec(spec)
-    give_sight([codec], lambda: HandMadeSight(box))
+    give_guide([codec], lambda: HandMadeGuide(box))
     return codec
 
 
@@ -204,39 +204,39 @@ def test_decoding_before_anything_is_shared_is_refused() -> None:
 @pytest.mark.parametrize("spec", [USUAL, "adaptive", f"downscale:factor=2|{USUAL}", "downscale|adaptive:slope=0.001"])
 def test_encoding_without_a_network_is_refused_in_one_line(spec: str) -> None:
     codec = parse_codec(spec)
-    assert needs_sight(codec)
+    assert needs_guide(codec)
     with pytest.raises(UsageError, match="through a network and there is none here") as refusal:
         codec.encode(natural(1, 64))
     assert "\n" not in str(refusal.value)
     with pytest.raises(UsageError, match="a cupboard cannot use"):
-        refuse_sight(codec, "a cupboard")
+        refuse_guide(codec, "a cupboard")
 
 
-def test_a_sight_reaches_the_codecs_that_look_and_is_made_for_them_only() -> None:
+def test_a_guide_reaches_the_codecs_that_look_and_is_made_for_them_only() -> None:
     codecs = [parse_codec(spec) for spec in ("jpeg", "downscale|adaptive", USUAL)]
-    made: list[HandMadeSight] = []
+    made: list[HandMadeGuide] = []
 
-    def make() -> HandMadeSight:
-        made.append(HandMadeSight())
+    def make() -> HandMadeGuide:
+        made.append(HandMadeGuide())
         return made[-1]
 
-    give_sight(codecs[:1], make)
+    give_guide(codecs[:1], make)
     assert made == []
-    give_sight(codecs, make)
+    give_guide(codecs, make)
     assert len(made) == 1
-    assert [sight_digest(codec) for codec in codecs] == ["", "by hand", "by hand"]
+    assert [guide_digest(codec) for codec in codecs] == ["", "by hand", "by hand"]
     codecs[2].encode(natural(2, 32))
     assert made[0].thresholds == [0.6]
-    assert not needs_sight(codecs[0])
+    assert not needs_guide(codecs[0])
 
 
-def test_two_sights_do_not_share_what_is_kept_on_disk() -> None:
+def test_two_guides_do_not_share_what_is_kept_on_disk() -> None:
     images = natural(3, 32)
     one, other = seeing(USUAL, (0, 0, 16, 16)), seeing(USUAL, (8, 8, 32, 32))
-    other.sight.digest = "another"  # type: ignore[attr-defined]
-    before, after = coded_images(one, images, "sights"), coded_images(other, images, "sights")
+    other.guide.digest = "another"  # type: ignore[attr-defined]
+    before, after = coded_images(one, images, "guides"), coded_images(other, images, "guides")
     assert before.payload(0)[:4] != after.payload(0)[:4]
-    assert coded_images(one, images, "sights").payload(2) == before.payload(2)
+    assert coded_images(one, images, "guides").payload(2) == before.payload(2)
 
 
 @pytest.mark.parametrize(

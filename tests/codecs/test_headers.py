@@ -175,8 +175,14 @@ def test_a_file_with_a_second_size_image_or_pass_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", list(READERS))
 def test_any_bytes_give_a_size_or_a_refusal(name: str) -> None:
     rng = np.random.default_rng(3)
-    whole = {"jpeg": forged.JPEG, "png": forged.PNG, "webp": forged.WEBP, "avif": forged.AVIF, "jxl": forged.JXL,
-             "jpeg2000": forged.J2K}[name]  # fmt: skip
+    whole = {
+        "jpeg": forged.JPEG,
+        "png": forged.PNG,
+        "webp": forged.WEBP,
+        "avif": forged.AVIF,
+        "jxl": forged.JXL,
+        "jpeg2000": forged.J2K,
+    }[name]
     assert READERS[name](whole) == (32, 32, 3)
     for end in range(min(400, len(whole))):
         damaged = bytearray(whole)

@@ -17,9 +17,9 @@ from hostile import SPECS
 from neural_samples import model_file
 
 from toolkit.codecs.base import MAX_BATCH_PIXELS, MAX_PIXELS
+from toolkit.codecs.cp import MAX_CP_PIXELS
 from toolkit.codecs.neural.codec import MAX_NEURAL_PIXELS
 from toolkit.codecs.spec import MAX_SETTINGS, MAX_SPEC, MAX_WRAPPERS, expand_grid, grid_paths, parse_codec
-from toolkit.codecs.tensor import MAX_CP_PIXELS
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.pilots.plan import MAX_RUNS, plan
 
@@ -72,9 +72,14 @@ def test_a_part_of_another_size_is_refused_in_a_foreground() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "largest"),
-    [("raw", MAX_PIXELS), ("downscale|raw", MAX_PIXELS), ("cp:rank=6", MAX_CP_PIXELS),
-     ("foreground|jpeg:quality=50", MAX_PIXELS), ("neural:model=small,quality=1", MAX_NEURAL_PIXELS)],
-)  # fmt: skip
+    [
+        ("raw", MAX_PIXELS),
+        ("downscale|raw", MAX_PIXELS),
+        ("cp:rank=6", MAX_CP_PIXELS),
+        ("foreground|jpeg:quality=50", MAX_PIXELS),
+        ("neural:model=small,quality=1", MAX_NEURAL_PIXELS),
+    ],
+)
 def test_a_state_of_more_pixels_than_can_be_decoded_is_refused(spec: str, largest: int) -> None:
     state, _ = coded(spec)
     side = int(largest**0.5)

@@ -16,9 +16,9 @@ from learned_jpeg_samples import ODD, Build, standard, with_everything
 from PIL import Image, JpegImagePlugin
 
 from toolkit.codecs import learned_jpeg
+from toolkit.codecs.jpeg_tables import QuantisationTables
 from toolkit.codecs.spec import parse_codec
-from toolkit.codecs.table_file import QuantisationTables
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 
 
 def coefficients(file: bytes, folder: Path) -> Any:
@@ -30,9 +30,9 @@ def coefficients(file: bytes, folder: Path) -> Any:
 
 @pytest.fixture
 def restored_threads() -> Iterator[None]:
-    before = parallel._threads
+    before = threads._threads
     yield
-    parallel.set_threads(before)
+    threads.set_threads(before)
 
 
 # -- the files ---------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_the_size_is_written_into_the_frame_header_and_nowhere_else(tmp_path: Pa
 def test_the_thread_count_changes_nothing(spec: Build, restored_threads: None, rounding: str) -> None:
     codec, images, results = parse_codec(spec(with_everything(50), f"rounding={rounding}")), natural(34, 128), []
     for count in (1, 2, 3):
-        parallel.set_threads(count)
+        threads.set_threads(count)
         payloads = codec.encode(images)
         results.append((payloads, codec.decode(payloads)))
     for payloads, decoded in results[1:]:
@@ -154,10 +154,14 @@ def forward(image: np.ndarray, subsampling: str) -> list[np.ndarray]:
     if subsampling == "420":
         planes[1:] = [(p[::2, ::2] + p[1::2, ::2] + p[::2, 1::2] + p[1::2, 1::2]) / 4 for p in planes[1:]]
     return [
-        np.array([[scipy.fft.dctn(plane[y : y + 8, x : x + 8], norm="ortho") for x in range(0, plane.shape[1], 8)]
-                  for y in range(0, plane.shape[0], 8)])
+        np.array(
+            [
+                [scipy.fft.dctn(plane[y : y + 8, x : x + 8], norm="ortho") for x in range(0, plane.shape[1], 8)]
+                for y in range(0, plane.shape[0], 8)
+            ]
+        )
         for plane in planes
-    ]  # fmt: skip
+    ]
 
 
 def expected(image: np.ndarray, tables: QuantisationTables, subsampling: str) -> list[np.ndarray]:
@@ -224,9 +228,22 @@ def test_flat_greys_give_the_same_file_with_a_dead_zone(spec: Build, size: int, 
 
 @pytest.mark.parametrize(
     ("ratio", "dead_zone", "index"),
-    [(0.49, 0.5, 0), (0.5, 0.5, 1), (0.7, 0.7, 1), (0.69, 0.7, 0), (1.2, 1.3, 0), (1.3, 1.3, 1), (1.99, 2, 0),
-     (2.4, 2, 2), (2.6, 2, 3), (0.7, 0.6, 1), (1.4, 0.6, 1), (1.6, 0.6, 2), (0, 0.5, 0)],
-)  # fmt: skip
+    [
+        (0.49, 0.5, 0),
+        (0.5, 0.5, 1),
+        (0.7, 0.7, 1),
+        (0.69, 0.7, 0),
+        (1.2, 1.3, 0),
+        (1.3, 1.3, 1),
+        (1.99, 2, 0),
+        (2.4, 2, 2),
+        (2.6, 2, 3),
+        (0.7, 0.6, 1),
+        (1.4, 0.6, 1),
+        (1.6, 0.6, 2),
+        (0, 0.5, 0),
+    ],
+)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_index_is_zero_below_the_threshold_and_else_the_nearest(
     ratio: float, dead_zone: float, index: int, sign: int

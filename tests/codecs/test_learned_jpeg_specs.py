@@ -9,10 +9,11 @@ import pytest
 from codec_samples import natural
 from learned_jpeg_samples import ODD, Build, standard, with_everything
 
-from toolkit.codecs.base import Codec, CodecKind
-from toolkit.codecs.coded import coded_images
+from toolkit.codecs.base import Codec
+from toolkit.codecs.cache import coded_images
+from toolkit.codecs.jpeg_tables import QuantisationTables, write_tables
+from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.spec import code_alike, expand_grid, parse_codec, short_spec
-from toolkit.codecs.table_file import QuantisationTables, write_tables
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.store import ExemplarMemory
 
@@ -49,8 +50,11 @@ def test_an_absolute_path_of_any_system_stays_as_it_is(path: str) -> None:
         ("digest=0123abcd", "learned-jpeg needs tables=FILE"),
         ("tables=", "learned-jpeg: tables must be a path without any of , | ; { }, got ''"),
         ("tables", "tables needs a value (a path"),
-        ("tables=a,b.json", "has no key 'b.json': its keys are tables, digest, subsampling, rounding, shared; a path "
-         "cannot contain a comma"),
+        (
+            "tables=a,b.json",
+            "has no key 'b.json': its keys are tables, digest, subsampling, rounding, shared; a path "
+            "cannot contain a comma",
+        ),
         ("tables={a}.json", "tables must be a path without any of , | ; { }, got '"),
         ("tables=a\tb", "tables must be a path"),
         ("tables=/none/t.json", "learned-jpeg: cannot read the quantisation tables /none/t.json: No such file"),
@@ -61,7 +65,7 @@ def test_an_absolute_path_of_any_system_stays_as_it_is(path: str) -> None:
         ("tables=/none/tables.json,quality=50", "no key 'quality': its keys are tables"),
         ("tables=/none|tables.json", "unknown codec"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_spec_is_refused_in_a_line(options: str, told: str) -> None:
     with pytest.raises(UsageError) as refusal:
         parse_codec(f"learned-jpeg:{options}")
@@ -227,9 +231,9 @@ def test_damaged_payloads_of_a_codec_without_its_tables_are_work_errors(tmp_path
 
 
 def test_the_codec_is_registered_beside_the_others() -> None:
-    from toolkit.codecs.base import codec_kinds
+    from toolkit.codecs.registry import CODECS
 
-    kind = codec_kinds()["learned-jpeg"]
+    kind = CODECS["learned-jpeg"]
     assert isinstance(kind, CodecKind)
     assert {key: parameter.accepted() for key, parameter in kind.parameters.items()} == {
         "tables": "a path without any of , | ; { }",

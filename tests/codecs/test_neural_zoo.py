@@ -34,8 +34,12 @@ def zoo_state(name: str) -> dict[str, torch.Tensor]:
     )
 
     torch.manual_seed(0)
-    kinds = {"bmshj2018-factorized": FactorizedPrior, "bmshj2018-hyperprior": ScaleHyperprior,
-             "mbt2018-mean": MeanScaleHyperprior, "mbt2018": JointAutoregressiveHierarchicalPriors}  # fmt: skip
+    kinds = {
+        "bmshj2018-factorized": FactorizedPrior,
+        "bmshj2018-hyperprior": ScaleHyperprior,
+        "mbt2018-mean": MeanScaleHyperprior,
+        "mbt2018": JointAutoregressiveHierarchicalPriors,
+    }
     network = Cheng2020Anchor(16) if name.startswith("cheng") else kinds[name](16, 24)
     network.update()
     return network.state_dict()
@@ -95,8 +99,11 @@ def vbr_network(name: str) -> Any:
     from compressai.models import vbr
 
     torch.manual_seed(0)
-    kinds = {"bmshj2018-hyperprior-vbr": vbr.ScaleHyperpriorVbr, "mbt2018-mean-vbr": vbr.MeanScaleHyperpriorVbr,
-             "mbt2018-vbr": vbr.JointAutoregressiveHierarchicalPriorsVbr}  # fmt: skip
+    kinds = {
+        "bmshj2018-hyperprior-vbr": vbr.ScaleHyperpriorVbr,
+        "mbt2018-mean-vbr": vbr.MeanScaleHyperpriorVbr,
+        "mbt2018-vbr": vbr.JointAutoregressiveHierarchicalPriorsVbr,
+    }
     return kinds[name](16, 24)
 
 
@@ -121,9 +128,7 @@ def test_models_of_variable_rate_code_images_and_higher_qualities_take_more_byte
     opened._zoo_model.cache_clear()
 
 
-def test_streams_of_compressais_are_verified_by_decoding_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_streams_of_compressais_are_verified_by_decoding_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from compressai.models import Cheng2020Anchor
 
     torch.save(zoo_state("cheng2020-anchor"), tmp_path / "slow.pth.tar")

@@ -30,8 +30,9 @@ def decode(made: Tables, streams: list[bytes], rows: np.ndarray) -> tuple[np.nda
 
 def draw(made: Tables, rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    columns = [rng.choice(len(made.frequencies[row]) - 1, count, p=made.frequencies[row][:-1] / (TOTAL - 1))
-               for row in rows]  # fmt: skip
+    columns = [
+        rng.choice(len(made.frequencies[row]) - 1, count, p=made.frequencies[row][:-1] / (TOTAL - 1)) for row in rows
+    ]
     return np.stack(columns, axis=1) + made.offsets[rows]
 
 
@@ -110,8 +111,11 @@ def test_every_truncation_and_every_flipped_bit_is_noticed(length: int) -> None:
     stream = made.encode(values, rows)[0]
     step = max(1, len(stream) // 60)
     cut = [stream[:end] for end in range(0, len(stream), step)]
-    flipped = [bytes([*stream[:at], stream[at] ^ 1 << bit, *stream[at + 1 :]])
-               for at in range(0, len(stream), step) for bit in range(8)]  # fmt: skip
+    flipped = [
+        bytes([*stream[:at], stream[at] ^ 1 << bit, *stream[at + 1 :]])
+        for at in range(0, len(stream), step)
+        for bit in range(8)
+    ]
     assert decode(made, cut + flipped, rows)[1].all()
 
 

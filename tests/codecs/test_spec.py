@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.codecs.base import Codec, CodecKind, codec_kinds
+from toolkit.codecs.base import Codec
+from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.registry import CODECS
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter
@@ -76,7 +78,7 @@ def test_every_standard_codec_follows_the_protocol(name: str) -> None:
 
 @given(st.data())
 def test_canonical_text_keeps_every_value_of_every_codec(data: st.DataObject) -> None:
-    kind = codec_kinds()[data.draw(st.sampled_from(STANDARD))]
+    kind = CODECS[data.draw(st.sampled_from(STANDARD))]
     values = data.draw(settings_of(kind))
     canonical = str(parse_codec(_write(kind.name, values)))
     assert str(parse_codec(canonical)) == canonical
@@ -97,7 +99,7 @@ def test_canonical_text_keeps_every_value_of_every_codec(data: st.DataObject) ->
 
 @given(st.data())
 def test_wrapper_chains_of_any_depth_parse_back(data: st.DataObject) -> None:
-    kinds = codec_kinds()
+    kinds = CODECS
     factors = data.draw(st.lists(_values(kinds["downscale"].parameters["factor"]), max_size=4))
     inner = kinds[data.draw(st.sampled_from(STANDARD))]
     wrappers = [f"downscale:factor={factor}" for factor in factors]

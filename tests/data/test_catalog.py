@@ -14,7 +14,7 @@ from PIL import Image
 
 from toolkit.data import catalog
 from toolkit.data.catalog import load_dataset
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 from toolkit.foundation.errors import UsageError, WorkError
 
 SPLITS = {"train/ant": 3, "train/bee": 4, "test/ant": 1, "test/bee": 2}
@@ -183,7 +183,7 @@ def test_progress_counts_every_file_once(tmp_path: Path, cache: Path) -> None:
 def test_decoding_in_threads_keeps_the_order_and_the_callers_warnings(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "_threads", 8)
+    monkeypatch.setattr(threads, "_threads", 8)
     files = pngs({"train/a": 60, "train/b": 60, "test/a": 1, "test/b": 1})
     before = list(warnings.filters)
     dataset = load_dataset(str(write_zip(tmp_path / "set.zip", files)), 16)

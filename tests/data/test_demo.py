@@ -12,7 +12,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data import demo
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 
 
 def _digest(pixels: np.ndarray) -> str:
@@ -23,7 +23,7 @@ def test_two_draws_on_different_threads_have_the_same_pixels(monkeypatch: pytest
     labels = np.repeat(np.arange(10), 16)
     digests = []
     for workers in (1, 4):
-        monkeypatch.setattr(parallel, "_threads", workers)
+        monkeypatch.setattr(threads, "_threads", workers)
         digests.append(_digest(demo.draw(labels, 7)))
     assert digests[0] == digests[1]
     assert _digest(demo.draw(labels, 8)) != digests[0]

@@ -124,9 +124,15 @@ def test_an_animation_gives_its_first_frame(file_format: str, options: dict) -> 
 
 
 _ROW_0_AND_COLUMN_0 = {
-    1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
-    5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
-}  # fmt: skip
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
 """Where the stored image's first row and column are seen, as the EXIF specification words it (tag 274)."""
 
 

@@ -25,9 +25,11 @@ def _arrays(classes: int = 3, per_class: int = 4, channels: int | None = 3, side
     labels = np.tile(np.arange(classes, dtype=np.uint8), per_class)[:, None]
     drawn = {split: rng.integers(0, 256, (len(labels), *shape), dtype=np.uint8) for split in ("train", "test")}
     return {
-        "train_images": drawn["train"], "train_labels": labels,
-        "test_images": drawn["test"], "test_labels": labels[::-1],
-    }  # fmt: skip
+        "train_images": drawn["train"],
+        "train_labels": labels,
+        "test_images": drawn["test"],
+        "test_labels": labels[::-1],
+    }
 
 
 def _npz(folder: Path, **arrays: Any) -> Path:

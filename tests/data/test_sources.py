@@ -62,9 +62,13 @@ def test_class_folders_are_split_four_to_one_in_every_class(
 ) -> None:
     source = opened(tmp_path, pngs({"ant": 10, "bee": 25, "cat": 3}))
     assert _counts(source) == {
-        ("train", "ant"): 8, ("test", "ant"): 2, ("train", "bee"): 20, ("test", "bee"): 5,
-        ("train", "cat"): 2, ("test", "cat"): 1,
-    }  # fmt: skip
+        ("train", "ant"): 8,
+        ("test", "ant"): 2,
+        ("train", "bee"): 20,
+        ("test", "bee"): 5,
+        ("train", "cat"): 2,
+        ("test", "cat"): 1,
+    }
     (note,) = source.notes
     assert "no test split" in note
     assert "20%" in note

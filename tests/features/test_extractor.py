@@ -113,8 +113,10 @@ def test_unknown_extractors_are_refused(demo, spec: str) -> None:  # type: ignor
         build_extractor(spec, demo, device=CPU)
 
 
-@pytest.mark.parametrize("images", [np.zeros((0, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.float32),
-                                    np.zeros((16, 16, 3), np.uint8)])  # fmt: skip
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((0, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.float32), np.zeros((16, 16, 3), np.uint8)],
+)
 def test_other_images_than_a_datasets_are_refused(images: np.ndarray) -> None:
     extractor = FeatureExtractor("x", Classifier(build_backbone("resnet8"), 2), CPU)
     with pytest.raises(UsageError, match=r"images must be uint8 \(N, H, W, 3\) with N > 0, got (uint8|float32) \("):

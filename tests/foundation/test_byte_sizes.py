@@ -55,9 +55,15 @@ def test_sizes_nobody_can_have_are_refused_with_what_is_accepted(text: str, acce
 @pytest.mark.parametrize(
     ("size", "text"),
     [
-        (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (262_144, "256.0 KiB"),
-        (20 * 1024**3, "20.0 GiB"), (3 * 1024**4, "3.0 TiB"), (5000 * 1024**4, "5000.0 TiB"),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (262_144, "256.0 KiB"),
+        (20 * 1024**3, "20.0 GiB"),
+        (3 * 1024**4, "3.0 TiB"),
+        (5000 * 1024**4, "5000.0 TiB"),
     ],
-)  # fmt: skip
+)
 def test_sizes_are_written(size: int, text: str) -> None:
     assert format_size(size) == text

@@ -68,9 +68,13 @@ def test_numbers_that_are_none_are_refused_left_out_or_kept(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"\xff\xfe{", "not text in UTF-8"), (b"1" * 5000, "not valid JSON"), (b"", "not valid JSON"),
-     (b'{"a": 1} x', "not valid JSON")],
-)  # fmt: skip
+    [
+        (b"\xff\xfe{", "not text in UTF-8"),
+        (b"1" * 5000, "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b'{"a": 1} x', "not valid JSON"),
+    ],
+)
 def test_what_is_no_json_is_said_in_one_line(content: bytes, told: str) -> None:
     with pytest.raises(Unfit, match=told) as caught:
         parse_json(content)

@@ -17,9 +17,7 @@ from toolkit.jpeg.quantizer import (
 KAPPAS = [1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 10.0, 100.0, 1e3]
 
 
-def brute_force(
-    z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, levels: int | str, bits: int
-) -> torch.Tensor:
+def brute_force(z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, levels: int | str, bits: int) -> torch.Tensor:
     """The definition: a softmax over all levels, or over the authors' window of ``levels`` of them."""
     limit = 2 ** (bits - 1) - 1
     i = torch.arange(-limit, limit + 1, dtype=z.dtype)
@@ -47,8 +45,11 @@ def test_values_and_gradients_are_those_of_the_sum_over_all_levels(
     kappa: float, q: float, levels: int | str, bits: int
 ) -> None:
     z = coefficients(q, bits)
-    ours = [z.clone().requires_grad_(), torch.full_like(z, q).requires_grad_(),
-            torch.full_like(z, kappa / q**2).requires_grad_()]  # fmt: skip
+    ours = [
+        z.clone().requires_grad_(),
+        torch.full_like(z, q).requires_grad_(),
+        torch.full_like(z, kappa / q**2).requires_grad_(),
+    ]
     theirs = [one.detach().clone().requires_grad_() for one in ours]
     found = soft_quantize(*ours, levels, bits)
     expected = brute_force(*theirs, levels, bits)

@@ -61,8 +61,9 @@ def test_sensitivity_is_the_mean_square_of_the_gradient_an_image() -> None:
         p = torch.softmax(network(image[None])[0], 0)
         p[label] -= 1
         pixel_gradient = (p @ network.weights).view(1, 3, 16, 16).detach()
-        inverse = torch.linalg.inv(torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5],
-                                                 [0.5, -0.418688, -0.081312]]))  # fmt: skip
+        inverse = torch.linalg.inv(
+            torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+        )
         planes = torch.einsum("nchw,cd->ndhw", pixel_gradient, inverse)
         for plane in range(3):
             for row in (0, 8):

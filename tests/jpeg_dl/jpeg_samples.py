@@ -8,6 +8,14 @@ from toolkit.jpeg_dl.config import JPEGConfig, make_config
 
 
 def small_config(**choices: Any) -> JPEGConfig:
-    common = {"dataset": "demo", "size": 16, "network": "resnet8", "steps": 8, "batch_size": 16, "device": "cpu",
-              "checkpoint_every": 3, "table_lr": 0.05}  # fmt: skip
+    common = {
+        "dataset": "demo",
+        "size": 16,
+        "network": "resnet8",
+        "steps": 8,
+        "batch_size": 16,
+        "device": "cpu",
+        "checkpoint_every": 3,
+        "table_lr": 0.05,
+    }
     return make_config(**{**common, **choices})

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from toolkit.codecs.jpeg_tables import read_tables
 from toolkit.codecs.spec import parse_codec
-from toolkit.codecs.table_file import read_tables
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.jpeg_dl.experiment import load_trained
@@ -27,9 +27,7 @@ def tables(trained: tuple[RunFolder, dict[str, Any]], tmp_path_factory: pytest.T
     return path
 
 
-def test_exported_tables_are_the_learned_ones_rounded(
-    trained: tuple[RunFolder, dict[str, Any]], tables: Path
-) -> None:
+def test_exported_tables_are_the_learned_ones_rounded(trained: tuple[RunFolder, dict[str, Any]], tables: Path) -> None:
     learned = trained[1]["runs"][0]["variants"]["jpeg"]["tables"]
     written = read_tables(tables)
     np.testing.assert_array_equal(written.luma, np.rint(learned["luma"]))
@@ -68,8 +66,9 @@ def test_the_codec_goes_through_probe_pilot_and_memory(tables: Path, tmp_path: P
     spec = f"learned-jpeg:tables={tables},rounding={rounding}"
     probe = run_probe(ProbeRequest("demo", 16, f"{spec};jpeg:quality=50", "4img", images=20, device="cpu"))
     assert [setting["codec"].split(":")[0] for setting in probe["settings"]][-2:] == ["learned-jpeg", "jpeg"]
-    config = make_config(dataset="demo", size=16, initial=5, increment=5, codec=spec, budget="4img", steps=1,
-                         batch_size=8, device="cpu")  # fmt: skip
+    config = make_config(
+        dataset="demo", size=16, initial=5, increment=5, codec=spec, budget="4img", steps=1, batch_size=8, device="cpu"
+    )
     result = run_pilot(config, 0, tmp_path)
     assert result["memory_bytes"] <= result["budget_bytes"]
     with ExemplarMemory(tmp_path / config.run_name(0) / "memory.recall") as memory:

@@ -45,8 +45,15 @@ def test_every_catalogue_has_the_same_keys_and_places(code: str) -> None:
 def test_japanese_is_japanese() -> None:
     """Kana or kanji in every text but those of names, figures and units."""
     plain = {key for key, text in language("ja").texts.items() if not re.search(r"[぀-ヿ一-鿿]", text)}
-    assert plain <= {"metric.psnr", "metric.ssim", "column.psnr", "column.ssim", "column.bpp", "runs.doing",
-                     "report.examples_psnr"}  # fmt: skip
+    assert plain <= {
+        "metric.psnr",
+        "metric.ssim",
+        "column.psnr",
+        "column.ssim",
+        "column.bpp",
+        "runs.doing",
+        "report.examples_psnr",
+    }
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

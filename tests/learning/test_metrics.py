@@ -45,8 +45,11 @@ def test_a_class_that_only_improves_has_negative_forgetting() -> None:
 
 def test_a_single_stage_forgets_nothing() -> None:
     assert metrics.summarise([[0.7]], [4]) == {
-        "average_incremental_accuracy": 0.7, "last_accuracy": 0.7, "forgetting": 0.0, "backward_transfer": 0.0,
-    }  # fmt: skip
+        "average_incremental_accuracy": 0.7,
+        "last_accuracy": 0.7,
+        "forgetting": 0.0,
+        "backward_transfer": 0.0,
+    }
 
 
 def test_more_than_a_hundred_classes_agree_with_a_class_by_class_count() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.codecs.sharing import calibration_images
+from toolkit.codecs.shared_header import calibration_images
 from toolkit.memory.store import ExemplarMemory
 
 SIZE = 16

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from toolkit.cli import run as recallrate
-from toolkit.codecs.sharing import calibration_images
+from toolkit.codecs.shared_header import calibration_images
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.forgetting import delete, identity
 from toolkit.memory.store import ExemplarMemory
@@ -88,10 +88,14 @@ def test_what_was_freed_is_filled_by_new_classes(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "message"),
-    [({}, "either a class or an image"), ({"label": 0, "image": "ab"}, "either a class or an image"),
-     ({"label": 8}, r"has no class 8; it has 0 \(cat\), 1 \(dog\)"), ({"image": "zz"}, "has no exemplar 'zz'"),
-     ({"image": ""}, "has no exemplar ''")],
-)  # fmt: skip
+    [
+        ({}, "either a class or an image"),
+        ({"label": 0, "image": "ab"}, "either a class or an image"),
+        ({"label": 8}, r"has no class 8; it has 0 \(cat\), 1 \(dog\)"),
+        ({"image": "zz"}, "has no exemplar 'zz'"),
+        ({"image": ""}, "has no exemplar ''"),
+    ],
+)
 def test_what_is_not_there_cannot_be_forgotten(path: Path, asked: dict, message: str) -> None:
     with ExemplarMemory(path) as memory, pytest.raises(UsageError, match=message):
         memory.forget(**asked)
@@ -156,7 +160,8 @@ def test_ranks_close_up_in_order_whatever_goes_and_extras_stay_with_their_exempl
             delete(connection, table, gone)
             expected = [
                 (label, rank if label else left.index(rank), blob)
-                for label, rank, blob in stored if label or rank in left
-            ]  # fmt: skip
+                for label, rank, blob in stored
+                if label or rank in left
+            ]
             assert connection.execute(f"SELECT * FROM {table} ORDER BY label, rank").fetchall() == expected
         connection.close()

@@ -17,9 +17,30 @@ from toolkit.memory.export import export_files, folder_names
 from toolkit.memory.store import ExemplarMemory
 
 NAMES = [
-    "a b", "a_b", "C#", "C++", "C", "c", "x" * 300, "ü" * 200, "CON", "nul.txt", "com1", "..", "", "/etc/passwd", "é",
-    "e\u0301", "classes.json", "a_b-1", "tr.", "ﬁ", "fi", "\n", "a\0b",
-]  # fmt: skip
+    "a b",
+    "a_b",
+    "C#",
+    "C++",
+    "C",
+    "c",
+    "x" * 300,
+    "ü" * 200,
+    "CON",
+    "nul.txt",
+    "com1",
+    "..",
+    "",
+    "/etc/passwd",
+    "é",
+    "e\u0301",
+    "classes.json",
+    "a_b-1",
+    "tr.",
+    "ﬁ",
+    "fi",
+    "\n",
+    "a\0b",
+]
 
 
 def test_every_class_has_a_folder_of_its_own_and_the_map_names_it(tmp_path: Path) -> None:

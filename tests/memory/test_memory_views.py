@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from toolkit.codecs.sharing import calibration_images
+from toolkit.codecs.shared_header import calibration_images
 from toolkit.memory.export import export_files
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.views import ExemplarDataset, decoded_tensors

@@ -11,19 +11,24 @@ import numpy as np
 import pytest
 
 from toolkit.data.catalog import load_dataset
-from toolkit.features import sharded_build
-from toolkit.features.sharded_build import build_sharded_memory
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.export import export_files
 from toolkit.memory.sharded import ShardedMemory, open_memory
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.streaming import content_digest, shard_of
 from toolkit.memory.views import ExemplarDataset
+from toolkit.production import build_sharded
+from toolkit.production.build_sharded import build_sharded_memory
 
 SHARDS = 3
 REQUEST: dict[str, Any] = {
-    "codec": "jpeg:quality=50", "budget": "40kB", "size": 16, "selection": "random", "workers": 1, "shards": SHARDS,
-}  # fmt: skip
+    "codec": "jpeg:quality=50",
+    "budget": "40kB",
+    "size": 16,
+    "selection": "random",
+    "workers": 1,
+    "shards": SHARDS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sharded_build, stage, killed)
+    monkeypatch.setattr(build_sharded, stage, killed)
 
 
 # -- what is made ------------------------------------------------------------------------------------------------

@@ -20,9 +20,17 @@ from toolkit.training.networks import build_backbone
 
 def config(**changes: Any) -> PilotConfig:
     values: dict[str, Any] = {
-        "dataset": "demo", "size": 16, "initial": 4, "increment": 4, "codec": "jpeg:quality=40", "budget": "3img",
-        "steps": 6, "batch_size": 16, "checkpoint_every": 2, "align": "train",
-    }  # fmt: skip
+        "dataset": "demo",
+        "size": 16,
+        "initial": 4,
+        "increment": 4,
+        "codec": "jpeg:quality=40",
+        "budget": "3img",
+        "steps": 6,
+        "batch_size": 16,
+        "checkpoint_every": 2,
+        "align": "train",
+    }
     return make_config(**{**values, **changes})
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.foundation.parallel import threads
+from toolkit.foundation.threads import thread_count
 from toolkit.learning import metrics
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.config import PilotConfig, make_config
@@ -127,7 +127,7 @@ KILLER = """
     import os, signal, sys
     from pathlib import Path
     import toolkit.pilots.pilot as pilot
-    from toolkit.foundation.parallel import set_threads
+    from toolkit.foundation.threads import set_threads
     from toolkit.memory.store import ExemplarMemory
     from toolkit.pilots.checkpoint import Checkpoint
     from toolkit.pilots.config import make_config
@@ -169,7 +169,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_result(tmp_path: Path) ->
     reference = run_pilot(config(align="train"), 3, tmp_path / "whole")
 
     def attempt(where: str) -> int:
-        given = [str(tmp_path / "killed"), repr(values), where, str(threads())]
+        given = [str(tmp_path / "killed"), repr(values), where, str(thread_count())]
         return subprocess.run([sys.executable, "-c", textwrap.dedent(KILLER), *given]).returncode
 
     for where in ("mid-stage", "memory-committed", "before-commit", "last-stage", "result-pending"):

@@ -8,7 +8,9 @@ import pytest
 from run_samples import pilot_result
 
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots import estimate, plan, supervisor
+from toolkit.jobs import supervisor
+from toolkit.jobs.start import start_planned
+from toolkit.pilots import estimate, plan
 from toolkit.pilots.config import make_config
 from toolkit.pilots.results import aggregate, comparisons, result_rows
 from toolkit.probe.inspection import inspect_image
@@ -23,10 +25,13 @@ def test_lossless_codecs_are_planned_once_without_alignment() -> None:
     planned = plan.plan(["raw", "jpeg:quality=50"], ["none", "both"], ["20img"], [0, 1], **SHARED)
     settings = [(run.config.codec, run.config.align, run.seed) for run in planned]
     assert settings == [
-        ("raw", "none", 0), ("raw", "none", 1),
-        ("jpeg:quality=50", "none", 0), ("jpeg:quality=50", "none", 1),
-        ("jpeg:quality=50", "both", 0), ("jpeg:quality=50", "both", 1),
-    ]  # fmt: skip
+        ("raw", "none", 0),
+        ("raw", "none", 1),
+        ("jpeg:quality=50", "none", 0),
+        ("jpeg:quality=50", "none", 1),
+        ("jpeg:quality=50", "both", 0),
+        ("jpeg:quality=50", "both", 1),
+    ]
 
 
 def test_the_same_setting_written_twice_is_planned_once() -> None:
@@ -71,12 +76,12 @@ def test_enqueueing_skips_what_is_done_or_under_way(tmp_path: Path, monkeypatch:
     started: list[Path] = []
     monkeypatch.setattr(supervisor, "ensure", lambda runs_dir, settings: started.append(runs_dir))
     planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
-    first = plan.enqueue(planned[:1], tmp_path)
-    assert [run.name for run in plan.enqueue(planned, tmp_path)] == [run.name for run in planned[1:]]
+    first = start_planned(planned[:1], tmp_path)
+    assert [run.name for run in start_planned(planned, tmp_path)] == [run.name for run in planned[1:]]
     assert [ticket.run.name for ticket in tickets(tmp_path)] == [run.name for run in planned]
     first[0].request_cancel()
-    assert [run.name for run in plan.enqueue(planned, tmp_path)] == [planned[0].name]
-    assert plan.enqueue(planned, tmp_path) == []
+    assert [run.name for run in start_planned(planned, tmp_path)] == [planned[0].name]
+    assert start_planned(planned, tmp_path) == []
     assert started == [tmp_path] * 4, "while runs wait, somebody must be at work"
 
 
@@ -93,8 +98,9 @@ def test_the_pilot_command_is_understood_by_the_command_line_and_means_the_same(
         raise UsageError("far enough")
 
     monkeypatch.setattr(pilot, "run_seeds", run_seeds)
-    config = make_config(**SHARED, codec="downscale:factor=2|jpeg:quality=50", budget="64KiB", align="both", lr=0.05,
-                         selection="random")  # fmt: skip
+    config = make_config(
+        **SHARED, codec="downscale:factor=2|jpeg:quality=50", budget="64KiB", align="both", lr=0.05, selection="random"
+    )
     words = shlex.split(plan.pilot_command(config, [0, 2]))
     assert words[0] == "recallrate"
     assert run_command(words[1:]) == 2
@@ -111,8 +117,11 @@ def test_the_probe_command_writes_only_what_differs() -> None:
 
 def test_a_probe_s_name_changes_with_every_part_of_the_request() -> None:
     request = ProbeRequest("demo", 32, "raw", "20img")
-    others = [ProbeRequest("demo", 64, "raw", "20img"), ProbeRequest("demo", 32, "png", "20img"),
-              ProbeRequest("demo", 32, "raw", "20img", images=100)]  # fmt: skip
+    others = [
+        ProbeRequest("demo", 64, "raw", "20img"),
+        ProbeRequest("demo", 32, "png", "20img"),
+        ProbeRequest("demo", 32, "raw", "20img", images=100),
+    ]
     names = {request.run_name(), ProbeRequest("demo", 32, "raw", "20img").run_name(), *(o.run_name() for o in others)}
     assert len(names) == 4
     assert all(name.startswith("probe-demo-") for name in names)
@@ -135,8 +144,10 @@ def test_only_pilots_of_the_same_recipe_are_compared(tmp_path: Path) -> None:
     _finished(tmp_path, 0, 0.7, size=64)
     found = comparisons(list_runs(tmp_path, "pilot"), "demo", 32)
     assert sorted(len(comparison.runs) for comparison in found) == [1, 4]
-    assert {comparison.label for comparison in found} == {"2 + 2 classes, 10 steps a stage",
-                                                          "2 + 2 classes, 20 steps a stage"}  # fmt: skip
+    assert {comparison.label for comparison in found} == {
+        "2 + 2 classes, 10 steps a stage",
+        "2 + 2 classes, 20 steps a stage",
+    }
     rows = result_rows(max(found, key=lambda comparison: len(comparison.runs)).pilots())
     assert [(row["codec"], row["seeds"]) for row in rows] == [("png", 1), ("raw", 3)]
     assert rows[0]["last_accuracy_ci95"] is None
@@ -155,7 +166,6 @@ def test_a_run_takes_as_long_as_finished_ones_of_its_kind(tmp_path: Path) -> Non
     larger = plan.plan(["png"], ["none"], ["5img"], [0], **(SHARED | {"size": 64}))
     (other,) = estimate.estimate_runs(larger, runs, unknown_pace=lambda config, progress: 99.0).values()
     assert not other.from_runs
-
 
 
 def test_aggregate_is_the_same_function_for_the_command_line() -> None:

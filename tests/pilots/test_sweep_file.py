@@ -127,8 +127,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_epochs_are_counted_over_all_images() -> None:
-    (run,) = plan.plan(["raw"], ["none"], ["2img"], [0], dataset="demo", initial=5, increment=5, epochs=2.0,
-                       batch_size=10)  # fmt: skip
+    (run,) = plan.plan(
+        ["raw"], ["none"], ["2img"], [0], dataset="demo", initial=5, increment=5, epochs=2.0, batch_size=10
+    )
     assert plan.step_count(run.config, 10, 1000) == 200
 
 
@@ -144,6 +145,16 @@ def test_a_warm_up_estimates_what_no_finished_run_can(tmp_path: Path, monkeypatc
 
 
 def test_the_warm_up_times_real_steps(tmp_path: Path) -> None:
-    (run,) = plan.plan(["jpeg:quality=10"], ["both"], ["2img"], [0], dataset="demo", size=16, initial=2, increment=2,
-                       batch_size=8, network="resnet8")  # fmt: skip
+    (run,) = plan.plan(
+        ["jpeg:quality=10"],
+        ["both"],
+        ["2img"],
+        [0],
+        dataset="demo",
+        size=16,
+        initial=2,
+        increment=2,
+        batch_size=8,
+        network="resnet8",
+    )
     assert 0 < estimate.warmup_seconds_per_step(run.config) < 10

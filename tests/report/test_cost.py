@@ -78,9 +78,10 @@ def test_sensitivity_is_a_year_with_one_input_changed() -> None:
 def test_inputs_can_be_multiplied_together() -> None:
     changed = saved_with(FLEET, PRICES, CODING, {"storage": 2.0, "images_a_day": 0.5, "after_bytes": 3.0})
     expected = yearly(
-        replace(FLEET, images_a_day=FLEET.images_a_day / 2), replace(PRICES, storage=2 * PRICES.storage),
+        replace(FLEET, images_a_day=FLEET.images_a_day / 2),
+        replace(PRICES, storage=2 * PRICES.storage),
         replace(CODING, after_bytes=3 * CODING.after_bytes),
-    )  # fmt: skip
+    )
     assert changed == pytest.approx(expected.saved)
     assert saved_with(FLEET, PRICES, CODING, {}) == yearly(FLEET, PRICES, CODING).saved
 

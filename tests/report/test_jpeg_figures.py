@@ -5,12 +5,18 @@ import pytest
 from toolkit.report.figures.jpeg import MODEL_COLOURS, response_figure, robustness_figure, table_figure, variants_figure
 
 REPORT = {
-    "images": 200, "eps": [2 / 255, 1 / 255], "mode": "soft", "judged": "", "seed": 0, "queries": 10, "batch_size": 10,
+    "images": 200,
+    "eps": [2 / 255, 1 / 255],
+    "mode": "soft",
+    "judged": "",
+    "seed": 0,
+    "queries": 10,
+    "batch_size": 10,
     "models": {
         "plain": {"clean": 0.8, "attacks": {"fgsm": [0.3, 0.5], "pgd": [0.2, 0.4]}, "worst": [0.2, 0.4], "notes": []},
         "layered": {"clean": 0.9, "attacks": {"pgd": [0.7, 0.8], "bpda": [0.1, 0.3]}, "worst": [0.1, 0.3], "notes": []},
     },
-}  # fmt: skip
+}
 
 
 def test_every_attack_is_a_line_and_the_worst_case_the_boldest() -> None:

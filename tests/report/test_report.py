@@ -18,8 +18,8 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.language.catalogue import ENGLISH, language
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.report.contents import Report, write_report
+from toolkit.report.facts import gain_over, gather_study
 from toolkit.report.pdf import pages_of, pdf_of, with_known_glyphs
-from toolkit.report.study import gain_over, gather_study
 from toolkit.runs.actions import find_runs
 from toolkit.runs.folder import RunFolder, list_runs
 
@@ -150,8 +150,12 @@ def test_without_a_finished_pilot_the_reason_names_the_states(tmp_path: Path) ->
 def test_the_best_pilot_is_recommended_with_a_warning_about_the_test_images(runs_dir: Path) -> None:
     study = gather_study(list_runs(runs_dir))
     assert (study.pilot["codec"], study.by_advice) == ("jpeg:quality=50", False)
-    assert any("flatters itself" in item for block in written(runs_dir).blocks for item in block.get("items", ())
-               if isinstance(item, str))  # fmt: skip
+    assert any(
+        "flatters itself" in item
+        for block in written(runs_dir).blocks
+        for item in block.get("items", ())
+        if isinstance(item, str)
+    )
 
 
 def test_advice_that_was_piloted_decides(runs_dir: Path) -> None:
@@ -164,8 +168,12 @@ def test_advice_that_was_piloted_decides(runs_dir: Path) -> None:
     study = gather_study(list_runs(runs_dir))
     assert (study.pilot["codec"], study.by_advice) == ("jpeg:quality=50", True)
     report = write_report(study, ENGLISH)
-    assert any("training images alone" in item for block in report.blocks for item in block.get("items", ())
-               if isinstance(item, str))  # fmt: skip
+    assert any(
+        "training images alone" in item
+        for block in report.blocks
+        for item in block.get("items", ())
+        if isinstance(item, str)
+    )
 
 
 def test_gains_are_paired_by_seed(runs_dir: Path) -> None:
@@ -188,7 +196,7 @@ def test_images_that_cannot_be_opened_are_said_so(runs_dir: Path, monkeypatch: p
     def gone(*given: object, **named: object) -> None:
         raise WorkError("the folder is gone")
 
-    monkeypatch.setattr("toolkit.report.study.load_dataset", gone)
+    monkeypatch.setattr("toolkit.report.facts.load_dataset", gone)
     report = written(runs_dir)
     texts = [block.get("text", "") for block in report.blocks]
     assert any("could not be opened for this report: the folder is gone" in text for text in texts)

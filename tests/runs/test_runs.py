@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.foundation.errors import WorkError
-from toolkit.pilots import worker
+from toolkit.jobs import worker
 from toolkit.pilots.config import make_config
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import FORMAT, RunFolder, list_runs, training_slot

@@ -73,9 +73,11 @@ def test_cropping_shifts_flips_and_pads_with_black() -> None:
     for image, source in zip(augmented, padded, strict=True):
         crops = {
             (dy, dx, flip): crop.flip(2) if flip else crop
-            for dy in range(5) for dx in range(5) for flip in (False, True)
+            for dy in range(5)
+            for dx in range(5)
+            for flip in (False, True)
             for crop in [source[:, dy : dy + 8, dx : dx + 8]]
-        }  # fmt: skip
+        }
         fits = [where for where, crop in crops.items() if torch.equal(image, crop)]
         assert fits, "not a crop of the padded image"
         seen.update(fits[:1])

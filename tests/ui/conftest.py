@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.pilots import plan, supervisor
+from toolkit.jobs import supervisor
+from toolkit.pilots import plan
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue
 

@@ -19,7 +19,7 @@ from toolkit.pilots.config import make_config
 from toolkit.pilots.plan import pilot_command
 from toolkit.probe.request import ImagesRequest
 from toolkit.ui import access, shell
-from toolkit.ui.door.logins import LOGINS
+from toolkit.ui.gateway.logins import LOGINS
 
 ROOT = Path(toolkit.__file__).parent
 APP = ROOT.parent / "app.py"
@@ -34,22 +34,37 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("email", "verified", "enters"),
-    [("ann@lab.example", True, True), ("ANN@Lab.Example", True, True), ("bob@firm.example", True, True),
-     ("eve@firm.example", True, False), ("ann@lab.example", False, False), ("", True, False),
-     ("@lab.example", True, False), ("ann@evil.example@lab.example.org", True, False)],
-)  # fmt: skip
-def test_only_named_accounts_enter(
-    monkeypatch: pytest.MonkeyPatch, email: str, verified: bool, enters: bool
-) -> None:
+    [
+        ("ann@lab.example", True, True),
+        ("ANN@Lab.Example", True, True),
+        ("bob@firm.example", True, True),
+        ("eve@firm.example", True, False),
+        ("ann@lab.example", False, False),
+        ("", True, False),
+        ("@lab.example", True, False),
+        ("ann@evil.example@lab.example.org", True, False),
+    ],
+)
+def test_only_named_accounts_enter(monkeypatch: pytest.MonkeyPatch, email: str, verified: bool, enters: bool) -> None:
     monkeypatch.setenv(access.USERS, "@lab.example, bob@firm.example")
     assert access.may_enter(email, verified) == enters
 
 
 @pytest.mark.parametrize(
     ("address", "local"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.1.2.3", True), ("0.0.0.0", False), (None, False),
-     ("", False), ("192.168.0.7", False), ("example.org", False), ("::", False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("127.1.2.3", True),
+        ("0.0.0.0", False),
+        (None, False),
+        ("", False),
+        ("192.168.0.7", False),
+        ("example.org", False),
+        ("::", False),
+    ],
+)
 def test_only_loopback_addresses_are_local(address: str | None, local: bool) -> None:
     assert access.is_local(address) == local
 
@@ -108,9 +123,7 @@ def test_absent_secrets_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> 
     access.has_oidc.cache_clear()
 
 
-def test_paths_outside_the_roots_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: None
-) -> None:
+def test_paths_outside_the_roots_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: None) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
@@ -157,9 +170,7 @@ def test_files_named_in_grids_are_found_without_opening_them() -> None:
     assert grid_paths("raw;jpeg:quality=5;") == []
 
 
-def test_the_data_page_refuses_in_one_sentence(
-    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_page_refuses_in_one_sentence(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(access.ROOTS, str(tmp_path / "inside"))
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params["dataset"] = "/etc"
@@ -190,7 +201,7 @@ def test_no_shell_no_eval_no_pickle(path: Path) -> None:
             assert given.get("unsafe_allow_html", "False") == "False", path
 
 
-EVIL = "images'; touch /tmp/owned; $(reboot) `id` \"x\" && <b>"
+EVIL = 'images\'; touch /tmp/owned; $(reboot) `id` "x" && <b>'
 
 
 def test_commands_quote_whatever_a_user_types(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 import pytest
 
 from toolkit.language.catalogue import language
-from toolkit.ui import courtesy
+from toolkit.ui import priority
 from toolkit.ui.components import figures
-from toolkit.ui.courtesy import DRAWN_AT_ONCE, in_turn, out_of_turn
+from toolkit.ui.priority import DRAWN_AT_ONCE, in_turn, out_of_turn
 
 
 def test_only_a_few_pages_are_drawn_at_once_and_all_are() -> None:
@@ -43,40 +43,40 @@ def test_what_takes_long_holds_no_turn_and_comes_back_to_one() -> None:
             with out_of_turn():
                 inside.wait(10)
                 assert goes_on.wait(10)
-            assert courtesy._held.turn
+            assert priority._held.turn
 
     with ThreadPoolExecutor(DRAWN_AT_ONCE) as pool:
         pages = [pool.submit(long_page, n) for n in range(DRAWN_AT_ONCE)]
         inside.wait(10)
         with in_turn():
-            assert courtesy._held.turn
+            assert priority._held.turn
         goes_on.set()
         for page in pages:
             page.result()
     for _ in range(DRAWN_AT_ONCE):
-        assert courtesy._turns.acquire(blocking=False), "every turn has been given back"
+        assert priority._turns.acquire(blocking=False), "every turn has been given back"
     for _ in range(DRAWN_AT_ONCE):
-        courtesy._turns.release()
+        priority._turns.release()
 
 
 def test_held_up_turns_make_pages_late_but_hang_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courtesy, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(priority, "LONGEST_WAIT", 0.01)
     for _ in range(DRAWN_AT_ONCE):
-        courtesy._turns.acquire()
+        priority._turns.acquire()
     try:
         with in_turn(), out_of_turn():
             pass
     finally:
         for _ in range(DRAWN_AT_ONCE):
-            courtesy._turns.release()
+            priority._turns.release()
     with pytest.raises(ValueError):
-        courtesy._turns.release()  # none was given back that had not been taken
+        priority._turns.release()  # none was given back that had not been taken
 
 
 def test_a_turn_is_given_back_when_a_page_stops() -> None:
     with pytest.raises(KeyboardInterrupt), in_turn():
         raise KeyboardInterrupt
-    assert not courtesy._held.turn
+    assert not priority._held.turn
 
 
 def test_garbage_is_collected_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_garbage_is_collected_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(gc, "collect", lambda: collected.append(now[0]))
-    monkeypatch.setattr(courtesy, "_collected", 1000.0)
+    monkeypatch.setattr(priority, "_collected", 1000.0)
     for _ in range(40):
         now[0] += 1.0
         with in_turn():

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from toolkit.ui.door import guesses
-from toolkit.ui.door.guesses import Guesses, network
+from toolkit.ui.gateway import guesses
+from toolkit.ui.gateway.guesses import Guesses, network
 
 SECRET = "a shared secret of some length"
 

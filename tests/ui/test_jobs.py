@@ -8,7 +8,7 @@ import pytest
 from drawn_pages import drawn, press
 from run_samples import pilot_config, pilot_folder
 
-from toolkit.pilots import supervisor
+from toolkit.jobs import supervisor
 from toolkit.runs.folder import RunFolder
 
 

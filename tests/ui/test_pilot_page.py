@@ -29,8 +29,9 @@ def test_start_queues_one_run_a_setting_and_seed(runs_dir: Path, started: list[s
     press(app, "Start")
     runs = list_runs(runs_dir, "pilot")
     asked = {(run.config["config"]["codec"], run.config["config"]["align"], run.config["seed"]) for run in runs}
-    assert asked == {(codec, align, seed) for codec, align in (("raw", "none"), ("jpeg:quality=50", "both"))
-                     for seed in (3, 4)}  # fmt: skip
+    assert asked == {
+        (codec, align, seed) for codec, align in (("raw", "none"), ("jpeg:quality=50", "both")) for seed in (3, 4)
+    }
     assert sorted(started) == sorted(run.name for run in runs)
 
 

@@ -226,10 +226,12 @@ def test_figures_show_names_as_text() -> None:
     ]
     series = {name: [0.5, 0.4] for name in NAMES}
     figures = [
-        class_histogram(rows), feature_figure({"images": places, "explained": [0.5, 0.2]}), stage_figure(series),
+        class_histogram(rows),
+        feature_figure({"images": places, "explained": [0.5, 0.2]}),
+        stage_figure(series),
         loss_figure({name: [(1, 0.5)] for name in NAMES}),
         response_figure({name: [[1.0] * 8] * 8 for name in NAMES}),
-    ]  # fmt: skip
+    ]
     for figure in figures:
         found = list(strings(json.loads(figure.to_json())))
         for name in NAMES:

@@ -101,11 +101,23 @@ def test_picks_are_ringed_and_the_recommended_one_stands_out() -> None:
 
 def test_the_budget_curve_has_raw_only_where_raw_fits() -> None:
     curve = [
-        {"budget_bytes": 1000, "codec": "jpeg:quality=50", "align": "both", "exemplars_per_class": 5.0,
-         "expected_gain": -2.0, "raw_gain": None},
-        {"budget_bytes": 8000, "codec": "raw", "align": "none", "exemplars_per_class": 9.0, "expected_gain": 4.0,
-         "raw_gain": 4.0},
-    ]  # fmt: skip
+        {
+            "budget_bytes": 1000,
+            "codec": "jpeg:quality=50",
+            "align": "both",
+            "exemplars_per_class": 5.0,
+            "expected_gain": -2.0,
+            "raw_gain": None,
+        },
+        {
+            "budget_bytes": 8000,
+            "codec": "raw",
+            "align": "none",
+            "exemplars_per_class": 9.0,
+            "expected_gain": 4.0,
+            "raw_gain": 4.0,
+        },
+    ]
     figure = budget_figure(curve, 1000, 9.0)
     best, raw = figure.data
     assert list(best.x) == [1000, 8000]
@@ -203,10 +215,12 @@ def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:
 
 def test_the_frontier_of_forgetting_is_that_of_the_least() -> None:
     pilots = [
-        aggregate(pilot_config(codec=codec, budget=f"{budget}"),
-                  [pilot_result(0, 0.5, forgetting=lost, memory_bytes=budget, budget_bytes=budget)])
+        aggregate(
+            pilot_config(codec=codec, budget=f"{budget}"),
+            [pilot_result(0, 0.5, forgetting=lost, memory_bytes=budget, budget_bytes=budget)],
+        )
         for codec, budget, lost in (("raw", 1000, 0.4), ("png", 2000, 0.5), ("jpeg:quality=50", 3000, 0.2))
-    ]  # fmt: skip
+    ]
     assert list(trace(accuracy_figure(pilots, "forgetting"), "frontier")["y"]) == [0.4, 0.2]
 
 
@@ -227,8 +241,10 @@ def test_curves_after_each_stage_by_hand() -> None:
 
 
 def test_threads_join_every_image_to_its_decoded_self() -> None:
-    rows = [{"index": n, "class": "c", "fmse_relative": 0.1, "x": n, "y": 0.0, "decoded_x": n, "decoded_y": 1.0}
-            for n in (4, 7)]  # fmt: skip
+    rows = [
+        {"index": n, "class": "c", "fmse_relative": 0.1, "x": n, "y": 0.0, "decoded_x": n, "decoded_y": 1.0}
+        for n in (4, 7)
+    ]
     figure = feature_figure({"images": rows, "explained": [0.5, 0.25]}, chosen=7)
     threads, originals, decoded, marked = figure.data
     assert list(threads.x) == [4, 4, None, 7, 7, None]

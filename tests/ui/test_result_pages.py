@@ -10,10 +10,10 @@ from drawn_pages import cost_page, drawn, images_page, jpeg_page, monitor_page, 
 from run_samples import finished_advice, finished_images, finished_training, pilot_config, pilot_folder
 from streamlit.testing.v1 import AppTest
 
-from toolkit.bundle.history import append
-from toolkit.bundle.manifest import sha256_of, write_manifest
 from toolkit.foundation.files import write_json
 from toolkit.jpeg_dl.request import ExportRequest
+from toolkit.production.history import append
+from toolkit.production.manifest import sha256_of, write_manifest
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
 from toolkit.runs.folder import list_runs
 
@@ -268,10 +268,13 @@ def made_bundle(folder: Path) -> Path:
     for name in names:
         (folder / name).write_text("# A card")
     facts = {
-        "format": 1, "codec": "jpeg:quality=50", "align": "both", "result": {"last_accuracy": 0.5},
+        "format": 1,
+        "codec": "jpeg:quality=50",
+        "align": "both",
+        "result": {"last_accuracy": 0.5},
         "baseline": {"images": 200, "false_alarms": 1e-4},
         "files": {name: sha256_of(folder / name) for name in names},
-    }  # fmt: skip
+    }
     write_manifest(folder, facts)
     return folder
 
@@ -289,12 +292,23 @@ def test_monitor_page_shows_the_history_and_the_alarm(tmp_path: Path) -> None:
     folder = made_bundle(tmp_path / "bundle")
     for first, height in ((0, 0.5), (3, 1.5)):
         heights = {"stored_bytes": height, "features": 0.1}
-        readings = [{"image": f"{n}.png", **{f"{name}_height": value for name, value in heights.items()}}
-                    for n in range(3)]  # fmt: skip
-        append(folder, {
-            "time": 0.0, "folder": "new", "images": 3, "seen": first + 3, "alarm": height > 1, "unreadable": {},
-            "alarms": {"stored_bytes": "1.png"} if height > 1 else {}, "heights": heights, "readings": readings,
-        })  # fmt: skip
+        readings = [
+            {"image": f"{n}.png", **{f"{name}_height": value for name, value in heights.items()}} for n in range(3)
+        ]
+        append(
+            folder,
+            {
+                "time": 0.0,
+                "folder": "new",
+                "images": 3,
+                "seen": first + 3,
+                "alarm": height > 1,
+                "unreadable": {},
+                "alarms": {"stored_bytes": "1.png"} if height > 1 else {},
+                "heights": heights,
+                "readings": readings,
+            },
+        )
     app = drawn(monitor_page, bundle=str(folder))
     assert "Stored bytes (1.png)" in app.error[0].value
     assert list(app.dataframe[0].value["stored_bytes"]) == [1.5, 0.5]

@@ -55,9 +55,12 @@ def log_in(server: Server) -> str:
 def opened(server: Server, cookie: str, session: str = "", **headers: str) -> ClientConnection:
     spoken: Any = ["streamlit", "x", session] if session else ["streamlit"]
     return connect(
-        f"ws://127.0.0.1:{server.port}/_stcore/stream", subprotocols=spoken, open_timeout=60, max_size=None,
+        f"ws://127.0.0.1:{server.port}/_stcore/stream",
+        subprotocols=spoken,
+        open_timeout=60,
+        max_size=None,
         additional_headers={"Cookie": cookie} | headers,
-    )  # fmt: skip
+    )
 
 
 def draw(socket: ClientConnection, page: str = "data") -> list[ForwardMsg]:
@@ -96,8 +99,12 @@ def visitor(server: Server) -> Iterator[tuple[str, ClientConnection, list[Forwar
 def test_a_stranger_reaches_nothing(server: Server) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         opened(server, "").close()
-    for method, path in (("GET", "/_stcore/metrics"), ("GET", "/static/index.html"), ("GET", "/_stcore/host-config"),
-                         ("PUT", "/_stcore/upload_file/a/b")):  # fmt: skip
+    for method, path in (
+        ("GET", "/_stcore/metrics"),
+        ("GET", "/static/index.html"),
+        ("GET", "/_stcore/host-config"),
+        ("PUT", "/_stcore/upload_file/a/b"),
+    ):
         assert ask(server, method, path)[0] == 401, path
     status, headers, _ = ask(server, "GET", "/pilot", accept="text/html")
     assert (status, headers["location"]) == (303, "/login?following=%2Fpilot")

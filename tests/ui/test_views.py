@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 def test_importing_the_app_leaves_torch_alone() -> None:
     code = (
         "import sys, toolkit.ui.shell\n"
-        "assert 'toolkit.codecs.standard' in sys.modules\n"
+        "assert 'toolkit.codecs.file_formats' in sys.modules\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHELL.parent)
@@ -86,9 +86,7 @@ def test_an_upload_is_kept_once_under_a_name_from_its_content(runs_dir: Path) ->
         keep_upload("notes.txt", io.BytesIO(b""))
 
 
-def test_an_upload_is_taken_and_leaves_memory(
-    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upload_is_taken_and_leaves_memory(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from toolkit.data.uploads import uploads_dir
 
     held: list[int] = []

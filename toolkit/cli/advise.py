@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN
 from toolkit.cli import console
 from toolkit.cli.options import (
     Budget,
@@ -25,10 +26,10 @@ from toolkit.cli.options import (
     TrainFolder,
     is_given,
 )
+from toolkit.data.alignment import ALIGNS
 from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.parallel import set_threads
-from toolkit.probe.request import ADVICE_IMAGES, ALIGNS, WITHIN
+from toolkit.foundation.threads import set_threads
 
 
 def advise(
@@ -36,9 +37,7 @@ def advise(
     codecs: Codecs = "",
     size: Size = 32,
     budget: Budget = "20img",
-    extractor: Annotated[
-        str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")
-    ] = "stage0",
+    extractor: Annotated[str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")] = "stage0",
     layer: Layer = None,
     initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
     increment: Annotated[int | None, typer.Option(help="classes of each later stage; as the first by default")] = None,
@@ -60,23 +59,42 @@ def advise(
     csv: CsvTo = None,
 ) -> None:
     """Recommend codec, rate and alignment for a budget without running pilots, and say how far off that may be."""
+    from toolkit.advice.request import AdviceRequest, run_advice
     from toolkit.codecs.spec import short_spec
     from toolkit.probe.presets import PRESETS
-    from toolkit.probe.request import AdviceRequest, run_advice
 
     set_threads(threads)
     dataset = with_splits(dataset, train_folder, test_folder)
     request = AdviceRequest(
-        dataset, size, codecs or PRESETS["quick"], budget, extractor, layer, initial, images, seed, device, strict,
-        increment, aligns, rule, within,
-    )  # fmt: skip
+        dataset,
+        size,
+        codecs or PRESETS["quick"],
+        budget,
+        extractor,
+        layer,
+        initial,
+        images,
+        seed,
+        device,
+        strict,
+        increment,
+        aligns,
+        rule,
+        within,
+    )
     with console.progress_bar() as progress:
         result = run_advice(request, progress)
     rows = [
-        {"rule": row["rule"], "setting": short_spec(row["codec"]), "align": row["align"], "score": row["score"],
-         "seconds": row["seconds"], "used": row["used"]}
+        {
+            "rule": row["rule"],
+            "setting": short_spec(row["codec"]),
+            "align": row["align"],
+            "score": row["score"],
+            "seconds": row["seconds"],
+            "used": row["used"],
+        }
         for row in result["rules"]
-    ]  # fmt: skip
+    ]
     console.table(f"{dataset} at {size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
     console.lines(advice_lines(result), to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "scores"} for row in result["rules"]], csv)
@@ -111,9 +129,7 @@ def regret(
     runs_dir: Annotated[
         Path | None, typer.Option(help="judge the rules on the finished pilots here, not on the package's study")
     ] = None,
-    extractor: Annotated[
-        str, typer.Option(help="whose features the rules see, with --runs-dir")
-    ] = "stage0",
+    extractor: Annotated[str, typer.Option(help="whose features the rules see, with --runs-dir")] = "stage0",
     images: Annotated[int, typer.Option(help="training images used at most", min=4)] = ADVICE_IMAGES,
     seed: Seed = 0,
     threads: Threads = 0,
@@ -121,7 +137,7 @@ def regret(
     csv: CsvTo = None,
 ) -> None:
     """How far each rule's pick was from the best choice piloted: the package's study, or your own pilots."""
-    from toolkit.probe.calibration import calibration
+    from toolkit.advice.calibration import calibration
 
     set_threads(threads)
     if runs_dir is None:
@@ -136,41 +152,65 @@ def regret(
             )
         title = f"features of {known.extractor}"
         result: dict[str, Any] = {
-            "extractor": known.extractor, "problems": known.problems, "regret": known.regret,
+            "extractor": known.extractor,
+            "problems": known.problems,
+            "regret": known.regret,
             "within_reach": known.within_reach,
-        }  # fmt: skip
+        }
     else:
         title = f"pilots in {runs_dir}"
         result = {"extractor": extractor, **_own_regret(runs_dir, extractor, images, seed)}
     rows, names = result["regret"], result["problems"]
     shown = [
-        {"rule": row["rule"], "mean regret": row["mean_regret"], "worst": row["worst_regret"],
-         "behind pilots": row["behind_pilots"], "rank correlation": row["spearman"],
-         "% of pilots' time": _percent(row["time_share"])}
+        {
+            "rule": row["rule"],
+            "mean regret": row["mean_regret"],
+            "worst": row["worst_regret"],
+            "behind pilots": row["behind_pilots"],
+            "rank correlation": row["spearman"],
+            "% of pilots' time": _percent(row["time_share"]),
+        }
         for row in rows
-    ]  # fmt: skip
-    console.table(f"Regret in points of last accuracy, {_counted(len(names), 'problem')}, {title}", shown,
-                  to_stderr="-" in (json, csv))  # fmt: skip
+    ]
+    console.table(
+        f"Regret in points of last accuracy, {_counted(len(names), 'problem')}, {title}",
+        shown,
+        to_stderr="-" in (json, csv),
+    )
     reach = [
-        {"problem": row["problem"], "choices": row["choices"],
-         "standard error": _percent(row["standard_error"]), "unaligned": _percent(row["standard_error_unaligned"]),
-         "regret": row["regret"], "correlation": row["correlation"]}
+        {
+            "problem": row["problem"],
+            "choices": row["choices"],
+            "standard error": _percent(row["standard_error"]),
+            "unaligned": _percent(row["standard_error_unaligned"]),
+            "regret": row["regret"],
+            "correlation": row["correlation"],
+        }
         for row in result["within_reach"]
-    ]  # fmt: skip
-    console.table("What who knew the true accuracies would have, for the pilots' own luck", reach,
-                  to_stderr="-" in (json, csv))  # fmt: skip
+    ]
+    console.table(
+        "What who knew the true accuracies would have, for the pilots' own luck", reach, to_stderr="-" in (json, csv)
+    )
     default = next(row for row in rows if row["rule"] == calibration().default_rule)
     firsts: dict[str, dict[str, Any]] = {}
     for one in default["problems"]:
         firsts.setdefault(one["problem"], one)
     picks = [
-        {"problem": one["problem"], "codec": one["codec"], "align": one["align"], "regret": one["regret"],
-         "gain over raw": one["gain"], "expected": one["expected_gain"]}
+        {
+            "problem": one["problem"],
+            "codec": one["codec"],
+            "align": one["align"],
+            "regret": one["regret"],
+            "gain over raw": one["gain"],
+            "expected": one["expected_gain"],
+        }
         for one in firsts.values()
-    ]  # fmt: skip
+    ]
     console.table(f"What {default['rule']} picks, advice of the first seed", picks, to_stderr="-" in (json, csv))
-    console.lines([*(f"problem: {name}" for name in names), *_in_sample(rows), *result.get("left_out", [])],
-                  to_stderr="-" in (json, csv))  # fmt: skip
+    console.lines(
+        [*(f"problem: {name}" for name in names), *_in_sample(rows), *result.get("left_out", [])],
+        to_stderr="-" in (json, csv),
+    )
     console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
 
 
@@ -200,9 +240,9 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
 
     A problem that cannot be asked about, because its images have gone for instance, is left out.
     """
-    from toolkit.pilots.problems import LEAST_CHOICES, measure_problem, problems_in, tell_apart
-    from toolkit.probe.calibration import calibration
-    from toolkit.probe.regret import reach_table, regret_table
+    from toolkit.advice.calibration import calibration
+    from toolkit.advice.regret.table import reach_table, regret_table
+    from toolkit.pilots.as_problems import LEAST_CHOICES, measure_problem, problems_in, tell_apart
 
     if not runs_dir.is_dir():
         raise UsageError(f"{runs_dir} is no folder of runs")

@@ -41,8 +41,8 @@ from toolkit.data.spec import with_splits
 from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
-from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
+from toolkit.foundation.threads import set_threads
 from toolkit.learning.catalog import METHODS
 from toolkit.learning.recipes import published
 
@@ -88,8 +88,11 @@ def data(
         opened = load_dataset(dataset, size, strict=strict, progress=progress)
     rows = class_rows(opened)
     facts = summary(opened)
-    console.table(f"{dataset}: {facts['train_images']} training and {facts['test_images']} test images at {size} px",
-                  rows, to_stderr="-" in (json, csv))  # fmt: skip
+    console.table(
+        f"{dataset}: {facts['train_images']} training and {facts['test_images']} test images at {size} px",
+        rows,
+        to_stderr="-" in (json, csv),
+    )
     console.findings(facts)
     console.emit(facts, json, rows, csv)
 
@@ -127,8 +130,18 @@ def probe(
     request = ProbeRequest(dataset, size, grid, budget, extractor, layer, initial, images, seed, device, strict)
     with console.progress_bar() as progress:
         result = run_probe(request, progress)
-    shown = ("codec", "stored_bytes", "file_bytes", "ratio_raw", "ratio_original", "exemplars_per_class",
-             "psnr", "fmse_relative", "encode_us", "decode_us")  # fmt: skip
+    shown = (
+        "codec",
+        "stored_bytes",
+        "file_bytes",
+        "ratio_raw",
+        "ratio_original",
+        "exemplars_per_class",
+        "psnr",
+        "fmse_relative",
+        "encode_us",
+        "decode_us",
+    )
     title = f"{dataset} at {size} px, {result['images']} images, features of {result['extractor']}"
     rows = [{name: setting[name] for name in shown} for setting in result["settings"]]
     for row in rows:
@@ -142,9 +155,7 @@ def images(
     dataset: Dataset,
     codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")],
     size: Size = 32,
-    extractor: Annotated[
-        str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")
-    ] = "stage0",
+    extractor: Annotated[str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")] = "stage0",
     layer: Layer = None,
     initial: Annotated[
         int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
@@ -226,10 +237,21 @@ def pilot(
     set_threads(threads)
     dataset = with_splits(dataset, train_folder, test_folder)
     given = {
-        "size": size, "initial": initial, "increment": increment, "codec": codec, "budget": budget, "align": align,
-        "method": method, "selection": selection, "network": network, "extractor": extractor, "steps": steps,
-        "epochs": epochs, "batch_size": batch_size, "device": device,
-    }  # fmt: skip
+        "size": size,
+        "initial": initial,
+        "increment": increment,
+        "codec": codec,
+        "budget": budget,
+        "align": align,
+        "method": method,
+        "selection": selection,
+        "network": network,
+        "extractor": extractor,
+        "steps": steps,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "device": device,
+    }
     chosen, usual_seed = apply_recipe(context, recipe, given)
     with console.progress_bar() as progress:
         classes = len(load_dataset(dataset, int(chosen["size"]), progress=progress).class_names)
@@ -244,8 +266,17 @@ def pilot(
         planned = [PlannedRun(config, one) for one in which]
         show_estimate(short_spec(config.codec), planned, where.resolve(), 1, json, csv)
         return
-    shown = ("seed", "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original",
-             "accuracy_on_coded", "exemplars_per_class", "memory_bytes", "seconds")  # fmt: skip
+    shown = (
+        "seed",
+        "last_accuracy",
+        "average_incremental_accuracy",
+        "forgetting",
+        "accuracy_on_original",
+        "accuracy_on_coded",
+        "exemplars_per_class",
+        "memory_bytes",
+        "seconds",
+    )
     rows = [{name: run[name] for name in (*shown, "run_dir")} for run in result["runs"]]
     title = f"{dataset}: {short_spec(result['codec'])}, align {align}, {result['method']}"
     table = [{**{name: run[name] for name in shown}, "seed": str(run["seed"])} for run in result["runs"]]
@@ -329,8 +360,20 @@ def open_app(
         environment[ROOTS] = os.pathsep.join(str(folder.resolve()) for folder in root)
     script = Path(toolkit.ui.__file__).with_name("served.py")
     command = [
-        sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
-        "--server.address", address, "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
-        "--server.maxUploadSize", str(4096 if is_local(address) else LARGEST_UPLOAD),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(script),
+        "--server.port",
+        str(port),
+        "--server.address",
+        address,
+        "--browser.gatherUsageStats",
+        "false",
+        "--server.fileWatcherType",
+        "none",
+        "--server.maxUploadSize",
+        str(4096 if is_local(address) else LARGEST_UPLOAD),
+    ]
     raise typer.Exit(subprocess.call(command, env=environment))

@@ -37,8 +37,15 @@ def show_estimate(
         estimate = estimates[one.name]
         hours = 0.0 if state == "done" else estimate.seconds / 3600
         source = "finished runs" if estimate.from_runs else "warm-up"
-        rows.append({"run": run.name, "state": state, "hours": hours, "memory_bytes": estimate.memory_bytes,
-                     "estimated_from": source})  # fmt: skip
+        rows.append(
+            {
+                "run": run.name,
+                "state": state,
+                "hours": hours,
+                "memory_bytes": estimate.memory_bytes,
+                "estimated_from": source,
+            }
+        )
     hours, size = sum(row["hours"] for row in rows), sum(row["memory_bytes"] for row in rows)
     if "-" not in (json, csv):
         for row in rows:

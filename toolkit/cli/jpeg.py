@@ -11,8 +11,8 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, TestFolder, Threads, TrainFolder, refuse_folder
 from toolkit.data.spec import with_splits
 from toolkit.foundation.files import default_runs_dir
-from toolkit.foundation.parallel import set_threads
 from toolkit.foundation.seeds import parse_seeds
+from toolkit.foundation.threads import set_threads
 
 jpeg_app = typer.Typer(help="The trainable JPEG layer.", no_args_is_help=True)
 
@@ -43,9 +43,7 @@ def train(
     rate_weight: Annotated[float, typer.Option(help="lambda: loss = cross entropy + lambda * bits a pixel")] = 0.0,
     start: Annotated[str, typer.Option(help="of the layered network: scratch, or the plain one's weights")] = "scratch",
     freeze: Annotated[bool, typer.Option("--freeze", help="train the tables only (with --start plain)")] = False,
-    controls: Annotated[
-        str, typer.Option(help="all, none or some of standard,zero-dc,ste,noise,unclipped")
-    ] = "all",
+    controls: Annotated[str, typer.Option(help="all, none or some of standard,zero-dc,ste,noise,unclipped")] = "all",
     codec: Annotated[str, typer.Option(help="what training and test images have passed before")] = "raw",
     held_out: Annotated[
         bool, typer.Option("--held-out", help="test on a fifth of the training images: for making choices")
@@ -66,16 +64,35 @@ def train(
     named = {"all": tuple(CONTROLS), "none": ()}
     compared = named[controls] if controls in named else tuple(filter(None, controls.split(",")))
     config = make_config(
-        dataset=dataset, size=size, network=network, init=init, largest=largest, alpha=alpha, alpha_mode=alpha_mode,
-        hardness=hardness, bits=bits, subsampling=subsampling, steps=steps, batch_size=batch_size, lr=lr,
-        weight_decay=weight_decay, table_lr=table_lr, rate_weight=rate_weight, start=start, freeze=freeze,
-        variants=("plain", "jpeg", *compared), codec=codec, held_out=held_out, device=device,
-    )  # fmt: skip
+        dataset=dataset,
+        size=size,
+        network=network,
+        init=init,
+        largest=largest,
+        alpha=alpha,
+        alpha_mode=alpha_mode,
+        hardness=hardness,
+        bits=bits,
+        subsampling=subsampling,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        weight_decay=weight_decay,
+        table_lr=table_lr,
+        rate_weight=rate_weight,
+        start=start,
+        freeze=freeze,
+        variants=("plain", "jpeg", *compared),
+        codec=codec,
+        held_out=held_out,
+        device=device,
+    )
     with console.progress_bar() as progress:
         result = run_seeds(config, parse_seeds(seeds), runs_dir or default_runs_dir(), progress)
     rows = [_row(name, variant) for name, variant in result["variants"].items()]
-    console.table(f"{dataset}: {network}, {steps} steps, {len(result['runs'])} seeds", rows,
-                  to_stderr="-" in (json, csv))  # fmt: skip
+    console.table(
+        f"{dataset}: {network}, {steps} steps, {len(result['runs'])} seeds", rows, to_stderr="-" in (json, csv)
+    )
     for run in result["runs"]:
         console.stderr.print(f"seed {run['seed']}: {run['run_dir']}", markup=False, soft_wrap=True)
     console.emit(result, json, rows, csv)
@@ -128,8 +145,9 @@ def attack(
         for attack, accuracies in (*model["attacks"].items(), ("all: worst case", model["worst"]))
     ]
     clean = ", ".join(f"{name} {model['clean']:.1%}" for name, model in report["models"].items())
-    console.table(f"accuracy of {report['images']} images under attack; without: {clean}", rows,
-                  to_stderr="-" in (json, csv))  # fmt: skip
+    console.table(
+        f"accuracy of {report['images']} images under attack; without: {clean}", rows, to_stderr="-" in (json, csv)
+    )
     for name, model in report["models"].items():
         for note in model["notes"]:
             console.stderr.print(f"{name}: {note}", markup=False)

@@ -11,7 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, Dataset, JsonTo, TestFolder, TrainFolder
 from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 from toolkit.memory.forgetting import identity
 
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
@@ -48,21 +48,32 @@ def build(
     set_threads(threads)
     dataset = with_splits(dataset, train_folder, test_folder)
     chosen: dict[str, Any] = {
-        "codec": codec, "budget": budget, "size": size, "selection": selection, "extractor": extractor,
-        "seed": seed, "device": device,
-    }  # fmt: skip
+        "codec": codec,
+        "budget": budget,
+        "size": size,
+        "selection": selection,
+        "extractor": extractor,
+        "seed": seed,
+        "device": device,
+    }
     with console.progress_bar() as progress:
         if shards:
-            from toolkit.features.sharded_build import build_sharded_memory
+            from toolkit.production.build_sharded import build_sharded_memory
 
             facts = build_sharded_memory(
-                dataset, output, **chosen, shards=shards, backend=backend, address=address, workers=workers,
+                dataset,
+                output,
+                **chosen,
+                shards=shards,
+                backend=backend,
+                address=address,
+                workers=workers,
                 progress=progress,
-            )  # fmt: skip
+            )
         elif backend != "local" or address is not None or workers:
             raise UsageError("--backend ray, --address and --workers are for a sharded memory: add --shards N")
         else:
-            from toolkit.features.exemplars import build_memory
+            from toolkit.production.build import build_memory
 
             facts = build_memory(dataset, output, **chosen, progress=progress)
     console.findings({name: facts.pop(name) for name in ("notes", "quarantine")})  # the rest is as inspect has it
@@ -80,8 +91,9 @@ def inspect(
     with _open(path) as memory:
         facts = memory.summary()
         if images:
-            facts["images"] = {str(label): [identity(one) for one in memory.payloads(label)[0]]
-                               for label in memory.class_counts}  # fmt: skip
+            facts["images"] = {
+                str(label): [identity(one) for one in memory.payloads(label)[0]] for label in memory.class_counts
+            }
         _show(facts, json, csv)
         if images:
             lines = [f"{label}: {' '.join(names)}" for label, names in facts["images"].items()]
@@ -98,8 +110,8 @@ def forget(
 
     In a bundle, its checksums are written anew.
     """
-    from toolkit.bundle.manifest import MANIFEST, MEMORY, read_manifest, reseal
     from toolkit.memory.store import ExemplarMemory
+    from toolkit.production.manifest import MANIFEST, MEMORY, read_manifest, reseal
 
     if path.is_dir() or path.name == "manifest.json":
         raise UsageError(f"{path} is a sharded memory: build it anew without what it shall forget")

@@ -11,7 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, Dataset, Device, JsonTo, Seed, TestFolder, Threads, TrainFolder
 from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 
 neural_app = typer.Typer(help="Neural codecs, trained on your own images.", no_args_is_help=True)
 
@@ -64,17 +64,28 @@ def train(
     if adapt is not None and given:
         raise UsageError(f"--continue keeps the network of {adapt}: leave --{', --'.join(given)} out")
     config = make_config(
-        dataset=dataset, sizes=tuple(parse_numbers(size, int, "--size")), rates=tuple(rates), steps=steps, **given,
-        feature_weight=feature_weight, extractor=extractor, batch_size=batch_size, lr=lr, afresh=afresh, seed=seed,
-        device=device, adapts=None if adapt is None else str(adapt.absolute()),
-    )  # fmt: skip
+        dataset=dataset,
+        sizes=tuple(parse_numbers(size, int, "--size")),
+        rates=tuple(rates),
+        steps=steps,
+        **given,
+        feature_weight=feature_weight,
+        extractor=extractor,
+        batch_size=batch_size,
+        lr=lr,
+        afresh=afresh,
+        seed=seed,
+        device=device,
+        adapts=None if adapt is None else str(adapt.absolute()),
+    )
     with console.progress_bar() as progress:
         result = train_codecs(config, output, progress)
     rows = [
         {"file": codec["file"], "decoder": codec["decoder"], "weights": codec["weights_bytes"]}
         | {key: round(value, 4) for key, value in measured.items()}
-        for codec in result["codecs"] for measured in codec["measured"]
-    ]  # fmt: skip
+        for codec in result["codecs"]
+        for measured in codec["measured"]
+    ]
     console.table(f"{dataset}: held-out training images", rows, to_stderr="-" in (json, csv))
     for codec in result["codecs"]:
         console.stderr.print(f"use it as neural:checkpoint={output / codec['file']}", markup=False, soft_wrap=True)

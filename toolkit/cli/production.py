@@ -11,7 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo, Threads
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 
 bundle_app = typer.Typer(help="What goes into production: memory, network, codec, monitor.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def export(
     json: JsonTo = None,
 ) -> None:
     """Put a pilot's memory and everything to go on with it into one checksummed folder."""
-    from toolkit.bundle.folder import export_bundle
+    from toolkit.production.bundle import export_bundle
     from toolkit.runs.actions import find_runs
 
     set_threads(threads)
@@ -48,7 +48,7 @@ def export(
 @bundle_app.command()
 def show(path: Annotated[Path, typer.Argument(help="a bundle")], json: JsonTo = None) -> None:
     """Check every file and show the model card."""
-    from toolkit.bundle.manifest import CARD, read_manifest
+    from toolkit.production.manifest import CARD, read_manifest
 
     facts = read_manifest(path)
     console.lines((path / CARD).read_text().splitlines(), to_stderr=json == "-")
@@ -70,14 +70,16 @@ def monitor(
 
     The stream goes on from call to call; --fresh starts it over.
     """
-    from toolkit.bundle.watch import prometheus_text, watch_folder
+    from toolkit.production.watch import prometheus_text, watch_folder
 
     set_threads(threads)
     with console.progress_bar() as progress:
         report = watch_folder(bundle, folder, fresh=fresh, progress=progress)
     to_stderr = "-" in (json, csv, prometheus)
-    rows = [{"chart": name, "share of threshold": round(height, 3), "alarm at": report["alarms"].get(name, "")}
-            for name, height in report["heights"].items()]  # fmt: skip
+    rows = [
+        {"chart": name, "share of threshold": round(height, 3), "alarm at": report["alarms"].get(name, "")}
+        for name, height in report["heights"].items()
+    ]
     console.table(f"{report['images']} images, {report['seen']} in the stream", rows, to_stderr=to_stderr)
     for file, reason in report["unreadable"].items():
         console.stderr.print(f"{file}: {reason}", markup=False)

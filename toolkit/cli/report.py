@@ -19,9 +19,9 @@ def report(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN...", help="run folders or names, or a folder of runs: pilots, advice")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="the PDF", callback=refuse_folder)
-    ] = Path("report.pdf"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="the PDF", callback=refuse_folder)] = Path(
+        "report.pdf"
+    ),
     lang: Annotated[str, typer.Option(help="en or ja")] = "en",
     title: Annotated[str, typer.Option(help="by default made from the dataset's name")] = "",
     author: Annotated[str, typer.Option(help="who signs it")] = "",
@@ -36,8 +36,8 @@ def report(
     from toolkit.language.catalogue import language
     from toolkit.pilots.results import result_rows
     from toolkit.report.contents import write_report
+    from toolkit.report.facts import gather_study
     from toolkit.report.pdf import pdf_of
-    from toolkit.report.study import gather_study
     from toolkit.runs.actions import find_runs
 
     say = language(lang)

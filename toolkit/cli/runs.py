@@ -45,7 +45,7 @@ def list_(
     csv: CsvTo = None,
 ) -> None:
     """List runs, newest first; of those that cannot be read the reason is listed."""
-    from toolkit.pilots.inventory import check
+    from toolkit.jobs.kinds import check
 
     wanted = index.Filter(kind, state, dataset, codec, method, sweep, text, parse_since(since) if since else None)
     folder = _folder(runs_dir)
@@ -175,17 +175,17 @@ def describe(run: RunFolder) -> dict[str, Any]:
 
 def _row(run: RunFolder) -> dict[str, Any]:
     """What the index of the folder that the run is in says about it."""
-    from toolkit.pilots.inventory import check
+    from toolkit.jobs.kinds import check
 
     return next(row for row in index.query(run.path.parent, check=check) if row["name"] == run.shown_name)
 
 
 def command_of(run: RunFolder) -> str:
     """The one command that reproduces the run."""
+    from toolkit.jobs.kinds import REQUESTS
     from toolkit.jpeg_dl.config import JPEGConfig
     from toolkit.pilots.config import PilotConfig
     from toolkit.pilots.plan import pilot_command
-    from toolkit.pilots.requests import REQUESTS
     from toolkit.runs.request import request_from
 
     config = run.config
@@ -231,8 +231,8 @@ def _resume_changed(runs: Sequence[RunFolder], assignments: Sequence[str], forki
 
 def _queue(runs: Sequence[RunFolder]) -> None:
     """Queue runs, each in the folder that it is in."""
-    from toolkit.pilots.inventory import sorted_out
-    from toolkit.pilots.plan import start_pending
+    from toolkit.jobs.kinds import sorted_out
+    from toolkit.jobs.start import start_pending
 
     _, problems = sorted_out(runs)
     for problem in problems.values():

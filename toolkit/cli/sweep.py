@@ -12,7 +12,7 @@ from toolkit.cli.estimates import show_estimate
 from toolkit.cli.options import CsvTo, JsonTo, Threads
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import default_runs_dir
-from toolkit.foundation.parallel import set_threads
+from toolkit.foundation.threads import set_threads
 
 
 def sweep(
@@ -34,8 +34,8 @@ def sweep(
     csv: CsvTo = None,
 ) -> None:
     """Run a grid of pilots in the background, each once; the same command again goes on, Ctrl-C leaves it going."""
-    from toolkit.pilots import supervisor
-    from toolkit.pilots import sweep as sweeping
+    from toolkit.jobs import supervisor
+    from toolkit.jobs import sweep as sweeping
     from toolkit.pilots.results import result_rows
     from toolkit.pilots.sweep_file import read_sweep
     from toolkit.runs.environment import require_one_rank
@@ -52,7 +52,7 @@ def sweep(
     if backend == "local" and (address or gpus):
         raise UsageError("--address and --gpus are for --backend ray")
     if backend == "ray":
-        from toolkit.pilots import ray_backend
+        from toolkit.jobs import ray_backend
 
         runs, look_after = ray_backend.start(
             asked, file, folder, address=address, threads=threads, gpus=gpus, in_background=detach

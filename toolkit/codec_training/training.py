@@ -131,10 +131,18 @@ class _Trial:
     """One codec under training."""
 
     def __init__(
-        self, config: CodecTraining, rate: float, number: int, folder: Path, views: list[ImageDataset],
-        extractors: dict[int, FeatureExtractor], device: torch.device, adapted: Manifest | None,
-        state: dict[str, np.ndarray] | None, weight: float,
-    ) -> None:  # fmt: skip
+        self,
+        config: CodecTraining,
+        rate: float,
+        number: int,
+        folder: Path,
+        views: list[ImageDataset],
+        extractors: dict[int, FeatureExtractor],
+        device: torch.device,
+        adapted: Manifest | None,
+        state: dict[str, np.ndarray] | None,
+        weight: float,
+    ) -> None:
         self.config, self.rate, self.number, self.device, self.adapted = config, rate, number, device, adapted
         self.state = state
         self.checkpoint = folder / _CHECKPOINT
@@ -144,9 +152,13 @@ class _Trial:
         features = {side: layered_features(extractor.network) for side, extractor in extractors.items()}
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(
-            build(self.architecture), None if adapted else rate, features, config.feature_weight, weight,
+            build(self.architecture),
+            None if adapted else rate,
+            features,
+            config.feature_weight,
+            weight,
             unsteered=config.steps // 20 if state is None else 0,
-        )  # fmt: skip
+        )
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train from ``state`` (None: from principal components), or from the checkpoint."""
@@ -173,10 +185,24 @@ class _Trial:
             if step % _CHECKPOINT_EVERY == 0 and step < config.steps and bool(torch.isfinite(value)):
                 self._save(step, adam, optimizer)
 
-        recipe = Recipe(config.steps, lr=1.0, warmup=min(_WARMUP, config.steps // 10), clip_norm=_CLIP_NORM,
-                        mixed_precision=config.mixed_precision)  # fmt: skip
-        train(objective, batches, recipe, device=device, loss=objective.loss, start=start, optimizer_state=sgd,
-              beside=[adam], after_step=after_step)  # fmt: skip
+        recipe = Recipe(
+            config.steps,
+            lr=1.0,
+            warmup=min(_WARMUP, config.steps // 10),
+            clip_norm=_CLIP_NORM,
+            mixed_precision=config.mixed_precision,
+        )
+        train(
+            objective,
+            batches,
+            recipe,
+            device=device,
+            loss=objective.loss,
+            start=start,
+            optimizer_state=sgd,
+            beside=[adam],
+            after_step=after_step,
+        )
         return {
             "lambda": math.exp(float(objective.log_weight)),
             "estimated_bpp": float(objective.bits),
@@ -201,8 +227,14 @@ class _Trial:
         return write_model(path, self.architecture, arrays, trained)
 
     def _save(self, step: int, adam: torch.optim.Adam, sgd: torch.optim.Optimizer) -> None:
-        saved = {"step": step, "number": self.number, "model": self.objective.state_dict(), "adam": adam.state_dict(),
-                 "sgd": sgd.state_dict(), "random": random_state(self.device)}  # fmt: skip
+        saved = {
+            "step": step,
+            "number": self.number,
+            "model": self.objective.state_dict(),
+            "adam": adam.state_dict(),
+            "sgd": sgd.state_dict(),
+            "random": random_state(self.device),
+        }
         write_tensors(self.checkpoint, saved)
 
     def _restore(self, adam: torch.optim.Adam) -> tuple[int, dict[str, Any] | None]:
@@ -267,9 +299,13 @@ def _resume(config: CodecTraining, folder: Path) -> dict[str, Any]:
 
 
 def _facts(
-    path: Path, manifest: Manifest, rate: float, views: list[ImageDataset], extractors: dict[int, FeatureExtractor],
+    path: Path,
+    manifest: Manifest,
+    rate: float,
+    views: list[ImageDataset],
+    extractors: dict[int, FeatureExtractor],
     progress: Progress,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     spec = f"neural:checkpoint={path}"
     return {
         "file": path.name,
@@ -281,9 +317,7 @@ def _facts(
     }
 
 
-def _measured(
-    spec: str, view: ImageDataset, extractor: FeatureExtractor | None, progress: Progress
-) -> dict[str, Any]:
+def _measured(spec: str, view: ImageDataset, extractor: FeatureExtractor | None, progress: Progress) -> dict[str, Any]:
     """Real streams of the held-out images."""
     codec = parse_codec(spec)
     images = np.ascontiguousarray(view.test.images)

@@ -1,6 +1,6 @@
 """``adaptive``: for each image the setting of a family that its features ask for.
 
-Features are a network's (see :mod:`toolkit.codecs.sight`), distortion is the relative FMSE of the probe table: an
+Features are a network's (see :mod:`toolkit.codecs.guide`), distortion is the relative FMSE of the probe table: an
 image's mean squared feature difference over the mean square of all features at hand.
 
 ``fmse=0.05``   the smallest setting whose distortion is at most that; the best one where none is
@@ -23,19 +23,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import (
-    Codec,
-    CodecKind,
-    Size,
-    fitting_sample,
-    register,
-    require_pixels,
-    require_rgb,
-    within_memory,
-)
-from toolkit.codecs.sight import Sight, require_sight
-from toolkit.codecs.spec import parse_codec
-from toolkit.codecs.standard import AVIF, JPEG, WEBP
+from toolkit.codecs.base import Codec, Size, fitting_sample, require_pixels, require_rgb, within_memory
+from toolkit.codecs.file_formats import AVIF, JPEG, WEBP
+from toolkit.codecs.guide import Guide, require_guide
+from toolkit.codecs.kind import CodecKind
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 
@@ -45,6 +36,7 @@ LADDERS = {
     AVIF.name: (15, 25, 35, 45, 55, 65, 75, 85),
 }
 """Qualities of each family, the smallest first. Each adds what its header has of its own to the shared bytes."""
+_FAMILIES = {kind.name: kind for kind in (JPEG, WEBP, AVIF)}
 FMSE = 0.05
 _STATE = struct.Struct("<H")
 _PRICE = struct.Struct("<f")
@@ -77,8 +69,8 @@ class AdaptiveCodec:
         self.value = value
         self.fmse = fmse if given else FMSE
         self._price: float | None = slope
-        self.rungs: list[Codec] = [parse_codec(f"{family}:quality={quality}") for quality in LADDERS[family]]
-        self.sight: Sight | None = None
+        self.settings: list[Codec] = [_FAMILIES[family].make(quality=quality) for quality in LADDERS[family]]
+        self.guide: Guide | None = None
 
     def __str__(self) -> str:
         return ADAPTIVE.spec({"family": self.family, "fmse": self.fmse, "slope": self.slope, "value": self.value})
@@ -89,24 +81,24 @@ class AdaptiveCodec:
 
     @property
     def extension(self) -> str:
-        return self.rungs[0].extension
+        return self.settings[0].extension
 
     def fit(self, images: np.ndarray) -> None:
         require_rgb(self, images)
-        for rung in self.rungs:
-            rung.fit(images[:1])
+        for setting in self.settings:
+            setting.fit(images[:1])
         if self.value is not None:
-            sizes, distortion, _ = self._ladder(fitting_sample(images), require_sight(self))
+            sizes, distortion, _ = self._ladder(fitting_sample(images), require_guide(self))
             self._price = _PRICE.unpack(_PRICE.pack(price_of_value(sizes, distortion, self.value)))[0]
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         require_rgb(self, images)
-        sight = require_sight(self)
+        guide = require_guide(self)
         if not self.shared_state():
             self.fit(images)
         if self._price is None:
-            return self._within_bound(images, sight)
-        sizes, distortion, coded = self._ladder(images, sight)
+            return self._within_bound(images, guide)
+        sizes, distortion, coded = self._ladder(images, guide)
         best = np.argmin(distortion + self._price * sizes, axis=1)
         return [bytes([place]) + coded[place][member] for member, place in enumerate(best.tolist())]
 
@@ -118,7 +110,7 @@ class AdaptiveCodec:
         decoded: np.ndarray | None = None
         for place in np.unique(places):
             members = np.flatnonzero(places == place)
-            part = self.rungs[place].decode([payloads[member][1:] for member in members], size)
+            part = self.settings[place].decode([payloads[member][1:] for member in members], size)
             if decoded is None:
                 height, width = part.shape[1:3]
                 require_pixels(self, (height, width), len(payloads), size)
@@ -129,10 +121,10 @@ class AdaptiveCodec:
         return decoded
 
     def to_file(self, payload: bytes) -> bytes:
-        return self.rungs[self._place(payload)].to_file(payload[1:])
+        return self.settings[self._place(payload)].to_file(payload[1:])
 
     def shared_state(self) -> bytes:
-        states = [rung.shared_state() for rung in self.rungs]
+        states = [setting.shared_state() for setting in self.settings]
         if not all(states) or (self.value is not None and self._price is None):
             return b""
         price = b"" if self.value is None else _PRICE.pack(self._price)
@@ -145,9 +137,9 @@ class AdaptiveCodec:
             if not inflater.eof or inflater.unused_data:
                 raise WorkError(f"{self}: the shared headers are damaged")
             at = 0
-            for rung in self.rungs:
+            for setting in self.settings:
                 (length,) = _STATE.unpack_from(states, at)
-                rung.load_shared(states[at + _STATE.size : at + _STATE.size + length])
+                setting.load_shared(states[at + _STATE.size : at + _STATE.size + length])
                 at += _STATE.size + length
             if self.value is not None:
                 (self._price,) = _PRICE.unpack_from(states, at)
@@ -164,32 +156,32 @@ class AdaptiveCodec:
         return 0
 
     def _place(self, payload: bytes) -> int:
-        if not payload or payload[0] >= len(self.rungs):
-            what = f"setting {payload[0]} of {len(self.rungs)}" if payload else "no bytes"
+        if not payload or payload[0] >= len(self.settings):
+            what = f"setting {payload[0]} of {len(self.settings)}" if payload else "no bytes"
             raise WorkError(f"{self}: a stored exemplar is damaged: it has {what}")
         return payload[0]
 
-    def _within_bound(self, images: np.ndarray, sight: Sight) -> list[bytes]:
+    def _within_bound(self, images: np.ndarray, guide: Guide) -> list[bytes]:
         """Up the ladder, with those images only that no smaller setting was enough for."""
         assert self.fmse is not None
         payloads = [b""] * len(images)
-        left, originals = np.arange(len(images)), sight.features(images)
-        for place, rung in enumerate(self.rungs):
-            coded = rung.encode(images[left])
+        left, originals = np.arange(len(images)), guide.features(images)
+        for place, setting in enumerate(self.settings):
+            coded = setting.encode(images[left])
             for member, payload in zip(left, coded, strict=True):
                 payloads[member] = bytes([place]) + payload
-            if place + 1 < len(self.rungs):
-                left = left[_distortion(originals[left], sight.features(rung.decode(coded))) > self.fmse]
+            if place + 1 < len(self.settings):
+                left = left[_distortion(originals[left], guide.features(setting.decode(coded))) > self.fmse]
             if not len(left):
                 break
         return payloads
 
-    def _ladder(self, images: np.ndarray, sight: Sight) -> tuple[np.ndarray, np.ndarray, list[list[bytes]]]:
+    def _ladder(self, images: np.ndarray, guide: Guide) -> tuple[np.ndarray, np.ndarray, list[list[bytes]]]:
         """Payload bytes and distortion, (N, K) each, of N images at K settings, and the K settings' payloads."""
-        originals = sight.features(images)
-        coded = [rung.encode(images) for rung in self.rungs]
-        decoded = (rung.decode(payloads) for rung, payloads in zip(self.rungs, coded, strict=True))
-        distortion = [_distortion(originals, sight.features(pixels)) for pixels in decoded]
+        originals = guide.features(images)
+        coded = [setting.encode(images) for setting in self.settings]
+        decoded = (setting.decode(payloads) for setting, payloads in zip(self.settings, coded, strict=True))
+        distortion = [_distortion(originals, guide.features(pixels)) for pixels in decoded]
         sizes = [[1 + len(payload) for payload in payloads] for payloads in coded]
         return np.array(sizes).T, np.array(distortion).T, coded
 
@@ -219,16 +211,14 @@ def _distortion(originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
     return np.square(decoded.astype(np.float64) - originals).mean(axis=1)
 
 
-ADAPTIVE = register(
-    CodecKind(
-        "adaptive",
-        "for each image the quality that its features ask for",
-        AdaptiveCodec,
-        {
-            "family": Parameter(str, "jpeg", choices=tuple(LADDERS), always=True, help="of formats"),
-            "fmse": Parameter(float, None, 1e-4, 1, help=f"largest relative FMSE, 0.0001 to 1; {FMSE} if not given"),
-            "slope": Parameter(float, None, 1e-8, 1, help="price of a byte in relative FMSE; takes the place of fmse"),
-            "value": Parameter(float, None, 0.01, 10, help="of an exemplar in relative FMSE; takes the place of both"),
-        },
-    )
+ADAPTIVE = CodecKind(
+    "adaptive",
+    "for each image the quality that its features ask for",
+    AdaptiveCodec,
+    {
+        "family": Parameter(str, "jpeg", choices=tuple(LADDERS), always=True, help="of formats"),
+        "fmse": Parameter(float, None, 1e-4, 1, help=f"largest relative FMSE, 0.0001 to 1; {FMSE} if not given"),
+        "slope": Parameter(float, None, 1e-8, 1, help="price of a byte in relative FMSE; takes the place of fmse"),
+        "value": Parameter(float, None, 0.01, 10, help="of an exemplar in relative FMSE; takes the place of both"),
+    },
 )

@@ -1,16 +1,14 @@
-"""The codec protocol and the registry: one table of names, parameters and factories."""
+"""The codec protocol, and the checks that all codecs make of images and of claimed sizes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.parameters import Parameter, Value, write_spec
 
 FITTING_IMAGES = 64
 """Enough to set a price (see :mod:`toolkit.codecs.adaptive`); other codecs look at the shape only."""
@@ -90,26 +88,6 @@ def chain(codec: Codec) -> Iterator[Any]:
         part = getattr(part, "inner", None)
 
 
-@dataclass(frozen=True)
-class CodecKind:
-    """A registered codec: its name in specs, its parameters, and how one is made from parsed values.
-
-    ``wraps`` marks a wrapper, whose factory takes the inner codec first. ``check`` takes the values of a canonical spec
-    and raises a :class:`UsageError` if such a codec could not encode here, for want of a file.
-    """
-
-    name: str
-    summary: str
-    factory: Callable[..., Codec]
-    parameters: dict[str, Parameter] = field(default_factory=dict)
-    wraps: bool = False
-    check: Callable[..., None] | None = None
-
-    def spec(self, values: Mapping[str, Value | None]) -> str:
-        """Canonical text: see :func:`~toolkit.foundation.parameters.write_spec`."""
-        return write_spec(self.name, self.parameters, values)
-
-
 def require_rgb(codec: Codec, images: np.ndarray, least: int = 1, most: int = MAX_PIXELS) -> None:
     """Refuse what is no batch of RGB images with sides of at least ``least`` and no more than ``most`` pixels.
 
@@ -179,25 +157,3 @@ def fitting_sample(images: np.ndarray) -> np.ndarray:
     """Up to :data:`FITTING_IMAGES` of the images, or of their indices, evenly spread: enough to fit a codec on."""
     every = -(-len(images) // FITTING_IMAGES)
     return np.ascontiguousarray(images[:: max(1, every)])
-
-
-_KINDS: dict[str, CodecKind] = {}
-
-
-def register(kind: CodecKind) -> CodecKind:
-    """Enter a codec into the registry."""
-    if kind.name in _KINDS:
-        raise ValueError(f"codec {kind.name!r} is registered twice")
-    _KINDS[kind.name] = kind
-    return kind
-
-
-def codec_kinds() -> dict[str, CodecKind]:
-    """All registered codecs by name, ordinary formats first."""
-    # importing them registers their codecs
-    from toolkit.codecs import adaptive, foreground, learned_jpeg, standard, tensor, wrappers
-    from toolkit.codecs.neural import codec as neural
-
-    modules = (standard, learned_jpeg, neural, tensor, adaptive, foreground, wrappers)
-    places = {module.__name__: place for place, module in enumerate(modules)}
-    return dict(sorted(_KINDS.items(), key=lambda item: places.get(item[1].factory.__module__, len(places))))

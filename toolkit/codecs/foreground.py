@@ -13,30 +13,20 @@ control: a box of the same size somewhere else.
 
 from __future__ import annotations
 
+import copy
 import struct
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from toolkit.codecs.base import (
-    MAX_PIXELS,
-    Codec,
-    CodecKind,
-    Size,
-    codec_kinds,
-    register,
-    require_pixels,
-    require_rgb,
-    within_memory,
-)
-from toolkit.codecs.sight import Sight, require_sight
-from toolkit.codecs.spec import parse_codec
-from toolkit.codecs.standard import FileCodec
+from toolkit.codecs.base import MAX_PIXELS, Codec, Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.file_formats import FileCodec
+from toolkit.codecs.guide import Guide, require_guide
+from toolkit.codecs.kind import CodecKind
 from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.parameters import Parameter, Value
+from toolkit.foundation.threads import ordered_map
 
 LEAST_IMAGE = 16
 LEAST_BOX = 8
@@ -60,14 +50,14 @@ class ForegroundCodec:
     Args:
         inner: a codec of image files, which say their own size.
         threshold: of the class activation map.
-        background: ``cim``, or the spec of a codec of image files.
+        background: ``cim``, or a codec of image files.
         box: ``cam`` or ``random``.
 
     Raises:
         UsageError: a codec that cannot take part.
     """
 
-    def __init__(self, inner: Codec, threshold: float, background: str, box: str) -> None:
+    def __init__(self, inner: Codec, threshold: float, background: Codec | str, box: str) -> None:
         if not isinstance(inner, FileCodec):
             raise UsageError(
                 f"foreground cannot wrap {inner}: crops differ in size, so write a codec of image files after it, "
@@ -76,10 +66,10 @@ class ForegroundCodec:
         self.inner = inner
         self.threshold = threshold
         self.box = box
-        self.background = parse_codec(str(inner)) if background == CIM else _background(background)
+        self.background = copy.deepcopy(inner) if background == CIM else _background(background)
         self._halves = background == CIM
         self._shape: tuple[int, int] | None = None
-        self.sight: Sight | None = None
+        self.guide: Guide | None = None
 
     def __str__(self) -> str:
         background = CIM if self._halves else str(self.background)
@@ -102,12 +92,12 @@ class ForegroundCodec:
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         require_rgb(self, images, LEAST_IMAGE)
-        sight = require_sight(self)
+        guide = require_guide(self)
         if self._shape is None:
             self.fit(images)
         if images.shape[1:3] != self._shape:
             raise UsageError(f"{self}: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
-        boxes = [_at_least(box, *self._shape) for box in sight.boxes(images, self.threshold).tolist()]
+        boxes = [_at_least(box, *self._shape) for box in guide.boxes(images, self.threshold).tolist()]
         if self.box == "random":
             boxes = [_elsewhere(box, image) for box, image in zip(boxes, images, strict=True)]
         return list(ordered_map(lambda pair: self._encode_one(*pair), zip(images, boxes, strict=True)))
@@ -225,20 +215,19 @@ def blended(image: np.ndarray, box: Box) -> np.ndarray:
     return filled
 
 
-def _background(spec: str) -> Codec:
-    """The codec that a spec inside a spec names; no file is read on the way.
+def _background(background: Codec | str) -> FileCodec:
+    """The codec of the rest.
 
     Raises:
         UsageError: not a codec of image files, or settings that only a comma could separate.
     """
-    kind = codec_kinds().get(spec.partition(":")[0])
-    from_file = kind is not None and any(parameter.kind is Path for parameter in kind.parameters.values())
-    codec = None if from_file or (kind is not None and kind.wraps) else parse_codec(spec)
-    if not isinstance(codec, FileCodec):
-        raise UsageError(f"foreground: background must be {CIM} or a codec of image files such as jpeg, got {spec!r}")
-    if "," in str(codec):
-        raise UsageError(f"foreground: background takes one setting, without a comma, and {spec} means {codec}")
-    return codec
+    if not isinstance(background, FileCodec):
+        raise UsageError(
+            f"foreground: background must be {CIM} or a codec of image files such as jpeg, got {str(background)!r}"
+        )
+    if "," in str(background):
+        raise UsageError(f"foreground: background takes one setting, without a comma, and this one means {background}")
+    return background
 
 
 def _at_least(box: Sequence[int], height: int, width: int) -> Box:
@@ -282,19 +271,22 @@ def _read_length(payload: bytes, start: int) -> tuple[int, int]:
     raise IndexError
 
 
-FOREGROUND = register(
-    CodecKind(
-        "foreground",
-        "wrapper: the box in which the class shows by the inner codec, the rest by the background's",
-        ForegroundCodec,
-        {
-            "threshold": Parameter(float, 0.6, 0.05, 0.95, help="of the class activation map that makes the box"),
-            "background": Parameter(
-                str, "jpeg:quality=10", pattern=r"[^,|;{}]+", always=True, words=f"{CIM} or a codec without commas",
-                help="codec of the rest; cim: every second pixel, by the inner codec",
-            ),
-            "box": Parameter(str, "cam", choices=("cam", "random"), help="random: as large, anywhere (a control)"),
-        },
-        wraps=True,
-    )
-)  # fmt: skip
+FOREGROUND = CodecKind(
+    "foreground",
+    "wrapper: the box in which the class shows by the inner codec, the rest by the background's",
+    ForegroundCodec,
+    {
+        "threshold": Parameter(float, 0.6, 0.05, 0.95, help="of the class activation map that makes the box"),
+        "background": Parameter(
+            Codec,
+            "jpeg:quality=10",
+            pattern=r"[^,|;{}]+",
+            always=True,
+            words=f"{CIM} or a codec without commas",
+            help="codec of the rest; cim: every second pixel, by the inner codec",
+        ),
+        "box": Parameter(str, "cam", choices=("cam", "random"), help="random: as large, anywhere (a control)"),
+    },
+    wraps=True,
+    words=(CIM,),
+)

@@ -36,7 +36,11 @@ def decode(file: bytes) -> np.ndarray:
 def _encode(image: np.ndarray, level: float, reversible: bool) -> bytes:
     # the stub says int, but OpenJPEG takes fractions of a decibel
     coded = imagecodecs.jpeg2k_encode(
-        image, level=level, codecformat="j2k", reversible=reversible, numthreads=1  # type: ignore[arg-type]
+        image,
+        level=level,  # type: ignore[arg-type]
+        codecformat="j2k",
+        reversible=reversible,
+        numthreads=1,
     )
     return bytes(coded)
 

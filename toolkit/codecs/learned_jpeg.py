@@ -21,10 +21,10 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import CodecKind, register
+from toolkit.codecs.file_formats import SHARE, SUBSAMPLING, FileCodec, chroma_subsampling
 from toolkit.codecs.headers import jpeg_size
-from toolkit.codecs.standard import SHARE, SUBSAMPLING, FileCodec, chroma_subsampling
-from toolkit.codecs.table_file import DIGEST_DIGITS, QuantisationTables, read_tables
+from toolkit.codecs.jpeg_tables import DIGEST_DIGITS, QuantisationTables, read_tables
+from toolkit.codecs.kind import CodecKind
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, Value
 
@@ -38,7 +38,7 @@ _YCBCR = np.array(
         [-0.299 / 1.772, -0.587 / 1.772, 0.5],
         [0.5, -0.587 / 1.402, -0.114 / 1.402],
     ]
-)  # fmt: skip
+)
 """Full-range BT.601 as JFIF has it, without its offset of 128 on chroma."""
 _RGB = np.linalg.inv(_YCBCR)
 _DCT = np.sqrt(2 / 8) * np.cos(np.pi / 16 * np.outer(np.arange(8), 2 * np.arange(8) + 1))
@@ -222,23 +222,21 @@ def _check(tables: str, rounding: str, digest: str, **_: Value) -> None:
     _open(tables, rounding, digest)
 
 
-LEARNED_JPEG = register(
-    CodecKind(
-        "learned-jpeg",
-        "baseline JPEG with tables from a file",
-        _learned_jpeg,
-        {
-            "tables": Parameter(Path, help="a table file; any spec keeps it absolute"),
-            "digest": Parameter(
-                str,
-                pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
-                words=f"{DIGEST_DIGITS} hexadecimal digits",
-                help="which tables the file held; added where it is left out",
-            ),
-            "subsampling": SUBSAMPLING,
-            "rounding": Parameter(str, "nearest", choices=ROUNDINGS, help="how coefficients become indices"),
-            "shared": SHARE,
-        },
-        check=_check,
-    )
+LEARNED_JPEG = CodecKind(
+    "learned-jpeg",
+    "baseline JPEG with tables from a file",
+    _learned_jpeg,
+    {
+        "tables": Parameter(Path, help="a table file; any spec keeps it absolute"),
+        "digest": Parameter(
+            str,
+            pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
+            words=f"{DIGEST_DIGITS} hexadecimal digits",
+            help="which tables the file held; added where it is left out",
+        ),
+        "subsampling": SUBSAMPLING,
+        "rounding": Parameter(str, "nearest", choices=ROUNDINGS, help="how coefficients become indices"),
+        "shared": SHARE,
+    },
+    check=_check,
 )

@@ -8,9 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from toolkit.codecs.base import Codec, CodecKind, chain, codec_kinds
+from toolkit.codecs.base import Codec, chain
+from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.registry import CODECS
 from toolkit.foundation.errors import UsageError, shown
 from toolkit.foundation.parameters import Value, can_be_written, parse_assignments
 
@@ -34,13 +37,13 @@ def parse_codec(spec: str) -> Codec:
     kind, values = _parse_part(innermost)
     if kind.wraps:
         raise UsageError(f"{kind.name} wraps another codec: write {innermost}|jpeg:quality=50, for instance")
-    codec = kind.factory(**values)
+    codec = kind.factory(**_with_codecs(kind, values))
     for part in reversed(wrappers):
         kind, values = _parse_part(part)
         if not kind.wraps:
-            names = ", ".join(name for name, other in codec_kinds().items() if other.wraps)
+            names = ", ".join(name for name, other in CODECS.items() if other.wraps)
             raise UsageError(f"{kind.name} cannot stand before '|': only a wrapper can ({names})")
-        codec = kind.factory(codec, **values)
+        codec = kind.factory(codec, **_with_codecs(kind, values))
     return codec
 
 
@@ -71,9 +74,7 @@ def grid_paths(grid: str) -> list[str]:
 def path_values(spec: str) -> dict[str, str]:
     """The keys of a spec that name files, and the files."""
     named = [_parse_part(part) for part in _split(spec) if part]
-    return {
-        key: str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path
-    }  # fmt: skip
+    return {key: str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path}
 
 
 def short_spec(spec: str) -> str:
@@ -166,8 +167,21 @@ def _options(pattern: str) -> list[list[str]]:
 
 def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
     name, _, arguments = part.partition(":")
-    kinds = codec_kinds()
-    if name not in kinds:
-        raise UsageError(f"unknown codec {shown(name)}: choose one of {', '.join(kinds)}")
-    kind = kinds[name]
+    if name not in CODECS:
+        raise UsageError(f"unknown codec {shown(name)}: choose one of {', '.join(CODECS)}")
+    kind = CODECS[name]
     return kind, parse_assignments(name, kind.parameters, arguments)
+
+
+def _with_codecs(kind: CodecKind, values: Mapping[str, Value]) -> dict[str, Value | Codec]:
+    """The values, each that names a codec inside this one made that codec; no file is read on the way."""
+    named = {key for key, value in values.items() if kind.parameters[key].kind is Codec and value not in kind.words}
+    return {key: _inside(str(value)) if key in named else value for key, value in values.items()}
+
+
+def _inside(text: str) -> Codec | str:
+    """The codec that a text names; the text itself where that codec would wrap another or need a file."""
+    kind = CODECS.get(text.partition(":")[0])
+    if kind is not None and (kind.wraps or any(one.kind is Path for one in kind.parameters.values())):
+        return text
+    return parse_codec(text)

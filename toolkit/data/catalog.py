@@ -30,9 +30,9 @@ from toolkit.data.spec import require_plain, split_spec
 from toolkit.foundation.documents import parse_json, read_file
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
-from toolkit.foundation.parallel import ordered_map
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
+from toolkit.foundation.threads import ordered_map
 
 DECODER_VERSION = 3
 SIZES = (8, 1024)
@@ -216,8 +216,9 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
                 digests[split].append(hashlib.blake2b(data, digest_size=16).digest())
                 remarks.update(read.remarks)
                 kept.append(entry)
-        labels, file_bytes = (np.array([getattr(entry, name) for entry in kept], dtype=np.int64)
-                              for name in ("label", "file_bytes"))
+        labels, file_bytes = (
+            np.array([getattr(entry, name) for entry in kept], dtype=np.int64) for name in ("label", "file_bytes")
+        )
         np.save(folder / f"{split}_labels.npy", labels)
         np.save(folder / f"{split}_file_bytes.npy", file_bytes)
         content.update(b"".join([split.encode(), labels.tobytes(), file_bytes.tobytes(), *digests[split]]))

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 
 from toolkit.data.sources import Source, array_entries
-from toolkit.foundation.parallel import ordered_map
+from toolkit.foundation.threads import ordered_map
 
 SIZE = 64
 TRAIN_PER_CLASS = 160

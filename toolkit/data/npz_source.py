@@ -123,8 +123,7 @@ def _refuse_header(name: str, header: _Header, path: Path) -> None:
     image = math.prod(header.shape[1:]) * header.dtype.itemsize
     if name in _WANTED and image > images.MAX_DECODED_BYTES:
         raise UsageError(
-            f"{path}: an image of {name} has {format_size(image)}, the limit is "
-            f"{format_size(images.MAX_DECODED_BYTES)}"
+            f"{path}: an image of {name} has {format_size(image)}, the limit is {format_size(images.MAX_DECODED_BYTES)}"
         )
 
 

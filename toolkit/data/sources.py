@@ -192,9 +192,7 @@ def _file_entry(split: str, label: int, file: Listed) -> Entry:
     return Entry(split, label, shown_path(file.parts), file.size, read)
 
 
-def read_image(
-    file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid
-) -> np.ndarray:
+def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid) -> np.ndarray:
     """The pixels of a file, uint8 (size, size, 3), from how many bytes it has and how they are read.
 
     ``tell`` is told what a user should know about it.

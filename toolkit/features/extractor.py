@@ -180,9 +180,14 @@ def _timm_network(model: str) -> Classifier:
 
 
 def _trained(
-    dataset: ImageDataset, classes: Sequence[int], device: torch.device, seed: int, steps: int, afresh: bool,
+    dataset: ImageDataset,
+    classes: Sequence[int],
+    device: torch.device,
+    seed: int,
+    steps: int,
+    afresh: bool,
     progress: Progress,
-) -> Classifier:  # fmt: skip
+) -> Classifier:
     """A classifier of ``classes`` trained for ``steps`` steps, or the one trained before and kept in the cache."""
     name = default_network(device)
     key = hashlib.sha256(

@@ -20,11 +20,12 @@ class Parameter:
     """One key of a spec: its type, what it accepts, and its default (None: not set unless given).
 
     Attributes:
-        kind: int, float, str, bool (written yes/no) or Path, whose value is the text of an absolute path.
+        kind: int, float, str, bool (written yes/no) or Path, whose value is the text of an absolute path. Any other
+            type is that of what a text stands for: its value is the text, which must match ``pattern``.
         default: the value taken when the key is left out.
         low, high: inclusive range of a number.
         choices: accepted words of a str.
-        pattern, words: what a str without choices must match in full, and how that is said.
+        pattern, words: what a text without choices must match in full, and how that is said.
         always: written in canonical specs even at its default, as the rate of a codec is.
     """
 
@@ -46,7 +47,7 @@ class Parameter:
             return "|".join(self.choices)
         if self.kind is Path:
             return f"a path without any of {' '.join(_GRAMMAR)}"
-        if self.kind is str:
+        if self.kind not in (int, float):
             return self.words
         return f"{self.low:g}..{self.high:g}"
 
@@ -67,7 +68,7 @@ class Parameter:
             return text
         if self.kind is Path:
             return self._parse_path(owner, key, text)
-        if self.kind is str:
+        if self.kind not in (int, float):
             if not re.fullmatch(self.pattern, text):
                 raise refusal
             return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -19,11 +19,8 @@ from torch.autograd.function import once_differentiable
 from toolkit.jpeg.derivatives import is_transformed
 from toolkit.jpeg.precision import computing_type
 from toolkit.jpeg.quantizer import index_limit
-from toolkit.jpeg.transform import BLOCK
+from toolkit.jpeg.transform import BLOCK, BlockTransform
 from toolkit.jpeg.triton_kernels import backward_kernel, forward_kernel, sum_kernel
-
-if TYPE_CHECKING:
-    from toolkit.jpeg.layer import JPEGLayer
 
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _TILE, _WARPS, _PROGRAMS = 32, 4, 2
@@ -43,11 +40,22 @@ class _Settings(NamedTuple):
         size = (images.shape[2], images.shape[3])
         with torch.cuda.device_of(images):
             kernel[(_programs(images),)](
-                *given, self.scale, self.hardness, _blocks(images), size, images.stride(),
-                SOFT=self.mode == "soft", LIMIT=index_limit(self.bits), ZERO_DC=self.zero_dc,
-                EDGE=bool(size[0] % BLOCK or size[1] % BLOCK), TILE=_TILE, num_warps=_WARPS, num_stages=1,
-                enable_fp_fusion=True, **more,
-            )  # fmt: skip
+                *given,
+                self.scale,
+                self.hardness,
+                _blocks(images),
+                size,
+                images.stride(),
+                SOFT=self.mode == "soft",
+                LIMIT=index_limit(self.bits),
+                ZERO_DC=self.zero_dc,
+                EDGE=bool(size[0] % BLOCK or size[1] % BLOCK),
+                TILE=_TILE,
+                num_warps=_WARPS,
+                num_stages=1,
+                enable_fp_fusion=True,
+                **more,
+            )
 
 
 class _Fused(torch.autograd.Function):
@@ -55,9 +63,15 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: torch.Tensor, steps: torch.Tensor, log_alpha: torch.Tensor | None, dct: torch.Tensor,
-        mean: torch.Tensor | None, std: torch.Tensor | None, settings: _Settings,
-    ) -> torch.Tensor:  # fmt: skip
+        ctx: Any,
+        images: torch.Tensor,
+        steps: torch.Tensor,
+        log_alpha: torch.Tensor | None,
+        dct: torch.Tensor,
+        mean: torch.Tensor | None,
+        std: torch.Tensor | None,
+        settings: _Settings,
+    ) -> torch.Tensor:
         ctx.save_for_backward(images, dct, steps, log_alpha, std)
         ctx.settings = settings
         out = torch.empty_like(images)
@@ -126,32 +140,62 @@ def _runs(device: torch.device, settings: _Settings, alpha: bool) -> bool:
     return True
 
 
-def _knows(layer: JPEGLayer, images: torch.Tensor) -> bool:
-    transform = layer.transform
+class Quantiser(NamedTuple):
+    """What the layer does besides its transform; its fields are :class:`~toolkit.jpeg.layer.JPEGLayer`'s."""
+
+    mode: str
+    levels: int | str
+    bits: int
+    zero_dc: bool
+    hardness: float
+    pixel_range: float
+
+
+class Normalisation(NamedTuple):
+    """What follows the layer: float (3,) each, or None."""
+
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+
+def _serves(images: torch.Tensor, steps: torch.Tensor, transform: BlockTransform, quantiser: Quantiser) -> bool:
     whole = transform.padding == "zero" or not (images.shape[2] % BLOCK or images.shape[3] % BLOCK)
-    quantised = layer.mode in ("hard", "ste") or (layer.mode == "soft" and layer.levels == 5)
-    by_channel = all(one is None or one.numel() == 3 for one in (layer.mean, layer.std))
-    single = computing_type(images, layer.steps) == torch.float32
-    return transform.subsampling == "444" and not transform.integer and whole and quantised and by_channel and single
+    quantised = quantiser.mode in ("hard", "ste") or (quantiser.mode == "soft" and quantiser.levels == 5)
+    single = computing_type(images, steps) == torch.float32
+    return transform.subsampling == "444" and not transform.integer and whole and quantised and single
 
 
 @torch.compiler.disable  # a compiler breaks its graph here, and need not look into kernels
-def run(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor | None:
-    """What the layer makes of images (N, 3 or 1, H, W), in float32, or None where that is for the eager code.
+def run(
+    images: torch.Tensor,
+    steps: torch.Tensor,
+    log_alpha: torch.Tensor | None,
+    transform: BlockTransform,
+    quantiser: Quantiser,
+    after: Normalisation,
+) -> torch.Tensor | None:
+    """What the layer makes of images, in float32, or None where that is for the eager code.
 
     The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding. They
     compute in float32, for images and tables of any type but float64, and know nothing of ``torch.func``.
+
+    Args:
+        images: (N, 3 or 1, H, W).
+        steps: (2, 8, 8).
+        log_alpha: (2,); None where the steps give alpha, or nothing is soft.
+        transform: the layer's.
+        quantiser, after: what else the layer does.
     """
-    if not images.numel() or not available(images.device) or not _knows(layer, images):
+    if not images.numel() or not available(images.device) or not _serves(images, steps, transform, quantiser):
         return None
-    if is_transformed(images, layer.steps, layer.log_alpha):
+    if any(one is not None and one.numel() != 3 for one in after) or is_transformed(images, steps, log_alpha):
         return None
-    settings = _Settings(layer.mode, layer.bits, layer.zero_dc, 255.0 / layer.pixel_range, layer.hardness)
-    log_alpha = layer.log_alpha if layer.mode == "soft" and layer.alpha_mode != "matched" else None
+    mode = quantiser.mode
+    settings = _Settings(mode, quantiser.bits, quantiser.zero_dc, 255.0 / quantiser.pixel_range, quantiser.hardness)
     if not _runs(images.device, settings, log_alpha is not None):
         return None
-    with torch.set_grad_enabled(layer.mode != "hard" and torch.is_grad_enabled()):
+    with torch.set_grad_enabled(mode != "hard" and torch.is_grad_enabled()):
         pixels = images.float().expand(-1, 3, -1, -1)
         pixels = pixels.contiguous(memory_format=_format(pixels))
-        rest = (layer.steps, log_alpha, layer.transform.dct, layer.mean, layer.std)
+        rest = (steps, log_alpha, transform.dct, *after)
         return _Fused.apply(pixels, *(None if one is None else one.float() for one in rest), settings)

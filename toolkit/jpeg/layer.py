@@ -178,7 +178,10 @@ class JPEGLayer(nn.Module):
             return None
         from toolkit.jpeg import fused
 
-        return fused.run(self, images)
+        log_alpha = self.log_alpha if self.mode == "soft" and self.alpha_mode != "matched" else None
+        quantiser = fused.Quantiser(self.mode, self.levels, self.bits, self.zero_dc, self.hardness, self.pixel_range)
+        after = fused.Normalisation(self.mean, self.std)
+        return fused.run(images, self.steps, log_alpha, self.transform, quantiser, after)
 
     def coefficients(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The coefficients to be quantised, of float RGB images (N, 3, H, W) in [0, 255]; see ``analyse``."""

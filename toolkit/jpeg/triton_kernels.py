@@ -204,9 +204,24 @@ def _slopes(z, table, SOFT: tl.constexpr, LIMIT: tl.constexpr):
 
 @triton.jit(do_not_specialize=["blocks"])  # else a last, smaller batch would compile it again
 def forward_kernel(
-    images, out, dct, steps, log_alpha, mean, std, scale, hardness, blocks, size, strides,
-    SOFT: tl.constexpr, LIMIT: tl.constexpr, ZERO_DC: tl.constexpr, EDGE: tl.constexpr, TILE: tl.constexpr,
-):  # fmt: skip
+    images,
+    out,
+    dct,
+    steps,
+    log_alpha,
+    mean,
+    std,
+    scale,
+    hardness,
+    blocks,
+    size,
+    strides,
+    SOFT: tl.constexpr,
+    LIMIT: tl.constexpr,
+    ZERO_DC: tl.constexpr,
+    EDGE: tl.constexpr,
+    TILE: tl.constexpr,
+):
     forth, back = _transform(dct, tl.float16, ZERO_DC)
     gains = _gains(std, scale)
     zero = tl.zeros((64, TILE), tl.float32)
@@ -231,10 +246,27 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=["blocks"])
 def backward_kernel(
-    grad, images, grad_images, partials, dct, steps, log_alpha, std, scale, hardness, blocks, size, strides,
-    SOFT: tl.constexpr, LIMIT: tl.constexpr, ZERO_DC: tl.constexpr, EDGE: tl.constexpr, TILE: tl.constexpr,
-    HALF: tl.constexpr, FOR_ALPHA: tl.constexpr,
-):  # fmt: skip
+    grad,
+    images,
+    grad_images,
+    partials,
+    dct,
+    steps,
+    log_alpha,
+    std,
+    scale,
+    hardness,
+    blocks,
+    size,
+    strides,
+    SOFT: tl.constexpr,
+    LIMIT: tl.constexpr,
+    ZERO_DC: tl.constexpr,
+    EDGE: tl.constexpr,
+    TILE: tl.constexpr,
+    HALF: tl.constexpr,
+    FOR_ALPHA: tl.constexpr,
+):
     """``partials`` (programs, 4, 64): sums of dQ/dq and of dQ/dalpha over q**3, of luma and of chroma."""
     exact, _ = _transform(dct, tl.float16, ZERO_DC)
     forth, back = _transform(dct, HALF, ZERO_DC)

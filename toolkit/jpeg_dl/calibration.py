@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy import stats
 
+from toolkit.codecs.jpeg_tables import QuantisationTables
 from toolkit.codecs.learned_jpeg import encode
-from toolkit.codecs.table_file import QuantisationTables
 from toolkit.jpeg.transform import BlockTransform
 from toolkit.jpeg_dl.rates import code_lengths
 

@@ -112,8 +112,17 @@ class JPEGConfig(BaseModel):
     def plain_name(self, seed: int) -> str:
         """What names the plain network: the same for all configurations that train it alike."""
         alike = (
-            "dataset", "size", "network", "steps", "batch_size", "lr", "weight_decay", "codec", "held_out", "device"
-        )  # fmt: skip
+            "dataset",
+            "size",
+            "network",
+            "steps",
+            "batch_size",
+            "lr",
+            "weight_decay",
+            "codec",
+            "held_out",
+            "device",
+        )
         return f"plain-{digest(self, alike)}-s{seed}"
 
     def command(self, seed: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.codecs.table_file import integer_tables
+from toolkit.codecs.jpeg_tables import integer_tables
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import build_folder, read_json, write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from toolkit.codecs.table_file import QuantisationTables, integer_tables, write_tables
+from toolkit.codecs.jpeg_tables import QuantisationTables, integer_tables, write_tables
 from toolkit.data.catalog import load_dataset, short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
@@ -44,8 +44,14 @@ def export_tables(
         dataset = load_dataset(config.dataset, config.size, progress=progress)
         data = TrainingData.of(dataset, config, progress)
         dead_zone = dead_zones(network, data, torch.from_numpy(steps).float(), config)
-    trained = {"run": run.name, "variant": variant, "dataset": short_name(config.dataset), "size": config.size,
-               "network": config.network, "rate_weight": config.rate_weight}  # fmt: skip
+    trained = {
+        "run": run.name,
+        "variant": variant,
+        "dataset": short_name(config.dataset),
+        "size": config.size,
+        "network": config.network,
+        "rate_weight": config.rate_weight,
+    }
     alpha = layer.alphas().detach().double().numpy()
     tables = QuantisationTables(steps[0], steps[1], dead_zone, alpha, trained)
     write_tables(path, tables)

@@ -35,9 +35,7 @@ def soft_rate(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def hard_rate(
-    images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform, *, bits: int = REAL_BITS
-) -> float:
+def hard_rate(images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform, *, bits: int = REAL_BITS) -> float:
     """Estimated bits a pixel of ``images`` (N, 3, H, W) in [0, 255] rounded with ``tables`` (2, 8, 8)."""
     pixels = images.shape[0] * images.shape[2] * images.shape[3]
     rates = [

@@ -85,9 +85,16 @@ class AttackRequest(TrainedRequest):
         from toolkit.jpeg_dl.attack import attack_run
 
         return attack_run(
-            self.run_folder(), eps=self.bounds(), mode=self.mode, images=self.images, queries=self.queries,
-            variant=self.variant, seed=self.seed, device=self.device, progress=progress,
-        )  # fmt: skip
+            self.run_folder(),
+            eps=self.bounds(),
+            mode=self.mode,
+            images=self.images,
+            queries=self.queries,
+            variant=self.variant,
+            seed=self.seed,
+            device=self.device,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True)

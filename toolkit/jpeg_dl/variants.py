@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolkit.codecs.coded import coded_images
-from toolkit.codecs.sight import refuse_sight
+from toolkit.codecs.cache import coded_images
+from toolkit.codecs.guide import refuse_guide
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.foundation.progress import Progress, silent
@@ -50,14 +50,18 @@ class TrainingData:
     def of(cls, dataset: ImageDataset, config: JPEGConfig, progress: Progress = silent) -> TrainingData:
         """The splits through the configured codec; or the training split cut in two by a fixed stratified draw."""
         codec = parse_codec(config.codec)
-        refuse_sight(codec, "the JPEG layer's training")
+        refuse_guide(codec, "the JPEG layer's training")
         dataset = validation_view(dataset) if config.held_out else dataset
         train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
         test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
         return cls(
-            train.decoded, dataset.train.labels, test.decoded, dataset.test.labels, len(dataset.class_names),
+            train.decoded,
+            dataset.train.labels,
+            test.decoded,
+            dataset.test.labels,
+            len(dataset.class_names),
             len(test.stream) / len(dataset.test),
-        )  # fmt: skip
+        )
 
     def sample(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of evenly spread training images, float (N, 3, H, W) in [0, 255], and labels."""

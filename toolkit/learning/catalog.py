@@ -47,27 +47,33 @@ METHODS: dict[str, MethodKind] = {
         MethodKind(
             "finetune", "new images only, no memory: the lower bound", "McCloskey & Cohen, 1989", exemplars=False
         ),
-        MethodKind(
-            "joint", "all images of all classes so far: the upper bound", "-", exemplars=False, everything=True
-        ),
+        MethodKind("joint", "all images of all classes so far: the upper bound", "-", exemplars=False, everything=True),
         MethodKind("replay", "new images and exemplars alike", "Ratcliff, 1990"),
         MethodKind(
-            "icarl", "distillation, and the nearest class mean decides", "Rebuffi et al., CVPR 2017",
+            "icarl",
+            "distillation, and the nearest class mean decides",
+            "Rebuffi et al., CVPR 2017",
             {"temperature": TEMPERATURE},
         ),
         MethodKind(
-            "bic", "distillation, then two numbers correct the new classes' outputs", "Wu et al., CVPR 2019",
+            "bic",
+            "distillation, then two numbers correct the new classes' outputs",
+            "Wu et al., CVPR 2019",
             {
                 "temperature": TEMPERATURE,
                 "held_out": Parameter(float, 0.1, 0.02, 0.5, help="part of the exemplars that only judges the bias"),
             },
         ),
         MethodKind(
-            "wa", "distillation, then the new classes' weights are scaled to the old ones' norm",
-            "Zhao et al., CVPR 2020", {"temperature": TEMPERATURE},
+            "wa",
+            "distillation, then the new classes' weights are scaled to the old ones' norm",
+            "Zhao et al., CVPR 2020",
+            {"temperature": TEMPERATURE},
         ),
         MethodKind(
-            "podnet", "feature maps are kept alike, cosine classifier with proxies", "Douillard et al., ECCV 2020",
+            "podnet",
+            "feature maps are kept alike, cosine classifier with proxies",
+            "Douillard et al., ECCV 2020",
             {
                 "spatial": Parameter(float, 5.0, 0, 100, help="weight of the feature maps' distillation"),
                 "flat": Parameter(float, 1.0, 0, 100, help="weight of the pooled features' distillation"),
@@ -76,11 +82,14 @@ METHODS: dict[str, MethodKind] = {
             },
         ),
         MethodKind(
-            "der", "one more network a stage, the earlier ones frozen", "Yan et al., CVPR 2021",
+            "der",
+            "one more network a stage, the earlier ones frozen",
+            "Yan et al., CVPR 2021",
             {"charge_weights": CHARGE_WEIGHTS},
         ),
         MethodKind(
-            "foster", "a second network corrects the first, then both are compressed into one",
+            "foster",
+            "a second network corrects the first, then both are compressed into one",
             "Wang et al., ECCV 2022",
             {
                 "temperature": TEMPERATURE,
@@ -88,7 +97,9 @@ METHODS: dict[str, MethodKind] = {
             },
         ),
         MethodKind(
-            "memo", "one more last block a stage, shared early blocks", "Zhou et al., ICLR 2023",
+            "memo",
+            "one more last block a stage, shared early blocks",
+            "Zhou et al., ICLR 2023",
             {
                 "charge_weights": CHARGE_WEIGHTS,
                 "shared": Parameter(str, "trained", choices=("trained", "frozen"), help="early blocks after stage one"),
@@ -96,7 +107,9 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind("er-ace", "new images compete with new classes only", "Caccia et al., ICLR 2022"),
         MethodKind(
-            "derpp", "exemplars keep the outputs they once had", "Buzzega et al., NeurIPS 2020",
+            "derpp",
+            "exemplars keep the outputs they once had",
+            "Buzzega et al., NeurIPS 2020",
             {
                 "alpha": Parameter(float, 0.3, 0, 10, help="weight of the stored outputs"),
                 "beta": Parameter(float, 0.5, 0, 10, help="weight of the exemplars' labels"),
@@ -107,13 +120,14 @@ METHODS: dict[str, MethodKind] = {
             "ncm", "frozen features, the nearest class mean: seconds a run", "Mensink et al., PAMI 2013", frozen=True
         ),
         MethodKind(
-            "ridge", "frozen features, random projection and ridge regression: seconds a run",
+            "ridge",
+            "frozen features, random projection and ridge regression: seconds a run",
             "McDonnell et al., NeurIPS 2023",
             {"width": Parameter(int, 2000, 0, 20000, help="of the random projection; 0 for the features themselves")},
             frozen=True,
         ),
     )
-}  # fmt: skip
+}
 
 
 def parse_method(spec: str) -> tuple[MethodKind, dict[str, Value]]:

@@ -55,9 +55,7 @@ def distilled_by_age(
 ) -> Loss:
     """:func:`distilled` with the two terms weighed by the parts of the classes that are new and old (BiC, eq. 3)."""
     old = known / total
-    return distilled(
-        teacher, known, temperature, plain=1 - old, imitated=old, label_smoothing=label_smoothing
-    )
+    return distilled(teacher, known, temperature, plain=1 - old, imitated=old, label_smoothing=label_smoothing)
 
 
 def nca(similarities: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor | float) -> torch.Tensor:

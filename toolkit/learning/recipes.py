@@ -71,7 +71,9 @@ RECIPES: dict[str, Published] = {
     ),
     "pycil-wa": _pycil("wa", 170, (60, 100, 140)),
     "pycil-podnet": _pycil(
-        "podnet", 180, departs="the paper's loss and finetuning; PyCIL has neither",
+        "podnet",
+        180,
+        departs="the paper's loss and finetuning; PyCIL has neither",
         changes={**_COSINE, "initial_epochs": 160.0},
     ),
     "pycil-der": _pycil("der", 170, (80, 120, 150)),
@@ -79,7 +81,7 @@ RECIPES: dict[str, Published] = {
         "foster", 300, departs="without AutoAugment, which the published numbers rest on", changes=_COSINE
     ),
     "pycil-memo": _pycil("memo", 170, (80, 120, 150)),
-}  # fmt: skip
+}
 
 
 def published(name: str) -> Published:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.codecs.standard import RAW_SHARED_BYTES
+from toolkit.codecs.file_formats import RAW_SHARED_BYTES
 from toolkit.foundation.sizes import parse_size
 
 LABEL_BYTES = 2

@@ -13,9 +13,7 @@ from toolkit.foundation.errors import WorkError, one_line
 from toolkit.memory.rows import Damaged, Stored
 
 
-def warned(
-    path: Path, label: int, read: tuple[list[Stored], list[Damaged]]
-) -> tuple[list[Stored], list[Damaged]]:
+def warned(path: Path, label: int, read: tuple[list[Stored], list[Damaged]]) -> tuple[list[Stored], list[Damaged]]:
     """What was read of a class; warns of damaged exemplars. Called by the methods of a memory, whose caller is told."""
     if read[1]:
         warnings.warn(f"{path}: {len(read[1])} damaged exemplars of class {label} are left out", stacklevel=3)
@@ -38,9 +36,7 @@ def decode_all(
     return images, labels, damaged
 
 
-def decode_each(
-    codec: Codec, payloads: Sequence[bytes], size: Size | None
-) -> tuple[np.ndarray, dict[int, str]]:
+def decode_each(codec: Codec, payloads: Sequence[bytes], size: Size | None) -> tuple[np.ndarray, dict[int, str]]:
     """Decode what can be decoded.
 
     Payloads are decoded together; those that fail are found by halving, so that one in ten thousand costs little.

@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
 from toolkit.learning.catalog import canonical_method
-
-Align = Literal["none", "train", "both"]
 
 
 class PilotConfig(BaseModel):
@@ -24,8 +23,7 @@ class PilotConfig(BaseModel):
     features, in place of ``network``, and codecs that encode through a network; ``stage0`` and ``self`` are trained on
     the original images whatever the alignment, once for all codecs.
 
-    Alignment: ``none`` compresses exemplars only; ``train`` passes new classes' training images through the codec as
-    well; ``both`` also the test images, as a deployed model would receive them.
+    ``align`` is explained at :data:`~toolkit.data.alignment.Align`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -26,8 +26,20 @@ ROUGH_SECONDS_PER_STEP = 0.15
 """A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
 START_SECONDS = 10.0
 """Of a worker, until its libraries are loaded and its first step begins; most of a short run's time."""
-_PACE = ("dataset", "size", "network", "batch_size", "method", "mixed_precision", "compile", "cuda_graphs", "device",
-         "brightness", "initial", "increment")  # fmt: skip
+_PACE = (
+    "dataset",
+    "size",
+    "network",
+    "batch_size",
+    "method",
+    "mixed_precision",
+    "compile",
+    "cuda_graphs",
+    "device",
+    "brightness",
+    "initial",
+    "increment",
+)
 """What the time of a step depends on."""
 
 

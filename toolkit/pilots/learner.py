@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from toolkit.codecs.base import Codec, fitting_sample
-from toolkit.codecs.coded import CodedImages, coded_images
-from toolkit.codecs.sight import give_sight
+from toolkit.codecs.cache import CodedImages, coded_images
+from toolkit.codecs.guide import give_guide
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import Scenario, class_order_from_seed
 from toolkit.features.extractor import build_extractor
-from toolkit.features.sight import NetworkSight
+from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
@@ -79,14 +79,19 @@ class PilotData:
         scenario = Scenario(dataset.train.labels, order, config.initial, config.increment)
         codec = parse_codec(config.codec)
 
-        def sight() -> NetworkSight:
+        def guide() -> NetworkGuide:
             extractor = build_extractor(
-                config.extractor, dataset, device=resolve_device(config.device), initial=config.initial,
-                class_order=order, seed=seed, progress=progress,
-            )  # fmt: skip
-            return NetworkSight(extractor, dataset.train.images, dataset.train.labels, scenario.stages[0])
+                config.extractor,
+                dataset,
+                device=resolve_device(config.device),
+                initial=config.initial,
+                class_order=order,
+                seed=seed,
+                progress=progress,
+            )
+            return NetworkGuide(extractor, dataset.train.images, dataset.train.labels, scenario.stages[0])
 
-        give_sight([codec], sight)
+        give_guide([codec], guide)
         first = np.flatnonzero(np.isin(dataset.train.labels, scenario.stages[0]))
         codec.fit(dataset.train.images[fitting_sample(first)])
         budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)
@@ -161,7 +166,9 @@ class Learner:
         ends = np.round(np.cumsum([0.0, *(phase.share for phase in phases)]) * recipe.steps).astype(int)
         return [
             replace(
-                recipe, steps=int(steps), lr=recipe.lr * phase.lr,
+                recipe,
+                steps=int(steps),
+                lr=recipe.lr * phase.lr,
                 weight_decay=recipe.weight_decay if phase.weight_decay is None else phase.weight_decay,
             )
             for steps, phase in zip(np.diff(ends), phases, strict=True)
@@ -267,9 +274,14 @@ class Learner:
         if not self.kind.frozen:
             return build_backbone(self.network_name)
         extractor = build_extractor(
-            self.config.extractor, self.data.dataset, device=self.device, initial=self.config.initial,
-            class_order=self.data.scenario.order, seed=self.seed, progress=self.progress,
-        )  # fmt: skip
+            self.config.extractor,
+            self.data.dataset,
+            device=self.device,
+            initial=self.config.initial,
+            class_order=self.data.scenario.order,
+            seed=self.seed,
+            progress=self.progress,
+        )
         self.network_name = extractor.name
         return extractor.network
 

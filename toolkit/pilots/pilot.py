@@ -150,9 +150,7 @@ def _run_stage(
     run.log("stage", stage=stage, accuracy=rows[learner.method.heads[0]], memory=state.memory[-1])
 
 
-def _train_stage(
-    path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
-) -> None:
+def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch) -> None:
     """Train the phases of a stage that are left, checkpointing at ``path``."""
     stage = state.stage
     if not state.begun:
@@ -180,9 +178,15 @@ def _train_stage(
         else:
             set_random_state(state.rng)
         train(
-            phase.network, learner.batches(stage, state.phase, phase), recipe, device=learner.device, loss=phase.loss,
-            start=state.step, optimizer_state=state.optimizer, after_step=after_step,
-        )  # fmt: skip
+            phase.network,
+            learner.batches(stage, state.phase, phase),
+            recipe,
+            device=learner.device,
+            loss=phase.loss,
+            start=state.step,
+            optimizer_state=state.optimizer,
+            after_step=after_step,
+        )
         state.optimizer_steps += recipe.steps
         state.phase, state.step, state.optimizer, state.rng = state.phase + 1, 0, None, None
         if state.phase < len(phases):
@@ -194,9 +198,7 @@ def _train_stage(
     state.save(path, learner)
 
 
-def _head_result(
-    rows: dict[str, list[list[float]]], tested_on: str, stage_classes: Sequence[int]
-) -> dict[str, Any]:
+def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_classes: Sequence[int]) -> dict[str, Any]:
     """What one head achieved."""
     return {
         "accuracy_matrix": rows[tested_on],

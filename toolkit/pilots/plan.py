@@ -1,4 +1,4 @@
-"""Pilots before they run: the list a user's choices amount to, what it will cost, and handing it to the supervisor.
+"""Pilots before they run: the list that a user's choices amount to.
 
 No torch here.
 """
@@ -9,18 +9,14 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.codecs.spec import parse_codec
-from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
-from toolkit.pilots import supervisor
 from toolkit.pilots.config import PilotConfig, make_config
-from toolkit.probe.request import PROBES, read_probe
-from toolkit.runs.folder import DAMAGED, RunFolder
-from toolkit.runs.queue import enqueue as put_in_queue
+from toolkit.runs.folder import RunFolder
 
 MAX_RUNS = 10_000
 """Planned at once."""
@@ -117,57 +113,6 @@ def default_settings(codecs: Sequence[str], recommended: str | None = None) -> l
     lossy = [codec for codec in codecs if not parse_codec(codec).lossless]
     candidates = [codec for codec in lossy if codec.startswith("jpeg:")] or lossy
     return chosen + candidates[len(candidates) // 2 :][:1]
-
-
-def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, RunFolder]:
-    """The probes and advice among ``runs`` of one dataset (its path absolute) and size, by name, in the same order.
-
-    Those that are not whole are passed over.
-    """
-    found = {}
-    for run in runs:
-        if run.config["kind"] in PROBES:
-            with suppress(WorkError):  # the list of runs says what is wrong with it
-                request = read_probe(run)
-                if (request.dataset, request.size) == (dataset, size):
-                    found[run.name] = run
-    return found
-
-
-def enqueue(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
-    """Make the runs' folders and queue those that have neither finished nor are under way.
-
-    Returns:
-        The folders that were queued.
-
-    Raises:
-        WorkError: a folder cannot be written or the supervisor cannot be started.
-    """
-    return start_pending([run.folder(runs_dir) for run in planned], runs_dir)
-
-
-def start_pending(
-    runs: Sequence[RunFolder], runs_dir: Path, settings: supervisor.Settings | None = None
-) -> list[RunFolder]:
-    """Queue those of ``runs`` that have neither finished nor are under way, and see that a supervisor is at work.
-
-    Returns:
-        The folders that were queued.
-
-    Raises:
-        WorkError: a folder cannot be written or the supervisor cannot be started.
-    """
-    pending = pending_of(runs)
-    if pending:
-        put_in_queue(pending, Path(runs_dir))
-    if any(run.status() == "queued" for run in runs):
-        supervisor.ensure(Path(runs_dir), settings)
-    return pending
-
-
-def pending_of(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue nor are damaged."""
-    return [run for run in runs if run.status() not in ("done", "running", "queued", DAMAGED)]
 
 
 def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:

@@ -23,9 +23,15 @@ from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import read_seeded
 
 METRICS = (
-    "average_incremental_accuracy", "last_accuracy", "forgetting", "backward_transfer",
-    "accuracy_on_original", "accuracy_on_coded", "exemplars_per_class", "memory_bytes",
-)  # fmt: skip
+    "average_incremental_accuracy",
+    "last_accuracy",
+    "forgetting",
+    "backward_transfer",
+    "accuracy_on_original",
+    "accuracy_on_coded",
+    "exemplars_per_class",
+    "memory_bytes",
+)
 """What is averaged over seeds."""
 
 MEASURED = ("seconds", "peak_memory_bytes", "exemplars_decoded")

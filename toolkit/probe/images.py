@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from toolkit.codecs.base import fitting_sample, image_size
-from toolkit.codecs.sight import give_sight, needs_network
+from toolkit.codecs.guide import give_guide, needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
-from toolkit.features.sight import NetworkSight
+from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 
@@ -55,7 +55,7 @@ def measure_images(
         raise UsageError(f"two images at least are needed to compare, got {images}")
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
-    give_sight([codec], lambda: NetworkSight(extractor, dataset.train.images, dataset.train.labels))
+    give_guide([codec], lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels))
     codec.fit(dataset.train.images[fitting_sample(chosen)])
     kept = needs_network(codec)
     rows: list[dict[str, Any]] = []
@@ -71,16 +71,18 @@ def measure_images(
         psnr, ssim = distortion.psnr(original, coded, "none"), distortion.ssim(original, coded, "none")
         fmse = distortion.fmse(before[-1], after[-1], "none")
         for n, index in enumerate(indices.tolist()):
-            rows.append({
-                "index": index,
-                "class": dataset.class_names[int(dataset.train.labels[index])],
-                "stored_bytes": len(payloads[n]),
-                "file_bytes": len(codec.to_file(payloads[n])),
-                "psnr": None if float(psnr[n]) >= distortion.PSNR_CAP else round(float(psnr[n]), 3),
-                "ssim": round(float(ssim[n]), 5),
-                "fmse": float(fmse[n]),
-                **({"decoded": _png(decoded[n])} if kept else {}),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "index": index,
+                    "class": dataset.class_names[int(dataset.train.labels[index])],
+                    "stored_bytes": len(payloads[n]),
+                    "file_bytes": len(codec.to_file(payloads[n])),
+                    "psnr": None if float(psnr[n]) >= distortion.PSNR_CAP else round(float(psnr[n]), 3),
+                    "ssim": round(float(ssim[n]), 5),
+                    "fmse": float(fmse[n]),
+                    **({"decoded": _png(decoded[n])} if kept else {}),
+                }
+            )
         progress(f"looking at images of {codec}", min(start + _BATCH, len(chosen)), len(chosen))
     originals, coded_features = torch.cat(before), torch.cat(after)
     scale = float(originals.square().mean()) or 1.0

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from toolkit.codecs.base import Codec, image_size
-from toolkit.codecs.sight import needs_network
+from toolkit.codecs.guide import needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
 

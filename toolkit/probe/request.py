@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Found, Progress, silent, unheard
-from toolkit.probe.calibration import calibration
-from toolkit.probe.contents import AdviceResult, ImagesResult, ProbeResult, Setting
-from toolkit.runs.contents import Result, require
-from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import Request, read_request, request_from
-
-ALIGNS = ("none", "train", "both")
-"""Which other images pass the codec: see ``PilotConfig``."""
-ADVICE_IMAGES = 2000
-"""With 4,800 the default rule said the same of Tiny-ImageNet-20, in 1.7 times the time."""
-WITHIN = 1.0
-"""Points of accuracy that the smallest budget may cost."""
-VIEW_BYTES = 1024**3
-"""Pixels that advice takes of a dataset at most."""
+from toolkit.probe.contents import ImagesResult, ProbeResult
+from toolkit.runs.contents import Result
+from toolkit.runs.request import Request
 
 
 @dataclass(frozen=True)
@@ -58,24 +44,6 @@ class ProbeRequest(Request):
 
 
 @dataclass(frozen=True)
-class AdviceRequest(ProbeRequest):
-    """Everything that changes advice; see ``recallrate advise --help``."""
-
-    kind: ClassVar[str] = "advise"
-    results: ClassVar[type[Result]] = AdviceResult
-
-    images: int = ADVICE_IMAGES
-    extractor: str = "stage0"
-    increment: int | None = None
-    aligns: str = ",".join(ALIGNS)
-    rule: str | None = None
-    within: float = WITHIN
-
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
-        return run_advice(self, progress, found)
-
-
-@dataclass(frozen=True)
 class ImagesRequest(Request):
     """Everything that changes what is measured of single images; see ``recallrate images --help``."""
 
@@ -104,58 +72,6 @@ class ImagesRequest(Request):
         return run_images(self, progress)
 
 
-PROBES: Mapping[str, type[ProbeRequest]] = {"probe": ProbeRequest, "advise": AdviceRequest}
-"""What makes a probe table, by the kind of its run."""
-REQUESTS: Mapping[str, type[Request]] = {**PROBES, "images": ImagesRequest}
-"""By the kind of their run."""
-
-
-def request_of(config: Mapping[str, Any]) -> ProbeRequest:
-    """The probe or advice that a run folder's configuration holds."""
-    return cast(ProbeRequest, request_from(PROBES, config))
-
-
-def read_probe(run: RunFolder) -> ProbeRequest:
-    """The request of a run folder with a probe or advice that is whole, rows found so far included.
-
-    Raises:
-        Damaged: a part of it is not what the toolkit writes.
-        Newer: it is from a newer version of the toolkit.
-    """
-    request = cast(ProbeRequest, read_request(PROBES, run))
-    if run.result is None:
-        for part in run.found():
-            require(Setting, part, run.path / "events.jsonl")
-    return request
-
-
-def parse_aligns(text: str) -> list[str]:
-    """``none,both`` to a list.
-
-    Raises:
-        UsageError: none, or unknown ones.
-    """
-    aligns = [word.strip() for word in text.split(",") if word.strip()]
-    if not aligns or not set(aligns) <= set(ALIGNS):
-        raise UsageError(f"aligns must be one or more of {', '.join(ALIGNS)}, got {text!r}")
-    return aligns
-
-
-def rule_names() -> list[str]:
-    """The rules that can recommend, the one of least regret first, without what it takes to ask them."""
-    return [row["rule"] for row in calibration().regret]
-
-
-def require_rule(name: str) -> None:
-    """Refuse a rule that there is not.
-
-    Raises:
-        UsageError: it is unknown.
-    """
-    if name not in rule_names():
-        raise UsageError(f"unknown rule {name!r}: choose one of {', '.join(rule_names())}")
-
-
 def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
     """The ``probe`` JSON for a request.
 
@@ -167,7 +83,7 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found =
     from toolkit.data.catalog import load_dataset
     from toolkit.features.extractor import build_extractor
     from toolkit.memory.budget import budget_bytes
-    from toolkit.probe.sweep import probe_codecs
+    from toolkit.probe.table import probe_codecs
     from toolkit.training.device import resolve_device
 
     codecs = expand_grid(request.codecs)
@@ -175,50 +91,24 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found =
     dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
     extractor = build_extractor(
-        request.extractor, dataset, device=device, layer=request.layer, initial=request.initial, seed=request.seed,
+        request.extractor,
+        dataset,
+        device=device,
+        layer=request.layer,
+        initial=request.initial,
+        seed=request.seed,
         progress=progress,
-    )  # fmt: skip
+    )
     return probe_codecs(
-        dataset, codecs, budget=budget, extractor=extractor, images=request.images, seed=request.seed,
-        progress=progress, found=found,
-    )  # fmt: skip
-
-
-def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
-    """The ``advise`` JSON for a request.
-
-    Raises:
-        UsageError: any part of the request is wrong.
-        WorkError: the work failed.
-    """
-    codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
-    if not 0 <= request.within < math.inf:
-        raise UsageError(f"within must be a number of points, 0 or more, got {request.within}")
-    if request.rule is not None:
-        require_rule(request.rule)
-
-    from toolkit.data.catalog import load_dataset
-    from toolkit.data.dataset import validation_view
-    from toolkit.features.extractor import build_extractor
-    from toolkit.memory.budget import budget_bytes
-    from toolkit.probe.advice import advise
-    from toolkit.probe.evidence import gather
-    from toolkit.training.device import resolve_device
-
-    device = resolve_device(request.device)
-    dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
-    budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
-    view = validation_view(dataset, VIEW_BYTES)
-    extractor = build_extractor(
-        request.extractor, view, device=device, layer=request.layer, initial=request.initial, seed=request.seed,
+        dataset,
+        codecs,
+        budget=budget,
+        extractor=extractor,
+        images=request.images,
+        seed=request.seed,
         progress=progress,
-    )  # fmt: skip
-    table, evidence = gather(
-        view, codecs, budget=budget, extractor=extractor, images=request.images, initial=request.initial,
-        increment=request.increment, class_sizes=dataset.train_class_sizes(), aligns=aligns, seed=request.seed,
-        progress=progress, found=found,
-    )  # fmt: skip
-    return advise(table, evidence, rule=request.rule, within=request.within, progress=progress)
+        found=found,
+    )
 
 
 def run_images(request: ImagesRequest, progress: Progress = silent) -> dict[str, Any]:
@@ -237,9 +127,14 @@ def run_images(request: ImagesRequest, progress: Progress = silent) -> dict[str,
     device = resolve_device(request.device)
     dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
     extractor = build_extractor(
-        request.extractor, dataset, device=device, layer=request.layer, initial=request.initial, seed=request.seed,
+        request.extractor,
+        dataset,
+        device=device,
+        layer=request.layer,
+        initial=request.initial,
+        seed=request.seed,
         progress=progress,
-    )  # fmt: skip
+    )
     return measure_images(
         dataset, request.codec, extractor, images=request.images, seed=request.seed, progress=progress
     )

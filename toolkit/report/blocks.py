@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.language.catalogue import Language
 from toolkit.pilots.results import setting_name
-from toolkit.report.study import Gain
+from toolkit.report.facts import Gain
 
 Block = dict[str, Any]
 
@@ -25,14 +25,22 @@ def bullets(items: Sequence[str]) -> Block:
 
 
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], *, words: bool = False,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    *,
+    words: bool = False,
     marked: int | None = None,
-) -> Block:  # fmt: skip
+) -> Block:
     """A table; ``widths`` are shares, 0 for as wide as needed; ``words`` aligns all columns left."""
     return {
-        "kind": "table", "head": list(head), "rows": [list(row) for row in rows], "widths": list(widths),
-        "words": words, "marked": marked,
-    }  # fmt: skip
+        "kind": "table",
+        "head": list(head),
+        "rows": [list(row) for row in rows],
+        "widths": list(widths),
+        "words": words,
+        "marked": marked,
+    }
 
 
 def figure(name: str, alt: str, caption: str, width: int = 100) -> Block:

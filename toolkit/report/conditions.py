@@ -9,7 +9,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import Language
 from toolkit.report.blocks import Block, bullets, heading, paragraph, percent, table
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
-from toolkit.report.study import Examples, Study, gain_over
+from toolkit.report.facts import Examples, Study, gain_over
 
 
 def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Block]:
@@ -24,10 +24,14 @@ def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Bloc
     ]
     notes = [
         say(
-            "report.cost_saved", storage=f"{year.storage_saved:,.2f}", transfer=f"{year.transfer_saved:,.2f}",
-            coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value + 0.0:,.2f}", saved=f"{year.saved:,.2f}",
+            "report.cost_saved",
+            storage=f"{year.storage_saved:,.2f}",
+            transfer=f"{year.transfer_saved:,.2f}",
+            coding=f"{year.coding_cost:,.2f}",
+            accuracy=f"{year.accuracy_value + 0.0:,.2f}",
+            saved=f"{year.saved:,.2f}",
         )
-    ]  # fmt: skip
+    ]
     if year.break_even_error is not None:
         notes.append(say("report.break_even_error", price=f"{year.break_even_error:,.6g}"))
     if year.break_even_points is not None:
@@ -38,16 +42,25 @@ def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Bloc
         notes.append(say("report.cost_no_times"))
     notes.append(
         say(
-            "report.cost_assumption", devices=f"{fleet.devices:g}", images=f"{fleet.images_a_day:g}",
-            days=f"{fleet.retention_days:g}", copies=f"{fleet.copies:g}", inferences=f"{fleet.inferences_a_day:g}",
-            storage=f"{prices.storage:g}", transfer=f"{prices.transfer:g}", core=f"{prices.core_hour:g}",
+            "report.cost_assumption",
+            devices=f"{fleet.devices:g}",
+            images=f"{fleet.images_a_day:g}",
+            days=f"{fleet.retention_days:g}",
+            copies=f"{fleet.copies:g}",
+            inferences=f"{fleet.inferences_a_day:g}",
+            storage=f"{prices.storage:g}",
+            transfer=f"{prices.transfer:g}",
+            core=f"{prices.core_hour:g}",
             error=f"{prices.error:g}",
         )
-    )  # fmt: skip
+    )
     head = [say("report.cost_item"), say("report.cost_without"), short_spec(pilot["codec"])]
     return [
-        heading(say("report.cost")), paragraph(say("report.cost_text")), table(head, rows, [2, 1, 1]), bullets(notes)
-    ]  # fmt: skip
+        heading(say("report.cost")),
+        paragraph(say("report.cost_text")),
+        table(head, rows, [2, 1, 1]),
+        bullets(notes),
+    ]
 
 
 def protocol(study: Study, say: Language) -> list[Block]:
@@ -61,15 +74,20 @@ def protocol(study: Study, say: Language) -> list[Block]:
             [
                 say("report.protocol_stages", stages=len(run["stage_classes"]), classes=classes, seeds=seeds),
                 say(
-                    "report.protocol_training", network=run["network"], steps=f"{run['optimizer_steps']:,}",
-                    batch=common["batch_size"], method=study.pilot["method"], selection=common["selection"],
+                    "report.protocol_training",
+                    network=run["network"],
+                    steps=f"{run['optimizer_steps']:,}",
+                    batch=common["batch_size"],
+                    method=study.pilot["method"],
+                    selection=common["selection"],
                 ),
                 say("report.protocol_bytes", budget=format_size(study.pilot["budget_bytes"])),
-                say(f"report.align_{study.pilot['align']}"), say("report.protocol_metrics"),
+                say(f"report.align_{study.pilot['align']}"),
+                say("report.protocol_metrics"),
                 say("report.protocol_test", chosen=chosen),
             ]
         ),
-    ]  # fmt: skip
+    ]
 
 
 def limits(study: Study, examples: Examples | str, say: Language) -> list[Block]:
@@ -99,10 +117,13 @@ def checklist(study: Study, examples: Examples | str, say: Language) -> list[Blo
         apart = 4 * float(sizes.std()) / 10
         items.append(
             say(
-                "report.check_bytes", mean=f"{mean:,.0f}", high=f"{np.quantile(sizes, 0.99):,.0f}",
-                least=f"{mean - apart:,.0f}", most=f"{mean + apart:,.0f}",
+                "report.check_bytes",
+                mean=f"{mean:,.0f}",
+                high=f"{np.quantile(sizes, 0.99):,.0f}",
+                least=f"{mean - apart:,.0f}",
+                most=f"{mean + apart:,.0f}",
             )
-        )  # fmt: skip
+        )
         finite = examples.image_psnr[np.isfinite(examples.image_psnr)]
         if len(finite):
             mean = float(finite.mean())
@@ -117,12 +138,14 @@ def checklist(study: Study, examples: Examples | str, say: Language) -> list[Blo
 
 def reproduction(study: Study, say: Language) -> list[Block]:
     blocks = [
-        heading(say("report.reproduction")), paragraph(say("report.reproduction_text")),
+        heading(say("report.reproduction")),
+        paragraph(say("report.reproduction_text")),
         {"kind": "code", "lines": study.comparison.commands()},
-    ]  # fmt: skip
+    ]
     seed, config = study.pilot["runs"][0]["seed"], study.pilot["config"]
-    folder = next(run for run, one, number in study.comparison.runs
-                  if number == seed and one.model_dump(mode="json") == config)  # fmt: skip
+    folder = next(
+        run for run, one, number in study.comparison.runs if number == seed and one.model_dump(mode="json") == config
+    )
     made = folder.environment or {}
     try:
         facts = {name: made[name] for name in ("python", "processor", "threads", "device")}

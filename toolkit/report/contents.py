@@ -11,7 +11,7 @@ from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.report import conditions, findings
 from toolkit.report.blocks import Block
 from toolkit.report.cost import Fleet, Prices
-from toolkit.report.study import Study, show_examples
+from toolkit.report.facts import Study, show_examples
 
 LONGEST_TITLE = 200
 
@@ -39,13 +39,18 @@ class Report:
 
 
 def write_report(
-    study: Study, say: Language = ENGLISH, *, title: str = "", author: str = "", fleet: Fleet | None = None,
+    study: Study,
+    say: Language = ENGLISH,
+    *,
+    title: str = "",
+    author: str = "",
+    fleet: Fleet | None = None,
     prices: Prices | None = None,
-) -> Report:  # fmt: skip
+) -> Report:
     """Say what a study says.
 
     Args:
-        study: as :func:`~toolkit.report.study.gather_study` gives it.
+        study: as :func:`~toolkit.report.facts.gather_study` gives it.
         say: the language.
         title: by default one is made from the dataset.
         author: may be empty.
@@ -60,25 +65,36 @@ def write_report(
     files: dict[str, bytes] = {}
     examples = show_examples(study)
     blocks = [
-        *findings.answer(study, say), *findings.recommendation(study, say), *findings.tradeoff(study, say, files),
+        *findings.answer(study, say),
+        *findings.recommendation(study, say),
+        *findings.tradeoff(study, say, files),
         *findings.all_settings(study, say),
-        *findings.examples(study, examples, say, files), *findings.matrix(study, say),
-        *conditions.cost(study, say, fleet or Fleet(), prices or Prices()), *conditions.protocol(study, say),
-        *conditions.limits(study, examples, say), *conditions.checklist(study, examples, say),
+        *findings.examples(study, examples, say, files),
+        *findings.matrix(study, say),
+        *conditions.cost(study, say, fleet or Fleet(), prices or Prices()),
+        *conditions.protocol(study, say),
+        *conditions.limits(study, examples, say),
+        *conditions.checklist(study, examples, say),
         *conditions.reproduction(study, say),
-    ]  # fmt: skip
+    ]
     byline = say(
-        "report.byline", author=say("report.by", author=author) if author else "", dataset=name, size=study.size,
-        classes=sum(study.pilot["runs"][0]["stage_classes"]), runs=len(runs), date=moment.date().isoformat(),
-    )  # fmt: skip
+        "report.byline",
+        author=say("report.by", author=author) if author else "",
+        dataset=name,
+        size=study.size,
+        classes=sum(study.pilot["runs"][0]["stage_classes"]),
+        runs=len(runs),
+        date=moment.date().isoformat(),
+    )
     title = title or say("report.title", dataset=name)
     return Report(title, byline, author, say("report.footer"), say.code, moment, blocks, files)
 
 
 def _last_finish(study: Study) -> datetime:
     """When the last run was finished, to the second; the epoch where no run says so."""
-    times = [event["time"] for run, _, _ in study.comparison.runs for event in run.events()
-             if event["event"] == "finished"]  # fmt: skip
+    times = [
+        event["time"] for run, _, _ in study.comparison.runs for event in run.events() if event["event"] == "finished"
+    ]
     return datetime.fromtimestamp(int(max(times, default=0)), UTC)
 
 

@@ -140,9 +140,7 @@ class Year:
 
 def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:
     """A year with the setting against a year without it."""
-    stored_before, stored_after = (
-        fleet.images_kept * size for size in (coding.before_bytes, coding.after_bytes)
-    )  # fmt: skip
+    stored_before, stored_after = (fleet.images_kept * size for size in (coding.before_bytes, coding.after_bytes))
     sent_before, sent_after = (fleet.images_a_year * size for size in (coding.before_bytes, coding.after_bytes))
     storage_saved = (stored_before - stored_after) / GIGABYTE * prices.storage * MONTHS
     transfer_saved = (sent_before - sent_after) / GIGABYTE * prices.transfer
@@ -154,10 +152,18 @@ def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:
     a_point = fleet.inferences_a_year / 100 * prices.error
     accuracy_value = coding.accuracy_change * a_point
     return Year(
-        stored_before, stored_after, sent_before, sent_after, storage_saved, transfer_saved, coding_cost,
-        accuracy_value, bytes_saved + accuracy_value, _break_even_error(fleet, coding, bytes_saved),
+        stored_before,
+        stored_after,
+        sent_before,
+        sent_after,
+        storage_saved,
+        transfer_saved,
+        coding_cost,
+        accuracy_value,
+        bytes_saved + accuracy_value,
+        _break_even_error(fleet, coding, bytes_saved),
         bytes_saved / a_point if a_point > 0 else None,
-    )  # fmt: skip
+    )
 
 
 def _break_even_error(fleet: Fleet, coding: Coding, bytes_saved: float) -> float | None:
@@ -201,10 +207,16 @@ def saved_with(fleet: Fleet, prices: Prices, coding: Coding, factors: Mapping[st
         UsageError: a product that is no amount.
     """
     changed: list[Any] = [
-        replace(part, **{field.name: getattr(part, field.name) * factors[field.name]
-                         for field in fields(part) if field.name in factors})
+        replace(
+            part,
+            **{
+                field.name: getattr(part, field.name) * factors[field.name]
+                for field in fields(part)
+                if field.name in factors
+            },
+        )
         for part in (fleet, prices, coding)
-    ]  # fmt: skip
+    ]
     return yearly(*changed).saved
 
 

@@ -25,9 +25,9 @@ from toolkit.report.blocks import (
     setting,
     table,
 )
+from toolkit.report.facts import Examples, Study, gain_over
 from toolkit.report.figures.pilots import storage_of
 from toolkit.report.images import strip
-from toolkit.report.study import Examples, Study, gain_over
 
 _MEASURES = ("last_accuracy", "average_incremental_accuracy", "forgetting")
 _SIDE = 128
@@ -39,14 +39,19 @@ def answer(study: Study, say: Language) -> list[Block]:
     pilot, raw = study.pilot, study.raw
     facts = {"setting": setting(pilot), "fit": fit(pilot), "budget": format_size(pilot["budget_bytes"])}
     if raw is None or raw is pilot:
-        sentences = [say("report.answer_what", **facts), say("report.answer_accuracy", accuracy=percent(pilot)),
-                     say("report.answer_no_raw" if raw is None else _about_raw(study))]  # fmt: skip
+        sentences = [
+            say("report.answer_what", **facts),
+            say("report.answer_accuracy", accuracy=percent(pilot)),
+            say("report.answer_no_raw" if raw is None else _about_raw(study)),
+        ]
     else:
         gain = gain_over(pilot, raw)
         sentences = [
             say("report.answer_what_against_raw", raw=fit(raw), **facts),
             say(
-                "report.answer_accuracy_against_raw", accuracy=percent(pilot), raw=percent(raw),
+                "report.answer_accuracy_against_raw",
+                accuracy=percent(pilot),
+                raw=percent(raw),
                 gain=gain_in_words(gain, say),
             ),
         ]
@@ -109,9 +114,15 @@ def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block
     sizes = [storage_of(one, "exemplar_bytes") for one in peers]
     accuracies = [one["mean"]["last_accuracy"] for one in peers]
     alt = say(
-        "report.tradeoff_alt", count=len(peers), low=f"{min(accuracies):.1%}", high=f"{max(accuracies):.1%}",
-        least=f"{min(sizes):,.0f}", most=f"{max(sizes):,.0f}", setting=setting(pilot), accuracy=percent(pilot),
-    )  # fmt: skip
+        "report.tradeoff_alt",
+        count=len(peers),
+        low=f"{min(accuracies):.1%}",
+        high=f"{max(accuracies):.1%}",
+        least=f"{min(sizes):,.0f}",
+        most=f"{max(sizes):,.0f}",
+        setting=setting(pilot),
+        accuracy=percent(pilot),
+    )
     caption = say("report.tradeoff_caption", budget=format_size(pilot["budget_bytes"]), method=pilot["method"])
     lines: dict[str, dict[str, Any]] = {}
     for one in (pilot, study.raw, study.runner_up):
@@ -121,18 +132,21 @@ def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block
     files["stages.svg"] = stages_svg(series, say)
     values = ", ".join(f"{name} {values[-1]:.1%}" for name, values in series.items())
     return [
-        heading(say("report.tradeoff")), figure("tradeoff.svg", alt, caption),
+        heading(say("report.tradeoff")),
+        figure("tradeoff.svg", alt, caption),
         figure("stages.svg", say("report.stages_alt", values=values), say("report.stages_caption")),
-    ]  # fmt: skip
+    ]
 
 
 def _after_stages(pilot: dict[str, Any]) -> list[float]:
     """Accuracy over all classes so far after each stage, mean over seeds."""
     curves = [
-        [accuracy_after(run["accuracy_matrix"], run["stage_classes"], stage)
-         for stage in range(len(run["accuracy_matrix"]))]
+        [
+            accuracy_after(run["accuracy_matrix"], run["stage_classes"], stage)
+            for stage in range(len(run["accuracy_matrix"]))
+        ]
         for run in pilot["runs"]
-    ]  # fmt: skip
+    ]
     return [float(value) for value in np.mean(curves, axis=0)]
 
 
@@ -146,20 +160,26 @@ def all_settings(study: Study, say: Language) -> list[Block]:
     several_budgets = len({one["budget_bytes"] for one in study.pilots}) > 1
     several_methods = len({one["method"] for one in study.pilots}) > 1
     head = [
-        say("column.setting"), *([say("column.method")] if several_methods else []),
-        *([say("report.column_budget")] if several_budgets else []), say("storage.exemplar_bytes"),
-        say("column.exemplars_per_class"), say("column.seeds"),
+        say("column.setting"),
+        *([say("column.method")] if several_methods else []),
+        *([say("report.column_budget")] if several_budgets else []),
+        say("storage.exemplar_bytes"),
+        say("column.exemplars_per_class"),
+        say("column.seeds"),
         *(f"{say(f'metric.{metric}')}, %" for metric in _MEASURES),
-    ]  # fmt: skip
+    ]
     rows = [
         [
-            setting(one), *([one["method"]] if several_methods else []),
+            setting(one),
+            *([one["method"]] if several_methods else []),
             *([format_size(one["budget_bytes"])] if several_budgets else []),
-            _stored(one), fit(one), str(len(one["runs"])),
+            _stored(one),
+            fit(one),
+            str(len(one["runs"])),
             *(percent(one, metric).removesuffix(" %") for metric in _MEASURES),
         ]
         for one in study.pilots
-    ]  # fmt: skip
+    ]
     widths = [0] + [1] * (len(head) - 1)
     text = say("report.settings_text" if study.same_seeds else "report.settings_text_seeds")
     return [heading(say("report.settings")), paragraph(text), table(head, rows, widths, marked=study.chosen)]
@@ -188,8 +208,13 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def matrix(study: Study, say: Language) -> list[Block]:
     runs = study.pilot["runs"]
-    mean = np.mean([[[*row, *([np.nan] * (len(run["accuracy_matrix"]) - len(row)))] for row in run["accuracy_matrix"]]
-                    for run in runs], axis=0)  # fmt: skip
+    mean = np.mean(
+        [
+            [[*row, *([np.nan] * (len(run["accuracy_matrix"]) - len(row)))] for row in run["accuracy_matrix"]]
+            for run in runs
+        ],
+        axis=0,
+    )
     values = [[None if math.isnan(value) else float(value) for value in row] for row in mean]
     return [
         heading(say("report.matrix")),
@@ -207,4 +232,4 @@ def matrix(study: Study, say: Language) -> list[Block]:
             "values": values,
             "shown": [["" if value is None else f"{100 * value:.0f}" for value in row] for row in values],
         },
-    ]  # fmt: skip
+    ]

@@ -50,9 +50,15 @@ def _compile(report: Report, **options: Any) -> bytes | list[bytes]:
         for name, content in covered.files.items():
             (root / name).write_bytes(content)
         text = {
-            "title": covered.title, "byline": covered.byline, "author": covered.author, "footer": covered.footer,
-            "lang": covered.language, "font": FAMILY, "mono": [_MONO, FAMILY], "blocks": covered.blocks,
-        }  # fmt: skip
+            "title": covered.title,
+            "byline": covered.byline,
+            "author": covered.author,
+            "footer": covered.footer,
+            "lang": covered.language,
+            "font": FAMILY,
+            "mono": [_MONO, FAMILY],
+            "blocks": covered.blocks,
+        }
         (root / "data.json").write_text(json.dumps(text, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         shutil.copyfile(_TEMPLATE, root / "report.typ")
         try:
@@ -80,9 +86,12 @@ def with_known_glyphs(report: Report) -> Report:
     remark = language(report.language)("report.limit_glyphs", characters=", ".join(listed))
     blocks = [*_mapped(report.blocks, table), {"kind": "text", "text": remark}]
     return replace(
-        report, title=report.title.translate(table), byline=report.byline.translate(table),
-        author=report.author.translate(table), blocks=blocks,
-    )  # fmt: skip
+        report,
+        title=report.title.translate(table),
+        byline=report.byline.translate(table),
+        author=report.author.translate(table),
+        blocks=blocks,
+    )
 
 
 @cache

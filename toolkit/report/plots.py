@@ -40,9 +40,16 @@ def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language
             x, y = storage_of(pilot, "exemplar_bytes"), pilot["mean"]["last_accuracy"]
             half = pilot["ci95"]["last_accuracy"] or 0.0
             axes.errorbar(
-                x, y, yerr=half or None, fmt=_MARKERS[pilot["align"]], color=colours[family], ms=6, lw=1.1, capsize=2.5,
+                x,
+                y,
+                yerr=half or None,
+                fmt=_MARKERS[pilot["align"]],
+                color=colours[family],
+                ms=6,
+                lw=1.1,
+                capsize=2.5,
                 label=family if family not in families[:n] else None,
-            )  # fmt: skip
+            )
             if n == chosen:
                 axes.plot(x, y, "o", ms=14, mfc="none", mec=_INK, mew=1.4)
             if pilot["codec"] == "raw":
@@ -81,9 +88,13 @@ def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
 def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the report's font with axes that show only what is needed; glyphs become outlines."""
     with matplotlib.rc_context(
-        {"svg.hashsalt": "recallrate", "svg.fonttype": "path", "axes.unicode_minus": False,
-         "text.parse_math": False}  # names may hold dollars
-    ):  # fmt: skip
+        {
+            "svg.hashsalt": "recallrate",
+            "svg.fonttype": "path",
+            "axes.unicode_minus": False,
+            "text.parse_math": False,
+        }  # names may hold dollars
+    ):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()

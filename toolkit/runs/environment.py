@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import toolkit
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 from toolkit.foundation.errors import UsageError
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.gpus import gpu_names
@@ -33,8 +33,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": parallel.available_cores(),
-        "threads": parallel.threads(),
+        "cores": threads.available_cores(),
+        "threads": threads.thread_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpu_names(),
         "libraries": versions,

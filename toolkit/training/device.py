@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import psutil
 import torch
 
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 from toolkit.foundation.errors import UsageError
 from toolkit.runs import usage
 
@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("device cuda was asked for, but torch finds no CUDA device here; use cpu or auto")
-    torch.set_num_threads(parallel.threads())
+    torch.set_num_threads(threads.thread_count())
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

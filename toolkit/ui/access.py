@@ -3,7 +3,7 @@
 On 127.0.0.1 it is the user's own: no login, any path. As soon as it listens elsewhere it opens only what lies under the
 allowed roots, and lets in only who has logged in: by OpenID Connect where Streamlit's secrets have an ``[auth]``
 section and ``RECALLRATE_USERS`` names the accounts, else with the secret in ``RECALLRATE_SECRET``. With neither it does
-not open at all. The login itself is the business of :mod:`toolkit.ui.door`, which stands before Streamlit.
+not open at all. The login itself is the business of :mod:`toolkit.ui.gateway`, which stands before Streamlit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import cache_root, default_runs_dir
 from toolkit.jpeg_dl.request import tables_dir
 from toolkit.ui.components.language import current, say
-from toolkit.ui.door.hosts import is_local
-from toolkit.ui.door.logins import IDENTITY, LOGINS, Login
-from toolkit.ui.door.uploads import LARGEST_UPLOAD
+from toolkit.ui.gateway.hosts import is_local
+from toolkit.ui.gateway.logins import IDENTITY, LOGINS, Login
+from toolkit.ui.gateway.uploads import LARGEST_UPLOAD
 
 SECRET = "RECALLRATE_SECRET"
 ROOTS = "RECALLRATE_ROOTS"
@@ -45,10 +45,7 @@ def why_closed(address: str | None, oidc: bool, upload_megabytes: int = 0) -> st
     if is_local(address):
         return None
     if upload_megabytes > LARGEST_UPLOAD:
-        return (
-            f"uploads of {upload_megabytes} MB would lie in memory: "
-            f"add --server.maxUploadSize {LARGEST_UPLOAD}"
-        )
+        return f"uploads of {upload_megabytes} MB would lie in memory: add --server.maxUploadSize {LARGEST_UPLOAD}"
     if oidc:
         return None if os.environ.get(USERS) else f"set {USERS} to the accounts that may enter: a@b.org,@c.org"
     length = len(os.environ.get(SECRET, ""))

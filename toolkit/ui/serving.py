@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from streamlit import config
 from streamlit.starlette import App
 
-from toolkit.ui.door.front import Door
+from toolkit.ui.gateway.front import Door
 
 SCRIPT = Path(__file__).resolve().with_name("script.py")
 
@@ -28,6 +28,6 @@ def serving() -> dict[str, Any]:
 @asynccontextmanager
 async def _loaded(_app: App) -> AsyncIterator[None]:
     """Sessions that begin together would wait for each other's imports; and garbage is collected now and then."""
-    config.set_option("runner.postScriptGC", False)  # :func:`toolkit.ui.courtesy.in_turn` does it
+    config.set_option("runner.postScriptGC", False)  # :func:`toolkit.ui.priority.in_turn` does it
     import_module("toolkit.ui.shell")  # now that there is a runtime, which caches ask for
     yield

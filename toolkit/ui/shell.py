@@ -16,9 +16,9 @@ from toolkit.ui.components.datasets import choose_dataset
 from toolkit.ui.components.language import choose_language, say, take_language
 from toolkit.ui.components.narrow import hide_sidebar_at
 from toolkit.ui.components.plain import plain
-from toolkit.ui.courtesy import give_way, in_turn
-from toolkit.ui.door.front import LOGOUT, address_of
-from toolkit.ui.door.logins import IDLE_SECONDS, LOGINS, LONGEST_SECONDS
+from toolkit.ui.gateway.front import LOGOUT, address_of
+from toolkit.ui.gateway.logins import IDLE_SECONDS, LOGINS, LONGEST_SECONDS
+from toolkit.ui.priority import give_way, in_turn
 from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")

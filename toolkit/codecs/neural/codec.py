@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.codecs.base import CodecKind, Size, register, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.neural.model_file import DIGEST_DIGITS, Manifest, read_manifest
 from toolkit.codecs.neural.rans import Tables
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
@@ -31,12 +32,20 @@ if TYPE_CHECKING:
 SMALL = "small"
 SMALL_QUALITIES = 3
 ZOO = (
-    "bmshj2018-factorized", "bmshj2018-factorized-relu", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018",
-    "cheng2020-anchor", "cheng2020-attn", "bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr",
-)  # fmt: skip
+    "bmshj2018-factorized",
+    "bmshj2018-factorized-relu",
+    "bmshj2018-hyperprior",
+    "mbt2018-mean",
+    "mbt2018",
+    "cheng2020-anchor",
+    "cheng2020-attn",
+    "bmshj2018-hyperprior-vbr",
+    "mbt2018-mean-vbr",
+    "mbt2018-vbr",
+)
 SLOW = ("mbt2018", "cheng2020-anchor", "cheng2020-attn", "mbt2018-vbr")
 """Autoregressive: a decoder's step for every pixel of the latents."""
-SMALL_FOLDER = Path(__file__).parents[3] / "assets" / "neural"
+SMALL_FOLDER = Path(__file__).with_name("weights")
 _HEAD = struct.Struct("<HHI")
 """Height and width of the images, bytes of the decoder's weights."""
 _MAGIC = b"RRN1"
@@ -264,9 +273,13 @@ def _neural(
     if devices > 1 and not charge_weights:
         raise UsageError(f"neural: devices={devices} share weights that are not charged: add charge_weights=yes")
     values: dict[str, Value | None] = {
-        "model": model, "quality": quality, "checkpoint": checkpoint, "metric": metric,
-        "charge_weights": charge_weights, "devices": devices,
-    }  # fmt: skip
+        "model": model,
+        "quality": quality,
+        "checkpoint": checkpoint,
+        "metric": metric,
+        "charge_weights": charge_weights,
+        "devices": devices,
+    }
     if checkpoint is not None:
         if quality is not None or metric != METRIC.default:
             raise UsageError("neural: quality and metric are chosen with model=, a checkpoint has its own")
@@ -297,25 +310,23 @@ def _check(checkpoint: str | None = None, digest: str | None = None, **_: object
 
 
 METRIC = Parameter(str, "mse", choices=("mse", "ms-ssim"), help="what CompressAI's model was trained for")
-NEURAL = register(
-    CodecKind(
-        "neural",
-        "a trained network; its weights lie beside the memory",
-        _neural,
-        {
-            "model": Parameter(str, choices=(SMALL, *ZOO), help=f"{SMALL}, or a name of CompressAI's zoo"),
-            "quality": Parameter(int, None, 1, 8, help="of the model; higher takes more bytes", always=True),
-            "checkpoint": Parameter(Path, help="a file of recallrate neural train; any spec keeps it absolute"),
-            "digest": Parameter(
-                str,
-                pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
-                words=f"{DIGEST_DIGITS} hexadecimal digits",
-                help="which decoder the file held; added where it is left out",
-            ),
-            "metric": METRIC,
-            "charge_weights": Parameter(bool, False, help="count the decoder's weights against the budget"),
-            "devices": Parameter(int, 1, 1, 10**9, help="that share one copy of the weights when they are charged"),
-        },
-        check=_check,
-    )
+NEURAL = CodecKind(
+    "neural",
+    "a trained network; its weights lie beside the memory",
+    _neural,
+    {
+        "model": Parameter(str, choices=(SMALL, *ZOO), help=f"{SMALL}, or a name of CompressAI's zoo"),
+        "quality": Parameter(int, None, 1, 8, help="of the model; higher takes more bytes", always=True),
+        "checkpoint": Parameter(Path, help="a file of recallrate neural train; any spec keeps it absolute"),
+        "digest": Parameter(
+            str,
+            pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
+            words=f"{DIGEST_DIGITS} hexadecimal digits",
+            help="which decoder the file held; added where it is left out",
+        ),
+        "metric": METRIC,
+        "charge_weights": Parameter(bool, False, help="count the decoder's weights against the budget"),
+        "devices": Parameter(int, 1, 1, 10**9, help="that share one copy of the weights when they are charged"),
+    },
+    check=_check,
 )

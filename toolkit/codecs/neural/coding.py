@@ -206,8 +206,9 @@ class OwnStreamsModel:
 
     @torch.inference_mode()
     def decode(self, streams: Sequence[bytes], size: tuple[int, int], tables: Tables | None) -> np.ndarray:
-        damaged = [len(one) < _OWN_STREAMS.size or zlib.crc32(one[4:]) != _OWN_STREAMS.unpack_from(one)[0]
-                   for one in streams]  # fmt: skip
+        damaged = [
+            len(one) < _OWN_STREAMS.size or zlib.crc32(one[4:]) != _OWN_STREAMS.unpack_from(one)[0] for one in streams
+        ]
         _refuse_damaged(np.array(damaged, bool))
         factor = self.network.downsampling_factor
         side = (-(-size[0] // factor), -(-size[1] // factor))
@@ -230,8 +231,9 @@ class OwnStreamsModel:
             warnings.warn(
                 f"{self.name} decodes an image of {size[1]} x {size[0]} pixels in {seconds:.2f} s here: "
                 "too slow for exemplars; use a factorized or hyperprior model",
-                RuntimeWarning, stacklevel=2,
-            )  # fmt: skip
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def _readable(string: bytes, values: int) -> bytes:
@@ -250,8 +252,10 @@ def _readable(string: bytes, values: int) -> bytes:
 def _seen_latents(network: Any) -> Iterator[list[torch.Tensor]]:
     """Collects the latents that leave the analysis and those that enter the synthesis; CompressAI returns neither."""
     seen: list[torch.Tensor] = []
-    hooks = (network.g_a.register_forward_hook(lambda _, given, latents: seen.append(latents)),
-             network.g_s.register_forward_pre_hook(lambda _, latents: seen.append(latents[0])))  # fmt: skip
+    hooks = (
+        network.g_a.register_forward_hook(lambda _, given, latents: seen.append(latents)),
+        network.g_s.register_forward_pre_hook(lambda _, latents: seen.append(latents[0])),
+    )
     try:
         yield seen
     finally:

@@ -19,8 +19,9 @@ def known_models(folder: Path | None = None) -> list[dict[str, Any]]:
     Raises:
         UsageError: there is no such folder, or a model file in it is damaged.
     """
-    small = [(f"neural:model={SMALL},quality={q}", SMALL_FOLDER / f"{SMALL}-{q}.npz")
-             for q in range(1, SMALL_QUALITIES + 1)]  # fmt: skip
+    small = [
+        (f"neural:model={SMALL},quality={q}", SMALL_FOLDER / f"{SMALL}-{q}.npz") for q in range(1, SMALL_QUALITIES + 1)
+    ]
     rows = [_of_file(spec, path) for spec, path in small]
     if folder is not None:
         if not folder.is_dir():
@@ -32,8 +33,12 @@ def known_models(folder: Path | None = None) -> list[dict[str, Any]]:
 def _of_file(spec: str, path: Path) -> dict[str, Any]:
     manifest = read_manifest(path) if path.exists() else None
     if manifest is None:
-        return {"spec": spec, "architecture": "", "weights": "missing" if not path.exists() else "no model file",
-                "note": ""}  # fmt: skip
+        return {
+            "spec": spec,
+            "architecture": "",
+            "weights": "missing" if not path.exists() else "no model file",
+            "note": "",
+        }
     trained = manifest.trained
     note = f"{trained.get('rate', '?')} bpp on {trained.get('dataset', '?')}; decoder of {manifest.weights_bytes} B"
     return {"spec": spec, "architecture": manifest.architecture.get("name", ""), "weights": "here", "note": note}
@@ -44,6 +49,9 @@ def _of_zoo(name: str) -> dict[str, Any]:
 
     here = [str(quality) for quality, path in weights_files(name, "mse").items() if path.exists()]
     note = "autoregressive: seconds an image, not for exemplars" if name in SLOW else "for photographs"
-    return {"spec": f"neural:model={name},quality=1..{highest_quality(name)}", "architecture": name,
-            "weights": f"here: quality {', '.join(here)}" if here else "downloaded when first used",
-            "note": note}  # fmt: skip
+    return {
+        "spec": f"neural:model={name},quality=1..{highest_quality(name)}",
+        "architecture": name,
+        "weights": f"here: quality {', '.join(here)}" if here else "downloaded when first used",
+        "note": note,
+    }

@@ -66,9 +66,11 @@ class Hyperprior(ScaleHyperprior):
             conv(latent, channels, stride=1, kernel_size=3), nn.ReLU(inplace=True), conv(channels, channels)
         )
         self.h_s = nn.Sequential(
-            deconv(channels, channels), nn.ReLU(inplace=True),
-            conv(channels, latent, stride=1, kernel_size=3), nn.ReLU(inplace=True),
-        )  # fmt: skip
+            deconv(channels, channels),
+            nn.ReLU(inplace=True),
+            conv(channels, latent, stride=1, kernel_size=3),
+            nn.ReLU(inplace=True),
+        )
 
     @property
     def downsampling_factor(self) -> int:
@@ -95,10 +97,18 @@ def _transforms(channels: int, latent: int, stages: int) -> tuple[_WithLinear, _
         pixels ─   shuffle 4 ─ conv ─ IGDN ─ conv ─ IGDN ─(shuffle 2 ─ conv ─ IGDN)─ shuffle 2 ─ conv ─ latents
     """
     block, patch = 2**stages, 3 * _PATCH**2
-    inner: list[nn.Module] = [nn.PixelUnshuffle(_PATCH), conv(patch, channels, kernel_size=3, stride=1), GDN(channels),
-                              conv(channels, channels, kernel_size=3, stride=1)]  # fmt: skip
-    outer: list[nn.Module] = [conv(channels, channels, kernel_size=3, stride=1), GDN(channels, inverse=True),
-                              conv(channels, patch, kernel_size=3, stride=1), nn.PixelShuffle(_PATCH)]  # fmt: skip
+    inner: list[nn.Module] = [
+        nn.PixelUnshuffle(_PATCH),
+        conv(patch, channels, kernel_size=3, stride=1),
+        GDN(channels),
+        conv(channels, channels, kernel_size=3, stride=1),
+    ]
+    outer: list[nn.Module] = [
+        conv(channels, channels, kernel_size=3, stride=1),
+        GDN(channels, inverse=True),
+        conv(channels, patch, kernel_size=3, stride=1),
+        nn.PixelShuffle(_PATCH),
+    ]
     for stage in range(2, stages):
         width = latent if stage == stages - 1 else channels
         inner += [GDN(channels), conv(channels, width)]
@@ -220,8 +230,11 @@ def prepare_tables(network: CompressionModel, images: Sequence[np.ndarray] = ())
 
 def keep_decoder(network: CompressionModel, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state with the encoder's weights taken from a network: what is stored decodes as before."""
-    new = {name: value.detach().half().numpy() for name, value in network.named_parameters()
-           if name.startswith(("g_a.", "h_a."))}  # fmt: skip
+    new = {
+        name: value.detach().half().numpy()
+        for name, value in network.named_parameters()
+        if name.startswith(("g_a.", "h_a."))
+    }
     return {**state, **new}
 
 
@@ -231,8 +244,10 @@ def load_state(network: CompressionModel, state: Mapping[str, np.ndarray]) -> No
     Raises:
         UsageError: they are another architecture's.
     """
-    tensors = {name: torch.from_numpy(array.astype(np.float32) if array.dtype == np.float16 else array.copy())
-               for name, array in state.items()}  # fmt: skip
+    tensors = {
+        name: torch.from_numpy(array.astype(np.float32) if array.dtype == np.float16 else array.copy())
+        for name, array in state.items()
+    }
     try:
         network.load_state_dict(tensors)
     except (RuntimeError, KeyError) as error:

@@ -358,8 +358,9 @@ def _encode(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
 def _encode_alone(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
     """The same for a few streams of one lane, in Python: a step of numpy costs as much for one as for hundreds."""
     bodies = []
-    for width, start in zip(np.moveaxis(widths[..., 0], 1, 0).tolist(), np.moveaxis(starts[..., 0], 1, 0).tolist(),
-                            strict=True):  # fmt: skip
+    for width, start in zip(
+        np.moveaxis(widths[..., 0], 1, 0).tolist(), np.moveaxis(starts[..., 0], 1, 0).tolist(), strict=True
+    ):
         x, written = _first_state(1), bytearray()
         for frequency, first in zip(reversed(width), reversed(start), strict=True):
             while x >= frequency * (_LOWEST >> PRECISION << 8):

@@ -97,10 +97,14 @@ class BiC(Method):
         return [
             Phase(network, loss, fitted, 1 - CORRECTION_SHARE, prepare=lambda: network.correct(only=False)),
             Phase(
-                network, cross_entropy(), judging, CORRECTION_SHARE,
-                augmented=False, prepare=lambda: network.correct(only=True),
+                network,
+                cross_entropy(),
+                judging,
+                CORRECTION_SHARE,
+                augmented=False,
+                prepare=lambda: network.correct(only=True),
             ),
-        ]  # fmt: skip
+        ]
 
 
 def split_for_correction(data: StageData, held_out: float, stage: Stage) -> tuple[StageData, StageData]:

@@ -129,9 +129,7 @@ class DER(_Expanding):
 class MEMO(_Expanding):
     """The last block a stage."""
 
-    def __init__(
-        self, *, charge_weights: bool = False, shared: str = "trained", label_smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, *, charge_weights: bool = False, shared: str = "trained", label_smoothing: float = 0.0) -> None:
         super().__init__(charge_weights=charge_weights, label_smoothing=label_smoothing)
         self.shared = shared
 

@@ -83,10 +83,14 @@ class FOSTER(Method):
         return [
             Phase(network, self._boosting(stage, weights), data, BOOSTING_SHARE),
             Phase(
-                self.beside["student"], self._compression(network, weights), data, 1 - BOOSTING_SHARE,
-                weight_decay=0.0, prepare=network.eval,
+                self.beside["student"],
+                self._compression(network, weights),
+                data,
+                1 - BOOSTING_SHARE,
+                weight_decay=0.0,
+                prepare=network.eval,
             ),
-        ]  # fmt: skip
+        ]
 
     def finish(self, network: nn.Module, stage: Stage) -> nn.Module:
         return self.beside.pop("student") if stage.index else network

@@ -89,7 +89,12 @@ class PODNet(Method):
     has_teacher = True
 
     def __init__(
-        self, *, spatial: float = 5.0, flat: float = 1.0, proxies: int = 10, scale: float = 8.0,
+        self,
+        *,
+        spatial: float = 5.0,
+        flat: float = 1.0,
+        proxies: int = 10,
+        scale: float = 8.0,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(label_smoothing=label_smoothing)
@@ -116,10 +121,14 @@ class PODNet(Method):
         return [
             Phase(network, self.loss(stage), data, 1 - FINETUNING_SHARE, prepare=lambda: network.finetune(False)),
             Phase(
-                network, _plain_loss, balanced(data, stage), FINETUNING_SHARE, FINETUNING_LR,
+                network,
+                _plain_loss,
+                balanced(data, stage),
+                FINETUNING_SHARE,
+                FINETUNING_LR,
                 prepare=lambda: network.finetune(True),
             ),
-        ]  # fmt: skip
+        ]
 
     def loss(self, stage: Stage) -> Loss:
         teacher = self.beside["teacher"]

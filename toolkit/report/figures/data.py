@@ -22,9 +22,12 @@ def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
     for split, colour in (("train", GOOD), ("test", OTHER)):
         counts = [row[split] for row in rows]
         figure.add_bar(
-            x=names, y=counts, name=say(f"figure.{split}"), marker_color=colour,
+            x=names,
+            y=counts,
+            name=say(f"figure.{split}"),
+            marker_color=colour,
             hovertemplate="%{x}<br>" + say("figure.count_of_images", count="%{y}") + "<extra></extra>",
-        )  # fmt: skip
+        )
     lay_out(figure, 320, barmode="group", bargap=0.25)
     figure.update_xaxes(type="category", tickangle=-35 if len(names) > 6 else 0)
     figure.update_yaxes(title=say("figure.images"), rangemode="tozero")
@@ -60,10 +63,14 @@ def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Langu
     if chosen is not None and (marked := [row for row in rows if row["index"] == chosen]):
         row = marked[0]
         figure.add_scatter(
-            x=[row["x"], row["decoded_x"]], y=[row["y"], row["decoded_y"]], mode="lines+markers",
-            name=say("figure.chosen"), line={"width": 3, "color": SERIES_COLOURS[0]}, marker={"size": 12},
+            x=[row["x"], row["decoded_x"]],
+            y=[row["y"], row["decoded_y"]],
+            mode="lines+markers",
+            name=say("figure.chosen"),
+            line={"width": 3, "color": SERIES_COLOURS[0]},
+            marker={"size": 12},
             hoverinfo="skip",
-        )  # fmt: skip
+        )
     lay_out(figure, 440)
     first, second = result["explained"][0], (*result["explained"], 0.0)[1]
     figure.update_xaxes(title=say("figure.component", number=1, share=f"{first:.0%}"), zeroline=False)

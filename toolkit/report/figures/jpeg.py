@@ -36,8 +36,10 @@ def table_figure(steps: Sequence[Sequence[float]], highest: float, say: Language
     figure = go.Figure(
         go.Heatmap(
             z=values,
-            text=[[f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0") for value in row]
-                  for row in values],
+            text=[
+                [f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0") for value in row]
+                for row in values
+            ],
             texttemplate="%{text}",
             textfont={"color": "#ffffff"},
             colorscale=TABLE_SCALE,
@@ -48,16 +50,14 @@ def table_figure(steps: Sequence[Sequence[float]], highest: float, say: Language
             showscale=False,
             hovertemplate=say("figure.frequency", across="%{x}", down="%{y}") + ": %{z:.2f}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     lay_out(figure, 300)
     figure.update_xaxes(side="top", showgrid=False, dtick=1, constrain="domain")
     figure.update_yaxes(autorange="reversed", showgrid=False, dtick=1, scaleanchor="x", constrain="domain")
     return figure
 
 
-def response_figure(
-    responses: Mapping[str, Sequence[Sequence[float]]], say: Language = ENGLISH
-) -> go.Figure:
+def response_figure(responses: Mapping[str, Sequence[Sequence[float]]], say: Language = ENGLISH) -> go.Figure:
     """How much of a frequency's energy passes the quantiser, against the distance from the mean.
 
     Frequencies (u, v) with the same u + v are averaged; 1 is all of it, more is possible by rounding up.
@@ -71,10 +71,13 @@ def response_figure(
         values = np.asarray(response, float)
         curve = [float(values[down + across == distance].mean()) for distance in range(15)]
         figure.add_scatter(
-            x=list(range(15)), y=curve, name=as_text(name), mode="lines+markers",
+            x=list(range(15)),
+            y=curve,
+            name=as_text(name),
+            mode="lines+markers",
             line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 2},
             hovertemplate=f"<b>{as_text(name)}</b><br>%{{x}}: %{{y:.1%}}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_hline(y=1, line=DOTTED)
     lay_out(figure, 340)
     figure.update_xaxes(title=say("figure.frequency_distance"), dtick=2)
@@ -97,11 +100,15 @@ def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = E
             y=[say(f"variant.{name}") for name in names],
             error_x={"type": "data", "array": [half or 0 for half in halves], "visible": any(halves)},
             mode="markers",
-            marker={"size": 12, "color": ["#7d8891" if name == "plain" else "#e0662f" if name == "jpeg" else "#3b8ed6"
-                                          for name in names]},
+            marker={
+                "size": 12,
+                "color": [
+                    "#7d8891" if name == "plain" else "#e0662f" if name == "jpeg" else "#3b8ed6" for name in names
+                ],
+            },
             hovertemplate="<b>%{y}</b>: %{x:.1%}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     if "plain" in variants:
         figure.add_vline(x=variants["plain"]["mean"]["accuracy"], line=DOTTED)
     lay_out(figure, 110 + 34 * len(names))
@@ -146,10 +153,14 @@ def robustness_figure(
         result = other["models"]["layered"]
         title = say(f"variant.{variant}")
         figure.add_scatter(
-            x=levels, y=[result["clean"], *(result["worst"][n] for n in order)], mode="lines+markers", cliponaxis=False,
-            name=f"{title}, {say('figure.worst_case')}", line={"color": colour, "width": 3, "dash": "dash"},
+            x=levels,
+            y=[result["clean"], *(result["worst"][n] for n in order)],
+            mode="lines+markers",
+            cliponaxis=False,
+            name=f"{title}, {say('figure.worst_case')}",
+            line={"color": colour, "width": 3, "dash": "dash"},
             hovertemplate=f"<b>{title}</b><br>eps %{{x:.3g}}/255<br>%{{y:.1%}}<extra></extra>",
-        )  # fmt: skip
+        )
     lay_out(figure, 460)
     figure.update_xaxes(title=say("figure.eps", mode=as_text(report["mode"])), rangemode="tozero")
     figure.update_yaxes(title=say("figure.robust_accuracy"), tickformat=".0%", rangemode="tozero")

@@ -15,7 +15,7 @@ def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
     """Each chart's height over the stream's images, as a share of its threshold: alarms are above the line at 1.
 
     Args:
-        calls: as :func:`toolkit.bundle.history.history` gives them; a stream that starts over begins a new line.
+        calls: as :func:`toolkit.production.history.history` gives them; a stream that starts over begins a new line.
     """
     figure = go.Figure()
     names = list(calls[0]["course"])[1:] if calls else []
@@ -30,10 +30,15 @@ def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
             y += call["course"][name]
         title = say(f"chart.{name}")
         figure.add_scatter(
-            x=x, y=y, name=title, mode="lines", line={"width": 2, "color": colour},
-            hovertemplate=f"<b>{title}</b><br>" + say("figure.monitor_hover", image="%{x:,}", height="%{y:.2f}")
+            x=x,
+            y=y,
+            name=title,
+            mode="lines",
+            line={"width": 2, "color": colour},
+            hovertemplate=f"<b>{title}</b><br>"
+            + say("figure.monitor_hover", image="%{x:,}", height="%{y:.2f}")
             + "<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_hline(y=1, line={"width": 2, "color": RULE}, annotation_text=say("figure.alarm_above"))
     lay_out(figure, 420)
     figure.update_xaxes(title=say("figure.images_seen"), rangemode="tozero")

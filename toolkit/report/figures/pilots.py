@@ -25,8 +25,12 @@ from toolkit.report.figures.style import (
 from toolkit.report.pareto import frontier
 
 ACCURACIES = (
-    "last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original", "accuracy_on_coded"
-)  # fmt: skip
+    "last_accuracy",
+    "average_incremental_accuracy",
+    "forgetting",
+    "accuracy_on_original",
+    "accuracy_on_coded",
+)
 STORAGES = ("memory_bytes", "exemplar_bytes", "exemplars_per_class")
 CURVES = ("all_classes", "first_classes", "forgetting")
 _ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
@@ -72,8 +76,13 @@ def accuracy_figure(
         figure.add_scatter(
             x=[storage_of(pilots[n], storage) for n in members],
             y=[pilots[n]["mean"][metric] for n in members],
-            error_y={"type": "data", "array": [error or 0 for error in errors], "visible": any(errors),
-                     "thickness": 1.5, "width": 4},
+            error_y={
+                "type": "data",
+                "array": [error or 0 for error in errors],
+                "visible": any(errors),
+                "thickness": 1.5,
+                "width": 4,
+            },
             customdata=[_facts(n, pilots[n]) for n in members],
             name=as_text(name),
             legendgroup=families[members[0]],
@@ -81,16 +90,25 @@ def accuracy_figure(
             mode="lines+markers",
             line={"color": colours[families[members[0]]], "width": 1.5},
             marker={"size": 12, "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]]},
-            hovertemplate=f"<b>{as_text(name)}</b><br>" + say(f"metric.{metric}") + " %{y:.1%}<br>"
-            + say("figure.hover_exemplars", count="%{customdata[1]:.1f}") + "<br>"
-            + say("figure.hover_used", used="%{customdata[2]}", budget="%{customdata[3]}") + "<br>"
-            + say("figure.hover_seeds", count="%{customdata[4]}") + "<extra></extra>",
-        )  # fmt: skip
+            hovertemplate=f"<b>{as_text(name)}</b><br>"
+            + say(f"metric.{metric}")
+            + " %{y:.1%}<br>"
+            + say("figure.hover_exemplars", count="%{customdata[1]:.1f}")
+            + "<br>"
+            + say("figure.hover_used", used="%{customdata[2]}", budget="%{customdata[3]}")
+            + "<br>"
+            + say("figure.hover_seeds", count="%{customdata[4]}")
+            + "<extra></extra>",
+        )
     for family in dict.fromkeys(families):
         figure.add_scatter(
-            x=[None], y=[None], name=as_text(family), legendgroup=family, mode="markers",
+            x=[None],
+            y=[None],
+            name=as_text(family),
+            legendgroup=family,
+            mode="markers",
             marker={"size": 12, "color": colours[family]},
-        )  # fmt: skip
+        )
     _guide(figure, pilots, metric, storage, say)
     lay_out(figure, 460, showlegend=True)
     spread = [storage_of(pilot, storage) for pilot in pilots]
@@ -119,9 +137,13 @@ def _guide(figure: go.Figure, pilots: Sequence[dict[str, Any]], metric: str, sto
         best = frontier([storage_of(pilot, storage) for pilot in pilots], values)
         if len(best) > 1:
             figure.add_scatter(
-                x=[storage_of(pilots[n], storage) for n in best], y=[pilots[n]["mean"][metric] for n in best],
-                name=say("figure.frontier"), mode="lines", line=DOTTED, hoverinfo="skip",
-            )  # fmt: skip
+                x=[storage_of(pilots[n], storage) for n in best],
+                y=[pilots[n]["mean"][metric] for n in best],
+                name=say("figure.frontier"),
+                mode="lines",
+                line=DOTTED,
+                hoverinfo="skip",
+            )
     if storage == "memory_bytes":
         for budget in budgets:
             figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
@@ -129,9 +151,12 @@ def _guide(figure: go.Figure, pilots: Sequence[dict[str, Any]], metric: str, sto
         for pilot in pilots:
             if pilot["codec"] in _REFERENCES:
                 figure.add_hline(
-                    y=pilot["mean"][metric], line=DOTTED, annotation_text=pilot["codec"], annotation_font_color=RULE,
+                    y=pilot["mean"][metric],
+                    line=DOTTED,
+                    annotation_text=pilot["codec"],
+                    annotation_font_color=RULE,
                     annotation_position="bottom left" if pilot["codec"] == "raw" else "top right",
-                )  # fmt: skip
+                )
 
 
 def accuracy_matrix_figure(
@@ -225,10 +250,13 @@ def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]], say: Language
     figure = go.Figure()
     for n, (name, points) in enumerate(losses.items()):
         figure.add_scatter(
-            x=[steps for steps, _ in points], y=[loss for _, loss in points], name=as_text(name), mode="lines",
+            x=[steps for steps, _ in points],
+            y=[loss for _, loss in points],
+            name=as_text(name),
+            mode="lines",
             line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 1.5},
             hovertemplate=f"<b>{as_text(name)}</b><br>%{{x:,}}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     lay_out(figure, 300)
     figure.update_xaxes(title=say("figure.steps_done"), tickformat=",")
     figure.update_yaxes(title=say("figure.loss"), rangemode="tozero")

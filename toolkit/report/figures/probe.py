@@ -24,8 +24,12 @@ from toolkit.report.figures.style import (
 from toolkit.report.pareto import frontier
 
 LOWER_IS_BETTER = {
-    "fmse_relative": True, "psnr": False, "ssim": False, "cosine_distance": True, "probe_accuracy": False,
-}  # fmt: skip
+    "fmse_relative": True,
+    "psnr": False,
+    "ssim": False,
+    "cosine_distance": True,
+    "probe_accuracy": False,
+}
 """What a probe's settings can be judged by; ``probe_accuracy`` where advice has measured it."""
 
 
@@ -72,22 +76,38 @@ def distortion_figure(
             mode="lines+markers",
             cliponaxis=False,
             line={"color": colours[family], "width": 2},
-            marker={"size": [14 if exact else 10 for exact in lossless],
-                    "symbol": ["star" if exact else "circle" for exact in lossless]},
+            marker={
+                "size": [14 if exact else 10 for exact in lossless],
+                "symbol": ["star" if exact else "circle" for exact in lossless],
+            },
             hovertemplate="<b>%{customdata[0]}</b><br>"
             + say("figure.hover_bytes", bytes="%{x:.1f}", ratio="%{customdata[2]:.1f}")
-            + "<br>" + title + " %{y:.4g}<br>"
-            + say("figure.hover_exemplars", count="%{customdata[1]:.0f}") + "<extra></extra>",
-        )  # fmt: skip
+            + "<br>"
+            + title
+            + " %{y:.4g}<br>"
+            + say("figure.hover_exemplars", count="%{customdata[1]:.0f}")
+            + "<extra></extra>",
+        )
     if original_bytes is not None and settings:
         figure.add_shape(
-            type="line", x0=original_bytes, x1=original_bytes, y0=0, y1=1, yref="y domain",
+            type="line",
+            x0=original_bytes,
+            x1=original_bytes,
+            y0=0,
+            y1=1,
+            yref="y domain",
             line=DOTTED,
-        )  # fmt: skip
+        )
         figure.add_annotation(  # on a logarithmic axis annotations, unlike shapes, are placed by the logarithm
-            text=say("figure.original_file"), x=math.log10(original_bytes), y=1, yref="y domain", xanchor="right",
-            yanchor="top", showarrow=False, font={"color": RULE},
-        )  # fmt: skip
+            text=say("figure.original_file"),
+            x=math.log10(original_bytes),
+            y=1,
+            yref="y domain",
+            xanchor="right",
+            yanchor="top",
+            showarrow=False,
+            font={"color": RULE},
+        )
     _mark_frontier(figure, settings, metric, basis, say)
     _mark_picks(figure, settings, picks, recommended, metric, basis, say)
     lay_out(figure, 440)
@@ -136,16 +156,19 @@ def _mark_picks(
                 name=say("figure.recommended" if chosen else "figure.picked"),
                 mode="markers",
                 cliponaxis=False,
-                marker={"size": 24 if chosen else 20, "symbol": "circle-open", "color": RULE,
-                        "line": {"width": 4 if chosen else 1.5}},
-                hovertemplate="<b>%{customdata[0]}</b><br>" + say("figure.picked_by")
+                marker={
+                    "size": 24 if chosen else 20,
+                    "symbol": "circle-open",
+                    "color": RULE,
+                    "line": {"width": 4 if chosen else 1.5},
+                },
+                hovertemplate="<b>%{customdata[0]}</b><br>"
+                + say("figure.picked_by")
                 + "<br>%{customdata[1]}<extra></extra>",
-            )  # fmt: skip
+            )
 
 
-def budget_figure(
-    curve: Sequence[dict[str, Any]], budget: int, ceiling: float, say: Language = ENGLISH
-) -> go.Figure:
+def budget_figure(curve: Sequence[dict[str, Any]], budget: int, ceiling: float, say: Language = ENGLISH) -> go.Figure:
     """Expected gain against the budget on a logarithmic axis: the best choice, and raw pixels.
 
     Args:

@@ -6,10 +6,10 @@ from typing import Any
 
 import streamlit as st
 
+from toolkit.advice.calibration import GAIN, Calibration, calibration
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
-from toolkit.probe.calibration import GAIN, Calibration, calibration
 from toolkit.report.figures.probe import budget_figure
 from toolkit.report.sentences import runner_up_sentence
 from toolkit.ui.components.figures import figure
@@ -30,16 +30,19 @@ def show_recommendation(result: dict[str, Any]) -> None:
     columns[0].metric(say("column.setting"), plain(short_spec(recommended["codec"])))
     columns[1].metric(say("column.align"), plain(recommended["align"]), help=say("help.align"))
     columns[2].metric(
-        say("column.exemplars_per_class"), f"{recommended['exemplars_per_class']:.1f}",
-        say("advice.against_raw",
-            count=f"{recommended['exemplars_per_class'] - recommended['raw_exemplars_per_class']:+.1f}"),
+        say("column.exemplars_per_class"),
+        f"{recommended['exemplars_per_class']:.1f}",
+        say(
+            "advice.against_raw",
+            count=f"{recommended['exemplars_per_class'] - recommended['raw_exemplars_per_class']:+.1f}",
+        ),
         help=say("help.exemplars"),
-    )  # fmt: skip
+    )
     gain, interval = recommended["expected_gain"], recommended["interval"]
     spread = "" if gain is None or interval is None else f" ± {interval:.1f}"
     columns[3].metric(
         say("advice.gain"), "-" if gain is None else f"{gain:+.1f}{spread}", help=say("help.expected_gain")
-    )  # fmt: skip
+    )
     said = recommended.get("sentences", {})
     reasons = _in_words(said.get("reasons"), recommended["reasons"])
     if (second := recommended["runner_up"]) is not None:
@@ -141,7 +144,10 @@ def _regret_table(known: Calibration) -> None:
             **{
                 name: st.column_config.NumberColumn(say(f"column.{name}"), format=format_)
                 for name, format_ in (
-                    ("mean_regret", "%.1f"), ("worst", "%.1f"), ("behind_pilots", "%.1f"), ("spearman", "%.2f"),
+                    ("mean_regret", "%.1f"),
+                    ("worst", "%.1f"),
+                    ("behind_pilots", "%.1f"),
+                    ("spearman", "%.2f"),
                     ("time_share", "percent"),
                 )
             },
@@ -160,13 +166,17 @@ def _budgets(result: dict[str, Any]) -> None:
     if (smallest := budgets["smallest"]) is not None:
         st.caption(
             say(
-                "advice.smallest", points=f"{budgets['within_points']:g}", budget=format_size(smallest["budget_bytes"]),
-                setting=short_spec(smallest["codec"]), align=smallest["align"],
+                "advice.smallest",
+                points=f"{budgets['within_points']:g}",
+                budget=format_size(smallest["budget_bytes"]),
+                setting=short_spec(smallest["codec"]),
+                align=smallest["align"],
                 exemplars=f"{smallest['exemplars_per_class']:.1f}",
                 reference=say("advice.raw_reference" if budgets["reference"] == "raw" else "advice.other_reference"),
-                at=format_size(result["budget_bytes"]), rule=budgets.get("rule", GAIN),
+                at=format_size(result["budget_bytes"]),
+                rule=budgets.get("rule", GAIN),
             )
-        )  # fmt: skip
+        )
     with st.expander(say("shell.as_table")):
         st.dataframe(
             budgets["curve"],

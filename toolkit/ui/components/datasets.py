@@ -15,7 +15,7 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.ui.access import require_allowed_dataset
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
-from toolkit.ui.courtesy import out_of_turn
+from toolkit.ui.priority import out_of_turn
 
 _FRESH_SECONDS = 60.0
 """How long an open dataset is used before its source is looked at again for changes."""

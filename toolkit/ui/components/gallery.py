@@ -155,7 +155,10 @@ def wipe(left: np.ndarray, right: np.ndarray, names: tuple[str, str], label: str
     """Two pictures of one size on top of each other, and a slider that says how much of the left one is seen."""
     mount = st.components.v2.component("recallrate_wipe", html=_WIPE_HTML, css=_WIPE_CSS, js=_WIPE_JS)
     data = {
-        "left": picture_address(left), "right": picture_address(right), "left_name": names[0], "right_name": names[1],
+        "left": picture_address(left),
+        "right": picture_address(right),
+        "left_name": names[0],
+        "right_name": names[1],
         "label": label,
-    }  # fmt: skip
+    }
     mount(key=key, data=data)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from toolkit.codecs.base import CodecKind, codec_kinds
+from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.registry import CODECS
 from toolkit.foundation.parameters import Parameter
 from toolkit.ui.components.language import say
 
@@ -16,14 +17,16 @@ _USUAL = {"quality": (10, 30, 50, 75)}
 def build_grid(key: str) -> None:
     """A panel that appends to the grid kept in the session's state under ``key``."""
     with st.popover(say("probe.build"), icon=":material/build:"):
-        kinds = codec_kinds()
+        kinds = CODECS
         inner = [name for name, kind in kinds.items() if not kind.wraps]
         columns = st.columns(2)
         name = columns[0].selectbox(say("probe.codec"), inner, inner.index("jpeg"), key="build_codec")
         smaller = columns[1].selectbox(
-            say("probe.downscale"), [1, 2, 3, 4], key="build_factor",
+            say("probe.downscale"),
+            [1, 2, 3, 4],
+            key="build_factor",
             format_func=lambda factor: say("probe.full_size") if factor == 1 else f"1/{factor}",
-        )  # fmt: skip
+        )
         st.caption(kinds[name].summary)
         written = [
             text for parameter in kinds[name].parameters.items() if (text := _ask(kinds[name], *parameter)) is not None

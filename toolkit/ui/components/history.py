@@ -12,17 +12,17 @@ import streamlit as st
 from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.pilots.inventory import check
-from toolkit.pilots.plan import start_pending
+from toolkit.jobs.kinds import check
+from toolkit.jobs.start import start_pending
 from toolkit.runs.actions import remove
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.index import STATES, UNREADABLE, Filter, query
+from toolkit.ui.components.formats import count
 from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
 from toolkit.ui.components.plain import code, plain
-from toolkit.ui.components.words import count
-from toolkit.ui.courtesy import at_full_priority
+from toolkit.ui.priority import at_full_priority
 
 _COLUMNS = ("created", "kind", "setting", "align", "method", "budget", "seed", "state", "last_accuracy", "notes")
 
@@ -141,9 +141,13 @@ def _one(run: RunFolder, status: str) -> None:
     if st.session_state.get(shown) != run.notes:  # written elsewhere since
         st.session_state[key] = st.session_state[shown] = run.notes
     st.text_area(
-        say("history.notes"), key=key, height=68, placeholder=say("history.notes_hint"), on_change=_take_note,
+        say("history.notes"),
+        key=key,
+        height=68,
+        placeholder=say("history.notes_hint"),
+        on_change=_take_note,
         args=(run, key),
-    )  # fmt: skip
+    )
 
 
 def _take_note(run: RunFolder, key: str) -> None:

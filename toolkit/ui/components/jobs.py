@@ -11,14 +11,14 @@ from typing import Any
 import streamlit as st
 
 from toolkit.foundation.errors import WorkError, one_line
-from toolkit.pilots import supervisor
-from toolkit.pilots.plan import start_pending
+from toolkit.jobs import supervisor
+from toolkit.jobs.start import start_pending
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
+from toolkit.ui.components.formats import duration
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
-from toolkit.ui.components.words import duration
-from toolkit.ui.courtesy import at_full_priority
+from toolkit.ui.priority import at_full_priority
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")

@@ -35,7 +35,11 @@ def take_language() -> None:
 def choose_language() -> None:
     """The sidebar's switch."""
     st.segmented_control(
-        say("shell.language"), list(LANGUAGES), required=True, key="lang", format_func=LANGUAGES.__getitem__,
+        say("shell.language"),
+        list(LANGUAGES),
+        required=True,
+        key="lang",
+        format_func=LANGUAGES.__getitem__,
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     st.query_params["lang"] = st.session_state["lang"]

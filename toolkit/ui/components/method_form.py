@@ -12,9 +12,14 @@ from toolkit.ui.components.language import say
 def choose_method() -> str:
     """A method as specs write it: ``icarl:temperature=1``."""
     name = st.selectbox(
-        say("column.method"), list(METHODS), list(METHODS).index("replay"), key="method", persist_state="session",
-        format_func=lambda name: f"{name}: {METHODS[name].summary}", help=say("help.method"),
-    )  # fmt: skip
+        say("column.method"),
+        list(METHODS),
+        list(METHODS).index("replay"),
+        key="method",
+        persist_state="session",
+        format_func=lambda name: f"{name}: {METHODS[name].summary}",
+        help=say("help.method"),
+    )
     kind = METHODS[name]
     if not kind.parameters:
         return name

@@ -15,13 +15,23 @@ def downloads(name: str, result: Any, rows: Sequence[Mapping[str, Any]], first: 
     """Buttons for the result as JSON and its table as CSV, with some columns first; made when asked for."""
     with st.container(horizontal=True):
         st.download_button(
-            "CSV", lambda: csv_text(rows, first), f"{name}.csv", "text/csv", key=f"csv-{name}", on_click="ignore",
+            "CSV",
+            lambda: csv_text(rows, first),
+            f"{name}.csv",
+            "text/csv",
+            key=f"csv-{name}",
+            on_click="ignore",
             icon=":material/download:",
-        )  # fmt: skip
+        )
         st.download_button(
-            "JSON", lambda: json_text(result), f"{name}.json", "application/json", key=f"json-{name}",
-            on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
+            "JSON",
+            lambda: json_text(result),
+            f"{name}.json",
+            "application/json",
+            key=f"json-{name}",
+            on_click="ignore",
+            icon=":material/download:",
+        )
 
 
 def command(*lines: str) -> None:

@@ -10,7 +10,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.sizes import format_size
 from toolkit.report.figures.probe import LOWER_IS_BETTER, distortion_figure
 from toolkit.report.tables import probe_rows
-from toolkit.ui.components import words
+from toolkit.ui.components import formats
 from toolkit.ui.components.advice_result import show_recommendation, show_rules
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.figures import figure
@@ -18,15 +18,41 @@ from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads, next_page
 
 _BASES = ("stored_bytes", "file_bytes")
-_COLUMNS = ("codec", "stored_bytes", "file_bytes", "header_tax", "bpp", "ratio_raw", "ratio_original", "exemplars",
-            "exemplars_per_class", "fmse_relative", "psnr", "ssim", "cosine_distance", "probe_accuracy", "encode_us",
-            "decode_us")  # fmt: skip
+_COLUMNS = (
+    "codec",
+    "stored_bytes",
+    "file_bytes",
+    "header_tax",
+    "bpp",
+    "ratio_raw",
+    "ratio_original",
+    "exemplars",
+    "exemplars_per_class",
+    "fmse_relative",
+    "psnr",
+    "ssim",
+    "cosine_distance",
+    "probe_accuracy",
+    "encode_us",
+    "decode_us",
+)
 _FORMATS = {
-    "stored_bytes": "%.1f", "file_bytes": "%.1f", "header_tax": "percent", "bpp": "%.3f", "ratio_raw": "%.1f",
-    "ratio_original": "%.1f", "exemplars": "localized", "exemplars_per_class": "%.1f", "fmse_relative": "%.5f",
-    "psnr": "%.2f", "ssim": "%.4f", "cosine_distance": "%.5f", "probe_accuracy": "percent", "encode_us": "%.0f",
+    "stored_bytes": "%.1f",
+    "file_bytes": "%.1f",
+    "header_tax": "percent",
+    "bpp": "%.3f",
+    "ratio_raw": "%.1f",
+    "ratio_original": "%.1f",
+    "exemplars": "localized",
+    "exemplars_per_class": "%.1f",
+    "fmse_relative": "%.5f",
+    "psnr": "%.2f",
+    "ssim": "%.4f",
+    "cosine_distance": "%.5f",
+    "probe_accuracy": "percent",
+    "encode_us": "%.0f",
     "decode_us": "%.0f",
-}  # fmt: skip
+}
 
 
 def show_probe(name: str, result: dict[str, Any]) -> None:
@@ -49,21 +75,29 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
     basis = choose(place, say("probe.bytes_of"), bases, "probe_basis", say("help.header_tax"))
     st.plotly_chart(
         figure(
-            distortion_figure, rows, metric, basis=basis, original_bytes=result["original_file_bytes"],
-            picks=result["rules"] if advised else (), recommended=result["recommended"]["codec"] if advised else None,
+            distortion_figure,
+            rows,
+            metric,
+            basis=basis,
+            original_bytes=result["original_file_bytes"],
+            picks=result["rules"] if advised else (),
+            recommended=result["recommended"]["codec"] if advised else None,
         ),
         key="probe_chart",
         on_select=_take_point,
         selection_mode="points",
         alt=say("probe.chart_alt"),
-    )  # fmt: skip
+    )
     st.caption(
         say(
-            "probe.chart_caption", images=f"{result['images']:,}", classes=result["classes"],
-            extractor=result["extractor"], budget=format_size(result["budget_bytes"]),
-            time=words.duration(result["seconds"]),
+            "probe.chart_caption",
+            images=f"{result['images']:,}",
+            classes=result["classes"],
+            extractor=result["extractor"],
+            budget=format_size(result["budget_bytes"]),
+            time=formats.duration(result["seconds"]),
         )
-    )  # fmt: skip
+    )
     _chosen(rows)
     _table(name, result, rows)
     if advised:
@@ -88,12 +122,16 @@ def _chosen(rows: list[dict[str, Any]]) -> None:
         row = rows[codecs.index(codec)]
         st.markdown(
             say(
-                "probe.setting_in_words", stored=f"{row['stored_bytes']:,.0f}", file=f"{row['file_bytes']:,.0f}",
-                saved=f"{row['file_bytes'] - row['stored_bytes']:,.0f}", tax=f"{row['header_tax']:.0%}",
-                exemplars=f"{row['exemplars_per_class']:,.1f}", raw=f"{row['ratio_raw']:.1f}",
+                "probe.setting_in_words",
+                stored=f"{row['stored_bytes']:,.0f}",
+                file=f"{row['file_bytes']:,.0f}",
+                saved=f"{row['file_bytes'] - row['stored_bytes']:,.0f}",
+                tax=f"{row['header_tax']:.0%}",
+                exemplars=f"{row['exemplars_per_class']:,.1f}",
+                raw=f"{row['ratio_raw']:.1f}",
                 original=f"{row['ratio_original']:.1f}",
             )
-        )  # fmt: skip
+        )
         next_page("images", say("probe.see_images"), setting=codec)
 
 

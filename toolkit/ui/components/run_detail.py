@@ -16,14 +16,22 @@ from toolkit.pilots.results import differences, setting_name
 from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure, stage_values
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.figures import figure
+from toolkit.ui.components.formats import duration
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
 from toolkit.ui.components.plain import code, plain
-from toolkit.ui.components.words import duration
 
 MOST_COMPARED = 6
-_RESULTS = ("last_accuracy", "average_incremental_accuracy", "forgetting", "accuracy_on_original", "accuracy_on_coded",
-            "exemplars_per_class", "memory_bytes", "seconds")  # fmt: skip
+_RESULTS = (
+    "last_accuracy",
+    "average_incremental_accuracy",
+    "forgetting",
+    "accuracy_on_original",
+    "accuracy_on_coded",
+    "exemplars_per_class",
+    "memory_bytes",
+    "seconds",
+)
 _PERCENT = _RESULTS[:5]
 
 Finished = tuple[PilotConfig, dict[str, Any]]
@@ -49,15 +57,20 @@ def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
     figures.metric(say("column.exemplars_per_class"), f"{run['exemplars_per_class']:.1f}", help=say("help.exemplars"))
     figures.metric(say("storage.memory_bytes"), format_size(run["memory_bytes"]))
     st.plotly_chart(
-        figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]), key="matrix_chart",
+        figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
+        key="matrix_chart",
         alt=say("tradeoff.matrix_alt"),
-    )  # fmt: skip
+    )
     st.caption(
         say(
-            "tradeoff.matrix_caption", images=say(f"tradeoff.{run['tested_on']}_images"), network=run["network"],
-            steps=f"{run['optimizer_steps']:,}", time=duration(run["seconds"]), folder=code(folder_name(run)),
+            "tradeoff.matrix_caption",
+            images=say(f"tradeoff.{run['tested_on']}_images"),
+            network=run["network"],
+            steps=f"{run['optimizer_steps']:,}",
+            time=duration(run["seconds"]),
+            folder=code(folder_name(run)),
         )
-    )  # fmt: skip
+    )
     with st.expander(say("shell.as_table")):
         st.dataframe(
             [
@@ -97,9 +110,12 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
         alt=say("compare.table_alt"),
     )
     curve = choose(
-        st.container(), say("compare.curve"), {name: say(f"curve.{name}") for name in CURVES}, "compare_curve",
+        st.container(),
+        say("compare.curve"),
+        {name: say(f"curve.{name}") for name in CURVES},
+        "compare_curve",
         say("help.measures"),
-    )  # fmt: skip
+    )
     series = {title: stage_values(run, curve) for title, (_, run) in zip(titles, runs.values(), strict=True)}
     st.plotly_chart(figure(stage_figure, series, curve), key="compare_chart", alt=say("compare.chart_alt"))
     columns = st.columns(min(3, len(runs)))
@@ -108,8 +124,9 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
             st.caption(plain(title))
             st.plotly_chart(
                 figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
-                key=f"compare_matrix_{n}", alt=f"{say('tradeoff.matrix_alt')}: {title}",
-            )  # fmt: skip
+                key=f"compare_matrix_{n}",
+                alt=f"{say('tradeoff.matrix_alt')}: {title}",
+            )
     curves = [
         {"run": title, "stage": stage + 1, curve: value}
         for title, values in series.items()

@@ -8,23 +8,23 @@ from typing import Any
 
 import streamlit as st
 
+from toolkit.advice.calibration import GAIN
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
-from toolkit.pilots.plan import probes_of
+from toolkit.jobs.kinds import probes_of
 from toolkit.pilots.results import comparisons
-from toolkit.probe.calibration import GAIN
 from toolkit.report.cost import Coding, Fleet, Prices, Year, saved_with, sensitivity, yearly
 from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import figure
+from toolkit.ui.components.formats import count
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.components.words import count
 
 _BASES = ("original", "raw")
 _UNCERTAIN = ("images_a_day", "storage", "transfer", "error")
@@ -77,19 +77,28 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     first = list(rows).index(recommended) if recommended in rows else len(rows) - 1
     codec = columns[0].selectbox(say("column.setting"), list(rows), first, key="cost_setting", format_func=short_spec)
     basis = choose(
-        columns[1], say("cost.instead_of"), {name: say(f"cost.{name}") for name in _BASES}, "cost_basis",
+        columns[1],
+        say("cost.instead_of"),
+        {name: say(f"cost.{name}") for name in _BASES},
+        "cost_basis",
         say("help.ratio_original"),
-    )  # fmt: skip
+    )
     at_inference = columns[2].checkbox(
-        say("cost.at_inference"), probe.get("recommended", {}).get("align") == "both", key="cost_inference",
+        say("cost.at_inference"),
+        probe.get("recommended", {}).get("align") == "both",
+        key="cost_inference",
         help=say("help.align"),
-    )  # fmt: skip
+    )
     change, source = _accuracy_change(probe, pilots, codec, "both" if at_inference else "none")
     points = columns[3].number_input(
-        say("cost.points"), -100.0, 100.0, round(min(100.0, max(-100.0, change)), 2), 0.1,
+        say("cost.points"),
+        -100.0,
+        100.0,
+        round(min(100.0, max(-100.0, change)), 2),
+        0.1,
         key=f"cost_points_{chosen()}_{codec}_{at_inference}_{change:.4f}",
         help=say("cost.points_help"),
-    )  # fmt: skip
+    )
     st.caption(source)
     row = rows[codec]
     before = probe["original_file_bytes"] if basis == "original" else 3 * probe["size"] ** 2
@@ -101,8 +110,13 @@ def _accuracy_change(probe: dict[str, Any], pilots: Sequence[RunFolder], codec: 
     for comparison in comparisons(pilots, *chosen()):
         finished = comparison.pilots()
         for pilot in finished:
-            same = [one for one in finished if one["codec"] == "raw" and one["method"] == pilot["method"]
-                    and one["budget_bytes"] == pilot["budget_bytes"]]  # fmt: skip
+            same = [
+                one
+                for one in finished
+                if one["codec"] == "raw"
+                and one["method"] == pilot["method"]
+                and one["budget_bytes"] == pilot["budget_bytes"]
+            ]
             if same and (pilot["codec"], pilot["align"]) == (codec, align):
                 gain = pilot["mean"]["last_accuracy"] - same[0]["mean"]["last_accuracy"]
                 return 100 * gain, say("cost.measured", label=comparison.label, seeds=count(len(pilot["runs"]), "seed"))
@@ -130,12 +144,19 @@ def _amounts(usual: Fleet | Prices, steps: dict[str, float], written: str) -> di
     return {
         name: float(
             column.number_input(
-                say(f"cost_input.{name}"), 0.0, None, float(getattr(usual, name)), step, written, key=f"cost_{name}",
-                persist_state="session", bind="query-params",
+                say(f"cost_input.{name}"),
+                0.0,
+                None,
+                float(getattr(usual, name)),
+                step,
+                written,
+                key=f"cost_{name}",
+                persist_state="session",
+                bind="query-params",
             )
         )
         for column, (name, step) in zip(st.columns(len(steps)), steps.items(), strict=True)
-    }  # fmt: skip
+    }
 
 
 def _show(year: Year, fleet: Fleet) -> None:
@@ -144,12 +165,14 @@ def _show(year: Year, fleet: Fleet) -> None:
     columns[0].metric(say("cost.saved"), f"{year.saved:,.2f}", border=True, help=say("cost.saved_help"))
     stored, sent = format_size(year.stored_before), format_size(year.sent_before)
     columns[1].metric(
-        say("cost.stored"), format_size(year.stored_after), border=True,
+        say("cost.stored"),
+        format_size(year.stored_after),
+        border=True,
         help=say("cost.stored_help", images=f"{fleet.images_kept:,.0f}", before=stored),
-    )  # fmt: skip
+    )
     columns[2].metric(
         say("cost.moved"), format_size(year.sent_after), border=True, help=say("cost.moved_help", before=sent)
-    )  # fmt: skip
+    )
     columns[3].metric(say("cost.coding"), f"{year.coding_cost:,.2f}", border=True, help=say("cost.coding_help"))
     st.markdown("\n".join(f"- {sentence}" for sentence in explain(year)))
 
@@ -160,26 +183,35 @@ def _what_if(fleet: Fleet, prices: Prices, coding: Coding, year: Year) -> None:
     columns = st.columns(len(_UNCERTAIN) + 1, vertical_alignment="center")
     factors = {
         name: column.select_slider(
-            say(f"cost_input.{name}"), _FACTORS, 1.0, format_func=lambda factor: f"× {factor:g}", key=f"times_{name}",
+            say(f"cost_input.{name}"),
+            _FACTORS,
+            1.0,
+            format_func=lambda factor: f"× {factor:g}",
+            key=f"times_{name}",
             help=say("cost.what_if_help"),
         )
         for column, name in zip(columns, _UNCERTAIN, strict=False)
-    }  # fmt: skip
+    }
     saved = saved_with(fleet, prices, coding, factors)
     columns[-1].metric(
-        say("cost.saved_then"), f"{saved:,.2f}", f"{saved - year.saved:+,.2f}" if saved != year.saved else None,
+        say("cost.saved_then"),
+        f"{saved:,.2f}",
+        f"{saved - year.saved:+,.2f}" if saved != year.saved else None,
         border=True,
-    )  # fmt: skip
+    )
 
 
 def explain(year: Year) -> list[str]:
     """The year in sentences."""
     sentences: list[str] = [
         say(
-            "cost.parts", storage=f"{year.storage_saved:,.2f}", transfer=f"{year.transfer_saved:,.2f}",
-            coding=f"{year.coding_cost:,.2f}", accuracy=f"{year.accuracy_value:,.2f}",
+            "cost.parts",
+            storage=f"{year.storage_saved:,.2f}",
+            transfer=f"{year.transfer_saved:,.2f}",
+            coding=f"{year.coding_cost:,.2f}",
+            accuracy=f"{year.accuracy_value:,.2f}",
         )
-    ]  # fmt: skip
+    ]
     if year.break_even_error is not None:
         sentences.append(say("cost.break_even_error", price=f"{year.break_even_error:,.6g}"))
     if year.break_even_points is not None:

@@ -58,13 +58,17 @@ def _numbers(facts: dict) -> None:
     columns[1].metric(say("data.train_images"), f"{facts['train_images']:,}", border=True)
     columns[2].metric(say("data.test_images"), f"{facts['test_images']:,}", border=True)
     columns[3].metric(
-        say("data.raw"), format_size(facts["raw_bytes"]), border=True,
+        say("data.raw"),
+        format_size(facts["raw_bytes"]),
+        border=True,
         help=say("data.raw_help", size=facts["size"], bytes=f"{facts['raw_image_bytes']:,}"),
-    )  # fmt: skip
+    )
     columns[4].metric(
-        say("data.original"), format_size(facts["original_bytes"]), border=True,
+        say("data.original"),
+        format_size(facts["original_bytes"]),
+        border=True,
         help=say("data.original_help", bytes=f"{facts['original_file_bytes']:,.0f}"),
-    )  # fmt: skip
+    )
 
 
 def _samples(dataset: ImageDataset) -> None:

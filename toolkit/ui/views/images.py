@@ -13,7 +13,7 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
-from toolkit.pilots.plan import probes_of
+from toolkit.jobs.kinds import probes_of
 from toolkit.probe.inspection import decode_images, inspect_image
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.figures.data import feature_figure
@@ -65,9 +65,15 @@ def _request(runs_dir: Path) -> ImagesRequest | None:
     offered = [row["codec"] for row in newest["settings"]] if newest else list(_USUAL)
     columns = st.columns([3, 1])
     setting = choose_addressed(
-        say("column.setting"), offered, "setting", short_spec, say("images.setting_help"),
-        usual=_recommended(newest) or offered[len(offered) // 2], others=True, place=columns[0],
-    )  # fmt: skip
+        say("column.setting"),
+        offered,
+        "setting",
+        short_spec,
+        say("images.setting_help"),
+        usual=_recommended(newest) or offered[len(offered) // 2],
+        others=True,
+        place=columns[0],
+    )
     count = columns[1].select_slider(say("probe.images"), [100, 200, 400, 1000], 400, key="images_count")
     try:
         require_allowed_codecs(setting)
@@ -95,9 +101,12 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
     st.subheader(say("images.grid"), anchor=False)
     columns = st.columns([3, 2], vertical_alignment="bottom")
     order = choose(
-        columns[0], say("images.order"), {name: say(f"images.by_{name}") for name in _ORDERS}, "images_order",
+        columns[0],
+        say("images.order"),
+        {name: say(f"images.by_{name}") for name in _ORDERS},
+        "images_order",
         say("help.fmse_relative"),
-    )  # fmt: skip
+    )
     classes = [say("images.all_classes"), *dataset.class_names]
     label = columns[1].selectbox(say("column.class"), range(len(classes)), format_func=classes.__getitem__)
     rows = [row for row in result["images"] if label == 0 or row["class"] == classes[label]]
@@ -197,9 +206,12 @@ def _pick(dataset: ImageDataset) -> int:
 def _plane(result: dict[str, Any]) -> None:
     st.subheader(say("images.plane"), anchor=False)
     st.plotly_chart(
-        figure(feature_figure, result, st.session_state.get("image")), key="images_plane", on_select=_take_point,
-        selection_mode="points", alt=say("images.plane_alt"),
-    )  # fmt: skip
+        figure(feature_figure, result, st.session_state.get("image")),
+        key="images_plane",
+        on_select=_take_point,
+        selection_mode="points",
+        alt=say("images.plane_alt"),
+    )
     st.caption(say("images.plane_caption", extractor=result["extractor"]))
 
 
@@ -214,8 +226,11 @@ def _table(result: dict[str, Any]) -> None:
         columns = ("index", "class", "stored_bytes", "file_bytes", "psnr", "ssim", "fmse_relative")
         rows = sorted(result["images"], key=lambda row: -row["fmse"])
         st.dataframe(
-            rows, hide_index=True, column_order=columns, alt=say("images.table_alt"),
+            rows,
+            hide_index=True,
+            column_order=columns,
+            alt=say("images.table_alt"),
             column_config={name: say(f"column.{name}") for name in columns},
-        )  # fmt: skip
+        )
         downloads("images", result, rows, columns)
     next_page("pilot", say("probe.next"))

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from toolkit.codecs.table_file import standard_steps
+from toolkit.codecs.jpeg_tables import standard_steps
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
+from toolkit.jobs.start import start_pending
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, tables_dir
 from toolkit.jpeg_dl.results import Trainings, trainings
-from toolkit.pilots.plan import start_pending
 from toolkit.probe.presets import PRESETS
 from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure, variants_figure
 from toolkit.report.figures.pilots import loss_figure
 from toolkit.runs.actions import remove
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.runs.request import Request
-from toolkit.ui.components import words
+from toolkit.ui.components import formats
 from toolkit.ui.components.choice import choose, choose_addressed, forget_unless
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import figure
@@ -34,7 +34,7 @@ from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.courtesy import at_full_priority
+from toolkit.ui.priority import at_full_priority
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
 _USUAL_CONTROLS = ["standard", "zero-dc"]
@@ -63,10 +63,13 @@ def page() -> None:
 def _form(runs_dir: Path) -> None:
     columns = st.columns(4)
     network = columns[0].selectbox(
-        say("pilot.network"), ["resnet8", "resnet20", "resnet32"], key="jpeg_network", persist_state="session",
+        say("pilot.network"),
+        ["resnet8", "resnet20", "resnet32"],
+        key="jpeg_network",
+        persist_state="session",
         accept_new_options=True,
         help=say("jpeg.network_help"),
-    )  # fmt: skip
+    )
     init = columns[1].selectbox(
         say("jpeg.init"),
         _INITS,
@@ -76,40 +79,70 @@ def _form(runs_dir: Path) -> None:
         help=say("jpeg.init_help"),
     )
     steps = columns[2].number_input(
-        say("jpeg.steps"), 1, None, 300, 100, key="jpeg_steps", persist_state="session", bind="query-params",
+        say("jpeg.steps"),
+        1,
+        None,
+        300,
+        100,
+        key="jpeg_steps",
+        persist_state="session",
+        bind="query-params",
         help=say("jpeg.steps_help"),
-    )  # fmt: skip
+    )
     rate_weight = columns[3].number_input(
-        say("jpeg.rate_weight"), 0.0, None, 0.0, 0.001, "%g", key="jpeg_rate", persist_state="session",
-        bind="query-params", help=say("jpeg.rate_help"),
-    )  # fmt: skip
+        say("jpeg.rate_weight"),
+        0.0,
+        None,
+        0.0,
+        0.001,
+        "%g",
+        key="jpeg_rate",
+        persist_state="session",
+        bind="query-params",
+        help=say("jpeg.rate_help"),
+    )
     wide = st.columns([3, 1])
     controls = wide[0].pills(
-        say("jpeg.controls"), list(CONTROLS), selection_mode="multi", default=_USUAL_CONTROLS, key="jpeg_controls",
+        say("jpeg.controls"),
+        list(CONTROLS),
+        selection_mode="multi",
+        default=_USUAL_CONTROLS,
+        key="jpeg_controls",
         persist_state="session",
-        format_func=lambda name: say(f"variant.{name}"), help=say("jpeg.controls_help"),
-    )  # fmt: skip
+        format_func=lambda name: say(f"variant.{name}"),
+        help=say("jpeg.controls_help"),
+    )
     seeds = wide[1].text_input(
-        say("pilot.seeds"), "0", key="jpeg_seeds", persist_state="session", bind="query-params",
+        say("pilot.seeds"),
+        "0",
+        key="jpeg_seeds",
+        persist_state="session",
+        bind="query-params",
         help=say("pilot.seeds_help"),
-    )  # fmt: skip
+    )
     spec, size = chosen()
     try:
         numbers = parse_seeds(seeds)
         ordered = tuple(name for name in CONTROLS if name in controls)
         config = make_config(
-            dataset=spec, size=size, network=network, init=init, steps=steps, rate_weight=rate_weight,
+            dataset=spec,
+            size=size,
+            network=network,
+            init=init,
+            steps=steps,
+            rate_weight=rate_weight,
             variants=("plain", "jpeg", *ordered),
-        )  # fmt: skip
+        )
     except UsageError as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
     st.markdown(
         say(
-            "jpeg.estimate", networks=words.count(len(config.variants) * len(numbers), "network"),
-            time=words.duration(config.rough_seconds() * len(numbers)),
+            "jpeg.estimate",
+            networks=formats.count(len(config.variants) * len(numbers), "network"),
+            time=formats.duration(config.rough_seconds() * len(numbers)),
         )
-    )  # fmt: skip
+    )
     if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
         try:
             at_full_priority(lambda: start_pending([config.folder(seed, runs_dir) for seed in numbers], runs_dir))
@@ -128,7 +161,7 @@ def _choose(found: list[Trainings]) -> Trainings:
 def _title(config: JPEGConfig) -> str:
     rate = f", λ {config.rate_weight:g}" if config.rate_weight else ""
     networks = ", ".join(say(f"variant.{name}") for name in config.variants[1:] or config.variants)
-    return f"{config.network}, {config.init}{rate}, {words.count(config.steps, 'step')}: {networks}"
+    return f"{config.network}, {config.init}{rate}, {formats.count(config.steps, 'step')}: {networks}"
 
 
 def _under_way(training: Trainings, runs_dir: Path) -> None:
@@ -169,17 +202,22 @@ def _accuracy(result: Mapping[str, Any]) -> None:
         }
         for name, variant in variants.items()
     ]
-    percent = {name: st.column_config.NumberColumn(say(f"jpeg.column_{name}"), format="percent")
-               for name in ("accuracy", "gain", "soft", "hard")}  # fmt: skip
+    percent = {
+        name: st.column_config.NumberColumn(say(f"jpeg.column_{name}"), format="percent")
+        for name in ("accuracy", "gain", "soft", "hard")
+    }
     st.dataframe(
-        rows, hide_index=True, placeholder="-", alt=say("jpeg.accuracy_alt"),
+        rows,
+        hide_index=True,
+        placeholder="-",
+        alt=say("jpeg.accuracy_alt"),
         column_config={
             "variant": st.column_config.TextColumn(say("jpeg.column_variant"), pinned=True),
             "ci95": st.column_config.NumberColumn("± 95 %", format="percent", help=say("help.interval")),
             "bpp": st.column_config.NumberColumn(say("jpeg.column_bpp"), format="%.3f", help=say("help.bpp")),
             **percent,
         },
-    )  # fmt: skip
+    )
     downloads("jpeg", result, rows)
 
 
@@ -220,14 +258,19 @@ def _tables(record: Mapping[str, Any]) -> None:
         for column, (title, steps) in zip(st.columns(3), shown.items(), strict=True):
             column.caption(f"{say(f'jpeg.{plane}')}: {title}")
             column.plotly_chart(
-                figure(table_figure, steps, highest), key=f"table-{plane}-{title}",
+                figure(table_figure, steps, highest),
+                key=f"table-{plane}-{title}",
                 alt=f"{say('jpeg.tables')}: {say(f'jpeg.{plane}')}, {title}",
-            )  # fmt: skip
+            )
     clipped = record["clip_rate"]["final"]
     st.caption(
-        say("jpeg.clipped", dc=f"{clipped['luma_dc']:.0%}", luma=f"{clipped['luma']:.1%}",
-            chroma=f"{clipped['chroma']:.1%}")
-    )  # fmt: skip
+        say(
+            "jpeg.clipped",
+            dc=f"{clipped['luma_dc']:.0%}",
+            luma=f"{clipped['luma']:.1%}",
+            chroma=f"{clipped['chroma']:.1%}",
+        )
+    )
 
 
 def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
@@ -264,9 +307,13 @@ def _export(run: RunFolder, variant: str, runs_dir: Path) -> None:
             st.success(say("jpeg.added"))
         path = Path(exported["tables"])
         st.download_button(
-            say("jpeg.download"), path.read_bytes, path.name, "application/json", icon=":material/download:",
+            say("jpeg.download"),
+            path.read_bytes,
+            path.name,
+            "application/json",
+            icon=":material/download:",
             on_click="ignore",
-        )  # fmt: skip
+        )
     next_page("probe", say("jpeg.next"))
 
 
@@ -291,13 +338,16 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
         for note in result["notes"]:
             st.caption(f"{say(f'figure.{model}_network')}: {plain(note)}")
     rows = [
-        {"network": model if name == variant else name, "attack": attack,
-         **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)}}
+        {
+            "network": model if name == variant else name,
+            "attack": attack,
+            **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)},
+        }
         for name, one in {variant: report, **others}.items()
         for model, result in one["models"].items()
         for attack, values in (*result["attacks"].items(), ("worst", result["worst"]))
         if name == variant or model == "layered"
-    ]  # fmt: skip
+    ]
     with st.expander(say("shell.table")):
         st.dataframe(rows, hide_index=True, alt=say("jpeg.robustness"))
         downloads("robustness", report, rows)

@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from toolkit.bundle.history import history
-from toolkit.bundle.manifest import CARD, read_manifest
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.production.history import history
+from toolkit.production.manifest import CARD, read_manifest
 from toolkit.report.figures.monitor import monitor_figure
 from toolkit.ui.access import require_allowed
 from toolkit.ui.components.figures import figure
@@ -25,9 +25,12 @@ def page() -> None:
     st.title(say("shell.monitor"), anchor=False)
     st.markdown(say("monitor.intro"))
     typed = st.text_input(
-        say("monitor.bundle"), key="bundle", persist_state="session", bind="query-params",
+        say("monitor.bundle"),
+        key="bundle",
+        persist_state="session",
+        bind="query-params",
         help=say("monitor.bundle_help"),
-    )  # fmt: skip
+    )
     if not typed:
         st.info(say("monitor.none_yet"), icon=":material/inventory_2:")
         command("recallrate bundle export RUN -o bundle", "recallrate monitor bundle FOLDER --json -")
@@ -54,9 +57,11 @@ def _facts(folder: Path, facts: dict[str, Any]) -> None:
     accuracy = "-" if facts["result"] is None else f"{facts['result']['last_accuracy']:.1%}"
     columns[2].metric(say("metric.last_accuracy"), accuracy, border=True)
     columns[3].metric(
-        say("monitor.false_alarms"), f"1 : {1 / facts['baseline']['false_alarms']:,.0f}", border=True,
+        say("monitor.false_alarms"),
+        f"1 : {1 / facts['baseline']['false_alarms']:,.0f}",
+        border=True,
         help=say("monitor.false_alarms_help", images=f"{facts['baseline']['images']:,}"),
-    )  # fmt: skip
+    )
     with st.expander(say("monitor.card")):
         st.text((folder / CARD).read_text())  # not as Markdown: a bundle may be anybody's
 
@@ -82,11 +87,16 @@ def _history(calls: list[dict[str, Any]]) -> None:
         for call in reversed(calls)
     ]
     st.dataframe(
-        rows, hide_index=True, alt=say("monitor.chart_alt"),
+        rows,
+        hide_index=True,
+        alt=say("monitor.chart_alt"),
         column_config={
-            "time": say("monitor.time"), "folder": say("monitor.folder"), "images": say("monitor.images"),
-            "unreadable": say("monitor.unreadable"), "alarms": say("monitor.alarms"),
+            "time": say("monitor.time"),
+            "folder": say("monitor.folder"),
+            "images": say("monitor.images"),
+            "unreadable": say("monitor.unreadable"),
+            "alarms": say("monitor.alarms"),
             **{name: st.column_config.NumberColumn(say(f"chart.{name}"), format="%.2f") for name in last["heights"]},
         },
-    )  # fmt: skip
+    )
     downloads("monitor", calls, rows)

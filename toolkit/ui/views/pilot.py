@@ -8,22 +8,24 @@ from pathlib import Path
 
 import streamlit as st
 
+from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import default_initial
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.sizes import format_size
+from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.start import start_planned
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
-from toolkit.probe.request import ALIGNS
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
-from toolkit.ui.components import words
+from toolkit.ui.components import formats
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import figure
 from toolkit.ui.components.history import show_history
@@ -33,7 +35,7 @@ from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
-from toolkit.ui.courtesy import at_full_priority
+from toolkit.ui.priority import at_full_priority
 
 _USUAL = ["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
 _MOST_CURVES = 6
@@ -66,31 +68,57 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
     settings = _settings(runs_dir)
     wide = st.columns([2, 1, 1])
     aligns = wide[0].segmented_control(
-        say("pilot.aligns"), ALIGNS, selection_mode="multi", default=["both"], key="aligns", persist_state="session",
+        say("pilot.aligns"),
+        ALIGNS,
+        selection_mode="multi",
+        default=["both"],
+        key="aligns",
+        persist_state="session",
         help=say("help.align"),
-    )  # fmt: skip
+    )
     budgets = wide[1].text_input(
-        say("probe.budget"), "20img", key="pilot_budget", persist_state="session", bind="query-params",
+        say("probe.budget"),
+        "20img",
+        key="pilot_budget",
+        persist_state="session",
+        bind="query-params",
         help=say("help.budget") + " " + say("pilot.budgets_help"),
-    )  # fmt: skip
+    )
     seeds = wide[2].text_input(
-        say("pilot.seeds"), "0,1,2", key="seeds", persist_state="session", bind="query-params",
+        say("pilot.seeds"),
+        "0,1,2",
+        key="seeds",
+        persist_state="session",
+        bind="query-params",
         help=say("pilot.seeds_help"),
-    )  # fmt: skip
+    )
     classes = len(dataset.class_names)
     usual = default_initial(classes)
     columns = st.columns(3)
     initial, increment = (
         column.number_input(
-            say(f"pilot.{name}"), 1, classes, usual, key=f"{name}-{classes}", persist_state="session",
-            bind="query-params", help=say("help.stages"),
+            say(f"pilot.{name}"),
+            1,
+            classes,
+            usual,
+            key=f"{name}-{classes}",
+            persist_state="session",
+            bind="query-params",
+            help=say("help.stages"),
         )
         for column, name in zip(columns, ("initial", "increment"), strict=False)
-    )  # fmt: skip
+    )
     steps = columns[2].number_input(
-        say("pilot.steps"), 1, None, 200, 50, key="steps", persist_state="session", bind="query-params",
+        say("pilot.steps"),
+        1,
+        None,
+        200,
+        50,
+        key="steps",
+        persist_state="session",
+        bind="query-params",
         help=say("pilot.steps_help"),
-    )  # fmt: skip
+    )
     method = choose_method()
     choices = _more_choices()
     spec, size = chosen()
@@ -100,9 +128,18 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
         for budget in wanted:
             budget_bytes(budget, classes, dataset.raw_image_bytes)
         return plan.plan(
-            settings, aligns, wanted, parse_seeds(seeds),
-            dataset=spec, size=size, initial=initial, increment=increment, steps=steps, method=method, **choices,
-        )  # fmt: skip
+            settings,
+            aligns,
+            wanted,
+            parse_seeds(seeds),
+            dataset=spec,
+            size=size,
+            initial=initial,
+            increment=increment,
+            steps=steps,
+            method=method,
+            **choices,
+        )
     except UsageError as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return []
@@ -121,9 +158,13 @@ def _more_choices() -> dict[str, object]:
             help=say("pilot.selection_help"),
         )
         network = columns[1].selectbox(
-            say("pilot.network"), ["auto", "resnet8", "resnet20", "resnet32", "resnet56"], key="network",
-            persist_state="session", accept_new_options=True, help=say("pilot.network_help"),
-        )  # fmt: skip
+            say("pilot.network"),
+            ["auto", "resnet8", "resnet20", "resnet32", "resnet56"],
+            key="network",
+            persist_state="session",
+            accept_new_options=True,
+            help=say("pilot.network_help"),
+        )
         batch_size = columns[2].number_input(
             say("pilot.batch_size"), 2, 4096, defaults["batch_size"].default, key="batch_size", persist_state="session"
         )
@@ -143,14 +184,19 @@ def _more_choices() -> dict[str, object]:
 def _settings(runs_dir: Path) -> list[str]:
     """The codec settings to run: those of the newest probe of this dataset are offered."""
     spec, size = chosen()
-    probes = plan.probes_of(list_runs(runs_dir), spec, size)
+    probes = probes_of(list_runs(runs_dir), spec, size)
     name, newest = next(((name, found) for name, run in probes.items() if (found := run.result)), ("usual", None))
     offered = [setting["codec"] for setting in newest["settings"]] if newest else _USUAL
     recommended = newest.get("recommended", {}).get("codec") if newest else None
     chosen_settings = st.multiselect(
-        say("probe.grid"), offered, plan.default_settings(offered, recommended), key=f"settings-{name}",
-        accept_new_options=True, persist_state="session", help=say("pilot.settings_help"),
-    )  # fmt: skip
+        say("probe.grid"),
+        offered,
+        plan.default_settings(offered, recommended),
+        key=f"settings-{name}",
+        accept_new_options=True,
+        persist_state="session",
+        help=say("pilot.settings_help"),
+    )
     if newest is None:
         st.caption(say("pilot.no_probe"))
         next_page("probe", say("pilot.probe_first"))
@@ -167,15 +213,19 @@ def _start(planned: list[plan.PlannedRun], dataset: ImageDataset, runs_dir: Path
     known = all(estimate.from_runs for estimate in estimates)
     st.markdown(
         say(
-            "pilot.estimate", runs=words.count(len(planned), "run"), stages=words.count(stages, "stage"),
-            time=words.duration(seconds), source=say("pilot.from_runs" if known else "pilot.rough"),
-            memory=format_size(max(budgets)), total=format_size(sum(one.memory_bytes for one in estimates)),
+            "pilot.estimate",
+            runs=formats.count(len(planned), "run"),
+            stages=formats.count(stages, "stage"),
+            time=formats.duration(seconds),
+            source=say("pilot.from_runs" if known else "pilot.rough"),
+            memory=format_size(max(budgets)),
+            total=format_size(sum(one.memory_bytes for one in estimates)),
         )
-    )  # fmt: skip
+    )
     if not st.button(say("pilot.start"), type="primary", icon=":material/play_arrow:"):
         return
     try:
-        started = at_full_priority(lambda: plan.enqueue(planned, runs_dir))
+        started = at_full_priority(lambda: start_planned(planned, runs_dir))
     except WorkError as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
@@ -215,6 +265,4 @@ def _curves(members: Sequence[tuple[RunFolder, PilotConfig, int]], names: dict[s
     key = members[0][0].name
     columns[0].plotly_chart(figure(loss_figure, losses), key=f"loss-{key}", alt=say("pilot.loss_alt"))
     if accuracies:
-        columns[1].plotly_chart(
-            figure(stage_figure, accuracies), key=f"stages-{key}", alt=say("pilot.stages_alt")
-        )
+        columns[1].plotly_chart(figure(stage_figure, accuracies), key=f"stages-{key}", alt=say("pilot.stages_alt"))

@@ -8,31 +8,34 @@ from typing import Any
 
 import streamlit as st
 
-from toolkit.codecs.base import codec_kinds
+from toolkit.advice.calibration import WITHIN, calibration, rule_names
+from toolkit.advice.request import AdviceRequest
+from toolkit.codecs.registry import CODECS
 from toolkit.codecs.spec import expand_grid
+from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import default_initial
 from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
+from toolkit.jobs.kinds import probes_of, request_of
+from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
-from toolkit.pilots.plan import probes_of, start_pending
-from toolkit.probe.calibration import calibration
 from toolkit.probe.presets import PRESETS
-from toolkit.probe.request import ALIGNS, WITHIN, AdviceRequest, ProbeRequest, request_of, rule_names
+from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
 from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.formats import count
 from toolkit.ui.components.grid_builder import build_grid
 from toolkit.ui.components.jobs import ACTIVE, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import code, joined, plain
 from toolkit.ui.components.probe_result import show_probe, show_rows
-from toolkit.ui.components.words import count
-from toolkit.ui.courtesy import at_full_priority
+from toolkit.ui.priority import at_full_priority
 
 _PRESETS = {"quick": "preset_quick", "thorough": "preset_thorough", "edge device": "preset_edge"}
 
@@ -55,13 +58,21 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     """The form; None while something in it is wrong."""
     st.session_state.setdefault("grid", PRESETS["quick"])
     st.pills(
-        say("probe.presets"), list(PRESETS), key="preset", on_change=_take_preset,
-        format_func=lambda name: say(f"probe.{_PRESETS[name]}"), help=say("probe.presets_help"),
-    )  # fmt: skip
+        say("probe.presets"),
+        list(PRESETS),
+        key="preset",
+        on_change=_take_preset,
+        format_func=lambda name: say(f"probe.{_PRESETS[name]}"),
+        help=say("probe.presets_help"),
+    )
     grid = st.text_input(
-        say("probe.grid"), key="grid", live="400ms", persist_state="session", bind="query-params",
+        say("probe.grid"),
+        key="grid",
+        live="400ms",
+        persist_state="session",
+        bind="query-params",
         help=say("probe.grid_help"),
-    )  # fmt: skip
+    )
     problem = None
     try:
         require_allowed_codecs(grid)
@@ -73,22 +84,37 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
         build_grid("grid")
         with st.popover(say("probe.known"), icon=":material/menu_book:"):
             st.dataframe(
-                _codec_rows(), hide_index=True, width=820,
+                _codec_rows(),
+                hide_index=True,
+                width=820,
                 column_config={name: say(f"column.{name}") for name in ("codec", "summary", "keys")},
-            )  # fmt: skip
+            )
     columns = st.columns(3)
     budget = columns[0].text_input(
-        say("probe.budget"), "20img", key="probe_budget", persist_state="session", bind="query-params",
+        say("probe.budget"),
+        "20img",
+        key="probe_budget",
+        persist_state="session",
+        bind="query-params",
         help=say("help.budget"),
-    )  # fmt: skip
+    )
     images = columns[1].select_slider(
-        say("probe.images"), [100, 200, 500, 1000, 2000, 5000], 1000, key="probe_images", persist_state="session",
-        bind="query-params", help=say("probe.images_help"),
-    )  # fmt: skip
+        say("probe.images"),
+        [100, 200, 500, 1000, 2000, 5000],
+        1000,
+        key="probe_images",
+        persist_state="session",
+        bind="query-params",
+        help=say("probe.images_help"),
+    )
     extractor = columns[2].selectbox(
-        say("probe.extractor"), ["stage0", "auto", "self", "random"], key="probe_extractor", accept_new_options=True,
-        persist_state="session", help=say("help.extractor"),
-    )  # fmt: skip
+        say("probe.extractor"),
+        ["stage0", "auto", "self", "random"],
+        key="probe_extractor",
+        accept_new_options=True,
+        persist_state="session",
+        help=say("help.extractor"),
+    )
     if problem is None:
         try:
             budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
@@ -105,9 +131,15 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     coded = st.checkbox(say("probe.both"), True, key="probe_both", persist_state="session", help=say("help.align"))
     aligns = ALIGNS if coded else tuple(align for align in ALIGNS if align != "both")
     return AdviceRequest(
-        spec, size, grid, budget, extractor, images=images, aligns=",".join(aligns),
+        spec,
+        size,
+        grid,
+        budget,
+        extractor,
+        images=images,
+        aligns=",".join(aligns),
         **_more_of_advice(len(dataset.class_names)),
-    )  # fmt: skip
+    )
 
 
 def _more_of_advice(classes: int) -> dict[str, Any]:
@@ -120,20 +152,34 @@ def _more_of_advice(classes: int) -> dict[str, Any]:
         columns = st.columns(4)
         chosen: dict[str, Any] = {
             name: column.number_input(
-                say(f"pilot.{name}"), 1, classes, usual[name], key=f"probe_{name}-{classes}", persist_state="session",
+                say(f"pilot.{name}"),
+                1,
+                classes,
+                usual[name],
+                key=f"probe_{name}-{classes}",
+                persist_state="session",
                 help=say("help.stages"),
             )
             for column, name in zip(columns, ("initial", "increment"), strict=False)
-        }  # fmt: skip
+        }
         chosen["rule"] = columns[2].selectbox(
-            say("column.rule"), [None, *rule_names()], key="probe_rule", persist_state="session",
+            say("column.rule"),
+            [None, *rule_names()],
+            key="probe_rule",
+            persist_state="session",
             format_func=lambda name: say("probe.best_rule", rule=calibration().default_rule) if name is None else name,
             help=say("probe.rule_help"),
-        )  # fmt: skip
+        )
         chosen["within"] = columns[3].number_input(
-            say("probe.within"), 0.0, 100.0, WITHIN, 0.5, key="probe_within", persist_state="session",
+            say("probe.within"),
+            0.0,
+            100.0,
+            WITHIN,
+            0.5,
+            key="probe_within",
+            persist_state="session",
             help=say("probe.within_help"),
-        )  # fmt: skip
+        )
     changed = {name: value for name, value in chosen.items() if value != usual[name]}
     if "initial" in changed:  # later stages are by default as large as the first
         changed["increment"] = chosen["increment"]
@@ -152,7 +198,7 @@ def _codec_rows() -> list[dict[str, str]]:
             "summary": kind.summary,
             "keys": ", ".join(f"{key}={parameter.accepted()}" for key, parameter in kind.parameters.items()),
         }
-        for kind in codec_kinds().values()
+        for kind in CODECS.values()
     ]
 
 
@@ -198,6 +244,9 @@ def _so_far(run: RunFolder) -> None:
 
 def _title(request: ProbeRequest) -> str:
     return current()(
-        "probe.title_advised" if request.kind == "advise" else "probe.title_plain", grid=request.codecs,
-        images=request.images, budget=request.budget, extractor=request.extractor,
-    )  # fmt: skip
+        "probe.title_advised" if request.kind == "advise" else "probe.title_plain",
+        grid=request.codecs,
+        images=request.images,
+        budget=request.budget,
+        extractor=request.extractor,
+    )

@@ -10,23 +10,23 @@ import streamlit as st
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
+from toolkit.jobs.kinds import probes_of
 from toolkit.language.catalogue import LANGUAGES, language
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.plan import probes_of
 from toolkit.pilots.results import comparisons, result_rows, setting_name
 from toolkit.report.contents import LONGEST_TITLE, write_report
 from toolkit.report.cost import Fleet, Prices
+from toolkit.report.facts import Study, gather_study
 from toolkit.report.pdf import pages_of, pdf_of
-from toolkit.report.study import Study, gather_study
 from toolkit.report.tables import csv_text, json_text
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
+from toolkit.ui.components.formats import count
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.components.words import count
-from toolkit.ui.courtesy import out_of_turn
+from toolkit.ui.priority import out_of_turn
 
 _PREVIEW_PPI = 110.0
 
@@ -38,8 +38,11 @@ def page() -> None:
     open_dataset()
     spec, size = chosen()
     runs = list_runs(default_runs_dir())
-    found = [one for one in comparisons([run for run in runs if run.name.startswith("pilot-")], spec, size)
-             if any(run.result is not None for run, _, _ in one.runs)]  # fmt: skip
+    found = [
+        one
+        for one in comparisons([run for run in runs if run.name.startswith("pilot-")], spec, size)
+        if any(run.result is not None for run, _, _ in one.runs)
+    ]
     if not found:
         st.info(say("tradeoff.none_yet"), icon=":material/arrow_forward:")
         next_page("pilot", say("tradeoff.pilot_first"))
@@ -68,9 +71,14 @@ def _members(pilots: Sequence[tuple[RunFolder, PilotConfig]]) -> list[RunFolder]
         name = f"{setting_name(config.codec, config.align)}, {config.method}, {config.budget}"
         settings.setdefault(name, []).append(run)
     kept = st.pills(
-        say("report_page.settings"), list(settings), selection_mode="multi", default=list(settings),
-        key=f"report_settings_{len(settings)}", format_func=plain, help=say("report_page.settings_help"),
-    )  # fmt: skip
+        say("report_page.settings"),
+        list(settings),
+        selection_mode="multi",
+        default=list(settings),
+        key=f"report_settings_{len(settings)}",
+        format_func=plain,
+        help=say("report_page.settings_help"),
+    )
     return [run for name in kept for run in settings[name]]
 
 
@@ -78,9 +86,12 @@ def _form() -> tuple[str, str, str, Fleet, Prices]:
     """Title, author, language, and what the Cost page assumes."""
     columns = st.columns([3, 2, 2], vertical_alignment="bottom")
     title = columns[0].text_input(
-        say("report_page.title"), key="report_title", persist_state="session", max_chars=LONGEST_TITLE,
+        say("report_page.title"),
+        key="report_title",
+        persist_state="session",
+        max_chars=LONGEST_TITLE,
         placeholder=say("report_page.title_hint"),
-    )  # fmt: skip
+    )
     author = columns[1].text_input(
         say("report_page.author"), key="report_author", persist_state="session", max_chars=LONGEST_TITLE
     )
@@ -105,16 +116,25 @@ def _take(study: Study, pdf: bytes) -> None:
     rows = result_rows(study.pilots)
     with st.container(horizontal=True):
         st.download_button(
-            say("report_page.download"), pdf, "report.pdf", "application/pdf", type="primary", on_click="ignore",
+            say("report_page.download"),
+            pdf,
+            "report.pdf",
+            "application/pdf",
+            type="primary",
+            on_click="ignore",
             icon=":material/picture_as_pdf:",
-        )  # fmt: skip
+        )
         st.download_button(
             "CSV", csv_text(rows), "report.csv", "text/csv", on_click="ignore", icon=":material/download:"
         )
         st.download_button(
-            "JSON", json_text(study.as_dict()), "report.json", "application/json", on_click="ignore",
+            "JSON",
+            json_text(study.as_dict()),
+            "report.json",
+            "application/json",
+            on_click="ignore",
             icon=":material/download:",
-        )  # fmt: skip
+        )
 
 
 def _preview(pages: Sequence[bytes]) -> None:

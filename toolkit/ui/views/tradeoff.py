@@ -15,15 +15,30 @@ from toolkit.runs.folder import list_runs
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import figure
+from toolkit.ui.components.formats import count
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import MOST_COMPARED, Finished, folder_name, run_name, show_comparison, show_run
-from toolkit.ui.components.words import count
 
-_ORDER = ["codec", "align", "method", "budget_bytes", "memory_bytes", "exemplar_bytes", "exemplars_per_class", "seeds",
-          "last_accuracy", "last_accuracy_ci95", "average_incremental_accuracy", "average_incremental_accuracy_ci95",
-          "forgetting", "forgetting_ci95", "accuracy_on_original", "accuracy_on_coded"]  # fmt: skip
+_ORDER = [
+    "codec",
+    "align",
+    "method",
+    "budget_bytes",
+    "memory_bytes",
+    "exemplar_bytes",
+    "exemplars_per_class",
+    "seeds",
+    "last_accuracy",
+    "last_accuracy_ci95",
+    "average_incremental_accuracy",
+    "average_incremental_accuracy_ci95",
+    "forgetting",
+    "forgetting_ci95",
+    "accuracy_on_original",
+    "accuracy_on_coded",
+]
 
 
 def page() -> None:
@@ -60,9 +75,12 @@ def _choose(found: Sequence[Comparison]) -> Comparison:
     if len(found) == 1:
         return found[0]
     key = choose_addressed(
-        say("tradeoff.comparison"), list(by_key), "comparison",
-        lambda key: f"{by_key[key].label} ({count(len(by_key[key].runs), 'run')})", say("tradeoff.comparison_help"),
-    )  # fmt: skip
+        say("tradeoff.comparison"),
+        list(by_key),
+        "comparison",
+        lambda key: f"{by_key[key].label} ({count(len(by_key[key].runs), 'run')})",
+        say("tradeoff.comparison_help"),
+    )
     return by_key[key]
 
 
@@ -70,20 +88,29 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     st.subheader(say("tradeoff.chart"), anchor=False, help=say("help.interval"))
     place = st.container(horizontal=True, gap="large")
     metric = choose(
-        place, say("tradeoff.measured_by"), {name: say(f"metric.{name}") for name in ACCURACIES}, "pilot_metric",
+        place,
+        say("tradeoff.measured_by"),
+        {name: say(f"metric.{name}") for name in ACCURACIES},
+        "pilot_metric",
         say("help.measures"),
-    )  # fmt: skip
+    )
     several = len({pilot["budget_bytes"] for pilot in pilots}) > 1
     order = STORAGES if several else (*STORAGES[1:], STORAGES[0])  # with one budget all memories are as large
     storage = choose(
-        place, say("tradeoff.against"), {name: say(f"storage.{name}") for name in order},
-        f"pilot_storage_{'several' if several else 'one'}", say("help.exemplars"),
-    )  # fmt: skip
+        place,
+        say("tradeoff.against"),
+        {name: say(f"storage.{name}") for name in order},
+        f"pilot_storage_{'several' if several else 'one'}",
+        say("help.exemplars"),
+    )
     st.session_state["drawn_runs"] = [list(_by_name([pilot])) for pilot in pilots]
     st.plotly_chart(
-        figure(accuracy_figure, pilots, metric, storage), key="pilot_chart", on_select=_take_point,
-        selection_mode="points", alt=say("tradeoff.chart_alt"),
-    )  # fmt: skip
+        figure(accuracy_figure, pilots, metric, storage),
+        key="pilot_chart",
+        on_select=_take_point,
+        selection_mode="points",
+        alt=say("tradeoff.chart_alt"),
+    )
     st.caption(f"{plain(comparison.label)}. {say('help.interval')} {say('tradeoff.symbols')}")
     rows = [
         row | {"exemplar_bytes": storage_of(pilot, "exemplar_bytes"), "memory_bytes": round(row["memory_bytes"])}
@@ -115,9 +142,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             "budget_bytes": number(say("column.budget_bytes"), format="localized"),
             "memory_bytes": number(say("storage.memory_bytes"), format="localized"),
             "exemplar_bytes": number(say("storage.exemplar_bytes"), format="%.0f"),
-            "exemplars_per_class": number(
-                say("column.exemplars_per_class"), format="%.1f", help=say("help.exemplars")
-            ),
+            "exemplars_per_class": number(say("column.exemplars_per_class"), format="%.1f", help=say("help.exemplars")),
             **{name: number(say(f"metric.{name}"), format="percent", help=say("help.measures")) for name in ACCURACIES},
             **{name: number("± 95 %", format="percent", help=say("help.interval")) for name in intervals},
         },
@@ -128,9 +153,12 @@ def _table(rows: list[dict[str, Any]]) -> None:
 def _run(runs: dict[str, Finished]) -> None:
     st.subheader(say("tradeoff.one_run"), anchor=False)
     name = choose_addressed(
-        say("column.run"), list(runs), "run", lambda name: run_name(runs[name][0], runs[name][1]["seed"]),
+        say("column.run"),
+        list(runs),
+        "run",
+        lambda name: run_name(runs[name][0], runs[name][1]["seed"]),
         say("tradeoff.one_run_help"),
-    )  # fmt: skip
+    )
     show_run(*runs[name])
 
 
@@ -145,7 +173,13 @@ def _compare(pilots: Sequence[dict[str, Any]], first: list[str]) -> None:
     usual = [name for name in first if runs[name][1]["seed"] == min(seeds)][:3]
     shown = distinct(list(runs), lambda name: run_name(runs[name][0], runs[name][1]["seed"]))
     names = st.multiselect(
-        say("compare.runs"), list(runs), usual, key="compared", max_selections=MOST_COMPARED,
-        format_func=shown.__getitem__, help=say("compare.help"), persist_state="session",
-    )  # fmt: skip
+        say("compare.runs"),
+        list(runs),
+        usual,
+        key="compared",
+        max_selections=MOST_COMPARED,
+        format_func=shown.__getitem__,
+        help=say("compare.help"),
+        persist_state="session",
+    )
     show_comparison({name: runs[name] for name in names})

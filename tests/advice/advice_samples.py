@@ -1,0 +1,81 @@
+"""Evidence made by hand: features that tests choose, and rows of a probe's table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from toolkit.advice.evidence import CodedFeatures, Evidence
+from toolkit.memory.budget import LABEL_BYTES
+
+CLASSES = 4
+PER_CLASS = 30
+HELD_OUT = 40
+DIMENSIONS = 6
+RAW_BYTES = 1000
+
+
+def row(**values: Any) -> dict[str, Any]:
+    """A row of the probe's table, lossless unless told otherwise."""
+    usual = {
+        "stored_bytes": float(RAW_BYTES),
+        "psnr": 100.0,
+        "ssim": 1.0,
+        "fmse_relative": 0.0,
+        "encode_us": 10.0,
+        "decode_us": 5.0,
+    }
+    return {**usual, **values}
+
+
+def features(rng: np.random.Generator, labels: np.ndarray, spread: float = 0.3) -> torch.Tensor:
+    """Classes as clusters on the axes, of length 1."""
+    centres = np.eye(DIMENSIONS)[labels]
+    return functional.normalize(torch.from_numpy(centres + spread * rng.normal(size=centres.shape)).float(), dim=1)
+
+
+def setting(
+    codec: str, payload: int, candidates: torch.Tensor, held_out: torch.Tensor, labels: np.ndarray, **values: Any
+) -> CodedFeatures:
+    """A setting whose payloads are all of one size, candidates in the order in which they stand."""
+    order = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+    sizes = np.full(len(labels), payload)
+    return CodedFeatures(codec, row(stored_bytes=float(payload), **values), 0, sizes, candidates, held_out, order)
+
+
+def make_evidence(
+    lossy: Sequence[tuple[str, int, dict[str, Any]]] = (("jpeg:quality=50", 100, {"psnr": 30.0, "ssim": 0.9}),),
+    *,
+    raw_exemplars: int = 2,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> Evidence:
+    """Raw and lossy settings, (codec, payload bytes, columns of its row); a budget of so many raw images a class."""
+    rng = np.random.default_rng(seed)
+    labels, tested = np.arange(CLASSES * PER_CLASS) % CLASSES, np.arange(HELD_OUT) % CLASSES
+    originals, held_out = features(rng, labels), features(rng, tested)
+    settings = [setting("raw", RAW_BYTES, originals, held_out, labels)]
+    for codec, payload, values in lossy:
+        blurred = [
+            functional.normalize(one + noise * torch.from_numpy(rng.normal(size=one.shape)).float(), dim=1)
+            for one in (originals, held_out)
+        ]
+        values = {"psnr": 30.0, "ssim": 0.9, "fmse_relative": 0.01, **values}
+        settings.append(setting(codec, payload, *blurred, labels, **values))
+    return Evidence(
+        budget=CLASSES * raw_exemplars * (RAW_BYTES + LABEL_BYTES),
+        labels=torch.from_numpy(labels),
+        held_out_labels=torch.from_numpy(tested),
+        originals=originals,
+        held_out_originals=held_out,
+        raw=settings[0],
+        all_settings=tuple(settings),
+        settings=tuple(settings),
+        stages=((0, 1), (2, 3)),
+        class_sizes=(PER_CLASS,) * CLASSES,
+        raw_exemplars=float(raw_exemplars),
+    )

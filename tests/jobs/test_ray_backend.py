@@ -1,0 +1,124 @@
+"""Runs on Ray: two nodes on this machine, one killed mid-run; a driver that outlives its client."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from supervisor_samples import until
+
+from toolkit.foundation import ray_cluster
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.threads import set_threads
+from toolkit.jobs import ray_backend
+from toolkit.jobs import sweep as sweeping
+from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.results import reproducible
+from toolkit.pilots.sweep_file import Sweep, read_sweep
+from toolkit.runs.folder import RunFolder
+
+SWEEP = """
+name: on-ray
+dataset: demo
+size: 16
+initial: 4
+increment: 3
+codecs: jpeg:quality={20,60}
+budgets: [4img]
+seeds: [0, 1]
+steps: 200
+batch_size: 16
+checkpoint_every: 20
+"""
+"""Some seconds a run: a node that is killed while it trains must still be training when the signal arrives."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As many as the runs on Ray have: sums of floats depend on it."""
+    set_threads(1)
+    yield
+    set_threads(0)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> tuple[Path, Sweep]:
+    file = tmp_path / "on-ray.yaml"
+    file.write_text(SWEEP)
+    return file, read_sweep(file)
+
+
+def require_complete(sweep: Sweep, runs: list[RunFolder], elsewhere: Path) -> None:
+    """Every run is done, finished once, with the result it has without Ray."""
+    for planned, run in zip(sweep.planned, runs, strict=True):
+        assert run.status() == "done", run.error()
+        assert [event["event"] for event in run.events()].count("finished") == 1
+        assert reproducible(run.result or {}) == reproducible(run_pilot(planned.config, planned.seed, elsewhere))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """Two nodes of one processor each on this machine, the head with the dashboard that Ray Jobs needs."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    ray_cluster.load_ray()
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.ray
+def test_a_node_killed_mid_run_loses_nothing(nodes: Any, tmp_path: Path, sweep: tuple[Path, Sweep]) -> None:
+    file, asked = sweep
+    doomed = nodes.add_node(num_cpus=1)
+    runs_dir = tmp_path / "runs"
+    runs = sweeping.folders(asked, runs_dir)
+
+    def both_train() -> bool:
+        return sum((run.path / "checkpoint.pt").exists() and run.result is None for run in runs) >= 2
+
+    def kill_when_both_train() -> None:
+        until(both_train, seconds=240)
+        nodes.remove_node(doomed, allow_graceful=False)
+
+    killer = threading.Thread(target=kill_when_both_train)
+    killer.start()
+    ray_backend.start(asked, file, runs_dir, address=nodes.address)
+    killer.join()
+    require_complete(asked, runs, tmp_path / "local")
+    starts = [[event["event"] for event in run.events()].count("started") for run in runs]
+    assert max(starts) == 2, "the run of the killed node was taken up by the other"
+
+
+@pytest.mark.ray
+def test_a_submitted_driver_outlives_whoever_submitted_it(
+    nodes: Any, tmp_path: Path, sweep: tuple[Path, Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, asked = sweep
+    monkeypatch.setattr(ray_backend, "PYTHON", sys.executable)
+    dashboard = f"http://{nodes.head_node.webui_url}"
+    runs, look_after = ray_backend.start(asked, file, tmp_path / "runs", address=dashboard, in_background=True)
+    assert {run.status() for run in runs} <= {"queued", "running"}
+    sweeping.follow(runs, look_after)
+    require_complete(asked, runs, tmp_path / "local")
+
+
+def test_what_ray_cannot_do_is_refused_in_words(tmp_path: Path, sweep: tuple[Path, Sweep]) -> None:
+    file, asked = sweep
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with pytest.raises(UsageError, match="mount the storage at the same path"):
+        ray_backend.start(asked, file, Path("s3://bucket/runs"))
+    with pytest.raises(UsageError, match="http://HOST:8265"):
+        ray_backend.start(asked, file, tmp_path / "runs", in_background=True)
+    with pytest.raises(WorkError, match=r"http://127\.0\.0\.1:1: Connection refused"):
+        ray_backend.start(asked, file, tmp_path / "runs", address="http://127.0.0.1:1")
+    with pytest.raises(WorkError, match=r"127\.0\.0\.1:1: Connection refused"):
+        ray_backend.start(asked, file, tmp_path / "runs", address="127.0.0.1:1")
+    assert not any((tmp_path / "runs").glob("*/.queue"))

@@ -1,0 +1,168 @@
+"""The probe's table against quantities computed one image at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.catalog import load_dataset
+from toolkit.features.extractor import build_extractor
+from toolkit.foundation.errors import UsageError
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.store import ExemplarMemory
+from toolkit.probe.table import probe_codecs
+
+CODECS = ["raw", "png", "jpeg:quality=30", "jpeg:quality=80", "downscale:factor=2|webp:quality=50"]
+KEYS = {
+    "codec",
+    "file_bytes",
+    "stored_bytes",
+    "shared_bytes",
+    "weights_bytes",
+    "bpp",
+    "ratio_raw",
+    "ratio_original",
+    "exemplars",
+    "exemplars_per_class",
+    "psnr",
+    "ssim",
+    "fmse",
+    "fmse_relative",
+    "cosine_distance",
+    "cka",
+    "encode_us",
+    "decode_us",
+}
+BUDGET = 150_000
+
+
+@pytest.fixture(scope="module")
+def demo():  # type: ignore[no-untyped-def]
+    return load_dataset("demo", 24)
+
+
+@pytest.fixture(scope="module")
+def extractor(demo):  # type: ignore[no-untyped-def]
+    return build_extractor("stage0", demo, device=torch.device("cpu"), steps=20)
+
+
+@pytest.fixture(scope="module")
+def table(demo, extractor) -> dict[str, Any]:  # type: ignore[no-untyped-def]
+    return probe_codecs(demo, CODECS, budget=BUDGET, extractor=extractor, images=130)
+
+
+def test_the_table_has_the_contracts_keys_and_is_json(table: dict[str, Any]) -> None:
+    assert {"dataset", "size", "images", "extractor", "budget_bytes", "seconds", "settings"} <= set(table)
+    assert [setting["codec"] for setting in table["settings"]] == CODECS
+    assert all(set(setting) >= KEYS for setting in table["settings"])
+    json.dumps(table, allow_nan=False)
+
+
+def test_images_are_stratified_and_drawn_from_the_training_split(demo) -> None:  # type: ignore[no-untyped-def]
+    chosen = demo.stratified_train_indices(130, 0)
+    assert len(set(chosen.tolist())) == 130
+    assert np.bincount(demo.train.labels[chosen]).tolist() == [13] * 10
+
+
+def test_bytes_and_pixel_errors_agree_with_coding_the_images_one_by_one(demo, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+    chosen = demo.stratified_train_indices(130, 0)
+    pixels = np.asarray(demo.train.images[chosen])
+    for setting in table["settings"]:
+        codec = parse_codec(setting["codec"])
+        payloads = [codec.encode(image[None])[0] for image in pixels]
+        decoded = np.concatenate([codec.decode([payload]) for payload in payloads])
+        assert setting["stored_bytes"] == pytest.approx(np.mean([len(p) for p in payloads]), abs=0.01)
+        assert setting["file_bytes"] == pytest.approx(np.mean([len(codec.to_file(p)) for p in payloads]), abs=0.01)
+        assert setting["shared_bytes"] == len(codec.shared_state())
+        error = np.square(decoded.astype(float) - pixels).mean(axis=(1, 2, 3))
+        with np.errstate(divide="ignore"):
+            decibels = np.minimum(10 * np.log10(255**2 / error), 100)
+        assert setting["psnr"] == pytest.approx(decibels.mean(), abs=0.01)
+        assert setting["bpp"] == pytest.approx(8 * setting["stored_bytes"] / 24**2, abs=1e-3)
+        assert setting["ratio_raw"] == pytest.approx(3 * 24 * 24 / setting["stored_bytes"], rel=1e-3)
+
+
+def test_feature_errors_agree_with_one_pass_over_all_images(demo, extractor, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+    pixels = np.asarray(demo.train.images[demo.stratified_train_indices(130, 0)])
+    codec = parse_codec("jpeg:quality=30")
+    before, after = extractor(pixels), extractor(codec.decode(codec.encode(pixels)))
+    setting = table["settings"][2]
+    assert setting["fmse"] == pytest.approx(float((before - after).square().mean()), rel=1e-3)
+    relative = float((before - after).square().sum() / before.square().sum())
+    assert setting["fmse_relative"] == pytest.approx(relative, rel=1e-3)
+
+
+def test_lossless_settings_distort_nothing(table: dict[str, Any]) -> None:
+    for setting in table["settings"][:2]:
+        assert (setting["psnr"], setting["ssim"], setting["fmse"]) == (100.0, 1.0, 0.0)
+        assert setting["cka"] == pytest.approx(1.0)
+
+
+def test_more_quality_distorts_less_and_costs_more(table: dict[str, Any]) -> None:
+    low, high = table["settings"][2], table["settings"][3]
+    assert low["stored_bytes"] < high["stored_bytes"]
+    assert low["fmse_relative"] > high["fmse_relative"]
+    assert low["cka"] < high["cka"]
+
+
+def test_exemplars_that_fit_are_about_what_a_memory_holds(demo, table: dict[str, Any], tmp_path) -> None:  # type: ignore[no-untyped-def]
+    setting = table["settings"][3]
+    with ExemplarMemory(tmp_path / "m.recall", BUDGET, setting["codec"]) as memory:
+        memory.add_images({label: demo.train.images[demo.train.labels == label] for label in range(10)})
+        assert len(memory) == pytest.approx(setting["exemplars"], rel=0.03)
+    raw = table["settings"][0]
+    assert raw["exemplars"] == (BUDGET - raw["shared_bytes"]) // (3 * 24 * 24 + LABEL_BYTES)
+
+
+def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+    uncompressed = BUDGET / (3 * 24 * 24)
+    for setting in table["settings"]:
+        assert setting["equivalent_exemplars_raw"] == pytest.approx(uncompressed * setting["ratio_raw"], rel=1e-3)
+        ratio = table["original_file_bytes"] / setting["stored_bytes"]
+        assert setting["ratio_original"] == pytest.approx(ratio, rel=1e-3)
+        assert setting["equivalent_exemplars_original"] == pytest.approx(uncompressed * ratio, rel=1e-3)
+
+
+def test_codecs_that_look_through_a_network_have_the_probes(demo, extractor) -> None:  # type: ignore[no-untyped-def]
+    codecs = ["foreground:background=jpeg:quality=10|jpeg:quality=90", "adaptive:family=jpeg,fmse=0.01", "cp:rank=4"]
+    plain = ["jpeg:quality=90", "jpeg:quality=10"]
+    rows = probe_codecs(demo, [*codecs, *plain], budget=BUDGET, extractor=extractor, images=130)
+    found = {row["codec"]: row for row in rows["settings"]}
+    assert list(found)[:3] == codecs
+    better, lesser = found["jpeg:quality=90"], found["jpeg:quality=10"]
+    assert lesser["psnr"] < found[codecs[0]]["psnr"] < better["psnr"]
+    assert found[codecs[1]]["fmse_relative"] <= 0.01 or found[codecs[1]]["psnr"] == better["psnr"]
+    assert found[codecs[2]]["stored_bytes"] == 4 * (24 + 24 + 3) + 12 * 4
+    assert all(row["weights_bytes"] == 0 for row in rows["settings"])
+
+
+def test_progress_ends_at_the_total(demo, extractor) -> None:  # type: ignore[no-untyped-def]
+    told: list[tuple[int, int]] = []
+    probe_codecs(
+        demo, ["png"], budget=1000, extractor=extractor, images=20, progress=lambda w, d, t: told.append((d, t))
+    )
+    assert told[-1][0] == told[-1][1]
+
+
+@pytest.mark.parametrize(("codecs", "images"), [([], 100), (["png"], 3)])
+def test_nothing_to_probe_is_refused(demo, extractor, codecs: list[str], images: int) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError):
+        probe_codecs(demo, codecs, budget=1000, extractor=extractor, images=images)
+
+
+def test_the_cka_survives_features_that_do_not_vary(demo, extractor, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    class Constant:
+        name, layer = "constant", None
+
+        def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+            return torch.ones(len(pixels), 4)
+
+    table = probe_codecs(demo, ["jpeg:quality=5"], budget=9999, extractor=Constant(), images=40)  # type: ignore[arg-type]
+    assert table["settings"][0]["cka"] is None
+    assert math.isfinite(table["settings"][0]["fmse_relative"])

@@ -1,0 +1,82 @@
+"""A sharded build of a folder as it may be found: links, pipes, files that cannot be read; and what is said of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toolkit.data.catalog import load_dataset
+from toolkit.data.spec import with_splits
+from toolkit.memory.sharded import ShardedMemory
+from toolkit.memory.streaming import content_digest
+from toolkit.production import build_sharded
+from toolkit.production.build import build_memory
+from toolkit.production.build_sharded import build_sharded_memory
+
+REQUEST: dict[str, Any] = {"codec": "png", "budget": "1MB", "size": 16, "selection": "random"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of six images, one of them a link, and beside the images what is none."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "images"
+    for name in ("train/ant", "train/bee", "test/ant", "test/bee"):
+        (root / name).mkdir(parents=True)
+        for index in range(6):
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(root / name / f"{index}.png")
+    (root / "train/bee").rename(tmp_path / "bee")
+    (root / "train/bee").symlink_to(tmp_path / "bee")
+    os.mkfifo(root / "train/ant/pipe.png")
+    (root / "train/ant/gone.png").symlink_to(tmp_path / "nowhere")
+    (root / "train/ant/text.png").write_text("no image")
+    Image.fromarray(np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)).save(tmp_path / "bee/wide.png")
+    return root
+
+
+LEFT_OUT = {
+    "train/ant/gone.png": "a link that leads nowhere",
+    "train/ant/pipe.png": "neither a file nor a folder",
+    "train/ant/text.png": "not an image in a known format",
+}
+NOTES = ["1 image: 16-bit samples: their range was guessed to be 12 bits"]
+
+
+def test_a_sharded_build_takes_what_the_catalog_takes_and_names_the_rest(folder: Path, tmp_path: Path) -> None:
+    facts = build_sharded_memory(str(folder), tmp_path / "memory", **REQUEST, shards=2, workers=1)
+    assert {one["file"]: one["reason"] for one in facts["quarantine"]} == LEFT_OUT
+    assert facts["notes"] == NOTES
+    assert facts["classes"] == {"0": 6, "1": 7}
+    train = load_dataset(str(folder), 16).train
+    with ShardedMemory(tmp_path / "memory") as memory:
+        kept = [set(map(content_digest, memory.decode(label))) for label in (0, 1)]
+        assert memory.manifest.selection.unreadable == 1
+    assert kept == [{content_digest(image) for image in train.images[train.labels == label]} for label in (0, 1)]
+
+
+def test_a_plain_build_names_the_same(folder: Path, tmp_path: Path) -> None:
+    facts = build_memory(str(folder), tmp_path / "memory.recall", **REQUEST)
+    assert {one["file"]: one["reason"] for one in facts["quarantine"]} == LEFT_OUT
+    assert facts["notes"] == NOTES
+
+
+def test_a_build_that_goes_on_says_what_its_first_half_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = with_splits(str(folder), "train", "test")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_sharded, "_choose", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_sharded_memory(spec, tmp_path / "memory", **REQUEST, shards=2, workers=1)
+    facts = build_sharded_memory(spec, tmp_path / "memory", **REQUEST, shards=2, workers=1)
+    assert {one["file"]: one["reason"] for one in facts["quarantine"]} == LEFT_OUT
+    assert facts["notes"] == NOTES

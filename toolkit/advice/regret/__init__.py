@@ -1,0 +1,1 @@
+"""How far rules were off where pilots measured every choice, and how much of that is seed noise."""

@@ -1,0 +1,88 @@
+"""Advice as data, and the function from dataset spec to JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN, require_rule
+from toolkit.advice.contents import AdviceResult
+from toolkit.codecs.spec import expand_grid
+from toolkit.data.alignment import ALIGNS, parse_aligns
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.probe.request import ProbeRequest
+from toolkit.runs.contents import Result
+
+VIEW_BYTES = 1024**3
+"""Pixels that advice takes of a dataset at most."""
+
+
+@dataclass(frozen=True)
+class AdviceRequest(ProbeRequest):
+    """Everything that changes advice; see ``recallrate advise --help``."""
+
+    kind: ClassVar[str] = "advise"
+    results: ClassVar[type[Result]] = AdviceResult
+
+    images: int = ADVICE_IMAGES
+    extractor: str = "stage0"
+    increment: int | None = None
+    aligns: str = ",".join(ALIGNS)
+    rule: str | None = None
+    within: float = WITHIN
+
+    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+        return run_advice(self, progress, found)
+
+
+def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+    """The ``advise`` JSON for a request.
+
+    Raises:
+        UsageError: any part of the request is wrong.
+        WorkError: the work failed.
+    """
+    codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
+    if not 0 <= request.within < math.inf:
+        raise UsageError(f"within must be a number of points, 0 or more, got {request.within}")
+    if request.rule is not None:
+        require_rule(request.rule)
+
+    from toolkit.advice.evidence import gather
+    from toolkit.advice.recommend import advise
+    from toolkit.data.catalog import load_dataset
+    from toolkit.data.dataset import validation_view
+    from toolkit.features.extractor import build_extractor
+    from toolkit.memory.budget import budget_bytes
+    from toolkit.training.device import resolve_device
+
+    device = resolve_device(request.device)
+    dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
+    budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
+    view = validation_view(dataset, VIEW_BYTES)
+    extractor = build_extractor(
+        request.extractor,
+        view,
+        device=device,
+        layer=request.layer,
+        initial=request.initial,
+        seed=request.seed,
+        progress=progress,
+    )
+    table, evidence = gather(
+        view,
+        codecs,
+        budget=budget,
+        extractor=extractor,
+        images=request.images,
+        initial=request.initial,
+        increment=request.increment,
+        class_sizes=dataset.train_class_sizes(),
+        aligns=aligns,
+        seed=request.seed,
+        progress=progress,
+        found=found,
+    )
+    return advise(table, evidence, rule=request.rule, within=request.within, progress=progress)

@@ -1,0 +1,74 @@
+"""What a rule is: a function from evidence to a score for every choice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.advice.evidence import Evidence
+from toolkit.data.alignment import ALIGNS
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A way to choose.
+
+    Attributes:
+        name: as users write it.
+        summary: one sentence.
+        uses: what it looks at.
+        score: evidence to float64 (choices,), a score for each of its choices; higher is better.
+        judges_alignment: whether alignments differ in score.
+    """
+
+    name: str
+    summary: str
+    uses: str
+    score: Callable[[Evidence], np.ndarray]
+    judges_alignment: bool = False
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule said.
+
+    Attributes:
+        rule: its name.
+        scores: float64 (choices,).
+        pick: index of the choice with the highest score.
+        seconds: it took.
+    """
+
+    rule: str
+    scores: np.ndarray
+    pick: int
+    seconds: float
+
+
+def judge(rule: Rule, evidence: Evidence) -> Judgement:
+    """Ask a rule."""
+    started = time.perf_counter()
+    scores = rule.score(evidence)
+    seconds = time.perf_counter() - started
+    aligns = [choice.align for choice in evidence.choices]
+    chosen = pick(scores, aligns, evidence.by_setting(evidence.exemplars_per_class), rule.judges_alignment)
+    return Judgement(rule.name, scores, chosen, seconds)
+
+
+def pick(scores: np.ndarray, aligns: Sequence[str], exemplars: np.ndarray, judges_alignment: bool = False) -> int:
+    """Index of the highest score; of equals by alignment, then the setting that stores more.
+
+    A rule that does not judge alignment is taken with the one that codes most, the paper's pre-processing. One that
+    does, and finds no difference, with the one that codes least: incoming images then need no coding.
+
+    Args:
+        scores: float64 (k,).
+        aligns: of each choice.
+        exemplars: float64 (k,), a class.
+        judges_alignment: whether the scores' rule does.
+    """
+    sign = -1 if judges_alignment else 1
+    return max(range(len(scores)), key=lambda k: (scores[k], sign * ALIGNS.index(aligns[k]), exemplars[k]))

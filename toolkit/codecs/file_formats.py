@@ -1,0 +1,341 @@
+"""Ordinary image formats as exemplar codecs. imagecodecs does the work; Pillow writes AVIF.
+
+Pillow's AVIF quality is the scale of ``avifenc`` and of everyone's experience; imagecodecs maps the same number to
+files up to 45 % larger. imagecodecs decodes them four times as fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from toolkit.codecs import headers, jpeg2000
+from toolkit.codecs.base import MAX_PIXELS, Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.shared_header import SharedHeader, calibration_images
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.parameters import Parameter, Value
+from toolkit.foundation.threads import ordered_map, thread_count
+
+FULL_CHROMA_BELOW = 96
+"""Below this side, subsampling=auto means 4:4:4: it beats 4:2:0 at equal PSNR from about 28 dB on small images."""
+_PIXELS_WORTH_A_THREAD = 128 * 128
+_PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
+SHARE = Parameter(bool, True, help="store the header that all files have in common once")
+SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
+_SHAPE = struct.Struct("<HH")
+RAW_SHARED_BYTES = _SHAPE.size
+
+
+class FileCodec:
+    """A codec that writes files of a standard format, with or without a shared header.
+
+    Args:
+        kind: its registry entry, for the spec.
+        values: the parsed parameters.
+        write: one image, uint8 (H, W, 3), to a file's bytes.
+        read: a file's bytes to an image.
+        claim: a file's bytes to what its header says; see :mod:`toolkit.codecs.headers`.
+        extension: of its files.
+        lossless: whether decoding is exact.
+        slow: whether encoding one small image outweighs handing it to a thread; decoding is always faster.
+    """
+
+    def __init__(
+        self,
+        kind: CodecKind,
+        values: Mapping[str, Value | None],
+        write: Callable[[np.ndarray], bytes],
+        read: Callable[[bytes], np.ndarray],
+        claim: Callable[[bytes], headers.Claim],
+        *,
+        extension: str,
+        lossless: bool = False,
+        slow: bool = True,
+    ) -> None:
+        self._spec = kind.spec(values)
+        self._shares = bool(values["shared"])
+        self._write = write
+        self._read = read
+        self._claim = claim
+        self._extension = extension
+        self._lossless = lossless
+        self._slow = slow
+        self._header: SharedHeader | None = None
+
+    def __str__(self) -> str:
+        return self._spec
+
+    @property
+    def lossless(self) -> bool:
+        return self._lossless
+
+    @property
+    def extension(self) -> str:
+        return self._extension
+
+    def fit(self, images: np.ndarray) -> None:
+        if self._shares:
+            files = [self._write(image) for image in calibration_images(*images.shape[1:3])]
+            self._header = SharedHeader.learn(files)
+
+    def encode(self, images: np.ndarray) -> list[bytes]:
+        require_rgb(self, images)
+        if self._shares and self._header is None:
+            self.fit(images)
+        header = self._header
+        strip = header.strip if header is not None else bytes
+        workers = thread_count() if self._slow else self._workers(*images.shape[1:3])
+        return list(ordered_map(lambda image: strip(self._write(image)), images, workers))
+
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
+        if not payloads:
+            raise WorkError(f"{self}: nothing to decode")
+        expected = self._claimed(self.to_file(payloads[0]))
+        self._require(expected, len(payloads), size)
+        images = np.empty((len(payloads), *expected), np.uint8)
+        decode = functools.partial(self._decode_one, expected)
+        for index, image in enumerate(ordered_map(decode, payloads, self._workers(*expected[:2]))):
+            images[index] = image
+        return images
+
+    def to_file(self, payload: bytes) -> bytes:
+        if not self._shares:
+            return payload
+        if self._header is None:
+            raise WorkError(f"{self}: the shared header is missing; fit or load it before decoding")
+        return self._header.restore(payload)
+
+    def shared_state(self) -> bytes:
+        return self._header.to_bytes() if self._header is not None else b""
+
+    def load_shared(self, state: bytes) -> None:
+        if state and not self._shares:
+            raise WorkError(f"{self}: ordinary files have no shared header, got one of {len(state)} bytes")
+        self._header = SharedHeader.from_bytes(state) if state else None
+
+    def shared_bytes(self) -> int:
+        return len(self.shared_state())
+
+    def weights_bytes(self) -> int:
+        return 0
+
+    def _decode_one(self, expected: headers.Claim, payload: bytes) -> np.ndarray:
+        file = self.to_file(payload)
+        claim = self._claimed(file)
+        if claim != expected:
+            self._require(claim, 1, expected[:2])
+        try:
+            image = self._read(file)
+        except Exception as error:  # every decoder library has exceptions of its own
+            raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
+        if image.shape != expected or image.dtype != np.uint8:
+            raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: {image.dtype} of shape {image.shape}")
+        return image
+
+    def _claimed(self, file: bytes) -> headers.Claim:
+        try:
+            return self._claim(file)
+        except (WorkError, struct.error, IndexError) as error:
+            raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
+
+    def _require(self, claim: headers.Claim, count: int, size: Size | None) -> None:
+        height, width, components = claim
+        if components != 3:
+            raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: it has {components} components")
+        require_pixels(self, (height, width), count, size)
+
+    def _workers(self, height: int, width: int) -> int:
+        """Threads that pay: for a 32-pixel JPEG (25 us) handing the work over costs as much as the work."""
+        worth = _PIXELS_WORTH_A_THREAD_IF_SLOW if self._slow else _PIXELS_WORTH_A_THREAD
+        return thread_count() if height * width >= worth else 1
+
+
+class RawCodec:
+    """Uncompressed pixels; the shape is shared."""
+
+    def __init__(self) -> None:
+        self._shape: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return "raw"
+
+    @property
+    def lossless(self) -> bool:
+        return True
+
+    @property
+    def extension(self) -> str:
+        return "rgb"
+
+    def fit(self, images: np.ndarray) -> None:
+        self._shape = (int(images.shape[1]), int(images.shape[2]))
+
+    def encode(self, images: np.ndarray) -> list[bytes]:
+        require_rgb(self, images)
+        if self._shape is None:
+            self.fit(images)
+        if images.shape[1:3] != self._shape:
+            raise UsageError(f"raw: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
+        return [image.tobytes() for image in images]
+
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
+        if self._shape is None or not payloads:
+            raise WorkError("raw: nothing to decode, or the image shape is missing; fit or load it before decoding")
+        require_pixels(self, self._shape, size=size)  # as many bytes as pixels: no batch asks for more than it holds
+        expected = 3 * self._shape[0] * self._shape[1]
+        wrong = next((len(payload) for payload in payloads if len(payload) != expected), None)
+        if wrong is not None:
+            raise WorkError(f"raw: a stored exemplar has {wrong} bytes, expected {expected}")
+        return np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, *self._shape, 3).copy()
+
+    def to_file(self, payload: bytes) -> bytes:
+        return payload
+
+    def shared_state(self) -> bytes:
+        return _SHAPE.pack(*self._shape) if self._shape else b""
+
+    def load_shared(self, state: bytes) -> None:
+        if len(state) != _SHAPE.size:
+            raise WorkError(f"raw: the stored shape has {len(state)} bytes, expected {_SHAPE.size}")
+        shape = _SHAPE.unpack(state)
+        if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
+            raise WorkError(f"raw: the stored shape is damaged: {shape}")
+        self._shape = shape
+
+    def shared_bytes(self) -> int:
+        return len(self.shared_state())
+
+    def weights_bytes(self) -> int:
+        return 0
+
+
+def chroma_subsampling(subsampling: Value, image: np.ndarray) -> str:
+    if subsampling == "auto":
+        return "444" if min(image.shape[:2]) < FULL_CHROMA_BELOW else "420"
+    return str(subsampling)
+
+
+def _png(**values: Value) -> FileCodec:
+
+    def write(image: np.ndarray) -> bytes:
+        return bytes(imagecodecs.png_encode(image, level=9))
+
+    return FileCodec(PNG, values, write, imagecodecs.png_decode, headers.png_size, extension="png", lossless=True)
+
+
+def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
+    rate = {"quality": None, "method": 4} if lossless else {"quality": quality, "method": method}
+    values: dict[str, Value | None] = {**rate, "lossless": lossless, "shared": shared}
+
+    def write(image: np.ndarray) -> bytes:
+        if lossless:
+            return bytes(imagecodecs.webp_encode(image, lossless=True, numthreads=1))
+        # imagecodecs is lossless unless told otherwise
+        return bytes(imagecodecs.webp_encode(image, level=quality, lossless=False, method=method, numthreads=1))
+
+    def read(file: bytes) -> np.ndarray:
+        return imagecodecs.webp_decode(file, hasalpha=False)
+
+    return FileCodec(WEBP, values, write, read, headers.webp_size, extension="webp", lossless=lossless)
+
+
+def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
+    def write(image: np.ndarray) -> bytes:
+        return bytes(imagecodecs.jpeg8_encode(image, level=quality, subsampling=chroma_subsampling(subsampling, image)))
+
+    values: dict[str, Value | None] = {"quality": quality, "subsampling": subsampling, "shared": shared}
+    return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, headers.jpeg_size, extension="jpg", slow=False)
+
+
+def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec:
+    def write(image: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        chroma = "4:4:4" if chroma_subsampling(subsampling, image) == "444" else "4:2:0"
+        Image.fromarray(image).save(file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1)
+        return file.getvalue()
+
+    values: dict[str, Value | None] = {"quality": quality, "speed": speed, "subsampling": subsampling, "shared": shared}
+    read = functools.partial(imagecodecs.avif_decode, numthreads=1)
+    return FileCodec(AVIF, values, write, read, headers.avif_size, extension="avif")
+
+
+def _jxl(quality: float, effort: int, shared: bool, distance: float | None = None) -> FileCodec:
+    rate: dict[str, Any] = {"level": quality} if distance is None else {"distance": distance}
+
+    def write(image: np.ndarray) -> bytes:
+        return bytes(imagecodecs.jpegxl_encode(image, effort=effort, numthreads=1, **rate))
+
+    stated = quality if distance is None else None
+    values: dict[str, Value | None] = {"quality": stated, "distance": distance, "effort": effort, "shared": shared}
+    read = functools.partial(imagecodecs.jpegxl_decode, numthreads=1)
+    return FileCodec(JXL, values, write, read, headers.jxl_size, extension="jxl")
+
+
+def _jpeg2000(psnr: float, shared: bool) -> FileCodec:
+    write = functools.partial(jpeg2000.encode, psnr=psnr)
+    values = {"psnr": psnr, "shared": shared}
+    return FileCodec(JPEG2000, values, write, jpeg2000.decode, headers.jpeg2000_size, extension="j2k")
+
+
+def _quality(default: int) -> Parameter:
+    return Parameter(int, default, 1, 100, help="1 (smallest) to 100 (best)", always=True)
+
+
+RAW = CodecKind("raw", "uncompressed 24-bit pixels", RawCodec)
+PNG = CodecKind("png", "lossless PNG, level 9", _png, {"shared": SHARE})
+WEBP = CodecKind(
+    "webp",
+    "WebP, lossy (VP8) or lossless",
+    _webp,
+    {
+        "quality": _quality(75),
+        "method": Parameter(int, 4, 0, 6, help="effort"),
+        "lossless": Parameter(bool, False),
+        "shared": SHARE,
+    },
+)
+JPEG = CodecKind(
+    "jpeg",
+    "baseline JPEG with the standard tables",
+    _jpeg,
+    {"quality": _quality(75), "subsampling": SUBSAMPLING, "shared": SHARE},
+)
+AVIF = CodecKind(
+    "avif",
+    "AVIF (AV1 intra), slow to encode",
+    _avif,
+    {
+        "quality": _quality(60),
+        "speed": Parameter(int, 6, 0, 10, help="0 (slowest) to 10"),
+        "subsampling": SUBSAMPLING,
+        "shared": SHARE,
+    },
+)
+JXL = CodecKind(
+    "jxl",
+    "JPEG XL by quality or by distance",
+    _jxl,
+    {
+        "quality": Parameter(float, 75.0, 1, 100, help="1 to 100", always=True),
+        "distance": Parameter(float, None, 0, 15, help="Butteraugli distance, 0 to 15; takes the place of quality"),
+        "effort": Parameter(int, 7, 1, 9),
+        "shared": SHARE,
+    },
+)
+JPEG2000 = CodecKind(
+    "jpeg2000",
+    "JPEG 2000 to a target PSNR",
+    _jpeg2000,
+    {"psnr": Parameter(float, 31.0, 15, 60, help="target PSNR in dB", always=True), "shared": SHARE},
+)
+KINDS = (RAW, PNG, WEBP, JPEG, AVIF, JXL, JPEG2000)

@@ -1,0 +1,26 @@
+"""The one table of codecs. A codec is one file and one row here."""
+
+from __future__ import annotations
+
+from toolkit.codecs import file_formats
+from toolkit.codecs.adaptive import ADAPTIVE
+from toolkit.codecs.cp import CP
+from toolkit.codecs.downscale import DOWNSCALE
+from toolkit.codecs.foreground import FOREGROUND
+from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.learned_jpeg import LEARNED_JPEG
+from toolkit.codecs.neural.codec import NEURAL
+
+CODECS: dict[str, CodecKind] = {
+    kind.name: kind
+    for kind in (
+        *file_formats.KINDS,
+        LEARNED_JPEG,
+        NEURAL,
+        CP,
+        ADAPTIVE,
+        FOREGROUND,
+        DOWNSCALE,
+    )
+}
+"""By name, ordinary formats first."""

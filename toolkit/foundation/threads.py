@@ -1,0 +1,79 @@
+"""How many threads there are, and the ordered map that uses them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from toolkit.foundation.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_threads = 0
+_this_thread = threading.local()
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this platform
+        return os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Use ``count`` threads for decoding and coding from now on; 0 means one per core.
+
+    Raises:
+        UsageError: ``count`` is negative.
+    """
+    global _threads
+    if count < 0:
+        raise UsageError(f"threads must be 0 (one per core) or more, got {count}")
+    _threads = count
+
+
+def thread_count() -> int:
+    """Threads in use: the number set, else one per core."""
+    return _threads or available_cores()
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, group: int = 16
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in order from a thread pool, with a bounded number of items in flight.
+
+    The bound keeps memory flat: a million images are never all in memory at once. Items travel in groups because
+    handing one over costs about as much as decoding a small JPEG. Called from one of its own worker threads, it
+    works in that thread: whoever splits the work first decides how.
+
+    Args:
+        function: called in a worker thread; its exceptions surface here.
+        items: consumed lazily.
+        workers: threads; None means :func:`threads`, 1 runs in the caller's thread.
+        group: items handed over at a time.
+    """
+    workers = thread_count() if workers is None else workers
+    if workers <= 1 or getattr(_this_thread, "is_worker", False):
+        yield from map(function, items)
+        return
+
+    def work(batch: list[Item]) -> list[Result]:
+        _this_thread.is_worker = True
+        return [function(item) for item in batch]
+
+    iterator = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[list[Result]]] = deque()
+        while batch := list(islice(iterator, group)):
+            pending.append(pool.submit(work, batch))
+            if len(pending) >= 4 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()

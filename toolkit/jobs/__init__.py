@@ -1,0 +1,1 @@
+"""Runs in the background: kinds of request, queue, supervisor, workers, sweeps, Ray."""

@@ -1,0 +1,309 @@
+"""Work through the queue of a runs folder: ``python -m toolkit.jobs.supervisor RUNS_DIR``, one a folder.
+
+It starts a worker process for each queued run, as many at once as there are slots, sees to it that every run ends as
+done, failed or cancelled, and leaves when the queue is empty. All it knows is in the folders: killed at any moment, it
+leaves its workers running, and the next one adopts them. Probes have a slot of their own, so that they never wait
+behind pilots.
+
+SIGTERM: it leaves, its workers finish their runs, the queue stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.files import make_folder, read_json
+from toolkit.foundation.threads import available_cores
+from toolkit.jobs.slots import Slots, WorkerProcess, start_worker
+from toolkit.jobs.worker import TAKEN
+from toolkit.runs.environment import require_one_rank
+from toolkit.runs.folder import DAMAGED, RunFolder
+from toolkit.runs.locks import ProcessName, Taken, held, holding
+from toolkit.runs.queue import Ticket, queue_lock, tickets
+
+POLL_SECONDS = 0.25
+LOOK_SECONDS = 1.0
+"""How often to look for the end of a worker, and for what is new in the queue."""
+TERMINATE_AFTER = 1.5
+KILL_AFTER = 3.5
+"""Seconds from the request to cancel to SIGTERM and to SIGKILL."""
+FULL_DISK_SECONDS = 20.0
+"""How long a run is left alone whose folder cannot be written."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to work.
+
+    Attributes:
+        slots: trainings at once; 0 for one a GPU, or one where there is none.
+        threads: CPU threads of each worker; 0 for the cores divided by the slots.
+        attempts: how often in a row a run may lose its process without having got any further.
+        backoff: seconds before the second attempt; they double with every further one.
+        silence: seconds without a heartbeat after which a live process counts as hung. Generous, because a machine
+            that swaps or a library that keeps Python waiting is no hung process.
+    """
+
+    slots: int = 0
+    threads: int = 0
+    attempts: int = 3
+    backoff: float = 1.0
+    silence: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("slots", 0), ("threads", 0), ("attempts", 1), ("backoff", 0), ("silence", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    def words(self) -> list[str]:
+        """As options of the command line."""
+        return [word for name, value in asdict(self).items() for word in (f"--{name}", f"{value:g}")]
+
+
+@dataclass
+class Supervisor:
+    """The work on one runs folder, by the process that holds its lock."""
+
+    runs_dir: Path
+    settings: Settings = Settings()
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._slots = Slots(self.settings.slots)
+        self._threads = self.settings.threads or max(1, available_cores() // self._slots.count)
+        self._workers: dict[str, WorkerProcess] = {}
+        self._not_before: dict[str, float] = {}
+        self._ended_how: dict[str, str] = {}
+        self._next_look = 0.0
+        self._waiting = 0
+
+    def work(self) -> bool:
+        """Work until the queue is empty (True) or :attr:`stop` is set (False)."""
+        while not self.stop.is_set():
+            if not self.step() and not self._workers:
+                return True
+            self.stop.wait(POLL_SECONDS)
+        return False
+
+    def step(self) -> int:
+        """Look at every worker, and now and then at every ticket; how many tickets there are."""
+        before = len(self._workers)
+        for name, worker in list(self._workers.items()):
+            with self._surviving(name):
+                self._look_after(name, worker)
+        if len(self._workers) == before and time.monotonic() < self._next_look:
+            return self._waiting
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        waiting = workable(self.runs_dir)
+        for ticket in waiting:
+            name = ticket.run.name
+            if name not in self._workers and time.monotonic() >= self._not_before.get(name, 0.0):
+                with self._surviving(name):
+                    self._consider(ticket)
+        self._waiting = len(waiting)
+        return self._waiting
+
+    @contextmanager
+    def _surviving(self, name: str) -> Iterator[None]:
+        """Leave a run alone for a while when its folder cannot be written; no other run shall suffer from it."""
+        try:
+            yield
+        except WorkError as error:
+            say(f"{name}: {one_line(error)}")
+            self._not_before[name] = time.monotonic() + FULL_DISK_SECONDS
+
+    # -- workers -----------------------------------------------------------------------------------------------
+
+    def _look_after(self, name: str, worker: WorkerProcess) -> None:
+        """Notice a worker's end; end it where it was cancelled or hangs."""
+        run = RunFolder(self.runs_dir / name)
+        if (status := worker.ended(run)) is not None:
+            del self._workers[name]
+            self._take_back(run, worker, status)
+            return
+        if (waited := worker.seconds_since_cancel(run)) is not None:
+            if waited >= KILL_AFTER:
+                worker.send(signal.SIGKILL)
+            elif waited >= TERMINATE_AFTER:
+                worker.send(signal.SIGTERM)
+        elif worker.silent_for(run) > self.settings.silence:
+            worker.killed_for = f"it gave no sign of life for {self.settings.silence:g} s"
+            worker.send(signal.SIGKILL)
+
+    def _take_back(self, run: RunFolder, worker: WorkerProcess, status: int) -> None:
+        """After a worker's end: a run without an end of its own goes back to the queue."""
+        with queue_lock(self.runs_dir):
+            ticket = next((ticket for ticket in tickets(self.runs_dir) if ticket.run == run), None)
+            if ticket is None or run.status() not in ("queued", "lost"):
+                return  # :meth:`_consider` sees to it
+            if status == TAKEN:  # not an attempt: another process had the run
+                replace(ticket, tries=max(0, ticket.tries - 1)).save()
+                return
+            self._ended_how[run.name] = how = worker.killed_for or _ending(status)
+            self._not_before[run.name] = time.monotonic() + self.settings.backoff * 2 ** max(0, ticket.tries - 1)
+            say(f"{run.name}: its process ended: {how}")
+            run.log("gone", how=how)
+
+    # -- tickets -----------------------------------------------------------------------------------------------
+
+    def _consider(self, ticket: Ticket) -> None:
+        """Adopt, close or start the run of a ticket that no worker of ours has."""
+        run = ticket.run
+        if (worker := WorkerProcess.adopted(run)) is not None:
+            say(f"{run.name}: adopted, process {worker.name.pid}")
+            self._workers[run.name] = worker
+        elif (slot := self._slots.free(run, self._workers.values())) is not None:
+            status = run.status()
+            if status == "queued":
+                self._start(ticket, slot)
+            elif status != "running":  # else it is being run in the foreground
+                self._close(run)
+
+    def _close(self, run: RunFolder) -> None:
+        """Take an ended run off the queue, unless it has been queued again meanwhile."""
+        with queue_lock(self.runs_dir):
+            status = run.status()
+            if status == "done":
+                run.log_finished()
+            elif status == "cancelled":
+                if (run.last_event() or {}).get("event") != "cancelled":
+                    run.log("cancelled")
+            elif status not in ("failed", DAMAGED):
+                return
+            Ticket(run, 0).remove()
+        self._not_before.pop(run.name, None)
+        say(f"{run.name}: {status}")
+
+    def _start(self, ticket: Ticket, slot: str) -> None:
+        """Start a worker if the run has an attempt left."""
+        run = ticket.run
+        with queue_lock(self.runs_dir):
+            if run.status() != "queued":
+                return
+            attempt = ticket.next_try()
+            if attempt.tries > self.settings.attempts:
+                how = self._ended_how.get(run.name, "it has gone")
+                run.log("failed", reason=f"its process was lost {ticket.tries} times without progress, last: {how}")
+                return
+            attempt.save()
+            try:
+                self._workers[run.name] = start_worker(run, slot, self._slots, self._threads)
+            except OSError as error:
+                raise WorkError(f"no worker could be started: {one_line(error)}") from error
+        say(f"{run.name}: started in slot {slot}, process {self._workers[run.name].name.pid}")
+
+
+def _ending(status: int) -> str:
+    """How a worker ended that has left its run without an end."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}, see worker.log" if status else "it has gone"
+
+
+def workable(runs_dir: Path) -> list[Ticket]:
+    """The tickets of runs that this version of the toolkit can read."""
+    return [ticket for ticket in tickets(runs_dir) if ticket.run.unreadable() is None]
+
+
+def supervise(runs_dir: Path, settings: Settings) -> None:
+    """Be the folder's supervisor until the queue is empty or SIGTERM comes.
+
+    Raises:
+        Taken: the folder has a supervisor.
+    """
+    runs_dir = Path(runs_dir).resolve()
+    make_folder(runs_dir)
+    supervisor = Supervisor(runs_dir, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop.set())
+    emptied = False
+    # Who queues a run looks for a supervisor afterwards; so one that leaves looks at the queue once more afterwards.
+    while not emptied or workable(runs_dir):
+        try:
+            with holding(runs_dir / ".supervisor", _taken(runs_dir)):
+                _write_state(runs_dir, "working")
+                emptied = supervisor.work()
+                _write_state(runs_dir, "ended" if emptied else "stopped")
+        except Taken:
+            if emptied:
+                return
+            raise
+        if not emptied:
+            return
+
+
+def _taken(runs_dir: Path) -> str:
+    name = ProcessName.read(runs_dir / ".supervisor.json")
+    process = f"process {name.pid}" if name is not None and name.alive() else "another process"
+    return f"{runs_dir} has a supervisor: {process}"
+
+
+def _write_state(runs_dir: Path, state: str) -> None:
+    with suppress(WorkError):  # on a full disk the work matters more
+        ProcessName.own().write(runs_dir / ".supervisor.json", state=state)
+
+
+def lives(runs_dir: Path) -> bool:
+    """Whether the folder has a supervisor."""
+    return held(Path(runs_dir) / ".supervisor")
+
+
+def was_stopped(runs_dir: Path) -> bool:
+    """Whether the folder's last supervisor left because it was asked to, with runs in the queue."""
+    try:
+        return not lives(runs_dir) and read_json(Path(runs_dir) / ".supervisor.json")["state"] == "stopped"
+    except (WorkError, KeyError, TypeError):
+        return False
+
+
+def ensure(runs_dir: Path, settings: Settings | None = None) -> None:
+    """Start a detached supervisor if the folder has none.
+
+    Raises:
+        WorkError: the process could not be started.
+    """
+    if lives(runs_dir):
+        return
+    command = [sys.executable, "-m", "toolkit.jobs.supervisor", str(runs_dir), *(settings or Settings()).words()]
+    try:
+        (Path(runs_dir) / ".supervisor.json").unlink(missing_ok=True)  # that the last one was stopped is over
+        with open(Path(runs_dir) / "supervisor.log", "ab") as log:
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    except OSError as error:
+        raise WorkError(f"the background process could not be started: {one_line(error)}") from error
+
+
+def say(text: str) -> None:
+    """A line of the log."""
+    with suppress(OSError):  # a full disk
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; its exit status: 0 done, 1 another supervisor works here, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="toolkit.jobs.supervisor", description=__doc__)
+    parser.add_argument("runs_dir", type=Path)
+    for name, value in asdict(Settings()).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    options = vars(parser.parse_args(arguments))
+    try:
+        require_one_rank()
+        supervise(options.pop("runs_dir"), Settings(**options))
+    except (UsageError, WorkError) as error:
+        print(f"supervisor: {one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

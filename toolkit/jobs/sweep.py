@@ -1,0 +1,104 @@
+"""A sweep under way: its runs queued, followed and counted. No torch here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from toolkit.foundation.errors import WorkError, one_line
+from toolkit.foundation.progress import Progress, silent
+from toolkit.jobs import supervisor
+from toolkit.jobs.start import start_pending
+from toolkit.pilots.results import aggregate, read_pilot
+from toolkit.pilots.sweep_file import Sweep
+from toolkit.runs.folder import DAMAGED, RunFolder
+
+FOLLOW_SECONDS = 1.0
+REVIVE_LOOKS = 5
+"""A supervisor that has just been started is not yet to be seen, so only every so many looks ask for one."""
+
+
+def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
+    """The folders of all of the sweep's runs, in order, made where there are none.
+
+    Raises:
+        WorkError: a folder cannot be written.
+    """
+    runs = [planned.folder(runs_dir) for planned in sweep.planned]
+    for run in runs:
+        run.join_sweep(sweep.name)
+    return runs
+
+
+def start(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
+    """Queue what is neither done nor under way, for the supervisor; :func:`folders` of all its runs.
+
+    Raises:
+        WorkError: a folder cannot be written, or the supervisor cannot be started.
+    """
+    runs = folders(sweep, runs_dir)
+    start_pending(runs, runs_dir, settings)
+    return runs
+
+
+def supervised(runs_dir: Path, settings: supervisor.Settings | None = None) -> Callable[[Counter[str]], None]:
+    """For :func:`follow`: replaces a supervisor that was killed, and raises WorkError once it was asked to stop."""
+
+    looks = itertools.count(1)
+
+    def look_after(states: Counter[str]) -> None:
+        if supervisor.was_stopped(runs_dir):
+            left = states["queued"] + states["running"]
+            raise WorkError(f"the supervisor was stopped with {left} runs to do: the same command goes on")
+        if states["queued"] and next(looks) % REVIVE_LOOKS == 0:
+            supervisor.ensure(runs_dir, settings)
+
+    return look_after
+
+
+def follow(runs: list[RunFolder], look_after: Callable[[Counter[str]], None], progress: Progress = silent) -> None:
+    """Wait until every run has ended.
+
+    Args:
+        runs: what to wait for.
+        look_after: called with the number of runs in each state as long as some are queued or running.
+        progress: told how many have ended.
+    """
+    pause = threading.Event()
+    while True:
+        states = Counter(run.status() for run in runs)
+        left = states["queued"] + states["running"]
+        progress(f"runs ({states['running']} running, {states['failed']} failed)", len(runs) - left, len(runs))
+        if not left:
+            return
+        look_after(states)
+        pause.wait(FOLLOW_SECONDS)
+
+
+def report(sweep: Sweep, runs: list[RunFolder]) -> dict[str, Any]:
+    """The ``sweep`` JSON: how each run stands, and the ``pilot`` JSON of every configuration with a finished run."""
+    finished: dict[str, list[Any]] = {}
+    rows = []
+    for planned, run in zip(sweep.planned, runs, strict=True):
+        status, error, result = run.status(), None, None
+        try:
+            _, _, result = read_pilot(run)
+            error = run.error() if status == "failed" else None
+        except WorkError as problem:
+            status, error = DAMAGED, one_line(problem)
+        place = {"run": run.name, "run_dir": os.path.abspath(run.path), "state": status, "error": error}
+        rows.append({**place, **_setting(planned.config, planned.seed)})
+        if result is not None:
+            finished.setdefault(planned.config.digest(), [planned.config]).append(run.located(result))
+    pilots = [aggregate(config, results) for config, *results in finished.values()]
+    return {"sweep": sweep.name, "runs": rows, "pilots": pilots}
+
+
+def _setting(config: Any, seed: int) -> dict[str, Any]:
+    names = ("codec", "align", "budget", "method")
+    return {name: getattr(config, name) for name in names} | {"seed": seed}

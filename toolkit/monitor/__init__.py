@@ -1,1 +1,0 @@
-"""Do new images still look like those that were accepted? Charts with a stated false-alarm rate."""

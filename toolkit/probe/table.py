@@ -1,0 +1,313 @@
+"""The probe table: every setting of a codec grid coded, decoded and compared with the originals."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.guide import Guide, give_guide
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.dataset import ImageDataset
+from toolkit.features import distortion
+from toolkit.features.extractor import FeatureExtractor
+from toolkit.features.guide import NetworkGuide
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.threads import ordered_map
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.training.device import beside_workers
+
+IMAGES = 1000
+LEAST_IMAGES = 4
+"""The unbiased CKA needs four images at a time."""
+_CHUNK = 100
+"""Images a work item; also the minibatch of the CKA estimate, so classes are mixed by shuffling first."""
+
+
+@dataclass(frozen=True)
+class _CodedChunk:
+    setting: int
+    chunk: int
+    decoded: np.ndarray
+    stored: list[int]
+    files: list[int]
+    encode_seconds: float
+    decode_seconds: float
+
+
+class Tally:
+    """Running sums of one setting.
+
+    Attributes:
+        stored: payload bytes of every image so far.
+        compared: how many images the distortions are of.
+    """
+
+    def __init__(self) -> None:
+        self.stored: list[int] = []
+        self.compared = 0
+        self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "fmse", "cosine", "square"), 0.0)
+        self.cka = distortion.LinearCKA()
+
+    def count(self, coded: _CodedChunk) -> None:
+        """Take in the bytes and times of a chunk."""
+        self.stored += coded.stored
+        self.sums["files"] += sum(coded.files)
+        self.sums["encode"] += coded.encode_seconds
+        self.sums["decode"] += coded.decode_seconds
+
+    def compare(self, decoded: torch.Tensor, original: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Take in pixels uint8 (N, H, W, 3) and features (N, D) of the decoded images and of the originals."""
+        self.compared += len(decoded)
+        values = {
+            "psnr": float(distortion.psnr(original, decoded, "sum")),
+            "ssim": float(distortion.ssim(original, decoded, "sum")),
+            "fmse": float(distortion.fmse(before, after, "sum")),
+            "cosine": float(distortion.cosine_distance(before, after, "sum")),
+            "square": float(before.square().mean(dim=1).sum()),
+        }
+        for name, value in values.items():
+            self.sums[name] += value
+        if len(decoded) >= LEAST_IMAGES:
+            self.cka.update(before, after)
+
+    def mean(self, name: str) -> float:
+        """Mean of a sum over the images it is of."""
+        return self.sums[name] / (len(self.stored) if name in ("files", "encode", "decode") else self.compared)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What one setting made of the images.
+
+    Attributes:
+        codec: fitted.
+        tally: means over the images.
+        payload_bytes: int64 (N,), what each image's exemplar costs but for its label.
+        features: float32 (N, D) of the decoded images; of a lossless codec the originals' own. None where not kept.
+    """
+
+    codec: Codec
+    tally: Tally
+    payload_bytes: np.ndarray
+    features: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A pass of images through every setting.
+
+    Attributes:
+        originals: float32 (N, D), features of the images as they were.
+        settings: in the order of the codecs.
+        network_seconds: spent on features and distortions.
+    """
+
+    originals: torch.Tensor
+    settings: list[Coded]
+    network_seconds: float
+
+
+def probe_codecs(
+    dataset: ImageDataset,
+    codecs: Sequence[str],
+    *,
+    budget: int,
+    extractor: FeatureExtractor,
+    eyes: FeatureExtractor | None = None,
+    images: int = IMAGES,
+    seed: int = 0,
+    progress: Progress = silent,
+    found: Found = unheard,
+) -> dict[str, Any]:
+    """Measure every setting on training images; the ``probe`` JSON of the contract.
+
+    Args:
+        dataset: only its training split is used.
+        codecs: specs.
+        budget: bytes, for the number of exemplars that fit.
+        extractor: judges the decoded images.
+        eyes: what encoders that look at images look through; ``extractor`` by default.
+        images: how many to use at most, stratified over the classes.
+        seed: of the draw.
+        progress: told about (images x settings) done.
+        found: told each setting's row as it is done.
+
+    Raises:
+        UsageError: no codecs or fewer than 4 images.
+    """
+    if images < LEAST_IMAGES:
+        raise UsageError(f"the probe needs at least {LEAST_IMAGES} images, got {images}")
+    started = time.perf_counter()
+    chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
+    file_bytes = float(dataset.train.file_bytes[chosen].mean())
+    measured = measure(
+        np.asarray(dataset.train.images[chosen]),
+        codecs,
+        extractor,
+        make_guide=lambda: NetworkGuide(eyes or extractor, dataset.train.images, dataset.train.labels),
+        progress=progress,
+        finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
+    )
+    return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
+
+
+def measure(
+    pixels: np.ndarray,
+    codecs: Sequence[str],
+    extractor: FeatureExtractor,
+    *,
+    make_guide: Callable[[], Guide],
+    keep_features: bool = False,
+    compared: int | None = None,
+    progress: Progress = silent,
+    finished: Callable[[Codec, Tally], None] = lambda codec, tally: None,
+) -> Measurement:
+    """Code and decode images with every setting and compare them with the originals.
+
+    Codec work runs in threads ahead of the network; the originals' features are computed once. Times an image are
+    processor time on one thread.
+
+    Args:
+        pixels: uint8 (N, H, W, 3) in random order, at least 4.
+        codecs: specs.
+        extractor: judges the decoded images.
+        make_guide: what encoders look through, made if any of them does.
+        keep_features: whether the features of the decoded images are kept.
+        compared: of how many images distortions are measured, to the next hundred; None means of all.
+        progress: told about (images x settings) done.
+        finished: told about each setting when all its images are done.
+
+    Raises:
+        UsageError: no codecs.
+        WorkError: the extractor gives features that are not finite.
+    """
+    if not codecs:
+        raise UsageError("no codecs to probe")
+    pixels = np.ascontiguousarray(pixels)
+    chunks = np.array_split(np.arange(len(pixels)), max(1, math.ceil(len(pixels) / _CHUNK)))
+    network_seconds = 0.0
+    originals = []
+    for chunk in chunks:
+        clock = time.perf_counter()
+        originals.append(_finite_features(extractor, pixels[chunk], "the originals"))
+        network_seconds += time.perf_counter() - clock
+
+    parsed = [parse_codec(spec) for spec in codecs]
+    give_guide(parsed, make_guide)
+    for codec in parsed:
+        codec.fit(pixels)
+    jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
+    tallies = [Tally() for _ in parsed]
+    decoded_features: list[list[torch.Tensor]] = [[] for _ in parsed]
+
+    def code(job: tuple[int, int]) -> _CodedChunk:
+        return _code_chunk(parsed[job[0]], pixels[chunks[job[1]]], *job)
+
+    with beside_workers():
+        for done, coded in enumerate(ordered_map(code, jobs, group=1), start=1):
+            clock = time.perf_counter()
+            codec, before = parsed[coded.setting], originals[coded.chunk]
+            after = before if codec.lossless else _finite_features(extractor, coded.decoded, f"images of {codec}")
+            tallies[coded.setting].count(coded)
+            if compared is None or chunks[coded.chunk][0] < compared:
+                original, decoded = (torch.from_numpy(part) for part in (pixels[chunks[coded.chunk]], coded.decoded))
+                tallies[coded.setting].compare(decoded, original, before, after)
+            if keep_features:
+                decoded_features[coded.setting].append(after)
+            network_seconds += time.perf_counter() - clock
+            progress(f"probing {codec}", done, len(jobs))
+            if coded.chunk == len(chunks) - 1:
+                finished(codec, tallies[coded.setting])
+    settings = [
+        Coded(codec, tally, np.array(tally.stored), torch.cat(features) if keep_features else None)
+        for codec, tally, features in zip(parsed, tallies, decoded_features, strict=True)
+    ]
+    return Measurement(torch.cat(originals), settings, network_seconds)
+
+
+def _finite_features(extractor: FeatureExtractor, pixels: np.ndarray, what: str) -> torch.Tensor:
+    features = extractor(pixels)
+    if not bool(torch.isfinite(features).all()):
+        raise WorkError(f"extractor {extractor.name} gives features of {what} that are not finite: use another one")
+    return features
+
+
+def probe_table(
+    dataset: ImageDataset,
+    measured: Measurement,
+    extractor: FeatureExtractor,
+    budget: int,
+    file_bytes: float,
+    seed: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """The ``probe`` JSON of a measurement; ``file_bytes`` is the mean size of the images' original files."""
+    codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
+    return {
+        "dataset": dataset.name,
+        "size": dataset.size,
+        "images": len(measured.originals),
+        "classes": len(dataset.class_names),
+        "extractor": extractor.name,
+        "layer": extractor.layer,
+        "budget_bytes": budget,
+        "original_file_bytes": file_bytes,
+        "seed": seed,
+        "seconds": round(seconds, 3),
+        "codec_cpu_seconds": round(codec_seconds, 3),
+        "network_seconds": round(measured.network_seconds, 3),
+        "settings": [row_of(coded.codec, coded.tally, dataset, budget, file_bytes) for coded in measured.settings],
+    }
+
+
+def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _CodedChunk:
+    start = time.thread_time()
+    payloads = codec.encode(pixels)
+    middle = time.thread_time()
+    decoded = codec.decode(payloads, image_size(pixels))
+    end = time.thread_time()
+    files = [len(codec.to_file(payload)) for payload in payloads]
+    stored = [len(payload) for payload in payloads]
+    return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
+
+
+def row_of(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> dict[str, Any]:
+    """One setting's row of the probe table; see :func:`probe_table`."""
+    stored = sum(tally.stored) / len(tally.stored)
+    raw = dataset.raw_image_bytes
+    exemplars = max(0, int((budget - codec.shared_bytes()) // (stored + LABEL_BYTES)))
+    uncompressed = budget / raw
+    return {
+        "codec": str(codec),
+        "file_bytes": round(tally.mean("files"), 2),
+        "stored_bytes": round(stored, 2),
+        "shared_bytes": codec.shared_bytes(),
+        "weights_bytes": codec.weights_bytes(),
+        "bpp": round(8 * stored / dataset.size**2, 4),
+        "ratio_raw": round(raw / stored, 4),
+        "ratio_original": round(original_bytes / stored, 4),
+        "exemplars": exemplars,
+        "exemplars_per_class": round(exemplars / len(dataset.class_names), 2),
+        "equivalent_exemplars_raw": round(uncompressed * raw / stored, 1),
+        "equivalent_exemplars_original": round(uncompressed * original_bytes / stored, 1),
+        "psnr": round(tally.mean("psnr"), 3),
+        "ssim": round(tally.mean("ssim"), 5),
+        "fmse": tally.mean("fmse"),
+        "fmse_relative": tally.sums["fmse"] / max(tally.sums["square"], 1e-30),
+        "cosine_distance": max(0.0, tally.mean("cosine")),
+        "cka": _finite(tally.cka.compute()),
+        "encode_us": round(tally.mean("encode") * 1e6, 2),
+        "decode_us": round(tally.mean("decode") * 1e6, 2),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

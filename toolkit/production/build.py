@@ -1,0 +1,76 @@
+"""Fill a memory from a dataset: candidates coded, ordered by features of their decoded images, added in one commit."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.codecs.base import image_size
+from toolkit.codecs.guide import give_guide, needs_guide
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.catalog import load_dataset
+from toolkit.data.summary import found_facts
+from toolkit.features.extractor import build_extractor
+from toolkit.features.guide import NetworkGuide
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import derive
+from toolkit.memory.budget import budget_bytes
+from toolkit.memory.selection import herding_order, random_order, require_selection
+from toolkit.memory.store import ExemplarMemory
+from toolkit.runs.environment import require_one_rank
+from toolkit.training.device import resolve_device
+
+
+def build_memory(
+    spec: str,
+    path: Path,
+    *,
+    codec: str,
+    budget: str,
+    size: int = 32,
+    selection: str = "herding",
+    extractor: str = "auto",
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Make a memory file with exemplars of every class; its summary, and what was found in the images.
+
+    Raises:
+        UsageError: the file exists, a bad choice, or a budget too small for one exemplar a class (no file is left).
+        WorkError: the work failed.
+    """
+    require_one_rank()
+    if path.exists():
+        raise UsageError(f"{path} exists: choose another file")
+    require_selection(selection)
+    parsed = parse_codec(codec)
+    dataset = load_dataset(spec, size, progress=progress)
+    allowed = budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
+    network = None
+    if selection == "herding" or needs_guide(parsed):
+        network = build_extractor(extractor, dataset, device=resolve_device(device), seed=seed, progress=progress)
+        give_guide([parsed], partial(NetworkGuide, network, dataset.train.images, dataset.train.labels))
+    judge = network if selection == "herding" else None
+    candidates: dict[int, list[bytes]] = {}
+    for label in range(len(dataset.class_names)):
+        pixels = np.asarray(dataset.train.images[dataset.train.labels == label])
+        payloads = parsed.encode(pixels)
+        if judge is not None:
+            order = herding_order(judge(parsed.decode(payloads, image_size(pixels))).numpy())
+        else:
+            order = random_order(len(payloads), np.random.default_rng(derive(seed, 3, label)))
+        candidates[label] = [payloads[index] for index in order]
+        progress("selecting exemplars", label + 1, len(dataset.class_names))
+    try:
+        with ExemplarMemory(path, allowed, parsed) as memory:
+            memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=(dataset.size, dataset.size))
+            found = found_facts(((item.file, item.reason) for item in dataset.quarantine), dataset.notes)
+            return memory.summary() | found
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

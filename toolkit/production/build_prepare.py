@@ -1,0 +1,119 @@
+"""What comes before the first task of a sharded build: the listing, a sample, the codec's and the network's state."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.codecs.base import Codec
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.dataset import ImageDataset, Split
+from toolkit.data.images import Unreadable
+from toolkit.data.listing import Listing, list_training
+from toolkit.features.extractor import FeatureExtractor, build_extractor
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import write_atomically, write_json
+from toolkit.foundation.progress import Progress
+from toolkit.foundation.threads import ordered_map
+from toolkit.memory.budget import LABEL_BYTES, budget_bytes
+from toolkit.production.build_tasks import BuildPlan
+from toolkit.training.device import resolve_device
+from toolkit.training.networks import default_network
+from toolkit.training.weights import save_network
+
+SAMPLE_IMAGES = 8192
+SAMPLE_BYTES = 256 * 1024**2
+"""The sample, as raw pixels, is held in memory: at 32 px 8192 images, at 224 px 1783."""
+_PRICED = 256
+"""Images of the sample that are encoded to estimate the size of a payload."""
+_PER_EXEMPLAR = 16
+_LEAST, _MOST = 128, 4096
+
+
+def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
+    """List the images, and leave in ``folder`` what every task needs: plan, codec state, network."""
+    progress("listing images", 0, 1)
+    size, seed = request["size"], request["seed"]
+    listing = list_training(request["dataset"], size, folder / "listing")
+    sample = _sample(listing, size, request["dataset"], progress)
+    codec = parse_codec(request["codec"])
+    codec.fit(sample.train.images[:1])
+    allowed = budget_bytes(request["budget"], len(listing.class_names), sample.raw_image_bytes)
+    candidates = _candidates(codec, sample.train.images, allowed, len(listing.class_names), request["shards"])
+    name = None
+    if request["selection"] == "herding":
+        device = resolve_device(request["device"])
+        judge = build_extractor(request["extractor"], sample, device=device, seed=seed, progress=progress)
+        name = _keep_network(judge, folder / "network.pt")
+    write_atomically(folder / "shared.bin", lambda file: file.write(codec.shared_state()))
+    settings = {key: value for key, value in request.items() if key not in ("budget", "extractor")}
+    plan = BuildPlan(
+        **settings,
+        extractor=name,
+        budget_bytes=allowed,
+        candidates=candidates,
+        images=len(listing),
+        class_names=list(listing.class_names),
+        notes=list(listing.notes),
+        left_out=list(listing.left_out),
+    )
+    write_json(folder / "plan.json", plan.model_dump())
+
+
+def _keep_network(judge: FeatureExtractor, path: Path) -> str:
+    """Write the network where every worker loads it from; the extractor's name for the manifest, without paths."""
+    kind, _, argument = judge.name.partition(":")
+    if kind == "checkpoint":  # plain weights already: loading them has shown it
+        weights = Path(argument).expanduser().read_bytes()
+        write_atomically(path, lambda file: file.write(weights))
+        return kind
+    save_network(judge.network.cpu(), judge.name if kind == "timm" else default_network(judge.device), path)
+    return judge.name
+
+
+def _sample(listing: Listing, size: int, name: str, progress: Progress) -> ImageDataset:
+    """Images spread evenly over the listing, as a dataset without a test split."""
+    count = min(len(listing), SAMPLE_IMAGES, max(2, SAMPLE_BYTES // (3 * size * size)))
+    indices = np.unique(np.linspace(0, len(listing) - 1, count).astype(np.int64))
+
+    def read(index: int) -> np.ndarray | None:
+        try:
+            return listing.read(index, size)
+        except Unreadable:
+            return None
+
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for done, (index, image) in enumerate(zip(indices, ordered_map(read, indices), strict=True), 1):
+        progress("sampling", done, len(indices))
+        if image is not None:
+            images.append(image)
+            labels.append(int(listing.labels[index]))
+    if not images:
+        raise UsageError(f"{name}: none of {len(indices)} images spread over the training split can be read")
+    pixels = np.stack(images)
+    train = Split(pixels, np.array(labels, np.int64), np.zeros(len(labels), np.int64))
+    signature = hashlib.sha256(pixels.data).hexdigest()[:32]
+    return ImageDataset(name, size, listing.class_names, train, train, (), (), signature)
+
+
+def _candidates(codec: Codec, images: np.ndarray, budget: int, classes: int, shards: int) -> int:
+    """How many images a class are held at a time, from what the budget will hold.
+
+    Sixteen for each exemplar as long as that stays small, and never fewer than four.
+
+    Raises:
+        UsageError: even payloads as small as the smallest seen would not fit, one a class.
+    """
+    sizes = [len(payload) + LABEL_BYTES for payload in codec.encode(images[:: max(1, len(images) // _PRICED)])]
+    shared = shards * codec.shared_bytes()
+    if budget < shared + classes * min(sizes):
+        raise UsageError(
+            f"a budget of {budget} bytes cannot hold one exemplar of each of {classes} classes in {shards} shards: "
+            f"it takes about {shared + classes * round(float(np.mean(sizes)))} bytes"
+        )
+    exemplars = int((budget - shared) / classes / float(np.mean(sizes))) + 1
+    return max(_LEAST, min(_PER_EXEMPLAR * exemplars, _MOST), 4 * exemplars)

@@ -1,0 +1,302 @@
+"""Fill a sharded memory from a data set of any size, on this machine's processes or on a Ray cluster.
+
+1. The training images are listed; a sample of them trains or chooses the feature extractor, fits the codec, and tells
+   about how many exemplars a class the budget will hold.
+2. Parts of the listing are decoded, encoded and decoded again, in parallel and once: each gives its classes' exact
+   feature sums and a bounded sample of candidates with their payloads.
+3. Parts are merged a class at a time, and each class's candidates ordered by herding for its exact mean.
+4. One allocation over all classes decides what is kept within the budget.
+5. Every shard's file is written, in parallel; then the manifest.
+
+What is chosen is the same for any number of workers and either backend. It depends on the number of shards only in
+that each shard's copy of the codec's shared header takes its bytes from the budget. Killed at any moment, the same
+command goes on: finished parts and shards are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from toolkit.codecs.guide import refuse_guide
+from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.data.catalog import absolute_spec
+from toolkit.data.samples import remark_notes
+from toolkit.data.summary import found_facts
+from toolkit.foundation import ray_cluster
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
+from toolkit.foundation.files import read_json, write_atomically, write_json
+from toolkit.foundation.processes import Outcome, map_tasks
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.threads import available_cores, thread_count
+from toolkit.memory.allocation import allocate
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.selection import require_selection
+from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Manifest, Selection, Shard, ShardedMemory
+from toolkit.memory.streaming import Candidate, StreamingHerding, shard_of
+from toolkit.production.build_prepare import prepare
+from toolkit.production.build_tasks import (
+    PART_IMAGES,
+    BuildPlan,
+    Chosen,
+    Findings,
+    Task,
+    encode_part,
+    part_path,
+    read_chosen,
+    read_part,
+    read_plan,
+    write_shard,
+)
+from toolkit.runs.environment import require_one_rank
+from toolkit.training.device import resolve_device
+
+BACKENDS = ("local", "ray")
+_ORDERED_SHARE = 2
+"""Of the candidates this part is put in order: still twice what the budget is expected to hold, and often more."""
+
+RunTasks = Callable[[Callable[[Task], Any], list[Task]], Iterator[Outcome[Any]]]
+
+
+def build_sharded_memory(
+    spec: str,
+    out: Path,
+    *,
+    codec: str,
+    budget: str,
+    shards: int = 1,
+    size: int = 32,
+    selection: str = "herding",
+    extractor: str = "auto",
+    seed: int = 0,
+    device: str = "auto",
+    backend: str = "local",
+    address: str | None = None,
+    workers: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Make a folder with shard files and their manifest; the memory's summary, and what was found in the images.
+
+    Args:
+        spec: the dataset, on storage that every worker can read.
+        out: the folder; new, empty, or with an unfinished build of the same request, which goes on.
+        budget: bytes of all shards together.
+        shards: files, 1..256.
+        backend: ``local`` or ``ray``.
+        address: of a Ray cluster; None starts Ray on this machine.
+        workers: processes on this machine; 0 for one a core. A cluster uses what it has.
+        progress: told about each stage.
+
+    Raises:
+        UsageError: a bad choice, a folder that holds something else, a budget too small for one exemplar a class.
+        WorkError: the work failed; the same command goes on from where it stopped.
+    """
+    require_one_rank()
+    require_selection(selection)
+    if not 1 <= shards <= MAX_SHARDS:
+        raise UsageError(f"shards must be 1..{MAX_SHARDS}, got {shards}")
+    if workers < 0:
+        raise UsageError(f"workers must be 0 (one per core) or more, got {workers}")
+    for path in (spec, out):
+        ray_cluster.require_shared(path)
+    refuse_guide(parse_codec(codec), "a sharded memory")
+    request = {
+        "dataset": absolute_spec(spec),
+        "size": size,
+        "codec": str(parse_codec(codec)),
+        "budget": budget,
+        "selection": selection,
+        "extractor": extractor,
+        "seed": seed,
+        "shards": shards,
+        "device": str(resolve_device(device)),
+    }
+    workers = workers or available_cores()
+    with _working_folder(Path(out).absolute(), request) as folder:
+        with _backend(backend, address, workers, gpus=request["device"] != "cpu") as run:
+            if not (folder / "plan.json").exists():
+                prepare(folder, request, progress)
+            plan = read_plan(folder)
+            threads = thread_count() if backend == "local" and workers == 1 else 1
+            findings = _encode_parts(folder, plan, run, threads, progress)
+            if not (folder / "chosen.npz").exists():
+                _choose(folder, plan, progress)
+            written = _write_shards(folder, plan, run, threads, progress)
+        _finish(folder, plan, written, len(findings.unreadable))
+    left_out = dict(plan.left_out) | findings.unreadable
+    with ShardedMemory(out) as memory:
+        return memory.summary() | found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
+
+
+@contextmanager
+def _working_folder(out: Path, request: dict[str, Any]) -> Iterator[Path]:
+    """The folder ``out/.build``, of this request and held by this process alone; gone once the manifest is there.
+
+    A request that fails before its first task leaves nothing behind.
+    """
+    folder = out / ".build"
+    if (out / MANIFEST).exists() or out.is_file():
+        raise UsageError(f"{out} exists: choose another folder")
+    if out.is_dir() and not folder.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} holds other files: choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkError(f"{out} is being built by another process") from None
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write", out)) from error
+    try:
+        path = folder / "request.json"
+        if path.exists():
+            before = read_json(path)
+            changed = [
+                f"{key} {before.get(key)!r}, not {request[key]!r}" for key in request if before.get(key) != request[key]
+            ]
+            if changed:
+                raise UsageError(f"{out} holds an unfinished build with {', '.join(changed)}: choose another folder")
+        write_json(path, request)
+        yield folder
+    finally:
+        lock.release()
+        done = (out / MANIFEST).exists()
+        if done or not (folder / "plan.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        if not done and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+
+
+@contextmanager
+def _backend(name: str, address: str | None, workers: int, gpus: bool) -> Iterator[RunTasks]:
+    if name not in BACKENDS:
+        raise UsageError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name == "local":
+        if address is not None:
+            raise UsageError("an address is for --backend ray")
+        yield partial(map_tasks, workers=workers)
+        return
+    with ray_cluster.connect(address, workers):
+        yield partial(ray_cluster.map_tasks, num_gpus=1 if gpus else 0)
+
+
+# -- 2. parts --------------------------------------------------------------------------------------------------
+
+
+def _encode_parts(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, progress: Progress) -> Findings:
+    """All parts; what was found in them together."""
+    tasks = [Task(str(folder), number, threads) for number in range(_parts(plan))]
+    parts: dict[int, Findings] = {}
+    progress("encoding", 0, plan.images)
+    for done, outcome in enumerate(run(encode_part, tasks), 1):
+        parts[outcome.index] = outcome.unwrap()
+        progress("encoding", min(done * PART_IMAGES, plan.images), plan.images)
+    found = Findings()
+    for number in range(_parts(plan)):
+        found.unreadable |= parts[number].unreadable
+        found.remarks += parts[number].remarks
+    return found
+
+
+def _parts(plan: BuildPlan) -> int:
+    return -(-plan.images // PART_IMAGES)
+
+
+# -- 3. and 4. selection ---------------------------------------------------------------------------------------
+
+
+def _choose(folder: Path, plan: BuildPlan, progress: Progress) -> None:
+    """Order every class's candidates, allocate the budget, and note what is kept: ``payloads.bin``, ``chosen.npz``."""
+    labels: list[int] = []
+    shards: list[int] = []
+    sizes: dict[int, list[int]] = {}
+
+    def write_payloads(file: Any) -> None:
+        for label, herding in _merged_classes(folder, plan):
+            candidates = herding.chosen(plan.candidates // _ORDERED_SHARE, plan.selection)
+            sizes[label] = [_put(file, candidate) for candidate in candidates]
+            labels.extend([label] * len(candidates))
+            shards.extend(shard_of(candidate.digest, plan.shards) for candidate in candidates)
+            progress("selecting exemplars", label + 1, len(plan.class_names))
+
+    write_atomically(folder / "payloads.bin", write_payloads)
+    missing = [name for label, name in enumerate(plan.class_names) if label not in sizes]
+    if missing:
+        raise WorkError(f"no training image of {', '.join(missing[:5])} can be read")
+    shared = plan.shards * len((folder / "shared.bin").read_bytes())
+    charged = {label: [size + LABEL_BYTES for size in own] for label, own in sizes.items()}
+    counts = allocate(charged, plan.budget_bytes, shared)
+    kept = np.concatenate([np.arange(len(own)) < counts[label] for label, own in sizes.items()])
+    every = np.array([size for own in sizes.values() for size in own], np.int64)
+    chosen = Chosen(
+        np.array(labels)[kept], np.array(shards, np.uint8)[kept], every[kept], (np.cumsum(every) - every)[kept]
+    )
+    write_atomically(folder / "chosen.npz", lambda file: np.savez(file, **chosen._asdict()))
+
+
+def _merged_classes(folder: Path, plan: BuildPlan) -> Iterator[tuple[int, StreamingHerding]]:
+    """Every class with its parts merged, in order of labels; one class and one part are in memory at a time."""
+    current: int | None = None
+    merged = StreamingHerding(plan.candidates, plan.seed)
+    for number in range(_parts(plan)):
+        for label, herding in sorted(read_part(part_path(folder, number), plan.candidates, plan.seed).herdings.items()):
+            if label != current:
+                if current is not None:
+                    yield current, merged
+                current, merged = label, StreamingHerding(plan.candidates, plan.seed)
+            if herding.sums is not None:
+                merged.merge(herding.images, herding.sums, iter(herding.pool))
+    if current is not None:
+        yield current, merged
+
+
+def _put(file: Any, candidate: Candidate) -> int:
+    file.write(candidate.payload)
+    return len(candidate.payload)
+
+
+# -- 5. files --------------------------------------------------------------------------------------------------
+
+
+def _write_shards(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, progress: Progress) -> list[Shard]:
+    written: dict[int, Shard] = {}
+    for outcome in run(write_shard, [Task(str(folder), number, threads) for number in range(plan.shards)]):
+        written[outcome.index] = outcome.unwrap()
+        progress("writing shards", len(written), plan.shards)
+    return [written[number] for number in range(plan.shards)]
+
+
+def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int) -> None:
+    """Write the manifest, which makes the memory complete."""
+    chosen = read_chosen(folder)
+    # labels ascend, so each class is one stretch
+    bounds = np.searchsorted(chosen.labels, np.arange(len(plan.class_names) + 1))
+    order = {label: chosen.shards[start:stop].tobytes().hex() for label, (start, stop) in enumerate(pairwise(bounds))}
+    selection = Selection(
+        name=plan.selection,
+        extractor=plan.extractor,
+        seed=plan.seed,
+        candidates=plan.candidates,
+        images=plan.images - unreadable,
+        unreadable=unreadable,
+    )
+    manifest = Manifest(
+        format=FORMAT,
+        codec=short_spec(plan.codec),
+        size=plan.size,
+        budget_bytes=plan.budget_bytes,
+        class_names=dict(enumerate(plan.class_names)),
+        selection=selection,
+        shards=shards,
+        order=order,
+    )
+    write_json(folder.parent / MANIFEST, json.loads(manifest.model_dump_json()))

@@ -1,0 +1,334 @@
+"""The work of a sharded build that any process on any machine can do: encode a part of the images, write a shard.
+
+Everything passes through the build's working folder, which every worker can read and write: its plan, the listing,
+the network, and one file for each finished part. A task is done when its file is there; it is written atomically, so
+a task that is started again, here or elsewhere, either finds it or does the same work again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.spec import parse_codec
+from toolkit.data.images import Unreadable
+from toolkit.data.listing import Listing, open_listing
+from toolkit.features.extractor import FeatureExtractor
+from toolkit.foundation.errors import WorkError, describe_os_error, one_line
+from toolkit.foundation.files import read_json, write_atomically, write_json
+from toolkit.foundation.threads import ordered_map, set_threads
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.sharded import Shard, sha256_of, shard_entry
+from toolkit.memory.store import ExemplarMemory
+from toolkit.memory.streaming import Candidate, StreamingHerding, content_digest
+from toolkit.training.weights import load_network
+
+PART_IMAGES = 2048
+"""Images a task encodes. Fixed, as the batches in it are, so that features do not depend on the number of workers."""
+_BATCH = 64
+
+
+class BuildPlan(BaseModel):
+    """What a build was asked for, and what was found out before its first task; ``plan.json`` of its working folder.
+
+    Attributes:
+        dataset: spec, its path absolute.
+        codec: spec, its paths absolute.
+        budget_bytes: for all shards together.
+        candidates: images a class held at a time (:class:`StreamingHerding`).
+        device: torch device of the feature extractor.
+        extractor: its name; None when herding is not asked for.
+        notes, left_out: of the listing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    size: int
+    codec: str
+    budget_bytes: int
+    selection: str
+    extractor: str | None
+    seed: int
+    shards: int
+    device: str
+    candidates: int
+    images: int
+    class_names: list[str]
+    notes: list[str] = []
+    left_out: list[tuple[str, str]] = []
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part or a shard to make: the working folder, its number, and threads to use."""
+
+    folder: str
+    number: int
+    threads: int
+
+
+@dataclass
+class Findings:
+    """What a user should know of a part's images.
+
+    Attributes:
+        unreadable: names of files that could not be read, with the reasons.
+        remarks: what was told about images, with how many it was told of.
+    """
+
+    unreadable: dict[str, str] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
+
+
+class Part(NamedTuple):
+    """A finished part: a herding a label, in ascending order of labels, and what was found on the way."""
+
+    herdings: dict[int, StreamingHerding]
+    findings: Findings
+
+
+@dataclass(frozen=True)
+class _Tools:
+    plan: BuildPlan
+    listing: Listing
+    codec: Codec
+    judge: FeatureExtractor | None
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """The file of a finished part."""
+    return folder / "parts" / f"{number:06d}.npz"
+
+
+def encode_part(task: Task) -> Findings:
+    """Decode, encode and sample :data:`PART_IMAGES` images of the listing; what was found on the way.
+
+    Raises:
+        WorkError: the working folder cannot be read or written, or a network or table cannot be had here.
+    """
+    folder = Path(task.folder)
+    path = part_path(folder, task.number)
+    if path.exists():
+        return read_part(path, 1, 0).findings
+    set_threads(task.threads)
+    tools = _tools(task.folder, sha256_of(folder / "plan.json"))
+    herdings: dict[int, StreamingHerding] = {}
+    findings = Findings()
+    first = task.number * PART_IMAGES
+    last = min(first + PART_IMAGES, len(tools.listing))
+    with _one_torch_thread():
+        for start in range(first, last, _BATCH):
+            _take_in(range(start, min(start + _BATCH, last)), tools, herdings, findings)
+    _write_part(path, Part(herdings, findings))
+    return findings
+
+
+def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding], findings: Findings) -> None:
+    """A batch of images into their classes' herdings; those that cannot be read, and remarks, into ``findings``."""
+    read = list(ordered_map(lambda index: _read(tools.listing, index, tools.plan.size), indices))
+    intact = [index for index, (image, _) in zip(indices, read, strict=True) if not isinstance(image, str)]
+    if intact:
+        images = np.stack([image for image, _ in read if not isinstance(image, str)])
+        labels = tools.listing.labels[intact]
+        digests = [content_digest(image) for image in images]
+        payloads = tools.codec.encode(images)
+        features = np.zeros((len(images), 0), np.float32)
+        if tools.judge is not None:
+            features = tools.judge(tools.codec.decode(payloads, image_size(images)), batch_size=_BATCH).numpy()
+        for label in map(int, np.unique(labels)):
+            own = np.flatnonzero(labels == label)
+            herding = herdings.setdefault(label, StreamingHerding(tools.plan.candidates, tools.plan.seed))
+            herding.update([digests[i] for i in own], [payloads[i] for i in own], features[own])
+    for index, (image, remarks) in zip(indices, read, strict=True):
+        findings.remarks.update(remarks)
+        if isinstance(image, str):
+            findings.unreadable[tools.listing.name(index)] = image
+
+
+def _read(listing: Listing, index: int, size: int) -> tuple[np.ndarray | str, list[str]]:
+    """An image, or why there is none; and the remarks on it."""
+    remarks: list[str] = []
+    try:
+        return listing.read(index, size, remarks.append), remarks
+    except Unreadable as error:
+        return one_line(error), []
+
+
+@lru_cache(maxsize=1)
+def _tools(folder: str, plan_checksum: str) -> _Tools:
+    """What a worker keeps from task to task; the checksum tells apart two builds in a folder of the same name."""
+    plan = read_plan(Path(folder))
+    judge = None
+    if plan.extractor is not None:
+        network = load_network(Path(folder) / "network.pt")
+        judge = FeatureExtractor(plan.extractor, network, torch.device(plan.device))
+    listing = open_listing(plan.dataset, plan.size, Path(folder) / "listing")
+    if len(listing) != plan.images:
+        raise WorkError(f"{plan.dataset} has {len(listing)} training images here, {plan.images} where the build began")
+    return _Tools(plan, listing, _codec(Path(folder), plan), judge)
+
+
+def read_plan(folder: Path) -> BuildPlan:
+    """The plan of a working folder.
+
+    Raises:
+        WorkError: it is not there, as on a node that does not mount the storage.
+    """
+    if not folder.is_dir():
+        raise WorkError(f"{folder} does not exist on this node: the output must be on storage that every node mounts")
+    return BuildPlan.model_validate(read_json(folder / "plan.json"))
+
+
+def _codec(folder: Path, plan: BuildPlan) -> Codec:
+    codec = parse_codec(plan.codec)
+    codec.load_shared((folder / "shared.bin").read_bytes())
+    return codec
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Sums inside a network depend, in their last bits, on the number of threads: use one everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- parts on disk ---------------------------------------------------------------------------------------------
+
+
+def _write_part(path: Path, part: Part) -> None:
+    pools = [list(herding.pool) for herding in part.herdings.values()]
+    candidates = [candidate for pool in pools for candidate in pool]
+    arrays: dict[str, Any] = {
+        "labels": np.array(list(part.herdings), np.int64),
+        "images": np.array([herding.images for herding in part.herdings.values()], np.int64),
+        "held": np.array([len(pool) for pool in pools], np.int64),
+        "sums": np.array([herding.sums for herding in part.herdings.values()], np.int64),
+        "digests": np.frombuffer(b"".join(candidate.digest for candidate in candidates), np.uint8),
+        "features": np.array([candidate.feature for candidate in candidates], np.float32),
+        "sizes": np.array([len(candidate.payload) for candidate in candidates], np.int64),
+        "payloads": np.frombuffer(b"".join(candidate.payload for candidate in candidates), np.uint8),
+        "findings": np.array(json.dumps([part.findings.unreadable, part.findings.remarks])),
+    }
+
+    def write(file: IO[bytes]) -> None:
+        np.savez(file, **arrays)
+
+    write_atomically(path, write)
+
+
+def read_part(path: Path, candidates: int, seed: int) -> Part:
+    """A finished part; ``candidates`` and ``seed`` as in the plan.
+
+    Raises:
+        WorkError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        herdings: dict[int, StreamingHerding] = {}
+        digests = arrays["digests"].reshape(len(arrays["sizes"]), -1)
+        ends = np.cumsum(arrays["sizes"])
+        stream = arrays["payloads"].tobytes()
+        position = 0
+        for label, images, held, sums in zip(
+            *(arrays[name] for name in ("labels", "images", "held", "sums")), strict=True
+        ):
+            own = range(position, position + int(held))
+            position += int(held)
+            pool = (
+                Candidate(digests[i].tobytes(), stream[ends[i] - arrays["sizes"][i] : ends[i]], arrays["features"][i])
+                for i in own
+            )
+            herdings[int(label)] = StreamingHerding(candidates, seed)
+            herdings[int(label)].merge(int(images), sums, pool)
+        unreadable, remarks = json.loads(str(arrays["findings"]))
+        return Part(herdings, Findings(unreadable, Counter(remarks)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WorkError(f"{path} is damaged: delete it and start the same command again") from error
+
+
+# -- shards ----------------------------------------------------------------------------------------------------
+
+
+class Chosen(NamedTuple):
+    """The exemplars of the whole memory, by label and in selection order within it.
+
+    Attributes:
+        labels: int64 (N,).
+        shards: uint8 (N,).
+        sizes: int64 (N,), bytes of each payload.
+        starts: int64 (N,), where each begins in ``payloads.bin``.
+    """
+
+    labels: np.ndarray
+    shards: np.ndarray
+    sizes: np.ndarray
+    starts: np.ndarray
+
+
+def read_chosen(folder: Path) -> Chosen:
+    """What was chosen, from the working folder."""
+    with np.load(folder / "chosen.npz", allow_pickle=False) as file:
+        return Chosen(*(file[name] for name in Chosen._fields))
+
+
+def write_shard(task: Task) -> Shard:
+    """Write a shard's memory file, or find it finished; what the manifest says of it.
+
+    All its exemplars are in memory while it is written.
+
+    Raises:
+        WorkError: it cannot be written.
+    """
+    folder = Path(task.folder)
+    final = folder.parent / f"shard-{task.number:03d}.recall"
+    record = folder / "shards" / f"{task.number:03d}.json"
+    if record.exists() and final.exists():
+        shard = Shard.model_validate(read_json(record))
+        if sha256_of(final) == shard.sha256:
+            return shard
+    plan = read_plan(folder)
+    building = folder / final.name
+    building.unlink(missing_ok=True)
+    _fill_shard(building, folder, plan, task.number)
+    try:
+        os.replace(building, final)
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "write", final)) from error
+    shard = shard_entry(final)
+    write_json(record, shard.model_dump())
+    return shard
+
+
+def _fill_shard(path: Path, folder: Path, plan: BuildPlan, number: int) -> None:
+    chosen = read_chosen(folder)
+    own = np.flatnonzero(chosen.shards == number)
+    candidates: dict[int, list[bytes]] = {}
+    with open(folder / "payloads.bin", "rb") as stream:
+        for index in own:
+            stream.seek(int(chosen.starts[index]))
+            candidates.setdefault(int(chosen.labels[index]), []).append(stream.read(int(chosen.sizes[index])))
+    codec = _codec(folder, plan)
+    # exactly what these exemplars need: the choice has been made, and the shard keeps all of them
+    budget = codec.shared_bytes() + int(chosen.sizes[own].sum()) + LABEL_BYTES * len(own)
+    with ExemplarMemory(path, max(budget, 1), codec) as memory:
+        if candidates:
+            memory.add(candidates, names=dict(enumerate(plan.class_names)), size=(plan.size, plan.size))

@@ -1,0 +1,251 @@
+"""A bundle: memory, network, codec, the rule for incoming images and the monitor's baseline, checksummed, in a folder.
+
+``bundle.json`` names the other files with their SHA-256 and carries one of its own, so that any changed byte is found;
+it is no signature: who can write the folder can write checksums. Loading reads plain data only, executes nothing and
+needs no network.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from toolkit.codecs.base import Codec
+from toolkit.codecs.guide import refuse_guide
+from toolkit.codecs.spec import parse_codec, path_values, short_spec
+from toolkit.data.catalog import load_dataset, short_name
+from toolkit.data.images import decode, square, square_array, to_rgb
+from toolkit.features.extractor import FeatureExtractor
+from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import build_folder
+from toolkit.foundation.progress import Progress, silent
+from toolkit.learning.catalog import parse_method
+from toolkit.memory.store import ExemplarMemory
+from toolkit.pilots.results import read_pilot
+from toolkit.production.card import model_card
+from toolkit.production.charts import FALSE_ALARMS
+from toolkit.production.manifest import (
+    CARD,
+    CODEC_FILES,
+    FORMAT,
+    MEMORY,
+    MONITOR,
+    NETWORK,
+    STATE,
+    read_manifest,
+    reseal,
+    sha256_of,
+    write_manifest,
+)
+from toolkit.production.monitor import Monitor, read_folder
+from toolkit.runs.folder import RunFolder
+from toolkit.training.networks import Classifier
+from toolkit.training.weights import load_network, save_network
+
+_KEPT = (
+    "seed",
+    "last_accuracy",
+    "average_incremental_accuracy",
+    "forgetting",
+    "accuracy_on_original",
+    "accuracy_on_coded",
+    "memory_bytes",
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle.
+
+    Attributes:
+        path: its folder.
+        facts: of ``bundle.json``: ``codec``, ``align``, ``size``, ``budget_bytes``, ``class_names``, ``class_order``
+            (the label of each of the network's outputs), ``config`` and ``result`` of the run, ``versions``.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The memory's codec with what exemplars share."""
+        return self.memory.codec
+
+    @cached_property
+    def memory(self) -> ExemplarMemory:
+        """The exemplars. Once they have been changed, :meth:`seal` the bundle."""
+        return ExemplarMemory(self.path / MEMORY, codec=self._spec())
+
+    def _spec(self) -> str | None:
+        """The codec with the place of its files in this bundle; None where the memory's own will do."""
+        spec, files = str(self.facts["codec"]), 0
+        for key, name in CODEC_FILES.items():
+            if (self.path / name).exists():
+                place = f"{key}={self.path / name}".replace("\\", r"\\")
+                spec, found = re.subn(rf"\b{key}=[^,|]*", place, spec, count=1)
+                files += found
+        return spec if files else None
+
+    def network(self) -> Classifier:
+        """The classifier as the pilot left it, in evaluation mode; output n is class ``class_order[n]``."""
+        return load_network(self.path / NETWORK)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """Charts of new images, going on where :meth:`keep_monitor` left them."""
+        kept = self.path / STATE / MONITOR
+        extractor = FeatureExtractor(f"checkpoint:{self.path / NETWORK}", self.network(), torch.device("cpu"))
+        return Monitor.load(kept if kept.exists() else self.path / MONITOR, self.codec, extractor)
+
+    def keep_monitor(self) -> None:
+        """Write where the monitor stands, for the next time."""
+        self.monitor.save(self.path / STATE / MONITOR)
+
+    def preprocess(self, image: Image.Image | np.ndarray | bytes, *, training: bool = False) -> np.ndarray:
+        """An image as the network has to see it: scaled, cropped, and through the codec where the alignment says so.
+
+        Args:
+            image: a Pillow image, the bytes of an image file, or uint8 (H, W), (H, W, 1) or (H, W, 3).
+            training: whether it is to be trained on (``train`` and ``both`` code those) or classified (``both``).
+
+        Returns:
+            uint8 (size, size, 3).
+
+        Raises:
+            UsageError: an array of another kind.
+            Unreadable: bytes that are no image.
+        """
+        size = self.facts["size"]
+        if isinstance(image, bytes):
+            pixels = decode(image, size)
+        elif isinstance(image, Image.Image):
+            pixels = square(to_rgb(image), size)
+        elif image.dtype == np.uint8 and image.ndim in (2, 3) and (image.ndim == 2 or image.shape[2] in (1, 3)):
+            pixels = square_array(image, size)
+        else:
+            raise UsageError(f"an image must be uint8 (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
+        if self.facts["align"] not in (("train", "both") if training else ("both",)):
+            return pixels
+        return self.codec.decode(self.codec.encode(np.ascontiguousarray(pixels)[None]))[0]
+
+    def seal(self, network: Classifier | None = None, accepted: np.ndarray | None = None) -> None:
+        """Checksum the files anew after they have been changed on purpose.
+
+        Args:
+            network: one that has been trained on; its monitor starts over, since it sees images otherwise.
+            accepted: uint8 (N, size, size, 3), images for that monitor's baseline that the network was not trained on.
+
+        Raises:
+            UsageError: a network without accepted images, or too few of them.
+        """
+        if network is not None:
+            if accepted is None:
+                raise UsageError("a network that has been trained on needs accepted images for its monitor")
+            extractor = FeatureExtractor("bundle", network.eval(), torch.device("cpu"))
+            rate = self.facts["baseline"]["false_alarms"]
+            monitor = Monitor.of(self.codec, extractor, accepted, false_alarms=rate)
+            save_network(network, self.facts["network"], self.path / NETWORK)
+            monitor.save(self.path / MONITOR)
+            (self.path / STATE / MONITOR).unlink(missing_ok=True)
+            images = len(monitor.charts.baseline[0])
+            self.facts.update(result=None, baseline={"images": images, "of": "given images", "false_alarms": rate})
+        (self.path / CARD).write_text(model_card(self.facts))
+        reseal(self.path, self.facts)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Open a bundle after checking every file.
+
+    Raises:
+        UsageError: no bundle, a newer one, or one of whose files a byte has changed.
+    """
+    return Bundle(Path(path), read_manifest(Path(path)))
+
+
+def export_bundle(
+    run: RunFolder,
+    output: Path,
+    *,
+    accepted: Path | None = None,
+    false_alarms: float = FALSE_ALARMS,
+    progress: Progress = silent,
+) -> Bundle:
+    """Make a bundle of a finished pilot.
+
+    Args:
+        run: the pilot.
+        output: a folder that does not exist yet.
+        accepted: folder of images that were accepted, for the monitor's baseline; by default the dataset's test images,
+            since those the network was trained on look more familiar than any new ones will.
+        false_alarms: of the monitor, an image.
+        progress: told about images measured.
+
+    Raises:
+        UsageError: no finished pilot, one whose method keeps no exemplars or has reshaped its network, too few accepted
+            images, or an output that exists.
+        WorkError: the folder cannot be written, or the run's is damaged.
+    """
+    if run.config["kind"] != "pilot":
+        raise UsageError(f"{run.name} is not a finished pilot")
+    config, _, result = read_pilot(run)
+    if result is None:
+        raise UsageError(f"{run.name} is not a finished pilot")
+    if not parse_method(config.method)[0].exemplars:
+        raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is nothing to go on with")
+    if output.exists():
+        raise UsageError(f"{output} exists already")
+    refuse_guide(parse_codec(config.codec), "a bundle")
+    network = load_network(run.path / NETWORK)
+    extractor = FeatureExtractor(f"checkpoint:{NETWORK}", network, torch.device("cpu"))
+    dataset = load_dataset(config.dataset, config.size, progress=progress)
+    if accepted is None:
+        images = np.asarray(dataset.test.images)
+    else:
+        found = [image for _, image in read_folder(accepted, config.size)[1]() if not isinstance(image, str)]
+        images = np.stack(found) if found else np.zeros((0, config.size, config.size, 3), np.uint8)
+    monitor = Monitor.of(
+        parse_codec(config.codec), extractor, images, false_alarms=false_alarms, seed=result["seed"], progress=progress
+    )
+    baseline = "the test images" if accepted is None else "given images"
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "codec": short_spec(config.codec),
+        "align": config.align,
+        "size": config.size,
+        "budget_bytes": result["budget_bytes"],
+        "class_names": list(dataset.class_names),
+        "class_order": result["class_order"],
+        "network": result["network"],
+        "run": run.name,
+        "dataset": short_name(config.dataset),
+        "config": config.model_dump(mode="json", exclude={"dataset", "codec"}),
+        "result": {name: result[name] for name in _KEPT},
+        "baseline": {"images": len(monitor.charts.baseline[0]), "of": baseline, "false_alarms": false_alarms},
+        "versions": _versions(run),
+    }
+
+    def fill(folder: Path) -> None:
+        shutil.copyfile(run.path / MEMORY, folder / MEMORY)
+        shutil.copyfile(run.path / NETWORK, folder / NETWORK)
+        for key, file in path_values(config.codec).items():
+            shutil.copyfile(file, folder / CODEC_FILES[key])
+        monitor.save(folder / MONITOR)
+        (folder / CARD).write_text(model_card(facts))
+        facts["files"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+        write_manifest(folder, facts)
+
+    build_folder(output, fill, f"the bundle {output}")
+    return load_bundle(output)
+
+
+def _versions(run: RunFolder) -> dict[str, str]:
+    libraries = (run.environment or {}).get("libraries")
+    return libraries if isinstance(libraries, dict) else {}

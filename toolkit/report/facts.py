@@ -1,0 +1,282 @@
+"""What a report is about: the finished pilots among the runs given, which of them is recommended, and what it does.
+
+Facts only; :mod:`toolkit.report.contents` says them. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from toolkit.codecs.base import image_size
+from toolkit.codecs.guide import needs_network
+from toolkit.codecs.spec import codec_family, parse_codec
+from toolkit.data.catalog import absolute_spec, load_dataset
+from toolkit.data.dataset import ImageDataset
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.jobs.kinds import PROBES, read_probe, sorted_out
+from toolkit.learning.catalog import parse_method
+from toolkit.learning.metrics import mean_and_ci95
+from toolkit.pilots.results import Comparison, comparisons, read_pilot
+from toolkit.probe.inspection import psnr_of
+from toolkit.report.figures.pilots import storage_of
+from toolkit.runs.folder import DAMAGED, RunFolder
+
+EXAMPLES = 6
+CODED = 100
+"""Images whose bytes and distortion give the thresholds for operation."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Points of last accuracy of one pilot over another.
+
+    Attributes:
+        points: mean difference, over the seeds that both have, or of the means where they share none.
+        half: of its 95 % interval over those seeds; None for fewer than two.
+        seeds: shared.
+    """
+
+    points: float
+    half: float | None
+    seeds: int
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.half is not None and abs(self.points) > self.half
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images before and after the recommended setting and those next to it.
+
+    Attributes:
+        originals: uint8 (N, H, W, 3).
+        coded: by codec, fewest bytes first: images as decoded, mean bytes, and mean PSNR (None if lossless).
+        image_bytes, image_psnr: of more images, at the recommended setting, float64 (M,).
+        notes: of the dataset.
+    """
+
+    originals: np.ndarray
+    coded: dict[str, tuple[np.ndarray, float, float | None]]
+    image_bytes: np.ndarray
+    image_psnr: np.ndarray
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything the report says, as facts.
+
+    Attributes:
+        dataset, size: of all runs.
+        comparison: the pilots that compare with each other; the largest group.
+        pilots: their ``pilot`` JSONs.
+        chosen: index of the recommended one.
+        advice: the newest ``advise`` JSON among the runs.
+        probe: the newest ``probe`` or ``advise`` JSON among the runs.
+        by_advice: whether advice has chosen, on training images alone; otherwise the best result has been taken.
+        unfinished: name and state of runs that are left out, damaged ones among them.
+        apart: finished pilots that do not compare with these (other stages, steps, ...), by what they have in common.
+    """
+
+    dataset: str
+    size: int
+    comparison: Comparison
+    pilots: list[dict[str, Any]]
+    chosen: int
+    advice: dict[str, Any] | None
+    probe: dict[str, Any] | None
+    by_advice: bool
+    unfinished: tuple[tuple[str, str], ...]
+    apart: tuple[str, ...]
+
+    @property
+    def pilot(self) -> dict[str, Any]:
+        """The recommended one."""
+        return self.pilots[self.chosen]
+
+    @property
+    def peers(self) -> list[dict[str, Any]]:
+        """Pilots with the recommended one's budget and method, itself among them: equal bytes, equal steps."""
+        mine = self.pilot
+        return [
+            one for one in self.pilots if (one["budget_bytes"], one["method"]) == (mine["budget_bytes"], mine["method"])
+        ]
+
+    @property
+    def raw(self) -> dict[str, Any] | None:
+        """Raw pixels at the same budget with the same method."""
+        return next((one for one in self.peers if one["codec"] == "raw"), None)
+
+    @property
+    def runner_up(self) -> dict[str, Any] | None:
+        """The best other setting at the same budget with the same method."""
+        others = [one for one in self.peers if one is not self.pilot]
+        return max(others, key=lambda one: one["mean"]["last_accuracy"], default=None)
+
+    @property
+    def same_seeds(self) -> bool:
+        """Whether all pilots have the same seeds."""
+        return len({tuple(run["seed"] for run in one["runs"]) for one in self.pilots}) == 1
+
+    @property
+    def exemplar_bytes(self) -> float:
+        """Of the recommended setting, labels and shared parts included."""
+        return storage_of(self.pilot, "exemplar_bytes")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The facts as JSON."""
+        raw = self.raw
+        return {
+            "dataset": self.dataset,
+            "size": self.size,
+            "protocol": self.comparison.common,
+            "recommended": {"codec": self.pilot["codec"], "align": self.pilot["align"], "by_advice": self.by_advice},
+            "gain_over_raw": None if raw is None else asdict(gain_over(self.pilot, raw)),
+            "pilots": self.pilots,
+            "unfinished": [{"run": name, "state": state} for name, state in self.unfinished],
+            "apart": list(self.apart),
+        }
+
+    def probed(self) -> dict[str, Any] | None:
+        """The probe's row of the recommended setting."""
+        rows = self.probe["settings"] if self.probe is not None else ()
+        return next((row for row in rows if row["codec"] == self.pilot["codec"]), None)
+
+    def neighbours(self) -> list[str]:
+        """The recommended codec between the piloted settings of its family next to it, fewest bytes first."""
+        codec = self.pilot["codec"]
+        family = {
+            one["codec"]: storage_of(one, "exemplar_bytes")
+            for one in self.peers
+            if codec_family(one["codec"]) == codec_family(codec)
+        }
+        ordered = sorted(family, key=family.__getitem__)
+        place = ordered.index(codec)
+        return ordered[max(0, place - 1) : place + 2]
+
+
+def gain_over(pilot: Mapping[str, Any], other: Mapping[str, Any]) -> Gain:
+    """Points of last accuracy of ``pilot`` over ``other``, paired by seed."""
+    mine, theirs = ({run["seed"]: run["last_accuracy"] for run in one["runs"]} for one in (pilot, other))
+    shared = sorted(mine.keys() & theirs.keys())
+    if not shared:
+        return Gain(100 * (pilot["mean"]["last_accuracy"] - other["mean"]["last_accuracy"]), None, 0)
+    mean, half = mean_and_ci95([100 * (mine[seed] - theirs[seed]) for seed in shared])
+    return Gain(mean, half, len(shared))
+
+
+def gather_study(runs: Sequence[RunFolder]) -> Study:
+    """Sort runs into a study.
+
+    Args:
+        runs: pilots, and perhaps probes and advice, of one dataset at one size.
+
+    Raises:
+        UsageError: no runs, or runs of different datasets or sizes.
+        WorkError: no pilot among them has finished.
+    """
+    runs = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)  # names tell seeds apart
+    if not runs:
+        raise UsageError("a report needs at least one run: name run folders, or a folder of them")
+    runs, damaged = sorted_out(runs)
+    pilots = [run for run in runs if run.config["kind"] == "pilot"]
+    tables = [run for run in runs if run.config["kind"] in PROBES]
+    tables.sort(key=lambda run: run.result_path.stat().st_mtime if run.result_path.exists() else 0.0)
+    subjects = {(config.dataset, config.size) for config, _, _ in map(read_pilot, pilots)}
+    subjects |= {(absolute_spec(request.dataset), request.size) for request in map(read_probe, tables)}
+    if len(subjects) > 1:
+        listed = ", ".join(sorted(f"{name} at {size} px" for name, size in subjects))
+        raise UsageError(f"one report is about one dataset at one size, and these runs are of {listed}")
+    finished = [run for run in pilots if run.result is not None]
+    if not finished:
+        states = ", ".join([*(f"{run.name} is {run.status()}" for run in pilots), *damaged.values()][:3])
+        states = states or "there is none among them"
+        raise WorkError(f"a report needs a finished pilot: {states}")
+    ((dataset, size),) = subjects
+    groups = comparisons(finished, dataset, size)
+    comparison = max(groups, key=lambda group: len(group.runs))
+    results = comparison.pilots()
+    done = [run.result for run in tables if run.result is not None]
+    advice = next((one for one in reversed(done) if one is not None and "recommended" in one), None)
+    chosen, by_advice = _choose(results, advice)
+    return Study(
+        dataset,
+        size,
+        comparison,
+        results,
+        chosen,
+        advice,
+        next(iter(reversed(done)), None),
+        by_advice,
+        tuple((run.name, run.status()) for run in pilots if run.result is None)
+        + tuple((name, DAMAGED) for name in damaged),
+        tuple(group.label for group in groups if group is not comparison),
+    )
+
+
+def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:
+    """The advised setting where it was piloted at the advice's budget, else the best at the budget piloted most.
+
+    Methods without exemplars are bounds, not choices. Of several methods with the advised setting the one piloted most
+    is taken.
+
+    Raises:
+        WorkError: no pilot has kept exemplars.
+    """
+    able = [n for n, pilot in enumerate(pilots) if parse_method(pilot["method"])[0].exemplars]
+    if not able:
+        raise WorkError("a report needs a finished pilot with exemplars: these are of methods that keep none")
+    if advice is not None:
+        wanted = (advice["recommended"]["codec"], advice["recommended"]["align"], advice["budget_bytes"])
+        methods = [pilots[n]["method"] for n in able]
+        fitting = [n for n in able if wanted == tuple(pilots[n][key] for key in ("codec", "align", "budget_bytes"))]
+        if fitting:
+            return max(fitting, key=lambda n: methods.count(pilots[n]["method"])), True
+    budgets = [pilots[n]["budget_bytes"] for n in able]
+    budget = max(set(budgets), key=lambda one: (budgets.count(one), one))
+    there = [n for n in able if pilots[n]["budget_bytes"] == budget]
+    return max(there, key=lambda n: pilots[n]["mean"]["last_accuracy"]), False
+
+
+def show_examples(study: Study) -> Examples | str:
+    """A few training images at the recommended setting and its neighbours, or why there are none.
+
+    Always the same images of a dataset: one each of evenly spaced classes.
+    """
+    try:
+        dataset = load_dataset(study.dataset, study.size)
+        return _examples(study, dataset)
+    except (UsageError, WorkError, OSError) as error:
+        return one_line(error)
+
+
+def _examples(study: Study, dataset: ImageDataset) -> Examples:
+    some = dataset.stratified_train_indices(CODED, 0)
+    labels = dataset.train.labels[some]
+    classes = np.unique(labels)[np.linspace(0, len(np.unique(labels)) - 1, EXAMPLES).round().astype(int)]
+    shown = [int(some[np.flatnonzero(labels == label)[0]]) for label in dict.fromkeys(classes.tolist())]
+    originals = np.asarray(dataset.train.images[shown])
+    coded = {}
+    for codec in study.neighbours():
+        decoded, sizes = _through(codec, originals)
+        lossless = parse_codec(codec).lossless
+        coded[codec] = (decoded, float(sizes.mean()), None if lossless else float(psnr_of(originals, decoded).mean()))
+    images = np.asarray(dataset.train.images[some])
+    decoded, sizes = _through(study.pilot["codec"], images)
+    return Examples(originals, coded, sizes.astype(np.float64), psnr_of(images, decoded), dataset.notes)
+
+
+def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images as decoded, and the bytes of each payload."""
+    made = parse_codec(codec)
+    if needs_network(made):  # the app makes reports too, and runs no network
+        raise UsageError(f"a report has no example images of {codec}: coding them takes a network")
+    made.fit(images[:1])
+    payloads = made.encode(images)
+    return made.decode(payloads, image_size(images)), np.array([len(payload) for payload in payloads])
