@@ -7,8 +7,8 @@ from typing import Any
 
 from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.files import write_json
-from toolkit.jpeg_dl.config import make_config as make_jpeg_config
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.jpeg_dl.config import make_pilot_config as make_jpeg_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder
 
@@ -153,7 +153,7 @@ def pilot_config(**values: object) -> PilotConfig:
         "budget": "20img",
         "steps": 10,
     }
-    return make_config(**(defaults | values))
+    return make_pilot_config(**(defaults | values))
 
 
 def pilot_result(seed: int, last: float, **values: Any) -> dict[str, Any]:

@@ -135,3 +135,20 @@ def test_every_public_name_exists() -> None:
         assert getattr(toolkit, name) is not None
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         toolkit.nothing_of_the_kind  # noqa: B018
+
+
+FACES = ("ui/views", "cli")
+"""Whose names are what a face calls them: a page's ``page``, a command's name."""
+
+
+def test_a_public_name_means_one_thing() -> None:
+    places: dict[str, set[str]] = {}
+    for path in SOURCES:
+        where = path.relative_to(ROOT).as_posix()
+        if where.startswith(FACES):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                places.setdefault(node.name, set()).add(where)
+    del places["main"]  # of what is started as a process
+    assert not {name: where for name, where in places.items() if len(where) > 1}

@@ -24,7 +24,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.foundation.files import default_runs_dir, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.pilot import run_pilot
 from toolkit.production.bundle import export_bundle
 from toolkit.runs.environment import environment
@@ -72,7 +72,7 @@ def write_images(root: Path, classes: int) -> Path:
 
 def piloted(root: Path, classes: int, seed: int, runs_dir: Path) -> RunFolder:
     """A pilot on a folder in stages of five."""
-    config = make_config(
+    config = make_pilot_config(
         dataset=str(root),
         size=32,
         initial=FIRST,

@@ -27,8 +27,8 @@ from toolkit.codecs.spec import short_spec
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.jpeg_dl.attack import attack_run
-from toolkit.jpeg_dl.config import JPEGConfig, make_config
-from toolkit.jpeg_dl.experiment import run_seeds
+from toolkit.jpeg_dl.config import JPEGConfig, make_jpeg_config
+from toolkit.jpeg_dl.experiment import run_jpeg
 from toolkit.jpeg_dl.export import export_tables
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder
@@ -72,12 +72,12 @@ def main() -> None:
 def configuration(dataset: Path, **choices: Any) -> JPEGConfig:
     """What every training of the study has in common, and what is special about this one."""
     common = {"dataset": str(dataset), "size": 64, "network": "resnet8", "steps": 1000, "batch_size": 32}
-    return make_config(**common, **choices)
+    return make_jpeg_config(**common, **choices)
 
 
 def study_layer(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
     """Plain, layer and controls in the paper's setting."""
-    return [published(run_seeds(configuration(dataset), SEEDS, runs_dir), dataset)]
+    return [published(run_jpeg(configuration(dataset), SEEDS, runs_dir), dataset)]
 
 
 def study_codec(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
@@ -88,14 +88,14 @@ def study_codec(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
     specs = [f"jpeg:quality={quality},subsampling=444" for quality in QUALITIES]
     for weight in RATE_WEIGHTS:
         config = configuration(dataset, variants=("plain", "jpeg"), rate_weight=weight, **RATE_SETTING)
-        run_seeds(config, SEEDS[:1], runs_dir)
+        run_jpeg(config, SEEDS[:1], runs_dir)
         tables = runs_dir / f"tables-{dataset.name}-{weight:g}.json"
         learned = export_tables(RunFolder(runs_dir / config.run_name(SEEDS[0])), tables)
         specs.append(f"learned-jpeg:tables={tables.resolve()},subsampling=444")
         print(f"rate weight {weight:g}: largest steps {learned.steps.max(axis=(1, 2)).tolist()}", file=sys.stderr)
     results = []
     for spec in ["raw", *specs]:
-        result = run_seeds(configuration(dataset, variants=("plain",), codec=spec), SEEDS, runs_dir)
+        result = run_jpeg(configuration(dataset, variants=("plain",), codec=spec), SEEDS, runs_dir)
         results.append(published(result, dataset))
         mean = result["variants"]["plain"]["mean"]["accuracy"]
         size = result["runs"][0]["test_image_bytes"]

@@ -24,7 +24,7 @@ from study import RESULTS, Study, arguments, percent
 
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.catalog import METHODS
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.report.facts import gain_over
 
 CODECS = {"raw": "none", "jpeg:quality=50": "both"}
@@ -79,7 +79,7 @@ def main() -> None:
 
 def configuration(dataset: str, protocol: Protocol, method: str, codec: str) -> PilotConfig:
     """One setting of the study."""
-    return make_config(
+    return make_pilot_config(
         dataset=dataset,
         size=32,
         initial=protocol.initial,

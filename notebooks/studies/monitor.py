@@ -23,11 +23,11 @@ from PIL import Image, ImageFilter
 from study import RESULTS, parser
 
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.images import decode
+from toolkit.data.images import decode_image
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.files import write_json
 from toolkit.foundation.threads import set_threads
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.pilot import run_pilot
 from toolkit.production.monitor import CHARTS, Monitor
 from toolkit.runs.environment import environment
@@ -64,7 +64,7 @@ def class_folders(root: Path) -> list[tuple[str, list[Path]]]:
 
 def read(files: list[Path]) -> np.ndarray:
     """Images as a dataset has them."""
-    return np.stack([decode(path.read_bytes(), SIZE) for path in files])
+    return np.stack([decode_image(path.read_bytes(), SIZE) for path in files])
 
 
 def trained(classes: list[tuple[str, list[Path]]], runs_dir: Path) -> FeatureExtractor:
@@ -76,7 +76,7 @@ def trained(classes: list[tuple[str, list[Path]]], runs_dir: Path) -> FeatureExt
                 (root / place / name).mkdir(parents=True)
                 for file in part:
                     (root / place / name / file.name).symlink_to(file)
-        config = make_config(
+        config = make_pilot_config(
             dataset=str(root),
             size=SIZE,
             initial=4,

@@ -29,7 +29,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.threads import set_threads
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.probe.table import probe_codecs
 from toolkit.runs.environment import environment
 
@@ -145,7 +145,7 @@ def measured(dataset: Path, size: int, settings: Sequence[str]) -> list[dict[str
 def configuration(dataset: str, size: int, codec: str) -> PilotConfig:
     """One setting of the pilots."""
     align = "none" if codec == "raw" else "both"
-    return make_config(
+    return make_pilot_config(
         dataset=dataset, size=size, initial=2, increment=2, codec=codec, budget="4img", align=align, **TRAINING[size]
     )
 

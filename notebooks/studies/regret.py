@@ -27,13 +27,13 @@ import numpy as np
 from study import RESULTS, Study, parser
 
 from toolkit.advice import calibration
-from toolkit.advice.calibration import BLIND
+from toolkit.advice.calibration import RANDOM
 from toolkit.advice.problem import Problem
-from toolkit.advice.regret.table import calibrate, left_out_scores, reach_table, regret_table
+from toolkit.advice.regret.table import calibrate_rules, left_out_scores, reach_table, regret_table
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.pilots.as_problems import LEAST_CHOICES, measure_problem
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 
 _EVIDENCE = 6
 """Raise it when rules or quantities change, so that they are asked again."""
@@ -74,7 +74,7 @@ def grid(dataset: str, lossy: tuple[str, ...], unaligned: tuple[str, ...], **sha
     """All choices of a problem: raw and png, every lossy setting aligned, some unaligned too, two with ``train``."""
     choices = [("raw", "none"), ("png", "none"), *((codec, "both") for codec in lossy)]
     choices += [(codec, "none") for codec in unaligned] + [(codec, "train") for codec in unaligned[1:3]]
-    return [make_config(dataset=dataset, codec=codec, align=align, **shared) for codec, align in choices]
+    return [make_pilot_config(dataset=dataset, codec=codec, align=align, **shared) for codec, align in choices]
 
 
 def problems(data: Path) -> dict[str, list[PilotConfig]]:
@@ -151,7 +151,7 @@ def main() -> None:
     (RESULTS / "regret.md").write_text(as_tables(by_extractor) + reach_as_table(by_extractor[EXTRACTORS[0]]))
     draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
     if asked.publish:
-        known = {"extractor": EXTRACTORS[0], **calibrate(by_extractor[EXTRACTORS[0]])}
+        known = {"extractor": EXTRACTORS[0], **calibrate_rules(by_extractor[EXTRACTORS[0]])}
         write_json(calibration.PATH, known)
 
 
@@ -236,7 +236,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     for rule in tables[EXTRACTORS[0]]:
         cells = [f"{t[rule]['mean_regret']:.1f} / {_or_dash(t[rule]['spearman'])}" for t in tables.values()]
         lines.append(f"| `{rule}` | {' | '.join(cells)} |")
-    best = next(row for row in table if row["rule"] != BLIND)
+    best = next(row for row in table if row["rule"] != RANDOM)
     lines += [
         "",
         f"What `{best['rule']}` picked in each draw of advice; gains over raw in points of accuracy.",

@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from study import RESULTS, Study, arguments, percent
 
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 
 SEEDS = (0, 1, 2)
 LOSSLESS = ("raw", "png")
@@ -51,7 +51,7 @@ def main() -> None:
 
 def configuration(dataset: str, codec: str, align: str) -> PilotConfig:
     """One setting of the study."""
-    return make_config(
+    return make_pilot_config(
         dataset=dataset, size=32, initial=4, increment=4, codec=codec, budget="4img", align=align, steps=200
     )
 

@@ -15,7 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from toolkit.codec_training.config import make_config
+from toolkit.codec_training.config import make_codec_config
 from toolkit.codec_training.training import train_codecs
 from toolkit.codecs.neural.codec import SMALL_FOLDER
 from toolkit.foundation.files import write_json
@@ -61,7 +61,7 @@ def told(description: str | None) -> argparse.Namespace:
 def main() -> int:
     arguments = told(__doc__)
     first_ten = part_of(arguments.dataset, arguments.folder / "first-ten-classes", 0, CLASSES)
-    config = make_config(dataset=str(first_ten), **TRAINING)
+    config = make_codec_config(dataset=str(first_ten), **TRAINING)
     made = train_codecs(config, arguments.folder / "codecs", progress)
     for codec in made["codecs"]:
         name = f"small-{RATES[codec['rate']]}.npz"

@@ -17,7 +17,7 @@ from neural import distortion_table, measured
 from small_codec import CLASSES, TRAINING, part_of, progress, told
 from study import RESULTS
 
-from toolkit.codec_training.config import make_config
+from toolkit.codec_training.config import make_codec_config
 from toolkit.codec_training.training import train_codecs
 from toolkit.foundation.files import write_json
 from toolkit.runs.environment import environment
@@ -45,7 +45,7 @@ def main() -> int:
     judge_on = part_of(arguments.dataset, arguments.folder / "next-three-classes", TRAINED, CLASSES)
     named = {spec: spec for spec in PEERS}
     for name, changes in CHOICES.items():
-        config = make_config(**TRAINING | changes, dataset=str(train_on))
+        config = make_codec_config(**TRAINING | changes, dataset=str(train_on))
         folder = arguments.folder / name.replace(",", "").replace(" ", "-")
         for codec in train_codecs(config, folder, progress)["codecs"]:
             named[f"neural:checkpoint={folder / codec['file']}"] = f"{name}: {codec['rate']} bits a pixel"

@@ -12,7 +12,7 @@ from toolkit.data.catalog import short_name
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.pilot import run_seeds
-from toolkit.pilots.results import aggregate
+from toolkit.pilots.results import aggregate_pilots
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder
 
@@ -63,7 +63,7 @@ class Study:
     def pilot(self, config: PilotConfig, seeds: tuple[int, ...]) -> dict[str, Any] | None:
         """:meth:`summary` with this machine's paths."""
         runs = [run for seed in seeds if (run := self._finished(config, seed)) is not None]
-        return aggregate(config, runs) if runs else None
+        return aggregate_pilots(config, runs) if runs else None
 
     def publish(self, pilot: dict[str, Any]) -> dict[str, Any]:
         """A ``pilot`` JSON without this machine's paths."""

@@ -13,7 +13,7 @@ from advice_samples import CLASSES, PER_CLASS, RAW_BYTES, make_evidence
 from toolkit.advice.budgets import BudgetPlan, everything
 from toolkit.advice.calibration import calibration
 from toolkit.advice.problem import Problem
-from toolkit.advice.regret.table import calibrate, left_out_scores, regret_table
+from toolkit.advice.regret.table import calibrate_rules, left_out_scores, regret_table
 from toolkit.advice.rules.fitted import PARAMETRIC, fit_gain, fit_threshold, predicted_gain
 from toolkit.advice.rules.registry import RULES
 from toolkit.memory.budget import LABEL_BYTES
@@ -125,9 +125,9 @@ def test_settings_piloted_under_train_and_both_are_counted_once_a_problem() -> N
         return replace(problem, codecs=("raw", "webp", "webp"), aligns=("none", "both", "train"))
 
     problems = [pair("a", 0.5, 0.6), pair("a", 0.5, 0.6), pair("b", 0.5, 0.4), pair("c", 0.5, 0.5)]
-    found = calibrate(problems)
+    found = calibrate_rules(problems)
     assert (found["train_pairs"], found["train_held"]) == (3, 2)
-    assert calibrate([make_problem(name, {}, []) for name in "ab"])["train_pairs"] == 0
+    assert calibrate_rules([make_problem(name, {}, []) for name in "ab"])["train_pairs"] == 0
 
 
 def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
@@ -168,12 +168,12 @@ def test_the_threshold_is_the_smallest_of_least_regret() -> None:
 
 def test_the_calibration_has_the_best_rule_and_the_worst_datasets_95_percent_error() -> None:
     problems = [make_problem(name, {}, [], noise=noise) for name, noise in zip("abc", (0.01, 0.01, 0.1), strict=True)]
-    found = calibrate(problems)
+    found = calibrate_rules(problems)
     assert found["default_rule"] == "predicted-gain"
     errors = [abs(left_out_scores("predicted-gain", one, problems) - one.gains)[1:] for one in problems]
     assert found["interval"] == pytest.approx(max(np.quantile(one, 0.95) for one in errors))
     assert found["most_growth"] == max(one.quantities["growth"].max() for one in problems)
-    assert calibrate(problems[:1])["interval"] is None
+    assert calibrate_rules(problems[:1])["interval"] is None
     json.dumps(found, allow_nan=False)
 
 

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from toolkit.advice.calibration import require_rule, rule_names
 from toolkit.advice.evidence import Choice, Evidence
 from toolkit.advice.rules import fitted, from_features, from_table, quantities
-from toolkit.advice.rules.base import judge, pick
+from toolkit.advice.rules.base import ask_rule, pick
 from toolkit.advice.rules.registry import RULES
 from toolkit.features import heads
 from toolkit.foundation.errors import UsageError
@@ -42,13 +42,13 @@ def scores_of(evidence: Evidence, scores: np.ndarray) -> dict[tuple[str, str], f
 @pytest.mark.parametrize("name", list(RULES))
 def test_every_rule_scores_every_choice_with_a_finite_number(name: str) -> None:
     evidence = make_evidence(GRID)
-    judgement = judge(RULES[name], evidence)
-    assert judgement.scores.shape == (len(evidence.choices),) == (1 + 3 * len(GRID),)
-    assert np.isfinite(judgement.scores).all()
-    assert judgement.scores[judgement.pick] == judgement.scores.max()
-    assert judgement.seconds > 0
-    again = judge(RULES[name], replace(evidence, _kept={}))
-    np.testing.assert_array_equal(judgement.scores, again.scores)
+    asked_rule = ask_rule(RULES[name], evidence)
+    assert asked_rule.scores.shape == (len(evidence.choices),) == (1 + 3 * len(GRID),)
+    assert np.isfinite(asked_rule.scores).all()
+    assert asked_rule.scores[asked_rule.pick] == asked_rule.scores.max()
+    assert asked_rule.seconds > 0
+    again = ask_rule(RULES[name], replace(evidence, _kept={}))
+    np.testing.assert_array_equal(asked_rule.scores, again.scores)
 
 
 def test_rules_that_cannot_judge_alignment_score_all_alike_and_take_both() -> None:
@@ -56,11 +56,11 @@ def test_rules_that_cannot_judge_alignment_score_all_alike_and_take_both() -> No
     for rule in RULES.values():
         if rule.judges_alignment:
             continue
-        judgement = judge(rule, evidence)
-        found = scores_of(evidence, judgement.scores)
+        asked_rule = ask_rule(rule, evidence)
+        found = scores_of(evidence, asked_rule.scores)
         for codec, _, _ in GRID:
             assert found[codec, "none"] == found[codec, "train"] == found[codec, "both"], rule.name
-        picked = evidence.choices[judgement.pick]
+        picked = evidence.choices[asked_rule.pick]
         assert picked.align == ("none" if evidence.settings[picked.setting].lossless else "both")
 
 
@@ -105,8 +105,8 @@ def test_the_codec_is_chosen_in_the_middle_of_the_bytes_that_all_cover() -> None
 
 def test_a_grid_of_lossless_settings_has_no_family_to_choose() -> None:
     evidence = make_evidence([("png", 600, {"psnr": 100.0, "fmse_relative": 0.0})])
-    judgement = judge(RULES["fmse-at-equal-rate"], evidence)
-    assert evidence.settings[evidence.choices[judgement.pick].setting].codec == "png"
+    asked_rule = ask_rule(RULES["fmse-at-equal-rate"], evidence)
+    assert evidence.settings[evidence.choices[asked_rule.pick].setting].codec == "png"
 
 
 def test_curvature_is_the_inverse_radius_of_the_circle_through_three_points() -> None:
@@ -237,17 +237,17 @@ def test_ssim_chooses_the_codec_that_is_higher_in_the_middle_of_the_bytes() -> N
     webp = np.interp(x, np.log([40, 500]), [0.60, 0.95])
     assert jpeg > webp
     evidence = make_evidence(GRID)
-    judgement = judge(RULES["ssim-at-equal-rate"], evidence)
-    assert evidence.settings[evidence.choices[judgement.pick].setting].codec.startswith("jpeg")
+    asked_rule = ask_rule(RULES["ssim-at-equal-rate"], evidence)
+    assert evidence.settings[evidence.choices[asked_rule.pick].setting].codec.startswith("jpeg")
     turned = [(codec, size, values | {"ssim": 1 - values["ssim"]}) for codec, size, values in GRID]
     evidence = make_evidence(turned)
-    judgement = judge(RULES["ssim-at-equal-rate"], evidence)
-    assert evidence.settings[evidence.choices[judgement.pick].setting].codec.startswith("webp")
+    asked_rule = ask_rule(RULES["ssim-at-equal-rate"], evidence)
+    assert evidence.settings[evidence.choices[asked_rule.pick].setting].codec.startswith("webp")
 
 
 def test_random_is_a_draw_with_a_fixed_seed() -> None:
     evidence = make_evidence(GRID)
-    assert judge(RULES["random"], evidence).scores.tolist() == np.random.default_rng(0).random(16).tolist()
+    assert ask_rule(RULES["random"], evidence).scores.tolist() == np.random.default_rng(0).random(16).tolist()
 
 
 def normal_equations(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: float) -> np.ndarray:

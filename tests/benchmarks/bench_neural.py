@@ -16,7 +16,7 @@ from compressai.ans import BufferedRansEncoder, RansDecoder
 from reporting import benchmark_images, save, seconds, table
 
 from toolkit.codecs.neural.codec import SMALL_FOLDER
-from toolkit.codecs.neural.model_file import read_manifest, read_state
+from toolkit.codecs.neural.model_file import read_model_manifest, read_model_state
 from toolkit.codecs.neural.networks import build, load_state, open_model
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation import threads
@@ -97,10 +97,10 @@ def _row(
 
 def _compressais() -> Any:
     """The same network behind CompressAI's own coder, with tables for its silent channels as well."""
-    manifest = read_manifest(PATH)
+    manifest = read_model_manifest(PATH)
     assert manifest is not None
     network = build(manifest.architecture).eval()
-    load_state(network, read_state(PATH))
+    load_state(network, read_model_state(PATH))
     network.entropy_bottleneck.update(force=True)
     return network
 

@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Stage, StageData
 from toolkit.learning.recipes import published
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.pilot import run_pilot
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, train
@@ -45,7 +45,7 @@ def bench_run(scale: float, graphs: bool, folder: Path) -> dict[str, Any]:
     np.savez(folder / "cifar-shaped.npz", **images, **labels)
     choices = dict(published("pycil-icarl").choices)
     choices |= {name: scale * float(str(choices[name])) for name in ("epochs", "initial_epochs")}
-    config = make_config(
+    config = make_pilot_config(
         dataset=str(folder / "cifar-shaped.npz"),
         codec="raw",
         budget="20img",

@@ -155,7 +155,7 @@ def bench_kills(
     settings = supervisor.Settings(slots=slots, threads=1, attempts=1000, backoff=0.1)
     begun = time.monotonic()
     runs_dir = folder / "killed"
-    runs = sweep.start(asked, runs_dir, settings)
+    runs = sweep.start_sweep(asked, runs_dir, settings)
     try:
         kill_at_random(runs, runs_dir, settings, kills, so_far, until)
         if so_far.killed.total() >= kills or all(run.result is not None for run in runs):

@@ -15,7 +15,7 @@ from toolkit.advice.rules.fitted import PARAMETRIC
 from toolkit.advice.rules.registry import RULES
 from toolkit.foundation.files import write_json
 from toolkit.pilots.as_problems import measure_problem, problems_in, tell_apart
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.runs.folder import RunFolder
 
 ADVISE = (
@@ -103,7 +103,7 @@ def test_what_only_goes_with_own_pilots_is_refused(
 def finished(runs_dir: Path, codec: str, align: str, seed: int, last: float, **values: Any) -> None:
     """A pilot on the demo set that has ended with this accuracy."""
     shared = {"dataset": "demo", "size": 16, "initial": 5, "increment": 5, "budget": "3img", "steps": 5}
-    config = make_config(**{**shared, "codec": codec, "align": align, **values})
+    config = make_pilot_config(**{**shared, "codec": codec, "align": align, **values})
     request = {"seed": seed, "config": config.model_dump(mode="json")}
     run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
     budget = int(config.budget.removesuffix("img")) * 10 * (3 * 16 * 16 + 2) + 4
@@ -163,7 +163,7 @@ def test_a_problem_whose_images_have_gone_is_left_out(capsys: pytest.CaptureFixt
 
 def test_problems_that_would_be_called_the_same_have_their_paths() -> None:
     same = {"size": 16, "initial": 5, "increment": 5, "codec": "raw", "budget": "3img"}
-    configs = [make_config(dataset=dataset, **same) for dataset in ("/a/x", "/b/x", "demo")]
+    configs = [make_pilot_config(dataset=dataset, **same) for dataset in ("/a/x", "/b/x", "demo")]
     names = tell_apart([config.model_dump(mode="json") for config in configs])
     assert names[0].endswith("(/a/x)")
     assert names[1].endswith("(/b/x)")

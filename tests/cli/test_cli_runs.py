@@ -16,7 +16,7 @@ from run_samples import pilot_result
 
 from toolkit.foundation.files import write_json
 from toolkit.jobs import supervisor
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.plan import PlannedRun
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
@@ -36,7 +36,7 @@ def planned(seed: int, **values: Any) -> PlannedRun:
         "budget": "2img",
         "steps": 3,
     }
-    return PlannedRun(make_config(**defaults | values), seed)
+    return PlannedRun(make_pilot_config(**defaults | values), seed)
 
 
 def finish(run: RunFolder) -> None:

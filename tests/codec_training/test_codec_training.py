@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from toolkit.codec_training import training
-from toolkit.codec_training.config import CodecTraining, make_config, parse_numbers
+from toolkit.codec_training.config import CodecTraining, make_codec_config, parse_numbers
 from toolkit.codec_training.objective import RateDistortion, TurnBatches
 from toolkit.codec_training.training import adapted_rate, train_codecs
-from toolkit.codecs.neural.model_file import read_manifest, read_state
+from toolkit.codecs.neural.model_file import read_model_manifest, read_model_state
 from toolkit.codecs.neural.networks import build, start_from_components
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
@@ -35,7 +35,7 @@ def config(**changes: Any) -> CodecTraining:
         "batch_size": 8,
         "device": "cpu",
     }
-    return make_config(**(small | changes))
+    return make_codec_config(**(small | changes))
 
 
 def batch(count: int = 3) -> Batch:
@@ -177,8 +177,10 @@ def test_an_adapted_codec_decodes_what_was_stored_before(tmp_path: Path, name: s
     payloads = before.encode(images)
     after.load_shared(before.shared_state())
     assert np.array_equal(after.decode(payloads), before.decode(payloads))
-    assert read_manifest(first).decoder == read_manifest(second).decoder  # type: ignore[union-attr]
-    changed = [n for n, array in read_state(first).items() if not np.array_equal(array, read_state(second)[n])]
+    assert read_model_manifest(first).decoder == read_model_manifest(second).decoder  # type: ignore[union-attr]
+    changed = [
+        n for n, array in read_model_state(first).items() if not np.array_equal(array, read_model_state(second)[n])
+    ]
     assert changed
     assert all(one.startswith(("g_a.", "h_a.")) for one in changed)
     assert after.encode(images) != payloads

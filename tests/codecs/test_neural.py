@@ -13,7 +13,7 @@ from codec_samples import flat, natural, noise, psnr
 from neural_samples import cut_or_flipped, model_file
 
 from toolkit.codecs.neural.codec import SMALL_FOLDER
-from toolkit.codecs.neural.model_file import read_manifest, read_state
+from toolkit.codecs.neural.model_file import read_model_manifest, read_model_state
 from toolkit.codecs.spec import expand_grid, parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.store import ExemplarMemory
@@ -40,10 +40,10 @@ def test_what_is_decoded_is_the_networks_own_reconstruction(tmp_path: Path, name
     from toolkit.codecs.neural.networks import build, load_state
 
     path = model_file(tmp_path, name)
-    manifest = read_manifest(path)
+    manifest = read_model_manifest(path)
     assert manifest is not None
     network = build(manifest.architecture)
-    load_state(network, read_state(path))
+    load_state(network, read_model_state(path))
     images = natural(4, 32)
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)["x_hat"].clamp(0, 1) * 255
@@ -100,7 +100,7 @@ def test_a_memory_reports_damaged_streams_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_memory_whose_model_is_missing_says_which_and_its_digest(tmp_path: Path) -> None:
     path = model_file(tmp_path)
-    digest = read_manifest(path).decoder  # type: ignore[union-attr]
+    digest = read_model_manifest(path).decoder  # type: ignore[union-attr]
     with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={path}") as memory:
         memory.add_images({0: natural(2, 32)})
     path.rename(tmp_path / "elsewhere.npz")
@@ -127,7 +127,7 @@ def test_another_decoder_in_the_file_is_refused(tmp_path: Path) -> None:
 
 def test_weights_are_reported_and_charged_when_asked(tmp_path: Path) -> None:
     path = model_file(tmp_path)
-    state = read_state(path)
+    state = read_model_state(path)
     expected = sum(array.nbytes for name, array in state.items() if name.startswith("g_s"))
     expected += state["entropy_bottleneck.quantiles"].nbytes
     plain = parse_codec(f"neural:checkpoint={path}")
@@ -213,7 +213,7 @@ def test_files_that_hold_no_codec_are_refused(tmp_path: Path) -> None:
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     from toolkit.codecs.neural.model_file import write_model
 
-    state = read_state(model_file(tmp_path))
+    state = read_model_state(model_file(tmp_path))
     path = tmp_path / "wrong.npz"
     write_model(path, {"name": "factorized", "channels": 32, "latent": 8, "stages": 3}, state, {})
     with pytest.raises(UsageError, match="another architecture"):

@@ -168,7 +168,7 @@ def test_a_dataset_over_the_limit_of_decoded_bytes_is_refused_before_anything_is
     folder = write_files(tmp_path / "set", pngs(SPLITS))
     monkeypatch.setattr(catalog, "MAX_DATASET_BYTES", 10 * 3 * 16 * 16)
     assert len(load_dataset(str(folder), 16).train) == 7
-    monkeypatch.setattr("toolkit.data.images.decode", None)
+    monkeypatch.setattr("toolkit.data.images.decode_image", None)
     with pytest.raises(UsageError, match=r"10 images of 17 pixels take 8\.5 KiB decoded, the limit is 7\.5 KiB"):
         load_dataset(str(folder), 17)
 
@@ -197,7 +197,7 @@ def test_decoding_one_image_does_not_touch_other_threads_warnings(monkeypatch: p
 
     entered = []
     monkeypatch.setattr(warnings.catch_warnings, "__enter__", entered.append)
-    images.decode(encoded(noise(0)), 16)
+    images.decode_image(encoded(noise(0)), 16)
     assert not entered
 
 

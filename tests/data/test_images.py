@@ -35,27 +35,27 @@ def _assert_close(decoded: np.ndarray, expected: np.ndarray, within: float) -> N
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM"])
 def test_rgb_comes_through_unchanged(file_format: str) -> None:
     pixels = noise(1)
-    np.testing.assert_array_equal(images.decode(encoded(pixels, file_format), SIDE), pixels)
+    np.testing.assert_array_equal(images.decode_image(encoded(pixels, file_format), SIDE), pixels)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_grey_and_one_bit_images_fill_all_three_channels(file_format: str) -> None:
     grey = _samples(1)
-    _assert_close(images.decode(encoded(grey, file_format), SIDE), grey, within=0)
+    _assert_close(images.decode_image(encoded(grey, file_format), SIDE), grey, within=0)
     bits = grey > 127
-    _assert_close(images.decode(encoded(Image.fromarray(bits), file_format), SIDE), bits * 255, within=0)
+    _assert_close(images.decode_image(encoded(Image.fromarray(bits), file_format), SIDE), bits * 255, within=0)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_is_scaled_and_rounded(file_format: str) -> None:
     samples = _samples(1, np.uint16)
     samples[0, :6] = [0, 128, 129, 65_406, 65_407, 65_535]  # 128.5 is where 0 turns into 1
-    _assert_close(images.decode(encoded(samples, file_format), SIDE), np.rint(samples / 257), within=0)
+    _assert_close(images.decode_image(encoded(samples, file_format), SIDE), np.rint(samples / 257), within=0)
 
 
 def test_dark_sixteen_bit_grey_stays_dark() -> None:
     samples = np.full((SIDE, SIDE), 200, np.uint16)
-    _assert_close(images.decode(encoded(samples), SIDE), np.ones((SIDE, SIDE)), within=0)
+    _assert_close(images.decode_image(encoded(samples), SIDE), np.ones((SIDE, SIDE)), within=0)
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (6, 4), (4, 2)])
@@ -65,20 +65,20 @@ def test_sixteen_bit_colour_is_scaled_to_within_a_level(colour_type: int, channe
         expected, within = np.rint(samples / 257), 1.0
     else:
         expected, within = _over_white(samples[..., :-1] / 257, samples[..., -1] / 257), 2.0  # alpha is cut as well
-    _assert_close(images.decode(png_by_hand(samples, colour_type, SIDE, SIDE), SIDE), expected, within)
+    _assert_close(images.decode_image(png_by_hand(samples, colour_type, SIDE, SIDE), SIDE), expected, within)
 
 
 def test_floating_point_samples_up_to_one_are_taken_as_shares_of_white() -> None:
     samples = _samples(1).astype(np.float32)
-    _assert_close(images.decode(encoded(samples / 255, "TIFF"), SIDE), samples, within=0)
-    _assert_close(images.decode(encoded(samples, "TIFF"), SIDE), samples, within=0)
+    _assert_close(images.decode_image(encoded(samples / 255, "TIFF"), SIDE), samples, within=0)
+    _assert_close(images.decode_image(encoded(samples, "TIFF"), SIDE), samples, within=0)
 
 
 def test_transparency_is_laid_over_white() -> None:
     rgba = _samples(4)
-    _assert_close(images.decode(encoded(rgba), SIDE), _over_white(rgba[..., :3], rgba[..., 3]), within=1)
+    _assert_close(images.decode_image(encoded(rgba), SIDE), _over_white(rgba[..., :3], rgba[..., 3]), within=1)
     la = _samples(2)
-    _assert_close(images.decode(encoded(la), SIDE), _over_white(la[..., :1], la[..., 1]), within=1)
+    _assert_close(images.decode_image(encoded(la), SIDE), _over_white(la[..., :1], la[..., 1]), within=1)
 
 
 def test_a_transparent_colour_key_turns_white() -> None:
@@ -86,33 +86,33 @@ def test_a_transparent_colour_key_turns_white() -> None:
     rgb[2, 3] = rgb[7, 9] = (10, 20, 30)
     expected = np.where((rgb == (10, 20, 30)).all(axis=2, keepdims=True), 255, rgb)
     key = png_chunk(b"tRNS", struct.pack(">HHH", 10, 20, 30))
-    _assert_close(images.decode(png_by_hand(rgb, 2, SIDE, SIDE, key), SIDE), expected, within=0)
+    _assert_close(images.decode_image(png_by_hand(rgb, 2, SIDE, SIDE, key), SIDE), expected, within=0)
     grey = _samples(1)
     key = png_chunk(b"tRNS", struct.pack(">H", int(grey[0, 0])))
     expected = np.where(grey == grey[0, 0], 255, grey)
-    _assert_close(images.decode(png_by_hand(grey, 0, SIDE, SIDE, key), SIDE), expected, within=0)
+    _assert_close(images.decode_image(png_by_hand(grey, 0, SIDE, SIDE, key), SIDE), expected, within=0)
 
 
 def test_palettes_are_looked_up_with_and_without_transparency() -> None:
     palette = np.random.default_rng(5).integers(0, 256, (256, 3), dtype=np.uint8)
     index = _samples(1)
     plte = png_chunk(b"PLTE", palette.tobytes())
-    _assert_close(images.decode(png_by_hand(index, 3, SIDE, SIDE, plte), SIDE), palette[index], within=0)
+    _assert_close(images.decode_image(png_by_hand(index, 3, SIDE, SIDE, plte), SIDE), palette[index], within=0)
     alpha = np.random.default_rng(6).integers(0, 256, 256, dtype=np.uint8)
     clear = plte + png_chunk(b"tRNS", alpha.tobytes())
     expected = _over_white(palette[index], alpha[index])
-    _assert_close(images.decode(png_by_hand(index, 3, SIDE, SIDE, clear), SIDE), expected, within=1)
+    _assert_close(images.decode_image(png_by_hand(index, 3, SIDE, SIDE, clear), SIDE), expected, within=1)
 
 
 def test_cmyk_is_mixed_as_inks_on_white() -> None:
     inks = _samples(4).astype(int)
     expected = (255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255
     tiff = encoded(Image.fromarray(inks.astype(np.uint8), "CMYK"), "TIFF")
-    _assert_close(images.decode(tiff, SIDE), expected, within=1)
+    _assert_close(images.decode_image(tiff, SIDE), expected, within=1)
     flat = np.full((SIDE, SIDE, 4), (200, 30, 90, 40), np.uint8)
     jpeg = encoded(Image.fromarray(flat, "CMYK"), "JPEG", quality=100)
     expected = np.full((SIDE, SIDE, 3), [(255 - ink) * (255 - 40) / 255 for ink in (200, 30, 90)])
-    _assert_close(images.decode(jpeg, SIDE), expected, within=4)
+    _assert_close(images.decode_image(jpeg, SIDE), expected, within=4)
 
 
 @pytest.mark.parametrize(("file_format", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})])
@@ -120,7 +120,7 @@ def test_an_animation_gives_its_first_frame(file_format: str, options: dict) -> 
     frames = [np.full((SIDE, SIDE, 3), colour, np.uint8) for colour in ((250, 10, 20), (0, 200, 0), (0, 0, 99))]
     first, *rest = map(Image.fromarray, frames)
     data = encoded(first, file_format, save_all=True, append_images=rest, duration=50, **options)
-    _assert_close(images.decode(data, SIDE), frames[0], within=0)
+    _assert_close(images.decode_image(data, SIDE), frames[0], within=0)
 
 
 _ROW_0_AND_COLUMN_0 = {
@@ -157,7 +157,7 @@ def test_every_exif_orientation_is_turned_upright(orientation: int, file_format:
     exif = Image.Exif()
     exif[274] = orientation
     options = {"lossless": True} if file_format == "WEBP" else {}
-    decoded = images.decode(encoded(stored, file_format, exif=exif, **options), SIDE)
+    decoded = images.decode_image(encoded(stored, file_format, exif=exif, **options), SIDE)
     np.testing.assert_array_equal(decoded, _as_seen(stored, orientation))
 
 
@@ -166,14 +166,14 @@ def test_orientation_is_applied_before_the_crop_of_a_jpeg() -> None:
     stored[:, :32], stored[:, 32:64], stored[:, 64:] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
     exif = Image.Exif()
     exif[274] = 6
-    seen = images.decode(encoded(stored, "JPEG", quality=95, subsampling=0, exif=exif), 32)
+    seen = images.decode_image(encoded(stored, "JPEG", quality=95, subsampling=0, exif=exif), 32)
     assert np.abs(seen.astype(int) - (0, 200, 0)).max() <= 3
 
 
 def test_the_shorter_side_is_scaled_and_the_middle_kept() -> None:
     y, x = np.mgrid[:60, :100]
     ramps = np.stack([2 * x, 4 * y, np.full_like(x, 77)], axis=2).astype(np.uint8)
-    decoded = images.decode(encoded(ramps), 30)
+    decoded = images.decode_image(encoded(ramps), 30)
     # Halving puts pixel i at 2i + 0.5; of the 50 columns the crop keeps 10..39. A linear ramp stays one inside.
     at = 2 * np.arange(30) + 0.5
     inner = slice(2, -2)
@@ -191,7 +191,7 @@ def test_cropping_while_scaling_agrees_with_scaling_then_cropping(height: int, w
     scaled = Image.fromarray(pixels).resize((round(width * size / shorter), round(height * size / shorter)), 3)
     left, top = (scaled.width - size) // 2, (scaled.height - size) // 2
     expected = np.asarray(scaled)[top : top + size, left : left + size].astype(int)
-    assert np.abs(images.decode(encoded(pixels), size) - expected).max() <= 1
+    assert np.abs(images.decode_image(encoded(pixels), size) - expected).max() <= 1
 
 
 def test_a_very_long_image_is_never_scaled_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,16 +203,16 @@ def test_a_very_long_image_is_never_scaled_whole(monkeypatch: pytest.MonkeyPatch
         return resize(image, (8, 8), *args)
 
     monkeypatch.setattr(Image.Image, "resize", recorded)
-    images.decode(encoded(np.zeros((2, 3_000, 3), np.uint8)), 512)
+    images.decode_image(encoded(np.zeros((2, 3_000, 3), np.uint8)), 512)
     assert asked == [(512, 512)]
 
 
 def test_arrays_are_squared_like_files() -> None:
     pixels = noise(4, 20, 50)
-    np.testing.assert_array_equal(images.square_array(pixels, 16), images.decode(encoded(pixels), 16))
+    np.testing.assert_array_equal(images.square_array(pixels, 16), images.decode_image(encoded(pixels), 16))
     grey = pixels[..., 0]
     for array in (grey, grey[..., None]):
-        np.testing.assert_array_equal(images.square_array(array, 16), images.decode(encoded(grey), 16))
+        np.testing.assert_array_equal(images.square_array(array, 16), images.decode_image(encoded(grey), 16))
 
 
 _WHOLE = encoded(noise(8, 40, 40), "JPEG", quality=90)
@@ -234,15 +234,15 @@ _WHOLE = encoded(noise(8, 40, 40), "JPEG", quality=90)
 )
 def test_what_is_not_a_whole_sane_image_is_unreadable(data: bytes, reason: str) -> None:
     with pytest.raises(images.Unreadable, match=reason):
-        images.decode(data, SIDE)
+        images.decode_image(data, SIDE)
 
 
 def test_the_pixel_limit_is_178_megapixels_and_counts_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.MAX_PIXELS // 10**6 == 178
     monkeypatch.setattr(images, "MAX_PIXELS", 20 * 30)
-    assert images.decode(encoded(noise(0, 20, 30)), SIDE).shape == (SIDE, SIDE, 3)
+    assert images.decode_image(encoded(noise(0, 20, 30)), SIDE).shape == (SIDE, SIDE, 3)
     with pytest.raises(images.Unreadable, match="20 x 31 pixels"):
-        images.decode(encoded(noise(0, 31, 20)), SIDE)
+        images.decode_image(encoded(noise(0, 31, 20)), SIDE)
 
 
 def test_a_postscript_file_is_not_handed_to_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,4 +253,4 @@ def test_a_postscript_file_is_not_handed_to_another_program(monkeypatch: pytest.
     monkeypatch.setattr("subprocess.Popen", run)
     document = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     with pytest.raises(images.Unreadable, match="known format"):
-        images.decode(document, 16)
+        images.decode_image(document, 16)

@@ -82,7 +82,7 @@ def test_only_what_failed_is_read_again(tmp_path: Path, cache: Path, monkeypatch
     root = write_files(tmp_path / "set", {**pngs(COUNTS), "train/ant/x.png": b"text"})
     first = load_dataset(str(root), 16)
     read: list[bytes] = []
-    decode = images.decode
+    decode = images.decode_image
     monkeypatch.setattr(images, "decode", lambda data, *rest: (read.append(data), decode(data, *rest))[1])
     again = load_dataset(str(root), 16)
     assert read == [b"text"]

@@ -49,14 +49,14 @@ def _exif(*entries: tuple[int, int, int, bytes], orientation: int = 3) -> bytes:
     ],
 )
 def test_odd_metadata_of_a_png_leaves_its_pixels_alone(data: bytes) -> None:
-    np.testing.assert_array_equal(images.decode(data, 16), PIXELS)
+    np.testing.assert_array_equal(images.decode_image(data, 16), PIXELS)
 
 
 @pytest.mark.parametrize(("form", "options"), [("JPEG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
 def test_profiles_of_5_mb_are_passed_over_in_other_formats(form: str, options: dict) -> None:
     plain = encoded(PIXELS, form, **options)
     data = encoded(PIXELS, form, icc_profile=os.urandom(5_000_000), **options)
-    np.testing.assert_array_equal(images.decode(data, 16), pixels_of(plain))
+    np.testing.assert_array_equal(images.decode_image(data, 16), pixels_of(plain))
 
 
 ODD = {
@@ -76,7 +76,7 @@ def test_orientation_is_read_beside_odd_entries(entry: tuple[int, int, int, byte
     options = {"lossless": True} if form == "WEBP" else {"quality": 100, "subsampling": 0} if form == "JPEG" else {}
     data = encoded(PIXELS, form, exif=b"Exif\0\0" + _exif(entry), **options)
     plain = pixels_of(encoded(PIXELS, form, **options))
-    np.testing.assert_array_equal(images.decode(data, 16), plain[::-1, ::-1])
+    np.testing.assert_array_equal(images.decode_image(data, 16), plain[::-1, ::-1])
 
 
 def test_orientation_is_read_from_a_block_that_is_cut_off() -> None:
@@ -84,28 +84,28 @@ def test_orientation_is_read_from_a_block_that_is_cut_off() -> None:
     cut = whole[:8] + struct.pack("<H", 100) + whole[10:22]
     data = encoded(PIXELS, "JPEG", quality=100, subsampling=0, exif=b"Exif\0\0" + cut)
     plain = pixels_of(encoded(PIXELS, "JPEG", quality=100, subsampling=0))
-    np.testing.assert_array_equal(images.decode(data, 16), plain[::-1, ::-1])
+    np.testing.assert_array_equal(images.decode_image(data, 16), plain[::-1, ::-1])
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
 def test_an_orientation_that_there_is_not_turns_nothing(orientation: int) -> None:
     data = encoded(PIXELS, "PNG", exif=_exif(orientation=orientation))
-    np.testing.assert_array_equal(images.decode(data, 16), PIXELS)
+    np.testing.assert_array_equal(images.decode_image(data, 16), PIXELS)
 
 
 def test_orientation_survives_the_metadata_that_is_cut_away() -> None:
     text = png_chunk(b"zTXt", b"C\0\0" + zlib.compress(bytes(5_000_000)))
     data = _with(text + png_chunk(b"eXIf", _exif()))
-    np.testing.assert_array_equal(images.decode(data, 16), PIXELS[::-1, ::-1])
+    np.testing.assert_array_equal(images.decode_image(data, 16), PIXELS[::-1, ::-1])
 
 
 def test_a_damaged_picture_is_still_refused_whatever_metadata_it_has() -> None:
     data = _with(png_chunk(b"zTXt", b"C\0\0" + zlib.compress(bytes(5_000_000))))
     with pytest.raises(images.Unreadable):
-        images.decode(data[:-200], 16)
+        images.decode_image(data[:-200], 16)
     jpeg = encoded(noise(8, 40, 40), "JPEG", comment=b"x" * 1000)
     with pytest.raises(images.Unreadable, match="truncated"):
-        images.decode(jpeg[: len(jpeg) - 400], 16)
+        images.decode_image(jpeg[: len(jpeg) - 400], 16)
 
 
 def test_a_jpeg_with_a_broken_index_of_further_pictures_is_read() -> None:
@@ -114,7 +114,7 @@ def test_a_jpeg_with_a_broken_index_of_further_pictures_is_read() -> None:
     entries = struct.pack(">HHI4s", 45057, 4, 1, b"\0\0\0\2") * 2
     block = b"MPF\0" + b"MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4)
     data = plain[:2] + b"\xff\xe2" + struct.pack(">H", 2 + len(block)) + block + plain[2:]
-    np.testing.assert_array_equal(images.decode(data, 16), pixels_of(plain))
+    np.testing.assert_array_equal(images.decode_image(data, 16), pixels_of(plain))
 
 
 # -- limits ----------------------------------------------------------------------------------------------------
@@ -136,38 +136,38 @@ def test_an_image_over_the_limit_of_decoded_bytes_is_refused_from_its_header(
     _refuse_decoding(monkeypatch)
     monkeypatch.setattr(images, "MAX_DECODED_BYTES", 4 * 40 * 30 - 1)
     with pytest.raises(images.Unreadable, match=r"^30 x 40 pixels, 4.7 KiB decoded, more than 4.7 KiB$"):
-        images.decode(data, 16)
+        images.decode_image(data, 16)
 
 
 def test_a_png_of_13300_pixels_a_side_is_refused_in_colour_and_taken_in_grey(monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.MAX_DECODED_BYTES == 512 * 1024**2
     _refuse_decoding(monkeypatch)
     with pytest.raises(images.Unreadable, match=r"^13300 x 13300 pixels, 674.8 MiB decoded, more than 512.0 MiB$"):
-        images.decode(png_by_hand(np.zeros((1, 3), np.uint8), 2, 13_300, 13_300), 16)
+        images.decode_image(png_by_hand(np.zeros((1, 3), np.uint8), 2, 13_300, 13_300), 16)
     with pytest.raises(images.Unreadable, match="it was decoded"):
-        images.decode(png_by_hand(np.zeros((1, 3), np.uint8), 0, 13_300, 13_300), 16)
+        images.decode_image(png_by_hand(np.zeros((1, 3), np.uint8), 0, 13_300, 13_300), 16)
 
 
 def test_samples_wider_than_a_byte_count_for_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_DECODED_BYTES", 8 * 16 * 16 - 1)
     wide = np.zeros((16, 16, 3), np.uint16)
     for data in (png_by_hand(wide, 2, 16, 16), encoded(np.zeros((16, 16), np.int32), "TIFF")):
-        images.decode(encoded(noise(0)), 16)
+        images.decode_image(encoded(noise(0)), 16)
         if data.startswith(b"\x89PNG"):
             with pytest.raises(images.Unreadable, match=r"2\.0 KiB decoded"):
-                images.decode(data, 16)
+                images.decode_image(data, 16)
         else:
-            assert images.decode(data, 16).shape == (16, 16, 3)
+            assert images.decode_image(data, 16).shape == (16, 16, 3)
 
 
 def test_a_large_picture_hidden_in_an_icon_is_refused() -> None:
     png = png_by_hand(np.zeros((1, 4), np.uint8), 6, 13_300, 13_300)
     directory = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 24, len(png), 22)
     with pytest.raises(images.Unreadable, match=r"^13300 x 13300 pixels"):
-        images.decode(directory + png, 16)
+        images.decode_image(directory + png, 16)
     small = io.BytesIO()
     Image.fromarray(PIXELS).save(small, "ICO", sizes=[(16, 16)])
-    np.testing.assert_array_equal(images.decode(small.getvalue(), 16), PIXELS)
+    np.testing.assert_array_equal(images.decode_image(small.getvalue(), 16), PIXELS)
 
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +175,6 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     held = []
     square = images.square
     monkeypatch.setattr(images, "square", lambda *given: (held.append(images._large.locked()), square(*given))[1])
-    images.decode(PNG, 16)
+    images.decode_image(PNG, 16)
     assert held == [True]
     assert not images._large.locked()

@@ -16,7 +16,7 @@ from data_samples import pixels_of, pngs, write_files, write_zip
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.images import Unreadable
 from toolkit.data.listing import list_training
-from toolkit.data.names import shown
+from toolkit.data.names import printable_name
 from toolkit.data.sources import open_folder, open_zip
 from toolkit.data.tree import read_regular
 from toolkit.foundation.errors import UsageError, WorkError
@@ -166,9 +166,9 @@ def test_a_class_of_nothing_but_lost_files_is_not_passed_over(tmp_path: Path, ca
     ],
 )
 def test_names_are_shown_as_text_that_can_be_written_anywhere(name: str, expected: str) -> None:
-    assert shown(name) == expected
-    shown(name).encode("utf-8")
-    assert shown(shown(name)) == shown(name)
+    assert printable_name(name) == expected
+    printable_name(name).encode("utf-8")
+    assert printable_name(printable_name(name)) == printable_name(name)
 
 
 def test_class_names_of_any_bytes_come_through_to_csv_and_json(tmp_path: Path, cache: Path) -> None:

@@ -21,7 +21,7 @@ LEVELS[0, 0], LEVELS[0, 1] = 0, 255
 
 def _read(data: bytes) -> tuple[np.ndarray, list[str]]:
     told: list[str] = []
-    return images.decode(data, SIDE, told.append).astype(int), told
+    return images.decode_image(data, SIDE, told.append).astype(int), told
 
 
 def _tiff(samples: np.ndarray, bits: int | None = None, **tags: tuple[int, ...]) -> bytes:
@@ -208,19 +208,19 @@ def test_the_size_of_a_jpeg_xl_is_known_from_its_header(size: tuple[int, int], m
 
     monkeypatch.setattr(imagecodecs, "jpegxl_decode", refused)
     with pytest.raises(images.Unreadable, match=f"^{width} x {height} pixels"):
-        images.decode(data, 16)
+        images.decode_image(data, 16)
 
 
 @pytest.mark.parametrize("cut", [3, 12, 100, -2])
 def test_a_cut_jpeg_xl_is_unreadable(cut: int) -> None:
     data = imagecodecs.jpegxl_encode(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
     with pytest.raises(images.Unreadable, match="damaged"):
-        images.decode(data[:cut], 16)
+        images.decode_image(data[:cut], 16)
 
 
 def test_heic_is_named_as_such() -> None:
     for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"msf1\0\0\0\0hevc"):
         with pytest.raises(images.Unreadable, match=r"^HEIC, which is not read here: convert it"):
-            images.decode(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(200), 16)
+            images.decode_image(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(200), 16)
     avif = encoded(np.zeros((SIDE, SIDE, 3), np.uint8), "AVIF")
     assert _read(avif)[0].max() <= 2

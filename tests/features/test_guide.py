@@ -18,7 +18,7 @@ from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.features.guide import NetworkGuide, spatial_maps, tight_boxes
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.store import ExemplarMemory
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.learner import PilotData
 from toolkit.production.build import build_memory
 from toolkit.production.build_sharded import build_sharded_memory
@@ -201,7 +201,7 @@ def test_a_memory_is_built_with_codecs_that_look_and_opens_without_a_network(tmp
 
 def test_a_pilot_looks_through_its_first_stage_and_each_class_order_has_its_own_images() -> None:
     dataset = load_dataset("demo", 16)
-    config = make_config(
+    config = make_pilot_config(
         dataset="demo",
         size=16,
         initial=4,
@@ -219,7 +219,7 @@ def test_a_pilot_looks_through_its_first_stage_and_each_class_order_has_its_own_
 
 def test_a_pilot_fits_its_codec_on_images_of_its_first_stage() -> None:
     dataset = load_dataset("demo", 16)
-    config = make_config(
+    config = make_pilot_config(
         dataset="demo",
         size=16,
         initial=4,

@@ -92,20 +92,20 @@ def cluster() -> Iterator[str]:
 
 @pytest.mark.ray
 def test_ray_gives_what_processes_give(cluster: str) -> None:
-    on_ray = sorted_outcomes(ray_cluster.map_tasks(parse_size, SIZES))
+    on_ray = sorted_outcomes(ray_cluster.map_tasks_on_ray(parse_size, SIZES))
     assert on_ray == sorted_outcomes(map_tasks(parse_size, SIZES, workers=1))
-    assert sorted_outcomes(ray_cluster.map_tasks(parse_size, [])) == []
+    assert sorted_outcomes(ray_cluster.map_tasks_on_ray(parse_size, [])) == []
 
 
 @pytest.mark.ray
 def test_only_functions_that_other_nodes_can_import_are_sent(cluster: str) -> None:
     with pytest.raises(UsageError, match="use a top-level function"):
-        list(ray_cluster.map_tasks(lambda item: item, [1]))
+        list(ray_cluster.map_tasks_on_ray(lambda item: item, [1]))
 
 
 @pytest.mark.ray
 def test_a_task_whose_worker_dies_every_time_is_a_value(cluster: str) -> None:
-    (outcome,) = ray_cluster.map_tasks(os._exit, [1], max_retries=1)
+    (outcome,) = ray_cluster.map_tasks_on_ray(os._exit, [1], max_retries=1)
     assert outcome.value is None
     assert "lost by Ray" in (outcome.error or "")
 

@@ -28,11 +28,11 @@ from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.as_problems import problems_in
 from toolkit.pilots.estimate import estimate_runs
 from toolkit.pilots.plan import PlannedRun
-from toolkit.pilots.results import accuracy_so_far, comparisons, losses_so_far, result_rows
+from toolkit.pilots.results import accuracy_so_far, comparisons, losses_so_far, result_rows, stage_values
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.facts import gather_study
 from toolkit.report.figures.jpeg import table_figure, variants_figure
-from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure, stage_values
+from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure
 from toolkit.report.figures.probe import budget_figure, distortion_figure
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder, list_runs

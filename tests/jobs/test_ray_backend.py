@@ -90,7 +90,7 @@ def test_a_node_killed_mid_run_loses_nothing(nodes: Any, tmp_path: Path, sweep: 
 
     killer = threading.Thread(target=kill_when_both_train)
     killer.start()
-    ray_backend.start(asked, file, runs_dir, address=nodes.address)
+    ray_backend.start_on_ray(asked, file, runs_dir, address=nodes.address)
     killer.join()
     require_complete(asked, runs, tmp_path / "local")
     starts = [[event["event"] for event in run.events()].count("started") for run in runs]
@@ -104,7 +104,7 @@ def test_a_submitted_driver_outlives_whoever_submitted_it(
     file, asked = sweep
     monkeypatch.setattr(ray_backend, "PYTHON", sys.executable)
     dashboard = f"http://{nodes.head_node.webui_url}"
-    runs, look_after = ray_backend.start(asked, file, tmp_path / "runs", address=dashboard, in_background=True)
+    runs, look_after = ray_backend.start_on_ray(asked, file, tmp_path / "runs", address=dashboard, in_background=True)
     assert {run.status() for run in runs} <= {"queued", "running"}
     sweeping.follow(runs, look_after)
     require_complete(asked, runs, tmp_path / "local")
@@ -114,11 +114,11 @@ def test_what_ray_cannot_do_is_refused_in_words(tmp_path: Path, sweep: tuple[Pat
     file, asked = sweep
     pytest.importorskip("ray", reason="Ray is not installed")
     with pytest.raises(UsageError, match="mount the storage at the same path"):
-        ray_backend.start(asked, file, Path("s3://bucket/runs"))
+        ray_backend.start_on_ray(asked, file, Path("s3://bucket/runs"))
     with pytest.raises(UsageError, match="http://HOST:8265"):
-        ray_backend.start(asked, file, tmp_path / "runs", in_background=True)
+        ray_backend.start_on_ray(asked, file, tmp_path / "runs", in_background=True)
     with pytest.raises(WorkError, match=r"http://127\.0\.0\.1:1: Connection refused"):
-        ray_backend.start(asked, file, tmp_path / "runs", address="http://127.0.0.1:1")
+        ray_backend.start_on_ray(asked, file, tmp_path / "runs", address="http://127.0.0.1:1")
     with pytest.raises(WorkError, match=r"127\.0\.0\.1:1: Connection refused"):
-        ray_backend.start(asked, file, tmp_path / "runs", address="127.0.0.1:1")
+        ray_backend.start_on_ray(asked, file, tmp_path / "runs", address="127.0.0.1:1")
     assert not any((tmp_path / "runs").glob("*/.queue"))

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.codecs.spec import parse_codec
-from toolkit.jobs.worker import carry_out
-from toolkit.jpeg_dl.config import make_config
+from toolkit.jobs.worker import work_on
+from toolkit.jpeg_dl.config import make_jpeg_config
 from toolkit.jpeg_dl.request import ExportRequest
 from toolkit.probe.request import ImagesRequest
 
 
 def test_images_are_measured_by_a_worker(tmp_path: Path) -> None:
     run = ImagesRequest("demo", 16, "jpeg:quality=30", extractor="random", images=20).folder(tmp_path)
-    assert carry_out(run) == 0
+    assert work_on(run) == 0
     assert run.result is not None
     assert len(run.result["images"]) == 20
     assert run.status() == "done"
@@ -25,17 +25,17 @@ def test_images_are_measured_by_a_worker(tmp_path: Path) -> None:
 
 
 def test_a_training_and_the_export_of_its_tables_by_a_worker(tmp_path: Path) -> None:
-    config = make_config(
+    config = make_jpeg_config(
         dataset="demo", size=16, network="resnet8", steps=1, batch_size=8, init="quality=50", variants=("plain", "jpeg")
     )
     training = config.folder(0, tmp_path / "runs")
-    assert carry_out(training) == 0
+    assert work_on(training) == 0
     assert training.result is not None
     response = training.result["variants"]["jpeg"]["frequency_response"]["final"]["luma"]
     assert len(response) == len(response[0]) == 8
     path = tmp_path / "tables" / "learned.json"
     export = ExportRequest(str(training.path), "jpeg", str(path)).folder(tmp_path / "runs")
-    assert carry_out(export) == 0
+    assert work_on(export) == 0
     codec = parse_codec(f"learned-jpeg:tables={path}")
     image = np.full((1, 16, 16, 3), 128, np.uint8)
     codec.fit(image)
@@ -44,6 +44,6 @@ def test_a_training_and_the_export_of_its_tables_by_a_worker(tmp_path: Path) -> 
 
 def test_a_request_that_cannot_be_met_says_why_in_its_folder(tmp_path: Path) -> None:
     run = ImagesRequest("demo", 16, "jpeg:quality=30", extractor="nothing").folder(tmp_path)
-    assert carry_out(run) == 1
+    assert work_on(run) == 1
     assert "unknown extractor 'nothing'" in str(run.error())
     assert run.status() == "failed"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jpeg_samples import small_config
 
-from toolkit.jpeg_dl.experiment import run_seeds
+from toolkit.jpeg_dl.experiment import run_jpeg
 from toolkit.runs.folder import RunFolder
 
 
@@ -17,5 +17,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[s
     """A run folder with every variant, trained for rate as well, and the JSON of it."""
     config = small_config(rate_weight=0.05, bits=12, init="quality=50", alpha=0.05)
     folder: Path = tmp_path_factory.mktemp("jpeg-runs")
-    result = run_seeds(config, [0], folder)
+    result = run_jpeg(config, [0], folder)
     return RunFolder(folder / config.run_name(0)), result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.jpeg_dl.config import JPEGConfig, make_config
+from toolkit.jpeg_dl.config import JPEGConfig, make_jpeg_config
 
 
 def small_config(**choices: Any) -> JPEGConfig:
@@ -18,4 +18,4 @@ def small_config(**choices: Any) -> JPEGConfig:
         "checkpoint_every": 3,
         "table_lr": 0.05,
     }
-    return make_config(**{**common, **choices})
+    return make_jpeg_config(**{**common, **choices})

@@ -59,14 +59,14 @@ def test_files_carry_the_tables_and_open_anywhere(tables: Path) -> None:
 @pytest.mark.parametrize("rounding", ["nearest", "deadzone", "sample"])
 def test_the_codec_goes_through_probe_pilot_and_memory(tables: Path, tmp_path: Path, rounding: str) -> None:
     from toolkit.memory.store import ExemplarMemory
-    from toolkit.pilots.config import make_config
+    from toolkit.pilots.config import make_pilot_config
     from toolkit.pilots.pilot import run_pilot
     from toolkit.probe.request import ProbeRequest, run_probe
 
     spec = f"learned-jpeg:tables={tables},rounding={rounding}"
     probe = run_probe(ProbeRequest("demo", 16, f"{spec};jpeg:quality=50", "4img", images=20, device="cpu"))
     assert [setting["codec"].split(":")[0] for setting in probe["settings"]][-2:] == ["learned-jpeg", "jpeg"]
-    config = make_config(
+    config = make_pilot_config(
         dataset="demo", size=16, initial=5, increment=5, codec=spec, budget="4img", steps=1, batch_size=8, device="cpu"
     )
     result = run_pilot(config, 0, tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from toolkit.cli import run as run_command
 from toolkit.foundation.errors import UsageError
 from toolkit.jpeg_dl import experiment
-from toolkit.jpeg_dl.config import make_config
+from toolkit.jpeg_dl.config import make_jpeg_config
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,6 @@ def test_the_command_means_the_same_configuration(monkeypatch: pytest.MonkeyPatc
         raise UsageError("far enough")
 
     monkeypatch.setattr(experiment, "run_seeds", run_seeds)
-    config = make_config(dataset="demo", **values)
+    config = make_jpeg_config(dataset="demo", **values)
     assert run_command(shlex.split(config.command(7))[1:]) == 2
     assert asked == [(config, [7])]

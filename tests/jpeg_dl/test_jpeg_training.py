@@ -12,7 +12,7 @@ from jpeg_samples import small_config
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.jpeg_dl.config import CONTROLS
-from toolkit.jpeg_dl.experiment import execute, load_trained, run_seeds
+from toolkit.jpeg_dl.experiment import execute_training, load_trained, run_jpeg
 from toolkit.runs.folder import RunFolder
 
 
@@ -60,7 +60,7 @@ def test_a_finished_variant_is_loaded_with_its_tables(trained: tuple[RunFolder, 
 
 
 def test_seeds_give_means_and_paired_gains(tmp_path: Path) -> None:
-    result = run_seeds(small_config(variants=("plain", "jpeg"), steps=2), [0, 1, 2], tmp_path)
+    result = run_jpeg(small_config(variants=("plain", "jpeg"), steps=2), [0, 1, 2], tmp_path)
     accuracies = [run["variants"]["jpeg"]["accuracy"] for run in result["runs"]]
     gains = [run["variants"]["jpeg"]["accuracy"] - run["variants"]["plain"]["accuracy"] for run in result["runs"]]
     assert result["variants"]["jpeg"]["mean"]["accuracy"] == pytest.approx(sum(accuracies) / 3)
@@ -70,7 +70,7 @@ def test_seeds_give_means_and_paired_gains(tmp_path: Path) -> None:
 
 def test_a_stopped_training_resumes_to_the_same_result(tmp_path: Path) -> None:
     config = small_config(variants=("plain", "jpeg"), init="quality=50", rate_weight=0.01, bits=12, alpha=0.05)
-    whole = run_seeds(config, [0], tmp_path / "whole")["runs"][0]
+    whole = run_jpeg(config, [0], tmp_path / "whole")["runs"][0]
 
     class Killed(Exception):
         pass
@@ -86,14 +86,14 @@ def test_a_stopped_training_resumes_to_the_same_result(tmp_path: Path) -> None:
 
     for _ in range(2):
         with pytest.raises(Killed):
-            run_seeds(config, [0], tmp_path / "parts", progress)
-    parts = run_seeds(config, [0], tmp_path / "parts", progress)["runs"][0]
+            run_jpeg(config, [0], tmp_path / "parts", progress)
+    parts = run_jpeg(config, [0], tmp_path / "parts", progress)["runs"][0]
     assert without_times(parts) == without_times(whole)
 
 
 def test_tables_alone_can_be_trained(tmp_path: Path) -> None:
     config = small_config(variants=("plain", "jpeg"), start="plain", freeze=True, init="quality=30", alpha=0.01)
-    run_seeds(config, [0], tmp_path)
+    run_jpeg(config, [0], tmp_path)
     run = RunFolder(tmp_path / config.run_name(0))
     _, plain, _ = load_trained(run, "plain")
     _, network, layer = load_trained(run, "jpeg")
@@ -105,24 +105,24 @@ def test_tables_alone_can_be_trained(tmp_path: Path) -> None:
 
 
 def test_runs_of_a_folder_share_the_plain_network(tmp_path: Path) -> None:
-    run_seeds(small_config(variants=("plain", "jpeg"), steps=3), [0], tmp_path)
+    run_jpeg(small_config(variants=("plain", "jpeg"), steps=3), [0], tmp_path)
     trained: list[str] = []
     other = small_config(variants=("plain", "jpeg"), steps=3, init="ones")
-    run_seeds(other, [0], tmp_path, lambda what, done, total: trained.append(what))
+    run_jpeg(other, [0], tmp_path, lambda what, done, total: trained.append(what))
     assert "training jpeg" in trained
     assert "training plain" not in trained
-    alone = run_seeds(other, [0], tmp_path / "alone")
-    assert without_times(run_seeds(other, [0], tmp_path)) == without_times(alone)
+    alone = run_jpeg(other, [0], tmp_path / "alone")
+    assert without_times(run_jpeg(other, [0], tmp_path)) == without_times(alone)
 
 
 def test_held_out_images_come_from_the_training_split(tmp_path: Path) -> None:
-    result = run_seeds(small_config(variants=("plain",), steps=1, held_out=True), [0], tmp_path)
+    result = run_jpeg(small_config(variants=("plain",), steps=1, held_out=True), [0], tmp_path)
     assert result["runs"][0]["tested_on"] == "held-out training images"
 
 
 def test_images_may_pass_a_codec_first(tmp_path: Path) -> None:
     sizes = [
-        run_seeds(small_config(variants=("plain",), steps=1, codec=codec), [0], tmp_path)["runs"][0]["test_image_bytes"]
+        run_jpeg(small_config(variants=("plain",), steps=1, codec=codec), [0], tmp_path)["runs"][0]["test_image_bytes"]
         for codec in ("raw", "jpeg:quality=10")
     ]
     assert sizes[0] == 3 * 16 * 16
@@ -132,7 +132,7 @@ def test_images_may_pass_a_codec_first(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_with_step_and_checkpoint(tmp_path: Path) -> None:
     config = small_config(variants=("plain",), steps=60, checkpoint_every=1, lr=1e12)
     with pytest.raises(WorkError, match=r"plain: the loss is nan at step 25.*last good checkpoint is plain-checkpoint"):
-        run_seeds(config, [0], tmp_path)
+        run_jpeg(config, [0], tmp_path)
     run = RunFolder(tmp_path / config.run_name(0))
     assert run.status() == "failed"
     assert "last good checkpoint" in run.error()
@@ -140,7 +140,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_checkpoint(tmp_path: Path)
 
 def test_weights_of_another_network_are_refused(trained: tuple[RunFolder, dict[str, Any]], tmp_path: Path) -> None:
     other = small_config(variants=("plain", "jpeg"), steps=1, network="resnet20")
-    run_seeds(other, [0], tmp_path)
+    run_jpeg(other, [0], tmp_path)
     run = RunFolder(tmp_path / other.run_name(0))
     saved = torch.load(run.path / "jpeg.pt", weights_only=True)
     torch.save({"network": "resnet8", "state_dict": saved["state_dict"]}, run.path / "jpeg.pt")
@@ -205,16 +205,16 @@ def test_impossible_configurations_are_refused(choices: dict[str, Any], message:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device cuda was asked for"):
-        run_seeds(small_config(device="cuda"), [0], tmp_path)
+        run_jpeg(small_config(device="cuda"), [0], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_is_not_known_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="or timm:NAME, got 'resnet9'"):
-        run_seeds(small_config(network="resnet9"), [0], tmp_path)
+        run_jpeg(small_config(network="resnet9"), [0], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_finished_run_is_only_read(trained: tuple[RunFolder, dict[str, Any]]) -> None:
     run, result = trained
-    assert execute(run) == result["runs"][0]
+    assert execute_training(run) == result["runs"][0]

@@ -12,7 +12,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import ones, standard_tables
 from toolkit.jpeg.transform import BlockTransform
-from toolkit.jpeg_dl.calibration import calibrate
+from toolkit.jpeg_dl.calibration import calibrate_rate
 from toolkit.jpeg_dl.rates import code_lengths, energy_passed, hard_rate, matching_quality, soft_rate
 
 
@@ -112,9 +112,9 @@ def test_the_estimate_ranks_real_files(real_data: Path, name: str, subsampling: 
     images = np.array(train[:: len(train) // 60][:60])
     random = np.random.default_rng(0)
     tables = [standard_tables(quality).numpy().astype(int) for quality in (5, 10, 20, 35, 50, 75, 90, 95)]
-    assert calibrate(images, tables, subsampling)["rank_correlation"] >= 0.98
+    assert calibrate_rate(images, tables, subsampling)["rank_correlation"] >= 0.98
     tables += [np.clip(np.rint(np.exp(random.uniform(0, 5, (2, 8, 8)))), 1, 255).astype(int) for _ in range(4)]
-    found = calibrate(images, tables, subsampling)
+    found = calibrate_rate(images, tables, subsampling)
     assert found["rank_correlation"] >= 0.95
     assert 1 <= found["scale"] <= 1.6  # what the estimate leaves out costs bits
     assert found["pairs"] == 12 * 60

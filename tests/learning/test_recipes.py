@@ -7,13 +7,13 @@ import pytest
 from toolkit.data.scenario import class_order_from_seed
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.recipes import RECIPES, published
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.training.loop import Recipe
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_is_a_pilots_configuration(name: str) -> None:
-    config = make_config(dataset="demo", codec="raw", budget="20img", **RECIPES[name].choices)
+    config = make_pilot_config(dataset="demo", codec="raw", budget="20img", **RECIPES[name].choices)
     assert config.method == name.removeprefix("pycil-")
     assert config.network == "resnet32"
     assert (config.initial, config.increment, config.batch_size) == (10, 10, 128)

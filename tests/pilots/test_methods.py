@@ -12,7 +12,7 @@ from toolkit.learning.catalog import METHODS
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.checkpoint import Checkpoint
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.pilot import run_pilot, run_seeds
 from toolkit.pilots.results import reproducible
 from toolkit.training.networks import build_backbone
@@ -31,7 +31,7 @@ def config(**changes: Any) -> PilotConfig:
         "checkpoint_every": 2,
         "align": "train",
     }
-    return make_config(**{**values, **changes})
+    return make_pilot_config(**{**values, **changes})
 
 
 class Killed(BaseException):

@@ -18,7 +18,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.threads import thread_count
 from toolkit.learning import metrics
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.pilot import aggregate, run_pilot, run_seeds
 from toolkit.pilots.results import reproducible
 from toolkit.runs.folder import RunFolder
@@ -36,7 +36,7 @@ def config(**changes: Any) -> PilotConfig:
         "batch_size": 16,
         "checkpoint_every": 2,
     }
-    return make_config(**{**values, **changes})
+    return make_pilot_config(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from toolkit.foundation.errors import UsageError
 from toolkit.jobs import supervisor
 from toolkit.jobs.start import start_planned
 from toolkit.pilots import estimate, plan
-from toolkit.pilots.config import make_config
-from toolkit.pilots.results import aggregate, comparisons, result_rows
+from toolkit.pilots.config import make_pilot_config
+from toolkit.pilots.results import aggregate_pilots, comparisons, result_rows
 from toolkit.probe.inspection import inspect_image
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import RunFolder, list_runs
@@ -98,7 +98,7 @@ def test_the_pilot_command_is_understood_by_the_command_line_and_means_the_same(
         raise UsageError("far enough")
 
     monkeypatch.setattr(pilot, "run_seeds", run_seeds)
-    config = make_config(
+    config = make_pilot_config(
         **SHARED, codec="downscale:factor=2|jpeg:quality=50", budget="64KiB", align="both", lr=0.05, selection="random"
     )
     words = shlex.split(plan.pilot_command(config, [0, 2]))
@@ -130,7 +130,7 @@ def test_a_probe_s_name_changes_with_every_part_of_the_request() -> None:
 def _finished(runs_dir: Path, seed: int, last: float, **values: object) -> None:
     from toolkit.foundation.files import write_json
 
-    config = make_config(**(SHARED | {"codec": "raw", "budget": "20img"} | values))
+    config = make_pilot_config(**(SHARED | {"codec": "raw", "budget": "20img"} | values))
     request = {"seed": seed, "config": config.model_dump(mode="json")}
     run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
     write_json(run.result_path, pilot_result(seed, last, optimizer_steps=50, seconds=5.0))
@@ -171,7 +171,7 @@ def test_a_run_takes_as_long_as_finished_ones_of_its_kind(tmp_path: Path) -> Non
 def test_aggregate_is_the_same_function_for_the_command_line() -> None:
     from toolkit.pilots import pilot
 
-    assert pilot.aggregate is aggregate
+    assert pilot.aggregate is aggregate_pilots
 
 
 def test_an_inspected_image_shows_the_amplified_difference() -> None:

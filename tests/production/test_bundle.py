@@ -17,16 +17,16 @@ from PIL import Image
 
 import toolkit
 from toolkit.cli import run as recallrate
-from toolkit.codec_training.config import make_config as make_training
+from toolkit.codec_training.config import make_pilot_config as make_training
 from toolkit.codec_training.training import train_codecs
 from toolkit.codecs.jpeg_tables import QuantisationTables, standard_steps, write_tables
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.pilot import run_pilot
 from toolkit.production.bundle import Bundle, export_bundle, load_bundle
 from toolkit.production.history import history
-from toolkit.production.manifest import MANIFEST, read_manifest, write_manifest
+from toolkit.production.manifest import MANIFEST, read_bundle_manifest, write_manifest
 from toolkit.production.watch import prometheus_text, watch_folder
 from toolkit.runs.folder import RunFolder
 
@@ -47,7 +47,7 @@ def piloted(runs_dir: Path, **values: object) -> RunFolder:
         "batch_size": 32,
         "network": "resnet8",
     }
-    result = run_pilot(make_config(**(defaults | values)), 0, runs_dir)
+    result = run_pilot(make_pilot_config(**(defaults | values)), 0, runs_dir)
     return RunFolder(runs_dir / result["run_dir"])
 
 
@@ -146,7 +146,7 @@ def test_a_missing_file_or_folder_is_refused(folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("files", [None, {}, {"../../etc/hostname": "0"}])
 def test_a_manifest_that_names_other_files_is_refused(folder: Path, files: dict[str, str] | None) -> None:
-    facts = read_manifest(folder)
+    facts = read_bundle_manifest(folder)
     write_manifest(
         folder,
         {**facts, "files": files}

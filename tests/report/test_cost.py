@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from toolkit.foundation.errors import UsageError
-from toolkit.report.cost import Coding, Fleet, Prices, saved_with, sensitivity, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, cost_sensitivity, saved_with, yearly
 
 FLEET = Fleet(devices=10, images_a_day=100, retention_days=30, copies=2, inferences_a_day=1000)
 PRICES = Prices(storage=0.02, transfer=0.1, core_hour=0.05, error=0.01)
@@ -65,12 +65,12 @@ def test_nothing_changes_without_images() -> None:
 
 
 def test_sensitivity_is_a_year_with_one_input_changed() -> None:
-    rows = {row["input"]: row for row in sensitivity(FLEET, PRICES, CODING, factor=3.0)}
+    rows = {row["input"]: row for row in cost_sensitivity(FLEET, PRICES, CODING, factor=3.0)}
     assert rows["storage"]["high"] == pytest.approx(yearly(FLEET, replace(PRICES, storage=0.06), CODING).saved)
     assert rows["after_bytes"]["low"] == pytest.approx(
         yearly(FLEET, PRICES, replace(CODING, after_bytes=100_000 / 3)).saved
     )
-    spans = [abs(row["high"] - row["low"]) for row in sensitivity(FLEET, PRICES, CODING)]
+    spans = [abs(row["high"] - row["low"]) for row in cost_sensitivity(FLEET, PRICES, CODING)]
     assert spans == sorted(spans, reverse=True)
     assert "at_inference" not in rows
 
@@ -93,7 +93,7 @@ def test_inputs_can_be_multiplied_together() -> None:
         (lambda: Prices(storage=math.nan), "storage must be a finite number of at least 0, got nan"),
         (lambda: Coding(1, math.inf), "after bytes must be a finite number of at least 0, got inf"),
         (lambda: Coding(1, 1, accuracy_change=math.nan), "accuracy change must be finite, got nan"),
-        (lambda: sensitivity(FLEET, PRICES, CODING, 1.0), "the factor must be above 1, got 1"),
+        (lambda: cost_sensitivity(FLEET, PRICES, CODING, 1.0), "the factor must be above 1, got 1"),
     ],
 )
 def test_impossible_amounts_are_refused(make: object, message: str) -> None:

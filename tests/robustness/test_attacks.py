@@ -14,7 +14,7 @@ from torch import nn
 from toolkit.foundation.errors import UsageError
 from toolkit.jpeg.layer import JPEGLayer, prepend
 from toolkit.robustness import attacks
-from toolkit.robustness.evaluation import masking_notes, robustness_report, summarise
+from toolkit.robustness.evaluation import masking_notes, robustness_report, summarise_attacks
 
 CPU = torch.device("cpu")
 SIDE = 8
@@ -209,7 +209,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
 def test_the_worst_case_is_taken_image_by_image() -> None:
     right = torch.tensor([True, True, True, False])
     first, second = torch.tensor([[True, False, True, False]]), torch.tensor([[False, True, True, False]])
-    result = summarise(right, {"pgd": first, "pgd-20": first, "transfer": second}, [1 / 255])
+    result = summarise_attacks(right, {"pgd": first, "pgd-20": first, "transfer": second}, [1 / 255])
     assert result["clean"] == 0.75
     assert result["attacks"]["pgd"] == result["attacks"]["transfer"] == [0.5]
     assert result["worst"] == [0.25]

@@ -11,7 +11,7 @@ import pytest
 
 from toolkit.foundation.errors import WorkError
 from toolkit.jobs import worker
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import FORMAT, RunFolder, list_runs, training_slot
 from toolkit.runs.queue import Ticket, enqueue, tickets
@@ -180,7 +180,7 @@ def test_who_waits_for_the_slot_says_so(tmp_path: Path) -> None:
 
 
 def test_the_worker_carries_out_probes_and_pilots_and_goes_on_after_a_failure(tmp_path: Path) -> None:
-    config = make_config(dataset="demo", size=16, initial=5, increment=5, codec="raw", budget="2img", steps=1)
+    config = make_pilot_config(dataset="demo", size=16, initial=5, increment=5, codec="raw", budget="2img", steps=1)
     wrong = config.model_copy(update={"budget": "10"})
     request = ProbeRequest("demo", 16, "raw;png", "2img", extractor="self", images=20)
     runs = [

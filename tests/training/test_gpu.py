@@ -9,7 +9,7 @@ import torch
 
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Stage, StageData
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.pilot import run_pilot
 from toolkit.training.augment import crop_flip
 from toolkit.training.batches import Pool, ReplayBatches
@@ -31,7 +31,9 @@ def test_augmentation_draws_the_same_on_the_gpu_as_on_the_cpu() -> None:
 
 
 def test_a_pilot_runs_on_the_gpu_with_its_default_network(tmp_path: Path) -> None:
-    config = make_config(dataset="demo", initial=5, increment=5, codec="raw", budget="4img", steps=20, device="cuda")
+    config = make_pilot_config(
+        dataset="demo", initial=5, increment=5, codec="raw", budget="4img", steps=20, device="cuda"
+    )
     result = run_pilot(config, 0, tmp_path)
     assert result["network"] == "resnet32"
     assert result["last_accuracy"] > 0.1

@@ -15,7 +15,7 @@ import toolkit
 from toolkit.cli import run
 from toolkit.codecs.spec import grid_paths
 from toolkit.foundation.errors import UsageError
-from toolkit.pilots.config import make_config
+from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.plan import pilot_command
 from toolkit.probe.request import ImagesRequest
 from toolkit.ui import access, shell
@@ -206,7 +206,7 @@ EVIL = 'images\'; touch /tmp/owned; $(reboot) `id` "x" && <b>'
 
 def test_commands_quote_whatever_a_user_types(tmp_path: Path) -> None:
     folder = str(tmp_path / EVIL)
-    config = make_config(dataset=folder, size=32, initial=2, increment=2, codec="raw", budget="20img")
+    config = make_pilot_config(dataset=folder, size=32, initial=2, increment=2, codec="raw", budget="20img")
     words = shlex.split(pilot_command(config, [0]))
     assert words[:3] == ["recallrate", "pilot", folder]
     words = shlex.split(ImagesRequest(folder, 32, "raw").command())
@@ -214,7 +214,9 @@ def test_commands_quote_whatever_a_user_types(tmp_path: Path) -> None:
 
 
 def test_names_of_run_folders_hold_no_character_of_a_shell_or_path(tmp_path: Path) -> None:
-    config = make_config(dataset=str(tmp_path / EVIL), size=32, initial=2, increment=2, codec="raw", budget="20img")
+    config = make_pilot_config(
+        dataset=str(tmp_path / EVIL), size=32, initial=2, increment=2, codec="raw", budget="20img"
+    )
     for name in (config.run_name(0), ImagesRequest(str(tmp_path / EVIL), 32, "raw").run_name()):
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")
         assert ".." not in name
@@ -222,15 +224,15 @@ def test_names_of_run_folders_hold_no_character_of_a_shell_or_path(tmp_path: Pat
 
 def test_roots_given_to_the_script_are_the_allowed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(access.ROOTS, "")
-    access.take_roots(["--other", "x"])
+    access.read_roots(["--other", "x"])
     assert os.environ[access.ROOTS] == ""
     with pytest.raises(UsageError, match="no folder"):
-        access.take_roots(["--root", str(tmp_path / "a")])
+        access.read_roots(["--root", str(tmp_path / "a")])
     with pytest.raises(UsageError, match="takes a folder"):
-        access.take_roots(["--root"])
+        access.read_roots(["--root"])
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    access.take_roots(["--root", str(tmp_path / "a"), "--root", str(tmp_path / "b")])
+    access.read_roots(["--root", str(tmp_path / "a"), "--root", str(tmp_path / "b")])
     assert os.environ[access.ROOTS] == f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}"
 
 

@@ -99,13 +99,13 @@ def test_a_figure_is_drawn_once_for_the_same_facts_and_language(monkeypatch: pyt
         drawn.append((len(rows), getattr(say, "code", "")))
         return go.Figure()
 
-    first = figures.figure(draw, [1, 2], scale=3)
-    assert figures.figure(draw, [1, 2], scale=3) is first
-    assert figures.figure(draw, [1, 2], scale=4) is not first
-    assert figures.figure(draw, [1, 2, 3], scale=3) is not first
+    first = figures.draw_figure(draw, [1, 2], scale=3)
+    assert figures.draw_figure(draw, [1, 2], scale=3) is first
+    assert figures.draw_figure(draw, [1, 2], scale=4) is not first
+    assert figures.draw_figure(draw, [1, 2, 3], scale=3) is not first
     assert drawn == [(2, "en"), (2, "en"), (3, "en")]
     monkeypatch.setattr(figures, "current", lambda: language("ja"))
-    assert figures.figure(draw, [1, 2], scale=3) is not first
+    assert figures.draw_figure(draw, [1, 2], scale=3) is not first
     monkeypatch.setattr(figures, "_MOST", 2)
-    figures.figure(draw, [9])
+    figures.draw_figure(draw, [9])
     assert len(figures._kept) == 2

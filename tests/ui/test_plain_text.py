@@ -39,7 +39,7 @@ from toolkit.report.figures.jpeg import response_figure
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.report.figures.style import as_text
 from toolkit.ui.components.language import say
-from toolkit.ui.components.plain import Marked, code, joined, plain
+from toolkit.ui.components.plain import Marked, code, join_marked, plain
 
 JOINER = "\u2060"
 EMOJI = re.compile(r":(?!material/|streamlit:)[\w+-][\w_+-]*:")
@@ -107,7 +107,7 @@ def test_ordinary_names_stay_as_they_are() -> None:
 
 def test_what_is_markdown_already_is_not_marked_again() -> None:
     assert plain(plain("*a*")) == plain("*a*") == r"\*a\*"
-    assert joined([code("a"), code("b")]) == "`a`, `b`"
+    assert join_marked([code("a"), code("b")]) == "`a`, `b`"
     assert isinstance(say("shell.data"), Marked)
     assert say("access.outside", path="*a*", roots=code("/b")) == (
         r"\*a\* lies outside the folders that this server opens: `/b`"

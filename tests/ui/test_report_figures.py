@@ -9,15 +9,9 @@ from run_samples import SETTINGS, pilot_config, pilot_result, probe_setting
 
 from toolkit.codecs.spec import codec_family
 from toolkit.language.catalogue import language
-from toolkit.pilots.results import aggregate
+from toolkit.pilots.results import aggregate_pilots, stage_values, storage_of
 from toolkit.report.figures.data import class_histogram, feature_figure
-from toolkit.report.figures.pilots import (
-    accuracy_figure,
-    accuracy_matrix_figure,
-    stage_figure,
-    stage_values,
-    storage_of,
-)
+from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure, stage_figure
 from toolkit.report.figures.probe import budget_figure, distortion_figure
 from toolkit.report.figures.style import family_colours
 from toolkit.report.images import enlarge, strip
@@ -127,8 +121,8 @@ def test_the_budget_curve_has_raw_only_where_raw_fits() -> None:
 
 
 def test_accuracy_bars_are_intervals_and_absent_for_one_seed() -> None:
-    several = aggregate(pilot_config(), [pilot_result(seed, last) for seed, last in ((0, 0.4), (1, 0.5))])
-    single = aggregate(pilot_config(codec="jpeg:quality=50", align="both"), [pilot_result(0, 0.6)])
+    several = aggregate_pilots(pilot_config(), [pilot_result(seed, last) for seed, last in ((0, 0.4), (1, 0.5))])
+    single = aggregate_pilots(pilot_config(codec="jpeg:quality=50", align="both"), [pilot_result(0, 0.6)])
     figure = accuracy_figure([several, single])
     assert list(trace(figure, "raw")["y"]) == [pytest.approx(0.45)]
     assert trace(figure, "raw")["error_y"]["array"][0] == pytest.approx(12.7062 * 0.05, rel=1e-4)
@@ -139,7 +133,9 @@ def test_accuracy_bars_are_intervals_and_absent_for_one_seed() -> None:
 
 def test_budgets_of_one_setting_are_joined_in_order() -> None:
     pilots = [
-        aggregate(pilot_config(budget=f"{budget}"), [pilot_result(0, last, budget_bytes=budget, memory_bytes=budget)])
+        aggregate_pilots(
+            pilot_config(budget=f"{budget}"), [pilot_result(0, last, budget_bytes=budget, memory_bytes=budget)]
+        )
         for budget, last in ((400_000, 0.5), (50_000, 0.3), (100_000, 0.4))
     ]
     line = trace(accuracy_figure(pilots, storage="memory_bytes"), "raw")
@@ -205,7 +201,7 @@ def test_probe_accuracy_comes_from_the_rule_at_its_best_alignment() -> None:
 
 def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:
     pilots = [
-        aggregate(pilot_config(codec=codec), [pilot_result(0, last)])
+        aggregate_pilots(pilot_config(codec=codec), [pilot_result(0, last)])
         for codec, last in (("raw", 0.3), ("png", 0.35), ("jpeg:quality=50", 0.5))
     ]
     shapes = accuracy_figure(pilots).layout.shapes
@@ -215,7 +211,7 @@ def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:
 
 def test_the_frontier_of_forgetting_is_that_of_the_least() -> None:
     pilots = [
-        aggregate(
+        aggregate_pilots(
             pilot_config(codec=codec, budget=f"{budget}"),
             [pilot_result(0, 0.5, forgetting=lost, memory_bytes=budget, budget_bytes=budget)],
         )
@@ -225,7 +221,7 @@ def test_the_frontier_of_forgetting_is_that_of_the_least() -> None:
 
 
 def test_bytes_an_exemplar_are_the_memory_shared_out() -> None:
-    pilot = aggregate(pilot_config(), [pilot_result(0, 0.5, memory_bytes=600_000, exemplars_per_class=20.0)])
+    pilot = aggregate_pilots(pilot_config(), [pilot_result(0, 0.5, memory_bytes=600_000, exemplars_per_class=20.0)])
     assert storage_of(pilot, "exemplar_bytes") == 600_000 / 200
     assert storage_of(pilot, "memory_bytes") == 600_000
 

@@ -10,10 +10,10 @@ from drawn_pages import cost_page, drawn, images_page, jpeg_page, monitor_page, 
 from run_samples import finished_advice, finished_images, finished_training, pilot_config, pilot_folder
 from streamlit.testing.v1 import AppTest
 
-from toolkit.foundation.files import write_json
+from toolkit.foundation.files import sha256_of, write_json
 from toolkit.jpeg_dl.request import ExportRequest
 from toolkit.production.history import append
-from toolkit.production.manifest import sha256_of, write_manifest
+from toolkit.production.manifest import write_manifest
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
 from toolkit.runs.folder import list_runs
 

@@ -17,13 +17,13 @@ ADVICE_IMAGES = 2000
 """With 4,800 the default rule said the same of Tiny-ImageNet-20, in 1.7 times the time."""
 WITHIN = 1.0
 """Points of accuracy that the smallest budget may cost."""
-BLIND = "random"
+RANDOM = "random"
 """The rule whose pick is a draw: its regret is the mean over all choices, and that it agrees says nothing."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """See :func:`toolkit.advice.regret.table.calibrate`, whose JSON this is.
+    """See :func:`toolkit.advice.regret.table.calibrate_rules`, whose JSON this is.
 
     Attributes:
         extractor: whose features the table and parameters are of.

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, FailFast, Field
 
 from toolkit.data.alignment import Align
 from toolkit.language.sentence import Sentence
-from toolkit.probe.contents import AtLeast0, Codec, ProbeResult
+from toolkit.probe.contents import AtLeast0, CodecSpec, ProbeResult
 from toolkit.runs.contents import Contents, Count, Number
 
 
@@ -25,14 +25,14 @@ Said = Annotated[dict[str, Any], AfterValidator(_said)]
 
 
 class Score(Contents):
-    codec: Codec
+    codec: CodecSpec
     align: Align
     score: Number | None
 
 
 class RulePick(Contents):
     rule: str
-    codec: Codec
+    codec: CodecSpec
     align: Align
     score: Number | None
     seconds: AtLeast0
@@ -42,13 +42,13 @@ class RulePick(Contents):
 
 
 class Excluded(Contents):
-    codec: Codec
+    codec: CodecSpec
     reason: str
     sentence: Said | None = None
 
 
 class RunnerUp(Contents):
-    codec: Codec
+    codec: CodecSpec
     align: Align
     expected_gain: Number | None
 
@@ -60,7 +60,7 @@ class Reasons(Contents):
 
 class Recommended(Contents):
     rule: str
-    codec: Codec
+    codec: CodecSpec
     align: Align
     exemplars_per_class: AtLeast0
     raw_exemplars_per_class: AtLeast0
@@ -74,7 +74,7 @@ class Recommended(Contents):
 
 class BudgetRow(Contents):
     budget_bytes: Annotated[Count, Field(ge=1)]
-    codec: Codec
+    codec: CodecSpec
     align: Align
     exemplars_per_class: AtLeast0
     expected_gain: Number

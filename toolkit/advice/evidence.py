@@ -25,7 +25,7 @@ from toolkit.data.scenario import Scenario, class_order_from_seed, default_initi
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.language.sentence import Sentence
 from toolkit.memory.allocation import allocate
 from toolkit.memory.budget import LABEL_BYTES
@@ -219,7 +219,7 @@ def gather(
     aligns: Sequence[str] = ALIGNS,
     seed: int = 0,
     progress: Progress = silent,
-    found: Found = unheard,
+    on_row: OnRow = ignore_row,
 ) -> tuple[dict[str, Any], Evidence]:
     """Code, decode and look at the images once; the ``probe`` JSON and the evidence.
 
@@ -235,7 +235,7 @@ def gather(
         aligns: alignments that can be had.
         seed: of the draw of images and of the class order.
         progress: told about (images x settings) done.
-        found: told each setting's row as it is done.
+        on_row: told each setting's row as it is done.
 
     Raises:
         UsageError: too few images, stages that do not fit the classes, or a budget at which no setting stores an
@@ -262,7 +262,7 @@ def gather(
         compared=COMPARED,
         progress=progress,
         make_guide=lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels),
-        finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
+        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, budget, file_bytes)),
     )
     table = probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
 

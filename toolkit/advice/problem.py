@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.advice.rules.quantities import Table
+from toolkit.advice.rules.quantities import Quantities
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Problem:
     by_seed: np.ndarray
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    quantities: Table = field(default_factory=dict)
+    quantities: Quantities = field(default_factory=dict)
     exemplars: np.ndarray = field(default_factory=lambda: np.zeros(0))
     probe_seconds: float = 0.0
     pilot_seconds: float = 0.0

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.advice.budgets import BudgetPlan
-from toolkit.advice.calibration import BLIND, GAIN, WITHIN, Calibration, calibration, require_rule
+from toolkit.advice.calibration import GAIN, RANDOM, WITHIN, Calibration, calibration, require_rule
 from toolkit.advice.evidence import Choice, Evidence
-from toolkit.advice.rules.base import Judgement, judge, pick
+from toolkit.advice.rules.base import RuleScores, ask_rule, pick
 from toolkit.advice.rules.quantities import growth
 from toolkit.advice.rules.registry import FEATURES, RULES
 from toolkit.codecs.spec import parse_codec, short_spec
@@ -45,12 +45,12 @@ def advise(
     known = calibration()
     asked = rule or known.default_rule
     require_rule(asked)
-    judgements = {}
+    asked_rules = {}
     for done, one in enumerate(RULES.values(), 1):
-        judgements[one.name] = judge(one, evidence)
+        asked_rules[one.name] = ask_rule(one, evidence)
         progress("asking the rules", done, len(RULES))
-    gains = judgements[GAIN].scores
-    chosen = judgements[asked].pick
+    gains = asked_rules[GAIN].scores
+    chosen = asked_rules[asked].pick
     beyond = _beyond(evidence, known, evidence.choices[chosen])
     interval = known.interval if known.applies_to(table) and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
@@ -64,7 +64,7 @@ def advise(
         notes.append(Sentence("doubt.one_stage"))
     return {
         **table,
-        "rules": [_as_row(evidence, judgement) for judgement in judgements.values()],
+        "rules": [_as_row(evidence, asked_rule) for asked_rule in asked_rules.values()],
         "excluded": [
             {"codec": codec, "reason": str(reason), "sentence": reason.as_dict()} for codec, reason in evidence.excluded
         ],
@@ -72,12 +72,12 @@ def advise(
         "sentences": [note.as_dict() for note in notes],
         "recommended": recommend(
             evidence,
-            judgements[asked],
+            asked_rules[asked],
             gains,
             known,
             interval,
             curve,
-            judgements,
+            asked_rules,
             measured=known.regret_of(asked) if known.applies_to(table) else None,
         ),
         "budgets": _budgets(plan, curve, within, None if evidence.raw_choice else float(gains[chosen])),
@@ -133,62 +133,62 @@ def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
         yield Sentence("doubt.own_pilots")
 
 
-def _as_row(evidence: Evidence, judgement: Judgement) -> dict[str, Any]:
-    picked = evidence.choices[judgement.pick]
+def _as_row(evidence: Evidence, asked_rule: RuleScores) -> dict[str, Any]:
+    picked = evidence.choices[asked_rule.pick]
     return {
-        "rule": judgement.rule,
+        "rule": asked_rule.rule,
         "codec": evidence.settings[picked.setting].codec,
         "align": picked.align,
-        "score": float(judgement.scores[judgement.pick]),
-        "seconds": round(judgement.seconds, 4),
-        "used": RULES[judgement.rule].uses,
-        "summary": RULES[judgement.rule].summary,
-        "judges_alignment": RULES[judgement.rule].judges_alignment,
+        "score": float(asked_rule.scores[asked_rule.pick]),
+        "seconds": round(asked_rule.seconds, 4),
+        "used": RULES[asked_rule.rule].uses,
+        "summary": RULES[asked_rule.rule].summary,
+        "judges_alignment": RULES[asked_rule.rule].judges_alignment,
         "scores": [
             {"codec": evidence.settings[choice.setting].codec, "align": choice.align, "score": float(score)}
-            for choice, score in zip(evidence.choices, judgement.scores, strict=True)
+            for choice, score in zip(evidence.choices, asked_rule.scores, strict=True)
         ],
     }
 
 
 def recommend(
     evidence: Evidence,
-    judgement: Judgement,
+    asked_rule: RuleScores,
     gains: np.ndarray,
     known: Calibration,
     interval: float | None,
     curve: Sequence[dict[str, Any]],
-    judgements: dict[str, Judgement],
+    asked_rules: dict[str, RuleScores],
     measured: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What to do, in figures and sentences.
 
     Args:
         evidence: what is known.
-        judgement: the recommending rule's.
+        asked_rule: the recommending rule's.
         gains: points of last accuracy over raw pixels, float64 (choices,).
         known: the package's calibration.
         interval: of the expected gain, half its width in points; None where it is not known.
         curve: the best choice at other budgets.
-        judgements: of all rules.
+        asked_rules: of all rules.
         measured: the rule's row of the regret table, where that holds for features like these.
     """
-    picked = evidence.choices[judgement.pick]
+    picked = evidence.choices[asked_rule.pick]
     setting = evidence.settings[picked.setting]
     comparable = _can_state_gain(evidence)
     if picked == evidence.raw_choice:
         interval = None  # by definition no gain
-    second = _runner_up(evidence, judgement)
-    reasons = list(_reasons(evidence, judgement, gains, known, interval, measured))
-    changes = list(_would_change(evidence, judgement, gains, curve, judgements))
+    second = _runner_up(evidence, asked_rule)
+    reasons = list(_reasons(evidence, asked_rule, gains, known, interval, measured))
+    changes = list(_would_change(evidence, asked_rule, gains, curve, asked_rules))
     return {
-        "rule": judgement.rule,
+        "rule": asked_rule.rule,
         "codec": setting.codec,
         "align": picked.align,
         "exemplars": int(evidence.exemplars_per_class(picked.setting) * evidence.classes + 1e-6),
         "exemplars_per_class": round(evidence.exemplars_per_class(picked.setting), 2),
         "raw_exemplars_per_class": round(evidence.raw_exemplars, 2),
-        "expected_gain": _points(gains[judgement.pick]) if comparable else None,
+        "expected_gain": _points(gains[asked_rule.pick]) if comparable else None,
         "interval": interval if comparable else None,
         "inference_us": _inference_microseconds(evidence, picked),
         "runner_up": None if second is None else _runner_up_row(evidence, second, gains),
@@ -201,20 +201,20 @@ def recommend(
     }
 
 
-def _runner_up(evidence: Evidence, judgement: Judgement) -> int | None:
+def _runner_up(evidence: Evidence, asked_rule: RuleScores) -> int | None:
     """The best choice with another setting."""
-    mine = evidence.choices[judgement.pick].setting
-    return _best_of(evidence, judgement, lambda choice: choice.setting != mine)
+    mine = evidence.choices[asked_rule.pick].setting
+    return _best_of(evidence, asked_rule, lambda choice: choice.setting != mine)
 
 
-def _best_of(evidence: Evidence, judgement: Judgement, wanted: Callable[[Choice], bool]) -> int | None:
+def _best_of(evidence: Evidence, asked_rule: RuleScores, wanted: Callable[[Choice], bool]) -> int | None:
     """Index of the best choice of some."""
     among = [index for index, choice in enumerate(evidence.choices) if wanted(choice)]
     if not among:
         return None
     exemplars = evidence.by_setting(evidence.exemplars_per_class)[among]
     aligns = [evidence.choices[index].align for index in among]
-    return among[pick(judgement.scores[among], aligns, exemplars, RULES[judgement.rule].judges_alignment)]
+    return among[pick(asked_rule.scores[among], aligns, exemplars, RULES[asked_rule.rule].judges_alignment)]
 
 
 def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> dict[str, Any]:
@@ -235,13 +235,13 @@ def _inference_microseconds(evidence: Evidence, choice: Choice) -> float:
 
 def _reasons(
     evidence: Evidence,
-    judgement: Judgement,
+    asked_rule: RuleScores,
     gains: np.ndarray,
     known: Calibration,
     interval: float | None,
     measured: dict[str, Any] | None,
 ) -> Iterator[Sentence]:
-    picked = evidence.choices[judgement.pick]
+    picked = evidence.choices[asked_rule.pick]
     setting = evidence.settings[picked.setting]
     fit = evidence.exemplars_per_class(picked.setting)
     yield Sentence(
@@ -252,18 +252,18 @@ def _reasons(
         stored=setting.row["stored_bytes"],
         raw=evidence.raw_exemplars,
     )
-    gain = _points(gains[judgement.pick])
+    gain = _points(gains[asked_rule.pick])
     if evidence.raw_choice is None:
         yield Sentence("reason.raw_does_not_fit")
     elif not _tells_apart(evidence):
         pass  # a note says why
     elif picked == evidence.raw_choice:
         best = int(np.argmax(gains))
-        more, other = _points(gains[best] - gains[judgement.pick]), evidence.choices[best]
+        more, other = _points(gains[best] - gains[asked_rule.pick]), evidence.choices[best]
         if more > 0:
             other_setting = short_spec(evidence.settings[other.setting].codec)
             yield Sentence(
-                "reason.raw_by_rule", rule=judgement.rule, gain=more, setting=other_setting, align=other.align, by=GAIN
+                "reason.raw_by_rule", rule=asked_rule.rule, gain=more, setting=other_setting, align=other.align, by=GAIN
             )
         else:
             yield Sentence("reason.raw")
@@ -271,9 +271,9 @@ def _reasons(
         yield Sentence("reason.gain_unsure", gain=gain)
     else:
         yield Sentence("reason.gain", gain=gain, datasets=len(known.datasets), interval=interval)
-    yield from _alignment_reasons(evidence, judgement, gains, known)
+    yield from _alignment_reasons(evidence, asked_rule, gains, known)
     if measured is not None and evidence.replays:
-        yield from _regret_reasons(judgement.rule, picked, setting.lossless, known, measured)
+        yield from _regret_reasons(asked_rule.rule, picked, setting.lossless, known, measured)
 
 
 def _regret_reasons(
@@ -285,13 +285,13 @@ def _regret_reasons(
         yield Sentence("reason.regret_in_sample", rule=rule, dataset=known.datasets[0], regret=regret)
         return
     yield Sentence(
-        "reason.regret_drawn" if rule == BLIND else "reason.regret",
+        "reason.regret_drawn" if rule == RANDOM else "reason.regret",
         rule=rule,
         problems=len(known.problems),
         worst=measured["worst_regret"],
         regret=regret,
     )
-    if rule == BLIND or lossless:
+    if rule == RANDOM or lossless:
         return
     aligns = sorted({one["align"] for one in measured["problems"] if not parse_codec(one["codec"]).lossless})
     if picked.align not in aligns:
@@ -299,9 +299,9 @@ def _regret_reasons(
 
 
 def _alignment_reasons(
-    evidence: Evidence, judgement: Judgement, gains: np.ndarray, known: Calibration
+    evidence: Evidence, asked_rule: RuleScores, gains: np.ndarray, known: Calibration
 ) -> Iterator[Sentence]:
-    picked = evidence.choices[judgement.pick]
+    picked = evidence.choices[asked_rule.pick]
     if evidence.settings[picked.setting].lossless:
         yield Sentence("reason.lossless")
         return
@@ -315,37 +315,39 @@ def _alignment_reasons(
             cost = _inference_microseconds(evidence, choice)
             if cost and not assumed:
                 key = "reason.other_align_costs"
-            yield Sentence(key, align=choice.align, difference=_points(gains[index] - gains[judgement.pick]), cost=cost)
+            yield Sentence(
+                key, align=choice.align, difference=_points(gains[index] - gains[asked_rule.pick]), cost=cost
+            )
     if cost := _inference_microseconds(evidence, picked):
         yield Sentence("reason.inference", cost=cost)
 
 
 def _would_change(
     evidence: Evidence,
-    judgement: Judgement,
+    asked_rule: RuleScores,
     gains: np.ndarray,
     curve: Sequence[dict[str, Any]],
-    judgements: dict[str, Judgement],
+    asked_rules: dict[str, RuleScores],
 ) -> Iterator[Sentence]:
     """What else the user could want to know before believing it."""
-    picked = evidence.choices[judgement.pick]
+    picked = evidence.choices[asked_rule.pick]
     chosen = (evidence.settings[picked.setting].codec, picked.align)
     if picked.align == "both":
-        best = _best_of(evidence, judgement, lambda choice: choice.align != "both")
+        best = _best_of(evidence, asked_rule, lambda choice: choice.align != "both")
         if best is not None:
             choice = evidence.choices[best]
             yield Sentence(
                 "change.no_coding",
                 setting=short_spec(evidence.settings[choice.setting].codec),
                 align=choice.align,
-                difference=_points(gains[best] - gains[judgement.pick]),
+                difference=_points(gains[best] - gains[asked_rule.pick]),
             )
-    if judgement.rule == GAIN and evidence.replays:
-        yield from _at_other_budgets(evidence.budget, chosen, gains[judgement.pick], curve)
+    if asked_rule.rule == GAIN and evidence.replays:
+        yield from _at_other_budgets(evidence.budget, chosen, gains[asked_rule.pick], curve)
     others = [
         one
-        for one in judgements.values()
-        if one.rule not in (judgement.rule, BLIND) and _chooses_between_settings(evidence, one)
+        for one in asked_rules.values()
+        if one.rule not in (asked_rule.rule, RANDOM) and _chooses_between_settings(evidence, one)
     ]
     agree = [one.rule for one in others if evidence.choices[one.pick].setting == picked.setting]
     if agree:
@@ -378,10 +380,10 @@ def _at_other_budgets(
             )
 
 
-def _chooses_between_settings(evidence: Evidence, judgement: Judgement) -> bool:
+def _chooses_between_settings(evidence: Evidence, asked_rule: RuleScores) -> bool:
     """Whether a rule found some setting better than another, alignments aside."""
     best: dict[int, float] = {}
-    for choice, score in zip(evidence.choices, judgement.scores, strict=True):
+    for choice, score in zip(evidence.choices, asked_rule.scores, strict=True):
         best[choice.setting] = max(best.get(choice.setting, -np.inf), float(score))
     return len(set(best.values())) > 1
 

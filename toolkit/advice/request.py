@@ -11,7 +11,7 @@ from toolkit.advice.contents import AdviceResult
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.contents import Result
 
@@ -33,11 +33,11 @@ class AdviceRequest(ProbeRequest):
     rule: str | None = None
     within: float = WITHIN
 
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
-        return run_advice(self, progress, found)
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+        return run_advice(self, progress, on_row)
 
 
-def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
     """The ``advise`` JSON for a request.
 
     Raises:
@@ -83,6 +83,6 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, found: Found
         aligns=aligns,
         seed=request.seed,
         progress=progress,
-        found=found,
+        on_row=on_row,
     )
     return advise(table, evidence, rule=request.rule, within=request.within, progress=progress)

@@ -228,7 +228,7 @@ def pilot(
     from toolkit.codecs.spec import short_spec
     from toolkit.data.catalog import load_dataset
     from toolkit.data.scenario import default_initial
-    from toolkit.pilots.config import make_config
+    from toolkit.pilots.config import make_pilot_config
     from toolkit.pilots.pilot import run_seeds
     from toolkit.pilots.plan import PlannedRun
     from toolkit.runs.environment import require_one_rank
@@ -257,7 +257,7 @@ def pilot(
         classes = len(load_dataset(dataset, int(chosen["size"]), progress=progress).class_names)
         chosen["initial"] = first = chosen["initial"] or default_initial(classes)
         chosen["increment"] = chosen["increment"] or first
-        config = make_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
+        config = make_pilot_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
         which = parse_seeds(seeds) or [seed if is_given(context, "seed") else usual_seed]
         where = runs_dir or default_runs_dir()
         if not dry_run:

@@ -9,7 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo
-from toolkit.report.cost import Coding, Fleet, Prices, sensitivity, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, cost_sensitivity, yearly
 
 
 def cost(
@@ -39,7 +39,7 @@ def cost(
     to_stderr = "-" in (json, csv)
     facts = [{"a year": field.name.replace("_", " "), "amount": getattr(year, field.name)} for field in fields(year)]
     console.table("Bytes and money a year, with the codec against without", facts, to_stderr=to_stderr)
-    rows = sensitivity(fleet, prices, coding)
+    rows = cost_sensitivity(fleet, prices, coding)
     shown = [{"input": row["input"].replace("_", " "), "halved": row["low"], "doubled": row["high"]} for row in rows]
     console.table("Saved, if one input is halved or doubled", shown, to_stderr=to_stderr)
     inputs = {"fleet": asdict(fleet), "prices": asdict(prices), "coding": asdict(coding)}

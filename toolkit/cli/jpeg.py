@@ -56,14 +56,14 @@ def train(
     csv: CsvTo = None,
 ) -> None:
     """Train a network plain, behind the layer and behind its controls; killed runs resume with the same command."""
-    from toolkit.jpeg_dl.config import CONTROLS, make_config
-    from toolkit.jpeg_dl.experiment import run_seeds
+    from toolkit.jpeg_dl.config import CONTROLS, make_jpeg_config
+    from toolkit.jpeg_dl.experiment import run_jpeg
 
     set_threads(threads)
     dataset = with_splits(dataset, train_folder, test_folder)
     named = {"all": tuple(CONTROLS), "none": ()}
     compared = named[controls] if controls in named else tuple(filter(None, controls.split(",")))
-    config = make_config(
+    config = make_jpeg_config(
         dataset=dataset,
         size=size,
         network=network,
@@ -88,7 +88,7 @@ def train(
         device=device,
     )
     with console.progress_bar() as progress:
-        result = run_seeds(config, parse_seeds(seeds), runs_dir or default_runs_dir(), progress)
+        result = run_jpeg(config, parse_seeds(seeds), runs_dir or default_runs_dir(), progress)
     rows = [_row(name, variant) for name, variant in result["variants"].items()]
     console.table(
         f"{dataset}: {network}, {steps} steps, {len(result['runs'])} seeds", rows, to_stderr="-" in (json, csv)
@@ -156,7 +156,7 @@ def attack(
 
 def _training(run: str) -> str:
     """The path of a training; a name that is no path here is looked for among the runs."""
-    from toolkit.runs.actions import find_run
+    from toolkit.runs.find import find_run
 
     return run if Path(run).exists() else str(find_run(run, default_runs_dir()).path)
 

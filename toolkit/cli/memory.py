@@ -111,13 +111,13 @@ def forget(
     In a bundle, its checksums are written anew.
     """
     from toolkit.memory.store import ExemplarMemory
-    from toolkit.production.manifest import MANIFEST, MEMORY, read_manifest, reseal
+    from toolkit.production.manifest import MANIFEST, MEMORY, read_bundle_manifest, reseal
 
     if path.is_dir() or path.name == "manifest.json":
         raise UsageError(f"{path} is a sharded memory: build it anew without what it shall forget")
     if not path.exists():
         raise UsageError(f"{path} does not exist")
-    sealed = read_manifest(path.parent) if (path.parent / MANIFEST).exists() and path.name == MEMORY else None
+    sealed = read_bundle_manifest(path.parent) if (path.parent / MANIFEST).exists() and path.name == MEMORY else None
     with ExemplarMemory(path) as memory:
         label = None if class_ is None else _label(class_, memory.class_names)
         count = memory.forget(label, image)

@@ -51,7 +51,7 @@ def train(
     csv: CsvTo = None,
 ) -> None:
     """Train codecs for neural:checkpoint=FILE; the same command goes on where it was interrupted."""
-    from toolkit.codec_training.config import make_config, parse_numbers
+    from toolkit.codec_training.config import make_codec_config, parse_numbers
     from toolkit.codec_training.training import adapted_feature_weight, adapted_rate, train_codecs
 
     set_threads(threads)
@@ -63,7 +63,7 @@ def train(
     given = {name: value for name, value in network.items() if value is not None}
     if adapt is not None and given:
         raise UsageError(f"--continue keeps the network of {adapt}: leave --{', --'.join(given)} out")
-    config = make_config(
+    config = make_codec_config(
         dataset=dataset,
         sizes=tuple(parse_numbers(size, int, "--size")),
         rates=tuple(rates),

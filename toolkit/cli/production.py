@@ -33,7 +33,7 @@ def export(
 ) -> None:
     """Put a pilot's memory and everything to go on with it into one checksummed folder."""
     from toolkit.production.bundle import export_bundle
-    from toolkit.runs.actions import find_runs
+    from toolkit.runs.find import find_runs
 
     set_threads(threads)
     found, *others = find_runs([run], (runs_dir or default_runs_dir()).resolve())
@@ -48,9 +48,9 @@ def export(
 @bundle_app.command()
 def show(path: Annotated[Path, typer.Argument(help="a bundle")], json: JsonTo = None) -> None:
     """Check every file and show the model card."""
-    from toolkit.production.manifest import CARD, read_manifest
+    from toolkit.production.manifest import CARD, read_bundle_manifest
 
-    facts = read_manifest(path)
+    facts = read_bundle_manifest(path)
     console.lines((path / CARD).read_text().splitlines(), to_stderr=json == "-")
     console.emit(facts, json)
 

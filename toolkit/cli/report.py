@@ -38,7 +38,7 @@ def report(
     from toolkit.report.contents import write_report
     from toolkit.report.facts import gather_study
     from toolkit.report.pdf import pdf_of
-    from toolkit.runs.actions import find_runs
+    from toolkit.runs.find import find_runs
 
     say = language(lang)
     study = gather_study(find_runs(runs, (runs_dir or default_runs_dir()).resolve()))

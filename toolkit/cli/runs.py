@@ -18,7 +18,9 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.report.tables import csv_text
-from toolkit.runs import actions, index
+from toolkit.runs import ending, index
+from toolkit.runs.export import export_runs
+from toolkit.runs.find import find_run
 from toolkit.runs.folder import DAMAGED, RunFolder
 
 runs_app = typer.Typer(help="Run bookkeeping: what has run, runs and waits.", no_args_is_help=True)
@@ -90,7 +92,7 @@ def logs(
 def cancel(names: Names, runs_dir: RunsDir = None) -> None:
     """Stop runs; their folders can be resumed."""
     runs = _in_state(names, runs_dir, ("queued", "running"), "only runs that wait or are under way can be cancelled")
-    left = {run.name for run in actions.cancel(runs)}
+    left = {run.name for run in ending.cancel(runs)}
     for run in runs:
         said = "asked to stop; it runs in the foreground of a process that has not noticed yet"
         _say(f"{run.name}: {said if run.name in left else run.status()}")
@@ -124,7 +126,7 @@ def retry(names: Names, runs_dir: RunsDir = None) -> None:
 def rm(names: Names, runs_dir: RunsDir = None) -> None:
     """Delete runs, results and all; running ones are refused."""
     for run in _found(names, runs_dir):
-        actions.remove(run)
+        ending.remove(run)
         _say(f"removed {run.name}")
 
 
@@ -138,7 +140,7 @@ def export(
     runs = _found(names, runs_dir)
     rows = [_row(run) for run in runs]
     table = csv_text([row | {"sweeps": ", ".join(row["sweeps"])} for row in rows])
-    size, left_out = actions.export_runs(runs, output, {"results.csv": table})
+    size, left_out = export_runs(runs, output, {"results.csv": table})
     for name in left_out:
         _say(f"left out {name}: it is a link or no regular file")
     _say(f"wrote {len(runs)} runs, {format_size(size)}, to {output}")
@@ -253,7 +255,7 @@ def _in_state(names: Sequence[str], runs_dir: Path | None, states: Sequence[str]
 
 def _found(names: Sequence[str], runs_dir: Path | None) -> list[RunFolder]:
     """Each run once, however often and in whatever way it is named."""
-    found = [actions.find_run(name, _folder(runs_dir)) for name in names]
+    found = [find_run(name, _folder(runs_dir)) for name in names]
     return list({run.path: run for run in found}.values())
 
 

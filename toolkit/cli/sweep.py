@@ -54,12 +54,12 @@ def sweep(
     if backend == "ray":
         from toolkit.jobs import ray_backend
 
-        runs, look_after = ray_backend.start(
+        runs, look_after = ray_backend.start_on_ray(
             asked, file, folder, address=address, threads=threads, gpus=gpus, in_background=detach
         )
     else:
         settings = supervisor.Settings(slots=slots, threads=threads)
-        runs, look_after = sweeping.start(asked, folder, settings), sweeping.supervised(folder, settings)
+        runs, look_after = sweeping.start_sweep(asked, folder, settings), sweeping.supervised(folder, settings)
     look = f"recallrate runs list --sweep {asked.name}" + (f" --runs-dir {runs_dir}" if runs_dir else "")
     if not detach:
         try:

@@ -12,7 +12,7 @@ from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import validated
 
-Size = Annotated[int, Field(ge=16, le=1024)]
+TrainingSize = Annotated[int, Field(ge=16, le=1024)]
 Rate = Annotated[float, Field(ge=0.05, le=12, allow_inf_nan=False)]
 
 
@@ -37,7 +37,7 @@ class CodecTraining(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: Annotated[str, AfterValidator(absolute_spec)]
-    sizes: tuple[Size, ...] = Field((32,), min_length=1)
+    sizes: tuple[TrainingSize, ...] = Field((32,), min_length=1)
     rates: tuple[Rate, ...] = Field((0.5, 1.0, 2.0), min_length=1)
     steps: int = Field(5000, ge=1)
     architecture: Literal["factorized", "hyperprior"] = "factorized"
@@ -72,7 +72,7 @@ class CodecTraining(BaseModel):
         return Path(self.adapts).name if self.adapts is not None else f"neural-{rate:g}bpp.npz"
 
 
-def make_config(**values: Any) -> CodecTraining:
+def make_codec_config(**values: Any) -> CodecTraining:
     """A validated configuration.
 
     Raises:

@@ -19,7 +19,7 @@ from toolkit.codec_training.objective import (
     weight_ratio,
 )
 from toolkit.codecs.base import image_size
-from toolkit.codecs.neural.model_file import Manifest, read_manifest, read_state, write_model
+from toolkit.codecs.neural.model_file import ModelManifest, read_model_manifest, read_model_state, write_model
 from toolkit.codecs.neural.networks import build, keep_decoder, load_state, prepare_tables, start_from_components
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
@@ -110,7 +110,7 @@ def _begin_from(
     nearest = min(codecs, key=lambda one: abs(one["rate"] - rate), default=None)
     if nearest is None:
         return None, expected_weight(rate, feature_weight)
-    return read_state(folder / nearest["file"]), nearest["lambda"] * weight_ratio(rate - nearest["rate"])
+    return read_model_state(folder / nearest["file"]), nearest["lambda"] * weight_ratio(rate - nearest["rate"])
 
 
 def _groups(network: torch.nn.Module, lr: float) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ class _Trial:
         views: list[ImageDataset],
         extractors: dict[int, FeatureExtractor],
         device: torch.device,
-        adapted: Manifest | None,
+        adapted: ModelManifest | None,
         state: dict[str, np.ndarray] | None,
         weight: float,
     ) -> None:
@@ -200,7 +200,7 @@ class _Trial:
             loss=objective.loss,
             start=start,
             optimizer_state=sgd,
-            beside=[adam],
+            auxiliary=[adam],
             after_step=after_step,
         )
         return {
@@ -209,7 +209,7 @@ class _Trial:
             "seconds": round(time.perf_counter() - clock, 1),
         }
 
-    def save(self, path: Path) -> Manifest:
+    def save(self, path: Path) -> ModelManifest:
         """Write the trained network as a model file; an adapted one keeps its decoder to the bit."""
         network = self.objective.network.cpu().eval()
         if self.adapted is not None:
@@ -253,10 +253,10 @@ class _Trial:
             raise WorkError(f"{self.checkpoint} cannot be resumed: {one_line(error)}; delete it") from error
 
 
-def _adapted(config: CodecTraining) -> tuple[Manifest, dict[str, np.ndarray]] | None:
+def _adapted(config: CodecTraining) -> tuple[ModelManifest, dict[str, np.ndarray]] | None:
     if config.adapts is None:
         return None
-    return _adaptable(config.adapts), read_state(config.adapts)
+    return _adaptable(config.adapts), read_model_state(config.adapts)
 
 
 def adapted_feature_weight(path: str | Path) -> float:
@@ -275,8 +275,8 @@ def adapted_rate(path: str | Path, wanted: str) -> float:
     return float(_adaptable(path).trained.get("rate", 1.0))
 
 
-def _adaptable(path: str | Path) -> Manifest:
-    manifest = read_manifest(path)
+def _adaptable(path: str | Path) -> ModelManifest:
+    manifest = read_model_manifest(path)
     if manifest is None:
         raise UsageError(f"{path} cannot be adapted: it is no file of recallrate neural train")
     return manifest
@@ -300,7 +300,7 @@ def _resume(config: CodecTraining, folder: Path) -> dict[str, Any]:
 
 def _facts(
     path: Path,
-    manifest: Manifest,
+    manifest: ModelManifest,
     rate: float,
     views: list[ImageDataset],
     extractors: dict[int, FeatureExtractor],

@@ -20,9 +20,9 @@ MAX_BATCH_PIXELS = 2**26
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-Made = TypeVar("Made", bound="Codec")
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+_Made = TypeVar("_Made", bound="Codec")
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
 @runtime_checkable
@@ -134,12 +134,12 @@ def require_pixels(
 
 
 def within_memory(
-    decode: Callable[Concatenate[Made, Given], Result],
-) -> Callable[Concatenate[Made, Given], Result]:
+    decode: Callable[Concatenate[_Made, _Given], _Result],
+) -> Callable[Concatenate[_Made, _Given], _Result]:
     """A codec's method whose running out of memory or of stack is a :class:`WorkError`, one line as any other."""
 
     @functools.wraps(decode)
-    def decoding(codec: Made, /, *given: Given.args, **named: Given.kwargs) -> Result:
+    def decoding(codec: _Made, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
         try:
             return decode(codec, *given, **named)
         except (MemoryError, RecursionError) as error:

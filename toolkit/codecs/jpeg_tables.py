@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from toolkit.foundation.documents import Unfit, parse_json, read_file
-from toolkit.foundation.errors import UsageError, describe_os_error, one_line, shown
+from toolkit.foundation.errors import UsageError, describe_os_error, one_line, quoted
 from toolkit.foundation.files import json_bytes, write_output
 
 FORMAT = "recallrate-jpeg-tables"
@@ -108,18 +108,18 @@ def read_tables(path: str | Path) -> QuantisationTables:
         raise UsageError(f"{path} is no table file: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise UsageError(f"{path} is no table file: its format must be {FORMAT!r}, got {shown(found)}")
+        raise UsageError(f"{path} is no table file: its format must be {FORMAT!r}, got {quoted(found)}")
     version = content.get("version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise UsageError(f"{path}: version must be {VERSION}, got {shown(version)}")
+        raise UsageError(f"{path}: version must be {VERSION}, got {quoted(version)}")
     if version > VERSION:
         raise UsageError(
-            f"{path} was written by a newer Recall Rate (version {shown(version)}, this one reads up to {VERSION}): "
+            f"{path} was written by a newer Recall Rate (version {quoted(version)}, this one reads up to {VERSION}): "
             "update recallrate to use it"
         )
     unknown = [key for key in content if key not in _KEYS]
     if unknown:
-        raise UsageError(f"{path} has no key {shown(unknown[0])}: its keys are {', '.join(_KEYS)}")
+        raise UsageError(f"{path} has no key {quoted(unknown[0])}: its keys are {', '.join(_KEYS)}")
     trained = content.get("trained", {})
     if not isinstance(trained, dict):
         raise UsageError(f"{path}: trained must be a JSON object, got {type(trained).__name__}")
@@ -196,7 +196,7 @@ def _table(values: Any, name: str, accepted: _Accepted) -> np.ndarray:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # the comparison refuses NaN and infinity, and whole numbers too large for a float
         if not (is_number and abs(value) <= sys.float_info.max and accepted.holds(value)):
-            raise UsageError(f"{name}[{row}][{column}] must be {accepted.words}, got {shown(value)}")
+            raise UsageError(f"{name}[{row}][{column}] must be {accepted.words}, got {quoted(value)}")
     return rows.astype(np.float64)
 
 
@@ -221,7 +221,7 @@ def _objects(values: Any) -> np.ndarray:
 
 
 def _form(values: object, array: np.ndarray) -> str:
-    return f"shape {array.shape}" if array.shape else "nothing" if values is None else shown(values)
+    return f"shape {array.shape}" if array.shape else "nothing" if values is None else quoted(values)
 
 
 def _by_plane(pair: np.ndarray | None) -> dict[str, list[list[float]]] | None:

@@ -78,7 +78,7 @@ def sampled(coefficients: np.ndarray, steps: np.ndarray, alpha: np.ndarray, rand
     return np.take_along_axis(levels, (drawn >= likely).sum(axis=-1, keepdims=True), axis=-1)[..., 0]
 
 
-def encode(image: np.ndarray, tables: QuantisationTables, subsampling: str, rounding: str) -> bytes:
+def encode_with_tables(image: np.ndarray, tables: QuantisationTables, subsampling: str, rounding: str) -> bytes:
     """A baseline JPEG file.
 
     Args:
@@ -212,7 +212,7 @@ def _learned_jpeg(
     }
 
     def write(image: np.ndarray) -> bytes:
-        return encode(image, opened(), chroma_subsampling(subsampling, image), rounding)
+        return encode_with_tables(image, opened(), chroma_subsampling(subsampling, image), rounding)
 
     slow = rounding != "nearest"
     return FileCodec(LEARNED_JPEG, values, write, imagecodecs.jpeg8_decode, jpeg_size, extension="jpg", slow=slow)

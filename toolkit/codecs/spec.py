@@ -14,7 +14,7 @@ from pathlib import Path
 from toolkit.codecs.base import Codec, chain
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.registry import CODECS
-from toolkit.foundation.errors import UsageError, shown
+from toolkit.foundation.errors import UsageError, quoted
 from toolkit.foundation.parameters import Value, can_be_written, parse_assignments
 
 MAX_WRAPPERS = 8
@@ -158,7 +158,7 @@ def _options(pattern: str) -> list[list[str]]:
     pieces = _BRACES.split(pattern)
     # re.split with one group alternates: text, braces' content, text, ...
     if any("{" in text or "}" in text for text in pieces[::2]):
-        raise UsageError(f"unbalanced braces in {shown(pattern)}: write jpeg:quality={{10,50}}, for instance")
+        raise UsageError(f"unbalanced braces in {quoted(pattern)}: write jpeg:quality={{10,50}}, for instance")
     return [
         [choice.strip() for choice in piece.split(",")] if number % 2 else [piece]
         for number, piece in enumerate(pieces)
@@ -168,7 +168,7 @@ def _options(pattern: str) -> list[list[str]]:
 def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
     name, _, arguments = part.partition(":")
     if name not in CODECS:
-        raise UsageError(f"unknown codec {shown(name)}: choose one of {', '.join(CODECS)}")
+        raise UsageError(f"unknown codec {quoted(name)}: choose one of {', '.join(CODECS)}")
     kind = CODECS[name]
     return kind, parse_assignments(name, kind.parameters, arguments)
 

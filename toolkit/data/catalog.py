@@ -107,7 +107,9 @@ def _locate(spec: str) -> _Located:
         return _Located(demo.VERSION, demo.open_demo)
     if spec.startswith("torchvision:"):
         name = spec.removeprefix("torchvision:")
-        return _Located(torchvision_source.signature(name), lambda: torchvision_source.open_torchvision(name))
+        return _Located(
+            torchvision_source.torchvision_signature(name), lambda: torchvision_source.open_torchvision(name)
+        )
     if not where or not os.path.exists(path):
         raise UsageError(f"{where!r} does not exist: expected demo, a folder, a .zip, a .npz or torchvision:NAME")
     require_plain(where)
@@ -115,7 +117,7 @@ def _locate(spec: str) -> _Located:
         source = (sources.open_folder if os.path.isdir(path) else sources.open_zip)(path, named)
         return _Located(source.signature, lambda: source, source.left_out)
     if path.suffix.lower() == ".npz":
-        return _Located(npz_source.signature(path), lambda: npz_source.open_npz(path))
+        return _Located(npz_source.npz_signature(path), lambda: npz_source.open_npz(path))
     raise UsageError(f"{path} is neither a folder nor a .zip or .npz file")
 
 

@@ -37,7 +37,7 @@ class Unreadable(ValueError):
     """A file that is not a whole, sane image."""
 
 
-def decode(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
+def decode_image(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
     """Decode an image file: EXIF orientation applied, RGB, shorter side scaled to ``size``, centre crop.
 
     Of a file's metadata the orientation alone is used, and none of it is a reason to refuse the picture.

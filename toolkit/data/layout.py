@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from toolkit.data.names import shown
+from toolkit.data.names import printable_name
 from toolkit.data.spec import EVERYTHING, SplitFolders, parts_of
-from toolkit.data.tree import Parts, Tree, shown_path
+from toolkit.data.tree import Parts, Tree, printable_path
 from toolkit.foundation.errors import UsageError
 
 _TRAIN = ("train", "training", "trainset", "trainval")
@@ -99,12 +99,12 @@ def lay_out(tree: Tree, named: SplitFolders | None = None) -> Layout:
         _refuse_inner_splits(tree, train, found)
         if not train:
             _refuse_alike(tree, found)
-    names = {name: shown(name) for name in found}
+    names = {name: printable_name(name) for name in found}
     class_names = tuple(sorted(set(names.values())))
     _require_classes(class_names, tree)
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
     folders = [ClassFolder("train", label_of[names[name]], (*train, name)) for name in found]
-    tested = {} if test is None else {name: shown(name) for name in _class_names(tree, test, train)}
+    tested = {} if test is None else {name: printable_name(name) for name in _class_names(tree, test, train)}
     _refuse_confusion(names | tested, tree.where)
     folders += [
         ClassFolder("test", label_of[class_name], (*(test or ()), name))
@@ -164,10 +164,10 @@ def _named_splits(tree: Tree, named: SplitFolders) -> tuple[Parts, Parts | None,
         at: Parts = ()
         for part in parts or ():
             if part not in (there := tree.folders(at)):
-                held = ", ".join(map(shown, there)) or "no folders"
+                held = ", ".join(map(printable_name, there)) or "no folders"
                 raise UsageError(
-                    f"{tree.where}: --{option} {shown_path(parts or ())}: no folder of that name holds files; "
-                    f"{shown_path(at) or 'the dataset'} has {held}"
+                    f"{tree.where}: --{option} {printable_path(parts or ())}: no folder of that name holds files; "
+                    f"{printable_path(at) or 'the dataset'} has {held}"
                 )
             at = (*at, part)
     return train, test, []
@@ -233,12 +233,12 @@ def _paired(
     if len(rests) > 1 or len(training) > 1 or len(rivals) > 1:
         _refuse_unknown(tree.where, [*trains, *tests], [])
     train, test = training[0].name, testing[0].name
-    unused = [shown(name) for name in tops if name not in (train, test)]
+    unused = [printable_name(name) for name in tops if name not in (train, test)]
     notes = []
     if not {train, test} <= _USUAL:
-        notes.append(f"{shown(train)}/ is the training split, {shown(test)}/ the test split")
+        notes.append(f"{printable_name(train)}/ is the training split, {printable_name(test)}/ the test split")
     if unused:
-        notes.append(f"{shown(test)}/ is the test split; {', '.join(unused)}/ is not used")
+        notes.append(f"{printable_name(test)}/ is the test split; {', '.join(unused)}/ is not used")
     return _inner(tree, (train,)), _inner(tree, (test,)), notes
 
 
@@ -315,5 +315,5 @@ def _refuse_inner_splits(tree: Tree, root: Parts, names: Sequence[str]) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    found = [shown(name) for name in names]
+    found = [printable_name(name) for name in names]
     return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")

@@ -25,7 +25,7 @@ from toolkit.data.layout import ClassFolder, Layout, lay_out
 from toolkit.data.samples import Tell, unsaid
 from toolkit.data.sources import Source, held_out_note, read_image
 from toolkit.data.spec import SplitFolders, require_plain, split_spec
-from toolkit.data.tree import FolderTree, read_regular, shown_path
+from toolkit.data.tree import FolderTree, printable_path, read_regular
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_json
 
@@ -183,7 +183,7 @@ def _open_folder(root: Path, store: Path) -> Listing:
     return Listing(
         class_names,
         labels[kept],
-        lambda index: shown_path(parts(index)),
+        lambda index: printable_path(parts(index)),
         read,
         tuple(about["notes"]),
         tuple((name, reason) for name, reason in about["left_out"]),

@@ -57,16 +57,16 @@ def bare(data: bytes) -> tuple[bytes, bytes]:
     return data, b""
 
 
-Part = tuple[bytes, bytes]
+FilePart = tuple[bytes, bytes]
 """A piece of a file to keep, or nothing; and the EXIF block in it, or nothing."""
 
 
-def _split(parts: Iterator[Part]) -> tuple[bytes, bytes]:
+def _split(parts: Iterator[FilePart]) -> tuple[bytes, bytes]:
     found = list(parts)
     return b"".join(kept for kept, _ in found), next((exif for _, exif in found if exif), b"")
 
 
-def _png_parts(data: bytes) -> Iterator[Part]:
+def _png_parts(data: bytes) -> Iterator[FilePart]:
     at = len(PNG_SIGNATURE)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -81,7 +81,7 @@ def _png_parts(data: bytes) -> Iterator[Part]:
     yield data[at:], b""
 
 
-def _jpeg_parts(data: bytes) -> Iterator[Part]:
+def _jpeg_parts(data: bytes) -> Iterator[FilePart]:
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the scan
         marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
@@ -97,7 +97,7 @@ def _jpeg_parts(data: bytes) -> Iterator[Part]:
     yield data[at:], b""
 
 
-def _webp_parts(data: bytes) -> Iterator[Part]:
+def _webp_parts(data: bytes) -> Iterator[FilePart]:
     at = 12
     while at + 8 <= len(data):
         kind, (length,) = data[at : at + 4], struct.unpack_from("<I", data, at + 4)

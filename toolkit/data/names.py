@@ -10,7 +10,7 @@ _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """They make a terminal show the rest of a line backwards."""
 
 
-def shown(name: str) -> str:
+def printable_name(name: str) -> str:
     r"""A name of a file or class in NFC, with what cannot be printed written as ``\xe9``, ``\n`` or ``\u202e``.
 
     A byte that is not UTF-8, which Python keeps as a lone surrogate, is written as that byte.

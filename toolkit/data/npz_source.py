@@ -23,7 +23,7 @@ _COPIED_BYTES = 1024**2
 _WANTED = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def signature(path: Path) -> str:
+def npz_signature(path: Path) -> str:
     """A digest of the archive's directory and a sample of its bytes, found without reading the arrays.
 
     Raises:
@@ -47,7 +47,7 @@ def open_npz(path: Path) -> Source:
     Raises:
         UsageError: pickled objects (nothing is executed), missing arrays, other shapes or types.
     """
-    mark = signature(path)
+    mark = npz_signature(path)
     arrays = _load(path)
     if "train_images" not in arrays or "train_labels" not in arrays:
         raise UsageError(f"{path}: expected train_images and train_labels, found {', '.join(arrays) or 'neither'}")

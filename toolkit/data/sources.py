@@ -19,10 +19,10 @@ import numpy as np
 from toolkit.data import images
 from toolkit.data.dataset import HELD_OUT_SHARE, SPLIT_SEED, held_out_indices
 from toolkit.data.layout import lay_out
-from toolkit.data.names import shown
+from toolkit.data.names import printable_name
 from toolkit.data.samples import Tell, unsaid
 from toolkit.data.spec import SplitFolders, parts_of
-from toolkit.data.tree import FolderTree, Listed, Tree, ZipTree, shown_path
+from toolkit.data.tree import FolderTree, Listed, Tree, ZipTree, printable_path
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.sizes import format_size
 
@@ -189,7 +189,7 @@ def _file_entry(split: str, label: int, file: Listed) -> Entry:
     def read(size: int, tell: Tell = unsaid) -> np.ndarray:
         return read_image(lambda: file.size, file.read, size, tell)
 
-    return Entry(split, label, shown_path(file.parts), file.size, read)
+    return Entry(split, label, printable_path(file.parts), file.size, read)
 
 
 def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid) -> np.ndarray:
@@ -207,8 +207,8 @@ def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: i
     except images.Unreadable:
         raise
     except Exception as error:  # a damaged zip member surfaces as whatever zlib, bz2 or lzma meet
-        raise images.Unreadable(f"cannot be read: {shown(one_line(error))}") from error
-    return images.decode(data, size, tell)
+        raise images.Unreadable(f"cannot be read: {printable_name(one_line(error))}") from error
+    return images.decode_image(data, size, tell)
 
 
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, quote, urlencode
 
-from toolkit.data.names import is_plain, shown
+from toolkit.data.names import is_plain, printable_name
 from toolkit.foundation.errors import UsageError
 
 _SAFE = "/ .,()"
@@ -90,7 +90,9 @@ def require_plain(path: str) -> None:
         UsageError: bytes that are not UTF-8, or control characters.
     """
     if not is_plain(path):
-        raise UsageError(f"{shown(path)} has bytes that are not UTF-8 or control characters in its name: rename it")
+        raise UsageError(
+            f"{printable_name(path)} has bytes that are not UTF-8 or control characters in its name: rename it"
+        )
 
 
 def _exists(spec: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.data import images
-from toolkit.data.names import shown
+from toolkit.data.names import printable_name
 from toolkit.data.samples import Tell, unsaid
 from toolkit.data.sources import Entry, Source, hold_out
 from toolkit.foundation.errors import UsageError, WorkError, one_line
@@ -29,7 +29,7 @@ SPLITS: dict[str, dict[str, dict[str, Any]]] = {
 """The arguments that select each split; EuroSAT has none, so a part of it is held out."""
 
 
-def signature(name: str) -> str:
+def torchvision_signature(name: str) -> str:
     """A fixed mark: these datasets do not change. Lets a cached copy open without importing torchvision.
 
     Raises:
@@ -47,7 +47,7 @@ def open_torchvision(name: str) -> Source:
         UsageError: unknown name.
         WorkError: the download failed, for instance offline.
     """
-    mark = signature(name)
+    mark = torchvision_signature(name)
     import torchvision
 
     root = cache_root() / "torchvision" / name
@@ -72,7 +72,7 @@ def open_torchvision(name: str) -> Source:
         entries, note = hold_out(entries)
         notes = (note,)
     names = getattr(first, "classes", None) or [str(k) for k in sorted({entry.label for entry in entries})]
-    return Source(tuple(shown(str(name)) for name in names), tuple(entries), mark, notes)
+    return Source(tuple(printable_name(str(name)) for name in names), tuple(entries), mark, notes)
 
 
 def _construct(factory: Callable[..., Any], root: str, arguments: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
-from toolkit.data.names import shown
+from toolkit.data.names import printable_name
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 
 Parts = tuple[str, ...]
@@ -62,9 +62,9 @@ def is_clutter(parts: Sequence[str]) -> bool:
     return any(part.startswith(".") or part.lower() in _CLUTTER for part in parts)
 
 
-def shown_path(parts: Parts) -> str:
+def printable_path(parts: Parts) -> str:
     """A path inside a dataset as it is shown."""
-    return shown("/".join(parts))
+    return printable_name("/".join(parts))
 
 
 # -- folders ---------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class FolderTree:
     def files(self, at: Parts) -> Iterator[Parts]:
         for met in self._walk(at):
             if met.reason:
-                self.left_out[shown_path(met.parts)] = met.reason
+                self.left_out[printable_path(met.parts)] = met.reason
             else:
                 yield met.parts
 
@@ -105,7 +105,7 @@ class FolderTree:
         try:
             status = os.stat(path)
         except OSError as error:
-            self.left_out[shown_path(parts)] = error.strerror or one_line(error)
+            self.left_out[printable_path(parts)] = error.strerror or one_line(error)
             return None
         return Listed(parts, status.st_size, f"{status.st_size}:{status.st_mtime_ns}", lambda: read_regular(path))
 
@@ -124,7 +124,7 @@ class FolderTree:
             if met is None:
                 found.append(entry.name)
             elif met.reason:
-                self.left_out[shown_path(met.parts)] = met.reason
+                self.left_out[printable_path(met.parts)] = met.reason
         return found
 
     def _is_filled(self, at: Parts) -> bool:
@@ -134,7 +134,7 @@ class FolderTree:
             for met in self._walk(at):
                 if not met.reason or met.lost:
                     return True
-                passed[shown_path(met.parts)] = met.reason
+                passed[printable_path(met.parts)] = met.reason
         except UsageError:  # it cannot be read: who takes it for a class or a split is told so
             return True
         self.left_out |= passed
@@ -170,7 +170,7 @@ class FolderTree:
         try:
             return self._entries(at)
         except OSError as error:
-            raise UsageError(shown(describe_os_error(error, "read", self.path(at)))) from error
+            raise UsageError(printable_name(describe_os_error(error, "read", self.path(at)))) from error
 
     def _entries(self, at: Parts) -> list[os.DirEntry[str]]:
         with os.scandir(self.path(at)) as entries:

@@ -18,7 +18,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.training.loop import predict
 from toolkit.training.networks import Classifier
 
-PER_CLASS = 100
+IMAGES_PER_CLASS = 100
 """Images whose features make a class's mean."""
 LEAST_MAP = 2
 _BATCH = 50
@@ -100,7 +100,7 @@ class NetworkGuide:
             return self._statistics
 
     def _measure(self) -> _Statistics:
-        """Means of all classes and the features' scale, of at most :data:`PER_CLASS` images a class."""
+        """Means of all classes and the features' scale, of at most :data:`IMAGES_PER_CLASS` images a class."""
         classes = sorted(set(self._labels.tolist()))
         chosen = np.concatenate([_spread(np.flatnonzero(self._labels == label)) for label in classes])
         labels = torch.from_numpy(np.searchsorted(classes, self._labels[chosen]))
@@ -193,8 +193,8 @@ def tight_boxes(maps: torch.Tensor, threshold: float, height: int, width: int) -
 
 
 def _spread(members: np.ndarray) -> np.ndarray:
-    """At most :data:`PER_CLASS` of them, evenly spread."""
-    return members[np.unique(np.linspace(0, len(members) - 1, min(PER_CLASS, len(members))).astype(np.int64))]
+    """At most :data:`IMAGES_PER_CLASS` of them, evenly spread."""
+    return members[np.unique(np.linspace(0, len(members) - 1, min(IMAGES_PER_CLASS, len(members))).astype(np.int64))]
 
 
 def _content(image: np.ndarray) -> bytes:

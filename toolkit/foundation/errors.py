@@ -19,7 +19,7 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def shown(value: object, most: int = 60) -> str:
+def quoted(value: object, most: int = 60) -> str:
     """A value given as a message quotes it, cut off where it would fill the line."""
     try:
         text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)

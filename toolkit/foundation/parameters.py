@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from toolkit.foundation.errors import UsageError, shown
+from toolkit.foundation.errors import UsageError, quoted
 
 Value = int | float | str | bool
 _GRAMMAR = ",|;{}"
@@ -57,7 +57,7 @@ class Parameter:
         Raises:
             UsageError: not of this kind or out of range; the message lists what is accepted.
         """
-        refusal = UsageError(f"{owner}: {key} must be {self.accepted()}, got {shown(text)}")
+        refusal = UsageError(f"{owner}: {key} must be {self.accepted()}, got {quoted(text)}")
         if self.kind is bool:
             if text not in ("yes", "no"):
                 raise refusal
@@ -121,7 +121,7 @@ def parse_assignments(owner: str, parameters: Mapping[str, Parameter], text: str
             known = ", ".join(parameters) or "none"
             in_path = not equals and any(parameter.kind is Path for parameter in parameters.values())
             hint = "; a path cannot contain a comma" if in_path else ""
-            raise UsageError(f"{owner} has no key {shown(key)}: its keys are {known}{hint}")
+            raise UsageError(f"{owner} has no key {quoted(key)}: its keys are {known}{hint}")
         if not equals or key in given:
             problem = "is given twice" if key in given else "needs a value"
             raise UsageError(f"{owner}: {key} {problem} ({parameters[key].accepted()})")

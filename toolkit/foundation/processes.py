@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Result]):
+class Outcome(Generic[_Result]):
     """What became of one item.
 
     Attributes:
@@ -29,10 +29,10 @@ class Outcome(Generic[Result]):
     """
 
     index: int
-    value: Result | None = None
+    value: _Result | None = None
     error: str | None = None
 
-    def unwrap(self) -> Result:
+    def unwrap(self) -> _Result:
         """The value.
 
         Raises:
@@ -49,7 +49,9 @@ def failure(error: BaseException) -> str:
     return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
 
 
-def map_tasks(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int) -> Iterator[Outcome[Result]]:
+def map_tasks(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int
+) -> Iterator[Outcome[_Result]]:
     """Yield the outcome of ``function(item)`` for every item, in order of completion.
 
     Args:
@@ -67,7 +69,7 @@ def map_tasks(function: Callable[[Item], Result], items: Sequence[Item], *, work
     queue = enumerate(items)
     with ProcessPoolExecutor(min(workers, max(1, len(items))), mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            pending: set[Future[Outcome[Result]]] = set()
+            pending: set[Future[Outcome[_Result]]] = set()
             while True:
                 more = islice(queue, 2 * workers - len(pending))
                 pending |= {pool.submit(_attempt, function, index, item) for index, item in more}
@@ -84,7 +86,7 @@ def map_tasks(function: Callable[[Item], Result], items: Sequence[Item], *, work
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _attempt(function: Callable[[Item], Result], index: int, item: Item) -> Outcome[Result]:
+def _attempt(function: Callable[[_Item], _Result], index: int, item: _Item) -> Outcome[_Result]:
     try:
         return Outcome(index, function(item))
     except Exception as error:

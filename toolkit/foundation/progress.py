@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 Progress = Callable[[str, int, int], None]
-Found = Callable[[dict[str, Any]], None]
+OnRow = Callable[[dict[str, Any]], None]
 """Told about parts of a result as they come."""
 
 
@@ -15,7 +15,7 @@ def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def unheard(part: dict[str, Any]) -> None:
+def ignore_row(part: dict[str, Any]) -> None:
     """Let a part pass."""
 
 

@@ -33,8 +33,8 @@ from typing import Any, TypeVar
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.processes import Outcome, failure
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 CONNECT_SECONDS = 3.0
 HEALTH_SECONDS = 6.0
@@ -82,14 +82,14 @@ def connect(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def map_tasks(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
+def map_tasks_on_ray(
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
     *,
     num_cpus: float = 1,
     num_gpus: float = 0,
     max_retries: int = 3,
-) -> Iterator[Outcome[Result]]:
+) -> Iterator[Outcome[_Result]]:
     """Yield the outcome of ``function(item)`` for every item, in order of completion. Call it inside :func:`connect`.
 
     Args:
@@ -113,11 +113,11 @@ def map_tasks(
         for reference in done:
             index = pending.pop(reference)
             try:
-                outcome = Outcome[Result](index, ray.get(reference))
+                outcome = Outcome[_Result](index, ray.get(reference))
             except ray.exceptions.RayTaskError as error:
-                outcome = Outcome[Result](index, error=failure(error.cause or error))
+                outcome = Outcome[_Result](index, error=failure(error.cause or error))
             except ray.exceptions.RayError as error:  # its worker or node died too often
-                outcome = Outcome[Result](index, error=f"lost by Ray: {_first_sentence(error)}")
+                outcome = Outcome[_Result](index, error=f"lost by Ray: {_first_sentence(error)}")
             yield outcome
 
 

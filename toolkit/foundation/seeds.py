@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.foundation.errors import UsageError, shown
+from toolkit.foundation.errors import UsageError, quoted
 
 LARGEST = 2**63 - 1
 """What an index of runs can hold."""
@@ -27,9 +27,9 @@ def parse_seeds(text: str) -> list[int]:
     try:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {shown(text)}") from None
+        raise UsageError(f"seeds must be whole numbers such as 0,1,2, got {quoted(text)}") from None
     if any(not 0 <= seed <= LARGEST for seed in seeds):
-        raise UsageError(f"seeds must be at least 0 and at most {LARGEST}, got {shown(text)}")
+        raise UsageError(f"seeds must be at least 0 and at most {LARGEST}, got {quoted(text)}")
     return seeds
 
 
@@ -40,4 +40,4 @@ def require_distinct(seeds: Sequence[int]) -> None:
         UsageError: it is so.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"seeds must be distinct and at least one, got {shown(list(seeds))}")
+        raise UsageError(f"seeds must be distinct and at least one, got {quoted(list(seeds))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from toolkit.foundation.errors import UsageError, shown
+from toolkit.foundation.errors import UsageError, quoted
 
 _UNITS = {
     "": 1,
@@ -39,10 +39,10 @@ def parse_size(text: str, image_bytes: int | None = None) -> int:
     elif match and unit in _UNITS:
         size = float(match.group(1)) * _UNITS[unit]
     else:
-        raise UsageError(f"a size is written {_FORMS}, got {shown(text)}")
+        raise UsageError(f"a size is written {_FORMS}, got {quoted(text)}")
     if not 1 <= size < 2**63:
         accepted = "one byte or more" if size < 1 else "less than 8 EiB"
-        raise UsageError(f"a size must be {accepted}, such as {_FORMS}, got {shown(text)}")
+        raise UsageError(f"a size must be {accepted}, such as {_FORMS}, got {quoted(text)}")
     return int(size)
 
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from toolkit.foundation.errors import UsageError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _threads = 0
 _this_thread = threading.local()
@@ -45,8 +45,8 @@ def thread_count() -> int:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, group: int = 16
-) -> Iterator[Result]:
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None, group: int = 16
+) -> Iterator[_Result]:
     """Yield ``function(item)`` in order from a thread pool, with a bounded number of items in flight.
 
     The bound keeps memory flat: a million images are never all in memory at once. Items travel in groups because
@@ -64,13 +64,13 @@ def ordered_map(
         yield from map(function, items)
         return
 
-    def work(batch: list[Item]) -> list[Result]:
+    def work(batch: list[_Item]) -> list[_Result]:
         _this_thread.is_worker = True
         return [function(item) for item in batch]
 
     iterator = iter(items)
     with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[list[Result]]] = deque()
+        pending: deque[Future[list[_Result]]] = deque()
         while batch := list(islice(iterator, group)):
             pending.append(pool.submit(work, batch))
             if len(pending) >= 4 * workers:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from toolkit.foundation.errors import UsageError
 
-Model = TypeVar("Model", bound=BaseModel)
+ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
 
 
-def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
+def validated(kind: type[ConfigModel], values: Mapping[str, Any]) -> ConfigModel:
     """A ``kind`` made of ``values``.
 
     Raises:

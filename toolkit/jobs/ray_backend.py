@@ -1,9 +1,10 @@
 """A sweep's runs on a Ray cluster: one task a run, around the worker that runs them on one machine as well.
 
 The runs folder lies on storage that every node mounts at the same path. A task whose node dies is started again on
-another one and goes on from the run's last checkpoint; the run's lock sees to it that no two nodes run it at once. The
-driver (:func:`drive`) has to live as long as the sweep: from outside a cluster :func:`start` hands it to Ray Jobs, so
-that it outlives whoever has started it.
+another one and goes on from the run's last checkpoint; the run's lock sees to it that no two nodes run it at once.
+
+The driver (:func:`drive`) has to live as long as the sweep: from outside a cluster :func:`start_on_ray` hands it to
+Ray Jobs, so that it outlives whoever has started it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PYTHON = "python"
 """What starts Python on a cluster's nodes."""
 
 
-def start(
+def start_on_ray(
     sweep: Sweep,
     file: Path,
     runs_dir: Path,
@@ -95,7 +96,9 @@ def drive(
         enqueue(pending_of(runs), runs_dir)
         waiting = [run for run in runs if run.status() == "queued"]  # those of an earlier driver included
         items = [(str(run.path), threads) for run in waiting]
-        outcomes = ray_cluster.map_tasks(run_task, items, num_cpus=threads, num_gpus=gpus, max_retries=MAX_RETRIES)
+        outcomes = ray_cluster.map_tasks_on_ray(
+            run_task, items, num_cpus=threads, num_gpus=gpus, max_retries=MAX_RETRIES
+        )
         for outcome in outcomes:
             run = waiting[outcome.index]
             if outcome.error is not None and run.result is None:
@@ -110,7 +113,7 @@ def run_task(item: tuple[str, int]) -> int:
     # Ray has already decided how many run at once here; slots of a runs folder are for machines without it
     os.environ[SLOT_VARIABLE] = f"ray-{socket.gethostname()}-{os.getpid()}"
     set_threads(threads)
-    return worker.carry_out(RunFolder(Path(path)))
+    return worker.work_on(RunFolder(Path(path)))
 
 
 class _Job:

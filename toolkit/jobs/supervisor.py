@@ -119,7 +119,7 @@ class Supervisor:
         try:
             yield
         except WorkError as error:
-            say(f"{name}: {one_line(error)}")
+            log_line(f"{name}: {one_line(error)}")
             self._not_before[name] = time.monotonic() + FULL_DISK_SECONDS
 
     # -- workers -----------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Supervisor:
                 return
             self._ended_how[run.name] = how = worker.killed_for or _ending(status)
             self._not_before[run.name] = time.monotonic() + self.settings.backoff * 2 ** max(0, ticket.tries - 1)
-            say(f"{run.name}: its process ended: {how}")
+            log_line(f"{run.name}: its process ended: {how}")
             run.log("gone", how=how)
 
     # -- tickets -----------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Supervisor:
         """Adopt, close or start the run of a ticket that no worker of ours has."""
         run = ticket.run
         if (worker := WorkerProcess.adopted(run)) is not None:
-            say(f"{run.name}: adopted, process {worker.name.pid}")
+            log_line(f"{run.name}: adopted, process {worker.name.pid}")
             self._workers[run.name] = worker
         elif (slot := self._slots.free(run, self._workers.values())) is not None:
             status = run.status()
@@ -182,7 +182,7 @@ class Supervisor:
                 return
             Ticket(run, 0).remove()
         self._not_before.pop(run.name, None)
-        say(f"{run.name}: {status}")
+        log_line(f"{run.name}: {status}")
 
     def _start(self, ticket: Ticket, slot: str) -> None:
         """Start a worker if the run has an attempt left."""
@@ -200,7 +200,7 @@ class Supervisor:
                 self._workers[run.name] = start_worker(run, slot, self._slots, self._threads)
             except OSError as error:
                 raise WorkError(f"no worker could be started: {one_line(error)}") from error
-        say(f"{run.name}: started in slot {slot}, process {self._workers[run.name].name.pid}")
+        log_line(f"{run.name}: started in slot {slot}, process {self._workers[run.name].name.pid}")
 
 
 def _ending(status: int) -> str:
@@ -283,7 +283,7 @@ def ensure(runs_dir: Path, settings: Settings | None = None) -> None:
         raise WorkError(f"the background process could not be started: {one_line(error)}") from error
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """A line of the log."""
     with suppress(OSError):  # a full disk
         print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)

@@ -14,7 +14,7 @@ from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.progress import Progress, silent
 from toolkit.jobs import supervisor
 from toolkit.jobs.start import start_pending
-from toolkit.pilots.results import aggregate, read_pilot
+from toolkit.pilots.results import aggregate_pilots, read_pilot
 from toolkit.pilots.sweep_file import Sweep
 from toolkit.runs.folder import DAMAGED, RunFolder
 
@@ -35,7 +35,7 @@ def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
     return runs
 
 
-def start(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
+def start_sweep(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
     """Queue what is neither done nor under way, for the supervisor; :func:`folders` of all its runs.
 
     Raises:
@@ -95,7 +95,7 @@ def report(sweep: Sweep, runs: list[RunFolder]) -> dict[str, Any]:
         rows.append({**place, **_setting(planned.config, planned.seed)})
         if result is not None:
             finished.setdefault(planned.config.digest(), [planned.config]).append(run.located(result))
-    pilots = [aggregate(config, results) for config, *results in finished.values()]
+    pilots = [aggregate_pilots(config, results) for config, *results in finished.values()]
     return {"sweep": sweep.name, "runs": rows, "pilots": pilots}
 
 

@@ -35,16 +35,16 @@ CANCEL_SECONDS = 3.0
 
 def execute_pilot(run: RunFolder) -> None:
     """Bring a pilot's folder to its result."""
-    from toolkit.pilots.pilot import execute
+    from toolkit.pilots import pilot
 
-    execute(run)
+    pilot.execute_pilot(run)
 
 
 def execute_training(run: RunFolder) -> None:
     """Bring the folder of a training with the JPEG layer to its result."""
-    from toolkit.jpeg_dl.experiment import execute
+    from toolkit.jpeg_dl import experiment
 
-    execute(run)
+    experiment.execute_training(run)
 
 
 def execute_request(run: RunFolder) -> None:
@@ -82,10 +82,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     require_one_rank()
     set_threads(options.threads)
-    return max(carry_out(RunFolder(path)) for path in options.folders)
+    return max(work_on(RunFolder(path)) for path in options.folders)
 
 
-def carry_out(run: RunFolder) -> int:
+def work_on(run: RunFolder) -> int:
     """Carry out one folder, whatever comes of it; the exit status, as :func:`main` has it."""
     try:
         with run.claimed(), _heartbeat(run):

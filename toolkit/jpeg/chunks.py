@@ -9,12 +9,12 @@ import torch
 
 CHUNK = 1 << 16
 """Elements of a piece."""
-Part = slice | None
+ChunkSlice = slice | None
 Slopes = Callable[..., tuple[torch.Tensor | None, ...]]
 """Of z, of what broadcasts against it and of which derivatives are wanted: those, element by element."""
 
 
-def chunks(z: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[Part, tuple[torch.Tensor, ...]]]:
+def cache_chunks(z: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[ChunkSlice, tuple[torch.Tensor, ...]]]:
     """Pieces of z along its first dimension that fit the cache, with whatever broadcasts against them; None for all.
 
     Compilers and GPUs do better with the whole.
@@ -29,11 +29,11 @@ def chunks(z: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[Part, tuple
         yield slice(start, start + rows), (z[start : start + rows], *others)
 
 
-def cut(one: torch.Tensor, part: Part) -> torch.Tensor:
+def cut(one: torch.Tensor, part: ChunkSlice) -> torch.Tensor:
     return one if part is None else one[part]
 
 
-def joined(parts: list[torch.Tensor]) -> torch.Tensor:
+def join_chunks(parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -43,7 +43,7 @@ def pulled_back(
     """The gradients of the inputs, z first, for a gradient of the output."""
     of_z: list[torch.Tensor] = []
     of_others: list[torch.Tensor | None] = [None] * len(inputs[1:])
-    for part, pieces in chunks(*inputs):
+    for part, pieces in cache_chunks(*inputs):
         first, *others = slopes(*pieces, wanted)
         if first is not None:
             of_z.append(first * cut(grad, part))
@@ -51,7 +51,7 @@ def pulled_back(
             if slope is not None:
                 summed, before = (slope * cut(grad, part)).sum_to_size(one.shape), of_others[place]
                 of_others[place] = summed if before is None else before + summed
-    return joined(of_z) if wanted[0] else None, *of_others
+    return join_chunks(of_z) if wanted[0] else None, *of_others
 
 
 def pushed_forward(
@@ -60,11 +60,11 @@ def pushed_forward(
     """The output's tangent for tangents of the inputs, z first."""
     wanted = [one is not None for one in tangents]
     found = []
-    for part, pieces in chunks(*inputs):
+    for part, pieces in cache_chunks(*inputs):
         terms = [
             slope * (cut(tangent, part) if place == 0 else tangent)
             for place, (slope, tangent) in enumerate(zip(slopes(*pieces, wanted), tangents, strict=True))
             if slope is not None and tangent is not None
         ]
         found.append(functools.reduce(torch.add, terms))
-    return joined(found)
+    return join_chunks(found)

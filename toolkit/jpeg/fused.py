@@ -151,7 +151,7 @@ class Quantiser(NamedTuple):
     pixel_range: float
 
 
-class Normalisation(NamedTuple):
+class OutputNormalisation(NamedTuple):
     """What follows the layer: float (3,) each, or None."""
 
     mean: torch.Tensor | None
@@ -172,7 +172,7 @@ def run(
     log_alpha: torch.Tensor | None,
     transform: BlockTransform,
     quantiser: Quantiser,
-    after: Normalisation,
+    after: OutputNormalisation,
 ) -> torch.Tensor | None:
     """What the layer makes of images, in float32, or None where that is for the eager code.
 

@@ -180,7 +180,7 @@ class JPEGLayer(nn.Module):
 
         log_alpha = self.log_alpha if self.mode == "soft" and self.alpha_mode != "matched" else None
         quantiser = fused.Quantiser(self.mode, self.levels, self.bits, self.zero_dc, self.hardness, self.pixel_range)
-        after = fused.Normalisation(self.mean, self.std)
+        after = fused.OutputNormalisation(self.mean, self.std)
         return fused.run(images, self.steps, log_alpha, self.transform, quantiser, after)
 
     def coefficients(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:

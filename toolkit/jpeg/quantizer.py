@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from toolkit.jpeg.chunks import chunks, cut, joined, pulled_back, pushed_forward
+from toolkit.jpeg.chunks import cache_chunks, cut, join_chunks, pulled_back, pushed_forward
 from toolkit.jpeg.derivatives import Derived, apply
 
 MODES = ("soft", "hard", "ste", "noise", "sample", "identity")
@@ -153,7 +153,7 @@ class _Soft(Derived):
         z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, uniform: torch.Tensor | None, reach: int, bits: int
     ) -> torch.Tensor:
         found = []
-        for part, (z_, q_, alpha_) in chunks(z, q, alpha):
+        for part, (z_, q_, alpha_) in cache_chunks(z, q, alpha):
             u = z_ / q_
             centre = window_centre(u, reach, bits)
             weights = level_weights(u - centre, alpha_ * q_ * q_, centre, reach, bits)
@@ -162,7 +162,7 @@ class _Soft(Derived):
                 found.append(q_ * (centre + first / total))
             else:
                 found.append(q_ * (centre + _draw(weights, cut(uniform, part))))
-        return joined(found)
+        return join_chunks(found)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -231,7 +231,7 @@ def _straight_slopes(
 
 
 def _rounded(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
-    return joined([_nearest(z_ / q_, bits) * q_ for _, (z_, q_) in chunks(z, q)])
+    return join_chunks([_nearest(z_ / q_, bits) * q_ for _, (z_, q_) in cache_chunks(z, q)])
 
 
 def _nearest(u: torch.Tensor, bits: int) -> torch.Tensor:

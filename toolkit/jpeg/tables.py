@@ -36,7 +36,7 @@ _CHROMA = (
     *((99,) * 8,) * 4,
 )
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+LabelledImages = tuple[torch.Tensor, torch.Tensor]
 
 
 def standard_tables(quality: int) -> torch.Tensor:
@@ -58,7 +58,7 @@ def ones() -> torch.Tensor:
 
 
 def by_sensitivity(
-    network: nn.Module, batches: Iterable[Batch], transform: BlockTransform, *, largest: float = 10.0
+    network: nn.Module, batches: Iterable[LabelledImages], transform: BlockTransform, *, largest: float = 10.0
 ) -> torch.Tensor:
     """Coarse steps where a trained network does not look: the paper's initialisation for CIFAR and fine-grained sets.
 
@@ -75,7 +75,7 @@ def by_sensitivity(
     return (largest * inverse / inverse.amax(dim=1, keepdim=True)).clamp(SMALLEST, LARGEST).view(2, 8, 8)
 
 
-def sensitivity(network: nn.Module, batches: Iterable[Batch], transform: BlockTransform) -> torch.Tensor:
+def sensitivity(network: nn.Module, batches: Iterable[LabelledImages], transform: BlockTransform) -> torch.Tensor:
     """Mean squared gradient of each image's cross entropy for each plane's frequencies, float (3, 64)."""
     total = torch.zeros(3, 64)
     blocks = 0

@@ -10,12 +10,12 @@ import torch
 from scipy import stats
 
 from toolkit.codecs.jpeg_tables import QuantisationTables
-from toolkit.codecs.learned_jpeg import encode
+from toolkit.codecs.learned_jpeg import encode_with_tables
 from toolkit.jpeg.transform import BlockTransform
 from toolkit.jpeg_dl.rates import code_lengths
 
 
-def calibrate(images: np.ndarray, tables: Sequence[np.ndarray], subsampling: str = "444") -> dict[str, Any]:
+def calibrate_rate(images: np.ndarray, tables: Sequence[np.ndarray], subsampling: str = "444") -> dict[str, Any]:
     """Estimated against real bits a pixel, over all pairs of an image and a table.
 
     A real file's size is taken without what any file of that size costs (a grey image's): headers would only shift it.
@@ -35,8 +35,8 @@ def calibrate(images: np.ndarray, tables: Sequence[np.ndarray], subsampling: str
     estimated, real = [], []
     for steps in tables:
         learned = QuantisationTables(steps[0], steps[1])
-        empty = len(encode(np.full(images.shape[1:], 128, np.uint8), learned, subsampling, "nearest"))
-        sizes = [len(encode(image, learned, subsampling, "nearest")) - empty for image in images]
+        empty = len(encode_with_tables(np.full(images.shape[1:], 128, np.uint8), learned, subsampling, "nearest"))
+        sizes = [len(encode_with_tables(image, learned, subsampling, "nearest")) - empty for image in images]
         real += [8 * size / pixels for size in sizes]
         estimated += code_lengths(batch, torch.from_numpy(np.asarray(steps)).float(), transform).tolist()
     scale, offset = np.polyfit(estimated, real, 1)

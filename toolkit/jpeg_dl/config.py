@@ -157,7 +157,7 @@ class JPEGConfig(BaseModel):
         return RunFolder.create(Path(runs_dir).resolve() / self.run_name(seed), "jpeg", request)
 
 
-def make_config(**values: object) -> JPEGConfig:
+def make_jpeg_config(**values: object) -> JPEGConfig:
     """A validated configuration.
 
     Raises:

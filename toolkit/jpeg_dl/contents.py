@@ -6,18 +6,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from toolkit.runs.contents import Contents, Count, Number, Result
+from toolkit.runs.contents import Contents, Count, Number, Result, Share
 
-Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 Row = Annotated[list[Number], Field(min_length=8, max_length=8)]
-Table = Annotated[list[Row], Field(min_length=8, max_length=8)]
+StepTable = Annotated[list[Row], Field(min_length=8, max_length=8)]
 
 
 class Planes(Contents):
     """A table for each plane."""
 
-    luma: Table
-    chroma: Table
+    luma: StepTable
+    chroma: StepTable
 
 
 class Responses(Contents):

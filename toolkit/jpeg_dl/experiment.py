@@ -19,10 +19,10 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive, require_distinct
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import clip_rate, standard_tables
-from toolkit.jpeg_dl.calibration import calibrate
+from toolkit.jpeg_dl.calibration import calibrate_rate
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.rates import energy_passed, hard_rate, matching_quality
-from toolkit.jpeg_dl.results import aggregate, read_training
+from toolkit.jpeg_dl.results import aggregate_trainings, read_training
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
 from toolkit.runs.environment import attempt_facts
@@ -38,7 +38,7 @@ _CALIBRATION_IMAGES = 100
 _PLAIN_FILES = ("plain.pt", "plain.json")
 
 
-def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
+def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
     """Run (or resume, or just read) one training a seed; the ``jpeg train`` JSON.
 
     Raises:
@@ -51,11 +51,11 @@ def run_seeds(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress
     load_dataset(config.dataset, config.size, progress=progress)
     runs = []
     for seed in seeds:
-        runs.append(execute(config.folder(seed, runs_dir), progress))
-    return aggregate(config, runs)
+        runs.append(execute_training(config.folder(seed, runs_dir), progress))
+    return aggregate_trainings(config, runs)
 
 
-def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
+def execute_training(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a run folder to its result; what fails is logged there and raised."""
     config, seed, _ = read_training(run)
     return run.located(carry_out(run, lambda: _run(run, config, seed, progress), progress))
@@ -93,7 +93,7 @@ def _calibration(data: TrainingData, records: dict[str, Any], config: JPEGConfig
             learned = np.array([record["tables"]["luma"], record["tables"]["chroma"]])
             tables.append(integer_tables(learned))
     chosen = evenly_spread(len(data.labels), _CALIBRATION_IMAGES)
-    return calibrate(data.images[chosen], tables, config.subsampling)
+    return calibrate_rate(data.images[chosen], tables, config.subsampling)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, make_folder
-from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.jpeg_dl.contents import AttackResult, ExportResult
 from toolkit.runs.contents import Result
 from toolkit.runs.folder import RunFolder
@@ -81,7 +81,7 @@ class AttackRequest(TrainedRequest):
             raise UsageError(f"eps must be above 0 and at most 255, in units of 1/255, got {self.eps!r}")
         return tuple(unit / 255 for unit in units)
 
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         from toolkit.jpeg_dl.attack import attack_run
 
         return attack_run(
@@ -107,7 +107,7 @@ class ExportRequest(TrainedRequest):
 
     output: str = "tables.json"
 
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         from toolkit.jpeg_dl.export import export_tables
 
         make_folder(Path(self.output).resolve().parent)

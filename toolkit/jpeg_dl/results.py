@@ -38,7 +38,7 @@ class Trainings:
     def result(self) -> dict[str, Any] | None:
         """The ``jpeg train`` JSON of the finished runs; None while there is none."""
         finished = [run.located(result) for run, _ in self.runs if (result := run.result) is not None]
-        return aggregate(self.config, finished) if finished else None
+        return aggregate_trainings(self.config, finished) if finished else None
 
 
 def read_training(run: RunFolder) -> tuple[JPEGConfig, int, dict[str, Any] | None]:
@@ -74,7 +74,7 @@ def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Traini
     return [Trainings(config, tuple(sorted(members, key=lambda one: one[1]))) for config, members in found.values()]
 
 
-def aggregate(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def aggregate_trainings(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
     variants: dict[str, Any] = {}
     for name in config.variants:

@@ -47,10 +47,10 @@ def train_variant(
     pool = Pool(torch.from_numpy(np.array(data.images)).to(device), torch.from_numpy(data.labels).to(device))
     batches = ReplayBatches(pool, None, config.batch_size, seed=derive(seed, 1))
     tables = variant.layer.parameter_groups(lr=config.table_lr) if variant.layer is not None else []
-    beside = [torch.optim.Adam(tables)] if tables else []
+    auxiliary = [torch.optim.Adam(tables)] if tables else []
     recipe = Recipe(config.steps, lr=config.lr, weight_decay=config.weight_decay)
     path = folder / f"{variant.name}-checkpoint.pt"
-    start, optimizer_state = _restore(path, variant, beside)
+    start, optimizer_state = _restore(path, variant, auxiliary)
     good = start
 
     def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -58,7 +58,7 @@ def train_variant(
         facts = {"loss": float(value)} if reporter.due(step, config.steps) else {}
         reporter.show(f"training {variant.name}", step, config.steps, **facts)
         if step % config.checkpoint_every == 0 and bool(torch.isfinite(value)):
-            _save(path, variant, step, optimizer, beside)
+            _save(path, variant, step, optimizer, auxiliary)
             good = step
 
     frozen = config.freeze and variant.layer is not None
@@ -71,7 +71,7 @@ def train_variant(
             loss=_loss(variant, config, frozen),
             start=start,
             optimizer_state=optimizer_state,
-            beside=beside,
+            auxiliary=auxiliary,
             after_step=after_step,
         )
     except WorkError as error:
@@ -131,26 +131,26 @@ def _loss(variant: Variant, config: JPEGConfig, frozen: bool) -> Loss | None:
 
 
 def _save(
-    path: Path, variant: Variant, step: int, optimizer: torch.optim.Optimizer, beside: list[torch.optim.Adam]
+    path: Path, variant: Variant, step: int, optimizer: torch.optim.Optimizer, auxiliary: list[torch.optim.Adam]
 ) -> None:
     saved = {
         "step": step,
         "model": variant.model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "beside": [one.state_dict() for one in beside],
+        "beside": [one.state_dict() for one in auxiliary],
         "rng": torch.get_rng_state(),
     }
     write_tensors(path, saved)
 
 
-def _restore(path: Path, variant: Variant, beside: list[torch.optim.Adam]) -> tuple[int, dict[str, Any] | None]:
+def _restore(path: Path, variant: Variant, auxiliary: list[torch.optim.Adam]) -> tuple[int, dict[str, Any] | None]:
     """First step to take and SGD's state; 0 and None where there is no checkpoint."""
     if not path.exists():
         return 0, None
     try:
         saved = torch.load(path, map_location=next(variant.network.parameters()).device, weights_only=True)
         variant.model.load_state_dict(saved["model"])
-        for one, state in zip(beside, saved["beside"], strict=True):
+        for one, state in zip(auxiliary, saved["beside"], strict=True):
             one.load_state_dict(state)
         torch.set_rng_state(saved["rng"].cpu())
         return int(saved["step"]), saved["optimizer"]

@@ -14,7 +14,7 @@ from toolkit.memory.rows import EXTRAS, delete_from, insert, stored_sizes
 from toolkit.memory.state import ClassRow, State, write_state
 
 
-def take_in(
+def add_rows(
     connection: sqlite3.Connection, state: State, stored: Mapping[int, Sequence[int]], offer: Offer, shared_bytes: int
 ) -> State:
     """Add as many of the offered exemplars as fit, and drop as many of the others as must go.
@@ -60,7 +60,7 @@ def take_in(
     return state
 
 
-def take_out(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
+def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
     """Remove exemplars by label and rank; the state after, written. A class all of whose exemplars go is gone."""
     for table in state.tables:
         delete(connection, table, gone)

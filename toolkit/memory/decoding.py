@@ -10,10 +10,12 @@ import numpy as np
 
 from toolkit.codecs.base import Codec, Size, image_size
 from toolkit.foundation.errors import WorkError, one_line
-from toolkit.memory.rows import Damaged, Stored
+from toolkit.memory.rows import DamagedExemplar, Stored
 
 
-def warned(path: Path, label: int, read: tuple[list[Stored], list[Damaged]]) -> tuple[list[Stored], list[Damaged]]:
+def warned(
+    path: Path, label: int, read: tuple[list[Stored], list[DamagedExemplar]]
+) -> tuple[list[Stored], list[DamagedExemplar]]:
     """What was read of a class; warns of damaged exemplars. Called by the methods of a memory, whose caller is told."""
     if read[1]:
         warnings.warn(f"{path}: {len(read[1])} damaged exemplars of class {label} are left out", stacklevel=3)
@@ -22,7 +24,7 @@ def warned(path: Path, label: int, read: tuple[list[Stored], list[Damaged]]) -> 
 
 def decode_all(
     codec: Codec, exemplars: Sequence[tuple[int, Stored]], size: Size | None
-) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+) -> tuple[np.ndarray, np.ndarray, list[DamagedExemplar]]:
     """Decode exemplars given with their labels; warns when any cannot be decoded.
 
     Returns:
@@ -30,7 +32,9 @@ def decode_all(
     """
     images, failed = decode_each(codec, [one.payload for _, one in exemplars], size)
     labels = np.array([label for index, (label, _) in enumerate(exemplars) if index not in failed], np.int64)
-    damaged = [Damaged(exemplars[index][0], exemplars[index][1].rank, reason) for index, reason in failed.items()]
+    damaged = [
+        DamagedExemplar(exemplars[index][0], exemplars[index][1].rank, reason) for index, reason in failed.items()
+    ]
     if damaged:
         warnings.warn(f"{len(damaged)} exemplars cannot be decoded and are left out", stacklevel=3)
     return images, labels, damaged

@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import make_folder, write_atomically, write_json
 from toolkit.memory.decoding import decode_each
-from toolkit.memory.rows import Damaged
+from toolkit.memory.rows import DamagedExemplar
 from toolkit.memory.sharded import ShardedMemory
 from toolkit.memory.store import ExemplarMemory
 
@@ -26,7 +26,7 @@ _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|
 """Names that Windows keeps for devices, whatever comes after a dot."""
 
 
-def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[Damaged]]:
+def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[DamagedExemplar]]:
     """Write each intact exemplar to ``folder/class/rank.ext``, and :data:`CLASSES` beside the classes.
 
     Exemplars without a file format of their own, ``raw`` ones for instance, are written as PNG. The files of one class
@@ -44,7 +44,7 @@ def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[
         raise UsageError(f"{folder} exists and is not an empty folder: choose another")
     make_folder(folder)
     written = 0
-    damaged: list[Damaged] = []
+    damaged: list[DamagedExemplar] = []
     folders = folder_names(memory.class_names)
     write_json(
         folder / CLASSES,
@@ -60,12 +60,14 @@ def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[
     return found, damaged
 
 
-def _export_class(memory: ExemplarMemory | ShardedMemory, label: int, folder: Path) -> tuple[int, list[Damaged]]:
+def _export_class(
+    memory: ExemplarMemory | ShardedMemory, label: int, folder: Path
+) -> tuple[int, list[DamagedExemplar]]:
     from toolkit.codecs.spec import parse_codec
 
     intact, damaged = memory.intact(label)
     images, failed = decode_each(memory.codec, [one.payload for one in intact], memory.size)
-    damaged = damaged + [Damaged(label, intact[index].rank, reason) for index, reason in failed.items()]
+    damaged = damaged + [DamagedExemplar(label, intact[index].rank, reason) for index, reason in failed.items()]
     good = [one for index, one in enumerate(intact) if index not in failed]
     extension = memory.codec.extension
     png = parse_codec("png:shared=no") if extension in ("rgb", "") else None

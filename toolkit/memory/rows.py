@@ -21,7 +21,7 @@ CREATE TABLE extras (
 
 
 @dataclass(frozen=True)
-class Damaged:
+class DamagedExemplar:
     """An exemplar that is missing, whose payload no longer matches its checksum, or that cannot be decoded."""
 
     label: int
@@ -77,10 +77,12 @@ def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes
     return row[1] if zlib.crc32(row[1]) == row[0] else None
 
 
-def read_class(connection: sqlite3.Connection, has_extras: bool, label: int) -> tuple[list[Stored], list[Damaged]]:
+def read_class(
+    connection: sqlite3.Connection, has_extras: bool, label: int
+) -> tuple[list[Stored], list[DamagedExemplar]]:
     """A class's intact exemplars in the order of ranks, and those whose checksum does not match."""
     intact: list[Stored] = []
-    damaged: list[Damaged] = []
+    damaged: list[DamagedExemplar] = []
     query = "SELECT rank, crc, payload, 0, x'' FROM exemplars WHERE label = ? ORDER BY rank"
     if has_extras:
         query = (
@@ -91,33 +93,33 @@ def read_class(connection: sqlite3.Connection, has_extras: bool, label: int) -> 
         if zlib.crc32(payload) == crc and zlib.crc32(extra) == extra_crc:
             intact.append(Stored(rank, payload, extra))
         else:
-            damaged.append(Damaged(label, rank, "its checksum does not match"))
+            damaged.append(DamagedExemplar(label, rank, "its checksum does not match"))
     return intact, damaged
 
 
-def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> list[Damaged]:
+def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
     """Exemplars that are not where their classes' rows say, or that are where none should be.
 
     A label or a rank in which a bit has flipped makes an exemplar disappear from its place and turn up in another.
     """
-    found: list[Damaged] = []
+    found: list[DamagedExemplar] = []
     ranks: dict[int, Counter[int]] = {}
     for label, rank in connection.execute("SELECT label, rank FROM exemplars"):
         ranks.setdefault(label, Counter())[rank] += 1
     for label in sorted({*ranks, *classes}):
         expected = range(classes[label].exemplars if label in classes else 0)
         have = ranks.get(label, Counter())
-        found += [Damaged(label, rank, "it is missing") for rank in expected if rank not in have]
-        found += [Damaged(label, rank, "its class does not have it") for rank in have if rank not in expected]
-        found += [Damaged(label, rank, "it is there twice") for rank, times in have.items() if times > 1]
+        found += [DamagedExemplar(label, rank, "it is missing") for rank in expected if rank not in have]
+        found += [DamagedExemplar(label, rank, "its class does not have it") for rank in have if rank not in expected]
+        found += [DamagedExemplar(label, rank, "it is there twice") for rank, times in have.items() if times > 1]
     return found
 
 
-def uneven(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[Damaged]:
+def uneven(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
     """The first exemplar of every class that has other bytes than its row says: an extra may be misplaced."""
     sizes = stored_sizes(connection, has_extras)
     return [
-        Damaged(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, its row says {row.payload_bytes}")
+        DamagedExemplar(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, its row says {row.payload_bytes}")
         for label, row in classes.items()
         if (len(sizes.get(label, ())), sum(sizes.get(label, ()))) != (row.exemplars, row.payload_bytes)
     ]

@@ -7,7 +7,6 @@ copy of the codec's shared header: the budget is charged for each copy.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
-from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
-from toolkit.foundation.files import read_json
+from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.files import read_json, sha256_of
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.decoding import decode_all, warned
-from toolkit.memory.rows import Damaged, Stored
+from toolkit.memory.rows import DamagedExemplar, Stored
 from toolkit.memory.store import ExemplarMemory
 
 FORMAT = 1
@@ -64,7 +63,7 @@ class Selection(_Frozen):
     unreadable: int
 
 
-class Manifest(_Frozen):
+class ShardManifest(_Frozen):
     """What ``manifest.json`` says.
 
     Attributes:
@@ -86,7 +85,7 @@ class Manifest(_Frozen):
     order: dict[int, str]
 
     @model_validator(mode="after")
-    def _every_exemplar_has_a_shard(self) -> Manifest:
+    def _every_exemplar_has_a_shard(self) -> ShardManifest:
         held = [dict(shard.classes) for shard in self.shards]
         ordered: list[dict[int, int]] = [{} for _ in self.shards]
         for label, text in self.order.items():
@@ -99,7 +98,7 @@ class Manifest(_Frozen):
         return self
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_shard_manifest(path: Path) -> ShardManifest:
     """Read a manifest.
 
     Raises:
@@ -113,7 +112,7 @@ def read_manifest(path: Path) -> Manifest:
             "update recallrate to open it"
         )
     try:
-        return Manifest.model_validate(value)
+        return ShardManifest.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -134,7 +133,7 @@ class ShardedMemory:
     def __init__(self, path: str | Path, codec: str | None = None) -> None:
         self._spec = codec
         self.path = Path(path) / MANIFEST if Path(path).is_dir() else Path(path)
-        self.manifest = read_manifest(self.path)
+        self.manifest = read_shard_manifest(self.path)
         self.budget = self.manifest.budget_bytes
         self._orders = {
             label: np.frombuffer(bytes.fromhex(text), np.uint8) for label, text in sorted(self.manifest.order.items())
@@ -216,19 +215,21 @@ class ShardedMemory:
             raise IndexError(f"class {label} has no exemplar of rank {rank}")
         return self._shard(int(order[rank])).payload(label, int((order[:rank] == order[rank]).sum()))
 
-    def intact(self, label: int) -> tuple[list[Stored], list[Damaged]]:
+    def intact(self, label: int) -> tuple[list[Stored], list[DamagedExemplar]]:
         """A class's intact exemplars in selection order, and those left out because they are damaged."""
         order = self._orders[label]
         found: list[Stored] = []
-        damaged: list[Damaged] = []
+        damaged: list[DamagedExemplar] = []
         for number in map(int, np.unique(order)):
             ranks = np.flatnonzero(order == number).tolist()
             intact, left_out = self._shard(number).intact(label)
             found += [one._replace(rank=ranks[one.rank]) for one in intact if one.rank < len(ranks)]
-            damaged += [Damaged(label, ranks[item.rank], item.reason) for item in left_out if item.rank < len(ranks)]
+            damaged += [
+                DamagedExemplar(label, ranks[item.rank], item.reason) for item in left_out if item.rank < len(ranks)
+            ]
         return sorted(found, key=lambda one: one.rank), sorted(damaged, key=lambda item: item.rank)
 
-    def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
+    def payloads(self, label: int) -> tuple[list[bytes], list[DamagedExemplar]]:
         """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
 
         Warns when any are left out.
@@ -241,21 +242,21 @@ class ShardedMemory:
         intact, _ = warned(self.path, label, self.intact(label))
         return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
-    def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+    def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[DamagedExemplar]]:
         """All exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
         read = {label: warned(self.path, label, self.intact(label)) for label in self._orders}
         exemplars = [(label, one) for label, (intact, _) in read.items() for one in intact]
         images, labels, failed = decode_all(self.codec, exemplars, self.size)
         return images, labels, [item for _, damaged in read.values() for item in damaged] + failed
 
-    def verify(self) -> list[Damaged]:
+    def verify(self) -> list[DamagedExemplar]:
         """Check every file and every exemplar as :meth:`ExemplarMemory.verify` does; names those that fail.
 
         Raises:
             WorkError: a shard is missing, unreadable, or another file than the manifest's though all its exemplars
                 can be decoded.
         """
-        found: list[Damaged] = []
+        found: list[DamagedExemplar] = []
         for number, shard in enumerate(self.manifest.shards):
             own = self._shard(number).verify()
             if not own and sha256_of(self.path.parent / shard.file) != shard.sha256:
@@ -263,7 +264,7 @@ class ShardedMemory:
             for item in own:
                 ranks = np.flatnonzero(self._orders.get(item.label, np.empty(0, np.uint8)) == number)
                 rank = int(ranks[item.rank]) if item.rank < len(ranks) else item.rank  # it has a place no longer
-                found.append(Damaged(item.label, rank, f"{item.reason} ({shard.file})"))
+                found.append(DamagedExemplar(item.label, rank, f"{item.reason} ({shard.file})"))
         return sorted(found, key=lambda item: (item.label, item.rank))
 
     def _shard(self, number: int) -> ExemplarMemory:
@@ -314,16 +315,3 @@ def shard_entry(path: Path) -> Shard:
         memory_bytes=used,
         classes=counts,
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file, hexadecimal.
-
-    Raises:
-        WorkError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WorkError(describe_os_error(error, "read", path)) from error

@@ -26,12 +26,21 @@ from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.changes import take_in, take_out
+from toolkit.memory.changes import add_rows, remove_rows
 from toolkit.memory.database import Database
 from toolkit.memory.decoding import decode_all, decode_each, warned
 from toolkit.memory.forgetting import find_gone, identity, require_gone
 from toolkit.memory.offer import Offer, whole
-from toolkit.memory.rows import Damaged, Stored, bytes_of, misplaced, read_class, read_payload, stored_sizes, uneven
+from toolkit.memory.rows import (
+    DamagedExemplar,
+    Stored,
+    bytes_of,
+    misplaced,
+    read_class,
+    read_payload,
+    stored_sizes,
+    uneven,
+)
 from toolkit.memory.state import State
 
 
@@ -205,7 +214,7 @@ class ExemplarMemory:
             with self._database.readable():
                 state = self._database.state()
                 stored = stored_sizes(connection, state.extras)
-            state = take_in(connection, self._in_common(state, offer), stored, offer, self.codec.shared_bytes())
+            state = add_rows(connection, self._in_common(state, offer), stored, offer, self.codec.shared_bytes())
         self._last = state
 
     def _in_common(self, state: State, offer: Offer) -> State:
@@ -250,7 +259,7 @@ class ExemplarMemory:
                 state = self._database.state()
                 gone = find_gone(connection, self.path, state.classes, label, image)
                 lost = [part for of, rank in gone for part in bytes_of(connection, state.extras, of, rank)]
-            state = take_out(connection, state, gone)
+            state = remove_rows(connection, state, gone)
         self._last = state
         self._database.compact()
         require_gone(self.path, lost, lambda: b"".join(one.payload + one.extra for _, one in self._all()[0]))
@@ -271,19 +280,19 @@ class ExemplarMemory:
             raise WorkError(f"exemplar {rank} of class {label} is damaged: its checksum does not match")
         return payload
 
-    def intact(self, label: int) -> tuple[list[Stored], list[Damaged]]:
+    def intact(self, label: int) -> tuple[list[Stored], list[DamagedExemplar]]:
         """A class's intact exemplars in selection order, and those left out because they are damaged."""
         with self._database.readable() as connection:
             return read_class(connection, self._state().extras, label)
 
-    def _all(self) -> tuple[list[tuple[int, Stored]], list[Damaged]]:
+    def _all(self) -> tuple[list[tuple[int, Stored]], list[DamagedExemplar]]:
         """All intact exemplars of one commit with their labels, and those left out; warns of the latter."""
         with self._database.readable():
             read = {label: warned(self.path, label, self.intact(label)) for label in self._state().classes}
         damaged = [item for _, left_out in read.values() for item in left_out]
         return [(label, one) for label, (intact, _) in read.items() for one in intact], damaged
 
-    def payloads(self, label: int) -> tuple[list[bytes], list[Damaged]]:
+    def payloads(self, label: int) -> tuple[list[bytes], list[DamagedExemplar]]:
         """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
 
         Warns when any are left out.
@@ -300,19 +309,19 @@ class ExemplarMemory:
         intact, _ = warned(self.path, label, self.intact(label))
         return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
-    def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+    def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[DamagedExemplar]]:
         """All exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
         exemplars, damaged = self._all()
         images, labels, failed = decode_all(self.codec, exemplars, self.size)
         return images, labels, damaged + failed
 
-    def all_payloads(self) -> tuple[list[bytes], np.ndarray, list[Damaged]]:
+    def all_payloads(self) -> tuple[list[bytes], np.ndarray, list[DamagedExemplar]]:
         """All intact exemplars as they are stored: payloads, labels int64 (N,), and those left out as damaged."""
         exemplars, damaged = self._all()
         labels = np.array([label for label, _ in exemplars], np.int64)
         return [one.payload for _, one in exemplars], labels, damaged
 
-    def verify(self) -> list[Damaged]:
+    def verify(self) -> list[DamagedExemplar]:
         """Check every checksum and place, and decode every exemplar; names those that fail.
 
         Raises:
@@ -328,10 +337,10 @@ class ExemplarMemory:
         for label in state.classes:
             intact, damaged = self.intact(label)
             failed = decode_each(self.codec, [one.payload for one in intact], state.size)[1]
-            found += damaged + [Damaged(label, intact[index].rank, reason) for index, reason in failed.items()]
+            found += damaged + [DamagedExemplar(label, intact[index].rank, reason) for index, reason in failed.items()]
         named = {item.label for item in found}
         found += [item for item in sums if item.label not in named]
         return list({(item.label, item.rank): item for item in reversed(found)}.values())[::-1]
 
 
-__all__ = ["BudgetTooSmall", "Damaged", "ExemplarMemory"]
+__all__ = ["BudgetTooSmall", "DamagedExemplar", "ExemplarMemory"]

@@ -16,7 +16,7 @@ from toolkit.advice.calibration import ADVICE_IMAGES
 from toolkit.advice.evidence import Choice, Evidence, gather
 from toolkit.advice.problem import Problem
 from toolkit.advice.request import VIEW_BYTES
-from toolkit.advice.rules.base import judge
+from toolkit.advice.rules.base import ask_rule
 from toolkit.advice.rules.fitted import PARAMETRIC
 from toolkit.advice.rules.quantities import tabulate
 from toolkit.advice.rules.registry import RULES
@@ -28,7 +28,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.results import aggregate, comparisons, describe, read_pilot
+from toolkit.pilots.results import aggregate_pilots, comparisons, describe, read_pilot
 from toolkit.runs.folder import list_runs
 from toolkit.training.device import resolve_device
 
@@ -69,7 +69,7 @@ def _over_the_same_seeds(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any
         runs = [run for run in pilot["runs"] if run["seed"] in seeds]
         align = "none" if parse_codec(pilot["codec"]).lossless else pilot["align"]
         if len(runs) == len(seeds):
-            chosen.setdefault((pilot["codec"], align), aggregate(PilotConfig(**pilot["config"]), runs))
+            chosen.setdefault((pilot["codec"], align), aggregate_pilots(PilotConfig(**pilot["config"]), runs))
     return list(chosen.values())
 
 
@@ -139,15 +139,15 @@ def measure_problem(
     probe_seconds = time.perf_counter() - started
     by_choice = {choice: pilot for pilot in pilots if (choice := _choice(evidence, pilot)) is not None}
     evidence = replace(evidence, only=tuple(by_choice))
-    judgements = [judge(rule, evidence) for rule in RULES.values()]
+    asked_rules = [ask_rule(rule, evidence) for rule in RULES.values()]
     return Problem(
         name=problem_name(config),
         dataset=short_name(config.dataset),
         codecs=tuple(short_spec(evidence.settings[choice.setting].codec) for choice in by_choice),
         aligns=tuple(choice.align for choice in by_choice),
         by_seed=np.array([_by_seed(pilot) for pilot in by_choice.values()]),
-        scores={one.rule: one.scores for one in judgements if one.rule not in PARAMETRIC},
-        seconds={one.rule: one.seconds for one in judgements},
+        scores={one.rule: one.scores for one in asked_rules if one.rule not in PARAMETRIC},
+        seconds={one.rule: one.seconds for one in asked_rules},
         quantities=tabulate(evidence, dict.fromkeys(name for one in PARAMETRIC.values() for name in one.quantities)),
         exemplars=evidence.by_setting(evidence.exemplars_per_class),
         probe_seconds=probe_seconds,

@@ -46,8 +46,8 @@ class Checkpoint:
 
     def save(self, path: Path, learner: Learner) -> None:
         """Write the checkpoint and the learner's networks, atomically."""
-        beside = {name: module.state_dict() for name, module in learner.method.beside.items()}
-        write_tensors(path, {"progress": self.__dict__, "network": learner.network.state_dict(), "beside": beside})
+        auxiliary = {name: module.state_dict() for name, module in learner.method.auxiliary.items()}
+        write_tensors(path, {"progress": self.__dict__, "network": learner.network.state_dict(), "beside": auxiliary})
 
     @classmethod
     def restore(cls, path: Path, learner: Learner) -> Checkpoint:
@@ -63,7 +63,7 @@ class Checkpoint:
             checkpoint = cls(**saved["progress"])
             checkpoint._give_shape(learner)
             learner.network.load_state_dict(saved["network"])
-            for name, module in learner.method.beside.items():
+            for name, module in learner.method.auxiliary.items():
                 module.load_state_dict(saved["beside"][name])
             return checkpoint
         except Exception as error:  # torch and pickle raise a dozen types for a damaged file

@@ -101,7 +101,7 @@ class PilotConfig(BaseModel):
         return f"pilot-{readable}-{self.digest()}-s{seed}"
 
 
-def make_config(**values: object) -> PilotConfig:
+def make_pilot_config(**values: object) -> PilotConfig:
     """A validated configuration.
 
     Raises:

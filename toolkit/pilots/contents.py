@@ -6,11 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from toolkit.runs.contents import Contents, Count, Number, Result
+from toolkit.runs.contents import Contents, Count, Number, Result, Share
 
-Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
-"""Means of shares may round up."""
-Matrix = Annotated[list[Annotated[list[Share], FailFast()]], FailFast()]
+AccuracyMatrix = Annotated[list[Annotated[list[Share], FailFast()]], FailFast()]
 
 
 class Head(Contents):
@@ -26,7 +24,7 @@ class PilotResult(Result):
     class_order: Annotated[list[Count], FailFast()]
     stage_classes: Annotated[list[Annotated[Count, Field(ge=1)]], Field(min_length=1), FailFast()]
     tested_on: Literal["original", "coded"]
-    accuracy_matrix: Matrix
+    accuracy_matrix: AccuracyMatrix
     average_incremental_accuracy: Share
     last_accuracy: Share
     forgetting: Number

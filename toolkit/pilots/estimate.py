@@ -120,7 +120,7 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
     import torch
 
     from toolkit.data.catalog import load_dataset
-    from toolkit.pilots.learner import Learner, PilotData, open_memory
+    from toolkit.pilots.learner import Learner, PilotData, open_pilot_memory
     from toolkit.training.device import resolve_device
     from toolkit.training.loop import train
 
@@ -135,7 +135,7 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
         loss.item()  # waits for a GPU
         moments.append(time.perf_counter())
 
-    with tempfile.TemporaryDirectory() as folder, open_memory(config, data, Path(folder)) as memory:
+    with tempfile.TemporaryDirectory() as folder, open_pilot_memory(config, data, Path(folder)) as memory:
         learner = Learner(config, data, memory, device, 0, progress)
         stage = min(1, len(data.scenario) - 1)
         if stage:

@@ -8,7 +8,7 @@ from typing import Any
 from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.plan import PlannedRun
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import read_seeded
@@ -31,7 +31,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
     if request["kind"] != "pilot":
         raise UsageError(f"{run.name} is no pilot: --set changes choices of pilots")
     old, _ = read_seeded(PilotConfig, run)
-    new = make_config(**old.model_dump() | dict(_assignment(text) for text in assignments))
+    new = make_pilot_config(**old.model_dump() | dict(_assignment(text) for text in assignments))
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
     return new, [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
 

@@ -142,7 +142,7 @@ class Learner:
         """Give the network a stage's shape; everything random depends on (seed, stage) alone."""
         torch.manual_seed(derive(self.seed, 1, stage))
         self.network = self._placed(self.method.begin(self.network, self.data.stage(stage)))
-        self.method.beside = {name: self._placed(module) for name, module in self.method.beside.items()}
+        self.method.auxiliary = {name: self._placed(module) for name, module in self.method.auxiliary.items()}
 
     def finish(self, stage: int) -> None:
         """Let the method bring the trained network to its final form."""
@@ -337,6 +337,6 @@ class Learner:
         return outputs.cpu().numpy()
 
 
-def open_memory(config: PilotConfig, data: PilotData, folder: Path) -> ExemplarMemory:
+def open_pilot_memory(config: PilotConfig, data: PilotData, folder: Path) -> ExemplarMemory:
     """The run's memory file, made or reopened."""
     return ExemplarMemory(folder / "memory.recall", data.budget, data.codec)

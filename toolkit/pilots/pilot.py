@@ -22,19 +22,19 @@ from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.learner import Learner, PilotData, open_memory
+from toolkit.pilots.learner import Learner, PilotData, open_pilot_memory
 from toolkit.pilots.plan import pilot_command
-from toolkit.pilots.results import METRICS, aggregate, read_pilot
+from toolkit.pilots.results import METRICS, aggregate_pilots, read_pilot
 from toolkit.runs.environment import attempt_facts
 from toolkit.runs.execution import carry_out
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
-from toolkit.training.device import peak_memory_bytes, random_state, resolve_device, set_random_state
+from toolkit.training.device import peak_device_memory_bytes, random_state, resolve_device, set_random_state
 from toolkit.training.loop import train
 from toolkit.training.networks import build_backbone, default_network
 from toolkit.training.weights import save_network
 
-__all__ = ["METRICS", "aggregate", "check_config", "execute", "run_pilot", "run_seeds"]
+__all__ = ["METRICS", "aggregate_pilots", "check_config", "execute_pilot", "run_pilot", "run_seeds"]
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -49,7 +49,7 @@ def run_seeds(config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progres
     require_distinct(seeds)
     check_config(config, progress, seeds[0] if seeds else 0)
     runs = [run_pilot(config, seed, runs_dir, progress) for seed in seeds]
-    return aggregate(config, runs)
+    return aggregate_pilots(config, runs)
 
 
 def check_config(config: PilotConfig, progress: Progress = silent, seed: int = 0) -> None:
@@ -96,10 +96,10 @@ def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress
     """
     request = {"seed": seed, "config": config.model_dump(mode="json")}
     run = RunFolder.create(Path(runs_dir).resolve() / config.run_name(seed), "pilot", request)
-    return execute(run, progress)
+    return execute_pilot(run, progress)
 
 
-def execute(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
+def execute_pilot(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
     """Bring a pilot's run folder to its result; what fails is logged there and raised."""
     config, seed, _ = read_pilot(run)
     return run.located(carry_out(run, lambda: _run(run, config, seed, progress), progress))
@@ -113,7 +113,7 @@ def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> 
     reporter = RunReporter(run, progress)
     dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
     data = PilotData.load(config, dataset, seed, reporter.show)
-    with open_memory(config, data, run.path) as memory:
+    with open_pilot_memory(config, data, run.path) as memory:
         learner = Learner(config, data, memory, device, seed, reporter.show)
         checkpoint = Checkpoint.restore(run.path / CHECKPOINT, learner)
         stopwatch = Stopwatch(checkpoint.seconds)
@@ -235,6 +235,6 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, An
         "network": learner.network_name,
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(state.seconds, 2),
-        "peak_memory_bytes": peak_memory_bytes(learner.device),
+        "peak_memory_bytes": peak_device_memory_bytes(learner.device),
         "run_dir": run.name,
     }

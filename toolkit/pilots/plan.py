@@ -15,7 +15,7 @@ from pathlib import Path
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
-from toolkit.pilots.config import PilotConfig, make_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.runs.folder import RunFolder
 
 MAX_RUNS = 10_000
@@ -69,7 +69,7 @@ def plan(
     for codec in codecs:
         for align in ("none",) if parse_codec(codec).lossless else aligns:
             for budget in budgets:
-                config = make_config(codec=codec, align=align, budget=budget, **shared)
+                config = make_pilot_config(codec=codec, align=align, budget=budget, **shared)
                 for seed in seeds:
                     run = PlannedRun(config, seed)
                     planned.setdefault(run.name, run)

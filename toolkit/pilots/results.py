@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
-from toolkit.learning.metrics import mean_and_ci95
+from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.plan import pilot_command
@@ -41,7 +41,7 @@ VARIED = ("codec", "align", "budget", "method")
 """What pilots in one comparison may differ in; everything else is the same for all of them."""
 
 
-def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def aggregate_pilots(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed)."""
     spread = {name: mean_and_ci95([float(run[name]) for run in runs]) for name in METRICS}
     return {
@@ -54,6 +54,36 @@ def aggregate(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, 
         "mean": {name: mean for name, (mean, _) in spread.items()},
         "ci95": {name: half for name, (_, half) in spread.items()},
     }
+
+
+def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
+    """Where a pilot lies on an axis of storage.
+
+    Args:
+        pilot: a ``pilot`` JSON.
+        storage: ``memory_bytes``, ``exemplars_per_class``, or ``exemplar_bytes``, the memory's bytes per exemplar.
+    """
+    mean = pilot["mean"]
+    if storage != "exemplar_bytes":
+        return float(mean[storage])
+    exemplars = mean["exemplars_per_class"] * sum(pilot["runs"][0]["stage_classes"])
+    return float(mean["memory_bytes"] / exemplars) if exemplars else float("nan")
+
+
+def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[float]:
+    """What a run knew after each stage.
+
+    Args:
+        run: an entry of a ``pilot`` JSON's ``runs``.
+        curve: accuracy on ``all_classes`` seen so far or on the ``first_classes`` only, or ``forgetting``.
+    """
+    matrix, classes = run["accuracy_matrix"], run["stage_classes"]
+    stages = range(len(matrix))
+    if curve == "first_classes":
+        return [matrix[stage][0] for stage in stages]
+    if curve == "forgetting":
+        return [forgetting(matrix[: stage + 1], classes[: stage + 1]) for stage in stages]
+    return [accuracy_after(matrix, classes, stage) for stage in stages]
 
 
 def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +148,7 @@ class Comparison:
                 finished.setdefault(config.digest(), []).append((seed, config, run.located(result)))
         groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
         groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
-        return [aggregate(group[0][1], [result for _, _, result in group]) for group in groups]
+        return [aggregate_pilots(group[0][1], [result for _, _, result in group]) for group in groups]
 
 
 def setting_name(codec: str, align: str) -> str:

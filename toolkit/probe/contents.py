@@ -15,7 +15,7 @@ def _known_codec(spec: str) -> str:
     return spec
 
 
-Codec = Annotated[str, AfterValidator(_known_codec)]
+CodecSpec = Annotated[str, AfterValidator(_known_codec)]
 Positive = Annotated[Number, Field(gt=0)]
 AtLeast0 = Annotated[Number, Field(ge=0)]
 
@@ -23,7 +23,7 @@ AtLeast0 = Annotated[Number, Field(ge=0)]
 class Setting(Contents):
     """A row of the probe table."""
 
-    codec: Codec
+    codec: CodecSpec
     file_bytes: Positive
     stored_bytes: Positive
     bpp: AtLeast0
@@ -76,7 +76,7 @@ class ImagesResult(Result):
 
     dataset: str
     size: Count
-    codec: Codec
+    codec: CodecSpec
     shared_bytes: AtLeast0
     explained: list[Number]
     images: Annotated[list[ImageRow], Field(min_length=1), FailFast()]

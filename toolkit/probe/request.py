@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
-from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.contents import ImagesResult, ProbeResult
 from toolkit.runs.contents import Result
 from toolkit.runs.request import Request
@@ -39,8 +39,8 @@ class ProbeRequest(Request):
     def settled(self) -> dict[str, Any]:
         return self.as_dict() | {"codecs": expand_grid(self.codecs)}
 
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
-        return run_probe(self, progress, found)
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+        return run_probe(self, progress, on_row)
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class ImagesRequest(Request):
     def settled(self) -> dict[str, Any]:
         return self.as_dict() | {"codec": str(parse_codec(self.codec))}
 
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         return run_images(self, progress)
 
 
-def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
     """The ``probe`` JSON for a request.
 
     Raises:
@@ -107,7 +107,7 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, found: Found =
         images=request.images,
         seed=request.seed,
         progress=progress,
-        found=found,
+        on_row=on_row,
     )
 
 

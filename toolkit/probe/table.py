@@ -19,7 +19,7 @@ from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.foundation.progress import Found, Progress, silent, unheard
+from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.foundation.threads import ordered_map
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.training.device import beside_workers
@@ -125,7 +125,7 @@ def probe_codecs(
     images: int = IMAGES,
     seed: int = 0,
     progress: Progress = silent,
-    found: Found = unheard,
+    on_row: OnRow = ignore_row,
 ) -> dict[str, Any]:
     """Measure every setting on training images; the ``probe`` JSON of the contract.
 
@@ -138,7 +138,7 @@ def probe_codecs(
         images: how many to use at most, stratified over the classes.
         seed: of the draw.
         progress: told about (images x settings) done.
-        found: told each setting's row as it is done.
+        on_row: told each setting's row as it is done.
 
     Raises:
         UsageError: no codecs or fewer than 4 images.
@@ -154,7 +154,7 @@ def probe_codecs(
         extractor,
         make_guide=lambda: NetworkGuide(eyes or extractor, dataset.train.images, dataset.train.labels),
         progress=progress,
-        finished=lambda codec, tally: found(row_of(codec, tally, dataset, budget, file_bytes)),
+        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, budget, file_bytes)),
     )
     return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
 

@@ -41,7 +41,7 @@ from toolkit.foundation.threads import available_cores, thread_count
 from toolkit.memory.allocation import allocate
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.selection import require_selection
-from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Manifest, Selection, Shard, ShardedMemory
+from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Selection, Shard, ShardedMemory, ShardManifest
 from toolkit.memory.streaming import Candidate, StreamingHerding, shard_of
 from toolkit.production.build_prepare import prepare
 from toolkit.production.build_tasks import (
@@ -186,7 +186,7 @@ def _backend(name: str, address: str | None, workers: int, gpus: bool) -> Iterat
         yield partial(map_tasks, workers=workers)
         return
     with ray_cluster.connect(address, workers):
-        yield partial(ray_cluster.map_tasks, num_gpus=1 if gpus else 0)
+        yield partial(ray_cluster.map_tasks_on_ray, num_gpus=1 if gpus else 0)
 
 
 # -- 2. parts --------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int)
         images=plan.images - unreadable,
         unreadable=unreadable,
     )
-    manifest = Manifest(
+    manifest = ShardManifest(
         format=FORMAT,
         codec=short_spec(plan.codec),
         size=plan.size,

@@ -28,10 +28,10 @@ from toolkit.data.images import Unreadable
 from toolkit.data.listing import Listing, open_listing
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import WorkError, describe_os_error, one_line
-from toolkit.foundation.files import read_json, write_atomically, write_json
+from toolkit.foundation.files import read_json, sha256_of, write_atomically, write_json
 from toolkit.foundation.threads import ordered_map, set_threads
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.sharded import Shard, sha256_of, shard_entry
+from toolkit.memory.sharded import Shard, shard_entry
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.streaming import Candidate, StreamingHerding, content_digest
 from toolkit.training.weights import load_network
@@ -94,7 +94,7 @@ class Findings:
     remarks: Counter[str] = field(default_factory=Counter)
 
 
-class Part(NamedTuple):
+class HerdedPart(NamedTuple):
     """A finished part: a herding a label, in ascending order of labels, and what was found on the way."""
 
     herdings: dict[int, StreamingHerding]
@@ -133,7 +133,7 @@ def encode_part(task: Task) -> Findings:
     with _one_torch_thread():
         for start in range(first, last, _BATCH):
             _take_in(range(start, min(start + _BATCH, last)), tools, herdings, findings)
-    _write_part(path, Part(herdings, findings))
+    _write_part(path, HerdedPart(herdings, findings))
     return findings
 
 
@@ -213,7 +213,7 @@ def _one_torch_thread() -> Iterator[None]:
 # -- parts on disk ---------------------------------------------------------------------------------------------
 
 
-def _write_part(path: Path, part: Part) -> None:
+def _write_part(path: Path, part: HerdedPart) -> None:
     pools = [list(herding.pool) for herding in part.herdings.values()]
     candidates = [candidate for pool in pools for candidate in pool]
     arrays: dict[str, Any] = {
@@ -234,7 +234,7 @@ def _write_part(path: Path, part: Part) -> None:
     write_atomically(path, write)
 
 
-def read_part(path: Path, candidates: int, seed: int) -> Part:
+def read_part(path: Path, candidates: int, seed: int) -> HerdedPart:
     """A finished part; ``candidates`` and ``seed`` as in the plan.
 
     Raises:
@@ -260,7 +260,7 @@ def read_part(path: Path, candidates: int, seed: int) -> Part:
             herdings[int(label)] = StreamingHerding(candidates, seed)
             herdings[int(label)].merge(int(images), sums, pool)
         unreadable, remarks = json.loads(str(arrays["findings"]))
-        return Part(herdings, Findings(unreadable, Counter(remarks)))
+        return HerdedPart(herdings, Findings(unreadable, Counter(remarks)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise WorkError(f"{path} is damaged: delete it and start the same command again") from error
 

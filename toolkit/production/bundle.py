@@ -22,10 +22,10 @@ from toolkit.codecs.base import Codec
 from toolkit.codecs.guide import refuse_guide
 from toolkit.codecs.spec import parse_codec, path_values, short_spec
 from toolkit.data.catalog import load_dataset, short_name
-from toolkit.data.images import decode, square, square_array, to_rgb
+from toolkit.data.images import decode_image, square, square_array, to_rgb
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.files import build_folder
+from toolkit.foundation.files import build_folder, sha256_of
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.memory.store import ExemplarMemory
@@ -40,9 +40,8 @@ from toolkit.production.manifest import (
     MONITOR,
     NETWORK,
     STATE,
-    read_manifest,
+    read_bundle_manifest,
     reseal,
-    sha256_of,
     write_manifest,
 )
 from toolkit.production.monitor import Monitor, read_folder
@@ -125,7 +124,7 @@ class Bundle:
         """
         size = self.facts["size"]
         if isinstance(image, bytes):
-            pixels = decode(image, size)
+            pixels = decode_image(image, size)
         elif isinstance(image, Image.Image):
             pixels = square(to_rgb(image), size)
         elif image.dtype == np.uint8 and image.ndim in (2, 3) and (image.ndim == 2 or image.shape[2] in (1, 3)):
@@ -167,7 +166,7 @@ def load_bundle(path: str | Path) -> Bundle:
     Raises:
         UsageError: no bundle, a newer one, or one of whose files a byte has changed.
     """
-    return Bundle(Path(path), read_manifest(Path(path)))
+    return Bundle(Path(path), read_bundle_manifest(Path(path)))
 
 
 def export_bundle(

@@ -10,7 +10,7 @@ from typing import Any
 
 from toolkit.foundation.documents import parse_json, read_file
 from toolkit.foundation.errors import UsageError
-from toolkit.foundation.files import write_atomically
+from toolkit.foundation.files import sha256_of, write_atomically
 
 FORMAT = 1
 MANIFEST, MEMORY, NETWORK, MONITOR, CARD = (
@@ -28,7 +28,7 @@ STATE = "state"
 """Folder beside the checksummed files for what changes while the bundle is used."""
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_bundle_manifest(path: Path) -> dict[str, Any]:
     """The facts of a bundle after checking every file.
 
     Raises:
@@ -69,12 +69,6 @@ def write_manifest(path: Path, facts: Mapping[str, Any]) -> None:
     """Write the facts with their own checksum."""
     text = json.dumps({**facts, "sha256": _digest(facts)}, indent=2, sort_keys=True) + "\n"
     write_atomically(path / MANIFEST, lambda file: file.write(text.encode()))
-
-
-def sha256_of(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from toolkit.codecs.base import Codec, image_size
-from toolkit.data.images import Unreadable, decode
-from toolkit.data.tree import FolderTree, read_regular, shown_path
+from toolkit.data.images import Unreadable, decode_image
+from toolkit.data.tree import FolderTree, printable_path, read_regular
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
@@ -187,11 +187,11 @@ def read_folder(folder: Path, size: int) -> tuple[list[str], Callable[[], Iterat
         yield from tree.left_out.items()
         for parts in files:
             try:
-                yield shown_path(parts), decode(read_regular(tree.path(parts)), size)
+                yield printable_path(parts), decode_image(read_regular(tree.path(parts)), size)
             except (Unreadable, OSError) as error:
-                yield shown_path(parts), str(error)
+                yield printable_path(parts), str(error)
 
-    return [*tree.left_out, *map(shown_path, files)], read
+    return [*tree.left_out, *map(printable_path, files)], read
 
 
 def _measure(codec: Codec, extractor: FeatureExtractor, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ def table(
     }
 
 
-def figure(name: str, alt: str, caption: str, width: int = 100) -> Block:
+def figure_block(name: str, alt: str, caption: str, width: int = 100) -> Block:
     return {"kind": "figure", "file": name, "alt": alt, "caption": caption, "width": width}
 
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report import conditions, findings
 from toolkit.report.blocks import Block
 from toolkit.report.cost import Fleet, Prices
 from toolkit.report.facts import Study, show_examples
+from toolkit.report.sections import conditions, results
 
 LONGEST_TITLE = 200
 
@@ -65,12 +65,12 @@ def write_report(
     files: dict[str, bytes] = {}
     examples = show_examples(study)
     blocks = [
-        *findings.answer(study, say),
-        *findings.recommendation(study, say),
-        *findings.tradeoff(study, say, files),
-        *findings.all_settings(study, say),
-        *findings.examples(study, examples, say, files),
-        *findings.matrix(study, say),
+        *results.answer(study, say),
+        *results.recommendation(study, say),
+        *results.tradeoff(study, say, files),
+        *results.all_settings(study, say),
+        *results.examples(study, examples, say, files),
+        *results.matrix(study, say),
         *conditions.cost(study, say, fleet or Fleet(), prices or Prices()),
         *conditions.protocol(study, say),
         *conditions.limits(study, examples, say),

@@ -174,7 +174,7 @@ def _break_even_error(fleet: Fleet, coding: Coding, bytes_saved: float) -> float
     return price
 
 
-def sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.0) -> list[dict[str, Any]]:
+def cost_sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.0) -> list[dict[str, Any]]:
     """What is saved when each input alone is divided and multiplied by a factor, the most decisive first.
 
     Returns:

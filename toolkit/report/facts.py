@@ -20,9 +20,8 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.jobs.kinds import PROBES, read_probe, sorted_out
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.pilots.results import Comparison, comparisons, read_pilot
+from toolkit.pilots.results import Comparison, comparisons, read_pilot, storage_of
 from toolkit.probe.inspection import psnr_of
-from toolkit.report.figures.pilots import storage_of
 from toolkit.runs.folder import DAMAGED, RunFolder
 
 EXAMPLES = 6

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from toolkit.codecs.spec import codec_family
 from toolkit.language.catalogue import Language
-from toolkit.report.figures.pilots import storage_of
+from toolkit.pilots.results import storage_of
 from toolkit.report.figures.style import RULE, SERIES_COLOURS, family_colours
 from toolkit.report.fonts import REGULAR
 

@@ -70,7 +70,7 @@ def robustness_report(
 
     Returns:
         ``images``, ``eps``, ``mode``, ``judged`` (a sentence), ``seed``, ``queries``, ``batch_size`` and ``models``:
-        for ``plain`` and ``layered`` what :func:`summarise` gives.
+        for ``plain`` and ``layered`` what :func:`summarise_attacks` gives.
 
     Raises:
         UsageError: no images, other shapes or dtypes, labels that are no logits' index, ``eps`` outside (0, 1],
@@ -91,11 +91,11 @@ def robustness_report(
         "seed": seed,
         "queries": queries,
         "batch_size": batch_size,
-        "models": {name: summarise(right[name], contest.survivors[name], eps) for name in models},
+        "models": {name: summarise_attacks(right[name], contest.survivors[name], eps) for name in models},
     }
 
 
-def summarise(right: torch.Tensor, survivors: Survivors, eps: Sequence[float]) -> dict[str, Any]:
+def summarise_attacks(right: torch.Tensor, survivors: Survivors, eps: Sequence[float]) -> dict[str, Any]:
     """Accuracies of one network, as parts of all images.
 
     Args:

@@ -39,6 +39,8 @@ _SQLITE = 2**63
 
 Count = Annotated[int, Field(ge=0, lt=_SQLITE)]
 Number = Annotated[float, Field(ge=-_SQLITE, le=_SQLITE)]
+Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+"""Means of shares may round up."""
 
 
 class Damaged(WorkError):
@@ -100,11 +102,11 @@ class Event(Contents):
     event: str
 
 
-class Failed(Event):
+class FailedEvent(Event):
     reason: str
 
 
-class Progressed(Event):
+class ProgressEvent(Event):
     what: str
     done: Count
     total: Count
@@ -114,16 +116,21 @@ class Progressed(Event):
     step: Count | None = None
 
 
-class Found(Event):
+class FoundEvent(Event):
     part: dict[str, Any]
 
 
-class Stage(Event):
+class StageEvent(Event):
     stage: Count
     accuracy: dict[str, Annotated[list[Annotated[float, Field(ge=0, le=1 + 1e-9)]], FailFast()]]
 
 
-_EVENTS: dict[Any, type[Event]] = {"failed": Failed, "progress": Progressed, "found": Found, "stage": Stage}
+_EVENTS: dict[Any, type[Event]] = {
+    "failed": FailedEvent,
+    "progress": ProgressEvent,
+    "found": FoundEvent,
+    "stage": StageEvent,
+}
 """Events that somebody looks into."""
 
 
@@ -139,7 +146,7 @@ def stamp_of(folder: Path) -> str:
     return " ".join(parts)
 
 
-def shown(name: str) -> str:
+def utf8_name(name: str) -> str:
     """A name with escapes for what is no text in UTF-8."""
     return name.encode(errors="backslashreplace").decode()
 
@@ -241,8 +248,8 @@ def read_events(path: Path, last_bytes: int | None = None) -> list[dict[str, Any
 @lru_cache(maxsize=4096)
 def problem_of(folder: Path, stamp: str) -> Damaged | Newer | None:
     """What is wrong with a run folder whose files have that stamp: read once, however many ask."""
-    if shown(folder.name) != folder.name:
-        return Damaged(f"{shown(folder.name)} is damaged: its name is not text in UTF-8")
+    if utf8_name(folder.name) != folder.name:
+        return Damaged(f"{utf8_name(folder.name)} is damaged: its name is not text in UTF-8")
     try:
         read_config(folder / "config.json")
         read_origin(folder / "origin.json")

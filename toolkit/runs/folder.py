@@ -67,7 +67,7 @@ class RunFolder:
     @property
     def shown_name(self) -> str:
         """The name, with escapes for what is no text in UTF-8."""
-        return contents.shown(self.name)
+        return contents.utf8_name(self.name)
 
     def exists(self) -> bool:
         """Whether there is a request, of whatever kind."""

@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter, ValidationError
 
 from toolkit.foundation.errors import UsageError, one_line
-from toolkit.foundation.progress import Found, Progress, silent, unheard
-from toolkit.foundation.validation import Model, first_problem, validated
+from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
+from toolkit.foundation.validation import ConfigModel, first_problem, validated
 from toolkit.runs.contents import Damaged, Result, require
 from toolkit.runs.folder import RunFolder
 
@@ -102,12 +102,12 @@ class Request(ABC):
         return (self.kind,)
 
     @abstractmethod
-    def run(self, progress: Progress = silent, found: Found = unheard) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         """The result's JSON.
 
         Args:
             progress: told how far it is.
-            found: told about parts of the result as they come, by what comes in parts.
+            on_row: told about parts of the result as they come, by what comes in parts.
 
         Raises:
             UsageError: any part of the request is wrong.
@@ -146,7 +146,7 @@ def read_request(kinds: Mapping[str, type[Request]], run: RunFolder) -> Request:
     return request
 
 
-def read_seeded(kind: type[Model], run: RunFolder) -> tuple[Model, int]:
+def read_seeded(kind: type[ConfigModel], run: RunFolder) -> tuple[ConfigModel, int]:
     """Configuration and seed of a run folder whose request has both; all else in it is whole, but for its result.
 
     Raises:

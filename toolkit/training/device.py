@@ -64,7 +64,7 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def peak_memory_bytes(device: torch.device) -> int | None:
+def peak_device_memory_bytes(device: torch.device) -> int | None:
     """The most memory that has been in use at once: on the GPU by torch, else by this process, libraries included.
 
     None where the platform does not say.

@@ -87,7 +87,7 @@ def train(
     loss: Loss | None = None,
     start: int = 0,
     optimizer_state: dict[str, Any] | None = None,
-    beside: Sequence[torch.optim.Optimizer] = (),
+    auxiliary: Sequence[torch.optim.Optimizer] = (),
     after_step: AfterStep | None = None,
 ) -> None:
     """Train ``network`` in place for ``recipe.steps`` steps of SGD.
@@ -99,8 +99,8 @@ def train(
         device: where all of it lives.
         loss: network and batch to a scalar; cross entropy by default.
         start: first step, when resuming.
-        optimizer_state: of the checkpoint, when resuming; those of ``beside`` are the caller's to load.
-        beside: further optimisers, whose parameters SGD leaves to them; they step along, and their learning rates
+        optimizer_state: of the checkpoint, when resuming; those of ``auxiliary`` are the caller's to load.
+        auxiliary: further optimisers, whose parameters SGD leaves to them; they step along, and their learning rates
             follow the recipe's schedule from the values they have.
         after_step: called with (steps done, detached loss, optimizer) after every step.
 
@@ -108,15 +108,17 @@ def train(
         WorkError: the loss is no longer finite.
     """
     loss = loss or cross_entropy(recipe.label_smoothing)
-    elsewhere = {id(one) for other in beside for group in other.param_groups for one in group["params"]}
+    elsewhere = {id(one) for other in auxiliary for group in other.param_groups for one in group["params"]}
     own = {"params": [one for one in network.parameters() if id(one) not in elsewhere]}
     optimizer = torch.optim.SGD(
         [own], recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
     )
-    rates = [(group, group.setdefault("initial_lr", group["lr"])) for other in beside for group in other.param_groups]
+    rates = [
+        (group, group.setdefault("initial_lr", group["lr"])) for other in auxiliary for group in other.param_groups
+    ]
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
-    optimizers = (optimizer, *beside)
+    optimizers = (optimizer, *auxiliary)
     forward: Any = torch.compile(network) if recipe.compile else network
     backward = _backward(forward, loss, optimizers, recipe, device)
     network.train()

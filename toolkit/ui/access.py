@@ -92,7 +92,7 @@ def may_enter(email: str, verified: bool) -> bool:
     return verified and bool(name and at) and (address in named or f"@{domain}" in named)
 
 
-def take_roots(arguments: Sequence[str]) -> None:
+def read_roots(arguments: Sequence[str]) -> None:
     """Take the folders given as ``--root FOLDER`` after ``streamlit run app.py --`` for those that may be opened."""
     parser = argparse.ArgumentParser(prog="app.py", add_help=False, allow_abbrev=False)
     parser.add_argument("--root", action="append", type=Path, default=[])

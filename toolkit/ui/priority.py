@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 NICENESS = 14
 """Of a page's thread among many visitors, on the scale of ``nice``: where cores are short it gets a twentieth of a
@@ -76,7 +76,7 @@ def give_way(visitor: str) -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
-def at_full_priority(start: Callable[[], Result]) -> Result:
+def at_full_priority(start: Callable[[], _Result]) -> _Result:
     """Do something that starts processes, at the server's own priority; what it raises is raised here."""
     return _starter.submit(start).result()
 

@@ -11,9 +11,9 @@ import pandas  # noqa: F401  # now: sessions that begin together would trip over
 import streamlit as st
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.ui.access import listens_elsewhere, own_login, require_access, take_roots
+from toolkit.ui.access import listens_elsewhere, own_login, read_roots, require_access
 from toolkit.ui.components.datasets import choose_dataset
-from toolkit.ui.components.language import choose_language, say, take_language
+from toolkit.ui.components.language import choose_language, read_language, say
 from toolkit.ui.components.narrow import hide_sidebar_at
 from toolkit.ui.components.plain import plain
 from toolkit.ui.gateway.front import LOGOUT, address_of
@@ -59,9 +59,9 @@ def _draw() -> None:
     st.set_option("client.disableDataExport", True)  # its CSV would hold formulas; ours does not
     give_way(st.session_state.setdefault("visitor", secrets.token_hex(8)))
     st.html(_STYLE)
-    take_language()
+    read_language()
     try:
-        take_roots(sys.argv[1:])
+        read_roots(sys.argv[1:])
     except UsageError as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         st.stop()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from toolkit.advice.calibration import BLIND, GAIN, Calibration
+from toolkit.advice.calibration import GAIN, RANDOM, Calibration
 from toolkit.advice.problem import Problem
 from toolkit.advice.regret.noise import behind_pilots, within_reach
 from toolkit.advice.rules.base import pick
@@ -50,7 +50,7 @@ def _row(
     for problem, gains in zip(problems, expected, strict=True):
         scores = left_out_scores(rule, problem, problems, known)
         chosen = pick(scores, problem.aligns, problem.exemplars, rule in RULES and RULES[rule].judges_alignment)
-        blind = rule == BLIND
+        blind = rule == RANDOM
         shortfall = 100 * (problem.accuracy.max() - problem.accuracy.mean()) if blind else problem.regret(chosen)
         details.append(
             {
@@ -112,7 +112,7 @@ def correlation(scores: np.ndarray, accuracy: np.ndarray) -> float | None:
     return float(spearmanr(scores, accuracy).statistic)
 
 
-def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
+def calibrate_rules(problems: Sequence[Problem]) -> dict[str, Any]:
     """What the package keeps of a study: parameters fitted on all problems, the interval, the tables, the best rule.
 
     ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
@@ -131,7 +131,7 @@ def calibrate(problems: Sequence[Problem]) -> dict[str, Any]:
     widest = max(float(np.quantile(np.concatenate(of_dataset), 0.95)) for of_dataset in errors.values())
     parameters: dict[str, Parameters] = {name: one.fit(problems) for name, one in PARAMETRIC.items()}
     return {
-        "default_rule": next(row["rule"] for row in table if row["rule"] != BLIND),
+        "default_rule": next(row["rule"] for row in table if row["rule"] != RANDOM),
         "parameters": parameters,
         "interval": widest if _several_datasets(problems) else None,
         "train_pairs": int(better.size),

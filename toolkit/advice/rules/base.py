@@ -32,7 +32,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RuleScores:
     """What a rule said.
 
     Attributes:
@@ -48,14 +48,14 @@ class Judgement:
     seconds: float
 
 
-def judge(rule: Rule, evidence: Evidence) -> Judgement:
+def ask_rule(rule: Rule, evidence: Evidence) -> RuleScores:
     """Ask a rule."""
     started = time.perf_counter()
     scores = rule.score(evidence)
     seconds = time.perf_counter() - started
     aligns = [choice.align for choice in evidence.choices]
     chosen = pick(scores, aligns, evidence.by_setting(evidence.exemplars_per_class), rule.judges_alignment)
-    return Judgement(rule.name, scores, chosen, seconds)
+    return RuleScores(rule.name, scores, chosen, seconds)
 
 
 def pick(scores: np.ndarray, aligns: Sequence[str], exemplars: np.ndarray, judges_alignment: bool = False) -> int:

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from toolkit.advice.calibration import GAIN
 from toolkit.advice.problem import Problem
 from toolkit.advice.rules.base import pick
-from toolkit.advice.rules.quantities import Table
+from toolkit.advice.rules.quantities import Quantities
 
 Parameters = dict[str, float]
 _THRESHOLDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -28,7 +28,7 @@ class Parametric:
     """
 
     quantities: tuple[str, ...]
-    combine: Callable[[Table, Parameters], np.ndarray]
+    combine: Callable[[Quantities, Parameters], np.ndarray]
     fit: Callable[[Sequence[Problem]], Parameters]
 
 
@@ -38,7 +38,7 @@ _SHIFTS = {"none": "shift_if_none", "train": "shift_if_train"}
 _LOSSES = (*_WORSE, *_SHIFTS.values())
 
 
-def predicted_gain(quantities: Table, weights: Parameters) -> np.ndarray:
+def predicted_gain(quantities: Quantities, weights: Parameters) -> np.ndarray:
     """Expected points of last accuracy over raw pixels at the same budget: what is gained by numbers, less the losses.
 
     gain = growth * weight - feature distortion * weight - structure loss * weight - domain shift * weight, the shift
@@ -88,7 +88,7 @@ def cost_of(align: str, problem: Problem) -> np.ndarray:
     return np.stack([shifts, problem.gains[aligned] - problem.gains[without]])
 
 
-def consistent_volume(quantities: Table, parameters: Parameters) -> np.ndarray:
+def consistent_volume(quantities: Quantities, parameters: Parameters) -> np.ndarray:
     """MRDC's choice: the most exemplars whose volume is consistent with the originals', the others behind by how far.
 
     MRDC (2202.06592) leaves the comparison to the eye; here the ratio must lie within a threshold.

@@ -15,7 +15,7 @@ import torch
 from toolkit.advice.evidence import Evidence
 from toolkit.memory.selection import herding_order
 
-Table = dict[str, np.ndarray]
+Quantities = dict[str, np.ndarray]
 """Quantities by name, each (choices,)."""
 _FEWEST = 1.0
 """Exemplars of a class below which nothing changes any more."""
@@ -28,7 +28,7 @@ exemplars, more hardly help.
 """
 
 
-def tabulate(evidence: Evidence, names: Iterable[str]) -> Table:
+def tabulate(evidence: Evidence, names: Iterable[str]) -> Quantities:
     """The named quantities of every choice."""
     return {name: QUANTITIES[name](evidence) for name in names}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from toolkit.advice.calibration import BLIND, GAIN, calibration
+from toolkit.advice.calibration import GAIN, RANDOM, calibration
 from toolkit.advice.evidence import Evidence
 from toolkit.advice.rules import from_features, from_table
 from toolkit.advice.rules.base import Rule
@@ -96,7 +96,7 @@ RULES: dict[str, Rule] = {
         ),
         Rule("most-exemplars", "as many exemplars as possible", PER_SETTING, from_table.most_exemplars),
         Rule("best-quality", "the least distortion of pixels", PER_SETTING, from_table.best_quality),
-        Rule(BLIND, "any setting", "nothing", from_table.at_random, judges_alignment=True),
+        Rule(RANDOM, "any setting", "nothing", from_table.at_random, judges_alignment=True),
     )
 }
 """All rules by name."""

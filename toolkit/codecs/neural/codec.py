@@ -21,7 +21,7 @@ import numpy as np
 
 from toolkit.codecs.base import Size, require_pixels, require_rgb, within_memory
 from toolkit.codecs.kind import CodecKind
-from toolkit.codecs.neural.model_file import DIGEST_DIGITS, Manifest, read_manifest
+from toolkit.codecs.neural.model_file import DIGEST_DIGITS, ModelManifest, read_model_manifest
 from toolkit.codecs.neural.rans import Tables
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.parameters import Parameter, Value
@@ -194,7 +194,7 @@ class _Source:
                 return _zoo_model(self._model, self._quality, self._metric)
             return _file_model(*_stamp(self.path))
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> ModelManifest | None:
         """What a file says of itself; None for the zoo and for files of other makers."""
         return None if self.path is None else _file_manifest(*_stamp(self.path))
 
@@ -223,8 +223,8 @@ def _stamp(path: Path) -> tuple[Path, int, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _file_manifest(path: Path, changed: int, size: int) -> Manifest | None:
-    return read_manifest(path)
+def _file_manifest(path: Path, changed: int, size: int) -> ModelManifest | None:
+    return read_model_manifest(path)
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.codecs.neural.codec import SLOW, SMALL, SMALL_FOLDER, SMALL_QUALITIES, ZOO, highest_quality
-from toolkit.codecs.neural.model_file import read_manifest
+from toolkit.codecs.neural.model_file import read_model_manifest
 from toolkit.foundation.errors import UsageError
 
 
@@ -31,7 +31,7 @@ def known_models(folder: Path | None = None) -> list[dict[str, Any]]:
 
 
 def _of_file(spec: str, path: Path) -> dict[str, Any]:
-    manifest = read_manifest(path) if path.exists() else None
+    manifest = read_model_manifest(path) if path.exists() else None
     if manifest is None:
         return {
             "spec": spec,

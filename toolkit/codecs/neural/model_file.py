@@ -42,7 +42,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ModelManifest:
     """What a model file says of itself; see the module."""
 
     architecture: dict[str, Any]
@@ -53,7 +53,7 @@ class Manifest:
 
 def write_model(
     path: str | Path, architecture: Mapping[str, Any], state: Mapping[str, np.ndarray], trained: Mapping[str, Any]
-) -> Manifest:
+) -> ModelManifest:
     """Write a model file, atomically; the same content gives the same bytes.
 
     Args:
@@ -65,7 +65,7 @@ def write_model(
     Raises:
         WorkError: the file cannot be written.
     """
-    manifest = Manifest(dict(architecture), decoder_digest(state), weights_bytes(state), dict(trained))
+    manifest = ModelManifest(dict(architecture), decoder_digest(state), weights_bytes(state), dict(trained))
     facts = {"format": FORMAT, "version": VERSION, **vars(manifest)}
     parts = {_MANIFEST: json.dumps(facts, indent=1).encode()} | {f"{n}.npy": _npy(a) for n, a in state.items()}
 
@@ -78,7 +78,7 @@ def write_model(
     return manifest
 
 
-def read_manifest(path: str | Path) -> Manifest | None:
+def read_model_manifest(path: str | Path) -> ModelManifest | None:
     """What a model file says of itself; None if it is a file of another kind.
 
     Raises:
@@ -103,7 +103,7 @@ def read_manifest(path: str | Path) -> Manifest | None:
                 f"{path} was written by a newer Recall Rate (version {facts['version']}, this one reads up to "
                 f"{VERSION}): update recallrate to use it"
             )
-        return Manifest(
+        return ModelManifest(
             dict(facts["architecture"]), str(facts["decoder"]), int(facts["weights_bytes"]), dict(facts["trained"])
         )
     except OSError as error:
@@ -112,13 +112,13 @@ def read_manifest(path: str | Path) -> Manifest | None:
         raise UsageError(f"{path} is a damaged model file: {one_line(error)}") from error
 
 
-def read_state(path: str | Path) -> dict[str, np.ndarray]:
+def read_model_state(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a model file.
 
     Raises:
         UsageError: the file is damaged, or its decoder is not the one that its manifest names.
     """
-    manifest = read_manifest(path)
+    manifest = read_model_manifest(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]

@@ -18,7 +18,13 @@ import torch
 from torch import nn
 
 from toolkit.codecs.neural.coding import FactorizedModel, HyperpriorModel, Model, OwnStreamsModel, is_autoregressive
-from toolkit.codecs.neural.model_file import decoder_digest, read_manifest, read_state, weights_bytes, without_tables
+from toolkit.codecs.neural.model_file import (
+    decoder_digest,
+    read_model_manifest,
+    read_model_state,
+    weights_bytes,
+    without_tables,
+)
 from toolkit.codecs.neural.rans import PRECISION
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
@@ -260,10 +266,10 @@ def open_model(path: Path) -> Model:
     Raises:
         UsageError: no such file, or no model that this program knows.
     """
-    manifest = read_manifest(path)
+    manifest = read_model_manifest(path)
     if manifest is None:
         return _from_state_dict(path)
-    state = read_state(path)
+    state = read_model_state(path)
     try:
         network = build(manifest.architecture)
         load_state(network, state)

@@ -92,8 +92,8 @@ class Method:
 
     Attributes:
         heads: what can classify; the first is the method's own.
-        has_teacher: from the second stage on, ``beside["teacher"]`` is the network as the last stage left it.
-        beside: networks kept beside the one that learns, such as a teacher; saved with every checkpoint.
+        has_teacher: from the second stage on, ``auxiliary["teacher"]`` is the network as the last stage left it.
+        auxiliary: networks kept beside the one that learns, such as a teacher; saved with every checkpoint.
     """
 
     heads: ClassVar[tuple[str, ...]] = ("linear",)
@@ -101,7 +101,7 @@ class Method:
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
-        self.beside: dict[str, nn.Module] = {}
+        self.auxiliary: dict[str, nn.Module] = {}
 
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
@@ -113,7 +113,7 @@ class Method:
         """Give the network the shape that ``stage`` trains. Must need nothing but its arguments: a resumed run calls
         this for every stage up to its own and then loads the weights."""
         if self.has_teacher and stage.index:
-            self.beside["teacher"] = frozen_copy(network)
+            self.auxiliary["teacher"] = frozen_copy(network)
         grow(network, stage.total)
         return network
 

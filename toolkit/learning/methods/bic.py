@@ -91,7 +91,7 @@ class BiC(Method):
         if data.memory is None:
             return [Phase(network, cross_entropy(self.label_smoothing), data)]
         loss = distilled_by_age(
-            self.beside["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
+            self.auxiliary["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
         )
         fitted, judging = split_for_correction(data, self.held_out, stage)
         return [

@@ -73,7 +73,7 @@ class FOSTER(Method):
         assert isinstance(network, Classifier)
         student = copy.deepcopy(network)
         student.grow(stage.total)
-        self.beside["student"] = student
+        self.auxiliary["student"] = student
         return Boosted(network, stage.total)
 
     def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
@@ -83,7 +83,7 @@ class FOSTER(Method):
         return [
             Phase(network, self._boosting(stage, weights), data, BOOSTING_SHARE),
             Phase(
-                self.beside["student"],
+                self.auxiliary["student"],
                 self._compression(network, weights),
                 data,
                 1 - BOOSTING_SHARE,
@@ -93,7 +93,7 @@ class FOSTER(Method):
         ]
 
     def finish(self, network: nn.Module, stage: Stage) -> nn.Module:
-        return self.beside.pop("student") if stage.index else network
+        return self.auxiliary.pop("student") if stage.index else network
 
     def _boosting(self, stage: Stage, weights: torch.Tensor) -> Loss:
         def loss(network: nn.Module, batch: Batch) -> torch.Tensor:

@@ -32,7 +32,7 @@ class ICaRL(Method):
     def loss(self, stage: Stage) -> Loss:
         if not stage.index:
             return cross_entropy(self.label_smoothing)
-        return distilled(self.beside["teacher"], stage.known, self.temperature, label_smoothing=self.label_smoothing)
+        return distilled(self.auxiliary["teacher"], stage.known, self.temperature, label_smoothing=self.label_smoothing)
 
     def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
         pool = exemplars()

@@ -131,7 +131,7 @@ class PODNet(Method):
         ]
 
     def loss(self, stage: Stage) -> Loss:
-        teacher = self.beside["teacher"]
+        teacher = self.auxiliary["teacher"]
         # the more classes are old beside the new ones, the more there is to keep (section 3.3)
         factor = (stage.total / (stage.total - stage.known)) ** 0.5
 

@@ -27,7 +27,7 @@ class WA(Method):
         if not stage.index:
             return cross_entropy(self.label_smoothing)
         return distilled_by_age(
-            self.beside["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
+            self.auxiliary["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
         )
 
     def finish(self, network: nn.Module, stage: Stage) -> nn.Module:

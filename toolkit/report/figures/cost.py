@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import DOTTED, GOOD, OTHER, lay_out
+from toolkit.report.figures.style import DOTTED, GOOD, OTHER, style_figure
 
 
 def sensitivity_figure(
@@ -17,7 +17,7 @@ def sensitivity_figure(
     """What is saved when one input is halved or doubled: a bar each way from what is saved now, the widest on top.
 
     Args:
-        rows: of :func:`toolkit.report.cost.sensitivity`.
+        rows: of :func:`toolkit.report.cost.cost_sensitivity`.
         saved: now.
         most: bars drawn.
     """
@@ -36,6 +36,6 @@ def sensitivity_figure(
             hovertemplate="%{y} " + name + ": %{customdata:,.2f}<extra></extra>",
         )
     figure.add_vline(x=saved, line=DOTTED)
-    lay_out(figure, 120 + 34 * len(shown), barmode="overlay", bargap=0.3)
+    style_figure(figure, 120 + 34 * len(shown), barmode="overlay", bargap=0.3)
     figure.update_xaxes(title=say("figure.saved_in_a_year"), tickformat=",.6~g")
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, as_text, lay_out
+from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, as_text, style_figure
 
 
 def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
@@ -28,7 +28,7 @@ def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
             marker_color=colour,
             hovertemplate="%{x}<br>" + say("figure.count_of_images", count="%{y}") + "<extra></extra>",
         )
-    lay_out(figure, 320, barmode="group", bargap=0.25)
+    style_figure(figure, 320, barmode="group", bargap=0.25)
     figure.update_xaxes(type="category", tickangle=-35 if len(names) > 6 else 0)
     figure.update_yaxes(title=say("figure.images"), rangemode="tozero")
     return figure
@@ -71,7 +71,7 @@ def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Langu
             marker={"size": 12},
             hoverinfo="skip",
         )
-    lay_out(figure, 440)
+    style_figure(figure, 440)
     first, second = result["explained"][0], (*result["explained"], 0.0)[1]
     figure.update_xaxes(title=say("figure.component", number=1, share=f"{first:.0%}"), zeroline=False)
     figure.update_yaxes(title=say("figure.component", number=2, share=f"{second:.0%}"), zeroline=False)

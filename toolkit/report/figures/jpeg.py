@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, as_text, lay_out
+from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, as_text, style_figure
 
 MODEL_COLOURS = {"plain": "#7d8891", "layered": "#e0662f"}
 TABLES = ("luma", "chroma")
@@ -51,7 +51,7 @@ def table_figure(steps: Sequence[Sequence[float]], highest: float, say: Language
             hovertemplate=say("figure.frequency", across="%{x}", down="%{y}") + ": %{z:.2f}<extra></extra>",
         )
     )
-    lay_out(figure, 300)
+    style_figure(figure, 300)
     figure.update_xaxes(side="top", showgrid=False, dtick=1, constrain="domain")
     figure.update_yaxes(autorange="reversed", showgrid=False, dtick=1, scaleanchor="x", constrain="domain")
     return figure
@@ -79,7 +79,7 @@ def response_figure(responses: Mapping[str, Sequence[Sequence[float]]], say: Lan
             hovertemplate=f"<b>{as_text(name)}</b><br>%{{x}}: %{{y:.1%}}<extra></extra>",
         )
     figure.add_hline(y=1, line=DOTTED)
-    lay_out(figure, 340)
+    style_figure(figure, 340)
     figure.update_xaxes(title=say("figure.frequency_distance"), dtick=2)
     figure.update_yaxes(title=say("figure.energy_passed"), tickformat=".0%", rangemode="tozero")
     return figure
@@ -111,7 +111,7 @@ def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = E
     )
     if "plain" in variants:
         figure.add_vline(x=variants["plain"]["mean"]["accuracy"], line=DOTTED)
-    lay_out(figure, 110 + 34 * len(names))
+    style_figure(figure, 110 + 34 * len(names))
     figure.update_xaxes(title=say("figure.accuracy"), tickformat=".1%", nticks=8)
     return figure
 
@@ -161,7 +161,7 @@ def robustness_figure(
             line={"color": colour, "width": 3, "dash": "dash"},
             hovertemplate=f"<b>{title}</b><br>eps %{{x:.3g}}/255<br>%{{y:.1%}}<extra></extra>",
         )
-    lay_out(figure, 460)
+    style_figure(figure, 460)
     figure.update_xaxes(title=say("figure.eps", mode=as_text(report["mode"])), rangemode="tozero")
     figure.update_yaxes(title=say("figure.robust_accuracy"), tickformat=".0%", rangemode="tozero")
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import RULE, SERIES_COLOURS, lay_out
+from toolkit.report.figures.style import RULE, SERIES_COLOURS, style_figure
 
 
 def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
@@ -40,7 +40,7 @@ def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
             + "<extra></extra>",
         )
     figure.add_hline(y=1, line={"width": 2, "color": RULE}, annotation_text=say("figure.alarm_above"))
-    lay_out(figure, 420)
+    style_figure(figure, 420)
     figure.update_xaxes(title=say("figure.images_seen"), rangemode="tozero")
     figure.update_yaxes(title=say("figure.monitor_height"), rangemode="tozero")
     return figure

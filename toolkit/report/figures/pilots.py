@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from toolkit.codecs.spec import codec_family
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.learning.metrics import accuracy_after, forgetting
-from toolkit.pilots.results import setting_name
+from toolkit.pilots.results import setting_name, storage_of
 from toolkit.report.figures.style import (
     DOTTED,
     RULE,
@@ -19,8 +18,8 @@ from toolkit.report.figures.style import (
     SERIES_COLOURS,
     as_text,
     family_colours,
-    lay_out,
     logarithmic,
+    style_figure,
 )
 from toolkit.report.pareto import frontier
 
@@ -35,15 +34,6 @@ STORAGES = ("memory_bytes", "exemplar_bytes", "exemplars_per_class")
 CURVES = ("all_classes", "first_classes", "forgetting")
 _ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
 _REFERENCES = ("raw", "png")
-
-
-def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
-    """Where a pilot lies on one of :data:`STORAGES`; ``exemplar_bytes`` are the memory's bytes an exemplar."""
-    mean = pilot["mean"]
-    if storage != "exemplar_bytes":
-        return float(mean[storage])
-    exemplars = mean["exemplars_per_class"] * sum(pilot["runs"][0]["stage_classes"])
-    return float(mean["memory_bytes"] / exemplars) if exemplars else float("nan")
 
 
 def accuracy_figure(
@@ -110,7 +100,7 @@ def accuracy_figure(
             marker={"size": 12, "color": colours[family]},
         )
     _guide(figure, pilots, metric, storage, say)
-    lay_out(figure, 460, showlegend=True)
+    style_figure(figure, 460, showlegend=True)
     spread = [storage_of(pilot, storage) for pilot in pilots]
     wide = bool(spread) and min(spread) > 0 and max(spread) > 4 * min(spread)
     figure.update_xaxes(title=say(f"storage.{storage}"))
@@ -192,26 +182,10 @@ def accuracy_matrix_figure(
             hovertemplate="%{y}<br>%{x}: %{z:.1%}<extra></extra>",
         )
     )
-    lay_out(figure, max(220, 90 + 46 * stages))
+    style_figure(figure, max(220, 90 + 46 * stages))
     figure.update_xaxes(side="top", showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
-
-
-def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[float]:
-    """What a run knew after each stage.
-
-    Args:
-        run: an entry of a ``pilot`` JSON's ``runs``.
-        curve: accuracy on ``all_classes`` seen so far or on the ``first_classes`` only, or ``forgetting``.
-    """
-    matrix, classes = run["accuracy_matrix"], run["stage_classes"]
-    stages = range(len(matrix))
-    if curve == "first_classes":
-        return [matrix[stage][0] for stage in stages]
-    if curve == "forgetting":
-        return [forgetting(matrix[: stage + 1], classes[: stage + 1]) for stage in stages]
-    return [accuracy_after(matrix, classes, stage) for stage in stages]
 
 
 def stage_figure(
@@ -235,7 +209,7 @@ def stage_figure(
             + say("figure.after_stage", number="%{x}")
             + ": %{y:.1%}<extra></extra>",
         )
-    lay_out(figure, 380)
+    style_figure(figure, 380)
     figure.update_xaxes(title=say("figure.stages_done"), dtick=1)
     figure.update_yaxes(title=say(f"curve.{curve}"), tickformat=".0%", rangemode="tozero")
     return figure
@@ -257,7 +231,7 @@ def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]], say: Language
             line={"color": SERIES_COLOURS[n % len(SERIES_COLOURS)], "width": 1.5},
             hovertemplate=f"<b>{as_text(name)}</b><br>%{{x:,}}: %{{y:.3f}}<extra></extra>",
         )
-    lay_out(figure, 300)
+    style_figure(figure, 300)
     figure.update_xaxes(title=say("figure.steps_done"), tickformat=",")
     figure.update_yaxes(title=say("figure.loss"), rangemode="tozero")
     return figure

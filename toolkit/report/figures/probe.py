@@ -18,8 +18,8 @@ from toolkit.report.figures.style import (
     RULE,
     as_text,
     family_colours,
-    lay_out,
     logarithmic,
+    style_figure,
 )
 from toolkit.report.pareto import frontier
 
@@ -110,7 +110,7 @@ def distortion_figure(
         )
     _mark_frontier(figure, settings, metric, basis, say)
     _mark_picks(figure, settings, picks, recommended, metric, basis, say)
-    lay_out(figure, 440)
+    style_figure(figure, 440)
     logarithmic(figure, [setting[basis] for setting in settings] + [original_bytes or 0])
     figure.update_xaxes(title=say(f"figure.{basis}"))
     figure.update_yaxes(title=f"{title} ({direction})", rangemode="tozero" if metric != "ssim" else "normal")
@@ -205,7 +205,7 @@ def budget_figure(curve: Sequence[dict[str, Any]], budget: int, ceiling: float, 
     )
     figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
     figure.add_hline(y=ceiling, line=DOTTED, annotation_text=say("figure.all_raw"), annotation_font_color=RULE)
-    lay_out(figure, 360)
+    style_figure(figure, 360)
     logarithmic(figure, [row["budget_bytes"] for row in curve])
     figure.update_xaxes(title=say("figure.memory_budget"))
     figure.update_yaxes(title=say("figure.expected_gain"))

@@ -48,7 +48,7 @@ def family_colours(families: Sequence[str]) -> dict[str, str]:
     return {family: FAMILY_COLOURS.get(family) or spare[family] for family in families}
 
 
-def lay_out(figure: go.Figure, height: int, **layout: Any) -> None:
+def style_figure(figure: go.Figure, height: int, **layout: Any) -> None:
     """Margins, height, and the legend in a row above the plot."""
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0, "title": None}
     figure.update_layout(**({"margin": MARGIN, "height": height, "legend": legend, "hovermode": "closest"} | layout))

@@ -12,10 +12,10 @@ from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
 from toolkit.report.figures.probe import budget_figure
 from toolkit.report.sentences import runner_up_sentence
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads
-from toolkit.ui.components.plain import code, joined, plain
+from toolkit.ui.components.plain import code, join_marked, plain
 
 
 def show_recommendation(result: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def _regret_table(known: Calibration) -> None:
         st.caption(say("advice.within_reach", regret=sum(reached) / len(reached)))
     in_sample = [code(row["rule"]) for row in known.regret if row["in_sample"]]
     if in_sample:
-        st.caption(say("advice.in_sample", rules=joined(in_sample)))
+        st.caption(say("advice.in_sample", rules=join_marked(in_sample)))
     st.dataframe(
         [
             {
@@ -159,7 +159,7 @@ def _budgets(result: dict[str, Any]) -> None:
     budgets = result["budgets"]
     st.subheader(say("advice.budgets"), anchor=False)
     st.plotly_chart(
-        figure(budget_figure, budgets["curve"], result["budget_bytes"], budgets["ceiling"]),
+        draw_figure(budget_figure, budgets["curve"], result["budget_bytes"], budgets["ceiling"]),
         key="budget_chart",
         alt=say("advice.budgets_alt"),
     )

@@ -19,7 +19,7 @@ _kept: OrderedDict[tuple[str, str, bytes], go.Figure] = OrderedDict()
 _lock = threading.Lock()
 
 
-def figure(draw: Callable[..., go.Figure], *facts: Any, **more: Any) -> go.Figure:
+def draw_figure(draw: Callable[..., go.Figure], *facts: Any, **more: Any) -> go.Figure:
     """What ``draw(*facts, **more, say=...)`` gives in the page's language. It is shared: nobody may change it.
 
     Args:

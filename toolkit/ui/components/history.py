@@ -14,7 +14,7 @@ from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.jobs.kinds import check
 from toolkit.jobs.start import start_pending
-from toolkit.runs.actions import remove
+from toolkit.runs.ending import remove
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.index import STATES, UNREADABLE, Filter, query
 from toolkit.ui.components.formats import count

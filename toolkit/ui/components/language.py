@@ -24,7 +24,7 @@ def say(key: str, **values: Any) -> Marked:
     return Marked(current()(key, **{name: plain(one) if isinstance(one, str) else one for name, one in values.items()}))
 
 
-def take_language() -> None:
+def read_language() -> None:
     """At the start of a session, the language that the address or else the browser asks for."""
     if st.session_state.get("lang") not in LANGUAGES:
         asked = st.query_params.get("lang", "")

@@ -54,7 +54,7 @@ def code(value: object) -> Marked:
     return Marked(f"{fence}{edge}{text}{edge}{fence}")
 
 
-def joined(parts: list[Marked], between: str = ", ") -> Marked:
+def join_marked(parts: list[Marked], between: str = ", ") -> Marked:
     """Several pieces of Markdown as one."""
     return Marked(between.join(parts))
 

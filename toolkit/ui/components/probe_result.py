@@ -13,7 +13,7 @@ from toolkit.report.tables import probe_rows
 from toolkit.ui.components import formats
 from toolkit.ui.components.advice_result import show_recommendation, show_rules
 from toolkit.ui.components.choice import choose
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import downloads, next_page
 
@@ -74,7 +74,7 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
     bases = {one: say(f"probe.{one}") for one in _BASES}
     basis = choose(place, say("probe.bytes_of"), bases, "probe_basis", say("help.header_tax"))
     st.plotly_chart(
-        figure(
+        draw_figure(
             distortion_figure,
             rows,
             metric,

@@ -12,10 +12,10 @@ from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.plan import pilot_command
-from toolkit.pilots.results import differences, setting_name
-from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure, stage_values
+from toolkit.pilots.results import differences, setting_name, stage_values
+from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure
 from toolkit.ui.components.choice import choose
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.formats import duration
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
@@ -57,7 +57,7 @@ def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
     figures.metric(say("column.exemplars_per_class"), f"{run['exemplars_per_class']:.1f}", help=say("help.exemplars"))
     figures.metric(say("storage.memory_bytes"), format_size(run["memory_bytes"]))
     st.plotly_chart(
-        figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
+        draw_figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
         key="matrix_chart",
         alt=say("tradeoff.matrix_alt"),
     )
@@ -117,13 +117,13 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
         say("help.measures"),
     )
     series = {title: stage_values(run, curve) for title, (_, run) in zip(titles, runs.values(), strict=True)}
-    st.plotly_chart(figure(stage_figure, series, curve), key="compare_chart", alt=say("compare.chart_alt"))
+    st.plotly_chart(draw_figure(stage_figure, series, curve), key="compare_chart", alt=say("compare.chart_alt"))
     columns = st.columns(min(3, len(runs)))
     for n, (title, (_, run)) in enumerate(zip(titles, runs.values(), strict=True)):
         with columns[n % len(columns)]:
             st.caption(plain(title))
             st.plotly_chart(
-                figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
+                draw_figure(accuracy_matrix_figure, run["accuracy_matrix"], run["stage_classes"]),
                 key=f"compare_matrix_{n}",
                 alt=f"{say('tradeoff.matrix_alt')}: {title}",
             )

@@ -15,12 +15,12 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.kinds import probes_of
 from toolkit.pilots.results import comparisons
-from toolkit.report.cost import Coding, Fleet, Prices, Year, saved_with, sensitivity, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_sensitivity, saved_with, yearly
 from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.formats import count
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
@@ -52,11 +52,11 @@ def page() -> None:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
     _show(year, fleet)
-    rows = sensitivity(fleet, prices, coding)
+    rows = cost_sensitivity(fleet, prices, coding)
     st.subheader(say("cost.sensitivity"), anchor=False)
     _what_if(fleet, prices, coding, year)
     if rows:
-        drawn = figure(sensitivity_figure, rows, year.saved)
+        drawn = draw_figure(sensitivity_figure, rows, year.saved)
         st.plotly_chart(drawn, key="sensitivity", alt=say("cost.sensitivity_alt"))
     with st.expander(say("shell.table")):
         st.dataframe(

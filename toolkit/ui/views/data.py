@@ -13,7 +13,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.report.figures.data import class_histogram
 from toolkit.report.images import strip
 from toolkit.ui.components.datasets import open_dataset
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
@@ -32,7 +32,7 @@ def page() -> None:
     for note in facts["notes"]:
         st.info(plain(note), icon=":material/info:")
     st.subheader(say("data.histogram"), anchor=False)
-    st.plotly_chart(figure(class_histogram, facts["classes"]), key="histogram", alt=say("data.histogram_alt"))
+    st.plotly_chart(draw_figure(class_histogram, facts["classes"]), key="histogram", alt=say("data.histogram_alt"))
     _samples(dataset)
     _quarantine(facts)
     with st.expander(say("shell.table")):

@@ -22,7 +22,7 @@ from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components.choice import choose, choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.gallery import Tile, gallery, wipe
 from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import say
@@ -206,7 +206,7 @@ def _pick(dataset: ImageDataset) -> int:
 def _plane(result: dict[str, Any]) -> None:
     st.subheader(say("images.plane"), anchor=False)
     st.plotly_chart(
-        figure(feature_figure, result, st.session_state.get("image")),
+        draw_figure(feature_figure, result, st.session_state.get("image")),
         key="images_plane",
         on_select=_take_point,
         selection_mode="points",

@@ -17,19 +17,19 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.jobs.start import start_pending
-from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_config
+from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, tables_dir
 from toolkit.jpeg_dl.results import Trainings, trainings
 from toolkit.probe.presets import PRESETS
 from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure, variants_figure
 from toolkit.report.figures.pilots import loss_figure
-from toolkit.runs.actions import remove
+from toolkit.runs.ending import remove
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.runs.request import Request
 from toolkit.ui.components import formats
 from toolkit.ui.components.choice import choose, choose_addressed, forget_unless
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
@@ -124,7 +124,7 @@ def _form(runs_dir: Path) -> None:
     try:
         numbers = parse_seeds(seeds)
         ordered = tuple(name for name in CONTROLS if name in controls)
-        config = make_config(
+        config = make_jpeg_config(
             dataset=spec,
             size=size,
             network=network,
@@ -180,13 +180,13 @@ def _losses(run: RunFolder) -> None:
         if event["event"] == "progress" and "loss" in event:
             losses.setdefault(event["what"], []).append((event["done"], event["loss"]))
     if losses:
-        st.plotly_chart(figure(loss_figure, losses), key="jpeg_loss", alt=say("pilot.loss_alt"))
+        st.plotly_chart(draw_figure(loss_figure, losses), key="jpeg_loss", alt=say("pilot.loss_alt"))
 
 
 def _accuracy(result: Mapping[str, Any]) -> None:
     st.subheader(say("jpeg.accuracy"), anchor=False)
     variants = result["variants"]
-    st.plotly_chart(figure(variants_figure, variants), key="jpeg_variants", alt=say("jpeg.accuracy_alt"))
+    st.plotly_chart(draw_figure(variants_figure, variants), key="jpeg_variants", alt=say("jpeg.accuracy_alt"))
     images = result["runs"][0]
     tested = say("jpeg.held_out" if result["config"]["held_out"] else "jpeg.test_images", count=images["test_images"])
     st.caption(say("jpeg.accuracy_caption", tested=tested, seeds=len(result["runs"])))
@@ -258,7 +258,7 @@ def _tables(record: Mapping[str, Any]) -> None:
         for column, (title, steps) in zip(st.columns(3), shown.items(), strict=True):
             column.caption(f"{say(f'jpeg.{plane}')}: {title}")
             column.plotly_chart(
-                figure(table_figure, steps, highest),
+                draw_figure(table_figure, steps, highest),
                 key=f"table-{plane}-{title}",
                 alt=f"{say('jpeg.tables')}: {say(f'jpeg.{plane}')}, {title}",
             )
@@ -284,7 +284,7 @@ def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
     }
     if (control := records.get("standard")) is not None and "frequency_response" in control:
         responses[say("variant.standard")] = control["frequency_response"]["final"][plane]
-    st.plotly_chart(figure(response_figure, responses), key="jpeg_response", alt=say("jpeg.response"))
+    st.plotly_chart(draw_figure(response_figure, responses), key="jpeg_response", alt=say("jpeg.response"))
     st.caption(say("jpeg.response_caption"))
 
 
@@ -333,7 +333,9 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
             found = replace(request, variant=name).folder_at(runs_dir) if name != variant else None
             if found is not None and (result := found.result) is not None:
                 others[name] = result
-    st.plotly_chart(figure(robustness_figure, report, others=others), key="jpeg_robustness", alt=say("jpeg.robustness"))
+    st.plotly_chart(
+        draw_figure(robustness_figure, report, others=others), key="jpeg_robustness", alt=say("jpeg.robustness")
+    )
     for model, result in report["models"].items():
         for note in result["notes"]:
             st.caption(f"{say(f'figure.{model}_network')}: {plain(note)}")

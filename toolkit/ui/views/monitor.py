@@ -11,10 +11,10 @@ import streamlit as st
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.production.history import history
-from toolkit.production.manifest import CARD, read_manifest
+from toolkit.production.manifest import CARD, read_bundle_manifest
 from toolkit.report.figures.monitor import monitor_figure
 from toolkit.ui.access import require_allowed
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
 from toolkit.ui.components.plain import plain
@@ -38,7 +38,7 @@ def page() -> None:
     folder = Path(typed).expanduser()
     try:
         require_allowed(folder)
-        facts, calls = read_manifest(folder), history(folder)
+        facts, calls = read_bundle_manifest(folder), history(folder)
     except (UsageError, WorkError) as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
@@ -73,7 +73,7 @@ def _history(calls: list[dict[str, Any]]) -> None:
         st.error(say("monitor.alarm", charts=named), icon=":material/notification_important:")
     else:
         st.success(say("monitor.calm", images=f"{last['seen']:,}"), icon=":material/check_circle:")
-    st.plotly_chart(figure(monitor_figure, calls), key="monitor_chart", alt=say("monitor.chart_alt"))
+    st.plotly_chart(draw_figure(monitor_figure, calls), key="monitor_chart", alt=say("monitor.chart_alt"))
     st.caption(say("monitor.chart_caption"))
     rows = [
         {

@@ -27,7 +27,7 @@ from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import formats
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.history import show_history
 from toolkit.ui.components.jobs import watch
 from toolkit.ui.components.language import say
@@ -263,6 +263,6 @@ def _curves(members: Sequence[tuple[RunFolder, PilotConfig, int]], names: dict[s
         return
     columns = st.columns(2)
     key = members[0][0].name
-    columns[0].plotly_chart(figure(loss_figure, losses), key=f"loss-{key}", alt=say("pilot.loss_alt"))
+    columns[0].plotly_chart(draw_figure(loss_figure, losses), key=f"loss-{key}", alt=say("pilot.loss_alt"))
     if accuracies:
-        columns[1].plotly_chart(figure(stage_figure, accuracies), key=f"stages-{key}", alt=say("pilot.stages_alt"))
+        columns[1].plotly_chart(draw_figure(stage_figure, accuracies), key=f"stages-{key}", alt=say("pilot.stages_alt"))

@@ -33,7 +33,7 @@ from toolkit.ui.components.grid_builder import build_grid
 from toolkit.ui.components.jobs import ACTIVE, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
-from toolkit.ui.components.plain import code, joined, plain
+from toolkit.ui.components.plain import code, join_marked, plain
 from toolkit.ui.components.probe_result import show_probe, show_rows
 from toolkit.ui.priority import at_full_priority
 
@@ -77,7 +77,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     try:
         require_allowed_codecs(grid)
         settings = expand_grid(grid)
-        st.caption(count(len(settings), "setting") + ": " + joined([code(setting) for setting in settings]))
+        st.caption(count(len(settings), "setting") + ": " + join_marked([code(setting) for setting in settings]))
     except UsageError as error:
         problem = one_line(error)
     with st.container(horizontal=True):

@@ -9,12 +9,12 @@ import streamlit as st
 
 from toolkit.foundation.files import default_runs_dir
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.results import Comparison, comparisons, result_rows
-from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure, storage_of
+from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of
+from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure
 from toolkit.runs.folder import list_runs
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
-from toolkit.ui.components.figures import figure
+from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.formats import count
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
@@ -105,7 +105,7 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     )
     st.session_state["drawn_runs"] = [list(_by_name([pilot])) for pilot in pilots]
     st.plotly_chart(
-        figure(accuracy_figure, pilots, metric, storage),
+        draw_figure(accuracy_figure, pilots, metric, storage),
         key="pilot_chart",
         on_select=_take_point,
         selection_mode="points",

@@ -13,10 +13,11 @@ from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import Language
 from toolkit.learning.metrics import accuracy_after
+from toolkit.pilots.results import storage_of
 from toolkit.report.blocks import (
     Block,
     bullets,
-    figure,
+    figure_block,
     fit,
     gain_in_words,
     heading,
@@ -26,7 +27,6 @@ from toolkit.report.blocks import (
     table,
 )
 from toolkit.report.facts import Examples, Study, gain_over
-from toolkit.report.figures.pilots import storage_of
 from toolkit.report.images import strip
 
 _MEASURES = ("last_accuracy", "average_incremental_accuracy", "forgetting")
@@ -133,8 +133,8 @@ def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block
     values = ", ".join(f"{name} {values[-1]:.1%}" for name, values in series.items())
     return [
         heading(say("report.tradeoff")),
-        figure("tradeoff.svg", alt, caption),
-        figure("stages.svg", say("report.stages_alt", values=values), say("report.stages_caption")),
+        figure_block("tradeoff.svg", alt, caption),
+        figure_block("stages.svg", say("report.stages_alt", values=values), say("report.stages_caption")),
     ]
 
 
@@ -196,7 +196,7 @@ def examples(study: Study, examples: Examples | str, say: Language, files: dict[
         captions[f"coded-{n}.png"] = (decoded, caption)
     for name, (images, caption) in captions.items():
         files[name] = _png(strip(images, _SIDE))
-        blocks.append(figure(name, say("report.examples_alt", count=len(images), what=caption), caption))
+        blocks.append(figure_block(name, say("report.examples_alt", count=len(images), what=caption), caption))
     return blocks
 
 

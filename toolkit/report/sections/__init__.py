@@ -1,0 +1,1 @@
+"""The report's sections: what came out, and under which conditions."""
