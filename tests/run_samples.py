@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.files import write_json
-from toolkit.jpeg_dl.config import make_pilot_config as make_jpeg_config
+from toolkit.jpeg_dl.config import make_jpeg_config as make_jpeg_config
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder

@@ -17,7 +17,7 @@ from PIL import Image
 
 import toolkit
 from toolkit.cli import run as recallrate
-from toolkit.codec_training.config import make_pilot_config as make_training
+from toolkit.codec_training.config import make_codec_config as make_training
 from toolkit.codec_training.training import train_codecs
 from toolkit.codecs.jpeg_tables import QuantisationTables, standard_steps, write_tables
 from toolkit.data.catalog import load_dataset
