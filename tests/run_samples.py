@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.files import write_json
-from toolkit.jpeg_dl.config import make_jpeg_config as make_jpeg_config
+from toolkit.jpeg_dl.config import make_jpeg_config
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder
@@ -50,7 +50,7 @@ SETTINGS = [
 def finished_probe(runs_dir: Path, settings: list[dict[str, Any]] | None = None) -> RunFolder:
     """A probe of the demo set with a result."""
     request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
-    run = RunFolder.create(runs_dir / request.run_name(), "probe", request.as_dict())
+    run = RunFolder.create(runs_dir / request.run_name(), "probe", request.contents())
     write_json(run.result_path, probe_result(SETTINGS if settings is None else settings))
     return run
 
@@ -75,7 +75,7 @@ def probe_result(settings: list[dict[str, Any]]) -> dict[str, Any]:
 def finished_advice(runs_dir: Path, dataset: str = "demo") -> RunFolder:
     """Advice on the demo set with a result: jpeg at quality 50, aligned, but for the rule that likes quality."""
     request = AdviceRequest(dataset, 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
-    run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.as_dict())
+    run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.contents())
     picks = {"predicted-gain": ("jpeg:quality=50", "both"), "best-quality": ("raw", "none")}
     curve = [
         {

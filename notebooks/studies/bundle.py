@@ -25,7 +25,7 @@ from toolkit.foundation.files import default_runs_dir, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.foreground import run_pilot
 from toolkit.production.bundle import export_bundle
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder

@@ -28,8 +28,8 @@ from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.jpeg_dl.attack import attack_run
 from toolkit.jpeg_dl.config import JPEGConfig, make_jpeg_config
-from toolkit.jpeg_dl.experiment import run_jpeg
 from toolkit.jpeg_dl.export import export_tables
+from toolkit.jpeg_dl.foreground import run_jpeg
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder
 

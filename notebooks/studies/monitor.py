@@ -28,7 +28,7 @@ from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.files import write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.foreground import run_pilot
 from toolkit.production.monitor import CHARTS, Monitor
 from toolkit.runs.environment import environment
 from toolkit.training.weights import load_network

@@ -11,7 +11,7 @@ from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.pilot import run_seeds
+from toolkit.pilots.foreground import run_seeds
 from toolkit.pilots.results import aggregate_pilots
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder

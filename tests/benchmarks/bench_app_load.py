@@ -45,10 +45,10 @@ PILOT = """
 import sys, json, tempfile
 from pathlib import Path
 from toolkit.foundation.threads import set_threads
-from toolkit.pilots.config import make_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.config import make_pilot_config
+from toolkit.pilots.foreground import run_pilot
 set_threads(0)
-config = make_config(dataset="demo", size=32, initial=2, increment=2, codec="jpeg:quality=50", budget="20img",
+config = make_pilot_config(dataset="demo", size=32, initial=2, increment=2, codec="jpeg:quality=50", budget="20img",
                      steps=int(sys.argv[1]))
 with tempfile.TemporaryDirectory() as folder:
     result = run_pilot(config, 0, Path(folder))

@@ -23,7 +23,7 @@ from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Stage, StageData
 from toolkit.learning.recipes import published
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.foreground import run_pilot
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, train
 from toolkit.training.networks import Classifier, build_backbone

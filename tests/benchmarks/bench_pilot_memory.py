@@ -28,8 +28,8 @@ from toolkit.codecs.cache import coded_images
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.threads import set_threads
-from toolkit.pilots.config import make_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.config import make_pilot_config
+from toolkit.pilots.foreground import run_pilot
 from toolkit.runs.usage import peak_memory_bytes
 import torch
 from toolkit.training.loop import Recipe, train
@@ -37,7 +37,7 @@ from toolkit.training.batches import Batch
 from toolkit.training.networks import Classifier, build_backbone
 set_threads(2)
 values = json.loads(sys.argv[1])
-config = make_config(codec="jpeg:quality=50", align="both", budget="20img", steps=4, **values)
+config = make_pilot_config(codec="jpeg:quality=50", align="both", budget="20img", steps=4, **values)
 before = psutil.Process().memory_info().rss
 two = Batch(torch.zeros(2, 3, config.size, config.size).contiguous(memory_format=torch.channels_last), torch.arange(2))
 small = Classifier(build_backbone("resnet8"), 2).to(memory_format=torch.channels_last)

@@ -56,7 +56,7 @@ LONGEST_PAUSE = 8.0
 
 def reference(asked: Sweep, folder: Path) -> dict[str, Any]:
     """Results of the same runs, undisturbed, in this process."""
-    from toolkit.pilots.pilot import run_pilot
+    from toolkit.pilots.foreground import run_pilot
 
     return {planned.name: run_pilot(planned.config, planned.seed, folder) for planned in asked.planned}
 

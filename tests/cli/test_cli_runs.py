@@ -17,7 +17,7 @@ from run_samples import pilot_result
 from toolkit.foundation.files import write_json
 from toolkit.jobs import supervisor
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.plan import PlannedRun
+from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
 
@@ -26,7 +26,7 @@ SWEEP = (
 )
 
 
-def planned(seed: int, **values: Any) -> PlannedRun:
+def planned(seed: int, **values: Any) -> PilotRequest:
     defaults = {
         "dataset": "demo",
         "size": 16,
@@ -36,7 +36,7 @@ def planned(seed: int, **values: Any) -> PlannedRun:
         "budget": "2img",
         "steps": 3,
     }
-    return PlannedRun(make_pilot_config(**defaults | values), seed)
+    return PilotRequest(make_pilot_config(**defaults | values), seed)
 
 
 def finish(run: RunFolder) -> None:
@@ -76,14 +76,14 @@ def test_list_filters_and_writes_json_and_csv(in_runs: Any) -> None:
 
 
 def test_show_ends_with_the_command_that_reproduces_the_run(in_runs: Any, runs_dir: Path) -> None:
-    status, out, _ = in_runs("show", planned(0).name, "--json", "-")
+    status, out, _ = in_runs("show", planned(0).run_name(), "--json", "-")
     assert status == 0
     facts = json.loads(out)
     assert (facts["state"], facts["result"]["last_accuracy"]) == ("done", 0.5)
     words = shlex.split(facts["command"])
     assert words[:3] == ["recallrate", "pilot", "demo"]
     assert words[-2:] == ["--seeds", "0"]
-    assert in_runs("show", planned(0).name)[1].splitlines()[-1] == f"command: {facts['command']}"
+    assert in_runs("show", planned(0).run_name())[1].splitlines()[-1] == f"command: {facts['command']}"
 
 
 def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
@@ -97,18 +97,18 @@ def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
 
 def test_resume_and_retry_queue_what_they_may(in_runs: Any, runs_dir: Path) -> None:
     for action, seed in (("resume", 1), ("retry", 2), ("resume", 0), ("cancel", 0)):
-        status, _, err = in_runs(action, planned(seed).name)
+        status, _, err = in_runs(action, planned(seed).run_name())
         assert (status, len(err.splitlines())) == (2, 1), action
         assert "only" in err
-    assert in_runs("resume", planned(2).name, planned(3).name)[0] == 0
-    assert in_runs("retry", planned(1).name)[0] == 0
+    assert in_runs("resume", planned(2).run_name(), planned(3).run_name())[0] == 0
+    assert in_runs("retry", planned(1).run_name())[0] == 0
     assert [ticket.run.name[-1] for ticket in tickets(runs_dir)] == ["2", "3", "1"]
-    assert in_runs("cancel", planned(3).name)[0] == 0
-    assert RunFolder(runs_dir / planned(3).name).status() == "cancelled"
+    assert in_runs("cancel", planned(3).run_name())[0] == 0
+    assert RunFolder(runs_dir / planned(3).run_name()).status() == "cancelled"
 
 
 def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_runs: Any, runs_dir: Path) -> None:
-    name = planned(2).name
+    name = planned(2).run_name()
     status, _, err = in_runs("resume", name, "--set", "lr=0.05")
     assert status == 2
     assert "lr: 0.1 -> 0.05" in err
@@ -124,7 +124,7 @@ def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_ru
 
 
 def test_rm_refuses_what_runs(in_runs: Any, runs_dir: Path) -> None:
-    run = RunFolder(runs_dir / planned(3).name)
+    run = RunFolder(runs_dir / planned(3).run_name())
     with run.running():
         status, _, err = in_runs("rm", run.name)
         assert status == 2
@@ -134,13 +134,13 @@ def test_rm_refuses_what_runs(in_runs: Any, runs_dir: Path) -> None:
 
 
 def test_notes_are_found_and_logs_are_shown(in_runs: Any) -> None:
-    assert in_runs("note", planned(1).name, "look here")[0] == 0
+    assert in_runs("note", planned(1).run_name(), "look here")[0] == 0
     assert "look here" in in_runs("list", "--text", "LOOK")[1]
-    assert "failed reason=the loss is nan at step 25" in in_runs("logs", planned(1).name)[1]
+    assert "failed reason=the loss is nan at step 25" in in_runs("logs", planned(1).run_name())[1]
 
 
 def test_export_as_zip_and_as_folder(in_runs: Any, tmp_path: Path) -> None:
-    names = [planned(0).name, planned(1).name]
+    names = [planned(0).run_name(), planned(1).run_name()]
     assert in_runs("export", *names, "-o", tmp_path / "runs.zip")[0] == 0
     with zipfile.ZipFile(tmp_path / "runs.zip") as archive:
         assert {"results.csv", f"{names[0]}/result.json", f"{names[1]}/events.jsonl"} <= set(archive.namelist())
@@ -153,7 +153,7 @@ def test_export_as_zip_and_as_folder(in_runs: Any, tmp_path: Path) -> None:
 
 
 def test_a_run_from_a_newer_version_is_one_line_everywhere(in_runs: Any, runs_dir: Path) -> None:
-    name = planned(3).name
+    name = planned(3).run_name()
     write_json(runs_dir / name / "config.json", {"format": 99, "kind": "pilot"})
     assert "newer version" in in_runs("list", "--state", "unreadable")[1]
     status, _, err = in_runs("show", name)

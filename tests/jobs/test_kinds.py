@@ -27,7 +27,7 @@ from toolkit.jobs.kinds import probes_of
 from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.as_problems import problems_in
 from toolkit.pilots.estimate import estimate_runs
-from toolkit.pilots.plan import PlannedRun
+from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import accuracy_so_far, comparisons, losses_so_far, result_rows, stage_values
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.facts import gather_study
@@ -109,7 +109,7 @@ def look(runs_dir: Path) -> dict[str, Any]:
             seen[run.name] += [run.result, seed]
     of_demo = [run for run in runs if run.name.startswith("pilot-") and about(run) == ("demo", 32)]
     pilots = gather_study([*of_demo, *probes_of(runs, "demo", 32).values()]).pilots
-    estimate_runs([PlannedRun(pilot_config(), 9)], runs_of(runs, "pilot"), unknown_pace=lambda *_: 1.0)
+    estimate_runs([PilotRequest(pilot_config(), 9)], runs_of(runs, "pilot"), unknown_pace=lambda *_: 1.0)
     problems_in(runs_dir)
     tickets(runs_dir)
     for one in (run for pilot in pilots for run in pilot["runs"]):
@@ -331,7 +331,7 @@ def test_a_request_that_is_damaged_is_said_where_it_is_asked_for(runs_dir: Path)
     run.result_path.write_text('{"images": 3}')
     with pytest.raises(WorkError, match=r"is damaged: result\.json: "):
         request.folder_at(runs_dir)
-    run.config_path.write_text(json.dumps({**request.as_dict(), "kind": "images", "size": "32"}))
+    run.config_path.write_text(json.dumps({**request.contents(), "kind": "images", "size": "32"}))
     with pytest.raises(WorkError, match=r"is damaged: config\.json: size: Input should be a valid integer, got '32'"):
         request.folder_at(runs_dir)
 

@@ -16,7 +16,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.threads import set_threads
 from toolkit.jobs import ray_backend
 from toolkit.jobs import sweep as sweeping
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.foreground import run_pilot
 from toolkit.pilots.results import reproducible
 from toolkit.pilots.sweep_file import Sweep, read_sweep
 from toolkit.runs.folder import RunFolder

@@ -83,7 +83,7 @@ def working_process(runs_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_worker_killed_in_the_middle_ends_in_the_same_result(tmp_path: Path) -> None:
-    from toolkit.pilots.pilot import run_pilot
+    from toolkit.pilots.foreground import run_pilot
 
     choices = {
         "dataset": "demo",

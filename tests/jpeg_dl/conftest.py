@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jpeg_samples import small_config
 
-from toolkit.jpeg_dl.experiment import run_jpeg
+from toolkit.jpeg_dl.foreground import run_jpeg
 from toolkit.runs.folder import RunFolder
 
 

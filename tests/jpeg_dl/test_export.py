@@ -60,7 +60,7 @@ def test_files_carry_the_tables_and_open_anywhere(tables: Path) -> None:
 def test_the_codec_goes_through_probe_pilot_and_memory(tables: Path, tmp_path: Path, rounding: str) -> None:
     from toolkit.memory.store import ExemplarMemory
     from toolkit.pilots.config import make_pilot_config
-    from toolkit.pilots.pilot import run_pilot
+    from toolkit.pilots.foreground import run_pilot
     from toolkit.probe.request import ProbeRequest, run_probe
 
     spec = f"learned-jpeg:tables={tables},rounding={rounding}"

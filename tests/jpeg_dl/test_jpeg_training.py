@@ -12,7 +12,8 @@ from jpeg_samples import small_config
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.jpeg_dl.config import CONTROLS
-from toolkit.jpeg_dl.experiment import execute_training, load_trained, run_jpeg
+from toolkit.jpeg_dl.experiment import execute_training, load_trained
+from toolkit.jpeg_dl.foreground import run_jpeg
 from toolkit.runs.folder import RunFolder
 
 

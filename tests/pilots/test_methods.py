@@ -13,7 +13,7 @@ from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig, make_pilot_config
-from toolkit.pilots.pilot import run_pilot, run_seeds
+from toolkit.pilots.foreground import run_pilot, run_seeds
 from toolkit.pilots.results import reproducible
 from toolkit.training.networks import build_backbone
 

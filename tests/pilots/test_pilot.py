@@ -19,8 +19,8 @@ from toolkit.foundation.threads import thread_count
 from toolkit.learning import metrics
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.config import PilotConfig, make_pilot_config
-from toolkit.pilots.pilot import aggregate, run_pilot, run_seeds
-from toolkit.pilots.results import reproducible
+from toolkit.pilots.foreground import run_pilot, run_seeds
+from toolkit.pilots.results import aggregate_pilots, reproducible
 from toolkit.runs.folder import RunFolder
 
 
@@ -126,11 +126,12 @@ def test_the_run_folder_says_what_was_done_where(finished: tuple[Path, dict[str,
 KILLER = """
     import os, signal, sys
     from pathlib import Path
-    import toolkit.pilots.pilot as pilot
+    from toolkit.pilots.foreground import run_pilot
+    from toolkit.runs import execution
     from toolkit.foundation.threads import set_threads
     from toolkit.memory.store import ExemplarMemory
     from toolkit.pilots.checkpoint import Checkpoint
-    from toolkit.pilots.config import make_config
+    from toolkit.pilots.config import make_pilot_config
     from toolkit.runs.folder import RunFolder
 
     runs_dir, values, where = Path(sys.argv[1]), eval(sys.argv[2]), sys.argv[3]
@@ -158,8 +159,8 @@ KILLER = """
     elif where == "last-stage":
         dies(Checkpoint, "save", False, 5)
     elif where == "result-pending":
-        dies(pilot, "write_json", False, 2)     # the first writes environment.json
-    pilot.run_pilot(make_config(**values), 3, runs_dir)
+        dies(execution, "write_json", False, 2)     # the first writes environment.json
+    run_pilot(make_pilot_config(**values), 3, runs_dir)
 """
 
 
@@ -201,7 +202,7 @@ def test_seeds_give_a_mean_and_a_t_interval(tmp_path: Path) -> None:
     assert report["mean"]["last_accuracy"] == pytest.approx(np.mean(values))
     assert report["ci95"]["last_accuracy"] == pytest.approx((high - low) / 2)
     assert {"config", "codec", "method", "align", "budget_bytes", "runs", "mean", "ci95"} <= set(report)
-    assert aggregate(config(), report["runs"][:1])["ci95"]["last_accuracy"] is None
+    assert aggregate_pilots(config(), report["runs"][:1])["ci95"]["last_accuracy"] is None
 
 
 def test_a_cancelled_run_stops_and_resumes(tmp_path: Path) -> None:

@@ -77,10 +77,10 @@ def test_enqueueing_skips_what_is_done_or_under_way(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(supervisor, "ensure", lambda runs_dir, settings: started.append(runs_dir))
     planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
     first = start_planned(planned[:1], tmp_path)
-    assert [run.name for run in start_planned(planned, tmp_path)] == [run.name for run in planned[1:]]
-    assert [ticket.run.name for ticket in tickets(tmp_path)] == [run.name for run in planned]
+    assert [run.name for run in start_planned(planned, tmp_path)] == [run.run_name() for run in planned[1:]]
+    assert [ticket.run.name for ticket in tickets(tmp_path)] == [run.run_name() for run in planned]
     first[0].request_cancel()
-    assert [run.name for run in start_planned(planned, tmp_path)] == [planned[0].name]
+    assert [run.name for run in start_planned(planned, tmp_path)] == [planned[0].run_name()]
     assert start_planned(planned, tmp_path) == []
     assert started == [tmp_path] * 4, "while runs wait, somebody must be at work"
 

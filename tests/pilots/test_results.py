@@ -9,7 +9,7 @@ from run_samples import pilot_config, pilot_folder
 
 from toolkit.foundation.errors import UsageError
 from toolkit.jobs.kinds import LIGHT_KINDS
-from toolkit.jpeg_dl.config import make_jpeg_config as make_jpeg_config
+from toolkit.jpeg_dl.config import make_jpeg_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, open_training
 from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.results import accuracy_so_far, comparisons, differences, losses_so_far, setting_name

@@ -35,7 +35,7 @@ def test_the_grid_is_every_combination_once(tmp_path: Path) -> None:
     sweep = read_sweep(written(tmp_path, GOOD))
     assert sweep.name == "look"
     assert len(sweep.planned) == (1 + 2 * 2) * 2 * 2, "raw needs no alignment"
-    assert len({run.name for run in sweep.planned}) == len(sweep.planned)
+    assert len({run.run_name() for run in sweep.planned}) == len(sweep.planned)
     assert {run.config.steps for run in sweep.planned} == {3}
     (shared,) = plan.plan(["raw"], ["none"], ["2img"], [0], dataset="demo", size=16, initial=5, increment=5, steps=3)
     assert shared in sweep.planned
@@ -139,7 +139,7 @@ def test_a_warm_up_estimates_what_no_finished_run_can(tmp_path: Path, monkeypatc
     monkeypatch.setattr(estimate, "warmup_seconds_per_step", lambda config, progress: warmed.append(config) or 0.5)
     estimates = estimate.estimate_runs(planned, [])
     assert len(warmed) == 1, "codec, budget and seed do not change the time of a step"
-    first = estimates[planned[0].name]
+    first = estimates[planned[0].run_name()]
     assert (first.seconds, first.from_runs) == (pytest.approx(10 + 2 * 3 * 0.5), False)
     assert first.memory_bytes == pytest.approx(2 * 10 * (16 * 16 * 3), rel=0.01)
 

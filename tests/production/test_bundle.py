@@ -23,7 +23,7 @@ from toolkit.codecs.jpeg_tables import QuantisationTables, standard_steps, write
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.foreground import run_pilot
 from toolkit.production.bundle import Bundle, export_bundle, load_bundle
 from toolkit.production.history import history
 from toolkit.production.manifest import MANIFEST, read_bundle_manifest, write_manifest

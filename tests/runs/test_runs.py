@@ -187,7 +187,7 @@ def test_the_worker_carries_out_probes_and_pilots_and_goes_on_after_a_failure(tm
         RunFolder.create(tmp_path / name, kind, body)
         for name, kind, body in (
             ("pilot-wrong", "pilot", {"seed": 0, "config": wrong.model_dump(mode="json")}),
-            ("probe-a", "probe", request.as_dict()),
+            ("probe-a", "probe", request.contents()),
             ("pilot-right", "pilot", {"seed": 0, "config": config.model_dump(mode="json")}),
             ("pilot-cancelled", "pilot", {"seed": 1, "config": config.model_dump(mode="json")}),
         )

@@ -10,7 +10,7 @@ import torch
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Stage, StageData
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.pilot import run_pilot
+from toolkit.pilots.foreground import run_pilot
 from toolkit.training.augment import crop_flip
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.device import resolve_device

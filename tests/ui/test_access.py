@@ -16,7 +16,7 @@ from toolkit.cli import run
 from toolkit.codecs.spec import grid_paths
 from toolkit.foundation.errors import UsageError
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.plan import pilot_command
+from toolkit.pilots.request import pilot_command
 from toolkit.probe.request import ImagesRequest
 from toolkit.ui import access, shell
 from toolkit.ui.gateway.logins import LOGINS

@@ -229,8 +229,8 @@ def pilot(
     from toolkit.data.catalog import load_dataset
     from toolkit.data.scenario import default_initial
     from toolkit.pilots.config import make_pilot_config
-    from toolkit.pilots.pilot import run_seeds
-    from toolkit.pilots.plan import PlannedRun
+    from toolkit.pilots.foreground import run_seeds
+    from toolkit.pilots.request import PilotRequest
     from toolkit.runs.environment import require_one_rank
 
     require_one_rank()
@@ -254,16 +254,16 @@ def pilot(
     }
     chosen, usual_seed = apply_recipe(context, recipe, given)
     with console.progress_bar() as progress:
-        classes = len(load_dataset(dataset, int(chosen["size"]), progress=progress).class_names)
-        chosen["initial"] = first = chosen["initial"] or default_initial(classes)
+        opened = load_dataset(dataset, int(chosen["size"]), progress=progress)
+        chosen["initial"] = first = chosen["initial"] or default_initial(len(opened.class_names))
         chosen["increment"] = chosen["increment"] or first
         config = make_pilot_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
         which = parse_seeds(seeds) or [seed if is_given(context, "seed") else usual_seed]
         where = runs_dir or default_runs_dir()
         if not dry_run:
-            result = run_seeds(config, which, where, progress)
+            result = run_seeds(config, which, where, progress, opened)
     if dry_run:
-        planned = [PlannedRun(config, one) for one in which]
+        planned = [PilotRequest(config, one) for one in which]
         show_estimate(short_spec(config.codec), planned, where.resolve(), 1, json, csv)
         return
     shown = (

@@ -10,11 +10,11 @@ from toolkit.cli import console
 from toolkit.foundation.sizes import format_size
 
 if TYPE_CHECKING:
-    from toolkit.pilots.plan import PlannedRun
+    from toolkit.pilots.request import PilotRequest
 
 
 def show_estimate(
-    name: str, planned: Sequence[PlannedRun], folder: Path, slots: int, json: str | None, csv: str | None
+    name: str, planned: Sequence[PilotRequest], folder: Path, slots: int, json: str | None, csv: str | None
 ) -> None:
     """List runs with their state, estimated hours and bytes of memory.
 
@@ -32,9 +32,9 @@ def show_estimate(
         estimates = estimate_runs(planned, list_runs(folder, "pilot"), progress)
     rows: list[dict[str, Any]] = []
     for one in planned:
-        run = RunFolder(folder / one.name)
+        run = RunFolder(folder / one.run_name())
         state = run.status() if run.config_path.exists() else "new"
-        estimate = estimates[one.name]
+        estimate = estimates[one.run_name()]
         hours = 0.0 if state == "done" else estimate.seconds / 3600
         source = "finished runs" if estimate.from_runs else "warm-up"
         rows.append(

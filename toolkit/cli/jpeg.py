@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train a network plain, behind the layer and behind its controls; killed runs resume with the same command."""
     from toolkit.jpeg_dl.config import CONTROLS, make_jpeg_config
-    from toolkit.jpeg_dl.experiment import run_jpeg
+    from toolkit.jpeg_dl.foreground import run_jpeg
 
     set_threads(threads)
     dataset = with_splits(dataset, train_folder, test_folder)

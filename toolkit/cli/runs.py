@@ -154,6 +154,8 @@ def note(name: Name, text: Annotated[str, typer.Argument(help="empty to remove")
 
 def describe(run: RunFolder) -> dict[str, Any]:
     """Everything there is to say about a run, its matrices aside."""
+    from toolkit.jobs.kinds import request_of
+
     row = _row(run)
     if row["state"] in (index.UNREADABLE, DAMAGED):
         raise WorkError(row["error"])
@@ -171,7 +173,7 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "config": config,
         "result": {name: value for name, value in result.items() if isinstance(value, (int, float, str))},
         "environment": run.environment,
-        "command": command_of(run),
+        "command": request_of(run).command(),
     }
 
 
@@ -180,22 +182,6 @@ def _row(run: RunFolder) -> dict[str, Any]:
     from toolkit.jobs.kinds import check
 
     return next(row for row in index.query(run.path.parent, check=check) if row["name"] == run.shown_name)
-
-
-def command_of(run: RunFolder) -> str:
-    """The one command that reproduces the run."""
-    from toolkit.jobs.kinds import REQUESTS
-    from toolkit.jpeg_dl.config import JPEGConfig
-    from toolkit.pilots.config import PilotConfig
-    from toolkit.pilots.plan import pilot_command
-    from toolkit.runs.request import request_from
-
-    config = run.config
-    if config["kind"] in REQUESTS:
-        return request_from(REQUESTS, config).command()
-    if config["kind"] == "jpeg":
-        return JPEGConfig(**config["config"]).command(int(config["seed"]))
-    return pilot_command(PilotConfig(**config["config"]), [int(config["seed"])])
 
 
 def parse_since(text: str) -> float:

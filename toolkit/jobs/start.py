@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.jobs import supervisor
-from toolkit.pilots.plan import PlannedRun
+from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.queue import enqueue
 
 
-def start_planned(planned: Sequence[PlannedRun], runs_dir: Path) -> list[RunFolder]:
+def start_planned(planned: Sequence[PilotRequest], runs_dir: Path) -> list[RunFolder]:
     """Make the runs' folders and queue those that have neither finished nor are under way.
 
     Returns:

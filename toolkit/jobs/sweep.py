@@ -14,7 +14,8 @@ from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.progress import Progress, silent
 from toolkit.jobs import supervisor
 from toolkit.jobs.start import start_pending
-from toolkit.pilots.results import aggregate_pilots, read_pilot
+from toolkit.pilots.request import PilotRequest
+from toolkit.pilots.results import aggregate_pilots
 from toolkit.pilots.sweep_file import Sweep
 from toolkit.runs.folder import DAMAGED, RunFolder
 
@@ -87,7 +88,8 @@ def report(sweep: Sweep, runs: list[RunFolder]) -> dict[str, Any]:
     for planned, run in zip(sweep.planned, runs, strict=True):
         status, error, result = run.status(), None, None
         try:
-            _, _, result = read_pilot(run)
+            PilotRequest.of(run)
+            result = run.result
             error = run.error() if status == "failed" else None
         except WorkError as problem:
             status, error = DAMAGED, one_line(problem)

@@ -12,62 +12,23 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import write_json
 from toolkit.foundation.threads import set_threads
-from toolkit.jobs.kinds import REQUESTS
-from toolkit.runs.environment import attempt_facts, require_one_rank
-from toolkit.runs.folder import SLOT_VARIABLE, Cancelled, RunFolder, training_slot
+from toolkit.jobs.kinds import request_of
+from toolkit.runs.environment import require_one_rank
+from toolkit.runs.execution import carry_out
+from toolkit.runs.folder import SLOT_VARIABLE, Cancelled, RunFolder
 from toolkit.runs.locks import ProcessName, Taken
-from toolkit.runs.reporting import RunReporter
-from toolkit.runs.request import request_from
 
 TAKEN = 3
 """Exit status: another process has the run."""
 HEARTBEAT_SECONDS = 1.0
 CANCEL_SECONDS = 3.0
 """A cancelled run that has not stopped by itself by then, as its work reports no progress, is ended."""
-
-
-def execute_pilot(run: RunFolder) -> None:
-    """Bring a pilot's folder to its result."""
-    from toolkit.pilots import pilot
-
-    pilot.execute_pilot(run)
-
-
-def execute_training(run: RunFolder) -> None:
-    """Bring the folder of a training with the JPEG layer to its result."""
-    from toolkit.jpeg_dl import experiment
-
-    experiment.execute_training(run)
-
-
-def execute_request(run: RunFolder) -> None:
-    """Bring a request's folder to its result; a light one does not wait for the training slot."""
-    light = REQUESTS[run.config["kind"]].light
-    with nullcontext() if light else training_slot(run.path.parent), run.running():
-        if run.result is not None:
-            return
-        with run.failures_logged():
-            run.raise_if_cancelled()
-            run.log("started")
-            request = request_from(REQUESTS, run.config)
-            write_json(run.path / "environment.json", attempt_facts(run, request.command()))
-            write_json(run.result_path, request.run(RunReporter(run).show, run.log_found))
-            run.log("finished")
-
-
-EXECUTORS: dict[str, Callable[[RunFolder], None]] = {
-    "pilot": execute_pilot,
-    "jpeg": execute_training,
-    **dict.fromkeys(REQUESTS, execute_request),
-}
-"""What a worker can carry out, by the run's kind."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -92,10 +53,7 @@ def work_on(run: RunFolder) -> int:
             if run.cancel_requested():
                 run.log("cancelled")
                 return 0
-            kind = run.config["kind"]
-            if kind not in EXECUTORS:
-                raise UsageError(f"runs of kind {kind} are not carried out in the background")
-            EXECUTORS[kind](run)
+            carry_out(request_of(run), run)
             return 0
     except Cancelled:
         return 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -13,7 +11,6 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import digest, validated
-from toolkit.runs.folder import RunFolder
 
 CONTROLS = {
     "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
@@ -125,20 +122,6 @@ class JPEGConfig(BaseModel):
         )
         return f"plain-{digest(self, alike)}-s{seed}"
 
-    def command(self, seed: int) -> str:
-        """The ``recallrate jpeg train`` command that does the same; only what differs from the defaults is written."""
-        words = ["recallrate", "jpeg", "train", self.dataset]
-        for name, field in JPEGConfig.model_fields.items():
-            value = getattr(self, name)
-            if field.is_required() or value == field.default or name == "checkpoint_every":
-                continue
-            option = f"--{name.replace('_', '-')}"
-            if name == "variants":
-                words += ["--controls", ",".join(value[2:]) or "none"]
-            else:
-                words += [option] if value is True else [option, str(value)]
-        return shlex.join([*words, "--seeds", str(seed)])
-
     def run_name(self, seed: int) -> str:
         """Name of the run's folder: readable, and the same for the same configuration and seed."""
         codec = f"-{short_spec(self.codec)}" if self.codec != "raw" else ""
@@ -146,15 +129,6 @@ class JPEGConfig(BaseModel):
         words = f"{short_name(self.dataset)}{codec}-{self.init}{rate}"
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
         return f"jpeg-{readable}-{digest(self)}-s{seed}"
-
-    def folder(self, seed: int, runs_dir: Path) -> RunFolder:
-        """The run's folder, made where there is none.
-
-        Raises:
-            WorkError: it cannot be written.
-        """
-        request = {"seed": seed, "config": self.model_dump(mode="json")}
-        return RunFolder.create(Path(runs_dir).resolve() / self.run_name(seed), "jpeg", request)
 
 
 def make_jpeg_config(**values: object) -> JPEGConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,21 @@ import torch
 
 from toolkit.codecs.jpeg_tables import integer_tables
 from toolkit.data.catalog import load_dataset
+from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import build_folder, read_json, write_json
-from toolkit.foundation.progress import Progress, silent
-from toolkit.foundation.seeds import derive, require_distinct
+from toolkit.foundation.seeds import derive
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import clip_rate, standard_tables
 from toolkit.jpeg_dl.calibration import calibrate_rate
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.rates import energy_passed, hard_rate, matching_quality
-from toolkit.jpeg_dl.results import aggregate_trainings, read_training
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
-from toolkit.runs.environment import attempt_facts
-from toolkit.runs.execution import carry_out
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.networks import Classifier
 from toolkit.training.weights import load_network
 
 _CALIBRATION_QUALITIES = (10, 20, 35, 50, 75, 90)
@@ -38,39 +34,23 @@ _CALIBRATION_IMAGES = 100
 _PLAIN_FILES = ("plain.pt", "plain.json")
 
 
-def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
-    """Run (or resume, or just read) one training a seed; the ``jpeg train`` JSON.
+def train_variants(
+    run: RunFolder, config: JPEGConfig, seed: int, reporter: RunReporter, dataset: ImageDataset | None = None
+) -> dict[str, Any]:
+    """Train every variant that the run's folder lacks; the run's ``result.json``.
 
-    Raises:
-        UsageError: the network, device or seeds are not to be had.
-        WorkError: a run failed; the others' results stay.
+    Args:
+        run: its folder, where networks, records and checkpoints go.
+        config, seed: what to do.
+        reporter: told how far it is.
+        dataset: the configuration's, where it is open already.
     """
-    require_distinct(seeds)
-    resolve_device(config.device)
-    build_backbone(config.network)
-    load_dataset(config.dataset, config.size, progress=progress)
-    runs = []
-    for seed in seeds:
-        runs.append(execute_training(config.folder(seed, runs_dir), progress))
-    return aggregate_trainings(config, runs)
-
-
-def execute_training(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
-    """Bring a run folder to its result; what fails is logged there and raised."""
-    config, seed, _ = read_training(run)
-    return run.located(carry_out(run, lambda: _run(run, config, seed, progress), progress))
-
-
-def _run(run: RunFolder, config: JPEGConfig, seed: int, progress: Progress) -> dict[str, Any]:
     device = resolve_device(config.device)
-    run.log("started", device=str(device))
-    write_json(run.path / "environment.json", attempt_facts(run, config.command(seed)) | {"device": str(device)})
-    reporter = RunReporter(run, progress)
-    dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
+    dataset = dataset or load_dataset(config.dataset, config.size, progress=reporter.show)
     data = TrainingData.of(dataset, config, reporter.show)
     trial = _Trial(run, config, seed, data, device, reporter)
     records = {name: trial.record(name) for name in config.variants}
-    result = {
+    return {
         "seed": seed,
         "tested_on": "held-out training images" if config.held_out else "test images",
         "test_images": len(data.test_labels),
@@ -80,9 +60,6 @@ def _run(run: RunFolder, config: JPEGConfig, seed: int, progress: Progress) -> d
         "optimizer_steps": config.steps,
         "run_dir": run.name,
     }
-    write_json(run.result_path, result)
-    run.log("finished", **{name: record["accuracy"] for name, record in records.items()})
-    return result
 
 
 def _calibration(data: TrainingData, records: dict[str, Any], config: JPEGConfig) -> dict[str, Any]:

@@ -1,24 +1,75 @@
-"""What is done with a finished training in the background, as data: attack its networks, export its tables."""
+"""Trainings with the layer, and what is done with a finished one, as requests: attack it, export its tables."""
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import BaseModel
+
+from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, make_folder
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
-from toolkit.jpeg_dl.contents import AttackResult, ExportResult
-from toolkit.runs.contents import Result
+from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.contents import AttackResult, ExportResult, TrainingResult
+from toolkit.runs.contents import Damaged, Result
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import Request
+from toolkit.runs.reporting import RunReporter
+from toolkit.runs.request import FieldsRequest, SeededRequest
 
 
 @dataclass(frozen=True)
-class TrainedRequest(Request):
+class JPEGRequest(SeededRequest[JPEGConfig]):
+    """One training with the layer, its controls and its seed."""
+
+    kind: ClassVar[str] = "jpeg"
+    results: ClassVar[type[Result]] = TrainingResult
+    configs: ClassVar[type[BaseModel]] = JPEGConfig
+
+    def run_name(self) -> str:
+        return self.config.run_name(self.seed)
+
+    def command(self) -> str:
+        """The ``recallrate jpeg train`` command that does the same; only what differs from the defaults is written."""
+        words = ["recallrate", "jpeg", "train", self.config.dataset]
+        for name, field in JPEGConfig.model_fields.items():
+            value = getattr(self.config, name)
+            if field.is_required() or value == field.default or name == "checkpoint_every":
+                continue
+            option = f"--{name.replace('_', '-')}"
+            if name == "variants":
+                words += ["--controls", ",".join(value[2:]) or "none"]
+            else:
+                words += [option] if value is True else [option, str(value)]
+        return shlex.join([*words, "--seeds", str(self.seed)])
+
+    def facts(self) -> dict[str, Any]:
+        from toolkit.training.device import resolve_device
+
+        return {"device": str(resolve_device(self.config.device))}
+
+    def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> dict[str, Any]:
+        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, where it is open."""
+        from toolkit.jpeg_dl.experiment import train_variants
+
+        return train_variants(run, self.config, self.seed, reporter, dataset)
+
+    def finished(self, run: RunFolder, result: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: record["accuracy"] for name, record in result["variants"].items()}
+
+    def require_result(self, run: RunFolder, result: dict[str, Any]) -> None:
+        super().require_result(run, result)
+        if result["seed"] != self.seed or result["variants"].keys() != set(self.config.variants):
+            raise Damaged(f"{run.name} is damaged: result.json: it is of another seed or of other variants")
+
+
+@dataclass(frozen=True)
+class TrainedRequest(FieldsRequest):
     """A request about a training.
 
     Attributes:
@@ -38,7 +89,7 @@ class TrainedRequest(Request):
         """The request and what the training came to: one trained anew under the same name is another."""
         result = Path(self.training) / "result.json"
         digest = hashlib.sha256(result.read_bytes()).hexdigest() if result.exists() else None
-        return self.as_dict() | {"result": digest}
+        return self.contents() | {"result": digest}
 
     def command_words(self) -> tuple[str, ...]:
         return ("jpeg", self.kind)
@@ -118,10 +169,6 @@ class ExportRequest(TrainedRequest):
 def tables_dir() -> Path:
     """The folder for exported tables: beside the runs that they come from."""
     return default_runs_dir().parent / "tables"
-
-
-REQUESTS: Mapping[str, type[Request]] = {"attack": AttackRequest, "export": ExportRequest}
-"""By the kind of their run."""
 
 
 def open_training(path: Path) -> RunFolder:

@@ -9,11 +9,9 @@ from typing import Any
 
 from toolkit.foundation.errors import WorkError
 from toolkit.jpeg_dl.config import JPEGConfig
-from toolkit.jpeg_dl.contents import TrainingResult
+from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.runs.contents import Damaged, require
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import read_seeded
 
 MEASURES = ("accuracy", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
 
@@ -41,21 +39,6 @@ class Trainings:
         return aggregate_trainings(self.config, finished) if finished else None
 
 
-def read_training(run: RunFolder) -> tuple[JPEGConfig, int, dict[str, Any] | None]:
-    """Configuration, seed and, where it has one, the result of a training whose folder is whole.
-
-    Raises:
-        Damaged: a part of it is not what the toolkit writes.
-        Newer: it is from a newer version of the toolkit.
-    """
-    config, seed = read_seeded(JPEGConfig, run)
-    if (result := run.result) is not None:
-        require(TrainingResult, result, run.result_path)
-        if result["seed"] != seed or result["variants"].keys() != set(config.variants):
-            raise Damaged(f"{run.name} is damaged: result.json: it is of another seed or of other variants")
-    return config, seed, result
-
-
 def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Trainings]:
     """The trainings of one dataset (its path absolute) and size, those begun last first.
 
@@ -68,9 +51,10 @@ def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Traini
         if run.config["kind"] != "jpeg":
             continue
         with suppress(WorkError):  # the list of runs says what is wrong with it
-            config, seed, _ = read_training(run)
+            request = JPEGRequest.of(run)
+            config = request.config
             if (config.dataset, config.size) == (dataset, size):
-                found.setdefault(config.run_name(0), (config, []))[1].append((run, seed))
+                found.setdefault(config.run_name(0), (config, []))[1].append((run, request.seed))
     return [Trainings(config, tuple(sorted(members, key=lambda one: one[1]))) for config, members in found.values()]
 
 

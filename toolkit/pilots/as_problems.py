@@ -28,7 +28,8 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.results import aggregate_pilots, comparisons, describe, read_pilot
+from toolkit.pilots.request import PilotRequest
+from toolkit.pilots.results import aggregate_pilots, comparisons, describe
 from toolkit.runs.folder import list_runs
 from toolkit.training.device import resolve_device
 
@@ -46,7 +47,7 @@ def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
     places: dict[tuple[str, int], None] = {}
     for run in runs:
         with suppress(WorkError):
-            config, _, _ = read_pilot(run)
+            config = PilotRequest.of(run).config
             places[config.dataset, config.size] = None
     found: dict[str, list[dict[str, Any]]] = {}
     for dataset, size in places:

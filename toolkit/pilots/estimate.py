@@ -17,8 +17,8 @@ from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.plan import PlannedRun, step_count
-from toolkit.pilots.results import read_pilot
+from toolkit.pilots.plan import step_count
+from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
 
 WARMUP_STEPS = 20
@@ -59,7 +59,7 @@ class Estimate:
 
 
 def estimate_runs(
-    planned: Sequence[PlannedRun],
+    planned: Sequence[PilotRequest],
     finished: Sequence[RunFolder],
     progress: Progress = silent,
     *,
@@ -96,7 +96,7 @@ def estimate_runs(
             progress("timing a few steps", len(warm), len(warm) + 1)
             warm[key] = pace_of(config, progress)
         pace = paces.get(key, warm.get(key, 0.0))
-        estimates[run.name] = Estimate(
+        estimates[run.run_name()] = Estimate(
             START_SECONDS + step_count(config, classes, len(dataset.train.labels)) * pace,
             budget_bytes(config.budget, classes, dataset.raw_image_bytes),
             key in paces,
@@ -157,7 +157,7 @@ def _paces(finished: Sequence[RunFolder]) -> dict[tuple[object, ...], float]:
     found: dict[tuple[object, ...], list[float]] = {}
     for run in finished:
         try:
-            config, _, result = read_pilot(run)
+            config, result = PilotRequest.of(run).config, run.result
         except WorkError:  # the list of runs says what is wrong with it
             continue
         if result is not None and result["optimizer_steps"]:

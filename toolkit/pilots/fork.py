@@ -9,9 +9,8 @@ from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
 from toolkit.pilots.config import PilotConfig, make_pilot_config
-from toolkit.pilots.plan import PlannedRun
+from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import read_seeded
 
 
 def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotConfig, list[str]]:
@@ -30,7 +29,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
     request = run.config
     if request["kind"] != "pilot":
         raise UsageError(f"{run.name} is no pilot: --set changes choices of pilots")
-    old, _ = read_seeded(PilotConfig, run)
+    old = PilotRequest.of(run).config
     new = make_pilot_config(**old.model_dump() | dict(_assignment(text) for text in assignments))
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
     return new, [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
@@ -38,7 +37,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
 
 def fork(run: RunFolder, config: PilotConfig) -> RunFolder:
     """A new run folder for ``config`` with the same seed, which remembers what it was forked from."""
-    forked = PlannedRun(config, int(run.config["seed"])).folder(run.path.parent)
+    forked = PilotRequest(config, int(run.config["seed"])).folder(run.path.parent)
     write_json(forked.path / "origin.json", {"forked_from": run.name} | forked.origin)
     return forked
 

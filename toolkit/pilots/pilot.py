@@ -6,136 +6,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from toolkit.data.catalog import load_dataset
-from toolkit.features.names import require_extractor
-from toolkit.foundation.files import write_json
-from toolkit.foundation.progress import Progress, silent
-from toolkit.foundation.seeds import derive, require_distinct
-from toolkit.learning.catalog import parse_method
-from toolkit.learning.methods import build_method
-from toolkit.learning.methods.derpp import LOGIT_BYTES
+from toolkit.data.dataset import ImageDataset
+from toolkit.foundation.seeds import derive
 from toolkit.learning.metrics import last_accuracy, summarise
-from toolkit.memory.allocation import BudgetTooSmall
-from toolkit.memory.budget import LABEL_BYTES
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.learner import Learner, PilotData, open_pilot_memory
-from toolkit.pilots.plan import pilot_command
-from toolkit.pilots.results import METRICS, aggregate_pilots, read_pilot
-from toolkit.runs.environment import attempt_facts
-from toolkit.runs.execution import carry_out
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import peak_device_memory_bytes, random_state, resolve_device, set_random_state
 from toolkit.training.loop import train
-from toolkit.training.networks import build_backbone, default_network
 from toolkit.training.weights import save_network
 
-__all__ = ["METRICS", "aggregate_pilots", "check_config", "execute_pilot", "run_pilot", "run_seeds"]
 
-CHECKPOINT = "checkpoint.pt"
+def train_pilot(
+    run: RunFolder,
+    config: PilotConfig,
+    seed: int,
+    reporter: RunReporter,
+    checkpoint_path: Path,
+    dataset: ImageDataset | None = None,
+) -> dict[str, Any]:
+    """Train through all stages, going on from the last checkpoint; the run's ``result.json``.
 
-
-def run_seeds(config: PilotConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
-    """Run (or resume, or just read) one pilot a seed; the ``pilot`` JSON of the contract.
-
-    Raises:
-        UsageError: the configuration does not fit the dataset.
-        WorkError: a run failed; the others' results stay.
-    """
-    require_distinct(seeds)
-    check_config(config, progress, seeds[0] if seeds else 0)
-    runs = [run_pilot(config, seed, runs_dir, progress) for seed in seeds]
-    return aggregate_pilots(config, runs)
-
-
-def check_config(config: PilotConfig, progress: Progress = silent, seed: int = 0) -> None:
-    """Find what is wrong with a configuration before anything is written; ``seed`` is one that it will run with.
-
-    Raises:
-        UsageError: stages, class order, method, device, network, extractor or budget do not fit.
+    Args:
+        run: its folder, where network, memory and checkpoint go.
+        config, seed: what to do.
+        reporter: told how far it is.
+        checkpoint_path: where checkpoints lie.
+        dataset: the configuration's, where it is open already.
     """
     device = resolve_device(config.device)
-    dataset = load_dataset(config.dataset, config.size, progress=progress)
-    data = PilotData.load(config, dataset, seed, progress)
-    charged = _charged_bytes(config, data, device)
-    kind, _ = parse_method(config.method)
-    if not kind.exemplars:
-        return
-    sizes = np.diff(data.coded_train.ends, prepend=0) + LABEL_BYTES
-    largest = 0
-    for stage, classes in enumerate(data.scenario.stages):
-        extra = LOGIT_BYTES * data.stage(stage).total if kind.stores_logits else 0
-        largest += sum(int(sizes[dataset.train.labels == label].max()) + extra for label in classes)
-    smallest = data.codec.shared_bytes() + largest + charged
-    if smallest > data.budget:
-        raise BudgetTooSmall(data.budget, smallest, len(dataset.class_names))
-
-
-def _charged_bytes(config: PilotConfig, data: PilotData, device: torch.device) -> int:
-    """Bytes of weights that the budget pays for in the end, by taking an untrained network through all stages."""
-    method = build_method(config.method)
-    kind, _ = parse_method(config.method)
-    if kind.frozen:
-        require_extractor(config.extractor)
-        return 0
-    name = default_network(device) if config.network == "auto" else config.network
-    network = method.build(lambda: build_backbone(name), data.stage(0).total, (0.5,) * 3, (0.25,) * 3)
-    for stage in range(len(data.scenario)):
-        network = method.finish(method.begin(network, data.stage(stage)), data.stage(stage))
-    return method.weights_bytes(network)
-
-
-def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
-    """Run one seed in ``runs_dir``, or read its result if it has one; an entry of ``runs`` in the ``pilot`` JSON.
-
-    Waits for the folder's training slot. A run that was killed goes on from its last checkpoint.
-    """
-    request = {"seed": seed, "config": config.model_dump(mode="json")}
-    run = RunFolder.create(Path(runs_dir).resolve() / config.run_name(seed), "pilot", request)
-    return execute_pilot(run, progress)
-
-
-def execute_pilot(run: RunFolder, progress: Progress = silent) -> dict[str, Any]:
-    """Bring a pilot's run folder to its result; what fails is logged there and raised."""
-    config, seed, _ = read_pilot(run)
-    return run.located(carry_out(run, lambda: _run(run, config, seed, progress), progress))
-
-
-def _run(run: RunFolder, config: PilotConfig, seed: int, progress: Progress) -> dict[str, Any]:
-    device = resolve_device(config.device)
-    run.log("started", device=str(device))
-    facts = attempt_facts(run, pilot_command(config, [seed]))
-    write_json(run.path / "environment.json", facts | {"device": str(device)})
-    reporter = RunReporter(run, progress)
-    dataset = load_dataset(config.dataset, config.size, progress=reporter.show)
+    dataset = dataset or load_dataset(config.dataset, config.size, progress=reporter.show)
     data = PilotData.load(config, dataset, seed, reporter.show)
     with open_pilot_memory(config, data, run.path) as memory:
         learner = Learner(config, data, memory, device, seed, reporter.show)
-        checkpoint = Checkpoint.restore(run.path / CHECKPOINT, learner)
+        checkpoint = Checkpoint.restore(checkpoint_path, learner)
         stopwatch = Stopwatch(checkpoint.seconds)
         while checkpoint.stage < len(data.scenario):
-            _run_stage(run, learner, checkpoint, reporter, stopwatch)
+            _run_stage(run, checkpoint_path, learner, checkpoint, reporter, stopwatch)
         result = _result(run, learner, checkpoint)
         save_network(learner.network, learner.network_name, run.path / "network.pt", method=config.method)
-    write_json(run.result_path, result)
-    (run.path / CHECKPOINT).unlink(missing_ok=True)
-    run.log("finished", last_accuracy=result["last_accuracy"], seconds=result["seconds"])
     return result
 
 
 def _run_stage(
-    run: RunFolder, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
+    run: RunFolder, path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
 ) -> None:
     """Train, commit and evaluate one stage, from wherever ``state`` stands; leaves ``state`` at the next stage.
 
     Training is checkpointed as complete before the memory changes, and the memory's commit is repeatable: a kill
     between the two can neither train on the new memory nor commit twice.
     """
-    path, stage = run.path / CHECKPOINT, state.stage
+    stage = state.stage
     if not state.trained:
         _train_stage(path, learner, state, reporter, stopwatch)
     learner.commit(stage)

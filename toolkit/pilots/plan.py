@@ -5,47 +5,22 @@ No torch here.
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig, make_pilot_config
-from toolkit.runs.folder import RunFolder
+from toolkit.pilots.request import PilotRequest
 
 MAX_RUNS = 10_000
 """Planned at once."""
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """A configuration and a seed."""
-
-    config: PilotConfig
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return self.config.run_name(self.seed)
-
-    def folder(self, runs_dir: Path) -> RunFolder:
-        """The run's folder, made where there is none.
-
-        Raises:
-            WorkError: it cannot be written.
-        """
-        request = {"seed": self.seed, "config": self.config.model_dump(mode="json")}
-        return RunFolder.create(Path(runs_dir).resolve() / self.name, "pilot", request)
-
-
 def plan(
     codecs: Sequence[str], aligns: Sequence[str], budgets: Sequence[str], seeds: Sequence[int], **shared: object
-) -> list[PlannedRun]:
+) -> list[PilotRequest]:
     """Every codec at every alignment, budget and seed; seeds innermost, so that each setting is completed in turn.
 
     A lossless codec changes no pixel, so it is planned once, without alignment.
@@ -65,14 +40,14 @@ def plan(
             raise UsageError(f"choose at least one {name}")
     if (runs := math.prod(map(len, (codecs, aligns, budgets, seeds)))) > MAX_RUNS:
         raise UsageError(f"at most {MAX_RUNS} runs are planned at once, got {runs}")
-    planned: dict[str, PlannedRun] = {}
+    planned: dict[str, PilotRequest] = {}
     for codec in codecs:
         for align in ("none",) if parse_codec(codec).lossless else aligns:
             for budget in budgets:
                 config = make_pilot_config(codec=codec, align=align, budget=budget, **shared)
                 for seed in seeds:
-                    run = PlannedRun(config, seed)
-                    planned.setdefault(run.name, run)
+                    run = PilotRequest(config, seed)
+                    planned.setdefault(run.run_name(), run)
     return list(planned.values())
 
 
@@ -113,26 +88,3 @@ def default_settings(codecs: Sequence[str], recommended: str | None = None) -> l
     lossy = [codec for codec in codecs if not parse_codec(codec).lossless]
     candidates = [codec for codec in lossy if codec.startswith("jpeg:")] or lossy
     return chosen + candidates[len(candidates) // 2 :][:1]
-
-
-def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:
-    """The ``recallrate pilot`` command that runs, resumes or just shows these runs.
-
-    Only what differs from the defaults is written, apart from what defines the experiment.
-    """
-    words = ["recallrate", "pilot", config.dataset]
-    for name in ("size", "initial", "increment", "codec", "budget", "align", "method", "steps"):
-        words += [f"--{name}", str(getattr(config, name))]
-    options = ("selection", "network", "epochs", "batch_size", "device")
-    for name, field in PilotConfig.model_fields.items():
-        value = getattr(config, name)
-        if field.is_required() or value == field.default or f"--{name}" in words:
-            continue
-        if name in options:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-        else:
-            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--seeds", ",".join(map(str, seeds))]
-    if runs_dir is not None:
-        words += ["--runs-dir", str(runs_dir)]
-    return shlex.join(words)

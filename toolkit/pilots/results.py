@@ -16,11 +16,8 @@ from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
 from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.contents import PilotResult
-from toolkit.pilots.plan import pilot_command
-from toolkit.runs.contents import Damaged, require
+from toolkit.pilots.request import PilotRequest, pilot_command
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import read_seeded
 
 METRICS = (
     "average_incremental_accuracy",
@@ -92,21 +89,6 @@ def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
     Nor does where it lies count.
     """
     return {name: value for name, value in result.items() if name not in (*MEASURED, "run_dir")}
-
-
-def read_pilot(run: RunFolder) -> tuple[PilotConfig, int, dict[str, Any] | None]:
-    """Configuration, seed and, where it has one, the result of a pilot whose folder is whole.
-
-    Raises:
-        Damaged: a part of it is not what the toolkit writes.
-        Newer: it is from a newer version of the toolkit.
-    """
-    config, seed = read_seeded(PilotConfig, run)
-    if (result := run.result) is not None:
-        require(PilotResult, result, run.result_path)
-        if result["seed"] != seed:
-            raise Damaged(f"{run.name} is damaged: result.json: its seed must be {seed}, got {result['seed']}")
-    return config, seed, result
 
 
 @dataclass(frozen=True)
@@ -207,14 +189,15 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
     found: dict[str, tuple[dict[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
     for run in runs:
         try:
-            config, seed, _ = read_pilot(run)
+            request = PilotRequest.of(run)
         except WorkError:  # the list of runs says what is wrong with it
             continue
+        config = request.config
         if config.dataset != absolute_spec(dataset) or config.size != size:
             continue
         common = config.model_dump(mode="json", exclude=set(VARIED))
         key = json.dumps(common, sort_keys=True)
-        found.setdefault(key, (common, []))[1].append((run, config, seed))
+        found.setdefault(key, (common, []))[1].append((run, config, request.seed))
     return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
 
 

@@ -28,7 +28,8 @@ from toolkit.foundation.documents import LARGEST_YAML, Unfit, compose_yaml, read
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.seeds import parse_seeds, require_distinct
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.plan import PlannedRun, plan
+from toolkit.pilots.plan import plan
+from toolkit.pilots.request import PilotRequest
 
 GRID = ("codecs", "budgets", "aligns", "methods", "seeds")
 """What is combined; each a list, or a single value."""
@@ -43,7 +44,7 @@ class Sweep:
     """A sweep file's contents: its name and the runs it asks for, each once."""
 
     name: str
-    planned: list[PlannedRun]
+    planned: list[PilotRequest]
 
 
 @dataclass
@@ -82,13 +83,13 @@ def read_sweep(path: Path) -> Sweep:
     for required in ("dataset", "initial", "increment"):
         if required not in shared:
             raise UsageError(f"{path}: {required} is missing")
-    planned: dict[str, PlannedRun] = {}
+    planned: dict[str, PilotRequest] = {}
     for method in grid["methods"]:
         try:
             runs = plan(grid["codecs"], grid["aligns"], grid["budgets"], grid["seeds"], **shared | {"method": method})
         except UsageError as error:
             raise _located(entries, error) from None
-        planned.update((run.name, run) for run in runs)
+        planned.update((run.run_name(), run) for run in runs)
     return Sweep(name, list(planned.values()))
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic import BaseModel
+
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
-from toolkit.probe.contents import ImagesResult, ProbeResult
+from toolkit.probe.contents import ImagesResult, ProbeResult, Setting
 from toolkit.runs.contents import Result
-from toolkit.runs.request import Request
+from toolkit.runs.request import FieldsRequest
 
 
 @dataclass(frozen=True)
-class ProbeRequest(Request):
+class ProbeRequest(FieldsRequest):
     """Everything that changes a probe's result; see ``recallrate probe --help`` for the meaning of each."""
 
     kind: ClassVar[str] = "probe"
     results: ClassVar[type[Result]] = ProbeResult
+    rows: ClassVar[type[BaseModel] | None] = Setting
     said: ClassVar[tuple[str, ...]] = ("size", "codecs", "budget", "images")
 
     dataset: str
@@ -37,14 +40,14 @@ class ProbeRequest(Request):
         return short_name(self.dataset)
 
     def settled(self) -> dict[str, Any]:
-        return self.as_dict() | {"codecs": expand_grid(self.codecs)}
+        return self.contents() | {"codecs": expand_grid(self.codecs)}
 
     def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         return run_probe(self, progress, on_row)
 
 
 @dataclass(frozen=True)
-class ImagesRequest(Request):
+class ImagesRequest(FieldsRequest):
     """Everything that changes what is measured of single images; see ``recallrate images --help``."""
 
     kind: ClassVar[str] = "images"
@@ -66,7 +69,7 @@ class ImagesRequest(Request):
         return f"{short_name(self.dataset)}-{self.codec.partition(':')[0]}"
 
     def settled(self) -> dict[str, Any]:
-        return self.as_dict() | {"codec": str(parse_codec(self.codec))}
+        return self.contents() | {"codec": str(parse_codec(self.codec))}
 
     def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         return run_images(self, progress)

@@ -29,7 +29,7 @@ from toolkit.foundation.files import build_folder, sha256_of
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.memory.store import ExemplarMemory
-from toolkit.pilots.results import read_pilot
+from toolkit.pilots.request import PilotRequest
 from toolkit.production.card import model_card
 from toolkit.production.charts import FALSE_ALARMS
 from toolkit.production.manifest import (
@@ -194,7 +194,7 @@ def export_bundle(
     """
     if run.config["kind"] != "pilot":
         raise UsageError(f"{run.name} is not a finished pilot")
-    config, _, result = read_pilot(run)
+    config, result = PilotRequest.of(run).config, run.result
     if result is None:
         raise UsageError(f"{run.name} is not a finished pilot")
     if not parse_method(config.method)[0].exemplars:

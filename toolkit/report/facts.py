@@ -17,12 +17,15 @@ from toolkit.codecs.spec import codec_family, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.jobs.kinds import PROBES, read_probe, sorted_out
+from toolkit.jobs.kinds import sorted_out
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.pilots.results import Comparison, comparisons, read_pilot, storage_of
+from toolkit.pilots.request import PilotRequest
+from toolkit.pilots.results import Comparison, comparisons, storage_of
 from toolkit.probe.inspection import psnr_of
+from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import DAMAGED, RunFolder
+from toolkit.runs.request import Request
 
 EXAMPLES = 6
 CODED = 100
@@ -183,21 +186,20 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     runs = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)  # names tell seeds apart
     if not runs:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
-    runs, damaged = sorted_out(runs)
-    pilots = [run for run in runs if run.config["kind"] == "pilot"]
-    tables = [run for run in runs if run.config["kind"] in PROBES]
+    whole, damaged = sorted_out(runs)
+    pilots = [run for run, request in whole if isinstance(request, PilotRequest)]
+    tables = [run for run, request in whole if isinstance(request, ProbeRequest)]
     tables.sort(key=lambda run: run.result_path.stat().st_mtime if run.result_path.exists() else 0.0)
-    subjects = {(config.dataset, config.size) for config, _, _ in map(read_pilot, pilots)}
-    subjects |= {(absolute_spec(request.dataset), request.size) for request in map(read_probe, tables)}
+    subjects = {_subject(request) for _, request in whole} - {None}
     if len(subjects) > 1:
-        listed = ", ".join(sorted(f"{name} at {size} px" for name, size in subjects))
+        listed = ", ".join(sorted(f"{one[0]} at {one[1]} px" for one in subjects if one is not None))
         raise UsageError(f"one report is about one dataset at one size, and these runs are of {listed}")
     finished = [run for run in pilots if run.result is not None]
     if not finished:
         states = ", ".join([*(f"{run.name} is {run.status()}" for run in pilots), *damaged.values()][:3])
         states = states or "there is none among them"
         raise WorkError(f"a report needs a finished pilot: {states}")
-    ((dataset, size),) = subjects
+    ((dataset, size),) = (one for one in subjects if one is not None)
     groups = comparisons(finished, dataset, size)
     comparison = max(groups, key=lambda group: len(group.runs))
     results = comparison.pilots()
@@ -217,6 +219,13 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         + tuple((name, DAMAGED) for name in damaged),
         tuple(group.label for group in groups if group is not comparison),
     )
+
+
+def _subject(request: Request) -> tuple[str, int] | None:
+    """The dataset, its path absolute, and the size of a pilot or a probe; None for other runs."""
+    if isinstance(request, PilotRequest):
+        return request.config.dataset, request.config.size
+    return (absolute_spec(request.dataset), request.size) if isinstance(request, ProbeRequest) else None
 
 
 def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:

@@ -11,7 +11,7 @@ import streamlit as st
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.plan import pilot_command
+from toolkit.pilots.request import pilot_command
 from toolkit.pilots.results import differences, setting_name, stage_values
 from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure
 from toolkit.ui.components.choice import choose

@@ -18,7 +18,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.jobs.start import start_pending
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
-from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, tables_dir
+from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, tables_dir
 from toolkit.jpeg_dl.results import Trainings, trainings
 from toolkit.probe.presets import PRESETS
 from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure, variants_figure
@@ -57,7 +57,7 @@ def page() -> None:
     if (result := training.result()) is not None:
         _accuracy(result)
         _one(training, runs_dir)
-    command(*(training.config.command(seed) for _, seed in training.runs))
+    command(*(JPEGRequest(training.config, seed).command() for _, seed in training.runs))
 
 
 def _form(runs_dir: Path) -> None:
@@ -145,7 +145,9 @@ def _form(runs_dir: Path) -> None:
     )
     if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
         try:
-            at_full_priority(lambda: start_pending([config.folder(seed, runs_dir) for seed in numbers], runs_dir))
+            at_full_priority(
+                lambda: start_pending([JPEGRequest(config, seed).folder(runs_dir) for seed in numbers], runs_dir)
+            )
         except WorkError as error:
             st.error(plain(one_line(error)), icon=":material/error:")
             return

@@ -21,6 +21,7 @@ from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
+from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder, list_runs
@@ -63,7 +64,7 @@ def page() -> None:
     show_history(runs_dir, spec, ("pilot",))
 
 
-def _form(dataset: ImageDataset, runs_dir: Path) -> list[plan.PlannedRun]:
+def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
     """What is to be run; nothing while something in the form is wrong."""
     settings = _settings(runs_dir)
     wide = st.columns([2, 1, 1])
@@ -203,7 +204,7 @@ def _settings(runs_dir: Path) -> list[str]:
     return chosen_settings
 
 
-def _start(planned: list[plan.PlannedRun], dataset: ImageDataset, runs_dir: Path) -> None:
+def _start(planned: list[PilotRequest], dataset: ImageDataset, runs_dir: Path) -> None:
     finished = list_runs(runs_dir, "pilot")
     estimates = list(estimate_runs(planned, finished, unknown_pace=rough_seconds_per_step).values())
     seconds = sum(estimate.seconds for estimate in estimates)

@@ -18,7 +18,7 @@ from toolkit.data.scenario import default_initial
 from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
-from toolkit.jobs.kinds import probes_of, request_of
+from toolkit.jobs.kinds import probe_of, probes_of
 from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
 from toolkit.probe.presets import PRESETS
@@ -221,7 +221,7 @@ def _past(runs_dir: Path) -> None:
     if not mine:
         st.info(say("probe.none_yet"), icon=":material/arrow_upward:")
         return
-    requests = {name: request_of(run.config) for name, run in mine.items()}
+    requests = {name: probe_of(run) for name, run in mine.items()}
     name = choose_addressed(
         say("probe.past"), list(mine), "probe", lambda name: _title(requests[name]), say("probe.past_help")
     )

@@ -1,0 +1,38 @@
+"""Trainings with the layer in this process, one seed after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from toolkit.data.catalog import load_dataset
+from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.seeds import require_distinct
+from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.request import JPEGRequest
+from toolkit.jpeg_dl.results import aggregate_trainings
+from toolkit.runs.execution import carry_out
+from toolkit.training.device import resolve_device
+from toolkit.training.networks import build_backbone
+
+
+def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Run (or resume, or just read) one training a seed; the ``jpeg train`` JSON.
+
+    Raises:
+        UsageError: the network, device or seeds are not to be had.
+        WorkError: a run failed; the others' results stay.
+    """
+    require_distinct(seeds)
+    resolve_device(config.device)
+    build_backbone(config.network)
+    dataset = load_dataset(config.dataset, config.size, progress=progress)
+    results = []
+    for seed in seeds:
+        request = JPEGRequest(config, seed)
+        run = request.folder(runs_dir)
+        JPEGRequest.of(run)  # refuses a folder that is damaged
+        results.append(carry_out(request, run, progress, partial(request.work, dataset=dataset)))
+    return aggregate_trainings(config, results)

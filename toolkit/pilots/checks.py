@@ -1,0 +1,65 @@
+"""What is wrong with a pilot, found before it starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from toolkit.data.catalog import load_dataset
+from toolkit.data.dataset import ImageDataset
+from toolkit.features.names import require_extractor
+from toolkit.foundation.progress import Progress, silent
+from toolkit.learning.catalog import parse_method
+from toolkit.learning.methods import build_method
+from toolkit.learning.methods.derpp import LOGIT_BYTES
+from toolkit.memory.allocation import BudgetTooSmall
+from toolkit.memory.budget import LABEL_BYTES
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.learner import PilotData
+from toolkit.training.device import resolve_device
+from toolkit.training.networks import build_backbone, default_network
+
+
+def check_pilot(
+    config: PilotConfig, seed: int = 0, dataset: ImageDataset | None = None, progress: Progress = silent
+) -> None:
+    """Find what is wrong with a configuration before anything is written.
+
+    Args:
+        config: the configuration.
+        seed: one that it will run with.
+        dataset: the configuration's, where it is open already.
+        progress: told about opening and coding it.
+
+    Raises:
+        UsageError: stages, class order, method, device, network, extractor or budget do not fit.
+    """
+    device = resolve_device(config.device)
+    dataset = dataset or load_dataset(config.dataset, config.size, progress=progress)
+    data = PilotData.load(config, dataset, seed, progress)
+    charged = _charged_bytes(config, data, device)
+    kind, _ = parse_method(config.method)
+    if not kind.exemplars:
+        return
+    sizes = np.diff(data.coded_train.ends, prepend=0) + LABEL_BYTES
+    largest = 0
+    for stage, classes in enumerate(data.scenario.stages):
+        extra = LOGIT_BYTES * data.stage(stage).total if kind.stores_logits else 0
+        largest += sum(int(sizes[dataset.train.labels == label].max()) + extra for label in classes)
+    smallest = data.codec.shared_bytes() + largest + charged
+    if smallest > data.budget:
+        raise BudgetTooSmall(data.budget, smallest, len(dataset.class_names))
+
+
+def _charged_bytes(config: PilotConfig, data: PilotData, device: torch.device) -> int:
+    """Bytes of weights that the budget pays for in the end, by taking an untrained network through all stages."""
+    method = build_method(config.method)
+    kind, _ = parse_method(config.method)
+    if kind.frozen:
+        require_extractor(config.extractor)
+        return 0
+    name = default_network(device) if config.network == "auto" else config.network
+    network = method.build(lambda: build_backbone(name), data.stage(0).total, (0.5,) * 3, (0.25,) * 3)
+    for stage in range(len(data.scenario)):
+        network = method.finish(method.begin(network, data.stage(stage)), data.stage(stage))
+    return method.weights_bytes(network)
