@@ -30,7 +30,9 @@ from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.foreground import run_pilot
 set_threads(int(sys.argv[1]))
 values = json.loads(sys.argv[2])
-config = make_pilot_config(dataset="demo", size=32, initial=2, increment=2, codec="jpeg:quality=50", budget="20img", **values)
+config = make_pilot_config(
+    dataset="demo", size=32, initial=2, increment=2, codec="jpeg:quality=50", budget="20img", **values
+)
 with tempfile.TemporaryDirectory() as folder:
     run_pilot(make_pilot_config(**{**config.model_dump(), "steps": 1}), 0, Path(folder))  # fills caches, warms up
     result = run_pilot(config, 0, Path(folder))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN, require_rule
 from toolkit.advice.contents import AdviceResult
@@ -13,6 +15,7 @@ from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs.choices import Extractor
 from toolkit.runs.contents import Result
 
 VIEW_BYTES = 1024**3
@@ -26,12 +29,20 @@ class AdviceRequest(ProbeRequest):
     kind: ClassVar[str] = "advise"
     results: ClassVar[type[Result]] = AdviceResult
 
-    images: int = ADVICE_IMAGES
-    extractor: str = "stage0"
-    increment: int | None = None
-    aligns: str = ",".join(ALIGNS)
-    rule: str | None = None
-    within: float = WITHIN
+    images: Annotated[
+        int, Field(ge=4, description="training images used at most; a fifth of them is held out to test on")
+    ] = ADVICE_IMAGES
+    extractor: Extractor = "stage0"
+    initial: Annotated[int | None, Field(description="classes of the first stage; a fifth by default")] = None
+    increment: Annotated[
+        int | None, Field(description="classes of each later stage; as many as the first by default")
+    ] = None
+    aligns: Annotated[str, Field(description="alignments to consider")] = ",".join(ALIGNS)
+    rule: Annotated[
+        str | None,
+        Field(description="the rule that recommends, one of those in `recallrate regret`; the best by default"),
+    ] = None
+    within: Annotated[float, Field(ge=0, description="points of accuracy that the smallest budget may cost")] = WITHIN
 
     def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
         return run_advice(self, progress, on_row)

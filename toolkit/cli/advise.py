@@ -8,82 +8,42 @@ from typing import Annotated, Any
 
 import typer
 
-from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN
+from toolkit.advice.calibration import ADVICE_IMAGES
+from toolkit.advice.request import AdviceRequest
 from toolkit.cli import console
 from toolkit.cli.options import (
-    Budget,
-    Codecs,
     CsvTo,
-    Dataset,
-    Device,
     JsonTo,
-    Layer,
     Seed,
-    Size,
-    Strict,
     TestFolder,
     Threads,
     TrainFolder,
     is_given,
 )
-from toolkit.data.alignment import ALIGNS
+from toolkit.cli.requests import options_of
 from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.threads import set_threads
 
 
+@options_of(AdviceRequest, size=32, codecs="", budget="20img")
 def advise(
-    dataset: Dataset,
-    codecs: Codecs = "",
-    size: Size = 32,
-    budget: Budget = "20img",
-    extractor: Annotated[str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")] = "stage0",
-    layer: Layer = None,
-    initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
-    increment: Annotated[int | None, typer.Option(help="classes of each later stage; as the first by default")] = None,
-    images: Annotated[
-        int, typer.Option(help="training images used at most; a fifth of them is held out to test on", min=4)
-    ] = ADVICE_IMAGES,
-    aligns: Annotated[str, typer.Option(help="alignments that can be had")] = ",".join(ALIGNS),
-    rule: Annotated[
-        str | None, typer.Option(help="the rule that recommends, of those in `recallrate regret`; by default the best")
-    ] = None,
-    within: Annotated[float, typer.Option(help="points of accuracy that the smallest budget may cost", min=0)] = WITHIN,
+    chosen: dict[str, Any],
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     threads: Threads = 0,
-    strict: Strict = False,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Recommend codec, rate and alignment for a budget without running pilots, and say how far off that may be."""
-    from toolkit.advice.request import AdviceRequest, run_advice
     from toolkit.codecs.spec import short_spec
     from toolkit.probe.presets import PRESETS
 
     set_threads(threads)
-    dataset = with_splits(dataset, train_folder, test_folder)
-    request = AdviceRequest(
-        dataset,
-        size,
-        codecs or PRESETS["quick"],
-        budget,
-        extractor,
-        layer,
-        initial,
-        images,
-        seed,
-        device,
-        strict,
-        increment,
-        aligns,
-        rule,
-        within,
-    )
+    chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
+    request = AdviceRequest(**chosen | {"codecs": chosen["codecs"] or PRESETS["quick"]})
     with console.progress_bar() as progress:
-        result = run_advice(request, progress)
+        result = request.run(progress)
     rows = [
         {
             "rule": row["rule"],
@@ -95,7 +55,7 @@ def advise(
         }
         for row in result["rules"]
     ]
-    console.table(f"{dataset} at {size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
+    console.table(f"{request.dataset} at {request.size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
     console.lines(advice_lines(result), to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "scores"} for row in result["rules"]], csv)
 

@@ -18,13 +18,9 @@ from toolkit.cli.jpeg import jpeg_app
 from toolkit.cli.memory import memory_app
 from toolkit.cli.neural import neural_app
 from toolkit.cli.options import (
-    Budget,
-    Codecs,
     CsvTo,
     Dataset,
-    Device,
     JsonTo,
-    Layer,
     Seed,
     Size,
     Strict,
@@ -35,6 +31,7 @@ from toolkit.cli.options import (
 )
 from toolkit.cli.production import bundle_app, monitor
 from toolkit.cli.report import report
+from toolkit.cli.requests import options_of
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
 from toolkit.data.spec import with_splits
@@ -43,8 +40,9 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
-from toolkit.learning.catalog import METHODS
 from toolkit.learning.recipes import published
+from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.probe.request import ImagesRequest, ProbeRequest
 
 app = typer.Typer(
     name="recallrate",
@@ -98,38 +96,26 @@ def data(
 
 
 @app.command()
+@options_of(ProbeRequest, size=32, codecs="", budget="20img")
 def probe(
-    dataset: Dataset,
-    codecs: Codecs = "",
-    size: Size = 32,
-    budget: Budget = "20img",
-    extractor: Annotated[str, typer.Option(help="auto, stage0, self, random, timm:NAME or checkpoint:PATH")] = "auto",
-    layer: Layer = None,
-    initial: Annotated[
-        int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
-    ] = None,
-    images: Annotated[int, typer.Option(help="training images used at most, stratified", min=4)] = 1000,
+    chosen: dict[str, Any],
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     threads: Threads = 0,
-    strict: Strict = False,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Code and decode the images with every setting: bytes, exemplars that fit, distortion in features and pixels."""
     from toolkit.codecs.spec import expand_grid, short_spec
     from toolkit.probe.presets import PRESETS
-    from toolkit.probe.request import ProbeRequest, run_probe
 
     set_threads(threads)
-    dataset = with_splits(dataset, train_folder, test_folder)
-    grid = codecs or PRESETS["quick"]
-    expand_grid(grid)
-    request = ProbeRequest(dataset, size, grid, budget, extractor, layer, initial, images, seed, device, strict)
+    chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
+    chosen["codecs"] = chosen["codecs"] or PRESETS["quick"]
+    expand_grid(chosen["codecs"])
+    request = ProbeRequest(**chosen)
     with console.progress_bar() as progress:
-        result = run_probe(request, progress)
+        result = request.run(progress)
     shown = (
         "codec",
         "stored_bytes",
@@ -142,7 +128,7 @@ def probe(
         "encode_us",
         "decode_us",
     )
-    title = f"{dataset} at {size} px, {result['images']} images, features of {result['extractor']}"
+    title = f"{request.dataset} at {request.size} px, {result['images']} images, features of {result['extractor']}"
     rows = [{name: setting[name] for name in shown} for setting in result["settings"]]
     for row in rows:
         row["codec"] = short_spec(row["codec"])
@@ -151,66 +137,38 @@ def probe(
 
 
 @app.command()
+@options_of(ImagesRequest, size=32)
 def images(
-    dataset: Dataset,
-    codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")],
-    size: Size = 32,
-    extractor: Annotated[str, typer.Option(help="stage0, self, random, auto, timm:NAME or checkpoint:PATH")] = "stage0",
-    layer: Layer = None,
-    initial: Annotated[
-        int | None, typer.Option(help="classes of the first stage (for stage0); a fifth by default")
-    ] = None,
-    images: Annotated[int, typer.Option(help="training images looked at, stratified", min=2)] = 400,
+    chosen: dict[str, Any],
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
-    seed: Seed = 0,
-    device: Device = "auto",
     threads: Threads = 0,
-    strict: Strict = False,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Look at single images through one codec, the most distorted in features first."""
-    from toolkit.probe.request import ImagesRequest
-
     set_threads(threads)
-    dataset = with_splits(dataset, train_folder, test_folder)
-    request = ImagesRequest(dataset, size, codec, extractor, layer, initial, images, seed, device, strict)
+    chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
+    request = ImagesRequest(**chosen)
     with console.progress_bar() as progress:
         result = request.run(progress)
     rows = sorted(result["images"], key=lambda row: -row["fmse"])
     shown = ("index", "class", "stored_bytes", "psnr", "ssim", "fmse_relative")
-    title = f"{dataset} at {size} px through {result['codec']}: the worst of {len(rows)} images"
+    title = f"{request.dataset} at {request.size} px through {result['codec']}: the worst of {len(rows)} images"
     console.table(title, [{name: row[name] for name in shown} for row in rows[:20]], to_stderr="-" in (json, csv))
     console.emit(result, json, rows, csv)
 
 
 @app.command()
+@options_of(PilotConfig, codec="raw", budget="20img", initial=None, increment=None)
 def pilot(
+    given: dict[str, Any],
     context: typer.Context,
-    dataset: Dataset,
-    codec: Annotated[str, typer.Option(help="one codec spec, such as jpeg:quality=50")] = "raw",
-    size: Size = 32,
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
     recipe: Annotated[
         str, typer.Option(help="a published setting, such as pycil-icarl; other options given go before it")
     ] = "",
-    initial: Annotated[int | None, typer.Option(help="classes of the first stage; a fifth by default")] = None,
-    increment: Annotated[
-        int | None, typer.Option(help="classes of each later stage; as many as the first by default")
-    ] = None,
-    budget: Budget = "20img",
-    align: Annotated[str, typer.Option(help="which other images pass the codec: none, train or both")] = "none",
-    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}; parameters as in icarl:temperature=1")] = "replay",
-    selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
-    network: Annotated[str, typer.Option(help="auto, resnet8|20|32|56 or timm:NAME")] = "auto",
-    extractor: Annotated[
-        str, typer.Option(help="features of ncm and ridge: stage0, self, auto, timm:NAME or checkpoint:PATH")
-    ] = "stage0",
-    steps: Annotated[int, typer.Option(help="optimiser steps a stage")] = 200,
-    epochs: Annotated[float | None, typer.Option(help="epochs a stage instead of steps")] = None,
-    batch_size: Annotated[int, typer.Option(help="images a step")] = 128,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="any other choice, such as lr=0.05 or schedule=milestones"),
@@ -219,7 +177,6 @@ def pilot(
     seed: Seed = 0,
     runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what the runs would take, and stop")] = False,
-    device: Device = "auto",
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
@@ -228,30 +185,13 @@ def pilot(
     from toolkit.codecs.spec import short_spec
     from toolkit.data.catalog import load_dataset
     from toolkit.data.scenario import default_initial
-    from toolkit.pilots.config import make_pilot_config
     from toolkit.pilots.foreground import run_seeds
     from toolkit.pilots.request import PilotRequest
     from toolkit.runs.environment import require_one_rank
 
     require_one_rank()
     set_threads(threads)
-    dataset = with_splits(dataset, train_folder, test_folder)
-    given = {
-        "size": size,
-        "initial": initial,
-        "increment": increment,
-        "codec": codec,
-        "budget": budget,
-        "align": align,
-        "method": method,
-        "selection": selection,
-        "network": network,
-        "extractor": extractor,
-        "steps": steps,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "device": device,
-    }
+    dataset = with_splits(given.pop("dataset"), train_folder, test_folder)
     chosen, usual_seed = apply_recipe(context, recipe, given)
     with console.progress_bar() as progress:
         opened = load_dataset(dataset, int(chosen["size"]), progress=progress)
@@ -278,7 +218,7 @@ def pilot(
         "seconds",
     )
     rows = [{name: run[name] for name in (*shown, "run_dir")} for run in result["runs"]]
-    title = f"{dataset}: {short_spec(result['codec'])}, align {align}, {result['method']}"
+    title = f"{dataset}: {short_spec(result['codec'])}, align {config.align}, {result['method']}"
     table = [{**{name: run[name] for name in shown}, "seed": str(run["seed"])} for run in result["runs"]]
     console.table(title, table, to_stderr="-" in (json, csv))
     for run in result["runs"]:

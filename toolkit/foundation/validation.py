@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
 
+import annotated_types
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from toolkit.foundation.errors import UsageError
 
@@ -57,3 +61,48 @@ def _describe(problem: Any) -> str:
         return f"configuration: {words}"
     given = "" if ", got " in words else f", got {problem['input']!r}"
     return f"{'.'.join(map(str, problem['loc']))}: {words}{given}"
+
+
+@dataclass(frozen=True)
+class DescribedField:
+    """A field of a request or configuration that people choose.
+
+    Attributes:
+        annotation: its type, as written.
+        default: None where it is required.
+        required: whether it has no default.
+        description: for the help of the command line.
+        least, most: inclusive bounds of a number; None where there is none, or where it is exclusive.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    required: bool
+    description: str
+    least: float | None
+    most: float | None
+
+
+def described_fields(kind: type) -> dict[str, DescribedField]:
+    """The fields that have a description, in order, of a pydantic model or of a dataclass with ``Annotated`` fields."""
+    if issubclass(kind, BaseModel):
+        infos = kind.model_fields
+    else:
+        hints = get_type_hints(kind, include_extras=True)
+        infos = {}
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+            hint = hints[field.name]
+            if field.default is dataclasses.MISSING:
+                infos[field.name] = FieldInfo.from_annotation(hint)
+            else:
+                infos[field.name] = FieldInfo.from_annotated_attribute(hint, field.default)
+    found = {}
+    for name, info in infos.items():
+        if info.description is None:
+            continue
+        least: Any = next((one.ge for one in info.metadata if isinstance(one, annotated_types.Ge)), None)
+        most: Any = next((one.le for one in info.metadata if isinstance(one, annotated_types.Le)), None)
+        default = None if info.is_required() else info.default
+        found[name] = DescribedField(name, info.annotation, default, info.is_required(), info.description, least, most)
+    return found

@@ -11,6 +11,7 @@ from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import digest, validated
+from toolkit.runs.choices import Dataset
 
 CONTROLS = {
     "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
@@ -42,28 +43,41 @@ class JPEGConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: Annotated[str, AfterValidator(absolute_spec)]
-    size: int = Field(64, ge=8, le=1024)
-    network: str = "resnet20"
-    init: str = "sensitivity"
-    largest: float = Field(10.0, gt=0, le=255)
-    alpha: float = Field(5.0, gt=0, allow_inf_nan=False)
-    alpha_mode: Literal["fixed", "matched", "trained"] = "fixed"
-    hardness: float = Field(0.7, gt=0, allow_inf_nan=False)
-    bits: int = Field(8, ge=3, le=12)
-    subsampling: Literal["444", "420"] = "444"
-    steps: int = Field(1000, ge=1)
-    batch_size: int = Field(64, ge=2)
-    lr: float = Field(0.1, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
-    table_lr: float = Field(0.005, gt=0, allow_inf_nan=False)
-    rate_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
-    start: Literal["scratch", "plain"] = "scratch"
-    freeze: bool = False
+    dataset: Annotated[Dataset, AfterValidator(absolute_spec)]
+    size: int = Field(64, ge=8, le=1024, description="side of the images in pixels")
+    network: str = Field("resnet20", description="resnet8|20|32|56 or timm:NAME")
+    init: str = Field(
+        "sensitivity", description="tables to begin with: ones, quality=Q, sensitivity, magnitude or laplace"
+    )
+    largest: float = Field(10.0, gt=0, le=255, description="the largest step of sensitivity")
+    alpha: float = Field(5.0, gt=0, allow_inf_nan=False, description="sharpness of the soft quantiser")
+    alpha_mode: Literal["fixed", "matched", "trained"] = Field(
+        "fixed", description="fixed, matched (hardness / q^2) or trained"
+    )
+    hardness: float = Field(0.7, gt=0, allow_inf_nan=False, description="hardness of alpha mode matched")
+    bits: int = Field(
+        8, ge=3, le=12, description="bit width of quantisation indices, 3..12 (paper: 8; 12 never clips for steps >= 1)"
+    )
+    subsampling: Literal["444", "420"] = Field("444", description="chroma: 444 or 420")
+    steps: int = Field(1000, ge=1, description="optimiser steps of every network")
+    batch_size: int = Field(64, ge=2, description="images per step")
+    lr: float = Field(0.1, gt=0, allow_inf_nan=False, description="learning rate of the network's SGD")
+    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False, description="weight decay of the network's SGD")
+    table_lr: float = Field(0.005, gt=0, allow_inf_nan=False, description="learning rate of the tables' Adam")
+    rate_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="lambda in loss = cross entropy + lambda * bits per pixel"
+    )
+    start: Literal["scratch", "plain"] = Field(
+        "scratch",
+        description="the layered network begins from scratch, or with the plain network's weights: scratch or plain",
+    )
+    freeze: bool = Field(False, description="train the tables only (with --start plain)")
     variants: tuple[str, ...] = ("plain", "jpeg", *CONTROLS)
-    codec: Annotated[str, AfterValidator(lambda spec: str(parse_codec(spec)))] = "raw"
-    held_out: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    codec: Annotated[str, AfterValidator(lambda spec: str(parse_codec(spec)))] = Field(
+        "raw", description="codec that training and test images have passed before"
+    )
+    held_out: bool = Field(False, description="test on a fifth of the training images: for making choices")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
     checkpoint_every: int = Field(100, ge=1)
 
     @field_validator("network")

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError
@@ -17,6 +17,7 @@ from toolkit.foundation.files import default_runs_dir, make_folder
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.contents import AttackResult, ExportResult, TrainingResult
+from toolkit.runs.choices import Device, Seed
 from toolkit.runs.contents import Damaged, Result
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
@@ -79,8 +80,8 @@ class TrainedRequest(FieldsRequest):
 
     first: ClassVar[str] = "training"
 
-    training: str
-    variant: str = "jpeg"
+    training: Annotated[str, Field(description="the run folder of one seed, as `jpeg train` names it, or its name")]
+    variant: Annotated[str, Field(description="jpeg or a control")] = "jpeg"
 
     def subject(self) -> str:
         return f"{Path(self.training).name.removeprefix('jpeg-')}-{self.variant}"
@@ -111,12 +112,12 @@ class AttackRequest(TrainedRequest):
     results: ClassVar[type[Result]] = AttackResult
     light: ClassVar[bool] = False
 
-    eps: str = "1,2,3,4"
-    mode: str = "soft"
-    images: int = 200
-    queries: int = 300
-    seed: int = 0
-    device: str = "auto"
+    eps: Annotated[str, Field(description="comma-separated L-infinity bounds in units of 1/255")] = "1,2,3,4"
+    mode: Annotated[str, Field(description="the quantiser as deployed: soft or hard")] = "soft"
+    images: Annotated[int, Field(ge=1, description="test images attacked at most")] = 200
+    queries: Annotated[int, Field(ge=1, description="queries of the gradient-free attack per image")] = 300
+    seed: Seed = 0
+    device: Device = "auto"
 
     def bounds(self) -> tuple[float, ...]:
         """The L-infinity bounds for pixels in [0, 1].

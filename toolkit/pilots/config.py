@@ -12,7 +12,8 @@ from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
-from toolkit.learning.catalog import canonical_method
+from toolkit.learning.catalog import METHODS, canonical_method
+from toolkit.runs.choices import Budget, Codec, Dataset
 
 
 class PilotConfig(BaseModel):
@@ -28,20 +29,22 @@ class PilotConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str
-    size: int = Field(32, ge=8, le=1024)
-    initial: int = Field(ge=1)
-    increment: int = Field(ge=1)
-    codec: str
-    budget: str
-    align: Align = "none"
-    method: str = "replay"
-    selection: Literal["herding", "random"] = "herding"
-    network: str = "auto"
-    extractor: str = "stage0"
-    steps: int = Field(200, ge=1)
-    epochs: float | None = Field(None, gt=0)
-    batch_size: int = Field(128, ge=2)
+    dataset: Dataset
+    size: int = Field(32, ge=8, le=1024, description="side of the images in pixels")
+    initial: int = Field(ge=1, description="classes of the first stage; a fifth by default")
+    increment: int = Field(ge=1, description="classes of each later stage; as many as the first by default")
+    codec: Codec
+    budget: Budget
+    align: Align = Field("none", description="which other images pass the codec: none, train or both")
+    method: str = Field("replay", description=f"{', '.join(METHODS)}; parameters as in icarl:temperature=1")
+    selection: Literal["herding", "random"] = Field("herding", description="herding or random")
+    network: str = Field("auto", description="auto, resnet8|20|32|56 or timm:NAME")
+    extractor: str = Field(
+        "stage0", description="features of ncm and ridge: stage0, self, auto, timm:NAME or checkpoint:PATH"
+    )
+    steps: int = Field(200, ge=1, description="optimiser steps per stage")
+    epochs: float | None = Field(None, gt=0, description="epochs per stage instead of steps")
+    batch_size: int = Field(128, ge=2, description="images per step")
     initial_steps: int | None = Field(None, ge=1)
     initial_epochs: float | None = Field(None, gt=0)
     lr: float = Field(0.1, gt=0)
@@ -58,7 +61,7 @@ class PilotConfig(BaseModel):
     compile: bool = False
     cuda_graphs: bool = False
     class_order: tuple[int, ...] | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
     checkpoint_every: int = Field(100, ge=1)
 
     @field_validator("dataset")

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.validation import described_fields
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult
 from toolkit.runs.contents import Damaged, Result
@@ -80,7 +81,7 @@ def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | No
     words = ["recallrate", "pilot", config.dataset]
     for name in ("size", "initial", "increment", "codec", "budget", "align", "method", "steps"):
         words += [f"--{name}", str(getattr(config, name))]
-    options = ("selection", "network", "epochs", "batch_size", "device")
+    options = described_fields(PilotConfig)
     for name, field in PilotConfig.model_fields.items():
         value = getattr(config, name)
         if field.is_required() or value == field.default or f"--{name}" in words:

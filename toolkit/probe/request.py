@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.contents import ImagesResult, ProbeResult, Setting
+from toolkit.runs.choices import (
+    Budget,
+    Codec,
+    Codecs,
+    Dataset,
+    Device,
+    Extractor,
+    InitialForStage0,
+    Layer,
+    Seed,
+    Size,
+    Strict,
+)
 from toolkit.runs.contents import Result
 from toolkit.runs.request import FieldsRequest
 
@@ -24,17 +37,17 @@ class ProbeRequest(FieldsRequest):
     rows: ClassVar[type[BaseModel] | None] = Setting
     said: ClassVar[tuple[str, ...]] = ("size", "codecs", "budget", "images")
 
-    dataset: str
-    size: int
-    codecs: str
-    budget: str
-    extractor: str = "auto"
-    layer: str | None = None
-    initial: int | None = None
-    images: int = 1000
-    seed: int = 0
-    device: str = "auto"
-    strict: bool = False
+    dataset: Dataset
+    size: Size
+    codecs: Codecs
+    budget: Budget
+    extractor: Extractor = "auto"
+    layer: Layer = None
+    initial: InitialForStage0 = None
+    images: Annotated[int, Field(ge=4, description="training images used at most, stratified")] = 1000
+    seed: Seed = 0
+    device: Device = "auto"
+    strict: Strict = False
 
     def subject(self) -> str:
         return short_name(self.dataset)
@@ -54,16 +67,16 @@ class ImagesRequest(FieldsRequest):
     results: ClassVar[type[Result]] = ImagesResult
     said: ClassVar[tuple[str, ...]] = ("size", "codec", "images")
 
-    dataset: str
-    size: int
-    codec: str
-    extractor: str = "stage0"
-    layer: str | None = None
-    initial: int | None = None
-    images: int = 400
-    seed: int = 0
-    device: str = "auto"
-    strict: bool = False
+    dataset: Dataset
+    size: Size
+    codec: Codec
+    extractor: Extractor = "stage0"
+    layer: Layer = None
+    initial: InitialForStage0 = None
+    images: Annotated[int, Field(ge=2, description="training images looked at, stratified")] = 400
+    seed: Seed = 0
+    device: Device = "auto"
+    strict: Strict = False
 
     def subject(self) -> str:
         return f"{short_name(self.dataset)}-{self.codec.partition(':')[0]}"

@@ -1,0 +1,78 @@
+"""Options of the command line made from the fields of requests and configurations: each is described once, there."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+
+from toolkit.foundation.validation import DescribedField, described_fields
+
+Command = Callable[..., None]
+
+
+def options_of(
+    kind: type, *, first: str = "dataset", leave_out: tuple[str, ...] = (), **defaults: object
+) -> Callable[[Command], Command]:
+    """Give a command the described fields of a request or configuration as options.
+
+    The command takes their values by name as its first argument, a dictionary, and its own parameters after it.
+
+    Args:
+        kind: a pydantic model or a dataclass whose fields have descriptions.
+        first: the field that is an argument.
+        leave_out: fields that the command sets in another way.
+        defaults: of options whose fields have none, or another one.
+    """
+    chosen = [one for name, one in described_fields(kind).items() if name not in leave_out]
+    bounded = not issubclass(kind, BaseModel)  # a model says itself what is out of range
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            command({one.name: given.pop(one.name) for one in chosen}, **given)
+
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        made = [_parameter(one, one.name == first, bounded, defaults) for one in chosen]
+        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]  # Typer passes all by name
+        called.__signature__ = inspect.Signature([*made, *own])  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in (*made, *own)}
+        return called
+
+    return decorate
+
+
+def _parameter(
+    field: DescribedField, is_argument: bool, bounded: bool, defaults: Mapping[str, object]
+) -> inspect.Parameter:
+    default = defaults.get(field.name, inspect.Parameter.empty if field.required else field.default)
+    plain = _plain(field.annotation)
+    if default is None and type(None) not in get_args(plain):
+        plain = plain | None
+    if is_argument:
+        info: Any = typer.Argument(help=field.description)
+    else:
+        flag = f"--{field.name.replace('_', '-')}"
+        least, most = (field.least, field.most) if bounded else (None, None)
+        info = typer.Option(flag, help=field.description, min=least, max=most)
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[plain, info]
+    )
+
+
+def _plain(annotation: Any) -> Any:
+    """The type that the command line parses; the model refuses what is none of its words."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _plain(get_args(annotation)[0])
+    if origin is Literal:
+        return str
+    if origin in (Union, types.UnionType):
+        inner = {_plain(one) for one in get_args(annotation)} - {type(None)}
+        return (str if len(inner) > 1 else inner.pop()) | (None if type(None) in get_args(annotation) else str)
+    return annotation

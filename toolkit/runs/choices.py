@@ -1,0 +1,21 @@
+"""Choices that requests of several kinds have: what each means, for the command line's help."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+Dataset = Annotated[str, Field(description="demo, a folder, a .zip, a .npz or torchvision:NAME")]
+Size = Annotated[int, Field(description="side of the images in pixels")]
+Codec = Annotated[str, Field(description="one codec spec, such as jpeg:quality=50")]
+Codecs = Annotated[str, Field(description="a grid, such as jpeg:quality={10,50};png")]
+Budget = Annotated[str, Field(description="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")]
+Extractor = Annotated[str, Field(description="stage0, self, random, auto, timm:NAME or checkpoint:PATH")]
+Layer = Annotated[str | None, Field(description="a named layer instead of the pooled penultimate features")]
+InitialForStage0 = Annotated[
+    int | None, Field(description="classes of the first stage (for stage0); a fifth by default")
+]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="seed of everything random")]
+Device = Annotated[str, Field(description="auto, cpu or cuda")]
+Strict = Annotated[bool, Field(description="fail if any file is unreadable")]
