@@ -8,6 +8,7 @@ from typing import Any
 from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.files import write_json
 from toolkit.jpeg_dl.config import make_jpeg_config
+from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder
@@ -232,7 +233,7 @@ def finished_images(runs_dir: Path, dataset: str = "demo", name: str = "disc-ris
 def finished_training(runs_dir: Path, dataset: str = "demo") -> RunFolder:
     """A training with the JPEG layer on the demo set: the layer gains ten points."""
     config = make_jpeg_config(dataset=dataset, size=32, variants=("plain", "jpeg"), steps=10)
-    run = config.folder(0, runs_dir)
+    run = JPEGRequest(config, 0).folder(runs_dir)
     table = [[2.0] * 8] * 8
     layer = {
         "accuracy": 0.6,

@@ -286,7 +286,7 @@ def test_only_model_files_are_adapted(tmp_path: Path) -> None:
 def test_each_rate_goes_on_from_the_nearest_one_that_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "read_state", lambda path: path.name)
+    monkeypatch.setattr(training, "read_model_state", lambda path: path.name)
     codecs = [{"rate": 0.5, "lambda": 3.0, "file": "low.npz"}, {"rate": 2.0, "lambda": 9.0, "file": "high.npz"}]
     for rate, file, weight in ((0.25, "low.npz", 3 / 4**0.25), (1.5, "high.npz", 9 / 2), (3.0, "high.npz", 36.0)):
         assert training._begin_from(codecs, tmp_path, rate, 0.0) == (file, pytest.approx(weight))

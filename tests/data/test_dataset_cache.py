@@ -31,7 +31,7 @@ def _no_decoding() -> Iterator[None]:
         raise AssertionError("an image was decoded")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "decode", refused)
+        patch.setattr(images, "decode_image", refused)
         patch.setattr(images, "square_array", refused)
         yield
 

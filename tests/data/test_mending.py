@@ -83,7 +83,7 @@ def test_only_what_failed_is_read_again(tmp_path: Path, cache: Path, monkeypatch
     first = load_dataset(str(root), 16)
     read: list[bytes] = []
     decode = images.decode_image
-    monkeypatch.setattr(images, "decode", lambda data, *rest: (read.append(data), decode(data, *rest))[1])
+    monkeypatch.setattr(images, "decode_image", lambda data, *rest: (read.append(data), decode(data, *rest))[1])
     again = load_dataset(str(root), 16)
     assert read == [b"text"]
     assert (again.signature, again.quarantine) == (first.signature, first.quarantine)

@@ -10,7 +10,7 @@ import numpy as np
 from toolkit.codecs.spec import parse_codec
 from toolkit.jobs.worker import work_on
 from toolkit.jpeg_dl.config import make_jpeg_config
-from toolkit.jpeg_dl.request import ExportRequest
+from toolkit.jpeg_dl.request import ExportRequest, JPEGRequest
 from toolkit.probe.request import ImagesRequest
 
 
@@ -28,7 +28,7 @@ def test_a_training_and_the_export_of_its_tables_by_a_worker(tmp_path: Path) -> 
     config = make_jpeg_config(
         dataset="demo", size=16, network="resnet8", steps=1, batch_size=8, init="quality=50", variants=("plain", "jpeg")
     )
-    training = config.folder(0, tmp_path / "runs")
+    training = JPEGRequest(config, 0).folder(tmp_path / "runs")
     assert work_on(training) == 0
     assert training.result is not None
     response = training.result["variants"]["jpeg"]["frequency_response"]["final"]["luma"]

@@ -9,8 +9,9 @@ import pytest
 
 from toolkit.cli import run as run_command
 from toolkit.foundation.errors import UsageError
-from toolkit.jpeg_dl import experiment
+from toolkit.jpeg_dl import foreground
 from toolkit.jpeg_dl.config import make_jpeg_config
+from toolkit.jpeg_dl.request import JPEGRequest
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_the_command_means_the_same_configuration(monkeypatch: pytest.MonkeyPatc
         asked.append((config, seeds))
         raise UsageError("far enough")
 
-    monkeypatch.setattr(experiment, "run_seeds", run_seeds)
+    monkeypatch.setattr(foreground, "run_jpeg", run_seeds)
     config = make_jpeg_config(dataset="demo", **values)
-    assert run_command(shlex.split(config.command(7))[1:]) == 2
+    assert run_command(shlex.split(JPEGRequest(config, 7).command())[1:]) == 2
     assert asked == [(config, [7])]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 from run_samples import pilot_result
 
@@ -12,8 +11,8 @@ from toolkit.jobs import supervisor
 from toolkit.jobs.start import start_planned
 from toolkit.pilots import estimate, plan
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.results import aggregate_pilots, comparisons, result_rows
-from toolkit.probe.inspection import inspect_image
+from toolkit.pilots.request import pilot_command
+from toolkit.pilots.results import comparisons, result_rows
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.folder import RunFolder, list_runs
 from toolkit.runs.queue import tickets
@@ -89,19 +88,19 @@ def test_the_pilot_command_is_understood_by_the_command_line_and_means_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from toolkit.cli import run as run_command
-    from toolkit.pilots import pilot
+    from toolkit.pilots import foreground
 
     asked: list = []
 
-    def run_seeds(config: object, seeds: list[int], runs_dir: Path, progress: object) -> dict:
+    def run_seeds(config: object, seeds: list[int], runs_dir: Path, progress: object, dataset: object) -> dict:
         asked.append((config, seeds))
         raise UsageError("far enough")
 
-    monkeypatch.setattr(pilot, "run_seeds", run_seeds)
+    monkeypatch.setattr(foreground, "run_seeds", run_seeds)
     config = make_pilot_config(
         **SHARED, codec="downscale:factor=2|jpeg:quality=50", budget="64KiB", align="both", lr=0.05, selection="random"
     )
-    words = shlex.split(plan.pilot_command(config, [0, 2]))
+    words = shlex.split(pilot_command(config, [0, 2]))
     assert words[0] == "recallrate"
     assert run_command(words[1:]) == 2
     assert asked == [(config, [0, 2])]
@@ -166,23 +165,3 @@ def test_a_run_takes_as_long_as_finished_ones_of_its_kind(tmp_path: Path) -> Non
     larger = plan.plan(["png"], ["none"], ["5img"], [0], **(SHARED | {"size": 64}))
     (other,) = estimate.estimate_runs(larger, runs, unknown_pace=lambda config, progress: 99.0).values()
     assert not other.from_runs
-
-
-def test_aggregate_is_the_same_function_for_the_command_line() -> None:
-    from toolkit.pilots import pilot
-
-    assert pilot.aggregate is aggregate_pilots
-
-
-def test_an_inspected_image_shows_the_amplified_difference() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    seen = inspect_image("jpeg:quality=30", image, amplify=8)
-    error = seen.decoded.astype(int) - image
-    np.testing.assert_array_equal(seen.difference, np.clip(128 + 8 * error, 0, 255))
-    assert seen.psnr == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)))
-    assert seen.stored_bytes < seen.file_bytes
-    exact = inspect_image("raw", image)
-    assert exact.psnr == np.inf
-    assert (exact.difference == 128).all()
-    with pytest.raises(UsageError, match="uint8"):
-        inspect_image("raw", image.astype(float))

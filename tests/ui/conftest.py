@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.jobs import supervisor
-from toolkit.pilots import plan
+from toolkit.jobs import start, supervisor
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue
 
@@ -28,6 +27,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         enqueue(runs, runs_dir)
         names.extend(run.name for run in runs)
 
-    monkeypatch.setattr(plan, "put_in_queue", queue)
+    monkeypatch.setattr(start, "enqueue", queue)
     monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
     return names

@@ -26,14 +26,14 @@ from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor, build_extractor
-from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import make_folder, read_json, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.runs.environment import require_one_rank
-from toolkit.training.device import random_state, resolve_device, set_random_state
+from toolkit.training.checkpoint import resume_training, save_training
+from toolkit.training.device import resolve_device
 from toolkit.training.loop import Recipe, train
-from toolkit.training.weights import write_tensors
 
 _EXTRACTOR_STEPS = 600
 """The longer a network is trained, the more of what coding loses shows in its features."""
@@ -176,14 +176,14 @@ class _Trial:
         adam = torch.optim.Adam(_groups(objective.network, config.lr))
         images = [torch.from_numpy(np.array(view.train.images)).to(device) for view in self.views]
         batches = TurnBatches(images, config.batch_size, derive(config.seed, 1, self.number))
-        start, sgd = self._restore(adam)
+        start, sgd = resume_training(self.checkpoint, objective, [adam], device, number=self.number)
         clock = time.perf_counter()
         what = f"training {config.file_name(self.rate)}"
 
         def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
             progress(what, step, config.steps)
             if step % _CHECKPOINT_EVERY == 0 and step < config.steps and bool(torch.isfinite(value)):
-                self._save(step, adam, optimizer)
+                save_training(self.checkpoint, step, objective, optimizer, [adam], device, number=self.number)
 
         recipe = Recipe(
             config.steps,
@@ -225,32 +225,6 @@ class _Trial:
             "adapted_from": None if self.adapted is None else self.adapted.trained,
         }
         return write_model(path, self.architecture, arrays, trained)
-
-    def _save(self, step: int, adam: torch.optim.Adam, sgd: torch.optim.Optimizer) -> None:
-        saved = {
-            "step": step,
-            "number": self.number,
-            "model": self.objective.state_dict(),
-            "adam": adam.state_dict(),
-            "sgd": sgd.state_dict(),
-            "random": random_state(self.device),
-        }
-        write_tensors(self.checkpoint, saved)
-
-    def _restore(self, adam: torch.optim.Adam) -> tuple[int, dict[str, Any] | None]:
-        """First step to take and SGD's state (it has no weights here); 0 and None without a checkpoint of this rate."""
-        if not self.checkpoint.exists():
-            return 0, None
-        try:
-            saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            if saved["number"] != self.number:
-                return 0, None
-            self.objective.load_state_dict(saved["model"])
-            adam.load_state_dict(saved["adam"])
-            set_random_state(saved["random"])
-            return int(saved["step"]), saved["sgd"]
-        except Exception as error:  # torch and pickle raise a dozen types for a damaged file
-            raise WorkError(f"{self.checkpoint} cannot be resumed: {one_line(error)}; delete it") from error
 
 
 def _adapted(config: CodecTraining) -> tuple[ModelManifest, dict[str, np.ndarray]] | None:

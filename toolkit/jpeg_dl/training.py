@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from toolkit.jpeg_dl.rates import soft_rate
 from toolkit.jpeg_dl.variants import TrainingData
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.batches import Batch, Pool, ReplayBatches
+from toolkit.training.checkpoint import resume_training, save_training
 from toolkit.training.loop import Loss, Recipe, predict, train
 from toolkit.training.networks import Classifier
 from toolkit.training.weights import save_network, write_tensors
@@ -50,7 +50,7 @@ def train_variant(
     auxiliary = [torch.optim.Adam(tables)] if tables else []
     recipe = Recipe(config.steps, lr=config.lr, weight_decay=config.weight_decay)
     path = folder / f"{variant.name}-checkpoint.pt"
-    start, optimizer_state = _restore(path, variant, auxiliary)
+    start, optimizer_state = resume_training(path, variant.model, auxiliary, device)
     good = start
 
     def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -58,7 +58,7 @@ def train_variant(
         facts = {"loss": float(value)} if reporter.due(step, config.steps) else {}
         reporter.show(f"training {variant.name}", step, config.steps, **facts)
         if step % config.checkpoint_every == 0 and bool(torch.isfinite(value)):
-            _save(path, variant, step, optimizer, auxiliary)
+            save_training(path, step, variant.model, optimizer, auxiliary, device)
             good = step
 
     frozen = config.freeze and variant.layer is not None
@@ -128,31 +128,3 @@ def _loss(variant: Variant, config: JPEGConfig, frozen: bool) -> Loss | None:
         return value
 
     return loss
-
-
-def _save(
-    path: Path, variant: Variant, step: int, optimizer: torch.optim.Optimizer, auxiliary: list[torch.optim.Adam]
-) -> None:
-    saved = {
-        "step": step,
-        "model": variant.model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "beside": [one.state_dict() for one in auxiliary],
-        "rng": torch.get_rng_state(),
-    }
-    write_tensors(path, saved)
-
-
-def _restore(path: Path, variant: Variant, auxiliary: list[torch.optim.Adam]) -> tuple[int, dict[str, Any] | None]:
-    """First step to take and SGD's state; 0 and None where there is no checkpoint."""
-    if not path.exists():
-        return 0, None
-    try:
-        saved = torch.load(path, map_location=next(variant.network.parameters()).device, weights_only=True)
-        variant.model.load_state_dict(saved["model"])
-        for one, state in zip(auxiliary, saved["beside"], strict=True):
-            one.load_state_dict(state)
-        torch.set_rng_state(saved["rng"].cpu())
-        return int(saved["step"]), saved["optimizer"]
-    except Exception as error:  # torch and pickle raise a dozen types for a damaged file
-        raise WorkError(f"the checkpoint {path} cannot be resumed: {one_line(error)}; delete it") from error

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from toolkit.foundation.errors import WorkError, one_line
 from toolkit.pilots.learner import Learner
+from toolkit.training.checkpoint import restore_checkpoint
 from toolkit.training.weights import write_tensors
 
 
@@ -47,7 +47,9 @@ class Checkpoint:
     def save(self, path: Path, learner: Learner) -> None:
         """Write the checkpoint and the learner's networks, atomically."""
         auxiliary = {name: module.state_dict() for name, module in learner.method.auxiliary.items()}
-        write_tensors(path, {"progress": self.__dict__, "network": learner.network.state_dict(), "beside": auxiliary})
+        write_tensors(
+            path, {"progress": self.__dict__, "network": learner.network.state_dict(), "auxiliary": auxiliary}
+        )
 
     @classmethod
     def restore(cls, path: Path, learner: Learner) -> Checkpoint:
@@ -56,18 +58,16 @@ class Checkpoint:
         Raises:
             WorkError: the file is damaged or of another network.
         """
-        if not path.exists():
-            return cls()
-        try:
-            saved = torch.load(path, map_location=learner.device, weights_only=True)
+
+        def apply(saved: dict[str, Any]) -> Checkpoint:
             checkpoint = cls(**saved["progress"])
             checkpoint._give_shape(learner)
             learner.network.load_state_dict(saved["network"])
             for name, module in learner.method.auxiliary.items():
-                module.load_state_dict(saved["beside"][name])
+                module.load_state_dict(saved["auxiliary"][name])
             return checkpoint
-        except Exception as error:  # torch and pickle raise a dozen types for a damaged file
-            raise WorkError(f"the checkpoint {path} cannot be resumed: {one_line(error)}; delete it") from error
+
+        return restore_checkpoint(path, learner.device, apply) or cls()
 
     def _give_shape(self, learner: Learner) -> None:
         """Take an untrained network through the shapes of the stages so far; the weights follow."""
