@@ -8,7 +8,7 @@ from run_samples import pilot_result
 
 from toolkit.foundation.errors import UsageError
 from toolkit.jobs import supervisor
-from toolkit.jobs.start import start_planned
+from toolkit.jobs.start import start_requests
 from toolkit.pilots import estimate, plan
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.request import pilot_command
@@ -75,12 +75,12 @@ def test_enqueueing_skips_what_is_done_or_under_way(tmp_path: Path, monkeypatch:
     started: list[Path] = []
     monkeypatch.setattr(supervisor, "ensure", lambda runs_dir, settings: started.append(runs_dir))
     planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
-    first = start_planned(planned[:1], tmp_path)
-    assert [run.name for run in start_planned(planned, tmp_path)] == [run.run_name() for run in planned[1:]]
+    first = start_requests(planned[:1], tmp_path)
+    assert [run.name for run in start_requests(planned, tmp_path)] == [run.run_name() for run in planned[1:]]
     assert [ticket.run.name for ticket in tickets(tmp_path)] == [run.run_name() for run in planned]
     first[0].request_cancel()
-    assert [run.name for run in start_planned(planned, tmp_path)] == [planned[0].run_name()]
-    assert start_planned(planned, tmp_path) == []
+    assert [run.name for run in start_requests(planned, tmp_path)] == [planned[0].run_name()]
+    assert start_requests(planned, tmp_path) == []
     assert started == [tmp_path] * 4, "while runs wait, somebody must be at work"
 
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.jobs import supervisor
-from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.queue import enqueue
+from toolkit.runs.request import Request
 
 
-def start_planned(planned: Sequence[PilotRequest], runs_dir: Path) -> list[RunFolder]:
-    """Make the runs' folders and queue those that have neither finished nor are under way.
+def start_requests(requests: Sequence[Request], runs_dir: Path) -> list[RunFolder]:
+    """Make the requests' folders and queue those that have neither finished nor are under way.
+
+    Whoever offers requests to people calls :func:`~toolkit.jobs.check.require_fit` before.
 
     Returns:
         The folders that were queued.
@@ -20,7 +22,7 @@ def start_planned(planned: Sequence[PilotRequest], runs_dir: Path) -> list[RunFo
     Raises:
         WorkError: a folder cannot be written or the supervisor cannot be started.
     """
-    return start_pending([run.folder(runs_dir) for run in planned], runs_dir)
+    return start_pending([one.folder(runs_dir) for one in requests], runs_dir)
 
 
 def start_pending(

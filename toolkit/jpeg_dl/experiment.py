@@ -15,6 +15,7 @@ from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import build_folder, read_json, write_json
+from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import clip_rate, standard_tables
@@ -26,12 +27,24 @@ from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, e
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import Classifier
+from toolkit.training.networks import Classifier, build_backbone
 from toolkit.training.weights import load_network
 
 _CALIBRATION_QUALITIES = (10, 20, 35, 50, 75, 90)
 _CALIBRATION_IMAGES = 100
 _PLAIN_FILES = ("plain.pt", "plain.json")
+
+
+def check_training(config: JPEGConfig, dataset: ImageDataset | None = None, progress: Progress = silent) -> None:
+    """Find what is wrong with a configuration before anything is written.
+
+    Raises:
+        UsageError: dataset, network or device are not to be had.
+    """
+    resolve_device(config.device)
+    build_backbone(config.network)
+    if dataset is None:
+        load_dataset(config.dataset, config.size, progress=progress)
 
 
 def train_variants(

@@ -14,8 +14,6 @@ from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.jpeg_dl.results import aggregate_trainings
 from toolkit.runs.execution import carry_out
-from toolkit.training.device import resolve_device
-from toolkit.training.networks import build_backbone
 
 
 def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -26,12 +24,12 @@ def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress:
         WorkError: a run failed; the others' results stay.
     """
     require_distinct(seeds)
-    resolve_device(config.device)
-    build_backbone(config.network)
     dataset = load_dataset(config.dataset, config.size, progress=progress)
+    requests = [JPEGRequest(config, seed) for seed in seeds]
+    if requests:
+        requests[0].check(dataset, progress)
     results = []
-    for seed in seeds:
-        request = JPEGRequest(config, seed)
+    for request in requests:
         run = request.folder(runs_dir)
         JPEGRequest.of(run)  # refuses a folder that is damaged
         results.append(carry_out(request, run, progress, partial(request.work, dataset=dataset)))

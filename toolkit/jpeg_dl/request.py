@@ -49,6 +49,12 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
                 words += [option] if value is True else [option, str(value)]
         return shlex.join([*words, "--seeds", str(self.seed)])
 
+    def check(self, dataset: ImageDataset | None = None, progress: Progress = silent) -> None:
+        """See :meth:`~toolkit.runs.request.Request.check`; ``dataset`` is the configuration's, where it is open."""
+        from toolkit.jpeg_dl.experiment import check_training
+
+        check_training(self.config, dataset, progress)
+
     def facts(self) -> dict[str, Any]:
         from toolkit.training.device import resolve_device
 

@@ -73,6 +73,13 @@ class Request(ABC):
             WorkError: the work failed.
         """
 
+    def check(self) -> None:  # noqa: B027 (most kinds find out soon enough while they work)
+        """Find what is wrong before anything is written, where that would show only after a while.
+
+        Raises:
+            UsageError: any part of the request is wrong.
+        """
+
     def facts(self) -> dict[str, Any]:
         """What else the log and ``environment.json`` say when the work begins."""
         return {}

@@ -16,7 +16,8 @@ from toolkit.codecs.jpeg_tables import standard_steps
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
-from toolkit.jobs.start import start_pending
+from toolkit.jobs.check import require_fit
+from toolkit.jobs.start import start_requests
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, tables_dir
 from toolkit.jpeg_dl.results import Trainings, trainings
@@ -34,7 +35,7 @@ from toolkit.ui.components.jobs import start_button, watch
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.priority import at_full_priority
+from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
 _USUAL_CONTROLS = ["standard", "zero-dc"]
@@ -145,10 +146,11 @@ def _form(runs_dir: Path) -> None:
     )
     if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
         try:
-            at_full_priority(
-                lambda: start_pending([JPEGRequest(config, seed).folder(runs_dir) for seed in numbers], runs_dir)
-            )
-        except WorkError as error:
+            requests = [JPEGRequest(config, seed) for seed in numbers]
+            with st.spinner(say("pilot.checking")), out_of_turn():
+                require_fit(requests, runs_dir)
+            at_full_priority(lambda: start_requests(requests, runs_dir))
+        except (UsageError, WorkError) as error:
             st.error(plain(one_line(error)), icon=":material/error:")
             return
         st.session_state["training"] = config.run_name(0)

@@ -15,8 +15,9 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.sizes import format_size
+from toolkit.jobs.check import require_fit
 from toolkit.jobs.kinds import probes_of
-from toolkit.jobs.start import start_planned
+from toolkit.jobs.start import start_requests
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
 from toolkit.pilots.config import PilotConfig
@@ -36,7 +37,7 @@ from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
-from toolkit.ui.priority import at_full_priority
+from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _USUAL = ["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
 _MOST_CURVES = 6
@@ -226,8 +227,10 @@ def _start(planned: list[PilotRequest], dataset: ImageDataset, runs_dir: Path) -
     if not st.button(say("pilot.start"), type="primary", icon=":material/play_arrow:"):
         return
     try:
-        started = at_full_priority(lambda: start_planned(planned, runs_dir))
-    except WorkError as error:
+        with st.spinner(say("pilot.checking")), out_of_turn():
+            require_fit(planned, runs_dir)
+        started = at_full_priority(lambda: start_requests(planned, runs_dir))
+    except (UsageError, WorkError) as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
     if not started:
