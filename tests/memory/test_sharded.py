@@ -224,7 +224,7 @@ def test_missing_exchanged_and_ruined_shards_are_said_in_words(copied: Path) -> 
 
 def test_a_newer_or_damaged_manifest_is_refused(copied: Path) -> None:
     edit_manifest(copied, format=2)
-    with pytest.raises(WorkError, match="newer Recall Rate"):
+    with pytest.raises(WorkError, match="newer version of Recall Rate"):
         open_memory(copied)
     edit_manifest(copied, format=1, shards=3)
     with pytest.raises(WorkError, match="not a memory's manifest: shards"):

@@ -155,7 +155,7 @@ def test_a_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
     ExemplarMemory(path, 9_000, "png").close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = CAST('4' AS BLOB) WHERE key = 'schema'")
-    with pytest.raises(WorkError, match="newer Recall Rate"):
+    with pytest.raises(WorkError, match="newer version of Recall Rate"):
         ExemplarMemory(path)
 
 

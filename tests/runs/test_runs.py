@@ -106,7 +106,7 @@ def test_a_folder_from_a_newer_version_is_refused_and_left_out_of_lists(tmp_path
     run = folder(tmp_path)
     assert json.loads(run.config_path.read_text())["format"] == FORMAT
     run.config_path.write_text(json.dumps({"format": FORMAT + 1, "kind": "pilot"}))
-    with pytest.raises(WorkError, match=rf"pilot-x was made by a newer version .*format {FORMAT + 1}"):
+    with pytest.raises(WorkError, match=rf"pilot-x was written by a newer version .*format {FORMAT + 1}"):
         _ = run.config
     assert list_runs(tmp_path) == []
     assert worker.main([str(run.path)]) == 1

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from toolkit.advice.calibration import ADVICE_IMAGES
-from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.spec import is_lossless, parse_codec
 from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
 from toolkit.data.scenario import Scenario, class_order_from_seed, default_initial
@@ -66,7 +66,7 @@ class CodedFeatures:
 
     @property
     def lossless(self) -> bool:
-        return parse_codec(self.codec).lossless
+        return is_lossless(self.codec)
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,13 +35,12 @@ from toolkit.cli.requests import options_of
 from toolkit.cli.runs import runs_app
 from toolkit.cli.sweep import sweep
 from toolkit.data.spec import with_splits
-from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.recipes import published
-from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config, parse_choices
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 
 app = typer.Typer(
@@ -197,7 +196,7 @@ def pilot(
         opened = load_dataset(dataset, int(chosen["size"]), progress=progress)
         chosen["initial"] = first = chosen["initial"] or default_initial(len(opened.class_names))
         chosen["increment"] = chosen["increment"] or first
-        config = make_pilot_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], tuple(given))})
+        config = make_pilot_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], ("dataset", *given))})
         which = parse_seeds(seeds) or [seed if is_given(context, "seed") else usual_seed]
         where = runs_dir or default_runs_dir()
         if not dry_run:
@@ -254,31 +253,6 @@ def apply_recipe(context: typer.Context, recipe: str, given: dict[str, Any]) -> 
     if "steps" in explicit:
         explicit = {"epochs": None, "initial_epochs": None, **explicit}
     return {**given, **found.choices, **explicit}, found.seed
-
-
-def parse_choices(assignments: list[str], taken: tuple[str, ...] = ()) -> dict[str, Any]:
-    """``["lr=0.05", "class_order=[1,0]"]`` to a dictionary; values are JSON where they parse as JSON, else text.
-
-    Args:
-        assignments: as given.
-        taken: names that have an option of their own.
-
-    Raises:
-        UsageError: no ``=``, or a name that is none of a pilot's choices or has an option of its own.
-    """
-    from toolkit.pilots.config import PilotConfig
-
-    free = [name for name in PilotConfig.model_fields if name not in taken and name != "dataset"]
-    choices = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or name not in free:
-            raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(free)}, got {assignment!r}")
-        try:
-            choices[name] = parse_json(text)
-        except ValueError:
-            choices[name] = text
-    return choices
 
 
 @app.command(name="app")

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from toolkit.foundation.documents import Unfit, parse_json, read_file
-from toolkit.foundation.errors import UsageError, describe_os_error, one_line, quoted
+from toolkit.foundation.errors import UsageError, describe_os_error, newer, one_line, quoted
 from toolkit.foundation.files import json_bytes, write_output
 
 FORMAT = "recallrate-jpeg-tables"
@@ -113,10 +113,7 @@ def read_tables(path: str | Path) -> QuantisationTables:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise UsageError(f"{path}: version must be {VERSION}, got {quoted(version)}")
     if version > VERSION:
-        raise UsageError(
-            f"{path} was written by a newer Recall Rate (version {quoted(version)}, this one reads up to {VERSION}): "
-            "update recallrate to use it"
-        )
+        raise UsageError(newer(path, "version", quoted(version), VERSION))
     unknown = [key for key in content if key not in _KEYS]
     if unknown:
         raise UsageError(f"{path} has no key {quoted(unknown[0])}: its keys are {', '.join(_KEYS)}")

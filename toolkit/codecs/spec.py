@@ -94,10 +94,15 @@ def spec_beside(spec: str, folder: Path) -> str:
     return spec
 
 
+def is_lossless(spec: str) -> bool:
+    """Whether decoding gives exactly the pixels that were encoded."""
+    return parse_codec(spec).lossless
+
+
 def codec_family(spec: str) -> str:
     """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
     names = [part.split(":")[0].strip() for part in _split(spec)]
-    lossless_webp = names == ["webp"] and parse_codec(spec).lossless
+    lossless_webp = names == ["webp"] and is_lossless(spec)
     return "webp lossless" if lossless_webp else " | ".join(names)
 
 

@@ -188,3 +188,10 @@ def square_array(pixels: np.ndarray, size: int) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     return square(Image.fromarray(pixels), size)
+
+
+def png_bytes(image: np.ndarray | Image.Image, optimize: bool = False) -> bytes:
+    """An image, uint8 (H, W, 3) or (H, W), as a PNG file; optimised ones are smaller and take longer."""
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, "PNG", optimize=optimize)
+    return file.getvalue()

@@ -31,3 +31,18 @@ def quoted(value: object, most: int = 60) -> str:
 def describe_os_error(error: OSError, action: str, path: object) -> str:
     """``cannot write X: No space left on device``, for the line a user sees."""
     return f"cannot {action} {path}: {error.strerror or one_line(error)}"
+
+
+def newer(path: object, what: str, found: object, known: int) -> str:
+    """What to say of a file that a newer version of the toolkit has written.
+
+    Args:
+        path: the file.
+        what: the word for its number: ``version``, ``format`` or ``schema``.
+        found: the file's number.
+        known: the highest number that this version reads.
+    """
+    return (
+        f"{path} was written by a newer version of Recall Rate ({what} {found}, this one reads up to {known}): "
+        "update recallrate to open it"
+    )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
-from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.errors import UsageError, WorkError, newer
 from toolkit.foundation.files import read_json, sha256_of
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.decoding import decode_all, warned
@@ -107,10 +107,7 @@ def read_shard_manifest(path: Path) -> ShardManifest:
     value = read_json(path)
     version = value.get("format") if isinstance(value, dict) else None
     if isinstance(version, int) and version > FORMAT:
-        raise WorkError(
-            f"{path} was written by a newer Recall Rate (format {version}, this one reads up to {FORMAT}): "
-            "update recallrate to open it"
-        )
+        raise WorkError(newer(path, "format", version, FORMAT))
     try:
         return ShardManifest.model_validate(value)
     except ValidationError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from toolkit.foundation.errors import WorkError
+from toolkit.foundation.errors import WorkError, newer
 
 SCHEMA_VERSION = 3
 """3 seals facts and classes, and holds the size of the images."""
@@ -118,10 +118,7 @@ def _height_width(text: str) -> tuple[int, int]:
 def _refuse_other_versions(facts: Mapping[str, bytes], path: Path) -> None:
     version = int(facts.get("schema", b"0"))
     if version > SCHEMA_VERSION:
-        raise WorkError(
-            f"{path} was written by a newer Recall Rate (schema {version}, this one reads up to {SCHEMA_VERSION}): "
-            "update recallrate to open it"
-        )
+        raise WorkError(newer(path, "schema", version, SCHEMA_VERSION))
     if version < SCHEMA_VERSION and "seal" not in facts:
         raise WorkError(
             f"{path} was written by an earlier Recall Rate (schema {version}, without checksums over its classes): "

@@ -20,7 +20,7 @@ from toolkit.advice.rules.base import ask_rule
 from toolkit.advice.rules.fitted import PARAMETRIC
 from toolkit.advice.rules.quantities import tabulate
 from toolkit.advice.rules.registry import RULES
-from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.codecs.spec import is_lossless, short_spec
 from toolkit.data.catalog import load_dataset, short_name
 from toolkit.data.dataset import validation_view
 from toolkit.data.scenario import class_order_from_seed
@@ -68,7 +68,7 @@ def _over_the_same_seeds(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any
     chosen: dict[tuple[str, str], dict[str, Any]] = {}
     for pilot in pilots:
         runs = [run for run in pilot["runs"] if run["seed"] in seeds]
-        align = "none" if parse_codec(pilot["codec"]).lossless else pilot["align"]
+        align = "none" if is_lossless(pilot["codec"]) else pilot["align"]
         if len(runs) == len(seeds):
             chosen.setdefault((pilot["codec"], align), aggregate_pilots(PilotConfig(**pilot["config"]), runs))
     return list(chosen.values())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
+from toolkit.foundation.documents import parse_json
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
 from toolkit.learning.catalog import METHODS, canonical_method
@@ -111,3 +114,26 @@ def make_pilot_config(**values: object) -> PilotConfig:
         UsageError: what is wrong with it, in one line.
     """
     return validated(PilotConfig, values)
+
+
+def parse_choices(assignments: Sequence[str], taken: Sequence[str] = ()) -> dict[str, Any]:
+    """``["lr=0.05", "class_order=[1,0]"]`` to a dictionary; values are JSON where they parse as JSON, else text.
+
+    Args:
+        assignments: as given.
+        taken: names that cannot be set this way.
+
+    Raises:
+        UsageError: no ``=``, or a name that is none of a pilot's choices or is taken.
+    """
+    free = [name for name in PilotConfig.model_fields if name not in taken]
+    choices: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or name not in free:
+            raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(free)}, got {assignment!r}")
+        try:
+            choices[name] = parse_json(text)
+        except ValueError:
+            choices[name] = text
+    return choices

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
-from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.pilots.config import PilotConfig, make_pilot_config, parse_choices
 from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
 
@@ -30,7 +28,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
     if request["kind"] != "pilot":
         raise UsageError(f"{run.name} is no pilot: --set changes choices of pilots")
     old = PilotRequest.of(run).config
-    new = make_pilot_config(**old.model_dump() | dict(_assignment(text) for text in assignments))
+    new = make_pilot_config(**old.model_dump() | parse_choices(assignments))
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
     return new, [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
 
@@ -40,13 +38,3 @@ def fork(run: RunFolder, config: PilotConfig) -> RunFolder:
     forked = PilotRequest(config, int(run.config["seed"])).folder(run.path.parent)
     write_json(forked.path / "origin.json", {"forked_from": run.name} | forked.origin)
     return forked
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or name not in PilotConfig.model_fields:
-        raise UsageError(f"--set takes NAME=VALUE with one of {', '.join(PilotConfig.model_fields)}, got {text!r}")
-    try:
-        return name, parse_json(value)
-    except ValueError:
-        return name, value

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.codecs.spec import is_lossless, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
 from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
@@ -135,7 +135,7 @@ class Comparison:
 
 def setting_name(codec: str, align: str) -> str:
     """``jpeg:quality=50, align both``; a lossless codec has no alignment."""
-    return short_spec(codec) if parse_codec(codec).lossless else f"{short_spec(codec)}, align {align}"
+    return short_spec(codec) if is_lossless(codec) else f"{short_spec(codec)}, align {align}"
 
 
 def accuracy_so_far(run: RunFolder, config: PilotConfig, classes: int) -> list[float]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from base64 import b64encode
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from toolkit.codecs.base import fitting_sample, image_size
 from toolkit.codecs.guide import give_guide, needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
+from toolkit.data.images import png_bytes
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.guide import NetworkGuide
@@ -110,6 +109,4 @@ def measure_images(
 
 
 def _png(image: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return b64encode(file.getvalue()).decode()
+    return b64encode(png_bytes(image)).decode()

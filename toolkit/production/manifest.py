@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.foundation.documents import parse_json, read_file
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, newer
 from toolkit.foundation.files import sha256_of, write_atomically
 
 FORMAT = 1
@@ -43,7 +43,7 @@ def read_bundle_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise UsageError(f"{path / MANIFEST} is not a bundle's")
     if facts["format"] > FORMAT:
-        raise UsageError(f"{path} was written by a newer version (format {facts['format']}, this one reads {FORMAT})")
+        raise UsageError(newer(path, "format", facts["format"], FORMAT))
     digest = facts.pop("sha256", None)
     if digest != _digest(facts):
         raise UsageError(f"{path / MANIFEST} has been changed since it was written: the bundle is refused")

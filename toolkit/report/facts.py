@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.codecs.base import image_size
 from toolkit.codecs.guide import needs_network
-from toolkit.codecs.spec import codec_family, parse_codec
+from toolkit.codecs.spec import codec_family, is_lossless, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
@@ -273,7 +273,7 @@ def _examples(study: Study, dataset: ImageDataset) -> Examples:
     coded = {}
     for codec in study.neighbours():
         decoded, sizes = _through(codec, originals)
-        lossless = parse_codec(codec).lossless
+        lossless = is_lossless(codec)
         coded[codec] = (decoded, float(sizes.mean()), None if lossless else float(psnr_of(originals, decoded).mean()))
     images = np.asarray(dataset.train.images[some])
     decoded, sizes = _through(study.pilot["codec"], images)

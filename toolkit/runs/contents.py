@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from toolkit.foundation.documents import Unfit, is_beginning, open_file, parse_json, read_file
-from toolkit.foundation.errors import WorkError, describe_os_error, one_line
+from toolkit.foundation.errors import WorkError, describe_os_error, newer, one_line
 from toolkit.foundation.files import append_to
 from toolkit.foundation.validation import first_problem
 
@@ -180,10 +180,7 @@ def read_config(path: Path) -> dict[str, Any]:
     config = _read(path)
     made = config.get("format", FORMAT) if isinstance(config, dict) else FORMAT
     if isinstance(made, int) and made > FORMAT:
-        raise Newer(
-            f"{path.parent.name} was made by a newer version of the toolkit (format {made}; this one reads up to "
-            f"{FORMAT})"
-        )
+        raise Newer(newer(path.parent.name, "format", made, FORMAT))
     require(Config, config, path)
     config.pop("format", None)
     return dict(config)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.foundation.documents import parse_json, read_stream
-from toolkit.foundation.errors import UsageError, describe_os_error, one_line
+from toolkit.foundation.errors import UsageError, describe_os_error, newer, one_line
 from toolkit.foundation.files import write_atomically
 
 FORMAT = "recallrate-neural"
@@ -99,10 +99,7 @@ def read_model_manifest(path: str | Path) -> ModelManifest | None:
         if facts["format"] != FORMAT:
             return None
         if facts["version"] > VERSION:
-            raise UsageError(
-                f"{path} was written by a newer Recall Rate (version {facts['version']}, this one reads up to "
-                f"{VERSION}): update recallrate to use it"
-            )
+            raise UsageError(newer(path, "version", facts["version"], VERSION))
         return ModelManifest(
             dict(facts["architecture"]), str(facts["decoder"]), int(facts["weights_bytes"]), dict(facts["trained"])
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from toolkit.codecs.spec import codec_family, parse_codec, short_spec
+from toolkit.codecs.spec import codec_family, is_lossless, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.report.figures.style import (
@@ -64,7 +64,7 @@ def distortion_figure(
     for family in dict.fromkeys(families):
         chosen = [setting for setting, other in zip(settings, families, strict=True) if other == family]
         chosen.sort(key=lambda setting: setting[basis])
-        lossless = [parse_codec(setting["codec"]).lossless for setting in chosen]
+        lossless = [is_lossless(setting["codec"]) for setting in chosen]
         figure.add_scatter(
             x=[setting[basis] for setting in chosen],
             y=[setting[metric] for setting in chosen],

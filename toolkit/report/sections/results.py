@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from toolkit.codecs.spec import short_spec
+from toolkit.data.images import png_bytes
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import Language
 from toolkit.learning.metrics import accuracy_after
@@ -195,15 +194,9 @@ def examples(study: Study, examples: Examples | str, say: Language, files: dict[
         caption = say("report.examples_caption", setting=short_spec(codec), stored=f"{stored:,.0f}", psnr=quality)
         captions[f"coded-{n}.png"] = (decoded, caption)
     for name, (images, caption) in captions.items():
-        files[name] = _png(strip(images, _SIDE))
+        files[name] = png_bytes(strip(images, _SIDE), optimize=True)
         blocks.append(figure_block(name, say("report.examples_alt", count=len(images), what=caption), caption))
     return blocks
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
 
 
 def matrix(study: Study, say: Language) -> list[Block]:

@@ -6,13 +6,14 @@ Both are reached with the keyboard alone: tiles are buttons, the wipe is a range
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 from PIL import Image
+
+from toolkit.data.images import png_bytes
 
 THUMBNAIL = 96
 """Largest side of a tile's picture in pixels; larger ones are scaled down, smaller ones are shown pixel by pixel."""
@@ -128,9 +129,7 @@ def picture_address(image: np.ndarray, largest: int | None = None) -> str:
     picture = Image.fromarray(image)
     if largest is not None:
         picture.thumbnail((largest, largest))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
 def gallery(tiles: Sequence[Tile], chosen: int | None, key: str) -> int | None:

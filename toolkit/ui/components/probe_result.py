@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.spec import is_lossless
 from toolkit.foundation.sizes import format_size
 from toolkit.report.figures.probe import LOWER_IS_BETTER, distortion_figure
 from toolkit.report.tables import probe_rows
@@ -115,7 +115,7 @@ def _chosen(rows: list[dict[str, Any]]) -> None:
     """One setting in words, and the way to its images: the clicked one, else the middle one of the lossy ones."""
     codecs = [row["codec"] for row in rows]
     if st.session_state.get("inspected") not in codecs:
-        lossy = [codec for codec in codecs if not parse_codec(codec).lossless] or codecs
+        lossy = [codec for codec in codecs if not is_lossless(codec)] or codecs
         st.session_state["inspected"] = lossy[len(lossy) // 2]
     with st.container(border=True):
         codec = st.selectbox(say("probe.setting"), codecs, key="inspected", help=say("probe.setting_help"))
