@@ -165,7 +165,7 @@ def delay(
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """False alarms in 10,000 images, and for each change the images until it is seen."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in rows[0]["delays"]:
         delays = [one for row in rows for one in row["delays"][name]]
         images = np.array([one["images"] or np.inf for one in delays], dtype=float)

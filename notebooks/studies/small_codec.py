@@ -14,6 +14,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from toolkit.codec_training.config import make_codec_config
 from toolkit.codec_training.training import train_codecs
@@ -24,7 +25,7 @@ from toolkit.foundation.threads import set_threads
 CLASSES = 10
 RATES = {0.3: 1, 0.6: 2, 1.0: 3}
 """Bits a pixel, and the quality that it becomes."""
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "sizes": (32, 64),
     "batch_size": 16,
     "extractor": "self",

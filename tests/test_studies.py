@@ -1,0 +1,28 @@
+"""The studies' scripts load and explain themselves: what they use of the toolkit is still there."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+STUDIES = Path(__file__).parents[1] / "notebooks" / "studies"
+SHARED = ("study.py", "jpeg_layer_report.py")
+"""What other studies use."""
+SCRIPTS = sorted(set(STUDIES.glob("*.py")) - {STUDIES / name for name in SHARED})
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(STUDIES.glob("*.py")) - {STUDIES / name for name in SHARED}), ids=lambda path: path.stem
+)
+def test_a_study_loads_and_says_how_it_is_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(STUDIES))
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert not ended.value.code
+    assert path.name in capsys.readouterr().out
