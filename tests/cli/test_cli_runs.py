@@ -118,7 +118,7 @@ def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_ru
     status, _, err = in_runs("resume", name, "--set", "lr=0.05", "--fork")
     assert status == 0
     assert "from the beginning" in err
-    forked = RunFolder(runs_dir / planned(2, lr=0.05).name)
+    forked = RunFolder(runs_dir / planned(2, lr=0.05).run_name())
     assert (forked.origin, forked.status()) == ({"forked_from": name}, "queued")
     assert RunFolder(runs_dir / name).status() == "cancelled", "the old one stays as it was"
 

@@ -10,7 +10,7 @@ from run_samples import pilot_config, pilot_folder
 from toolkit.foundation.errors import UsageError
 from toolkit.jobs.kinds import LIGHT_KINDS
 from toolkit.jpeg_dl.config import make_jpeg_config
-from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, open_training
+from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, open_training
 from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.results import accuracy_so_far, comparisons, differences, losses_so_far, setting_name
 from toolkit.runs.folder import list_runs
@@ -56,9 +56,9 @@ def test_a_comparison_gives_one_command_a_configuration_with_all_its_seeds(tmp_p
 
 def test_trainings_are_grouped_by_configuration(tmp_path: Path) -> None:
     for seed in (1, 0):
-        make_jpeg_config(dataset="demo", size=32, steps=10).folder(seed, tmp_path)
-    make_jpeg_config(dataset="demo", size=32, steps=20).folder(0, tmp_path)
-    make_jpeg_config(dataset="demo", size=16, steps=10).folder(0, tmp_path)
+        JPEGRequest(make_jpeg_config(dataset="demo", size=32, steps=10), seed).folder(tmp_path)
+    JPEGRequest(make_jpeg_config(dataset="demo", size=32, steps=20), 0).folder(tmp_path)
+    JPEGRequest(make_jpeg_config(dataset="demo", size=16, steps=10), 0).folder(tmp_path)
     found = trainings(list_runs(tmp_path), "demo", 32)
     assert sorted((one.config.steps, [seed for _, seed in one.runs]) for one in found) == [(10, [0, 1]), (20, [0])]
     assert all(one.result() is None for one in found)
