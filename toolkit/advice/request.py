@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN, require_rule
+from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN
 from toolkit.advice.contents import AdviceResult
+from toolkit.advice.rules.registry import require_rule
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
