@@ -116,6 +116,8 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
         "toolkit.jobs.sweep",
         "toolkit.probe.request",
         "toolkit.advice.request",
+        "toolkit.advice.rules.registry",
+        "toolkit.learning.catalog",
         "toolkit.jobs.kinds",
         "toolkit.jobs.start",
         "toolkit.data.catalog",

@@ -12,11 +12,10 @@ from advice_samples import CLASSES, PER_CLASS, make_evidence
 from scipy.spatial.distance import mahalanobis
 from scipy.stats import norm
 
-from toolkit.advice.calibration import require_rule, rule_names
 from toolkit.advice.evidence import Choice, Evidence
 from toolkit.advice.rules import fitted, from_features, from_table, quantities
 from toolkit.advice.rules.base import ask_rule, pick
-from toolkit.advice.rules.registry import RULES
+from toolkit.advice.rules.registry import RULES, require_rule, rule_names
 from toolkit.features import heads
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.allocation import allocate

@@ -74,7 +74,7 @@ def test_every_text_that_is_asked_for_exists_with_its_values(path: Path) -> None
                 assert any(key.startswith(beginning) for key in ENGLISH.texts), beginning
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "probe").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "advice").rglob("*.py")), ids=lambda path: path.name)
 def test_every_sentence_exists_with_its_values(path: Path) -> None:
     for call in calls(path):
         if getattr(call.func, "id", "") != "Sentence" or not isinstance(call.args[0], ast.Constant):

@@ -13,7 +13,7 @@ from torch import nn
 from toolkit.learning import losses
 from toolkit.learning.methods.base import Stage, StageData
 from toolkit.learning.methods.bic import BiasCorrected, split_for_correction
-from toolkit.learning.methods.derpp import dark_experience, pack_logits, unpack_logits
+from toolkit.learning.methods.derpp import DERpp, dark_experience
 from toolkit.learning.methods.er_ace import asymmetric_cross_entropy
 from toolkit.learning.methods.expanding import DER, MEMO, ExpandingClassifier
 from toolkit.learning.methods.foster import Boosted
@@ -117,9 +117,10 @@ def test_stored_logits_are_imitated_where_there_are_any() -> None:
 
 def test_logits_survive_packing_in_half_precision() -> None:
     logits = np.array([[1.5, -2.25], [1e6, 0.1]], np.float32)
-    packed = pack_logits(logits)
-    assert [len(data) for data in packed] == [4, 4]
-    found = unpack_logits(packed, 3)
+    method = DERpp()
+    packed = method.pack_extras(logits)
+    assert [len(data) for data in packed] == [method.extra_bytes(2)] * 2 == [4, 4]
+    found = method.unpack_extras(packed, 3)
     np.testing.assert_allclose(found[:, :2], [[1.5, -2.25], [65504, 0.1]], rtol=1e-3)
     assert np.isnan(found[:, 2]).all()
 

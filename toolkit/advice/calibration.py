@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import read_json
 
 PATH = Path(__file__).with_name("calibration.json")
@@ -58,18 +57,3 @@ class Calibration:
 def calibration() -> Calibration:
     """The package's calibration."""
     return Calibration(**read_json(PATH))
-
-
-def rule_names() -> list[str]:
-    """The rules that can recommend, the one of least regret first, without what it takes to ask them."""
-    return [row["rule"] for row in calibration().regret]
-
-
-def require_rule(name: str) -> None:
-    """Refuse a rule that there is not.
-
-    Raises:
-        UsageError: it is unknown.
-    """
-    if name not in rule_names():
-        raise UsageError(f"unknown rule {name!r}: choose one of {', '.join(rule_names())}")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from toolkit.advice.budgets import BudgetPlan
-from toolkit.advice.calibration import GAIN, RANDOM, WITHIN, Calibration, calibration, require_rule
+from toolkit.advice.calibration import GAIN, RANDOM, WITHIN, Calibration, calibration
 from toolkit.advice.evidence import Choice, Evidence
 from toolkit.advice.rules.base import RuleScores, ask_rule, pick
 from toolkit.advice.rules.quantities import growth
-from toolkit.advice.rules.registry import FEATURES, RULES
+from toolkit.advice.rules.registry import FEATURES, RULES, require_rule
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
@@ -52,12 +52,15 @@ def advise(
     gains = asked_rules[GAIN].scores
     chosen = asked_rules[asked].pick
     beyond = _beyond(evidence, known, evidence.choices[chosen])
-    interval = known.interval if known.applies_to(table) and not beyond else None
+    measured = known.regret_of(asked)
+    interval = known.interval if known.applies_to(table) and measured and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
     looks_at_exemplars = RULES[asked].uses == FEATURES
     limits = (note for note in evidence.notes if note.key != "limit.few_looked_at" or looks_at_exemplars)
     notes = [*limits, *_doubts(table, known)]
+    if measured is None:
+        notes.append(Sentence("doubt.unmeasured_rule", rule=asked))
     if beyond:
         notes.append(Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth))
     if not evidence.replays:
@@ -78,7 +81,7 @@ def advise(
             interval,
             curve,
             asked_rules,
-            measured=known.regret_of(asked) if known.applies_to(table) else None,
+            measured=measured if known.applies_to(table) else None,
         ),
         "budgets": _budgets(plan, curve, within, None if evidence.raw_choice else float(gains[chosen])),
     }

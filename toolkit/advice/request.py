@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN, require_rule
+from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN
 from toolkit.advice.contents import AdviceResult
+from toolkit.advice.rules.registry import require_rule
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError

@@ -1,81 +1,57 @@
-"""Codecs around other codecs."""
+"""``downscale``: smaller images for another codec, and their old size on decoding."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import MAX_PIXELS, Codec, Size, fitting_sample, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import Codec, Size, fitting_sample
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.kind import CodecKind
-from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter
 
-_SHAPE = struct.Struct("<HH")
 _DOWN, _UP = Image.Resampling.BOX, Image.Resampling.BICUBIC
 
 
-class DownscaleCodec:
+class DownscaleCodec(FixedSizeCodec):
     """Area-average down by ``factor``, code with the inner codec, bicubic up on decoding.
 
     The original size is shared (4 bytes), so that sizes which ``factor`` does not divide come back exactly.
     """
 
+    size_name = "the shared size"
+
     def __init__(self, inner: Codec, factor: int) -> None:
         self.inner = inner
         self.factor = factor
-        self._shape: tuple[int, int] | None = None
+        self.extension = inner.extension
 
     def __str__(self) -> str:
         return f"{DOWNSCALE.spec({'factor': self.factor})}|{self.inner}"
 
-    @property
-    def lossless(self) -> bool:
-        return False
-
-    @property
-    def extension(self) -> str:
-        return self.inner.extension
-
-    def fit(self, images: np.ndarray) -> None:
-        self._shape = (int(images.shape[1]), int(images.shape[2]))
+    def learn(self, images: np.ndarray) -> None:
         self.inner.fit(self._down(fitting_sample(images)))
 
-    def encode(self, images: np.ndarray) -> list[bytes]:
-        require_rgb(self, images)
-        if self._shape is None:
-            self.fit(images)
-        if images.shape[1:3] != self._shape:
-            raise UsageError(f"{self}: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
+    def encode_images(self, images: np.ndarray) -> list[bytes]:
         return self.inner.encode(self._down(images))
 
-    @within_memory
-    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
-        if self._shape is None:
-            raise WorkError(f"{self}: the shared size is missing; fit or load it before decoding")
-        require_pixels(self, self._shape, len(payloads), size)
-        height, width = self._shape
-        return _resize(self.inner.decode(payloads, self._reduced(height, width)), height, width, _UP)
+    def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
+        return _resize(self.inner.decode(payloads, self._reduced(*size)), *size, _UP)
 
     def to_file(self, payload: bytes) -> bytes:
         return self.inner.to_file(payload)
 
-    def shared_state(self) -> bytes:
-        return _SHAPE.pack(*self._shape) + self.inner.shared_state() if self._shape else b""
+    def rest_of_shared(self) -> bytes:
+        return self.inner.shared_state()
 
-    def load_shared(self, state: bytes) -> None:
-        if len(state) < _SHAPE.size:
-            raise WorkError(f"{self}: the stored size has {len(state)} bytes, expected {_SHAPE.size}")
-        shape = _SHAPE.unpack_from(state)
-        if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
-            raise WorkError(f"{self}: the stored size is damaged: {shape}")
-        self._shape = shape
-        self.inner.load_shared(state[_SHAPE.size :])
+    def load_rest(self, rest: bytes, size: Size) -> None:
+        self.inner.load_shared(rest)
 
     def shared_bytes(self) -> int:
-        return _SHAPE.size + self.inner.shared_bytes() if self._shape else 0
+        return 0 if self._size is None else SHARED_SIZE.size + self.inner.shared_bytes()
 
     def weights_bytes(self) -> int:
         return self.inner.weights_bytes()

@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from toolkit.codecs import headers, jpeg2000
-from toolkit.codecs.base import MAX_PIXELS, Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.shared_header import SharedHeader, calibration_images
-from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.parameters import Parameter, Value
 from toolkit.foundation.threads import ordered_map, thread_count
 
@@ -30,8 +31,7 @@ _PIXELS_WORTH_A_THREAD = 128 * 128
 _PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
 SHARE = Parameter(bool, True, help="store the header that all files have in common once")
 SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
-_SHAPE = struct.Struct("<HH")
-RAW_SHARED_BYTES = _SHAPE.size
+RAW_SHARED_BYTES = SHARED_SIZE.size
 
 
 class FileCodec:
@@ -159,64 +159,29 @@ class FileCodec:
         return thread_count() if height * width >= worth else 1
 
 
-class RawCodec:
-    """Uncompressed pixels; the shape is shared."""
+class RawCodec(FixedSizeCodec):
+    """Uncompressed pixels; the size is shared."""
 
-    def __init__(self) -> None:
-        self._shape: tuple[int, int] | None = None
+    lossless = True
+    extension = "rgb"
+    batch_is_bounded = False
+    size_name, state_name = "the image shape", "the stored shape"
 
     def __str__(self) -> str:
         return "raw"
 
-    @property
-    def lossless(self) -> bool:
-        return True
-
-    @property
-    def extension(self) -> str:
-        return "rgb"
-
-    def fit(self, images: np.ndarray) -> None:
-        self._shape = (int(images.shape[1]), int(images.shape[2]))
-
-    def encode(self, images: np.ndarray) -> list[bytes]:
-        require_rgb(self, images)
-        if self._shape is None:
-            self.fit(images)
-        if images.shape[1:3] != self._shape:
-            raise UsageError(f"raw: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
+    def encode_images(self, images: np.ndarray) -> list[bytes]:
         return [image.tobytes() for image in images]
 
-    @within_memory
-    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
-        if self._shape is None or not payloads:
-            raise WorkError("raw: nothing to decode, or the image shape is missing; fit or load it before decoding")
-        require_pixels(self, self._shape, size=size)  # as many bytes as pixels: no batch asks for more than it holds
-        expected = 3 * self._shape[0] * self._shape[1]
+    def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
+        expected = 3 * size[0] * size[1]
         wrong = next((len(payload) for payload in payloads if len(payload) != expected), None)
         if wrong is not None:
             raise WorkError(f"raw: a stored exemplar has {wrong} bytes, expected {expected}")
-        return np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, *self._shape, 3).copy()
+        return np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, *size, 3).copy()
 
     def to_file(self, payload: bytes) -> bytes:
         return payload
-
-    def shared_state(self) -> bytes:
-        return _SHAPE.pack(*self._shape) if self._shape else b""
-
-    def load_shared(self, state: bytes) -> None:
-        if len(state) != _SHAPE.size:
-            raise WorkError(f"raw: the stored shape has {len(state)} bytes, expected {_SHAPE.size}")
-        shape = _SHAPE.unpack(state)
-        if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
-            raise WorkError(f"raw: the stored shape is damaged: {shape}")
-        self._shape = shape
-
-    def shared_bytes(self) -> int:
-        return len(self.shared_state())
-
-    def weights_bytes(self) -> int:
-        return 0
 
 
 def chroma_subsampling(subsampling: Value, image: np.ndarray) -> str:

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.codecs.base import MAX_PIXELS, Codec, Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import Codec, Size, image_size
 from toolkit.codecs.file_formats import FileCodec
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.guide import Guide, require_guide
 from toolkit.codecs.kind import CodecKind
 from toolkit.foundation.errors import UsageError, WorkError
@@ -33,14 +34,14 @@ LEAST_BOX = 8
 """Pixels a side; a smaller box would be coded in the same block of a transform."""
 CIM = "cim"
 _LENGTH_BYTES = 5
-_SHARED = struct.Struct("<HHI")
-"""Height, width, and bytes of the inner codec's shared state."""
+_LENGTH = struct.Struct("<I")
+"""Bytes of the inner codec's shared state."""
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right; the last two exclusive."""
 
 
-class ForegroundCodec:
+class ForegroundCodec(FixedSizeCodec):
     """Two files an image: the box at the inner codec's setting, the rest at the background's.
 
     A payload is the box (4 bytes up to 256 pixels a side, else 8), both payloads' lengths (1 or 2 bytes each), and the
@@ -57,6 +58,10 @@ class ForegroundCodec:
         UsageError: a codec that cannot take part.
     """
 
+    least_side = LEAST_IMAGE
+    least_state = SHARED_SIZE.size + _LENGTH.size
+    state_name = "the shared state"
+
     def __init__(self, inner: Codec, threshold: float, background: Codec | str, box: str) -> None:
         if not isinstance(inner, FileCodec):
             raise UsageError(
@@ -68,7 +73,6 @@ class ForegroundCodec:
         self.box = box
         self.background = copy.deepcopy(inner) if background == CIM else _background(background)
         self._halves = background == CIM
-        self._shape: tuple[int, int] | None = None
         self.guide: Guide | None = None
 
     def __str__(self) -> str:
@@ -76,38 +80,24 @@ class ForegroundCodec:
         values: dict[str, Value | None] = {"threshold": self.threshold, "background": background, "box": self.box}
         return f"{FOREGROUND.spec(values)}|{self.inner}"
 
-    @property
-    def lossless(self) -> bool:
-        return False
-
-    @property
-    def extension(self) -> str:
-        return ""
-
-    def fit(self, images: np.ndarray) -> None:
-        require_rgb(self, images, LEAST_IMAGE)
-        self._shape = (int(images.shape[1]), int(images.shape[2]))
+    def learn(self, images: np.ndarray) -> None:
         self.inner.fit(images[:1])
         self.background.fit(images[:1, ::2, ::2] if self._halves else images[:1])
 
     def encode(self, images: np.ndarray) -> list[bytes]:
-        require_rgb(self, images, LEAST_IMAGE)
-        guide = require_guide(self)
-        if self._shape is None:
-            self.fit(images)
-        if images.shape[1:3] != self._shape:
-            raise UsageError(f"{self}: all images must have (height, width) {self._shape}, got {images.shape[1:3]}")
-        boxes = [_at_least(box, *self._shape) for box in guide.boxes(images, self.threshold).tolist()]
+        self.check(images)
+        require_guide(self)  # before anything is fitted
+        return super().encode(images)
+
+    def encode_images(self, images: np.ndarray) -> list[bytes]:
+        found = require_guide(self).boxes(images, self.threshold).tolist()
+        boxes = [_at_least(box, *image_size(images)) for box in found]
         if self.box == "random":
             boxes = [_elsewhere(box, image) for box, image in zip(boxes, images, strict=True)]
         return list(ordered_map(lambda pair: self._encode_one(*pair), zip(images, boxes, strict=True)))
 
-    @within_memory
-    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
-        if self._shape is None or not payloads:
-            raise WorkError(f"{self}: nothing to decode, or the size is missing; fit or load it before decoding")
-        require_pixels(self, self._shape, len(payloads), size)
-        images = np.empty((len(payloads), *self._shape, 3), np.uint8)
+    def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
+        images = np.empty((len(payloads), *size, 3), np.uint8)
         for index, image in enumerate(ordered_map(self._decode_one, payloads)):
             images[index] = image
         return images
@@ -117,28 +107,17 @@ class ForegroundCodec:
         files = [codec.to_file(part) for codec, part in ((self.inner, crop), (self.background, rest)) if part]
         return payload[: len(payload) - len(crop) - len(rest)] + b"".join(files)
 
-    def shared_state(self) -> bytes:
-        if self._shape is None:
-            return b""
+    def rest_of_shared(self) -> bytes:
         inner = self.inner.shared_state()
-        return _SHARED.pack(*self._shape, len(inner)) + inner + self.background.shared_state()
+        return _LENGTH.pack(len(inner)) + inner + self.background.shared_state()
 
-    def load_shared(self, state: bytes) -> None:
-        if len(state) < _SHARED.size:
-            raise WorkError(f"{self}: the shared state has {len(state)} bytes, expected at least {_SHARED.size}")
-        height, width, length = _SHARED.unpack_from(state)
-        end = _SHARED.size + length
-        if min(height, width) < LEAST_IMAGE or height * width > MAX_PIXELS or end > len(state):
-            raise WorkError(f"{self}: the shared state is damaged: {height} x {width} pixels, {length} bytes")
-        self.inner.load_shared(state[_SHARED.size : end])
-        self.background.load_shared(state[end:])
-        self._shape = (height, width)
-
-    def shared_bytes(self) -> int:
-        return len(self.shared_state())
-
-    def weights_bytes(self) -> int:
-        return 0
+    def load_rest(self, rest: bytes, size: Size) -> None:
+        (length,) = _LENGTH.unpack_from(rest)
+        end = _LENGTH.size + length
+        if end > len(rest):
+            raise WorkError(f"{self}: the shared state is damaged: {size[0]} x {size[1]} pixels, {length} bytes")
+        self.inner.load_shared(rest[_LENGTH.size : end])
+        self.background.load_shared(rest[end:])
 
     def _encode_one(self, image: np.ndarray, box: Box) -> bytes:
         top, left, bottom, right = box
@@ -152,8 +131,8 @@ class ForegroundCodec:
 
     def _decode_one(self, payload: bytes) -> np.ndarray:
         (top, left, bottom, right), crop, rest = self._split(payload)
-        assert self._shape is not None  # splitting has asked for it
-        height, width = self._shape
+        assert self._size is not None  # splitting has asked for it
+        height, width = self._size
         image = np.empty((height, width, 3), np.uint8)
         if rest:
             step = 2 if self._halves else 1
@@ -164,9 +143,9 @@ class ForegroundCodec:
 
     def _place(self) -> struct.Struct:
         """How a box is stored: top, left, height - 1 and width - 1."""
-        if self._shape is None:
+        if self._size is None:
             raise WorkError(f"{self}: the shared size is missing; fit or load it before decoding")
-        return struct.Struct("<4B" if max(self._shape) <= 256 else "<4H")
+        return struct.Struct("<4B" if max(self._size) <= 256 else "<4H")
 
     def _split(self, payload: bytes) -> tuple[Box, bytes, bytes]:
         """Box, crop's payload and rest's payload.
@@ -175,7 +154,7 @@ class ForegroundCodec:
             WorkError: the payload is cut off or damaged, or nothing was fitted or loaded yet.
         """
         place = self._place()
-        assert self._shape is not None
+        assert self._size is not None
         try:
             top, left, rows, columns = place.unpack_from(payload)
             crop, start = _read_length(payload, place.size)
@@ -183,9 +162,9 @@ class ForegroundCodec:
         except (struct.error, IndexError):
             raise WorkError(f"{self}: a stored exemplar is cut off after {len(payload)} bytes") from None
         box = (top, left, top + rows + 1, left + columns + 1)
-        whole = (rows + 1, columns + 1) == self._shape
-        if box[2] > self._shape[0] or box[3] > self._shape[1] or not crop or whole != (not rest):
-            raise WorkError(f"{self}: a stored exemplar is damaged: box {box} in {self._shape}")
+        whole = (rows + 1, columns + 1) == self._size
+        if box[2] > self._size[0] or box[3] > self._size[1] or not crop or whole != (not rest):
+            raise WorkError(f"{self}: a stored exemplar is damaged: box {box} in {self._size}")
         if len(payload) != start + crop + rest:
             raise WorkError(f"{self}: a stored exemplar has {len(payload)} bytes, expected {start + crop + rest}")
         return box, payload[start : start + crop], payload[start + crop :]

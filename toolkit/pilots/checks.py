@@ -11,7 +11,6 @@ from toolkit.features.names import require_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.methods import build_method
-from toolkit.learning.methods.derpp import LOGIT_BYTES
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.pilots.config import PilotConfig
@@ -41,10 +40,11 @@ def check_pilot(
     kind, _ = parse_method(config.method)
     if not kind.exemplars:
         return
+    method = build_method(config.method)
     sizes = np.diff(data.coded_train.ends, prepend=0) + LABEL_BYTES
     largest = 0
     for stage, classes in enumerate(data.scenario.stages):
-        extra = LOGIT_BYTES * data.stage(stage).total if kind.stores_logits else 0
+        extra = method.extra_bytes(data.stage(stage).total)
         largest += sum(int(sizes[dataset.train.labels == label].max()) + extra for label in classes)
     smallest = data.codec.shared_bytes() + largest + charged
     if smallest > data.budget:

@@ -24,7 +24,6 @@ from toolkit.foundation.seeds import derive
 from toolkit.learning.catalog import MethodKind, parse_method
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Method, Phase, Stage, StageData
-from toolkit.learning.methods.derpp import pack_logits, unpack_logits
 from toolkit.learning.metrics import stage_accuracies
 from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order
@@ -250,10 +249,9 @@ class Learner:
         return self._exemplars[1]
 
     def _exemplar_pool(self) -> AnyPool:
-        logits = None
-        if self.kind.stores_logits:
-            stored = unpack_logits(self.memory.extras(), len(self.data.scenario.order))
-            logits = torch.from_numpy(stored).to(self.device)
+        extras, classes = None, len(self.data.scenario.order)
+        if self.method.extra_bytes(classes):
+            extras = torch.from_numpy(self.method.unpack_extras(self.memory.extras(), classes)).to(self.device)
         payloads, labels, _ = self.memory.all_payloads()
         outputs = torch.from_numpy(self.data.position[labels]).to(self.device)
         codec, size = self.data.codec, self.memory.size
@@ -265,8 +263,8 @@ class Learner:
         everything = torch.arange(len(payloads))
         if len(payloads) * self.data.dataset.raw_image_bytes > DECODED_SHARE * free_memory(self.device):
             self.streamed = True
-            return StreamedPool(decode, everything, outputs, logits)
-        return Pool(decode(everything), outputs, logits)
+            return StreamedPool(decode, everything, outputs, extras)
+        return Pool(decode(everything), outputs, extras)
 
     # -- within ------------------------------------------------------------------------------------------------
 
@@ -323,8 +321,9 @@ class Learner:
             else:
                 order = random_order(len(members), np.random.default_rng(derive(self.seed, 3, label)))
             candidates[label] = [coded.payload(int(index)) for index in members[order]]
-            if self.kind.stores_logits:
-                extras[label] = pack_logits(self._predict(self.network, coded.decoded[members[order]]))
+            if self.method.extra_bytes(self.data.stage(stage).total):
+                logits = self._predict(self.network, coded.decoded[members[order]])
+                extras[label] = self.method.pack_extras(logits)
         return candidates, extras
 
     def _predict(self, network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray) -> np.ndarray:

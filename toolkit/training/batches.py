@@ -20,32 +20,31 @@ class Batch(NamedTuple):
         images: (N, 3, H, W) in [0, 255], channels_last in memory; new images first, then exemplars.
         labels: int64 (N,).
         exemplars: M, how many of the images are exemplars.
-        logits: float32 (M, outputs) that are stored with the exemplars, nan where an exemplar has none for an output;
-            None where the memory keeps no logits.
+        extras: float32 (M, ...), what the method keeps with the exemplars, such as logits; None where it keeps nothing.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     exemplars: int = 0
-    logits: torch.Tensor | None = None
+    extras: torch.Tensor | None = None
 
     def tensors(self) -> list[torch.Tensor]:
         """All tensors of the batch."""
-        return [self.images, self.labels] + ([] if self.logits is None else [self.logits])
+        return [self.images, self.labels] + ([] if self.extras is None else [self.extras])
 
     def clone(self) -> Batch:
         """The same with copies of the tensors."""
-        logits = None if self.logits is None else self.logits.clone()
-        return Batch(self.images.clone(), self.labels.clone(), self.exemplars, logits)
+        extras = None if self.extras is None else self.extras.clone()
+        return Batch(self.images.clone(), self.labels.clone(), self.exemplars, extras)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Images on the device to draw from: uint8 (N, H, W, 3), int64 labels (N,), and logits as in :class:`Batch`."""
+    """Images on the device to draw from: uint8 (N, H, W, 3), int64 labels (N,), and extras as in :class:`Batch`."""
 
     images: torch.Tensor
     labels: torch.Tensor
-    logits: torch.Tensor | None = None
+    extras: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,8 +52,8 @@ class Pool:
     def take(self, index: torch.Tensor) -> Pool:
         """The items at ``index``, int64 (K,)."""
         index = index.to(self.labels.device)
-        logits = None if self.logits is None else self.logits[index]
-        return Pool(self.images[index], self.labels[index], logits)
+        extras = None if self.extras is None else self.extras[index]
+        return Pool(self.images[index], self.labels[index], extras)
 
     def subset(self, index: torch.Tensor) -> Pool:
         """A pool of the items at ``index``, int64 (K,)."""
@@ -68,13 +67,13 @@ class StreamedPool:
     Attributes:
         decode: positions, int64 (K,), to images uint8 (K, H, W, 3) on the device; called from another thread.
         positions: int64 (N,) of this pool's items, on the CPU.
-        labels, logits: as in :class:`Pool`, of these items.
+        labels, extras: as in :class:`Pool`, of these items.
     """
 
     decode: Callable[[torch.Tensor], torch.Tensor]
     positions: torch.Tensor
     labels: torch.Tensor
-    logits: torch.Tensor | None = None
+    extras: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,13 +81,13 @@ class StreamedPool:
     def take(self, index: torch.Tensor) -> Pool:
         """The items at ``index``, int64 (K,), decoded."""
         chosen = self.subset(index)
-        return Pool(self.decode(chosen.positions), chosen.labels, chosen.logits)
+        return Pool(self.decode(chosen.positions), chosen.labels, chosen.extras)
 
     def subset(self, index: torch.Tensor) -> StreamedPool:
         """A pool of the items at ``index``, int64 (K,), decoding nothing yet."""
         there = index.to(self.labels.device)
-        logits = None if self.logits is None else self.logits[there]
-        return StreamedPool(self.decode, self.positions[index.cpu()], self.labels[there], logits)
+        extras = None if self.extras is None else self.extras[there]
+        return StreamedPool(self.decode, self.positions[index.cpu()], self.labels[there], extras)
 
 
 AnyPool = Pool | StreamedPool
@@ -185,9 +184,9 @@ class ReplayBatches:
         picked = [pool.take(stream.take(step * amount, amount)) for pool, amount, stream in self._pools]
         images = torch.cat([pool.images for pool in picked])
         labels = torch.cat([pool.labels for pool in picked])
-        exemplars, logits = sum(map(len, picked[1:])), picked[-1].logits
+        exemplars, extras = sum(map(len, picked[1:])), picked[-1].extras
         if not self._augmented:
-            return Batch(images.permute(0, 3, 1, 2), labels, exemplars, logits)
+            return Batch(images.permute(0, 3, 1, 2), labels, exemplars, extras)
         generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
         augmented = crop_flip(images, generator, brightness=self._brightness)
-        return Batch(augmented, labels, exemplars, logits)
+        return Batch(augmented, labels, exemplars, extras)

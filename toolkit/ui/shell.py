@@ -30,7 +30,7 @@ _STYLE = """<style>
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
 """What the theme has no option for: less empty space above, and long figures that break instead of being cut."""
-_PAGES = {
+PAGES = {
     "data": (data.page, ":material/grid_view:"),
     "probe": (probe.page, ":material/compress:"),
     "images": (images.page, ":material/image_search:"),
@@ -68,7 +68,7 @@ def _draw() -> None:
     require_access()
     pages = {
         name: st.Page(page, title=say(f"shell.{name}"), icon=icon, url_path=name, default=name == "data")
-        for name, (page, icon) in _PAGES.items()
+        for name, (page, icon) in PAGES.items()
     }
     st.session_state["pages"] = pages
     chosen = st.navigation(list(pages.values()))

@@ -1,15 +1,19 @@
-"""What a rule is: a function from evidence to a score for every choice."""
+"""What a rule is: a function from evidence to a score for every choice. No torch: the app reads the names."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.advice.evidence import Evidence
 from toolkit.data.alignment import ALIGNS
+from toolkit.foundation.lazy import load_object
+
+if TYPE_CHECKING:
+    from toolkit.advice.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -20,14 +24,16 @@ class Rule:
         name: as users write it.
         summary: one sentence.
         uses: what it looks at.
-        score: evidence to float64 (choices,), a score for each of its choices; higher is better.
+        function: ``module:name``, imported when the rule is asked: a function from
+            :class:`~toolkit.advice.evidence.Evidence` to a score for each of its choices, float64 (choices,); higher is
+            better.
         judges_alignment: whether alignments differ in score.
     """
 
     name: str
     summary: str
     uses: str
-    score: Callable[[Evidence], np.ndarray]
+    function: str
     judges_alignment: bool = False
 
 
@@ -50,8 +56,9 @@ class RuleScores:
 
 def ask_rule(rule: Rule, evidence: Evidence) -> RuleScores:
     """Ask a rule."""
+    score: Callable[[Evidence], np.ndarray] = load_object(rule.function)
     started = time.perf_counter()
-    scores = rule.score(evidence)
+    scores = score(evidence)
     seconds = time.perf_counter() - started
     aligns = [choice.align for choice in evidence.choices]
     chosen = pick(scores, aligns, evidence.by_setting(evidence.exemplars_per_class), rule.judges_alignment)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from toolkit.advice.calibration import GAIN
+from toolkit.advice.calibration import GAIN, calibration
+from toolkit.advice.evidence import Evidence
 from toolkit.advice.problem import Problem
 from toolkit.advice.rules.base import pick
-from toolkit.advice.rules.quantities import Quantities
+from toolkit.advice.rules.quantities import Quantities, tabulate
 
 Parameters = dict[str, float]
 _THRESHOLDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -113,3 +114,17 @@ PARAMETRIC: dict[str, Parametric] = {
     "dpp-volume": Parametric(("volume_ratio", "exemplars"), consistent_volume, fit_threshold),
 }
 """All of them by name."""
+
+
+def _calibrated(name: str) -> Callable[[Evidence], np.ndarray]:
+    """The scores of a rule with the parameters of the package's calibration."""
+    parametric = PARAMETRIC[name]
+
+    def score(evidence: Evidence) -> np.ndarray:
+        return parametric.combine(tabulate(evidence, parametric.quantities), calibration().parameters[name])
+
+    return score
+
+
+calibrated_gain = _calibrated(GAIN)
+calibrated_volume = _calibrated("dpp-volume")

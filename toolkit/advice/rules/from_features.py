@@ -65,6 +65,10 @@ def probe_accuracy(head: str) -> Callable[[Evidence], np.ndarray]:
     return score
 
 
+ridge_accuracy = probe_accuracy("ridge")
+nearest_mean_accuracy = probe_accuracy("nearest-mean")
+
+
 def _tested(evidence: Evidence, choice: Choice) -> torch.Tensor:
     """Features of the held-out images as the deployed model would get them."""
     return evidence.settings[choice.setting].held_out if choice.align == "both" else evidence.held_out_originals

@@ -55,6 +55,11 @@ def at_equal_rate(measure: str, lower_is_better: bool) -> Callable[[Evidence], n
     return score
 
 
+fmse_at_equal_rate = at_equal_rate("fmse_relative", True)
+psnr_at_equal_rate = at_equal_rate("psnr", False)
+ssim_at_equal_rate = at_equal_rate("ssim", False)
+
+
 def _at_common_rate(evidence: Evidence, families: dict[str, list[int]], name: str, measure: str) -> float:
     def curve(members: list[int]) -> tuple[np.ndarray, np.ndarray]:
         rows = sorted((evidence.settings[index].row for index in members), key=lambda row: row["stored_bytes"])

@@ -1,36 +1,19 @@
-"""The registry of rules that choose a codec, a rate and an alignment without running pilots.
+"""The one table of rules that choose codec, rate and alignment without running pilots. No torch: the app reads it.
 
-Rules that cannot judge alignment give a setting the same score under each, and are then taken with ``both``, the
-paper's pre-processing.
+A rule is one file and one row here, and can be chosen at once, whether a study has measured its regret or not. Rules
+that cannot judge alignment give a setting the same score under each, and are then taken with ``both``, the paper's
+pre-processing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
 from toolkit.advice.calibration import GAIN, RANDOM, calibration
-from toolkit.advice.evidence import Evidence
-from toolkit.advice.rules import from_features, from_table
 from toolkit.advice.rules.base import Rule
-from toolkit.advice.rules.fitted import PARAMETRIC
-from toolkit.advice.rules.quantities import tabulate
+from toolkit.foundation.errors import UsageError
 
 PER_SETTING = "the probe's table"
 FEATURES = "features of the decoded exemplars that fit"
 STAGES = "the probe's table, the stages, and features of all candidates"
-
-
-def _with_calibration(name: str) -> Callable[[Evidence], np.ndarray]:
-    """The score of a parametric rule with the parameters of the package's calibration."""
-    parametric = PARAMETRIC[name]
-
-    def score(evidence: Evidence) -> np.ndarray:
-        return parametric.combine(tabulate(evidence, parametric.quantities), calibration().parameters[name])
-
-    return score
-
 
 RULES: dict[str, Rule] = {
     rule.name: rule
@@ -39,64 +22,95 @@ RULES: dict[str, Rule] = {
             "fmse-at-equal-rate",
             "the codec with the least FMSE at equal bytes, at its knee",
             PER_SETTING,
-            from_table.at_equal_rate("fmse_relative", True),
+            "toolkit.advice.rules.from_table:fmse_at_equal_rate",
         ),
         Rule(
             "psnr-at-equal-rate",
             "the codec with the highest PSNR at equal bytes, at its knee",
             PER_SETTING,
-            from_table.at_equal_rate("psnr", False),
+            "toolkit.advice.rules.from_table:psnr_at_equal_rate",
         ),
         Rule(
             "ssim-at-equal-rate",
             "the codec with the highest SSIM at equal bytes, at its knee",
             PER_SETTING,
-            from_table.at_equal_rate("ssim", False),
+            "toolkit.advice.rules.from_table:ssim_at_equal_rate",
         ),
         Rule(
             "fmse-knee",
             "where FMSE begins to rise steeply against the number of exemplars",
             PER_SETTING,
-            from_table.fmse_knee,
+            "toolkit.advice.rules.from_table:fmse_knee",
         ),
         Rule(
             "dpp-volume",
             "the most exemplars that still span the originals' volume in feature space",
             FEATURES,
-            _with_calibration("dpp-volume"),
+            "toolkit.advice.rules.fitted:calibrated_volume",
         ),
-        Rule("mmd", "the exemplars closest to their class in distribution", FEATURES, from_features.mmd),
+        Rule(
+            "mmd",
+            "the exemplars closest to their class in distribution",
+            FEATURES,
+            "toolkit.advice.rules.from_features:mmd",
+        ),
         Rule(
             "probe-accuracy",
             "accuracy of a ridge classifier fitted on the exemplars that fit",
             FEATURES,
-            from_features.probe_accuracy("ridge"),
+            "toolkit.advice.rules.from_features:ridge_accuracy",
             judges_alignment=True,
         ),
         Rule(
             "probe-accuracy-ncm",
             "accuracy of the nearest mean of the exemplars that fit",
             FEATURES,
-            from_features.probe_accuracy("nearest-mean"),
+            "toolkit.advice.rules.from_features:nearest_mean_accuracy",
             judges_alignment=True,
         ),
         Rule(
             "last-stage",
             "accuracy of a ridge classifier on exemplars of old classes and all images of new ones",
             FEATURES,
-            from_features.last_stage,
+            "toolkit.advice.rules.from_features:last_stage",
             judges_alignment=True,
         ),
         Rule(
             GAIN,
             "what pilots on other problems gained by numbers and lost by distortion and shift",
             STAGES,
-            _with_calibration(GAIN),
+            "toolkit.advice.rules.fitted:calibrated_gain",
             judges_alignment=True,
         ),
-        Rule("most-exemplars", "as many exemplars as possible", PER_SETTING, from_table.most_exemplars),
-        Rule("best-quality", "the least distortion of pixels", PER_SETTING, from_table.best_quality),
-        Rule(RANDOM, "any setting", "nothing", from_table.at_random, judges_alignment=True),
+        Rule(
+            "most-exemplars",
+            "as many exemplars as possible",
+            PER_SETTING,
+            "toolkit.advice.rules.from_table:most_exemplars",
+        ),
+        Rule(
+            "best-quality",
+            "the least distortion of pixels",
+            PER_SETTING,
+            "toolkit.advice.rules.from_table:best_quality",
+        ),
+        Rule(RANDOM, "any setting", "nothing", "toolkit.advice.rules.from_table:at_random", judges_alignment=True),
     )
 }
 """All rules by name."""
+
+
+def rule_names() -> list[str]:
+    """The rules that can recommend: those of the regret study, the least regret first, then all others."""
+    measured = [row["rule"] for row in calibration().regret if row["rule"] in RULES]
+    return list(dict.fromkeys([*measured, *RULES]))
+
+
+def require_rule(name: str) -> None:
+    """Refuse a rule that there is not.
+
+    Raises:
+        UsageError: it is unknown.
+    """
+    if name not in RULES:
+        raise UsageError(f"unknown rule {name!r}: choose one of {', '.join(rule_names())}")

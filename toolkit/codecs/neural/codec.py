@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.codecs.base import Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import Size
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.neural.model_file import DIGEST_DIGITS, ModelManifest, read_model_manifest
 from toolkit.codecs.neural.rans import Tables
@@ -46,15 +47,15 @@ ZOO = (
 SLOW = ("mbt2018", "cheng2020-anchor", "cheng2020-attn", "mbt2018-vbr")
 """Autoregressive: a decoder's step for every pixel of the latents."""
 SMALL_FOLDER = Path(__file__).with_name("weights")
-_HEAD = struct.Struct("<HHI")
-"""Height and width of the images, bytes of the decoder's weights."""
+_WEIGHTS = struct.Struct("<I")
+"""Bytes of the decoder's weights."""
 _MAGIC = b"RRN1"
 MAX_NEURAL_PIXELS = 2**20
 """Of one image, 1024 x 1024: networks take 100 to 600 bytes for each pixel."""
 _lock = threading.Lock()
 
 
-class NeuralCodec:
+class NeuralCodec(FixedSizeCodec):
     """A model behind the codec protocol: loads it when it is first needed.
 
     Args:
@@ -65,6 +66,9 @@ class NeuralCodec:
     """
 
     runs_network = True
+    most_pixels = MAX_NEURAL_PIXELS
+    least_state = SHARED_SIZE.size + _WEIGHTS.size + DIGEST_DIGITS // 2
+    size_name, state_name = "what is shared", "what is shared"
 
     def __init__(self, spec: str, source: _Source, charge_weights: bool, devices: int) -> None:
         self._spec = spec
@@ -73,71 +77,49 @@ class NeuralCodec:
         self._devices = devices
         self._decoder: str | None = None
         self._weights = 0
-        self._size: tuple[int, int] | None = None
         self._tables: Tables | None = None
-        self._state = b""
+        self._rest = b""
 
     def __str__(self) -> str:
         return self._spec
 
-    @property
-    def lossless(self) -> bool:
-        return False
-
-    @property
-    def extension(self) -> str:
-        return ""  # a stream is no file of any format
-
-    def fit(self, images: np.ndarray) -> None:
+    def learn(self, images: np.ndarray) -> None:
         model = self._model()
-        self._size = (int(images.shape[1]), int(images.shape[2]))
         self._tables = model.tables
         self._decoder, self._weights = model.decoder, model.weights_bytes
         tables = b"" if model.tables is None else model.tables.to_bytes()
-        self._state = _HEAD.pack(*self._size, self._weights) + bytes.fromhex(model.decoder) + tables
+        self._rest = _WEIGHTS.pack(self._weights) + bytes.fromhex(model.decoder) + tables
 
-    def encode(self, images: np.ndarray) -> list[bytes]:
-        require_rgb(self, images, most=MAX_NEURAL_PIXELS)
-        if self._size is None:
-            self.fit(images)
-        if images.shape[1:3] != self._size:
-            raise UsageError(f"{self}: all images must have (height, width) {self._size}, got {images.shape[1:3]}")
+    def encode_images(self, images: np.ndarray) -> list[bytes]:
         return self._model().encode(images, self._tables)
 
-    @within_memory
-    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
-        if self._size is None or not payloads:
-            raise WorkError(f"{self}: nothing to decode, or what is shared is missing; fit or load it before decoding")
-        require_pixels(self, self._size, len(payloads), size, MAX_NEURAL_PIXELS)
+    def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
         model = self._model()
         if self._tables is not None and len(self._tables) != len(model.tables or ()):
             raise WorkError(f"{self}: the stored entropy tables have {len(self._tables)} rows, not the model's")
         try:
-            return model.decode(payloads, self._size, self._tables)
+            return model.decode(payloads, size, self._tables)
         except (WorkError, RuntimeError, ValueError, IndexError) as error:  # torch's memory runs out as RuntimeError
             raise WorkError(f"{self}: {one_line(error)}") from None
 
     def to_file(self, payload: bytes) -> bytes:
         if self._size is None or self._decoder is None:
             raise WorkError(f"{self}: what is shared is missing; fit or load it first")
-        return _MAGIC + bytes.fromhex(self._decoder) + _HEAD.pack(*self._size, self._weights) + payload
+        head = SHARED_SIZE.pack(*self._size) + _WEIGHTS.pack(self._weights)
+        return _MAGIC + bytes.fromhex(self._decoder) + head + payload
 
-    def shared_state(self) -> bytes:
-        return self._state
+    def rest_of_shared(self) -> bytes:
+        return self._rest
 
-    def load_shared(self, state: bytes) -> None:
-        head = _HEAD.size + DIGEST_DIGITS // 2
-        if len(state) < head:
-            raise WorkError(f"{self}: what is shared has {len(state)} bytes, at least {head} were expected")
-        height, width, weights = _HEAD.unpack_from(state)
-        if not 0 < height * width <= MAX_NEURAL_PIXELS:
-            raise WorkError(f"{self}: the stored size is damaged: {(height, width)}")
-        self._tables = Tables.from_bytes(state[head:]) if len(state) > head else None
-        self._size, self._weights, self._decoder = (height, width), weights, state[_HEAD.size : head].hex()
-        self._state = state
+    def load_rest(self, rest: bytes, size: Size) -> None:
+        head = _WEIGHTS.size + DIGEST_DIGITS // 2
+        self._tables = Tables.from_bytes(rest[head:]) if len(rest) > head else None
+        (self._weights,) = _WEIGHTS.unpack_from(rest)
+        self._decoder = rest[_WEIGHTS.size : head].hex()
+        self._rest = rest
 
     def shared_bytes(self) -> int:
-        return len(self._state) + (-(-self._weights // self._devices) if self._charged else 0)
+        return super().shared_bytes() + (-(-self._weights // self._devices) if self._charged else 0)
 
     def weights_bytes(self) -> int:
         return self._weights or self._source.weights_bytes()
@@ -156,11 +138,11 @@ class NeuralCodec:
         Raises:
             WorkError: it is missing or another; the message says which.
         """
-        wanted = f"; what is stored needs decoder {self._decoder}" if self._state else ""
+        wanted = f"; what is stored needs decoder {self._decoder}" if self._rest else ""
         try:
             model = self._source.open()
         except (UsageError, WorkError) as error:
-            if not self._state:
+            if not self._rest:
                 raise
             raise WorkError(f"{error}{wanted}") from error
         if self._decoder not in (None, model.decoder):

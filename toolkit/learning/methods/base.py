@@ -7,10 +7,11 @@ loop, calls ``finish``, commits the exemplars, and hands them, decoded, to ``rem
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -139,6 +140,29 @@ class Method:
     def weights_bytes(self, network: nn.Module) -> int:
         """Bytes of weights beyond an ordinary network's that the memory's budget pays for."""
         return 0
+
+    # What a method keeps with each exemplar. With extra_bytes at 0 the two others are never called.
+
+    def extra_bytes(self, outputs: int) -> int:
+        """Bytes kept with each exemplar that is stored while the network has ``outputs`` outputs; the budget pays."""
+        return 0
+
+    def pack_extras(self, logits: np.ndarray) -> list[bytes]:
+        """What is kept with new exemplars, :meth:`extra_bytes` bytes each.
+
+        Args:
+            logits: float32 (N, outputs), the network's for the decoded exemplars when their stage ends.
+        """
+        raise NotImplementedError
+
+    def unpack_extras(self, packed: Sequence[bytes], outputs: int) -> np.ndarray:
+        """Float32 (N, ...) of what :meth:`pack_extras` gave: the ``extras`` of the exemplars in each batch.
+
+        Args:
+            packed: one an exemplar, of all stages so far.
+            outputs: that the network will have in the end.
+        """
+        raise NotImplementedError
 
 
 def grow(network: nn.Module, classes: int) -> None:

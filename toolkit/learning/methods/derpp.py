@@ -7,6 +7,8 @@ half precision; their bytes count against the budget.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ from toolkit.learning.methods.base import Method, Stage
 from toolkit.training.batches import Batch
 from toolkit.training.loop import Loss, cross_entropy
 
-LOGIT_BYTES = 2
+_LOGIT_BYTES = 2
 
 
 class DERpp(Method):
@@ -37,6 +39,22 @@ class DERpp(Method):
 
         return loss
 
+    def extra_bytes(self, outputs: int) -> int:
+        return _LOGIT_BYTES * outputs
+
+    def pack_extras(self, logits: np.ndarray) -> list[bytes]:
+        """Half-precision numbers, 2 bytes an output."""
+        limit = float(np.finfo(np.float16).max)
+        return [row.tobytes() for row in np.clip(logits, -limit, limit).astype("<f2")]
+
+    def unpack_extras(self, packed: Sequence[bytes], outputs: int) -> np.ndarray:
+        """Float32 (N, outputs), nan for outputs that there were not yet."""
+        logits = np.full((len(packed), outputs), np.nan, np.float32)
+        for row, data in zip(logits, packed, strict=True):
+            values = np.frombuffer(data, "<f2")
+            row[: len(values)] = values
+        return logits
+
 
 def dark_experience(
     logits: torch.Tensor, batch: Batch, known: int, alpha: float, beta: float, label_smoothing: float = 0.0
@@ -45,32 +63,17 @@ def dark_experience(
 
     Args:
         logits: (N, C); exemplars last.
-        batch: with the exemplars' stored logits, nan for classes that came after an exemplar was stored.
+        batch: its extras are the exemplars' stored logits, nan for classes that came after an exemplar was stored.
         known: classes of earlier stages.
     """
-    if batch.logits is None:
+    if batch.extras is None:
         raise ValueError("the exemplars of this batch have no stored logits")
     first = len(logits) - batch.exemplars
     new, old = (
         functional.cross_entropy(logits[part], batch.labels[part], label_smoothing=label_smoothing)
         for part in (slice(first), slice(first, None))
     )
-    stored = batch.logits[:, :known]
+    stored = batch.extras[:, :known]
     there = ~stored.isnan()
     difference = torch.where(there, logits[first:, :known] - stored.nan_to_num(), 0.0)
     return new + beta * old + alpha * difference.square().sum() / there.sum().clamp(min=1)
-
-
-def pack_logits(logits: np.ndarray) -> list[bytes]:
-    """Logits (N, C) as C half-precision numbers an image, 2 C bytes each."""
-    limit = float(np.finfo(np.float16).max)
-    return [row.tobytes() for row in np.clip(logits, -limit, limit).astype("<f2")]
-
-
-def unpack_logits(packed: list[bytes], classes: int) -> np.ndarray:
-    """Float32 (N, classes) of what :func:`pack_logits` wrote, nan for outputs that there were not yet."""
-    logits = np.full((len(packed), classes), np.nan, np.float32)
-    for row, data in zip(logits, packed, strict=True):
-        values = np.frombuffer(data, "<f2")
-        row[: len(values)] = values
-    return logits

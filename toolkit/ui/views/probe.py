@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from toolkit.advice.calibration import WITHIN, calibration, rule_names
+from toolkit.advice.calibration import WITHIN, calibration
 from toolkit.advice.request import AdviceRequest
+from toolkit.advice.rules.registry import rule_names
 from toolkit.codecs.registry import CODECS
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS

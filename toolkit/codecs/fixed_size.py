@@ -1,0 +1,126 @@
+"""The base class of codecs whose images all have one size: a new codec writes how images become bytes and back."""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from toolkit.codecs.base import MAX_PIXELS, Size, image_size, require_pixels, require_rgb, within_memory
+from toolkit.foundation.errors import UsageError, WorkError
+
+SHARED_SIZE = struct.Struct("<HH")
+"""Height and width, first in every shared state."""
+
+
+class FixedSizeCodec(ABC):
+    """A codec of images of one size, which it takes from the first images that it sees and shares (4 bytes).
+
+    A codec defines ``__str__``, :meth:`encode_images` and :meth:`decode_images`. One that shares more than the size
+    also defines :meth:`learn`, :meth:`rest_of_shared` and :meth:`load_rest`. Everything else of the
+    :class:`~toolkit.codecs.base.Codec` protocol is here; a codec overrides what differs.
+
+    Attributes:
+        lossless, extension: as the protocol has them.
+        least_side: pixels that each side of an image must have.
+        most_pixels: of one image.
+        least_state: bytes of the shortest shared state.
+        batch_is_bounded: False where a payload is as long as its pixels, so that no batch asks for more than it holds.
+        size_name, state_name: what messages call the size, and the shared state.
+    """
+
+    lossless: bool = False
+    extension: str = ""
+    least_side: ClassVar[int] = 1
+    most_pixels: ClassVar[int] = MAX_PIXELS
+    least_state: ClassVar[int] = SHARED_SIZE.size
+    batch_is_bounded: ClassVar[bool] = True
+    size_name: ClassVar[str] = "the size"
+    state_name: ClassVar[str] = "the stored size"
+
+    _size: Size | None = None
+
+    # -- what a codec writes -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode_images(self, images: np.ndarray) -> list[bytes]:
+        """One payload an image; uint8 (N, H, W, 3), checked and of the shared size."""
+
+    @abstractmethod
+    def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
+        """The images, uint8 (N, H, W, 3), of at least one payload; ``size`` is the shared (H, W).
+
+        Raises:
+            WorkError: a payload is damaged.
+        """
+
+    def check(self, images: np.ndarray) -> None:
+        """Refuse, with a :class:`UsageError`, images that cannot be encoded; called before fitting and encoding."""
+        require_rgb(self, images, self.least_side, self.most_pixels)
+
+    def learn(self, images: np.ndarray) -> None:  # noqa: B027  # most codecs share nothing else
+        """Learn what is shared besides the size."""
+
+    def rest_of_shared(self) -> bytes:
+        """What the shared state holds after the size."""
+        return b""
+
+    def load_rest(self, rest: bytes, size: Size) -> None:
+        """Take over what :meth:`rest_of_shared` gave, with the size that stood before it.
+
+        Raises:
+            WorkError: it is damaged.
+        """
+        if rest:
+            raise WorkError(
+                f"{self}: {self.state_name} has {SHARED_SIZE.size + len(rest)} bytes, expected {SHARED_SIZE.size}"
+            )
+
+    # -- the protocol ------------------------------------------------------------------------------------------
+
+    def fit(self, images: np.ndarray) -> None:
+        self.check(images)
+        self.learn(images)
+        self._size = image_size(images)
+
+    def encode(self, images: np.ndarray) -> list[bytes]:
+        self.check(images)
+        if self._size is None:
+            self.fit(images)
+        if images.shape[1:3] != self._size:
+            raise UsageError(f"{self}: all images must have (height, width) {self._size}, got {images.shape[1:3]}")
+        return self.encode_images(images)
+
+    @within_memory
+    def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
+        if self._size is None or not payloads:
+            missing = f"nothing to decode, or {self.size_name} is missing"
+            raise WorkError(f"{self}: {missing}; fit or load it before decoding")
+        count = len(payloads) if self.batch_is_bounded else 1
+        require_pixels(self, self._size, count, size, self.most_pixels)
+        return self.decode_images(payloads, self._size)
+
+    def to_file(self, payload: bytes) -> bytes:
+        return self.shared_state() + payload
+
+    def shared_state(self) -> bytes:
+        return b"" if self._size is None else SHARED_SIZE.pack(*self._size) + self.rest_of_shared()
+
+    def load_shared(self, state: bytes) -> None:
+        if len(state) < self.least_state:
+            expected = f"{'at least ' if self.least_state > SHARED_SIZE.size else ''}{self.least_state}"
+            raise WorkError(f"{self}: {self.state_name} has {len(state)} bytes, expected {expected}")
+        height, width = SHARED_SIZE.unpack_from(state)
+        if min(height, width) < self.least_side or height * width > self.most_pixels:
+            raise WorkError(f"{self}: {self.state_name} is damaged: {(height, width)}")
+        self.load_rest(state[SHARED_SIZE.size :], (height, width))
+        self._size = (height, width)
+
+    def shared_bytes(self) -> int:
+        return len(self.shared_state())
+
+    def weights_bytes(self) -> int:
+        return 0
