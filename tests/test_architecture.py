@@ -119,6 +119,7 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
         "toolkit.advice.rules.registry",
         "toolkit.learning.catalog",
         "toolkit.jobs.kinds",
+        "toolkit.jobs.listing",
         "toolkit.jobs.start",
         "toolkit.data.catalog",
         "toolkit.codecs.spec",

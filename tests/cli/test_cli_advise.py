@@ -14,6 +14,7 @@ from run_samples import pilot_result
 from toolkit.advice.rules.fitted import PARAMETRIC
 from toolkit.advice.rules.registry import RULES
 from toolkit.foundation.files import write_json
+from toolkit.jobs.listing import list_runs
 from toolkit.pilots.as_problems import measure_problem, problems_in, tell_apart
 from toolkit.pilots.config import make_pilot_config
 from toolkit.runs.folder import RunFolder
@@ -124,7 +125,7 @@ def pilots(tmp_path: Path) -> Path:
 
 
 def test_pilots_are_sorted_into_problems(pilots: Path) -> None:
-    (problem,) = problems_in(pilots)
+    (problem,) = problems_in(list_runs(pilots, "pilot"))
     assert sorted((pilot["codec"], pilot["align"]) for pilot in problem) == [
         ("jpeg:quality=20", "both"),
         ("jpeg:quality=80", "both"),

@@ -18,7 +18,7 @@ from toolkit.foundation.files import write_json
 from toolkit.jobs import supervisor
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.request import PilotRequest
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.folder import RunFolder, run_folders
 from toolkit.runs.queue import tickets
 
 SWEEP = (
@@ -219,7 +219,7 @@ def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
 ) -> None:
     file = tmp_path / "night.yaml"
     file.write_text(SWEEP)
-    before = sorted(runs_dir.iterdir())
+    before = run_folders(runs_dir)
     status, out, _ = call(capsys, "sweep", file, "--runs-dir", runs_dir, "--dry-run", "--json", "-")
     assert status == 0
     facts = json.loads(out)
@@ -227,7 +227,7 @@ def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
     assert {row["estimated_from"] for row in facts["runs"]} == {"finished runs"}
     assert facts["hours"] == pytest.approx(3 * (10 + 2 * 3 * 0.5) / 3600), "ten seconds to start each"
     assert facts["memory_bytes"] == sum(row["memory_bytes"] for row in facts["runs"])
-    assert sorted(runs_dir.iterdir()) == before
+    assert run_folders(runs_dir) == before
 
 
 def test_a_dry_run_of_one_pilot_says_what_it_would_take_and_runs_nothing(

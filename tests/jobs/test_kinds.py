@@ -24,6 +24,7 @@ from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import write_json
 from toolkit.jobs import kinds
 from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.listing import list_runs
 from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.as_problems import problems_in
 from toolkit.pilots.estimate import estimate_runs
@@ -35,7 +36,7 @@ from toolkit.report.figures.jpeg import table_figure, variants_figure
 from toolkit.report.figures.pilots import accuracy_figure, accuracy_matrix_figure
 from toolkit.report.figures.probe import budget_figure, distortion_figure
 from toolkit.report.tables import probe_rows
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.index import query
 from toolkit.runs.queue import tickets
 
@@ -110,7 +111,7 @@ def look(runs_dir: Path) -> dict[str, Any]:
     of_demo = [run for run in runs if run.name.startswith("pilot-") and about(run) == ("demo", 32)]
     pilots = gather_study([*of_demo, *probes_of(runs, "demo", 32).values()]).pilots
     estimate_runs([PilotRequest(pilot_config(), 9)], runs_of(runs, "pilot"), unknown_pace=lambda *_: 1.0)
-    problems_in(runs_dir)
+    problems_in(runs_of(runs, "pilot"))
     tickets(runs_dir)
     for one in (run for pilot in pilots for run in pilot["runs"]):
         seen[Path(one["run_dir"]).name].append("in the report")

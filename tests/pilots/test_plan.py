@@ -8,13 +8,14 @@ from run_samples import pilot_result
 
 from toolkit.foundation.errors import UsageError
 from toolkit.jobs import supervisor
+from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.pilots import estimate, plan
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.request import pilot_command
 from toolkit.pilots.results import comparisons, result_rows
 from toolkit.probe.request import ProbeRequest
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
 
 SHARED = {"dataset": "demo", "size": 32, "initial": 2, "increment": 2, "steps": 10}

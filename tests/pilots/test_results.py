@@ -9,11 +9,11 @@ from run_samples import pilot_config, pilot_folder
 
 from toolkit.foundation.errors import UsageError
 from toolkit.jobs.kinds import LIGHT_KINDS
+from toolkit.jobs.listing import list_runs
 from toolkit.jpeg_dl.config import make_jpeg_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, open_training
 from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.results import accuracy_so_far, comparisons, differences, losses_so_far, setting_name
-from toolkit.runs.folder import list_runs
 
 
 def test_accuracy_so_far_weighs_classes_alike_and_takes_the_images_of_the_alignment(tmp_path: Path) -> None:

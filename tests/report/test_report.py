@@ -15,13 +15,14 @@ from pypdf import PdfReader
 from run_samples import finished_advice, finished_probe, pilot_config, pilot_folder
 
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.jobs.listing import list_runs
 from toolkit.language.catalogue import ENGLISH, language
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.report.contents import Report, write_report
 from toolkit.report.facts import gain_over, gather_study
 from toolkit.report.pdf import pages_of, pdf_of, with_known_glyphs
 from toolkit.runs.find import find_runs
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 
 RAW, JPEG = (0.30, 0.34, 0.29), (0.41, 0.43, 0.45)
 

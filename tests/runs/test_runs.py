@@ -13,7 +13,7 @@ from toolkit.foundation.errors import WorkError
 from toolkit.jobs import worker
 from toolkit.pilots.config import make_pilot_config
 from toolkit.probe.request import ProbeRequest
-from toolkit.runs.folder import FORMAT, RunFolder, list_runs, training_slot
+from toolkit.runs.folder import FORMAT, RunFolder, training_slot
 from toolkit.runs.queue import Ticket, enqueue, tickets
 
 
@@ -102,13 +102,12 @@ def test_tries_count_only_while_no_checkpoint_is_saved(tmp_path: Path) -> None:
     assert twice.next_try().tries == 1
 
 
-def test_a_folder_from_a_newer_version_is_refused_and_left_out_of_lists(tmp_path: Path) -> None:
+def test_a_folder_from_a_newer_version_is_refused(tmp_path: Path) -> None:
     run = folder(tmp_path)
     assert json.loads(run.config_path.read_text())["format"] == FORMAT
     run.config_path.write_text(json.dumps({"format": FORMAT + 1, "kind": "pilot"}))
     with pytest.raises(WorkError, match=rf"pilot-x was written by a newer version .*format {FORMAT + 1}"):
         _ = run.config
-    assert list_runs(tmp_path) == []
     assert worker.main([str(run.path)]) == 1
 
 
@@ -153,14 +152,6 @@ def test_a_folder_is_reopened_for_the_same_request_only(tmp_path: Path) -> None:
     assert folder(tmp_path) == run
     with pytest.raises(WorkError, match="another run"):
         RunFolder.create(run.path, "pilot", {"seed": 1, "config": {"codec": "raw"}})
-
-
-def test_runs_are_listed_by_kind(tmp_path: Path) -> None:
-    folder(tmp_path)
-    RunFolder.create(tmp_path / "probe-y", "probe", {})
-    assert {run.name for run in list_runs(tmp_path)} == {"pilot-x", "probe-y"}
-    assert [run.name for run in list_runs(tmp_path, "probe")] == ["probe-y"]
-    assert list_runs(tmp_path / "none") == []
 
 
 def test_who_waits_for_the_slot_says_so(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from drawn_pages import drawn, pilot_page, press
 from run_samples import finished_probe, pilot_config, pilot_folder
 
-from toolkit.runs.folder import list_runs
+from toolkit.jobs.listing import list_runs
 
 
 def test_pilot_page_counts_runs_and_estimates_before_the_start(runs_dir: Path) -> None:

@@ -9,7 +9,7 @@ from drawn_pages import drawn, press, probe_page
 from run_samples import SETTINGS, finished_advice, finished_probe
 from streamlit.testing.v1 import AppTest
 
-from toolkit.runs.folder import list_runs
+from toolkit.jobs.listing import list_runs
 
 
 def test_probe_page_without_probes_says_what_to_do(runs_dir: Path) -> None:

@@ -11,11 +11,11 @@ from run_samples import finished_advice, finished_images, finished_training, pil
 from streamlit.testing.v1 import AppTest
 
 from toolkit.foundation.files import sha256_of, write_json
+from toolkit.jobs.listing import list_runs
 from toolkit.jpeg_dl.request import ExportRequest
 from toolkit.production.history import append
 from toolkit.production.manifest import write_manifest
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
-from toolkit.runs.folder import list_runs
 
 
 def test_finished_pilots_are_tabled_with_intervals_and_a_command(runs_dir: Path) -> None:

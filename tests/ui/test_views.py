@@ -12,6 +12,8 @@ from drawn_pages import SHELL, data_page, drawn
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest
 
+from toolkit.ui.serving import SCRIPT
+
 
 def test_importing_the_app_leaves_torch_alone() -> None:
     code = (
@@ -21,6 +23,11 @@ def test_importing_the_app_leaves_torch_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHELL.parent)
     assert done.stdout.split() == ["False"]
+
+
+def test_the_installed_app_has_the_settings_of_the_clone() -> None:
+    beside = Path(".streamlit") / "config.toml"
+    assert (SCRIPT.parent / beside).read_text() == (SHELL.parent / beside).read_text()
 
 
 def test_the_app_opens_on_the_demo_set(runs_dir: Path) -> None:

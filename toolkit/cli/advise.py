@@ -202,11 +202,12 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
     """
     from toolkit.advice.calibration import calibration
     from toolkit.advice.regret.table import reach_table, regret_table
+    from toolkit.jobs.listing import list_runs
     from toolkit.pilots.as_problems import LEAST_CHOICES, measure_problem, problems_in, tell_apart
 
     if not runs_dir.is_dir():
         raise UsageError(f"{runs_dir} is no folder of runs")
-    groups = problems_in(runs_dir)
+    groups = problems_in(list_runs(runs_dir, "pilot"))
     if not groups:
         raise UsageError(
             f"{runs_dir} has no finished pilots of raw and at least {LEAST_CHOICES - 1} other choices that differ in "

@@ -25,8 +25,9 @@ def show_estimate(
         slots: runs at once.
         json, csv: where the list is written.
     """
+    from toolkit.jobs.listing import list_runs
     from toolkit.pilots.estimate import estimate_runs
-    from toolkit.runs.folder import RunFolder, list_runs
+    from toolkit.runs.folder import RunFolder
 
     with console.progress_bar() as progress:
         estimates = estimate_runs(planned, list_runs(folder, "pilot"), progress)

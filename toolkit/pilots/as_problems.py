@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,20 +29,22 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots, comparisons, describe
-from toolkit.runs.folder import list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.training.device import resolve_device
 
 LEAST_CHOICES = 3
 """Choices, raw among them, from which on a regret says anything."""
 
 
-def problems_in(runs_dir: Path) -> list[list[dict[str, Any]]]:
-    """The pilots in a folder, as ``pilot`` JSONs, by problem: those that differ in codec, alignment and seed only.
+def problems_in(runs: Sequence[RunFolder]) -> list[list[dict[str, Any]]]:
+    """Pilots as ``pilot`` JSONs, by problem: those that differ in codec, alignment and seed only.
 
     Means are compared over the same seeds, those that raw pixels have: choices that lack one are left out, and so are
     problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and runs that are not whole.
+
+    Args:
+        runs: pilot run folders, newest first.
     """
-    runs = list_runs(runs_dir, "pilot")
     places: dict[tuple[str, int], None] = {}
     for run in runs:
         with suppress(WorkError):

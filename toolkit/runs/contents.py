@@ -139,7 +139,7 @@ def stamp_of(folder: Path) -> str:
     parts = []
     for name in _WATCHED:
         try:
-            facts = os.lstat(folder / name)
+            facts = os.lstat(f"{folder}/{name}")
             parts.append(f"{facts.st_mode:o}.{facts.st_ino}.{facts.st_size}.{facts.st_mtime_ns}.{facts.st_ctime_ns}")
         except OSError:
             parts.append("-")

@@ -315,12 +315,6 @@ def run_folders(runs_dir: Path) -> list[RunFolder]:
     return [run for run in (RunFolder(Path(runs_dir) / name) for name in names) if run.exists()]
 
 
-def list_runs(runs_dir: Path, kind: str | None = None) -> list[RunFolder]:
-    """Run folders under ``runs_dir`` whose request this version can read, newest first."""
-    runs = [run for run in run_folders(runs_dir) if kind is None or run.name.startswith(f"{kind}-")]
-    return sorted((run for run in runs if run.unreadable() is None), key=lambda run: run.created, reverse=True)
-
-
 @contextmanager
 def training_slot(runs_dir: Path, progress: Progress = silent) -> Iterator[None]:
     """Hold a training slot of the folder: more trainings at once than planned would slow each other down.

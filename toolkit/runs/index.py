@@ -1,7 +1,8 @@
 """An index of a runs folder: SQLite beside the run folders, which stay the truth.
 
 Every query first brings the index up to date: a row is read anew when size or time of one of its folder's files has
-changed, and the whole index when it is missing, damaged or of another version. Whether a run lives is never stored.
+changed, and the whole index when it is missing, damaged or of another version. Whether a run lives is never stored:
+only how it would stand if none of its processes did.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.runs.contents import Newer, stamp_of
 from toolkit.runs.folder import DAMAGED, STATUSES, RunFolder, run_folders
 
-VERSION = 2
+VERSION = 3
 """Of the table; an index with another one is made anew."""
 UNREADABLE = "unreadable"
 """The state of a folder from a newer version."""
 STATES = (*STATUSES, DAMAGED, UNREADABLE)
 """All that a row can say."""
+_FINAL = ("done", DAMAGED, UNREADABLE)
+"""States that no process changes without changing the folder's files."""
 _FIGURES = ("last_accuracy", "average_incremental_accuracy", "forgetting", "memory_bytes", "seconds")
 _TEXTS = ("kind", "dataset", "codec", "method", "align", "budget", "notes", "error")
 _COLUMNS = ("name", "stamp", "state", "sweeps", "seed", "created", "changed", *_TEXTS, *_FIGURES)
@@ -94,10 +97,11 @@ def query(
         _refresh(index, runs_dir, check)
         rows = [dict(row) for row in index.execute("SELECT * FROM runs ORDER BY created DESC, name")]
     for row in rows:
-        del row["stamp"]
         row["sweeps"] = json.loads(row["sweeps"])
-        if row["state"] is None:
-            row["state"] = _live_state(RunFolder(runs_dir / row["name"]))
+        stamp = row.pop("stamp")
+        if row["state"] not in _FINAL:
+            run = RunFolder(runs_dir / row["name"])
+            row["state"] = _live_state(run, row["state"] if stamp == _stamp(run, check) else None)
     return [row for row in rows if wanted.accepts(row)]
 
 
@@ -128,10 +132,11 @@ def _connected(path: Path | str) -> sqlite3.Connection:
         (version,) = index.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise sqlite3.DatabaseError(f"an index of version {version}")
-        with index:
-            columns = ", ".join(_COLUMNS[1:])
-            index.execute(f"CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, {columns})")
-            index.execute(f"PRAGMA user_version={VERSION}")
+        if not version:  # to write what is there already would make every reader wait for every other one
+            with index:
+                columns = ", ".join(_COLUMNS[1:])
+                index.execute(f"CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, {columns})")
+                index.execute(f"PRAGMA user_version={VERSION}")
         index.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs LIMIT 1").fetchone()
         if index.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
@@ -141,31 +146,40 @@ def _connected(path: Path | str) -> sqlite3.Connection:
     return index
 
 
-def _live_state(run: RunFolder) -> str:
-    """How a run stands now, whose folder was whole when its row was made."""
+def _live_state(run: RunFolder, at_rest: str | None) -> str:
+    """How a run stands now, whose folder was whole when its row was made.
+
+    Args:
+        run: its folder.
+        at_rest: how it stands if no process runs it; None where its files have changed since its row was made.
+    """
     try:
-        return run.status()
+        return run.status() if at_rest is None else "running" if run.is_running() else at_rest
     except (WorkError, OSError):
         return DAMAGED
+
+
+def _stamp(run: RunFolder, check: Callable[[RunFolder], object]) -> str:
+    """What changes whenever a row has to be made anew."""
+    return f"{check.__module__}.{check.__qualname__} {stamp_of(run.path)}"
 
 
 def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFolder], object]) -> None:
     """Bring the rows to what the folders say."""
     known = dict(index.execute("SELECT name, stamp FROM runs").fetchall())
-    judge = f"{check.__module__}.{check.__qualname__}"
     runs = {run.shown_name: run for run in run_folders(runs_dir)}
-    found = {name: f"{judge} {stamp_of(run.path)}" for name, run in runs.items()}
+    found = {name: _stamp(run, check) for name, run in runs.items()}
     changed = [name for name, stamp in found.items() if known.get(name) != stamp]
     with index, suppress(sqlite3.OperationalError):  # a full disk: the next query tries again
         index.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in known.keys() - found.keys()])
         places = ", ".join("?" * len(_COLUMNS))
         for name in changed:
-            row = _row(runs[name], check) | {"stamp": found[name]}
+            row = row_of(runs[name], check) | {"stamp": found[name]}
             index.execute(f"INSERT OR REPLACE INTO runs VALUES ({places})", [row[column] for column in _COLUMNS])
 
 
-def _row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
-    """What the index says about a folder. ``state`` is None while only a look at its processes can tell."""
+def row_of(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
+    """What the index says about a folder; ``state`` is how it stands if no process runs it."""
     row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.shown_name, "sweeps": "[]"}
     row |= {"kind": run.shown_name.split("-")[0], "created": run.created, "changed": run.created}
     try:
@@ -183,4 +197,4 @@ def _row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]
     row |= {"seed": config.get("seed", request.get("seed")), "error": error}
     if events:
         row["changed"] = events[-1]["time"]
-    return row | {"state": state if state == "done" else None, **{name: (result or {}).get(name) for name in _FIGURES}}
+    return row | {"state": state, **{name: (result or {}).get(name) for name in _FIGURES}}

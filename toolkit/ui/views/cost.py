@@ -14,10 +14,11 @@ from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.listing import list_runs
 from toolkit.pilots.results import comparisons
 from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_sensitivity, saved_with, yearly
 from toolkit.report.figures.cost import sensitivity_figure
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure

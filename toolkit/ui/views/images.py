@@ -14,11 +14,12 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.listing import list_runs
 from toolkit.probe.inspection import decode_images, inspect_image
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.figures.data import feature_figure
 from toolkit.report.images import enlarge
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components.choice import choose, choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset

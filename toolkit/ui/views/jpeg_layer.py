@@ -17,6 +17,7 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.jobs.check import require_fit
+from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, tables_dir
@@ -25,7 +26,7 @@ from toolkit.probe.presets import PRESETS
 from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure, variants_figure
 from toolkit.report.figures.pilots import loss_figure
 from toolkit.runs.ending import remove
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import Request
 from toolkit.ui.components import formats
 from toolkit.ui.components.choice import choose, choose_addressed, forget_unless

@@ -17,6 +17,7 @@ from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.check import require_fit
 from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
@@ -25,7 +26,7 @@ from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
 from toolkit.report.figures.pilots import loss_figure, stage_figure
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import formats
 from toolkit.ui.components.datasets import chosen, open_dataset

@@ -20,12 +20,13 @@ from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.jobs.kinds import probe_of, probes_of
+from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
 from toolkit.probe.presets import PRESETS
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
 from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset

@@ -11,6 +11,7 @@ import streamlit as st
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.listing import list_runs
 from toolkit.language.catalogue import LANGUAGES, language
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.results import comparisons, result_rows, setting_name
@@ -19,7 +20,7 @@ from toolkit.report.cost import Fleet, Prices
 from toolkit.report.facts import Study, gather_study
 from toolkit.report.pdf import pages_of, pdf_of
 from toolkit.report.tables import csv_text, json_text
-from toolkit.runs.folder import RunFolder, list_runs
+from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.formats import count

@@ -8,10 +8,10 @@ from typing import Any
 import streamlit as st
 
 from toolkit.foundation.files import default_runs_dir
+from toolkit.jobs.listing import list_runs
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of
 from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure
-from toolkit.runs.folder import list_runs
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure
