@@ -105,7 +105,7 @@ def test_tiles_are_reached_and_pressed_by_keyboard(shown: Server, open_page: Cal
     page.keyboard.press("Enter")
     expect(tiles.nth(1)).to_have_attribute("aria-pressed", "true", timeout=QUICK)
     expect(page).to_have_url(re.compile("image=3"), timeout=QUICK)
-    wipe = page.get_by_role("slider", name="How much of the original is seen")
+    wipe = page.get_by_role("slider", name="How much of the original is shown")
     wipe.focus()
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
@@ -184,7 +184,7 @@ def test_what_a_screen_reader_is_told_of_the_pilot_form(shown: Server, open_page
         ("textbox", "Memory budget"),
         ("textbox", "Seeds"),
         ("spinbutton", "Classes in the first stage"),
-        ("spinbutton", "Training steps a stage"),
+        ("spinbutton", "Training steps per stage"),
         ("button", "Start"),
     ):
         expect(page.get_by_role(role, name=name).first).to_be_visible()  # type: ignore[arg-type]
@@ -242,7 +242,7 @@ def test_a_pilot_is_cancelled_and_resumed(server: Server, open_page: Callable[..
     expect(page.get_by_text("2 runs")).to_be_visible(timeout=QUICK)
     enter(page, "spinbutton", "Classes in the first stage", "5")
     enter(page, "spinbutton", "Classes in each later stage", "5")
-    enter(page, "spinbutton", "Training steps a stage", "100")  # not done before the click, however fast the machine
+    enter(page, "spinbutton", "Training steps per stage", "100")  # not done before the click, however fast the machine
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("0 of 2 runs done")).to_be_visible(timeout=QUICK)
     page.get_by_role("button", name="Cancel").first.click()
@@ -252,7 +252,7 @@ def test_a_pilot_is_cancelled_and_resumed(server: Server, open_page: Callable[..
     expect(resume).to_be_visible(timeout=QUICK)
     resume.click()
     expect(page.get_by_text("Under way")).to_have_count(0, timeout=SLOW)
-    expect(page.get_by_role("link", name="Next: what the finished").first).to_be_visible(timeout=QUICK)
+    expect(page.get_by_role("link", name="Next: compare the finished").first).to_be_visible(timeout=QUICK)
 
 
 def test_a_server_for_others_asks_for_the_secret(tmp_path: Path, open_page: Callable[..., Page]) -> None:
@@ -266,7 +266,7 @@ def test_a_server_for_others_asks_for_the_secret(tmp_path: Path, open_page: Call
         expect(page.get_by_test_id("stSidebar")).to_have_count(0)
         page.get_by_label("Shared secret").first.fill("not to be guessed")
         page.get_by_role("button", name="Enter").click()
-        expect(page.get_by_text("/etc lies outside the folders")).to_be_visible(timeout=QUICK)
+        expect(page.get_by_text("/etc is outside the folders")).to_be_visible(timeout=QUICK)
         open_sidebar(page)
         other = page.context.new_page()
         other.goto(f"{made.url}/cost?dataset=demo&size=16")

@@ -31,7 +31,7 @@ def test_every_attack_is_a_line_and_the_worst_case_the_boldest() -> None:
 
 def test_lines_run_from_the_clean_accuracy_to_the_largest_eps() -> None:
     lines = {line["name"]: line for line in robustness_figure(REPORT).to_plotly_json()["data"]}
-    bpda = lines["JPEG layer in front, bpda"]
+    bpda = lines["with JPEG layer, bpda"]
     assert list(bpda["x"]) == pytest.approx([0, 1, 2])
     assert list(bpda["y"]) == [0.9, 0.3, 0.1]
     assert "200 images" in bpda["hovertemplate"]

@@ -137,7 +137,7 @@ def test_unfinished_runs_are_named_and_left_out(runs_dir: Path) -> None:
     run = pilot_folder(runs_dir, pilot_config(codec="png", align="none"), 0)
     report = written(runs_dir)
     texts = [item for block in report.blocks if block["kind"] == "bullets" for item in block["items"]]
-    assert any(run.name in text and "not finished" in text for text in texts)
+    assert any(run.name in text and "unfinished" in text for text in texts)
 
 
 def test_without_a_finished_pilot_the_reason_names_the_states(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_the_best_pilot_is_recommended_with_a_warning_about_the_test_images(runs
     study = gather_study(list_runs(runs_dir))
     assert (study.pilot["codec"], study.by_advice) == ("jpeg:quality=50", False)
     assert any(
-        "flatters itself" in item
+        "optimistic" in item
         for block in written(runs_dir).blocks
         for item in block.get("items", ())
         if isinstance(item, str)
@@ -190,7 +190,7 @@ def test_one_seed_is_not_sold_as_proof(tmp_path: Path) -> None:
     pilot_folder(tmp_path, pilot_config(codec="raw", align="none"), 0, 0.3)
     pilot_folder(tmp_path, pilot_config(codec="jpeg:quality=50", align="both"), 0, 0.6)
     (answer,) = [block for block in written(tmp_path).blocks if block["kind"] == "answer"]
-    assert "One seed cannot tell" in answer["text"]
+    assert "One seed cannot separate" in answer["text"]
 
 
 def test_images_that_cannot_be_opened_are_said_so(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,5 +274,5 @@ def test_advice_that_the_pilots_do_not_bear_out_is_no_instruction(runs_dir: Path
     result = dict(advice.result or {}) | {"budget_bytes": 614804}
     advice.result_path.write_text(json.dumps(result))
     (answer,) = [block for block in written(runs_dir).blocks if block["kind"] == "answer"]
-    assert "do not bear it out" in answer["text"]
+    assert "do not confirm it" in answer["text"]
     assert "Store exemplars" not in answer["text"]

@@ -13,7 +13,7 @@ from toolkit.jobs.listing import list_runs
 
 def test_pilot_page_counts_runs_and_estimates_before_the_start(runs_dir: Path) -> None:
     app = drawn(pilot_page)
-    assert any("**6 runs** of 5 stages" in text.value and "rough figure" in text.value for text in app.markdown)
+    assert any("**6 runs** of 5 stages" in text.value and "rough estimate" in text.value for text in app.markdown)
     assert "No pilot of this dataset yet" in app.info[0].value
 
 
@@ -54,7 +54,7 @@ def test_pilot_form_writes_methods_with_their_parameters(runs_dir: Path, started
 
 def test_pilot_page_says_what_memory_the_runs_will_take(runs_dir: Path) -> None:
     app = drawn(pilot_page, pilot_budget="64KiB", seeds="0")
-    assert any("Each memory takes up to 64.0 KiB; all of them 128.0 KiB" in text.value for text in app.markdown)
+    assert any("Each memory takes up to 64.0 KiB; together 128.0 KiB" in text.value for text in app.markdown)
 
 
 def test_history_is_filtered_by_status_and_text(runs_dir: Path) -> None:

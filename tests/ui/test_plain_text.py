@@ -110,7 +110,7 @@ def test_what_is_markdown_already_is_not_marked_again() -> None:
     assert join_marked([code("a"), code("b")]) == "`a`, `b`"
     assert isinstance(say("shell.data"), Marked)
     assert say("access.outside", path="*a*", roots=code("/b")) == (
-        r"\*a\* lies outside the folders that this server opens: `/b`"
+        r"\*a\* is outside the folders that this server may open: `/b`"
     )
 
 

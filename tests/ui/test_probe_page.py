@@ -152,7 +152,7 @@ def test_a_past_probe_is_reopened_with_its_table_and_the_chosen_setting(runs_dir
     table = next(frame.value for frame in app.dataframe if "header_tax" in frame.value)
     assert list(table["codec"]) == ["raw", "jpeg:quality=50", "jpeg:quality=10", "webp:quality=50"]
     assert table["header_tax"][1] == pytest.approx(600 / 810)
-    assert any("of which 600 (90%) are a header" in text.value for text in app.markdown)
+    assert any("600 of them (90%) are header" in text.value for text in app.markdown)
 
 
 def test_the_builder_offers_values_that_the_codec_accepts(runs_dir: Path) -> None:

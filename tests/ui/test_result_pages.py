@@ -161,7 +161,7 @@ def test_sliders_of_the_cost_page_multiply_what_was_entered(runs_dir: Path) -> N
     saved = {metric.label: metric.value for metric in app.metric}
     fleet, prices, coding = Fleet(), Prices(), Coding(12288, 210, 10, 10, at_inference=True, accuracy_change=7.5)
     assert saved["Saved"] == f"{yearly(fleet, prices, coding).saved:,.2f}"
-    assert saved["Saved then"] == f"{yearly(fleet, Prices(storage=0.23), coding).saved:,.2f}"
+    assert saved["Saved in that case"] == f"{yearly(fleet, Prices(storage=0.23), coding).saved:,.2f}"
 
 
 def test_cost_takes_the_recommended_setting_and_the_command_repeats_it(runs_dir: Path) -> None:
@@ -280,10 +280,10 @@ def made_bundle(folder: Path) -> Path:
 
 
 def test_monitor_page_says_what_to_do_and_refuses_what_is_no_bundle(tmp_path: Path) -> None:
-    assert "Name a bundle" in drawn(monitor_page).info[0].value
+    assert "Enter the folder of a bundle" in drawn(monitor_page).info[0].value
     assert "is not a bundle" in drawn(monitor_page, bundle=str(tmp_path)).error[0].value
     folder = made_bundle(tmp_path / "bundle")
-    assert "Nothing has been looked at" in drawn(monitor_page, bundle=str(folder)).info[0].value
+    assert "Nothing has been checked" in drawn(monitor_page, bundle=str(folder)).info[0].value
     (folder / "model_card.md").write_text("# Another card")
     assert "not as it was written" in drawn(monitor_page, bundle=str(folder)).error[0].value
 

@@ -193,4 +193,4 @@ def test_logging_out_by_the_button_ends_every_page_and_the_cookie(server: Server
 def test_a_wrong_secret_opens_nothing(server: Server) -> None:
     status, headers, page = ask(server, "POST", "/login", urlencode({"secret": "wrong"}).encode())
     assert (status, headers["set-cookie"]) == (403, None)
-    assert b"not the secret" in page
+    assert b"Wrong secret" in page
