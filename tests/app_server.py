@@ -25,6 +25,7 @@ class Server:
         self.environment = os.environ | {
             "RECALLRATE_CACHE": str(folder / "cache"), "RECALLRATE_RUNS": str(self.runs_dir), "PYTHONPATH": str(ROOT),
         }  # fmt: skip
+        self.cwd = ROOT
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,7 +41,7 @@ class Server:
         """Start a Python module that serves the app and wait until it says that it listens."""
         command = [sys.executable, "-m", module, *arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, cwd=self.cwd, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         assert self.process.stdout is not None
