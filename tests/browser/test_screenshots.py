@@ -26,7 +26,7 @@ from toolkit.foundation.files import read_json, write_json
 from toolkit.probe.request import ImagesRequest
 
 pytestmark = pytest.mark.browser
-WIDTH, HEIGHT = 1200, 860
+WIDTH, HEIGHT = 1200, 900
 COLOURS = 128
 DRAWN = os.environ.get("RECALLRATE_SCREENSHOTS")
 DATA = os.environ.get("RECALLRATE_DATA")
@@ -90,13 +90,14 @@ class Recorded:
     size: int = 32
 
     def make(self, dataset: str, runs_dir: Path) -> None:
-        """Write the pilots as finished runs."""
+        """Write the pilots as finished runs; those that are older than a second head had one."""
         for pilot in read_json(self.results)["pilots"]:
             config = toolkit.PilotConfig(**pilot["config"] | {"dataset": dataset})
             for result in pilot["runs"]:
                 request = {"seed": result["seed"], "config": config.model_dump(mode="json")}
                 run = toolkit.RunFolder.create(runs_dir / config.run_name(result["seed"]), "pilot", request)
-                write_json(run.result_path, result | {"run_dir": run.name})
+                head = {"head": "linear", "heads": {"linear": {"last_accuracy": result["last_accuracy"]}}}
+                write_json(run.result_path, head | result | {"run_dir": run.name})
 
 
 DEMO = Study(
@@ -110,6 +111,8 @@ PHOTOGRAPHS = Study(
 _RESULTS = next(folder for folder in (ROOT / "notebooks" / "studies", ROOT / "studies") if folder.exists()) / "results"
 RECORDED = Recorded("road", "tiny-imagenet-20", "4img", _RESULTS / "road.json")
 PLACES = ("data", "probe", "images", "pilot", "tradeoff", "jpeg", "cost", "report", "monitor")
+LAST_DRAWN = dict.fromkeys(("data", "probe", "tradeoff"), ".main-svg") | dict.fromkeys(("images", "report"), "img")
+"""What a page draws last of what its picture shows."""
 SHOWN = [(DEMO, place) for place in PLACES]
 if DRAWN and DATA:
     SHOWN += [*((PHOTOGRAPHS, place) for place in PLACES), (RECORDED, "tradeoff")]
@@ -150,7 +153,10 @@ def test_the_pages_of_the_documentation_show_a_study(
     address = "" if place == "data" else place
     page.goto(f"{server.url}/{address}?dataset={study.dataset}&size={study.size}{budget}{setting}")
     expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=QUICK)
+    if (last := LAST_DRAWN.get(place)) is not None:
+        expect(page.get_by_test_id("stMain").locator(last).first).to_be_visible(timeout=QUICK)
     settled(page)
+    page.wait_for_function("[...document.images].every(image => image.complete)")
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
     if DRAWN:
