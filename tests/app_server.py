@@ -27,6 +27,7 @@ class Server:
             "RECALLRATE_RUNS": str(self.runs_dir),
             "PYTHONPATH": str(ROOT),
         }
+        self.cwd = ROOT
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,7 +44,7 @@ class Server:
         command = [sys.executable, "-m", module, *arguments]
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=self.cwd,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

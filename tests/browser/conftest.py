@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from app_server import Server
+from app_server import ROOT, Server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, ConsoleMessage, Page  # noqa: E402
@@ -35,7 +36,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium with the report's fonts, since not every machine has Japanese ones."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed")
     arguments = [
@@ -47,8 +49,11 @@ def browser() -> Iterator[Browser]:
         "--no-first-run",
         "--disable-dev-shm-usage",
     ]
+    share = tmp_path_factory.mktemp("share")
+    (share / "fonts").symlink_to(ROOT / "toolkit" / "report" / "fonts")
+    environment = os.environ | {"XDG_DATA_HOME": str(share)}
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=arguments, env=environment)
         yield opened
         opened.close()
 

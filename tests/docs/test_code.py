@@ -1,0 +1,99 @@
+"""What the documentation shows can be typed: Python blocks run, commands parse, and the short ones run on the demo."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+
+import pytest
+import typer
+from doc_pages import PAGES, ROOT, Block, DocPage, on_disk
+
+from toolkit.cli import run
+from toolkit.cli.commands import app
+from toolkit.foundation import parallel
+
+SLOW = {"README.md"}
+"""Pages whose Python blocks train a network."""
+PYTHON = [(page, block) for page in PAGES for block in page.blocks if block.language == "python"]
+_COMMENT = re.compile(r"\s+# .*$", re.MULTILINE)
+
+
+def command_lines(page: DocPage) -> list[str]:
+    """Lines of blocks without a language."""
+    blocks = [_COMMENT.sub("", block.text) for block in page.blocks if not block.language]
+    return [line for text in blocks for line in text.splitlines()]
+
+
+SHOWN = {(page.name, line) for page in PAGES for line in command_lines(page)}
+COMMANDS = sorted(SHOWN | {(page.name, code) for page in PAGES for code in page.inline_code})
+RECALLRATE = [(name, line) for name, line in COMMANDS if line.startswith("recallrate ")]
+SCRIPTS = [(name, line) for name, line in COMMANDS if re.match(r"(?:\w+=\S+ )?(?:python|pytest) ", line)]
+QUICK = {"docs/production.md": "recallrate cost", "docs/neural-codecs.md": "recallrate neural list"}
+TRAINING = {
+    "README.md": "recallrate",
+    "docs/advice.md": "recallrate advise",
+    "docs/codecs.md": "recallrate probe",
+    "docs/methods.md": "recallrate pilot",
+    "docs/production.md": "recallrate memory",
+}
+"""How the lines begin that are carried out, by page; those that train a network for it are slow."""
+
+
+@pytest.fixture(autouse=True)
+def restored(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder; commands set the number of threads for the whole process."""
+    monkeypatch.chdir(str(tmp_path))
+    monkeypatch.setattr(parallel, "_threads", parallel._threads)
+
+
+def marked(pairs: list[tuple[DocPage, Block]]) -> list[object]:
+    return [
+        pytest.param(page, block, id=f"{page.name}:{block.line}", marks=[pytest.mark.slow] * (page.name in SLOW))
+        for page, block in pairs
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.name}:{block.line}" for page, block in PYTHON])
+def test_a_python_block_uses_public_names_only(page: DocPage, block: Block) -> None:
+    modules = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.ImportFrom)]
+    assert not [node.module for node in modules if (node.module or "").startswith("toolkit.")]
+
+
+@pytest.mark.parametrize(("page", "block"), marked(PYTHON))
+def test_a_python_block_runs(page: DocPage, block: Block, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(block.text, f"{page.name}:{block.line}", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize(("name", "line"), RECALLRATE, ids=[f"{name}: {line}" for name, line in RECALLRATE])
+def test_a_command_is_one_that_the_command_line_accepts(name: str, line: str) -> None:
+    words = shlex.split(line)[1:]
+    command = typer.main.get_command(app)
+    context = command.make_context("recallrate", [], resilient_parsing=True)
+    while hasattr(command, "resolve_command") and words:
+        _, command, words = command.resolve_command(context, words)
+    try:
+        command.make_context("recallrate", words, parent=context)
+    except typer.exceptions.TyperException as error:
+        # a text may leave arguments out, a block that is copied may not
+        if (name, line) in SHOWN or not error.format_message().startswith("Missing"):
+            raise
+
+
+@pytest.mark.parametrize(("name", "line"), SCRIPTS, ids=[f"{name}: {line}" for name, line in SCRIPTS])
+def test_a_script_that_is_named_exists(name: str, line: str) -> None:
+    files = [word for word in shlex.split(line) if "/" in word and "=" not in word and not word.startswith("DATA")]
+    assert all(on_disk(ROOT / file).exists() for file in files)
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [*QUICK.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in TRAINING.items())],
+)
+def test_commands_do_their_work_on_the_demo(name: str, beginning: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for line in command_lines(DocPage(name)) if line.startswith(beginning)]
+    possible = [line for line in lines if not re.search(r"\b[A-Z]{3,}\b", line)]  # DATASET, RUN: there is none
+    assert possible
+    for line in possible:
+        assert run(shlex.split(line)[1:]) == 0, line
