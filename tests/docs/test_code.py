@@ -12,11 +12,13 @@ from doc_pages import PAGES, ROOT, Block, DocPage, on_disk
 
 from toolkit.cli import run
 from toolkit.cli.commands import app
-from toolkit.foundation import parallel
+from toolkit.foundation import threads
 
 SLOW = {"README.md"}
 """Pages whose Python blocks train a network."""
-PYTHON = [(page, block) for page in PAGES for block in page.blocks if block.language == "python"]
+RUN_HERE = [page for page in PAGES if page.name != "docs/extending.md"]
+"""The code of the page about extending is run by ``test_extending.py``."""
+PYTHON = [(page, block) for page in RUN_HERE for block in page.blocks if block.language == "python"]
 _COMMENT = re.compile(r"\s+# .*$", re.MULTILINE)
 
 
@@ -26,8 +28,8 @@ def command_lines(page: DocPage) -> list[str]:
     return [line for text in blocks for line in text.splitlines()]
 
 
-SHOWN = {(page.name, line) for page in PAGES for line in command_lines(page)}
-COMMANDS = sorted(SHOWN | {(page.name, code) for page in PAGES for code in page.inline_code})
+SHOWN = {(page.name, line) for page in RUN_HERE for line in command_lines(page)}
+COMMANDS = sorted(SHOWN | {(page.name, code) for page in RUN_HERE for code in page.inline_code})
 RECALLRATE = [(name, line) for name, line in COMMANDS if line.startswith("recallrate ")]
 SCRIPTS = [(name, line) for name, line in COMMANDS if re.match(r"(?:\w+=\S+ )?(?:python|pytest) ", line)]
 QUICK = {"docs/production.md": "recallrate cost", "docs/neural-codecs.md": "recallrate neural list"}
@@ -45,7 +47,7 @@ TRAINING = {
 def restored(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder; commands set the number of threads for the whole process."""
     monkeypatch.chdir(str(tmp_path))
-    monkeypatch.setattr(parallel, "_threads", parallel._threads)
+    monkeypatch.setattr(threads, "_threads", threads._threads)
 
 
 def marked(pairs: list[tuple[DocPage, Block]]) -> list[object]:

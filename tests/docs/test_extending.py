@@ -153,7 +153,7 @@ def test_a_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert next(row["stored_bytes"] for row in advice["settings"] if row["codec"] == recommended["codec"]) == fewest
     assert recommended["interval"] is None
     assert not any(reason["key"].startswith("reason.regret") for reason in recommended["sentences"]["reasons"])
-    assert "rule smallest was never held against pilots: how far off its picks are is not known" in advice["notes"]
+    assert "rule smallest was never compared with pilots: the error of its picks is not known" in advice["notes"]
 
 
 def test_a_rule_is_in_the_list_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
