@@ -29,6 +29,8 @@ from toolkit.ui import shell
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+ONE_THREAD = ("--threads", "1")
+"""So small a piece of work takes longer with several, and far longer beside other tests."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -82,13 +84,13 @@ class Example:
         """The row of a table of kinds."""
         return eval(f"({self.row})", self.names)[0]
 
-    def run(self) -> None:
-        """The command lines, in this process."""
+    def run(self, *more: str) -> None:
+        """The command lines, in this process, with more arguments."""
         assert self.commands
         for line in self.commands:
             program, *arguments = shlex.split(line)
             assert program == "recallrate"
-            assert run(arguments) == 0
+            assert run([*arguments, *more]) == 0
 
 
 def photograph(height: int, width: int, count: int = 3) -> np.ndarray:
@@ -120,7 +122,7 @@ def test_a_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with ExemplarMemory(tmp_path / "m.recall", 4000, "downscale:factor=2|bits:keep=4") as memory:
         memory.add_images({0: images, 1: images[:1]})
         assert memory.verify() == []
-    example.run()
+    example.run(*ONE_THREAD)
 
 
 def test_a_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_a_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     example = Example("A method", monkeypatch)
     kind = example.entry()
     monkeypatch.setitem(METHODS, kind.name, kind)
-    example.run()
+    example.run(*ONE_THREAD)
     (folder,) = tmp_path.glob("pilot-*")
     result = json.loads((folder / "result.json").read_text())
     assert 0 <= result["last_accuracy"] <= 1
@@ -144,9 +146,7 @@ def test_a_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(RULES, rule.name, rule)
     assert rule_names()[-1] == "smallest"
     assert rule_names()[0] == "predicted-gain"
-    (line,) = example.commands
-    example.commands = [f"{line} --json {tmp_path / 'advice.json'}"]
-    example.run()
+    example.run(*ONE_THREAD, "--json", str(tmp_path / "advice.json"))
     advice = json.loads((tmp_path / "advice.json").read_text())
     recommended, fewest = advice["recommended"], min(row["stored_bytes"] for row in advice["settings"])
     assert recommended["rule"] == "smallest"
