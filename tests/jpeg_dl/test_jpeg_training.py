@@ -12,8 +12,10 @@ from jpeg_samples import small_config
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.jpeg_dl.config import CONTROLS
-from toolkit.jpeg_dl.experiment import execute_training, load_trained
+from toolkit.jpeg_dl.experiment import load_trained
 from toolkit.jpeg_dl.foreground import run_jpeg
+from toolkit.jpeg_dl.request import JPEGRequest
+from toolkit.runs.execution import carry_out
 from toolkit.runs.folder import RunFolder
 
 
@@ -218,4 +220,4 @@ def test_a_network_that_is_not_known_is_refused_before_anything_is_written(tmp_p
 
 def test_a_finished_run_is_only_read(trained: tuple[RunFolder, dict[str, Any]]) -> None:
     run, result = trained
-    assert execute_training(run) == result["runs"][0]
+    assert carry_out(JPEGRequest.of(run), run) == result["runs"][0]

@@ -15,7 +15,7 @@ from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
-from toolkit.probe.request import ProbeRequest
+from toolkit.probe.request import ProbeRequest, open_dataset, open_extractor
 from toolkit.runs.choices import Extractor
 from toolkit.runs.contents import Result
 
@@ -64,25 +64,13 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
 
     from toolkit.advice.evidence import gather
     from toolkit.advice.recommend import advise
-    from toolkit.data.catalog import load_dataset
     from toolkit.data.dataset import validation_view
-    from toolkit.features.extractor import build_extractor
     from toolkit.memory.budget import budget_bytes
-    from toolkit.training.device import resolve_device
 
-    device = resolve_device(request.device)
-    dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
+    dataset = open_dataset(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
     view = validation_view(dataset, VIEW_BYTES)
-    extractor = build_extractor(
-        request.extractor,
-        view,
-        device=device,
-        layer=request.layer,
-        initial=request.initial,
-        seed=request.seed,
-        progress=progress,
-    )
+    extractor = open_extractor(request, view, progress)
     table, evidence = gather(
         view,
         codecs,

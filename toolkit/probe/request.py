@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field
 
@@ -26,6 +26,10 @@ from toolkit.runs.choices import (
 )
 from toolkit.runs.contents import Result
 from toolkit.runs.request import FieldsRequest
+
+if TYPE_CHECKING:
+    from toolkit.data.dataset import ImageDataset
+    from toolkit.features.extractor import FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,43 @@ class ImagesRequest(FieldsRequest):
         return run_images(self, progress)
 
 
+def open_dataset(request: ProbeRequest | ImagesRequest, progress: Progress = silent) -> ImageDataset:
+    """The request's dataset, once its device is known to be there.
+
+    Raises:
+        UsageError: no such dataset, size or device.
+        WorkError: it cannot be read.
+    """
+    # imported here so that the app can describe requests without loading torch
+    from toolkit.data.catalog import load_dataset
+    from toolkit.training.device import resolve_device
+
+    resolve_device(request.device)
+    return load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
+
+
+def open_extractor(
+    request: ProbeRequest | ImagesRequest, images: ImageDataset, progress: Progress = silent
+) -> FeatureExtractor:
+    """The request's feature extractor, trained on ``images`` where it is one that is trained.
+
+    Raises:
+        UsageError: no such extractor.
+    """
+    from toolkit.features.extractor import build_extractor
+    from toolkit.training.device import resolve_device
+
+    return build_extractor(
+        request.extractor,
+        images,
+        device=resolve_device(request.device),
+        layer=request.layer,
+        initial=request.initial,
+        seed=request.seed,
+        progress=progress,
+    )
+
+
 def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
     """The ``probe`` JSON for a request.
 
@@ -95,31 +136,17 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
         UsageError: any part of the request is wrong.
         WorkError: the work failed.
     """
-    # imported here so that the app can describe probes without loading torch
-    from toolkit.data.catalog import load_dataset
-    from toolkit.features.extractor import build_extractor
     from toolkit.memory.budget import budget_bytes
     from toolkit.probe.table import probe_codecs
-    from toolkit.training.device import resolve_device
 
     codecs = expand_grid(request.codecs)
-    device = resolve_device(request.device)
-    dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
+    dataset = open_dataset(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
-    extractor = build_extractor(
-        request.extractor,
-        dataset,
-        device=device,
-        layer=request.layer,
-        initial=request.initial,
-        seed=request.seed,
-        progress=progress,
-    )
     return probe_codecs(
         dataset,
         codecs,
         budget=budget,
-        extractor=extractor,
+        extractor=open_extractor(request, dataset, progress),
         images=request.images,
         seed=request.seed,
         progress=progress,
@@ -134,23 +161,11 @@ def run_images(request: ImagesRequest, progress: Progress = silent) -> dict[str,
         UsageError: any part of the request is wrong.
         WorkError: the work failed.
     """
-    from toolkit.data.catalog import load_dataset
-    from toolkit.features.extractor import build_extractor
     from toolkit.probe.images import measure_images
-    from toolkit.training.device import resolve_device
 
     parse_codec(request.codec)
-    device = resolve_device(request.device)
-    dataset = load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
-    extractor = build_extractor(
-        request.extractor,
-        dataset,
-        device=device,
-        layer=request.layer,
-        initial=request.initial,
-        seed=request.seed,
-        progress=progress,
-    )
+    dataset = open_dataset(request, progress)
+    extractor = open_extractor(request, dataset, progress)
     return measure_images(
         dataset, request.codec, extractor, images=request.images, seed=request.seed, progress=progress
     )
