@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {  # where each name is, and what it is called there if that differs
+_PUBLIC = {  # where each name is; its type stands in __init__.pyi
     "load_dataset": "toolkit.data.catalog",
     "ImageDataset": "toolkit.data.dataset",
     "Scenario": "toolkit.data.scenario",
@@ -57,8 +57,7 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
-    module, _, inside = _PUBLIC[name].partition(":")
-    return getattr(import_module(module), inside or name)
+    return getattr(import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -174,11 +174,11 @@ def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFold
         index.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in known.keys() - found.keys()])
         places = ", ".join("?" * len(_COLUMNS))
         for name in changed:
-            row = row_of(runs[name], check) | {"stamp": found[name]}
+            row = index_row(runs[name], check) | {"stamp": found[name]}
             index.execute(f"INSERT OR REPLACE INTO runs VALUES ({places})", [row[column] for column in _COLUMNS])
 
 
-def row_of(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
+def index_row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
     """What the index says about a folder; ``state`` is how it stands if no process runs it."""
     row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.shown_name, "sweeps": "[]"}
     row |= {"kind": run.shown_name.split("-")[0], "created": run.created, "changed": run.created}
