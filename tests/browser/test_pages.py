@@ -85,7 +85,7 @@ def test_a_click_on_a_mark_leads_to_its_images(shown: Server, open_page: Callabl
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    expect(page.get_by_text("70 bytes stored an image")).to_be_visible(timeout=QUICK)
+    expect(page.get_by_text("70 bytes stored per image")).to_be_visible(timeout=QUICK)
     assert chosen.count() <= 1
     page.get_by_role("link", name="See what it does to the images").click()
     expect(heading(page, "Images")).to_be_visible(timeout=QUICK)

@@ -209,7 +209,7 @@ def test_a_sharded_memory_goes_the_same_road(capsys: pytest.CaptureFixture[str],
         (["probe", "demo", "--json", "-", "--csv", "-"], "cannot both take standard output"),
         (["probe", "demo", "--json", "/"], "/ is a folder"),
         (["regret", "--extractor", "self"], "--runs-dir"),
-        (["regret", "--runs-dir", "/no/such/folder"], "is no folder of runs"),
+        (["regret", "--runs-dir", "/no/such/folder"], "is not a folder of runs"),
     ],
 )
 def test_wrong_usage_exits_2_and_says_what_is_accepted(

@@ -42,7 +42,7 @@ def test_advise_prints_the_recommendation_and_writes_files(capsys: pytest.Captur
     assert status == 0
     found = json.loads((tmp_path / "a.json").read_text())
     assert f"Recommended: {found['recommended']['codec']}, align {found['recommended']['align']}" in out
-    assert "Smallest budget that costs at most 1 point against" in out
+    assert "Smallest budget within 1 point of" in out
     for reason in found["recommended"]["reasons"]:
         assert reason in out
     assert found["images"] == 150
@@ -98,7 +98,7 @@ def test_what_only_goes_with_own_pilots_is_refused(
     status, out, err = call(capsys, "regret", option, value)
     assert (status, out) == (2, "")
     assert option in err
-    assert "goes with --runs-dir" in " ".join(err.split())
+    assert "needs --runs-dir" in " ".join(err.split())
 
 
 def finished(runs_dir: Path, codec: str, align: str, seed: int, last: float, **values: Any) -> None:
@@ -145,7 +145,7 @@ def test_regret_of_ones_own_pilots(capsys: pytest.CaptureFixture[str], pilots: P
         capsys, "regret", "--runs-dir", pilots, "--extractor", "random", "--images", 120, "--json", tmp_path / "r.json"
     )
     assert status == 0
-    assert "problem: demo, 16 px, 5 + 5 classes, 5 steps a stage, 3img, replay" in out
+    assert "problem: demo, 16 px, 5 + 5 classes, 5 steps per stage, 3img, replay" in out
     rows = {row["rule"]: row for row in json.loads((tmp_path / "r.json").read_text())["regret"]}
     assert rows["most-exemplars"]["mean_regret"] == pytest.approx(10)  # quality 20, aligned, has 0.40
     assert rows["best-quality"]["mean_regret"] == pytest.approx(19)
@@ -175,4 +175,4 @@ def test_problems_that_would_be_called_the_same_have_their_paths() -> None:
 def test_regret_without_pilots_says_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, _, err = call(capsys, "regret", "--runs-dir", tmp_path)
     assert status == 2
-    assert "no finished pilots of raw and at least 2 other choices" in err
+    assert "needs finished pilots of raw and of at least 2 other choices" in err

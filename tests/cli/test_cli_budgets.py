@@ -14,7 +14,7 @@ COMMANDS = {
     "pilot": ("--codec", "png", "--steps", "1"),
     "memory": ("--codec", "png"),
 }
-FORMS = "262144, 256KiB, 1.5MB or 20img (raw images a class)"
+FORMS = "262144, 256KiB, 1.5MB or 20img (raw images per class)"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -79,7 +79,7 @@ def test_probe_advice_memory_and_pilot_take_it(
     assert json.loads(out)["runs"][0]["weights_bytes"] == row["weights_bytes"]
     status, out, err = call(capsys, "memory", "inspect", file, "--json", "-")
     assert json.loads(out)["weights_bytes"] == row["weights_bytes"]
-    assert f"weights of {row['weights_bytes']:,} bytes" in err
+    assert f"{row['weights_bytes']:,} bytes of weights" in err
 
 
 def test_an_adapted_codec_keeps_its_decoder(capsys: pytest.CaptureFixture[str], trained: Path, tmp_path: Path) -> None:

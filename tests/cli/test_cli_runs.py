@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
     file.write_text(SWEEP)
     status, _, err = call(capsys, "sweep", file, "--runs-dir", runs_dir)
     assert status == 0
-    assert "go on in the background" in err
+    assert "continue in the background" in err
     assert f"recallrate runs list --sweep night --runs-dir {runs_dir}" in err
     assert len(tickets(runs_dir)) == 3
 

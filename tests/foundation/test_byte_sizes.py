@@ -47,7 +47,7 @@ def test_img_needs_to_know_what_an_image_costs() -> None:
 def test_sizes_nobody_can_have_are_refused_with_what_is_accepted(text: str, accepted: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_size(text, image_bytes=3072)
-    forms = "262144, 256KiB, 1.5MB or 20img (raw images a class)"
+    forms = "262144, 256KiB, 1.5MB or 20img (raw images per class)"
     given = repr(text) if len(text) < 60 else "'" + "9" * 59 + "..."  # a message quotes no more than a line holds
     assert str(caught.value) == f"a size must be {accepted}, such as {forms}, got {given}"
 

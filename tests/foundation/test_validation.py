@@ -24,7 +24,7 @@ class Order(BaseModel):
 def test_what_was_given_is_said_once() -> None:
     with pytest.raises(UsageError) as caught:
         validated(Order, {"count": 0, "budget": "0"})
-    accepted = "one byte or more, such as 262144, 256KiB, 1.5MB or 20img (raw images a class)"
+    accepted = "one byte or more, such as 262144, 256KiB, 1.5MB or 20img (raw images per class)"
     count, budget = str(caught.value).split("; ")
     assert count == "count: Input should be greater than or equal to 1, got 0"
     assert budget == f"budget: a size must be {accepted}, got '0'"

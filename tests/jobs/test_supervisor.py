@@ -145,7 +145,7 @@ def test_a_process_that_hangs_is_killed_and_the_run_tried_again(tmp_path: Path) 
     enqueue([run], tmp_path)
     Supervisor(tmp_path, Settings(slots=1, threads=1, backoff=0.01, silence=8)).work()
     assert run.status() == "done"
-    assert any("no sign of life" in event.get("how", "") for event in run.events())
+    assert any("no heartbeat" in event.get("how", "") for event in run.events())
 
 
 @pytest.mark.usefixtures("fakes")

@@ -82,6 +82,6 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path, capsys: pytest
     assert "not an empty folder" in capsys.readouterr().err
     (out / "mine.txt").unlink()
     assert recallrate(["memory", "export", str(path), "-o", str(out)]) == 0
-    assert "2 files under" in capsys.readouterr().err
+    assert "wrote 2 files to" in capsys.readouterr().err
     with ExemplarMemory(path) as memory, pytest.raises(UsageError, match="not an empty folder"):
         export_files(memory, out)

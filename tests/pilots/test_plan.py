@@ -145,8 +145,8 @@ def test_only_pilots_of_the_same_recipe_are_compared(tmp_path: Path) -> None:
     found = comparisons(list_runs(tmp_path, "pilot"), "demo", 32)
     assert sorted(len(comparison.runs) for comparison in found) == [1, 4]
     assert {comparison.label for comparison in found} == {
-        "2 + 2 classes, 10 steps a stage",
-        "2 + 2 classes, 20 steps a stage",
+        "2 + 2 classes, 10 steps per stage",
+        "2 + 2 classes, 20 steps per stage",
     }
     rows = result_rows(max(found, key=lambda comparison: len(comparison.runs)).pilots())
     assert [(row["codec"], row["seeds"]) for row in rows] == [("png", 1), ("raw", 3)]

@@ -144,7 +144,7 @@ def test_without_a_finished_pilot_the_reason_names_the_states(tmp_path: Path) ->
     run = pilot_folder(tmp_path, pilot_config(), 0)
     with pytest.raises(WorkError, match=f"needs a finished pilot: {run.name} is lost"):
         gather_study([run])
-    with pytest.raises(WorkError, match="there is none among them"):
+    with pytest.raises(WorkError, match="none was given"):
         gather_study([finished_probe(tmp_path)])
 
 

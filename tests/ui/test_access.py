@@ -73,13 +73,13 @@ def test_a_server_for_other_machines_needs_a_login(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv(access.SECRET, raising=False)
     assert access.why_closed("127.0.0.1", oidc=False) is None
     monkeypatch.delenv(access.USERS, raising=False)
-    assert "accounts that may enter" in (access.why_closed("0.0.0.0", oidc=True) or "")
+    assert "allowed accounts" in (access.why_closed("0.0.0.0", oidc=True) or "")
     monkeypatch.setenv(access.USERS, "@lab.example")
     assert access.why_closed("0.0.0.0", oidc=True) is None
     assert "maxUploadSize 200" in (access.why_closed("0.0.0.0", oidc=True, upload_megabytes=4096) or "")
     assert "without a login" in (access.why_closed("0.0.0.0", oidc=False) or "")
     monkeypatch.setenv(access.SECRET, "short")
-    assert "at least 12 characters, it has 5" in (access.why_closed("0.0.0.0", oidc=False) or "")
+    assert "at least 12 characters, got 5" in (access.why_closed("0.0.0.0", oidc=False) or "")
     monkeypatch.setenv(access.SECRET, SECRET)
     assert access.why_closed("0.0.0.0", oidc=False) is None
 
@@ -226,7 +226,7 @@ def test_roots_given_to_the_script_are_the_allowed_ones(tmp_path: Path, monkeypa
     monkeypatch.setenv(access.ROOTS, "")
     access.read_roots(["--other", "x"])
     assert os.environ[access.ROOTS] == ""
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         access.read_roots(["--root", str(tmp_path / "a")])
     with pytest.raises(UsageError, match="takes a folder"):
         access.read_roots(["--root"])

@@ -1,4 +1,4 @@
-"""The door on its own, before an application that notes what reaches it."""
+"""The gateway on its own, before an application that notes what reaches it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COOKIE = "recallrate_8501"
 
 @dataclass
 class Inside:
-    """The application behind the door."""
+    """The application behind the gateway."""
 
     seen: list[str] = field(default_factory=list)
     identity: list[str] = field(default_factory=list)
@@ -66,8 +66,8 @@ def inside() -> Inside:
 
 
 @pytest.fixture
-def made(inside: Inside) -> front.Door:
-    return front.Door(inside)
+def made(inside: Inside) -> front.Gateway:
+    return front.Gateway(inside)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "has_oidc", lambda: False)
 
 
-def asking(door: front.Door, method: str, path: str, body: bytes = b"", **headers: str) -> Awaitable[Said]:
+def asking(gateway: front.Gateway, method: str, path: str, body: bytes = b"", **headers: str) -> Awaitable[Said]:
     given = {"host": "192.168.0.7:8501", **{name.replace("_", "-"): value for name, value in headers.items()}}
     name, _, query = path.partition("?")
     scope = {
@@ -106,7 +106,7 @@ def asking(door: front.Door, method: str, path: str, body: bytes = b"", **header
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await door(scope, receive, send)
+        await gateway(scope, receive, send)
         found = [(one.decode(), value.decode()) for one, value in sent[0].get("headers", [])]
         return Said(sent[0]["status"], found, b"".join(part.get("body", b"") for part in sent[1:]).decode())
 
@@ -114,7 +114,7 @@ def asking(door: front.Door, method: str, path: str, body: bytes = b"", **header
 
 
 @pytest.fixture
-def ask(made: front.Door) -> Ask:
+def ask(made: front.Gateway) -> Ask:
     return lambda *given, **headers: asyncio.run(asking(made, *given, **headers))  # type: ignore[arg-type]
 
 
@@ -180,7 +180,9 @@ def test_health_says_ok_and_nothing_more(ask: Ask, inside: Inside) -> None:
     assert inside.seen == []
 
 
-def test_guesses_wait_their_turn_and_too_many_are_not_read(made: front.Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guesses_wait_their_turn_and_too_many_are_not_read(
+    made: front.Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0.0]
     waits: list[float] = []
 
@@ -246,9 +248,9 @@ def test_a_login_ends_after_an_idle_hour_and_after_twelve_hours(monkeypatch: pyt
 
 
 class Socket:
-    """A browser's end of a socket through the door."""
+    """A browser's end of a socket through the gateway."""
 
-    def __init__(self, door: front.Door, cookie: str = "", **headers: str) -> None:
+    def __init__(self, gateway: front.Gateway, cookie: str = "", **headers: str) -> None:
         given = {"host": "192.168.0.7:8501", "origin": "http://192.168.0.7:8501", "cookie": cookie, **headers}
         self.scope = {
             "type": "websocket",
@@ -262,7 +264,7 @@ class Socket:
             "subprotocols": ["streamlit", "xsrf", "old-session"],
             "headers": [(name.encode(), value.encode()) for name, value in given.items() if value],
         }
-        self.door = door
+        self.gateway = gateway
         self.sent: list[Any] = []
         self.coming: asyncio.Queue[Any] = asyncio.Queue()
         self.coming.put_nowait({"type": "websocket.connect"})
@@ -271,7 +273,7 @@ class Socket:
         self.sent.append(message)
 
     async def run(self) -> None:
-        await asyncio.wait_for(self.door(self.scope, self.coming.get, self.send), 20)
+        await asyncio.wait_for(self.gateway(self.scope, self.coming.get, self.send), 20)
 
     @property
     def kinds(self) -> list[str]:
@@ -293,7 +295,7 @@ class Socket:
     ],
 )
 def test_sockets_of_strangers_and_of_other_pages_are_refused(
-    made: front.Door, inside: Inside, headers: dict[str, str]
+    made: front.Gateway, inside: Inside, headers: dict[str, str]
 ) -> None:
     cookie = f"{COOKIE}={logins.LOGINS.begin()}" if headers else ""
     socket = Socket(made, cookie, **headers)
@@ -302,7 +304,7 @@ def test_sockets_of_strangers_and_of_other_pages_are_refused(
     assert inside.seen == []
 
 
-def test_a_page_left_over_from_an_ended_login_is_sent_to_the_login_page(made: front.Door, inside: Inside) -> None:
+def test_a_page_left_over_from_an_ended_login_is_sent_to_the_login_page(made: front.Gateway, inside: Inside) -> None:
     socket = Socket(made, f"{COOKIE}=ended")
     asyncio.run(socket.run())
     assert socket.kinds == ["accept", "send", "close"]
@@ -310,7 +312,7 @@ def test_a_page_left_over_from_an_ended_login_is_sent_to_the_login_page(made: fr
     assert inside.seen == []
 
 
-def test_a_socket_carries_its_logins_name_which_nobody_can_forge(made: front.Door, inside: Inside) -> None:
+def test_a_socket_carries_its_logins_name_which_nobody_can_forge(made: front.Gateway, inside: Inside) -> None:
     token = logins.LOGINS.begin()
     socket = Socket(made, f"{COOKIE}={token}", **{"X-Recallrate-Login": "forged", "x-recallrate-login": "forged"})
     socket.scope["headers"] = [(name.lower(), value) for name, value in socket.scope["headers"]]  # type: ignore[attr-defined]
@@ -322,7 +324,7 @@ def test_a_socket_carries_its_logins_name_which_nobody_can_forge(made: front.Doo
     assert config.get_option("server.trustedUserHeaders")["x-recallrate-login"] == "recallrate_login"
 
 
-def test_the_end_of_a_login_takes_its_pages_away(made: front.Door) -> None:
+def test_the_end_of_a_login_takes_its_pages_away(made: front.Gateway) -> None:
     token = logins.LOGINS.begin()
 
     async def scenario() -> Socket:
@@ -342,7 +344,7 @@ def test_the_end_of_a_login_takes_its_pages_away(made: front.Door) -> None:
 
 
 def test_an_idle_page_is_taken_away_though_it_refreshes_itself(
-    made: front.Door, monkeypatch: pytest.MonkeyPatch
+    made: front.Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = logins.LOGINS.begin()
     login = logins.LOGINS.of_token(token)
@@ -521,7 +523,7 @@ def test_who_comes_back_from_the_provider_is_looked_at(
 
 
 def test_on_this_machine_alone_everything_is_open(
-    ask: Ask, made: front.Door, inside: Inside, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, made: front.Gateway, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = config.get_option
     monkeypatch.setattr(config, "get_option", lambda key: "127.0.0.1" if key == "server.address" else usual(key))

@@ -31,17 +31,17 @@ class AdviceRequest(ProbeRequest):
     results: ClassVar[type[Result]] = AdviceResult
 
     images: Annotated[
-        int, Field(ge=4, description="training images used at most; a fifth of them is held out to test on")
+        int, Field(ge=4, description="maximum number of training images; a fifth of them is held out for evaluation")
     ] = ADVICE_IMAGES
     extractor: Extractor = "stage0"
-    initial: Annotated[int | None, Field(description="classes of the first stage; a fifth by default")] = None
+    initial: Annotated[int | None, Field(description="classes in the first stage; a fifth of all by default")] = None
     increment: Annotated[
-        int | None, Field(description="classes of each later stage; as many as the first by default")
+        int | None, Field(description="classes in each later stage; as many as in the first by default")
     ] = None
     aligns: Annotated[str, Field(description="alignments to consider")] = ",".join(ALIGNS)
     rule: Annotated[
         str | None,
-        Field(description="the rule that recommends, one of those in `recallrate regret`; the best by default"),
+        Field(description="rule to recommend by, one of those in `recallrate regret`; the best by default"),
     ] = None
     within: Annotated[float, Field(ge=0, description="points of accuracy that the smallest budget may cost")] = WITHIN
 

@@ -1,4 +1,4 @@
-"""The command line: ``recallrate COMMAND``. No logic here; every command calls one function of a lower room."""
+"""The command line: ``recallrate COMMAND``. No logic here: every command calls one function of a lower package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.foundation.printing import visible
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 the work failed, 2 wrong usage. ``--debug`` anywhere shows tracebacks."""
+    """Run a command and exit with its status: 0 success, 1 failure, 2 wrong usage. ``--debug`` shows tracebacks."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if not debug:
@@ -22,12 +22,12 @@ def main(arguments: list[str] | None = None) -> None:
 def _one_line_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning without the place in the code, which says nothing to users."""
+    """A warning in one line, without the source location."""
     return f"recallrate: warning: {visible(' '.join(str(message).split()))}\n"
 
 
 def run(arguments: list[str], debug: bool = False) -> int:
-    """Run a command; the exit status."""
+    """Run a command and return its exit status."""
     import typer
 
     from toolkit.cli.commands import app

@@ -35,7 +35,7 @@ def advise(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Recommend codec, rate and alignment for a budget without running pilots, and say how far off that may be."""
+    """Recommend codec, rate and alignment for a budget without running pilots, with the expected error."""
     from toolkit.codecs.spec import short_spec
     from toolkit.probe.presets import PRESETS
 
@@ -55,7 +55,7 @@ def advise(
         }
         for row in result["rules"]
     ]
-    console.table(f"{request.dataset} at {request.size} px: every rule's pick", rows, to_stderr="-" in (json, csv))
+    console.table(f"{request.dataset} at {request.size} px: picks of all rules", rows, to_stderr="-" in (json, csv))
     console.lines(advice_lines(result), to_stderr="-" in (json, csv))
     console.emit(result, json, [{key: row[key] for key in row if key != "scores"} for row in result["rules"]], csv)
 
@@ -75,8 +75,8 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
     lines += [f"  {change}" for change in recommended["would_change"]]
     if (smallest := budgets["smallest"]) is not None:
         lines.append(
-            f"  Smallest budget that costs at most {_counted(budgets['within_points'], 'point')} against every image "
-            f"kept raw, as {budgets['rule']} expects: {format_size(smallest['budget_bytes'])} "
+            f"  Smallest budget within {_counted(budgets['within_points'], 'point')} of keeping every image raw, as "
+            f"{budgets['rule']} expects: {format_size(smallest['budget_bytes'])} "
             f"({short_spec(smallest['codec'])}, align {smallest['align']})."
         )
     lines += [f"note: {note}" for note in result["notes"]]
@@ -87,16 +87,17 @@ def advice_lines(result: dict[str, Any]) -> list[str]:
 def regret(
     context: typer.Context,
     runs_dir: Annotated[
-        Path | None, typer.Option(help="judge the rules on the finished pilots here, not on the package's study")
+        Path | None,
+        typer.Option(help="evaluate the rules on finished pilots in this folder, not the package's study"),
     ] = None,
-    extractor: Annotated[str, typer.Option(help="whose features the rules see, with --runs-dir")] = "stage0",
-    images: Annotated[int, typer.Option(help="training images used at most", min=4)] = ADVICE_IMAGES,
+    extractor: Annotated[str, typer.Option(help="features that the rules see, with --runs-dir")] = "stage0",
+    images: Annotated[int, typer.Option(help="maximum number of training images", min=4)] = ADVICE_IMAGES,
     seed: Seed = 0,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """How far each rule's pick was from the best choice piloted: the package's study, or your own pilots."""
+    """Show how far each rule's pick fell short of the best piloted choice, in the package's study or your pilots."""
     from toolkit.advice.calibration import calibration
 
     set_threads(threads)
@@ -104,10 +105,10 @@ def regret(
         known = calibration()
         for name in ("images", "seed"):
             if is_given(context, name):
-                raise UsageError(f"the package's table was measured once: --{name} goes with --runs-dir")
+                raise UsageError(f"the package's table is fixed: --{name} needs --runs-dir")
         if extractor != known.extractor:
             raise UsageError(
-                f"the package's table is of features of {known.extractor}, got --extractor {extractor}: that goes with "
+                f"the package's table is for features of {known.extractor}, got --extractor {extractor}: that needs "
                 "--runs-dir"
             )
         title = f"features of {known.extractor}"
@@ -148,9 +149,7 @@ def regret(
         }
         for row in result["within_reach"]
     ]
-    console.table(
-        "What who knew the true accuracies would have, for the pilots' own luck", reach, to_stderr="-" in (json, csv)
-    )
+    console.table("Best achievable regret given seed noise", reach, to_stderr="-" in (json, csv))
     default = next(row for row in rows if row["rule"] == calibration().default_rule)
     firsts: dict[str, dict[str, Any]] = {}
     for one in default["problems"]:
@@ -166,7 +165,7 @@ def regret(
         }
         for one in firsts.values()
     ]
-    console.table(f"What {default['rule']} picks, advice of the first seed", picks, to_stderr="-" in (json, csv))
+    console.table(f"Picks of {default['rule']}, advice of the first seed", picks, to_stderr="-" in (json, csv))
     console.lines(
         [*(f"problem: {name}" for name in names), *_in_sample(rows), *result.get("left_out", [])],
         to_stderr="-" in (json, csv),
@@ -175,7 +174,7 @@ def regret(
 
 
 def _in_sample(rows: list[dict[str, Any]]) -> list[str]:
-    """Which rules were fitted on the pilots, or on others of the images, that they are judged by here."""
+    """Rules that were fitted on the pilots they are evaluated on here, or on other pilots of the same images."""
     lines = []
     for row in rows:
         flattered = list(dict.fromkeys(one["problem"] for one in row["problems"] if one["in_sample"]))
@@ -196,9 +195,9 @@ def _percent(share: float | None) -> float | None:
 
 
 def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[str, Any]:
-    """The problems' names, the tables, and what was measured, of the finished pilots in a folder.
+    """Problem names, tables and measurements from the finished pilots in a folder.
 
-    A problem that cannot be asked about, because its images have gone for instance, is left out.
+    A problem is left out if it cannot be measured, for instance because its images are gone.
     """
     from toolkit.advice.calibration import calibration
     from toolkit.advice.regret.table import reach_table, regret_table
@@ -206,12 +205,12 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
     from toolkit.pilots.as_problems import LEAST_CHOICES, measure_problem, problems_in, tell_apart
 
     if not runs_dir.is_dir():
-        raise UsageError(f"{runs_dir} is no folder of runs")
+        raise UsageError(f"{runs_dir} is not a folder of runs")
     groups = problems_in(list_runs(runs_dir, "pilot"))
     if not groups:
         raise UsageError(
-            f"{runs_dir} has no finished pilots of raw and at least {LEAST_CHOICES - 1} other choices that differ in "
-            "codec and alignment only"
+            f"{runs_dir} needs finished pilots of raw and of at least {LEAST_CHOICES - 1} other choices that differ "
+            "only in codec and alignment"
         )
     problems, left_out = [], []
     names = tell_apart([pilots[0]["config"] for pilots in groups])
@@ -225,7 +224,7 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
                     raise
                 left_out.append(f"left out: {name}: {one_line(error)}")
     if not problems:
-        raise UsageError(f"none of the {len(groups)} problems in {runs_dir} can be asked about; {left_out[0]}")
+        raise UsageError(f"none of the {len(groups)} problems in {runs_dir} can be measured; {left_out[0]}")
     return {
         "left_out": left_out,
         "problems": [one.name for one in problems],

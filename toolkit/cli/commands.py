@@ -45,7 +45,7 @@ from toolkit.probe.request import ImagesRequest, ProbeRequest
 
 app = typer.Typer(
     name="recallrate",
-    help="How hard can you compress the images a continually learning model remembers?",
+    help="How hard can you compress the images that a continually learning model remembers?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,7 +75,7 @@ def data(
     strict: Strict = False,
     threads: Threads = 0,
 ) -> None:
-    """Open a dataset: classes, counts, bytes, and what could not be read."""
+    """Open a dataset and show classes, counts, bytes and unreadable files."""
     from toolkit.data.catalog import load_dataset
     from toolkit.data.summary import class_rows, summary
 
@@ -145,7 +145,7 @@ def images(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Look at single images through one codec, the most distorted in features first."""
+    """Measure single images through one codec, those with the most distorted features first."""
     set_threads(threads)
     chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
     request = ImagesRequest(**chosen)
@@ -166,21 +166,21 @@ def pilot(
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
     recipe: Annotated[
-        str, typer.Option(help="a published setting, such as pycil-icarl; other options given go before it")
+        str, typer.Option(help="a published setting, such as pycil-icarl; options you give override it")
     ] = "",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="any other choice, such as lr=0.05 or schedule=milestones"),
+        typer.Option("--set", metavar="NAME=VALUE", help="any other field, such as lr=0.05 or schedule=milestones"),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="comma-separated; several give a mean and a 95 % interval")] = "",
+    seeds: Annotated[str, typer.Option(help="comma-separated; several seeds give a mean and a 95 % interval")] = "",
     seed: Seed = 0,
-    runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what the runs would take, and stop")] = False,
+    runs_dir: Annotated[Path | None, typer.Option(help="folder for run folders")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the estimated time and bytes, and stop")] = False,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Train a class-incremental learner with the compressed memory; killed runs resume with the same command."""
+    """Train a class-incremental learner with a compressed memory; the same command resumes a killed run."""
     from toolkit.codecs.spec import short_spec
     from toolkit.data.catalog import load_dataset
     from toolkit.data.scenario import default_initial
@@ -229,7 +229,7 @@ def pilot(
 
 
 def last_accuracies(result: dict[str, Any]) -> dict[str, tuple[float, float | None]]:
-    """For each head, as the words to name it by (none where there is one only), the mean last accuracy and interval."""
+    """Mean last accuracy and interval per head; the key names the head and is empty if there is only one."""
     from toolkit.learning.metrics import mean_and_ci95
 
     first = result["runs"][0]
@@ -243,7 +243,7 @@ def last_accuracies(result: dict[str, Any]) -> dict[str, tuple[float, float | No
 
 
 def apply_recipe(context: typer.Context, recipe: str, given: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The choices with the recipe's in place of defaults, and the seed to use where none is given."""
+    """The choices, with the recipe's values in place of defaults, and the seed to use if none is given."""
     if not recipe:
         return dict(given), 0
     found = published(recipe)
@@ -258,12 +258,12 @@ def apply_recipe(context: typer.Context, recipe: str, given: dict[str, Any]) -> 
 @app.command(name="app")
 def open_app(
     port: Annotated[int, typer.Option(help="port to listen on")] = 8501,
-    address: Annotated[str, typer.Option(help="where to listen; others than this need a login")] = "127.0.0.1",
+    address: Annotated[str, typer.Option(help="address to listen on; any other address needs a login")] = "127.0.0.1",
     root: Annotated[
-        list[Path] | None, typer.Option(help="folder that typed paths must lie in; may be given several times")
+        list[Path] | None, typer.Option(help="folder that typed paths must be inside; may be repeated")
     ] = None,
 ) -> None:
-    """Open the app in a browser: the same as ``streamlit run app.py``."""
+    """Open the app in a browser, like ``streamlit run app.py``."""
     import toolkit.ui
     from toolkit.ui.access import LARGEST_UPLOAD, ROOTS, has_oidc, is_local, why_closed
 

@@ -20,10 +20,10 @@ from toolkit.report.tables import csv_text, json_text
 
 
 class PlainConsole(Console):
-    """The door for all that is printed for people: text stays text, in sentences, cells and titles alike.
+    """Prints everything that people read as plain text, in sentences, table cells and titles.
 
-    Names of classes, files and folders come from data: ``[large]`` would vanish as rich's markup, ``[/x]`` end the
-    command, ``:cat:`` become a picture, and a control character move the cursor.
+    Names of classes, files and folders come from data. As rich markup, ``[large]`` would vanish, ``[/x]`` would end
+    the command and ``:cat:`` would become a picture; a control character would move the cursor.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -35,7 +35,7 @@ stderr = PlainConsole(stderr=True)
 
 @contextmanager
 def progress_bar() -> Iterator[ProgressCallback]:
-    """A progress callback drawn on standard error while it is a terminal: one bar a phase, gone when done."""
+    """A progress callback drawn on standard error if that is a terminal: one bar per phase, removed when done."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -58,7 +58,7 @@ def progress_bar() -> Iterator[ProgressCallback]:
 
 
 def emit(result: Any, json_to: str | None, rows: Sequence[Mapping[str, Any]] = (), csv_to: str | None = None) -> None:
-    """Write JSON and CSV where asked for; ``-`` is standard output."""
+    """Write JSON and CSV to the given files; ``-`` is standard output."""
     if json_to is not None:
         write(json_text(result), json_to)
     if csv_to is not None:
@@ -79,7 +79,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> 
     names = list(rows[0]) if rows else []
     for name in names:
         numeric = isinstance(rows[0][name], (int, float))
-        # in a narrow terminal names of columns and long texts are folded, numbers and short texts never
+        # in a narrow terminal, column names and long texts are folded; numbers and short texts are not
         longest = max(len(_text(row[name])) for row in rows)
         width = longest if numeric else min(longest, 24)
         title = name.replace("_", " ")
@@ -96,7 +96,7 @@ def lines(texts: Sequence[str], *, to_stderr: bool) -> None:
 
 
 def findings(facts: Mapping[str, Any]) -> None:
-    """Say on standard error what was noted when images were opened and what was left out."""
+    """Print on standard error the notes from opening a dataset and the files left out."""
     for note in facts["notes"]:
         stderr.print(f"note: {note}", markup=False, soft_wrap=True)
     for left_out in facts["quarantine"]:

@@ -13,34 +13,34 @@ from toolkit.report.cost import Coding, Fleet, Prices, cost_sensitivity, yearly
 
 
 def cost(
-    before: Annotated[float, typer.Option(help="bytes of an image without the codec")],
-    after: Annotated[float, typer.Option(help="bytes of an image with it, as the probe shows them")],
+    before: Annotated[float, typer.Option(help="bytes per image without the codec")],
+    after: Annotated[float, typer.Option(help="bytes per image with the codec, as the probe shows")],
     encode_us: Annotated[float, typer.Option(help="microseconds to encode an image on one core")] = 0.0,
     decode_us: Annotated[float, typer.Option(help="microseconds to decode an image on one core")] = 0.0,
-    at_inference: Annotated[bool, typer.Option("--at-inference", help="incoming images pass the codec too")] = False,
-    accuracy_change: Annotated[float, typer.Option(help="points of accuracy, positive if the codec is better")] = 0.0,
-    devices: Annotated[float, typer.Option(help="that take images")] = Fleet.devices,
-    images_a_day: Annotated[float, typer.Option(help="kept of each device")] = Fleet.images_a_day,
-    retention_days: Annotated[float, typer.Option(help="until an image is deleted")] = Fleet.retention_days,
-    copies: Annotated[float, typer.Option(help="of each image, backups included")] = Fleet.copies,
-    inferences_a_day: Annotated[float, typer.Option(help="images each device classifies")] = Fleet.inferences_a_day,
-    storage: Annotated[float, typer.Option(help="price of a gigabyte for a month")] = Prices.storage,
-    transfer: Annotated[float, typer.Option(help="price of a gigabyte moved")] = Prices.transfer,
-    core_hour: Annotated[float, typer.Option(help="price of an hour of a processor core")] = Prices.core_hour,
+    at_inference: Annotated[bool, typer.Option("--at-inference", help="code incoming images too")] = False,
+    accuracy_change: Annotated[float, typer.Option(help="change in accuracy in points; positive if better")] = 0.0,
+    devices: Annotated[float, typer.Option(help="number of devices that take images")] = Fleet.devices,
+    images_a_day: Annotated[float, typer.Option(help="images kept per device and day")] = Fleet.images_a_day,
+    retention_days: Annotated[float, typer.Option(help="days until an image is deleted")] = Fleet.retention_days,
+    copies: Annotated[float, typer.Option(help="copies of each image, including backups")] = Fleet.copies,
+    inferences_a_day: Annotated[float, typer.Option(help="classified per device and day")] = Fleet.inferences_a_day,
+    storage: Annotated[float, typer.Option(help="price per gigabyte and month")] = Prices.storage,
+    transfer: Annotated[float, typer.Option(help="price per gigabyte moved")] = Prices.transfer,
+    core_hour: Annotated[float, typer.Option(help="price per hour of a processor core")] = Prices.core_hour,
     error: Annotated[float, typer.Option(help="price of one wrong classification")] = Prices.error,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """What a codec saves in a year, against what a change of accuracy is worth, and what that depends on most."""
+    """Compute what a codec saves per year against the value of a change in accuracy, with a sensitivity analysis."""
     fleet = Fleet(devices, images_a_day, retention_days, copies, inferences_a_day)
     prices = Prices(storage, transfer, core_hour, error)
     coding = Coding(before, after, encode_us, decode_us, at_inference, accuracy_change)
     year = yearly(fleet, prices, coding)
     to_stderr = "-" in (json, csv)
-    facts = [{"a year": field.name.replace("_", " "), "amount": getattr(year, field.name)} for field in fields(year)]
-    console.table("Bytes and money a year, with the codec against without", facts, to_stderr=to_stderr)
+    facts = [{"per year": field.name.replace("_", " "), "amount": getattr(year, field.name)} for field in fields(year)]
+    console.table("Bytes and money per year, with and without the codec", facts, to_stderr=to_stderr)
     rows = cost_sensitivity(fleet, prices, coding)
     shown = [{"input": row["input"].replace("_", " "), "halved": row["low"], "doubled": row["high"]} for row in rows]
-    console.table("Saved, if one input is halved or doubled", shown, to_stderr=to_stderr)
+    console.table("Savings if one input is halved or doubled", shown, to_stderr=to_stderr)
     inputs = {"fleet": asdict(fleet), "prices": asdict(prices), "coding": asdict(coding)}
     console.emit({**year.as_dict(), **inputs, "sensitivity": rows}, json, rows, csv)

@@ -1,4 +1,4 @@
-"""What runs will cost, shown before they start."""
+"""Estimated time and bytes of runs, shown before they start."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def show_estimate(
     name: str, planned: Sequence[PilotRequest], folder: Path, slots: int, json: str | None, csv: str | None
 ) -> None:
-    """List runs with their state, estimated hours and bytes of memory.
+    """List runs with their state, estimated hours and memory bytes.
 
     Args:
-        name: of the sweep, or what to call the runs together.
+        name: of the sweep, or a name for the runs together.
         planned: the runs.
-        folder: where run folders go.
-        slots: runs at once.
-        json, csv: where the list is written.
+        folder: where the run folders are created.
+        slots: number of concurrent runs.
+        json, csv: files to write the list to; None for none.
     """
     from toolkit.jobs.listing import list_runs
     from toolkit.pilots.estimate import estimate_runs
@@ -53,8 +53,8 @@ def show_estimate(
             print(f"{row['state']:<10} {row['hours']:8.3f} h  {format_size(row['memory_bytes']):>10}  {row['run']}")
     left = sum(row["state"] != "done" for row in rows)
     console.stderr.print(
-        f"{left} of {len(rows)} runs to do: about {hours / slots:.2f} hours with {slots} at once; their memories "
-        f"take up to {format_size(size)}",
+        f"{left} of {len(rows)} runs to do: about {hours / slots:.2f} hours with {slots} at once; memories take up to "
+        f"{format_size(size)}",
         markup=False,
         soft_wrap=True,
     )

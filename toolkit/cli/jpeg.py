@@ -19,7 +19,7 @@ from toolkit.jpeg_dl.request import AttackRequest, ExportRequest
 
 jpeg_app = typer.Typer(help="The trainable JPEG layer.", no_args_is_help=True)
 
-Run = Annotated[str, typer.Argument(help="the run folder of one seed, as `jpeg train` names it, or its name")]
+Run = Annotated[str, typer.Argument(help="run folder or name of one seed, as `jpeg train` prints it")]
 
 
 @jpeg_app.command()
@@ -28,14 +28,14 @@ def train(
     chosen: dict[str, Any],
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
-    controls: Annotated[str, typer.Option(help=f"all, none or some of {','.join(CONTROLS)}")] = "all",
-    seeds: Annotated[str, typer.Option(help="comma-separated; several give a mean and a 95 % interval")] = "0",
-    runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
+    controls: Annotated[str, typer.Option(help=f"all, none or any of {','.join(CONTROLS)}")] = "all",
+    seeds: Annotated[str, typer.Option(help="comma-separated; several seeds give a mean and a 95 % interval")] = "0",
+    runs_dir: Annotated[Path | None, typer.Option(help="folder for run folders")] = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Train a network plain, behind the layer and behind its controls; killed runs resume with the same command."""
+    """Train a network plain, behind the layer and behind its controls; the same command resumes a killed run."""
     from toolkit.jpeg_dl.foreground import run_jpeg
 
     set_threads(threads)
@@ -59,8 +59,8 @@ def train(
 @jpeg_app.command()
 def export(
     run: Run,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the tables file to make", callback=refuse_folder)],
-    variant: Annotated[str, typer.Option(help="whose tables: jpeg or a control")] = "jpeg",
+    output: Annotated[Path, typer.Option("-o", "--output", help="tables file to write", callback=refuse_folder)],
+    variant: Annotated[str, typer.Option(help="variant whose tables to write: jpeg or a control")] = "jpeg",
     threads: Threads = 0,
     json: JsonTo = None,
 ) -> None:
@@ -75,7 +75,7 @@ def export(
 @jpeg_app.command()
 @options_of(AttackRequest, first="training")
 def attack(chosen: dict[str, Any], threads: Threads = 0, json: JsonTo = None, csv: CsvTo = None) -> None:
-    """Attack the plain network and the layered one; what counts is the strongest attack on each image."""
+    """Attack the plain and the layered network; the worst case takes the strongest attack on each image."""
     set_threads(threads)
     request = AttackRequest(**chosen | {"training": _training(chosen["training"])})
     bounds = request.bounds()
@@ -89,7 +89,7 @@ def attack(chosen: dict[str, Any], threads: Threads = 0, json: JsonTo = None, cs
     ]
     clean = ", ".join(f"{name} {model['clean']:.1%}" for name, model in report["models"].items())
     console.table(
-        f"accuracy of {report['images']} images under attack; without: {clean}", rows, to_stderr="-" in (json, csv)
+        f"accuracy on {report['images']} images under attack; clean: {clean}", rows, to_stderr="-" in (json, csv)
     )
     for name, model in report["models"].items():
         for note in model["notes"]:
@@ -98,14 +98,14 @@ def attack(chosen: dict[str, Any], threads: Threads = 0, json: JsonTo = None, cs
 
 
 def _training(run: str) -> str:
-    """The path of a training; a name that is no path here is looked for among the runs."""
+    """The path of a training; a name that is not a path is looked up among the runs."""
     from toolkit.runs.find import find_run
 
     return run if Path(run).exists() else str(find_run(run, default_runs_dir()).path)
 
 
 def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
-    """A line of the table: percentages as people read them."""
+    """A row of the table, with percentages."""
     mean, half = variant["mean"], variant["ci95"]
 
     def cell(measure: str, scale: float = 100) -> str:
@@ -119,5 +119,5 @@ def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "gain over plain": "-" if name == "plain" else cell("gain_over_plain"),
         "soft %": cell("soft_accuracy"),
         "hard %": cell("hard_accuracy"),
-        "bits a pixel (estimate)": cell("bits_per_pixel", 1),
+        "bits per pixel (estimate)": cell("bits_per_pixel", 1),
     }

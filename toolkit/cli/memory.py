@@ -1,4 +1,4 @@
-"""``memory build|inspect|verify|export|forget``, of memories in one file or in shards."""
+"""``memory build|inspect|verify|export|forget`` for memories in one file or in shards."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from toolkit.memory.forgetting import identity
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
 MemoryFile = Annotated[Path, typer.Argument(help="a memory file, or the folder or manifest of a sharded memory")]
-Moved = Annotated[str | None, typer.Option("--codec", help="its codec, where a file that decoding needs has moved")]
+Moved = Annotated[str | None, typer.Option("--codec", help="the memory's codec, if a file needed for decoding moved")]
 
 
 @memory_app.command()
 def build(
     dataset: Dataset,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the memory file to make; a folder with --shards")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="memory file to write; a folder with --shards")],
     codec: Annotated[str, typer.Option(help="one codec spec")],
-    budget: Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")],
+    budget: Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")],
     size: Annotated[int, typer.Option(help="side of the images in pixels")] = 32,
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
     selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
-    extractor: Annotated[str, typer.Option(help="whose features herding uses")] = "auto",
+    extractor: Annotated[str, typer.Option(help="feature extractor for herding")] = "auto",
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core")] = 0,
-    shards: Annotated[int, typer.Option(help="files to store it in, for data sets of any size; 0 for one plain")] = 0,
-    backend: Annotated[str, typer.Option(help="who encodes: local or ray (with --shards)")] = "local",
-    address: Annotated[str | None, typer.Option(help="of a Ray cluster; by default Ray is started here")] = None,
-    workers: Annotated[int, typer.Option(help="processes on this machine (with --shards); 0 for one per core")] = 0,
+    shards: Annotated[int, typer.Option(help="number of shards, for datasets of any size; 0 for one plain file")] = 0,
+    backend: Annotated[str, typer.Option(help="where to encode: local or ray (with --shards)")] = "local",
+    address: Annotated[str | None, typer.Option(help="address of a Ray cluster; a local one by default")] = None,
+    workers: Annotated[int, typer.Option(help="local worker processes (with --shards); 0 for one per core")] = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Fill a new memory with exemplars of every class of a dataset's training split.
 
-    With --shards the images are encoded in parallel, never all in memory, and a killed build goes on where it was.
+    With --shards the images are encoded in parallel and never all held in memory; a killed build can be continued.
     """
     set_threads(threads)
     dataset = with_splits(dataset, train_folder, test_folder)
@@ -83,11 +83,11 @@ def build(
 @memory_app.command()
 def inspect(
     path: MemoryFile,
-    images: Annotated[bool, typer.Option("--images", help="name every exemplar too")] = False,
+    images: Annotated[bool, typer.Option("--images", help="also name every exemplar")] = False,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Codec, budget, bytes and exemplars a class."""
+    """Show codec, budget, bytes and exemplars per class."""
     with _open(path) as memory:
         facts = memory.summary()
         if images:
@@ -106,15 +106,15 @@ def forget(
     class_: Annotated[str | None, typer.Option("--class", help="name or label of a class")] = None,
     image: Annotated[str | None, typer.Option(help="name of an exemplar, as `inspect --images` shows it")] = None,
 ) -> None:
-    """Remove a class or an exemplar for good; the file is searched for its bytes afterwards.
+    """Remove a class or an exemplar permanently, and check that its bytes are gone from the file.
 
-    In a bundle, its checksums are written anew.
+    The checksums of a bundle are updated.
     """
     from toolkit.memory.store import ExemplarMemory
     from toolkit.production.manifest import MANIFEST, MEMORY, read_bundle_manifest, reseal
 
     if path.is_dir() or path.name == "manifest.json":
-        raise UsageError(f"{path} is a sharded memory: build it anew without what it shall forget")
+        raise UsageError(f"{path} is a sharded memory: rebuild it without the images to forget")
     if not path.exists():
         raise UsageError(f"{path} does not exist")
     sealed = read_bundle_manifest(path.parent) if (path.parent / MANIFEST).exists() and path.name == MEMORY else None
@@ -123,22 +123,22 @@ def forget(
         count = memory.forget(label, image)
     if sealed is not None:
         reseal(path.parent, sealed)
-    console.stderr.print(f"{count} exemplars are gone from {path}", markup=False)
+    console.stderr.print(f"removed {count} exemplars from {path}", markup=False)
 
 
 def _label(text: str, names: dict[int, str]) -> int:
-    """The class with that name, else with that label."""
+    """The label of the class with this name, else with this label."""
     named = [label for label, name in names.items() if name == text]
     if len(named) == 1:
         return named[0]
     if text.isdecimal():
         return int(text)
-    raise UsageError(f"no class is called {text!r}; there are {', '.join(names.values())}")
+    raise UsageError(f"no class is named {text!r}; the classes are {', '.join(names.values())}")
 
 
 @memory_app.command()
 def verify(path: MemoryFile, codec: Moved = None, json: JsonTo = None) -> None:
-    """Check every exemplar's checksum and decode it; damaged ones are named and make the exit status 1."""
+    """Check the checksum of every exemplar and decode it; exit status 1 if any is damaged."""
     with _open(path, codec) as memory:
         damaged = memory.verify()
         checked = len(memory)
@@ -147,7 +147,7 @@ def verify(path: MemoryFile, codec: Moved = None, json: JsonTo = None) -> None:
     for item in damaged:
         console.stderr.print(f"class {item.label}, exemplar {item.rank}: {item.reason}", markup=False)
     if damaged:
-        raise WorkError(f"{len(damaged)} of {checked} exemplars are damaged; reading goes on without them")
+        raise WorkError(f"{len(damaged)} of {checked} exemplars are damaged; reads skip them")
     console.stderr.print(f"all {checked} exemplars are intact")
 
 
@@ -164,7 +164,7 @@ def export(
         written, damaged = export_files(memory, output)
     for item in damaged:
         console.stderr.print(f"class {item.label}, exemplar {item.rank}: {item.reason}", markup=False)
-    console.stderr.print(f"{written} files under {output}", markup=False)
+    console.stderr.print(f"wrote {written} files to {output}", markup=False)
 
 
 def _open(path: Path, codec: str | None = None):  # type: ignore[no-untyped-def]  # its room is imported when used
@@ -181,5 +181,5 @@ def _show(facts: dict, json: str | None, csv: str | None) -> None:
     used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes"
     console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr="-" in (json, csv))
     if facts["weights_bytes"]:
-        console.stderr.print(f"decoding needs the codec's model as well: weights of {facts['weights_bytes']:,} bytes")
+        console.stderr.print(f"decoding also needs the codec's model: {facts['weights_bytes']:,} bytes of weights")
     console.emit(facts, json, rows, csv)

@@ -19,30 +19,30 @@ neural_app = typer.Typer(help="Neural codecs, trained on your own images.", no_a
 @neural_app.command()
 def train(
     dataset: Dataset,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the folder for the model files")],
-    size: Annotated[str, typer.Option(help="side of the images in pixels; several take turns: 32,64")] = "32",
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the model files")],
+    size: Annotated[str, typer.Option(help="side of the images in pixels; several sizes alternate: 32,64")] = "32",
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
-    bpp: Annotated[str, typer.Option(help="bits a pixel to come to, a codec each; of an adapted codec its own")] = "",
-    steps: Annotated[int, typer.Option(help="optimiser steps a codec")] = 5000,
+    bpp: Annotated[str, typer.Option(help="target bits per pixel, one codec per value; not with --continue")] = "",
+    steps: Annotated[int, typer.Option(help="optimiser steps per codec")] = 5000,
     architecture: Annotated[str | None, typer.Option(help="factorized (default) or hyperprior")] = None,
-    channels: Annotated[int | None, typer.Option(help="width of the network, 64 by default")] = None,
+    channels: Annotated[int | None, typer.Option(help="channels of the network, 64 by default")] = None,
     latent: Annotated[int | None, typer.Option(help="channels of the latents, 64 by default")] = None,
-    stages: Annotated[int | None, typer.Option(help="how often the sides are halved, 3 by default")] = None,
+    stages: Annotated[int | None, typer.Option(help="number of downsampling steps, 3 by default")] = None,
     feature_weight: Annotated[
         float | None,
-        typer.Option(help="weight of the relative FMSE beside the relative MSE; 0, or with --continue the file's"),
+        typer.Option(help="weight of the relative FMSE next to the relative MSE; 0, or with --continue the file's"),
     ] = None,
-    extractor: Annotated[str, typer.Option(help="whose features: auto, stage0, self, timm:NAME, ...")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="images a step at the first size")] = 64,
-    lr: Annotated[float, typer.Option(help="of Adam; the entropy model's is at least 0.001")] = 1e-3,
+    extractor: Annotated[str, typer.Option(help="feature extractor: auto, stage0, self, timm:NAME, ...")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="images per step at the first size")] = 64,
+    lr: Annotated[float, typer.Option(help="learning rate of Adam; at least 0.001 for the entropy model")] = 1e-3,
     afresh: Annotated[
         bool,
         typer.Option("--afresh", help="start every rate from principal components, not from the nearest trained rate"),
     ] = False,
     adapt: Annotated[
         Path | None,
-        typer.Option("--continue", help="a model file to adapt: decoder frozen, so that its streams stay good"),
+        typer.Option("--continue", help="model file to adapt; its decoder is frozen, so existing streams stay valid"),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -50,7 +50,7 @@ def train(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Train codecs for neural:checkpoint=FILE; the same command goes on where it was interrupted."""
+    """Train codecs for neural:checkpoint=FILE; the same command resumes an interrupted training."""
     from toolkit.codec_training.config import make_codec_config, parse_numbers
     from toolkit.codec_training.training import adapted_feature_weight, adapted_rate, train_codecs
 
@@ -62,7 +62,7 @@ def train(
     network = {"architecture": architecture, "channels": channels, "latent": latent, "stages": stages}
     given = {name: value for name, value in network.items() if value is not None}
     if adapt is not None and given:
-        raise UsageError(f"--continue keeps the network of {adapt}: leave --{', --'.join(given)} out")
+        raise UsageError(f"--continue keeps the network of {adapt}: remove --{', --'.join(given)}")
     config = make_codec_config(
         dataset=dataset,
         sizes=tuple(parse_numbers(size, int, "--size")),
@@ -94,11 +94,11 @@ def train(
 
 @neural_app.command("list")
 def list_models(
-    folder: Annotated[Path | None, typer.Argument(help="a folder of model files, to list those as well")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="folder of model files to list as well")] = None,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """The neural codecs that a grid can name, and whether their weights are here."""
+    """List the neural codecs that a grid can name, and whether their weights are on this machine."""
     from toolkit.codecs.neural.inventory import known_models
 
     rows = known_models(folder)

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def _destination(context: typer.Context, value: str | None) -> str | None:
-    """Refuse before the work what could not be written after it."""
+    """Refuse an output that cannot be written, before the work starts."""
     if value in _STANDARD_OUTPUT:
         value = "-"
     if value == "-" and "-" in (context.params.get("json"), context.params.get("csv")):
@@ -24,7 +24,7 @@ def _destination(context: typer.Context, value: str | None) -> str | None:
 
 
 def refuse_folder(value: Path) -> Path:
-    """A file to write, unless there is a folder."""
+    """The file to write; a folder is refused."""
     if value.is_dir():
         raise UsageError(f"{value} is a folder: name a file to write")
     return value
@@ -43,20 +43,21 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
 TrainFolder = Annotated[
     str | None,
-    typer.Option("--train", metavar="FOLDER", help="the dataset's training split; . where every folder is a class"),
+    typer.Option("--train", metavar="FOLDER", help="folder of the training split; . if every folder is a class"),
 ]
 TestFolder = Annotated[
-    str | None, typer.Option("--test", metavar="FOLDER", help="its test split, with --train; else a fifth is held out")
+    str | None,
+    typer.Option("--test", metavar="FOLDER", help="folder of the test split, with --train; else a fifth is held out"),
 ]
 Size = Annotated[int, typer.Option(help="side of the images in pixels")]
 Seed = Annotated[int, typer.Option(help="seed of everything random", min=0, max=2**32 - 1)]
 Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]
-Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images a class)")]
+Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")]
 Codecs = Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")]
 Layer = Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")]
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Whether the user wrote an option."""
+    """Whether the user gave the option."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"

@@ -13,32 +13,32 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.threads import set_threads
 
-bundle_app = typer.Typer(help="What goes into production: memory, network, codec, monitor.", no_args_is_help=True)
+bundle_app = typer.Typer(help="Production bundles of memory, network, codec and monitor.", no_args_is_help=True)
 
 ALARM = 3
-"""Exit status of ``monitor`` when a chart is above its threshold."""
+"""Exit status of ``monitor`` if a chart is above its threshold."""
 
 
 @bundle_app.command()
 def export(
     run: Annotated[str, typer.Argument(help="a finished pilot: its folder or name")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="the folder to make")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder to create")],
     accepted: Annotated[
-        Path | None, typer.Option(help="folder of accepted images for the monitor; by default the test images")
+        Path | None, typer.Option(help="folder of accepted images for the monitor; the test images by default")
     ] = None,
-    false_alarms: Annotated[float, typer.Option(help="expected of the monitor, an image")] = 1e-4,
-    runs_dir: Annotated[Path | None, typer.Option(help="where a run given by name is")] = None,
+    false_alarms: Annotated[float, typer.Option(help="expected false alarms of the monitor per image")] = 1e-4,
+    runs_dir: Annotated[Path | None, typer.Option(help="folder of runs given by name")] = None,
     threads: Threads = 0,
     json: JsonTo = None,
 ) -> None:
-    """Put a pilot's memory and everything to go on with it into one checksummed folder."""
+    """Export a pilot's memory and everything needed to continue with it as one checksummed folder."""
     from toolkit.production.bundle import export_bundle
     from toolkit.runs.find import find_runs
 
     set_threads(threads)
     found, *others = find_runs([run], (runs_dir or default_runs_dir()).resolve())
     if others:
-        raise UsageError(f"{run} holds {1 + len(others)} runs: name one")
+        raise UsageError(f"{run} contains {1 + len(others)} runs: name one of them")
     with console.progress_bar() as progress:
         made = export_bundle(found, output, accepted=accepted, false_alarms=false_alarms, progress=progress)
     console.stderr.print(f"{output}: {', '.join(made.facts['files'])}", markup=False)
@@ -57,18 +57,18 @@ def show(path: Annotated[Path, typer.Argument(help="a bundle")], json: JsonTo = 
 
 def monitor(
     bundle: Annotated[Path, typer.Argument(help="a bundle")],
-    folder: Annotated[Path, typer.Argument(help="new images, taken in the order of their names")],
-    fresh: Annotated[bool, typer.Option("--fresh", help="forget the stream so far")] = False,
+    folder: Annotated[Path, typer.Argument(help="folder of new images, read in the order of their names")],
+    fresh: Annotated[bool, typer.Option("--fresh", help="discard the stream so far")] = False,
     prometheus: Annotated[
-        str | None, typer.Option(metavar="FILE", help="write gauges in Prometheus' text format; - for stdout")
+        str | None, typer.Option(metavar="FILE", help="write gauges in the Prometheus text format; - for stdout")
     ] = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Do new images still look like the accepted ones? Exit status 3 if an alarm is raised.
+    """Check whether new images still look like the accepted ones; exit status 3 on an alarm.
 
-    The stream goes on from call to call; --fresh starts it over.
+    The stream continues from call to call; --fresh restarts it.
     """
     from toolkit.production.watch import prometheus_text, watch_folder
 

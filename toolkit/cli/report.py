@@ -17,22 +17,22 @@ from toolkit.report.cost import Fleet, Prices
 
 def report(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="run folders or names, or a folder of runs: pilots, advice")
+        list[str], typer.Argument(metavar="RUN...", help="run folders or names, or a folder of runs (pilots, advice)")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="the PDF", callback=refuse_folder)] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="PDF file to write", callback=refuse_folder)] = Path(
         "report.pdf"
     ),
     lang: Annotated[str, typer.Option(help="en or ja")] = "en",
-    title: Annotated[str, typer.Option(help="by default made from the dataset's name")] = "",
-    author: Annotated[str, typer.Option(help="who signs it")] = "",
+    title: Annotated[str, typer.Option(help="title; derived from the dataset's name by default")] = "",
+    author: Annotated[str, typer.Option(help="author")] = "",
     cost: Annotated[
-        Path | None, typer.Option(help="what `recallrate cost --json FILE` wrote: fleet and prices to assume")
+        Path | None, typer.Option(help="file from `recallrate cost --json FILE` with the fleet and prices to assume")
     ] = None,
-    runs_dir: Annotated[Path | None, typer.Option(help="where runs given by name are")] = None,
+    runs_dir: Annotated[Path | None, typer.Option(help="folder of runs given by name")] = None,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """The study as a PDF for the person who decides: answer, figures, protocol, cost, risks, and how to do it again."""
+    """Write the study as a PDF for decision makers: answer, figures, protocol, cost, risks and reproduction."""
     from toolkit.language.catalogue import language
     from toolkit.pilots.results import result_rows
     from toolkit.report.contents import write_report
@@ -50,7 +50,7 @@ def report(
 
 
 def _assumptions(path: Path | None) -> tuple[Fleet, Prices]:
-    """What a cost JSON assumed."""
+    """The fleet and prices in a ``cost`` JSON."""
     if path is None:
         return Fleet(), Prices()
     try:
@@ -58,4 +58,4 @@ def _assumptions(path: Path | None) -> tuple[Fleet, Prices]:
             found = parse_json(read_stream(file, LARGEST_JSON))
         return Fleet(**found["fleet"]), Prices(**found["prices"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not what `recallrate cost --json` writes: {one_line(error)}") from error
+        raise UsageError(f"{path} is not a file from `recallrate cost --json`: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Options of the command line made from the fields of requests and configurations: each is described once, there."""
+"""Command-line options made from the fields of requests and configurations, which hold the descriptions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Command = Callable[..., None]
 def options_of(
     kind: type, *, first: str = "dataset", leave_out: tuple[str, ...] = (), **defaults: object
 ) -> Callable[[Command], Command]:
-    """Give a command the described fields of a request or configuration as options.
+    """Add the described fields of a request or configuration to a command as options.
 
-    The command takes their values by name as its first argument, a dictionary, and its own parameters after it.
+    The command receives a dictionary of their values as its first argument, followed by its own parameters.
 
     Args:
         kind: a pydantic model or a dataclass whose fields have descriptions.
-        first: the field that is an argument.
-        leave_out: fields that the command sets in another way.
-        defaults: of options whose fields have none, or another one.
+        first: the field that becomes a positional argument.
+        leave_out: fields that the command sets otherwise.
+        defaults: values for fields that have no default, or a different one on the command line.
     """
     chosen = [one for name, one in described_fields(kind).items() if name not in leave_out]
-    bounded = not issubclass(kind, BaseModel)  # a model says itself what is out of range
+    bounded = not issubclass(kind, BaseModel)  # a model checks its own ranges
 
     def decorate(command: Command) -> Command:
         @wraps(command)
@@ -66,7 +66,7 @@ def _parameter(
 
 
 def _plain(annotation: Any) -> Any:
-    """The type that the command line parses; the model refuses what is none of its words."""
+    """The type that the command line parses; the model itself checks a Literal's values."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _plain(get_args(annotation)[0])

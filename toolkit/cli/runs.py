@@ -23,11 +23,11 @@ from toolkit.runs.export import export_runs
 from toolkit.runs.find import find_run
 from toolkit.runs.folder import DAMAGED, RunFolder
 
-runs_app = typer.Typer(help="Run bookkeeping: what has run, runs and waits.", no_args_is_help=True)
+runs_app = typer.Typer(help="List and manage runs: finished, running and queued.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="a run's folder, its name, or enough of the name")]
-Names = Annotated[list[str], typer.Argument(help="folders of runs, their names, or enough of the names")]
-RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="where run folders are")]
+Name = Annotated[str, typer.Argument(help="folder, name or unique part of the name of a run")]
+Names = Annotated[list[str], typer.Argument(help="folders, names or unique parts of the names of runs")]
+RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="folder of run folders")]
 _LOG_BYTES = 2**24
 _AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -41,12 +41,12 @@ def list_(
     codec: Annotated[str | None, typer.Option(help="part of the codec's specification")] = None,
     method: Annotated[str | None, typer.Option(help="class-incremental method")] = None,
     sweep: Annotated[str | None, typer.Option(help="name of a sweep")] = None,
-    text: Annotated[str | None, typer.Option(help="part of the name or of the notes")] = None,
+    text: Annotated[str | None, typer.Option(help="part of the name or the notes")] = None,
     since: Annotated[str | None, typer.Option(help="changed since: 90m, 12h, 3d, 2w or a date")] = None,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """List runs, newest first; of those that cannot be read the reason is listed."""
+    """List runs, newest first; unreadable runs are listed with the reason."""
     from toolkit.jobs.kinds import check
 
     wanted = index.Filter(kind, state, dataset, codec, method, sweep, text, parse_since(since) if since else None)
@@ -64,7 +64,7 @@ def list_(
 
 @runs_app.command()
 def show(name: Name, runs_dir: RunsDir = None, json: JsonTo = None) -> None:
-    """Show a run: what it is, how it stands, its figures, and the one command that reproduces it."""
+    """Show a run: configuration, state, results and the command that reproduces it."""
     facts = describe(_found([name], runs_dir)[0])
     if json != "-":
         for key, value in facts.items():
@@ -77,9 +77,9 @@ def show(name: Name, runs_dir: RunsDir = None, json: JsonTo = None) -> None:
 def logs(
     name: Name,
     runs_dir: RunsDir = None,
-    lines: Annotated[int, typer.Option(help="at most so many of the latest events; 0 for all", min=0)] = 40,
+    lines: Annotated[int, typer.Option(help="maximum number of latest events; 0 for all", min=0)] = 40,
 ) -> None:
-    """Show a run's events, and what its worker has printed."""
+    """Show the events of a run and the output of its worker."""
     (run,) = _found([name], runs_dir)
     for event in run.events()[-lines:]:
         facts = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("time", "event"))
@@ -90,11 +90,11 @@ def logs(
 
 @runs_app.command()
 def cancel(names: Names, runs_dir: RunsDir = None) -> None:
-    """Stop runs; their folders can be resumed."""
-    runs = _in_state(names, runs_dir, ("queued", "running"), "only runs that wait or are under way can be cancelled")
+    """Stop runs; they can be resumed."""
+    runs = _in_state(names, runs_dir, ("queued", "running"), "only queued and running runs can be cancelled")
     left = {run.name for run in ending.cancel(runs)}
     for run in runs:
-        said = "asked to stop; it runs in the foreground of a process that has not noticed yet"
+        said = "asked to stop; its foreground process has not noticed yet"
         _say(f"{run.name}: {said if run.name in left else run.status()}")
 
 
@@ -103,28 +103,28 @@ def resume(
     name: Names,
     runs_dir: RunsDir = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a changed choice; only with --fork")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a field to change; needs --fork")
     ] = None,
-    fork: Annotated[bool, typer.Option("--fork", help="make a new run with the changed choices")] = False,
+    fork: Annotated[bool, typer.Option("--fork", help="make a new run with the changed fields")] = False,
 ) -> None:
-    """Queue cancelled and lost runs again: they go on from their last checkpoint."""
+    """Queue cancelled and lost runs again; they continue from their last checkpoint."""
     if set_:
         _resume_changed(_found(name, runs_dir), set_, fork)
         return
     if fork:
-        raise UsageError("--fork needs a changed choice: --set NAME=VALUE")
+        raise UsageError("--fork needs a field to change: --set NAME=VALUE")
     _queue(_in_state(name, runs_dir, ("cancelled", "lost"), "only cancelled and lost runs can be resumed"))
 
 
 @runs_app.command()
 def retry(names: Names, runs_dir: RunsDir = None) -> None:
-    """Queue failed runs again: they go on from their last checkpoint."""
+    """Queue failed runs again; they continue from their last checkpoint."""
     _queue(_in_state(names, runs_dir, ("failed",), "only failed runs can be retried"))
 
 
 @runs_app.command()
 def rm(names: Names, runs_dir: RunsDir = None) -> None:
-    """Delete runs, results and all; running ones are refused."""
+    """Delete runs with their results; running ones are refused."""
     for run in _found(names, runs_dir):
         ending.remove(run)
         _say(f"removed {run.name}")
@@ -136,24 +136,24 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="a .zip file or a new folder")],
     runs_dir: RunsDir = None,
 ) -> None:
-    """Copy runs' folders and a table of their results."""
+    """Copy run folders and a table of their results."""
     runs = _found(names, runs_dir)
     rows = [_row(run) for run in runs]
     table = csv_text([row | {"sweeps": ", ".join(row["sweeps"])} for row in rows])
     size, left_out = export_runs(runs, output, {"results.csv": table})
     for name in left_out:
-        _say(f"left out {name}: it is a link or no regular file")
+        _say(f"left out {name}: it is a link or not a regular file")
     _say(f"wrote {len(runs)} runs, {format_size(size)}, to {output}")
 
 
 @runs_app.command()
 def note(name: Name, text: Annotated[str, typer.Argument(help="empty to remove")], runs_dir: RunsDir = None) -> None:
-    """Keep a note in a run's folder."""
+    """Store a note in the folder of a run."""
     _found([name], runs_dir)[0].note(text)
 
 
 def describe(run: RunFolder) -> dict[str, Any]:
-    """Everything there is to say about a run, its matrices aside."""
+    """All facts about a run except its matrices."""
     from toolkit.jobs.kinds import request_of
 
     row = _row(run)
@@ -178,17 +178,17 @@ def describe(run: RunFolder) -> dict[str, Any]:
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
-    """What the index of the folder that the run is in says about it."""
+    """The run's row in the index of its folder."""
     from toolkit.jobs.kinds import check
 
     return next(row for row in index.query(run.path.parent, check=check) if row["name"] == run.shown_name)
 
 
 def parse_since(text: str) -> float:
-    """``90m``, ``12h``, ``3d``, ``2w`` or ``2026-05-01`` to seconds since 1970.
+    """Parse ``90m``, ``12h``, ``3d``, ``2w`` or ``2026-05-01`` to seconds since 1970.
 
     Raises:
-        UsageError: none of these.
+        UsageError: the text is none of these.
     """
     if match := re.fullmatch(r"(\d+)([mhdw])", text):
         return time.time() - int(match[1]) * _AGES[match[2]]
@@ -206,11 +206,11 @@ def _resume_changed(runs: Sequence[RunFolder], assignments: Sequence[str], forki
     run = runs[0]
     config, differences = changed_config(run, assignments)
     if not differences:
-        raise UsageError(f"{run.name} has these choices already: resume it without --set")
+        raise UsageError(f"{run.name} already has these values: resume it without --set")
     if not forking:
         raise UsageError(
-            f"{run.name} cannot go on under another configuration ({', '.join(differences)}): "
-            "--fork makes a new run, which starts from the beginning"
+            f"{run.name} cannot continue with another configuration ({', '.join(differences)}): "
+            "--fork makes a new run that starts from the beginning"
         )
     forked = fork(run, config)
     _say(f"{forked.name}: a new run from the beginning, with {', '.join(differences)}")
@@ -218,7 +218,7 @@ def _resume_changed(runs: Sequence[RunFolder], assignments: Sequence[str], forki
 
 
 def _queue(runs: Sequence[RunFolder]) -> None:
-    """Queue runs, each in the folder that it is in."""
+    """Queue each run in its own folder."""
     from toolkit.jobs.kinds import sorted_out
     from toolkit.jobs.start import start_pending
 
@@ -240,7 +240,7 @@ def _in_state(names: Sequence[str], runs_dir: Path | None, states: Sequence[str]
 
 
 def _found(names: Sequence[str], runs_dir: Path | None) -> list[RunFolder]:
-    """Each run once, however often and in whatever way it is named."""
+    """Each named run once, even if it is named several times."""
     found = [find_run(name, _folder(runs_dir)) for name in names]
     return list({run.path: run for run in found}.values())
 

@@ -16,24 +16,24 @@ from toolkit.foundation.threads import set_threads
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(help="a YAML file: codecs, budgets, aligns, methods, seeds and the rest")],
-    runs_dir: Annotated[Path | None, typer.Option(help="where run folders go")] = None,
+    file: Annotated[Path, typer.Argument(help="YAML file with codecs, budgets, aligns, methods, seeds, ...")],
+    runs_dir: Annotated[Path | None, typer.Option(help="folder for run folders")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs with estimated hours and bytes")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="queue the runs and return")] = False,
     slots: Annotated[
-        int, typer.Option(help="runs at once; 0 for one a GPU, or one that has all CPU threads", min=0)
+        int, typer.Option(help="concurrent runs; 0 for one per GPU, or one with all CPU threads", min=0)
     ] = 0,
     threads: Threads = 0,
     backend: Annotated[str, typer.Option(help="local: a supervisor on this machine; ray: a Ray cluster")] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="of the Ray cluster: auto or HOST:6379 on one of its nodes, http://HOST:8265 from elsewhere"),
+        typer.Option(help="Ray cluster: auto or HOST:6379 on one of its nodes, http://HOST:8265 from elsewhere"),
     ] = None,
-    gpus: Annotated[float, typer.Option(help="GPUs of each run on a Ray cluster; may be a part of one", min=0)] = 0,
+    gpus: Annotated[float, typer.Option(help="GPUs per run on a Ray cluster; may be a fraction", min=0)] = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Run a grid of pilots in the background, each once; the same command again goes on, Ctrl-C leaves it going."""
+    """Run a grid of pilots in the background; the same command continues it, Ctrl-C only stops watching."""
     from toolkit.jobs import supervisor
     from toolkit.jobs import sweep as sweeping
     from toolkit.pilots.results import result_rows
@@ -50,7 +50,7 @@ def sweep(
     if backend not in ("local", "ray"):
         raise UsageError(f"--backend must be local or ray, got {backend!r}")
     if backend == "local" and (address or gpus):
-        raise UsageError("--address and --gpus are for --backend ray")
+        raise UsageError("--address and --gpus need --backend ray")
     if backend == "ray":
         from toolkit.jobs import ray_backend
 
@@ -66,11 +66,11 @@ def sweep(
             with console.progress_bar() as progress:
                 sweeping.follow(runs, look_after, progress)
         except KeyboardInterrupt:
-            console.stderr.print("The runs go on in the background.", markup=False)
+            console.stderr.print("The runs continue in the background.", markup=False)
             detach = True
     report = sweeping.report(asked, runs)
     if detach:
-        console.stderr.print(f"Look at them with: {look}", markup=False, soft_wrap=True)
+        console.stderr.print(f"To see the runs: {look}", markup=False, soft_wrap=True)
     else:
         shown = ("codec", "align", "method", "budget_bytes", "seeds", "last_accuracy", "last_accuracy_ci95")
         rows = [{name: row[name] for name in shown} for row in result_rows(report["pilots"])]

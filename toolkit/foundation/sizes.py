@@ -18,7 +18,7 @@ _UNITS = {
     "gib": 1024**3,
     "tib": 1024**4,
 }
-_FORMS = "262144, 256KiB, 1.5MB or 20img (raw images a class)"
+_FORMS = "262144, 256KiB, 1.5MB or 20img (raw images per class)"
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 

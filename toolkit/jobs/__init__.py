@@ -1,1 +1,1 @@
-"""Runs in the background: kinds of request, queue, supervisor, workers, sweeps, Ray."""
+"""Background runs: kinds of requests, queue, supervisor, workers, sweeps, Ray."""

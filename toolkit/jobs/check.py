@@ -1,7 +1,7 @@
 """Check requests before they are queued, as the command line does: ``python -m toolkit.jobs.check < REQUESTS``.
 
-In a process of its own, since checking a training takes torch, which no page loads. What it codes on the way is cached
-for the run.
+It runs in its own process, since checking a training needs torch, which no page loads. Images coded for the check are
+cached for the run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from toolkit.runs.request import Request, SeededRequest
 
 
 def require_fit(requests: Sequence[Request], runs_dir: Path) -> None:
-    """Refuse requests that cannot succeed: each configuration with its first seed, as ``recallrate pilot`` does.
+    """Refuse requests that cannot succeed; each configuration is checked with its first seed, as on the command line.
 
-    Those that have a folder in ``runs_dir`` have been checked before.
+    Requests with a folder in ``runs_dir`` have been checked before.
 
     Raises:
-        UsageError: what is wrong with the first that is wrong.
+        UsageError: a request is invalid; the error is that of the first.
         WorkError: the check itself failed.
     """
     first: dict[str, Request] = {}
@@ -43,7 +43,7 @@ def require_fit(requests: Sequence[Request], runs_dir: Path) -> None:
 
 
 def main() -> int:
-    """The command; its exit status: 0 all fit, 2 one does not, 1 a failure."""
+    """Run the command and return its exit status: 0 all valid, 2 one is invalid, 1 failure."""
     try:
         for one in json.load(sys.stdin):
             KINDS[one["kind"]].from_contents(one["contents"]).check()

@@ -1,4 +1,4 @@
-"""The one table of kinds of runs, and the one way to read a run folder in full. No torch here."""
+"""The table of kinds of runs, and the functions that read a run folder in full. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ KINDS: Mapping[str, type[Request]] = {
         ExportRequest,
     )
 }
-"""What a run can be asked to do, by its kind."""
+"""The request class of each kind of run."""
 PROBES = frozenset(kind for kind, request in KINDS.items() if issubclass(request, ProbeRequest))
-"""What makes a probe table."""
+"""Kinds of runs whose result is a probe table."""
 LIGHT_KINDS = frozenset(kind for kind, request in KINDS.items() if request.light)
-"""What runs beside a training."""
+"""Kinds of runs that may run next to a training."""
 
 
 def check(run: RunFolder) -> None:
-    """Read everything in a run folder that anybody relies on; of a kind that is not known, what all have in common.
+    """Read and check all of a run folder; for an unknown kind, only the parts common to all kinds.
 
     Raises:
-        Damaged: a part of it is not what the toolkit writes.
-        Newer: it is from a newer version of the toolkit.
+        Damaged: a part of it was not written by the toolkit.
+        Newer: a newer version of the toolkit wrote it.
     """
     run.check()
     if run.config["kind"] in KINDS:
@@ -46,11 +46,11 @@ def check(run: RunFolder) -> None:
 
 
 def request_of(run: RunFolder) -> Request:
-    """The request of a run folder that is whole.
+    """The request of an undamaged run folder.
 
     Raises:
-        Damaged: a part of it is not what the toolkit writes.
-        Newer: it is from a newer version of the toolkit.
+        Damaged: a part of it was not written by the toolkit.
+        Newer: a newer version of the toolkit wrote it.
     """
     kind = run.config["kind"]
     if kind not in KINDS:
@@ -59,13 +59,13 @@ def request_of(run: RunFolder) -> Request:
 
 
 def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, RunFolder]:
-    """The probes and advice among ``runs`` of one dataset (its path absolute) and size, by name, in the same order.
+    """Probes and advice among ``runs`` for one dataset (absolute path) and size, by name, in the same order.
 
-    Those that are not whole are passed over.
+    Damaged runs are skipped.
     """
     found = {}
     for run in runs:
-        with suppress(WorkError):  # the list of runs says what is wrong with it
+        with suppress(WorkError):  # the list of runs shows the reason
             if run.config["kind"] in PROBES:
                 request = probe_of(run)
                 if (request.dataset, request.size) == (dataset, size):
@@ -74,14 +74,14 @@ def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, R
 
 
 def probe_of(run: RunFolder) -> ProbeRequest:
-    """:func:`request_of` a probe or advice."""
+    """:func:`request_of` for a probe or advice."""
     request = request_of(run)
     assert isinstance(request, ProbeRequest)
     return request
 
 
 def sorted_out(runs: Sequence[RunFolder]) -> tuple[list[tuple[RunFolder, Request]], dict[str, str]]:
-    """Runs that are whole, with their requests, and what is wrong with the others, by name."""
+    """Undamaged runs with their requests, and the errors of the others by name."""
     whole, problems = [], {}
     for run in runs:
         try:

@@ -1,10 +1,10 @@
-"""A sweep's runs on a Ray cluster: one task a run, around the worker that runs them on one machine as well.
+"""Run a sweep on a Ray cluster: one task per run, which starts the same worker as on a single machine.
 
-The runs folder lies on storage that every node mounts at the same path. A task whose node dies is started again on
-another one and goes on from the run's last checkpoint; the run's lock sees to it that no two nodes run it at once.
+The runs folder is on storage that every node mounts at the same path. If a node dies, its task is restarted on another
+node and continues from the run's last checkpoint. The run's lock prevents two nodes from running it at once.
 
-The driver (:func:`drive`) has to live as long as the sweep: from outside a cluster :func:`start_on_ray` hands it to
-Ray Jobs, so that it outlives whoever has started it.
+The driver (:func:`drive`) must live as long as the sweep. From outside a cluster, :func:`start_on_ray` submits it to
+Ray Jobs, so that it outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from toolkit.runs.locks import holding
 from toolkit.runs.queue import Ticket, enqueue
 
 MAX_RETRIES = 3
-"""How often a run is started again after its worker or node died."""
+"""Number of restarts of a run whose worker or node died."""
 PYTHON = "python"
-"""What starts Python on a cluster's nodes."""
+"""Command that starts Python on the nodes of a cluster."""
 
 
 def start_on_ray(
@@ -45,23 +45,23 @@ def start_on_ray(
     gpus: float = 0,
     in_background: bool = False,
 ) -> tuple[list[RunFolder], Callable[[Counter[str]], None]]:
-    """Have the sweep's runs carried out on a cluster.
+    """Start the runs of a sweep on a cluster.
 
     Args:
         sweep: the sweep.
-        file: where it was read from; on a cluster that is driven from outside, at the same path on its head node.
+        file: the sweep file; a cluster driven from outside needs it at the same path on its head node.
         runs_dir: a folder that every node mounts.
-        address: ``http://HOST:8265``, the cluster's dashboard: the driver is submitted there through Ray Jobs. ``auto``
-            or ``HOST:6379``, from one of its nodes: this process is the driver. None: Ray is started on this machine.
-        threads: CPU threads of each run; 0 for one.
-        gpus: GPUs of each run.
-        in_background: whether the caller is about to leave; only a submitted driver can do without it.
+        address: ``http://HOST:8265``, the cluster's dashboard, submits the driver there through Ray Jobs. ``auto`` or
+            ``HOST:6379``, on one of its nodes, makes this process the driver. None starts Ray on this machine.
+        threads: CPU threads per run; 0 for one.
+        gpus: GPUs per run.
+        in_background: whether the caller is about to exit, which needs a submitted driver.
 
     Returns:
-        The folders of all runs, and what :func:`toolkit.jobs.sweep.follow` needs to look after them.
+        The folders of all runs, and the ``look_after`` argument of :func:`toolkit.jobs.sweep.follow`.
 
     Raises:
-        UsageError: no folder that can be mounted, another kind of address, or Ray is not installed.
+        UsageError: the folder cannot be shared, the address is of another kind, or Ray is not installed.
         WorkError: nothing answers at the address.
     """
     ray_cluster.require_shared(runs_dir)
@@ -73,8 +73,8 @@ def start_on_ray(
         return runs, _Job.submit(address, file, runs_dir, threads, gpus).look_after
     if in_background:
         raise UsageError(
-            "--detach needs a driver that outlives this command: give the cluster's dashboard, --address "
-            "http://HOST:8265, and it is submitted through Ray Jobs"
+            "--detach needs a driver that outlives this command: give the cluster's dashboard as --address "
+            "http://HOST:8265 to submit one through Ray Jobs"
         )
     runs = sweeping.folders(sweep, runs_dir)
     drive(runs, runs_dir, address=address, threads=threads, gpus=gpus)
@@ -84,17 +84,17 @@ def start_on_ray(
 def drive(
     runs: list[RunFolder], runs_dir: Path, *, address: str | None = None, threads: int = 0, gpus: float = 0
 ) -> None:
-    """Carry out those of ``runs`` that are neither done nor under way; returns when all have ended.
+    """Carry out the ``runs`` that are neither done nor running, and return when all have ended.
 
     Raises:
-        Taken: the folder has a supervisor, or another driver.
+        Taken: the folder has a supervisor or another driver.
         WorkError: nothing answers at the address.
     """
     threads = threads or 1
     taken = f"{runs_dir} has a supervisor or another driver"
     with ray_cluster.connect(address), holding(Path(runs_dir) / ".supervisor", taken):
         enqueue(pending_of(runs), runs_dir)
-        waiting = [run for run in runs if run.status() == "queued"]  # those of an earlier driver included
+        waiting = [run for run in runs if run.status() == "queued"]  # including those of an earlier driver
         items = [(str(run.path), threads) for run in waiting]
         outcomes = ray_cluster.map_tasks_on_ray(
             run_task, items, num_cpus=threads, num_gpus=gpus, max_retries=MAX_RETRIES
@@ -108,9 +108,9 @@ def drive(
 
 
 def run_task(item: tuple[str, int]) -> int:
-    """On a node: carry out the run folder at a path with so many threads; the worker's exit status."""
+    """Carry out a run folder on a node with so many threads, and return the worker's exit status."""
     path, threads = item
-    # Ray has already decided how many run at once here; slots of a runs folder are for machines without it
+    # Ray has already decided how many runs share this node; slots of a runs folder are for machines without Ray
     os.environ[SLOT_VARIABLE] = f"ray-{socket.gethostname()}-{os.getpid()}"
     set_threads(threads)
     return worker.work_on(RunFolder(Path(path)))
@@ -129,7 +129,7 @@ class _Job:
         """Submit the driver of a sweep.
 
         Raises:
-            WorkError: the dashboard at the address refuses.
+            WorkError: the dashboard at the address refuses it.
         """
         words = [PYTHON, "-m", "toolkit.cli", "sweep", str(file.resolve()), "--backend", "ray", "--address", "auto"]
         words += ["--runs-dir", str(runs_dir), "--threads", str(threads), "--gpus", f"{gpus:g}"]
@@ -139,32 +139,32 @@ class _Job:
             client = JobSubmissionClient(address)
             name = client.submit_job(entrypoint=shlex.join(words))
         except Exception as error:  # requests', Ray's and bare RuntimeErrors
-            raise WorkError(f"the Ray cluster at {address} takes no job: {one_line(error)}") from error
+            raise WorkError(f"the Ray cluster at {address} does not accept the job: {one_line(error)}") from error
         return cls(client, name, address)
 
     def look_after(self, states: Counter[str]) -> None:
-        """Raise WorkError once the driver has ended with runs left to do."""
+        """Raise WorkError if the driver has ended while runs are left."""
         try:
             status = str(self._client.get_job_status(self._name).value)
         except Exception as error:
             raise WorkError(f"the Ray cluster at {self._address} no longer answers: {one_line(error)}") from error
         if status in ("FAILED", "STOPPED", "SUCCEEDED") and states["running"] == 0:
             shown = f"`ray job logs --address {self._address} {self._name}`"
-            raise WorkError(f"the driver has ended as {status} with runs left to do: {shown} says why")
+            raise WorkError(f"the driver ended as {status} with runs left to do: see {shown}")
 
 
 def require_answer(address: str) -> None:
-    """Refuse a dashboard's address at which nothing listens.
+    """Refuse a dashboard address at which nothing listens.
 
     Raises:
-        UsageError: it is no address.
+        UsageError: it is not an address.
         WorkError: nothing answers within :data:`~toolkit.foundation.ray_cluster.CONNECT_SECONDS`.
     """
     parts = urlsplit(address)
     try:
         where = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     except ValueError:
-        raise UsageError(f"a Ray dashboard is http://HOST:PORT, got {address!r}") from None
+        raise UsageError(f"a Ray dashboard must be http://HOST:PORT, got {address!r}") from None
     try:
         socket.create_connection(where, timeout=ray_cluster.CONNECT_SECONDS).close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Worker processes of a supervisor, and the slots they run in."""
+"""Worker processes of a supervisor, and their slots."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from toolkit.runs.gpus import visible_gpus
 from toolkit.runs.locks import ProcessName, held
 
 LIGHT = "light"
-"""The slot of probes and advice: short, and never behind a queue of pilots."""
+"""The slot for probes and advice, which are short and must not wait behind pilots."""
 START_SECONDS = 60.0
-"""How much longer than later on a worker may take to give its first sign of life."""
+"""Extra seconds that a worker may take until its first heartbeat."""
 WORKER = (sys.executable, "-m", "toolkit.jobs.worker")
 
 
 @dataclass
 class WorkerProcess:
-    """A worker that runs: a child of this process, or one adopted from a supervisor that has gone.
+    """A running worker: a child of this process, or adopted from an earlier supervisor.
 
     Attributes:
         name: the process.
-        slot: where it runs.
-        child: None for an adopted one.
-        killed_for: why the supervisor has killed it, if it has.
+        slot: its slot.
+        child: the child process; None for an adopted worker.
+        killed_for: the reason why the supervisor killed it, if it did.
     """
 
     name: ProcessName
@@ -46,7 +46,7 @@ class WorkerProcess:
 
     @classmethod
     def adopted(cls, run: RunFolder) -> WorkerProcess | None:
-        """The live process that a supervisor which has gone has started for the run; None where there is none."""
+        """The live process that an earlier supervisor started for the run, if any."""
         path = run.path / ".worker"
         name = ProcessName.read(path)
         if name is None or not name.alive():
@@ -57,7 +57,7 @@ class WorkerProcess:
             return None
 
     def ended(self, run: RunFolder) -> int | None:
-        """The exit status once the process has ended, negative for a signal; 0 for an adopted one's."""
+        """The exit status of an ended process, negative for a signal; 0 for an adopted process."""
         if self.child is not None:
             return self.child.poll()
         return None if held(run.path / ".claim") or self.name.alive() else 0
@@ -67,7 +67,7 @@ class WorkerProcess:
         self.name.send(number)
 
     def seconds_since_cancel(self, run: RunFolder) -> float | None:
-        """Seconds since the request to cancel was first seen; None where there is none."""
+        """Seconds since the request to cancel was first seen; None without a request."""
         if not run.cancel_requested():
             self._cancel_seen = None
             return None
@@ -75,10 +75,10 @@ class WorkerProcess:
         return time.monotonic() - self._cancel_seen
 
     def silent_for(self, run: RunFolder) -> float:
-        """Seconds since the heartbeat was last seen to change; a clock that is set, or a sleep, does not count."""
+        """Seconds since the heartbeat last changed; clock changes and suspends do not count."""
         try:
             beat = os.stat(run.path / ".heartbeat").st_mtime_ns
-        except OSError:  # still starting, which takes long on a busy machine
+        except OSError:  # still starting, which can take long on a busy machine
             return time.monotonic() - self._beat_seen - START_SECONDS
         if beat != self._beat:
             self._beat, self._beat_seen = beat, time.monotonic()
@@ -86,16 +86,16 @@ class WorkerProcess:
 
 
 class Slots:
-    """Which slots there are: some for trainings, each with a GPU where there are GPUs, and one for light requests."""
+    """The slots: some for trainings, each with a GPU if there are GPUs, and one for light requests."""
 
     def __init__(self, count: int = 0) -> None:
-        """``count`` trainings at once; 0 for one a GPU, or one where there is none."""
+        """``count`` concurrent trainings; 0 for one per GPU, or one without GPUs."""
         self.gpus = visible_gpus()
         self.count = count or max(1, len(self.gpus))
         self._kinds: dict[str, str] = {}
 
     def free(self, run: RunFolder, workers: Iterable[WorkerProcess]) -> str | None:
-        """A free slot for the run; None where there is none."""
+        """A free slot for the run, or None."""
         busy = {worker.slot for worker in workers}
         if run.name not in self._kinds:  # read once: a folder's kind does not change
             self._kinds[run.name] = run.config["kind"]
@@ -106,7 +106,7 @@ class Slots:
         return next(str(slot) for slot in range(self.count + len(busy)) if str(slot) not in busy)
 
     def environment(self, slot: str) -> dict[str, str]:
-        """What a worker in ``slot`` finds in its environment."""
+        """Environment variables of a worker in ``slot``."""
         chosen = {SLOT_VARIABLE: slot}
         if self.gpus and slot != LIGHT:
             chosen["CUDA_VISIBLE_DEVICES"] = self.gpus[int(slot) % len(self.gpus)]
@@ -114,7 +114,7 @@ class Slots:
 
 
 def start_worker(run: RunFolder, slot: str, slots: Slots, threads: int) -> WorkerProcess:
-    """Start a worker for the run, in a session of its own, so that it outlives its supervisor.
+    """Start a worker for the run in its own session, so that it outlives its supervisor.
 
     Raises:
         OSError: the process could not be started.
@@ -131,6 +131,6 @@ def start_worker(run: RunFolder, slot: str, slots: Slots, threads: int) -> Worke
             env=slots.environment(slot),
         )
     name = ProcessName.of(child.pid)
-    with suppress(WorkError):  # a full disk; the worker says it once more
-        name.write(run.path / ".worker", slot=slot)  # now, so that a supervisor that comes next does not start another
+    with suppress(WorkError):  # a full disk; the worker reports it again
+        name.write(run.path / ".worker", slot=slot)  # now, so that the next supervisor does not start another
     return WorkerProcess(name, slot, child)

@@ -1,4 +1,4 @@
-"""Hand runs to the supervisor of their folder. No torch here."""
+"""Hand runs to the supervisor of their folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from toolkit.runs.request import Request
 
 
 def start_requests(requests: Sequence[Request], runs_dir: Path) -> list[RunFolder]:
-    """Make the requests' folders and queue those that have neither finished nor are under way.
+    """Create the folders of requests and queue those that are neither finished nor running.
 
-    Whoever offers requests to people calls :func:`~toolkit.jobs.check.require_fit` before.
+    The command line and the app call :func:`~toolkit.jobs.check.require_fit` first.
 
     Returns:
         The folders that were queued.
@@ -28,7 +28,7 @@ def start_requests(requests: Sequence[Request], runs_dir: Path) -> list[RunFolde
 def start_pending(
     runs: Sequence[RunFolder], runs_dir: Path, settings: supervisor.Settings | None = None
 ) -> list[RunFolder]:
-    """Queue those of ``runs`` that have neither finished nor are under way, and see that a supervisor is at work.
+    """Queue the ``runs`` that are neither finished nor running, and make sure that a supervisor is running.
 
     Returns:
         The folders that were queued.
@@ -45,5 +45,5 @@ def start_pending(
 
 
 def pending_of(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Those of ``runs`` that have neither finished nor are under way nor wait in the queue nor are damaged."""
+    """The ``runs`` that are not finished, running, queued or damaged."""
     return [run for run in runs if run.status() not in ("done", "running", "queued", DAMAGED)]

@@ -1,11 +1,11 @@
-"""Work through the queue of a runs folder: ``python -m toolkit.jobs.supervisor RUNS_DIR``, one a folder.
+"""Work through the queue of a runs folder: ``python -m toolkit.jobs.supervisor RUNS_DIR``, one per folder.
 
-It starts a worker process for each queued run, as many at once as there are slots, sees to it that every run ends as
-done, failed or cancelled, and leaves when the queue is empty. All it knows is in the folders: killed at any moment, it
-leaves its workers running, and the next one adopts them. Probes have a slot of their own, so that they never wait
+It starts a worker process for each queued run, as many at once as there are slots, makes sure that every run ends as
+done, failed or cancelled, and exits when the queue is empty. All its state is in the folders: killed at any moment, it
+leaves its workers running, and the next supervisor adopts them. Probes have their own slot, so that they never wait
 behind pilots.
 
-SIGTERM: it leaves, its workers finish their runs, the queue stays.
+On SIGTERM it exits; its workers finish their runs, and the queue stays.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from toolkit.runs.queue import Ticket, queue_lock, tickets
 
 POLL_SECONDS = 0.25
 LOOK_SECONDS = 1.0
-"""How often to look for the end of a worker, and for what is new in the queue."""
+"""Seconds between looks for ended workers, and for new tickets in the queue."""
 TERMINATE_AFTER = 1.5
 KILL_AFTER = 3.5
 """Seconds from the request to cancel to SIGTERM and to SIGKILL."""
 FULL_DISK_SECONDS = 20.0
-"""How long a run is left alone whose folder cannot be written."""
+"""Seconds to skip a run whose folder cannot be written."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to work.
+    """Settings of a supervisor.
 
     Attributes:
-        slots: trainings at once; 0 for one a GPU, or one where there is none.
-        threads: CPU threads of each worker; 0 for the cores divided by the slots.
-        attempts: how often in a row a run may lose its process without having got any further.
-        backoff: seconds before the second attempt; they double with every further one.
-        silence: seconds without a heartbeat after which a live process counts as hung. Generous, because a machine
-            that swaps or a library that keeps Python waiting is no hung process.
+        slots: concurrent trainings; 0 for one per GPU, or one without GPUs.
+        threads: CPU threads per worker; 0 for the cores divided by the slots.
+        attempts: how often in a row a run may lose its process without progress.
+        backoff: seconds before the second attempt, doubled for every further attempt.
+        silence: seconds without a heartbeat after which a live process counts as hung. Generous, because a swapping
+            machine or a library that blocks Python is not a hung process.
     """
 
     slots: int = 0
@@ -66,7 +66,7 @@ class Settings:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
     def words(self) -> list[str]:
-        """As options of the command line."""
+        """The settings as command-line options."""
         return [word for name, value in asdict(self).items() for word in (f"--{name}", f"{value:g}")]
 
 
@@ -88,7 +88,7 @@ class Supervisor:
         self._waiting = 0
 
     def work(self) -> bool:
-        """Work until the queue is empty (True) or :attr:`stop` is set (False)."""
+        """Work until the queue is empty (returns True) or :attr:`stop` is set (returns False)."""
         while not self.stop.is_set():
             if not self.step() and not self._workers:
                 return True
@@ -96,7 +96,7 @@ class Supervisor:
         return False
 
     def step(self) -> int:
-        """Look at every worker, and now and then at every ticket; how many tickets there are."""
+        """Check every worker, and periodically every ticket; return the number of tickets."""
         before = len(self._workers)
         for name, worker in list(self._workers.items()):
             with self._surviving(name):
@@ -115,7 +115,7 @@ class Supervisor:
 
     @contextmanager
     def _surviving(self, name: str) -> Iterator[None]:
-        """Leave a run alone for a while when its folder cannot be written; no other run shall suffer from it."""
+        """Skip a run for a while if its folder cannot be written, without delaying other runs."""
         try:
             yield
         except WorkError as error:
@@ -125,7 +125,7 @@ class Supervisor:
     # -- workers -----------------------------------------------------------------------------------------------
 
     def _look_after(self, name: str, worker: WorkerProcess) -> None:
-        """Notice a worker's end; end it where it was cancelled or hangs."""
+        """Handle a worker that has ended, and end one that was cancelled or hangs."""
         run = RunFolder(self.runs_dir / name)
         if (status := worker.ended(run)) is not None:
             del self._workers[name]
@@ -137,27 +137,27 @@ class Supervisor:
             elif waited >= TERMINATE_AFTER:
                 worker.send(signal.SIGTERM)
         elif worker.silent_for(run) > self.settings.silence:
-            worker.killed_for = f"it gave no sign of life for {self.settings.silence:g} s"
+            worker.killed_for = f"it sent no heartbeat for {self.settings.silence:g} s"
             worker.send(signal.SIGKILL)
 
     def _take_back(self, run: RunFolder, worker: WorkerProcess, status: int) -> None:
-        """After a worker's end: a run without an end of its own goes back to the queue."""
+        """After a worker has ended: a run that did not record its end goes back to the queue."""
         with queue_lock(self.runs_dir):
             ticket = next((ticket for ticket in tickets(self.runs_dir) if ticket.run == run), None)
             if ticket is None or run.status() not in ("queued", "lost"):
-                return  # :meth:`_consider` sees to it
+                return  # :meth:`_consider` handles it
             if status == TAKEN:  # not an attempt: another process had the run
                 replace(ticket, tries=max(0, ticket.tries - 1)).save()
                 return
             self._ended_how[run.name] = how = worker.killed_for or _ending(status)
             self._not_before[run.name] = time.monotonic() + self.settings.backoff * 2 ** max(0, ticket.tries - 1)
-            log_line(f"{run.name}: its process ended: {how}")
+            log_line(f"{run.name}: process ended: {how}")
             run.log("gone", how=how)
 
     # -- tickets -----------------------------------------------------------------------------------------------
 
     def _consider(self, ticket: Ticket) -> None:
-        """Adopt, close or start the run of a ticket that no worker of ours has."""
+        """Adopt, close or start the run of a ticket that has no worker of this supervisor."""
         run = ticket.run
         if (worker := WorkerProcess.adopted(run)) is not None:
             log_line(f"{run.name}: adopted, process {worker.name.pid}")
@@ -166,11 +166,11 @@ class Supervisor:
             status = run.status()
             if status == "queued":
                 self._start(ticket, slot)
-            elif status != "running":  # else it is being run in the foreground
+            elif status != "running":  # otherwise it is running in the foreground
                 self._close(run)
 
     def _close(self, run: RunFolder) -> None:
-        """Take an ended run off the queue, unless it has been queued again meanwhile."""
+        """Remove an ended run from the queue, unless it has been queued again."""
         with queue_lock(self.runs_dir):
             status = run.status()
             if status == "done":
@@ -192,7 +192,7 @@ class Supervisor:
                 return
             attempt = ticket.next_try()
             if attempt.tries > self.settings.attempts:
-                how = self._ended_how.get(run.name, "it has gone")
+                how = self._ended_how.get(run.name, "it disappeared")
                 run.log("failed", reason=f"its process was lost {ticket.tries} times without progress, last: {how}")
                 return
             attempt.save()
@@ -204,19 +204,19 @@ class Supervisor:
 
 
 def _ending(status: int) -> str:
-    """How a worker ended that has left its run without an end."""
+    """How a worker ended whose run did not record its end."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    return f"exit status {status}, see worker.log" if status else "it has gone"
+    return f"exit status {status}, see worker.log" if status else "it disappeared"
 
 
 def workable(runs_dir: Path) -> list[Ticket]:
-    """The tickets of runs that this version of the toolkit can read."""
+    """Tickets of the runs that this version of the toolkit can read."""
     return [ticket for ticket in tickets(runs_dir) if ticket.run.unreadable() is None]
 
 
 def supervise(runs_dir: Path, settings: Settings) -> None:
-    """Be the folder's supervisor until the queue is empty or SIGTERM comes.
+    """Supervise the folder until the queue is empty or SIGTERM arrives.
 
     Raises:
         Taken: the folder has a supervisor.
@@ -227,7 +227,7 @@ def supervise(runs_dir: Path, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop.set())
     emptied = False
-    # Who queues a run looks for a supervisor afterwards; so one that leaves looks at the queue once more afterwards.
+    # Queuing a run is followed by a look for a supervisor, so a leaving supervisor looks at the queue once more.
     while not emptied or workable(runs_dir):
         try:
             with holding(runs_dir / ".supervisor", _taken(runs_dir)):
@@ -259,7 +259,7 @@ def lives(runs_dir: Path) -> bool:
 
 
 def was_stopped(runs_dir: Path) -> bool:
-    """Whether the folder's last supervisor left because it was asked to, with runs in the queue."""
+    """Whether the folder's last supervisor was stopped on request, with runs left in the queue."""
     try:
         return not lives(runs_dir) and read_json(Path(runs_dir) / ".supervisor.json")["state"] == "stopped"
     except (WorkError, KeyError, TypeError):
@@ -276,7 +276,7 @@ def ensure(runs_dir: Path, settings: Settings | None = None) -> None:
         return
     command = [sys.executable, "-m", "toolkit.jobs.supervisor", str(runs_dir), *(settings or Settings()).words()]
     try:
-        (Path(runs_dir) / ".supervisor.json").unlink(missing_ok=True)  # that the last one was stopped is over
+        (Path(runs_dir) / ".supervisor.json").unlink(missing_ok=True)  # the last one's stop no longer counts
         with open(Path(runs_dir) / "supervisor.log", "ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:
@@ -284,13 +284,13 @@ def ensure(runs_dir: Path, settings: Settings | None = None) -> None:
 
 
 def log_line(text: str) -> None:
-    """A line of the log."""
+    """Print a line of the log."""
     with suppress(OSError):  # a full disk
         print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; its exit status: 0 done, 1 another supervisor works here, 2 wrong usage."""
+    """Run the command and return its exit status: 0 done, 1 the folder has a supervisor, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="toolkit.jobs.supervisor", description=__doc__)
     parser.add_argument("runs_dir", type=Path)
     for name, value in asdict(Settings()).items():

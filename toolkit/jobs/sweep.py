@@ -1,4 +1,4 @@
-"""A sweep under way: its runs queued, followed and counted. No torch here."""
+"""Queue, follow and count the runs of a sweep. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from toolkit.runs.folder import DAMAGED, RunFolder
 
 FOLLOW_SECONDS = 1.0
 REVIVE_LOOKS = 5
-"""A supervisor that has just been started is not yet to be seen, so only every so many looks ask for one."""
+"""Looks between checks for a supervisor, since one that has just been started is not visible yet."""
 
 
 def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
-    """The folders of all of the sweep's runs, in order, made where there are none.
+    """The folders of all runs of the sweep, in order; missing ones are created.
 
     Raises:
         WorkError: a folder cannot be written.
@@ -37,7 +37,7 @@ def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
 
 
 def start_sweep(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
-    """Queue what is neither done nor under way, for the supervisor; :func:`folders` of all its runs.
+    """Queue the runs that are neither done nor running, and return the :func:`folders` of all runs.
 
     Raises:
         WorkError: a folder cannot be written, or the supervisor cannot be started.
@@ -48,14 +48,14 @@ def start_sweep(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | No
 
 
 def supervised(runs_dir: Path, settings: supervisor.Settings | None = None) -> Callable[[Counter[str]], None]:
-    """For :func:`follow`: replaces a supervisor that was killed, and raises WorkError once it was asked to stop."""
+    """For :func:`follow`: replace a killed supervisor, and raise WorkError if it was asked to stop."""
 
     looks = itertools.count(1)
 
     def look_after(states: Counter[str]) -> None:
         if supervisor.was_stopped(runs_dir):
             left = states["queued"] + states["running"]
-            raise WorkError(f"the supervisor was stopped with {left} runs to do: the same command goes on")
+            raise WorkError(f"the supervisor was stopped with {left} runs left: the same command continues them")
         if states["queued"] and next(looks) % REVIVE_LOOKS == 0:
             supervisor.ensure(runs_dir, settings)
 
@@ -66,9 +66,9 @@ def follow(runs: list[RunFolder], look_after: Callable[[Counter[str]], None], pr
     """Wait until every run has ended.
 
     Args:
-        runs: what to wait for.
-        look_after: called with the number of runs in each state as long as some are queued or running.
-        progress: told how many have ended.
+        runs: the runs to wait for.
+        look_after: called with the number of runs in each state while some are queued or running.
+        progress: receives how many have ended.
     """
     pause = threading.Event()
     while True:
@@ -82,7 +82,7 @@ def follow(runs: list[RunFolder], look_after: Callable[[Counter[str]], None], pr
 
 
 def report(sweep: Sweep, runs: list[RunFolder]) -> dict[str, Any]:
-    """The ``sweep`` JSON: how each run stands, and the ``pilot`` JSON of every configuration with a finished run."""
+    """The ``sweep`` JSON: the state of each run, and the ``pilot`` JSON of every configuration with a finished run."""
     finished: dict[str, list[Any]] = {}
     rows = []
     for planned, run in zip(sweep.planned, runs, strict=True):

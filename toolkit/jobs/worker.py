@@ -1,8 +1,8 @@
 """Carry out run folders: ``python -m toolkit.jobs.worker RUN_FOLDER...``, one after the other.
 
-The supervisor starts one for each run, in a session of its own, so that the end of the supervisor leaves it running.
-It learns everything from the folder and writes everything into it. Killed at any moment, it leaves a folder that
-another worker takes up from the last checkpoint.
+The supervisor starts one worker per run in its own session, so that the worker survives the supervisor. A worker reads
+everything from the folder and writes everything into it. Killed at any moment, it leaves a folder from which another
+worker continues at the last checkpoint.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from toolkit.runs.folder import SLOT_VARIABLE, Cancelled, RunFolder
 from toolkit.runs.locks import ProcessName, Taken
 
 TAKEN = 3
-"""Exit status: another process has the run."""
+"""Exit status if another process has the run."""
 HEARTBEAT_SECONDS = 1.0
 CANCEL_SECONDS = 3.0
-"""A cancelled run that has not stopped by itself by then, as its work reports no progress, is ended."""
+"""Seconds after which a cancelled run that reports no progress, and so cannot stop itself, is ended."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out each folder; what fails is in its events, and the next one goes on.
+    """Carry out each folder; a failure is recorded in its events and does not stop the others.
 
     Returns:
-        0 where nothing failed, 1 where something did, :data:`TAKEN` where another process has the (last) run.
+        0 if nothing failed, 1 if something did, :data:`TAKEN` if another process has the (last) run.
     """
     parser = argparse.ArgumentParser(prog="toolkit.jobs.worker")
     parser.add_argument("folders", nargs="+", type=Path)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def work_on(run: RunFolder) -> int:
-    """Carry out one folder, whatever comes of it; the exit status, as :func:`main` has it."""
+    """Carry out one folder and return the exit status, as in :func:`main`."""
     try:
         with run.claimed(), _heartbeat(run):
             if run.cancel_requested():
@@ -64,7 +64,7 @@ def work_on(run: RunFolder) -> int:
         known = isinstance(error, (UsageError, WorkError))
         reason = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         _say(run, reason)
-        with suppress(WorkError):  # a folder that cannot be read or written cannot say so either
+        with suppress(WorkError):  # an unreadable or unwritable folder cannot record it
             if (run.last_event() or {}).get("event") != "failed":
                 run.log("failed", reason=reason)
         return 1
@@ -76,8 +76,8 @@ def _say(run: RunFolder, text: str) -> None:
 
 @contextmanager
 def _heartbeat(run: RunFolder) -> Iterator[None]:
-    """Say every second that this process is alive, and end it when a cancelled run does not stop by itself."""
-    with suppress(WorkError, OSError):  # on a full disk the work itself says what is wrong
+    """Write a heartbeat every second, and end the process if a cancelled run does not stop by itself."""
+    with suppress(WorkError, OSError):  # on a full disk the work itself reports the error
         ProcessName.own().write(run.path / ".worker", slot=os.environ.get(SLOT_VARIABLE, "0"))
         (run.path / ".heartbeat").touch()
     over = threading.Event()
@@ -89,7 +89,7 @@ def _heartbeat(run: RunFolder) -> Iterator[None]:
                 (run.path / ".heartbeat").touch()
             cancelled_at = (cancelled_at or time.monotonic()) if run.cancel_requested() else None
             if cancelled_at is not None and time.monotonic() - cancelled_at >= CANCEL_SECONDS:
-                os._exit(1)  # as harmless as any kill; the folder says that it was cancelled
+                os._exit(1)  # as harmless as any kill; the folder records the cancellation
             if over.wait(HEARTBEAT_SECONDS):
                 return
 

@@ -1,4 +1,4 @@
-"""Trainings with the layer, and what is done with a finished one, as requests: attack it, export its tables."""
+"""Requests to train with the layer, to attack a finished training, and to export its tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from toolkit.runs.request import FieldsRequest, SeededRequest
 
 @dataclass(frozen=True)
 class JPEGRequest(SeededRequest[JPEGConfig]):
-    """One training with the layer, its controls and its seed."""
+    """One training with the layer: its configuration, controls included, and its seed."""
 
     kind: ClassVar[str] = "jpeg"
     results: ClassVar[type[Result]] = TrainingResult
@@ -36,7 +36,7 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
         return self.config.run_name(self.seed)
 
     def command(self) -> str:
-        """The ``recallrate jpeg train`` command that does the same; only what differs from the defaults is written."""
+        """The equivalent ``recallrate jpeg train`` command, without options that have their default."""
         words = ["recallrate", "jpeg", "train", self.config.dataset]
         for name, field in JPEGConfig.model_fields.items():
             value = getattr(self.config, name)
@@ -72,28 +72,28 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
     def require_result(self, run: RunFolder, result: dict[str, Any]) -> None:
         super().require_result(run, result)
         if result["seed"] != self.seed or result["variants"].keys() != set(self.config.variants):
-            raise Damaged(f"{run.name} is damaged: result.json: it is of another seed or of other variants")
+            raise Damaged(f"{run.name} is damaged: result.json: it belongs to another seed or to other variants")
 
 
 @dataclass(frozen=True)
 class TrainedRequest(FieldsRequest):
-    """A request about a training.
+    """A request that concerns a finished training.
 
     Attributes:
-        training: path of its run folder.
+        training: path of the run folder.
         variant: ``jpeg`` or a control.
     """
 
     first: ClassVar[str] = "training"
 
-    training: Annotated[str, Field(description="the run folder of one seed, as `jpeg train` names it, or its name")]
+    training: Annotated[str, Field(description="run folder or name of one seed, as `jpeg train` prints it")]
     variant: Annotated[str, Field(description="jpeg or a control")] = "jpeg"
 
     def subject(self) -> str:
         return f"{Path(self.training).name.removeprefix('jpeg-')}-{self.variant}"
 
     def settled(self) -> dict[str, Any]:
-        """The request and what the training came to: one trained anew under the same name is another."""
+        """The request and a digest of the training's result: a repeated training under the same name differs."""
         result = Path(self.training) / "result.json"
         digest = hashlib.sha256(result.read_bytes()).hexdigest() if result.exists() else None
         return self.contents() | {"result": digest}
@@ -102,17 +102,17 @@ class TrainedRequest(FieldsRequest):
         return ("jpeg", self.kind)
 
     def run_folder(self) -> RunFolder:
-        """The training's folder.
+        """The run folder of the training.
 
         Raises:
-            UsageError: there is none.
+            UsageError: it does not exist.
         """
         return open_training(Path(self.training))
 
 
 @dataclass(frozen=True)
 class AttackRequest(TrainedRequest):
-    """Everything that changes the result of attacks; see ``recallrate jpeg attack --help``."""
+    """Everything that changes the result of the attacks; see ``recallrate jpeg attack --help``."""
 
     kind: ClassVar[str] = "attack"
     results: ClassVar[type[Result]] = AttackResult
@@ -120,7 +120,7 @@ class AttackRequest(TrainedRequest):
 
     eps: Annotated[str, Field(description="comma-separated L-infinity bounds in units of 1/255")] = "1,2,3,4"
     mode: Annotated[str, Field(description="the quantiser as deployed: soft or hard")] = "soft"
-    images: Annotated[int, Field(ge=1, description="test images attacked at most")] = 200
+    images: Annotated[int, Field(ge=1, description="maximum number of test images to attack")] = 200
     queries: Annotated[int, Field(ge=1, description="queries of the gradient-free attack per image")] = 300
     seed: Seed = 0
     device: Device = "auto"
@@ -129,7 +129,7 @@ class AttackRequest(TrainedRequest):
         """The L-infinity bounds for pixels in [0, 1].
 
         Raises:
-            UsageError: not numbers above 0, or more than the pixels' range.
+            UsageError: ``eps`` does not hold numbers above 0 and within the range of pixels.
         """
         try:
             units = [float(text) for text in self.eps.split(",")]
@@ -157,7 +157,7 @@ class AttackRequest(TrainedRequest):
 
 @dataclass(frozen=True)
 class ExportRequest(TrainedRequest):
-    """Learned tables as a file for the codec ``learned-jpeg``; see ``recallrate jpeg export --help``."""
+    """Export learned tables for the codec ``learned-jpeg``; see ``recallrate jpeg export --help``."""
 
     kind: ClassVar[str] = "export"
     results: ClassVar[type[Result]] = ExportResult
@@ -174,7 +174,7 @@ class ExportRequest(TrainedRequest):
 
 
 def tables_dir() -> Path:
-    """The folder for exported tables: beside the runs that they come from."""
+    """The folder for exported tables, next to the folder of runs."""
     return default_runs_dir().parent / "tables"
 
 
@@ -182,7 +182,7 @@ def open_training(path: Path) -> RunFolder:
     """The run folder of a ``jpeg train``.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the path is not one.
     """
     run = RunFolder(Path(path).resolve())
     if not run.exists() or run.config.get("kind") != "jpeg":

@@ -1,1 +1,1 @@
-"""Pilots: one scenario x codec x budget x alignment x method x seed, run to the end from its own folder."""
+"""Pilots: one scenario x codec x budget x alignment x method x seed, run from its own folder to the end."""

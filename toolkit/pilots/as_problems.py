@@ -1,4 +1,4 @@
-"""Finished pilots as problems on which the advice's rules are judged."""
+"""Finished pilots as problems for evaluating the rules of the advice."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from toolkit.runs.folder import RunFolder
 from toolkit.training.device import resolve_device
 
 LEAST_CHOICES = 3
-"""Choices, raw among them, from which on a regret says anything."""
+"""Minimum number of choices, including raw, for a meaningful regret."""
 
 
 def problems_in(runs: Sequence[RunFolder]) -> list[list[dict[str, Any]]]:
-    """Pilots as ``pilot`` JSONs, by problem: those that differ in codec, alignment and seed only.
+    """Pilots as ``pilot`` JSONs, by problem: pilots that differ only in codec, alignment and seed.
 
-    Means are compared over the same seeds, those that raw pixels have: choices that lack one are left out, and so are
-    problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and runs that are not whole.
+    Means are compared over the seeds of raw pixels. Choices that lack one of them are left out, as are problems
+    without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and damaged runs.
 
     Args:
         runs: pilot run folders, newest first.
@@ -61,7 +61,7 @@ def problems_in(runs: Sequence[RunFolder]) -> list[list[dict[str, Any]]]:
 
 
 def _over_the_same_seeds(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pilots that have every seed of raw, over those seeds; none where there is no raw. Lossless codecs come once."""
+    """Pilots with every seed of raw, over those seeds; empty without raw. Each lossless codec appears once."""
     of_raw = [{run["seed"] for run in pilot["runs"]} for pilot in pilots if pilot["codec"] == "raw"]
     if not of_raw:
         return []
@@ -76,13 +76,13 @@ def _over_the_same_seeds(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any
 
 
 def problem_name(config: PilotConfig) -> str:
-    """Dataset, size, stages, whatever else is special, budget and method in words."""
+    """Dataset, size, stages, non-default fields, budget and method in words."""
     what = describe(config.model_dump(mode="json"))
     return f"{short_name(config.dataset)}, {config.size} px, {what}, {config.budget}, {config.method}"
 
 
 def tell_apart(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The problems' names, with the dataset's path where two would be called the same."""
+    """Names of the problems, with the dataset's path where two names would be equal."""
     parsed = [PilotConfig(**config) for config in configs]
     names = [problem_name(config) for config in parsed]
     return [
@@ -99,20 +99,20 @@ def measure_problem(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Problem:
-    """Ask every rule about the choices that pilots have measured.
+    """Score the choices measured by pilots with every rule.
 
     Args:
         pilots: ``pilot`` JSONs of one problem, raw among them, with the dataset's path in their configuration.
         extractor, images: see :func:`~toolkit.advice.request.run_advice`.
-        seed: of the advice: its class order, its extractor's weights, its images.
+        seed: seed of the advice: class order, extractor weights and images.
         progress: told about the work.
 
     Raises:
-        UsageError, WorkError: as advice raises them.
+        UsageError, WorkError: as raised by advice.
     """
     config = PilotConfig(**pilots[0]["config"])
     dataset = load_dataset(config.dataset, config.size, progress=progress)
-    started = time.perf_counter()  # what advice and pilots do alike is not counted
+    started = time.perf_counter()  # work shared by advice and pilots is not counted
     view = validation_view(dataset, VIEW_BYTES)
     order = config.class_order or tuple(class_order_from_seed(len(dataset.class_names), seed))
     judge_network = build_extractor(
@@ -163,7 +163,7 @@ def _by_seed(pilot: dict[str, Any]) -> list[float]:
 
 
 def _choice(evidence: Evidence, pilot: dict[str, Any]) -> Choice | None:
-    """The choice that a pilot is of; None where the evidence has no such setting. Lossless ones have one alignment."""
+    """The choice that a pilot measured; None if the evidence lacks it. Lossless codecs have one alignment."""
     for index, setting in enumerate(evidence.settings):
         if setting.codec == pilot["codec"]:
             return Choice(index, "none" if setting.lossless else pilot["align"])

@@ -1,4 +1,4 @@
-"""What a pilot must remember to go on after being killed, and the file that remembers it."""
+"""State of a pilot that must survive a kill, and the file that stores it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from toolkit.training.weights import write_tensors
 
 @dataclass
 class Checkpoint:
-    """How far a pilot has come.
+    """Progress of a pilot.
 
     Attributes:
-        stage: the stage under way.
-        phase, step: its phase under way, and the steps of that phase that are done.
-        trained: its training is complete; the memory's commit and the evaluation may or may not be.
+        stage: the current stage.
+        phase, step: its current phase, and the number of steps done in that phase.
+        trained: whether its training is complete; the memory's commit and the evaluation may be missing.
         optimizer_steps: steps of all complete phases.
-        seconds: time spent up to here.
-        rows: for each head, accuracy matrices so far, on original and on coded test images.
+        seconds: time spent so far.
+        rows: accuracy matrices so far for each head, on original and on coded test images.
         memory: exemplars and bytes after each stage.
-        optimizer, rng: states at ``step``; of the generators of CPU and GPU.
+        optimizer, rng: optimiser state and CPU and GPU generator states at ``step``.
     """
 
     stage: int = 0
@@ -41,7 +41,7 @@ class Checkpoint:
 
     @property
     def begun(self) -> bool:
-        """Whether some of the stage's training is done: the network has the stage's shape."""
+        """Whether training of the stage has begun, so that the network has its shape."""
         return self.trained or self.phase > 0 or self.step > 0
 
     def save(self, path: Path, learner: Learner) -> None:
@@ -53,10 +53,10 @@ class Checkpoint:
 
     @classmethod
     def restore(cls, path: Path, learner: Learner) -> Checkpoint:
-        """The saved checkpoint, with the learner's networks brought to it; a fresh one where none was saved.
+        """Load the saved checkpoint into the learner's networks; without one, return a fresh state.
 
         Raises:
-            WorkError: the file is damaged or of another network.
+            WorkError: the file is damaged or belongs to another network.
         """
 
         def apply(saved: dict[str, Any]) -> Checkpoint:
@@ -70,7 +70,7 @@ class Checkpoint:
         return restore_checkpoint(path, learner.device, apply) or cls()
 
     def _give_shape(self, learner: Learner) -> None:
-        """Take an untrained network through the shapes of the stages so far; the weights follow."""
+        """Grow an untrained network to its shape at the current stage; weights are loaded later."""
         for stage in range(self.stage):
             learner.begin(stage)
             learner.finish(stage)

@@ -1,4 +1,4 @@
-"""What is wrong with a pilot, found before it starts."""
+"""Checks of a pilot before it starts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from toolkit.training.networks import build_backbone, default_network
 def check_pilot(
     config: PilotConfig, seed: int = 0, dataset: ImageDataset | None = None, progress: Progress = silent
 ) -> None:
-    """Find what is wrong with a configuration before anything is written.
+    """Check a configuration before anything is written.
 
     Args:
         config: the configuration.
-        seed: one that it will run with.
-        dataset: the configuration's, where it is open already.
-        progress: told about opening and coding it.
+        seed: one of its seeds.
+        dataset: the configuration's dataset, if it is already open.
+        progress: receives the progress of opening and coding it.
 
     Raises:
         UsageError: stages, class order, method, device, network, extractor or budget do not fit.
@@ -52,7 +52,7 @@ def check_pilot(
 
 
 def _charged_bytes(config: PilotConfig, data: PilotData, device: torch.device) -> int:
-    """Bytes of weights that the budget pays for in the end, by taking an untrained network through all stages."""
+    """Bytes of weights charged to the budget after the last stage, found with an untrained network."""
     method = build_method(config.method)
     kind, _ = parse_method(config.method)
     if kind.frozen:

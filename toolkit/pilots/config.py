@@ -1,4 +1,4 @@
-"""What a pilot is: every choice that changes its result, validated. Imports no torch: the app reads these too."""
+"""Configuration of a pilot: every field that changes its result, validated. Imports no torch, for the app's sake."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from toolkit.runs.choices import Budget, Codec, Dataset
 
 
 class PilotConfig(BaseModel):
-    """One pilot but for its seed.
+    """One pilot, without its seed.
 
-    What begins with ``initial_`` is of the first stage, which has the other's value where it is None. A
-    ``memory_share`` that is ``natural`` is the exemplars' part of all images. ``extractor`` serves methods on frozen
-    features, in place of ``network``, and codecs that encode through a network; ``stage0`` and ``self`` are trained on
-    the original images whatever the alignment, once for all codecs.
+    Fields that begin with ``initial_`` apply to the first stage; None means the value of the other stages. With
+    ``memory_share="natural"`` exemplars have their natural share of all images. ``extractor`` replaces ``network`` for
+    methods on frozen features, and guides codecs that encode through a network. ``stage0`` and ``self`` are trained
+    on the original images whatever the alignment, once for all codecs.
 
     ``align`` is explained at :data:`~toolkit.data.alignment.Align`.
     """
@@ -34,12 +34,12 @@ class PilotConfig(BaseModel):
 
     dataset: Dataset
     size: int = Field(32, ge=8, le=1024, description="side of the images in pixels")
-    initial: int = Field(ge=1, description="classes of the first stage; a fifth by default")
-    increment: int = Field(ge=1, description="classes of each later stage; as many as the first by default")
+    initial: int = Field(ge=1, description="classes in the first stage; a fifth of all by default")
+    increment: int = Field(ge=1, description="classes in each later stage; as many as in the first by default")
     codec: Codec
     budget: Budget
-    align: Align = Field("none", description="which other images pass the codec: none, train or both")
-    method: str = Field("replay", description=f"{', '.join(METHODS)}; parameters as in icarl:temperature=1")
+    align: Align = Field("none", description="which other images pass through the codec: none, train or both")
+    method: str = Field("replay", description=f"{', '.join(METHODS)}; with parameters: icarl:temperature=1")
     selection: Literal["herding", "random"] = Field("herding", description="herding or random")
     network: str = Field("auto", description="auto, resnet8|20|32|56 or timm:NAME")
     extractor: str = Field(
@@ -70,7 +70,7 @@ class PilotConfig(BaseModel):
     @field_validator("dataset")
     @classmethod
     def _absolute(cls, dataset: str) -> str:
-        """A path is kept absolute, so that a run can be resumed from any folder."""
+        """Make a path absolute, so that a run can be resumed from any folder."""
         return absolute_spec(dataset)
 
     @field_validator("network")
@@ -97,11 +97,11 @@ class PilotConfig(BaseModel):
         return budget
 
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with any choice in the configuration."""
+        """Eight hexadecimal digits that change with any field of the configuration."""
         return digest(self)
 
     def run_name(self, seed: int) -> str:
-        """Name of the run's folder: readable, and the same for the same configuration and seed."""
+        """Name of the run folder: readable, and the same for the same configuration and seed."""
         words = f"{short_name(self.dataset)}-{short_spec(self.codec)}-{self.align}-{self.method}"
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
         return f"pilot-{readable}-{self.digest()}-s{seed}"
@@ -111,7 +111,7 @@ def make_pilot_config(**values: object) -> PilotConfig:
     """A validated configuration.
 
     Raises:
-        UsageError: what is wrong with it, in one line.
+        UsageError: a value is invalid; one line says which.
     """
     return validated(PilotConfig, values)
 

@@ -1,4 +1,4 @@
-"""The result of a pilot as a model: what means, figures, reports and bundles rely on. No torch."""
+"""Model of a pilot's result, which means, figures, reports and bundles rely on. No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AccuracyMatrix = Annotated[list[Annotated[list[Share], FailFast()]], FailFast()]
 
 
 class Head(Contents):
-    """What one head of a method achieved."""
+    """Results of one head of a method."""
 
     last_accuracy: Share
 

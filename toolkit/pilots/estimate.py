@@ -1,6 +1,6 @@
-"""What runs will cost, before they start: from finished runs of the same kind, else from a short warm-up or a guess.
+"""Estimates of time and memory of runs before they start: from similar finished runs, a short warm-up or a guess.
 
-Imports no torch before a warm-up: the app reads these too.
+Imports torch only for a warm-up, because the app uses this module too.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from toolkit.runs.folder import RunFolder
 
 WARMUP_STEPS = 20
 ROUGH_SECONDS_PER_STEP = 0.15
-"""A step of the default network with 64 images of 32 x 32 pixels on one CPU core, to within a factor of three."""
+"""Seconds per step of the default network with 64 images of 32 x 32 pixels on one CPU core, to a factor of three."""
 START_SECONDS = 10.0
-"""Of a worker, until its libraries are loaded and its first step begins; most of a short run's time."""
+"""Seconds until a worker has loaded its libraries and begins its first step: most of the time of a short run."""
 _PACE = (
     "dataset",
     "size",
@@ -40,17 +40,17 @@ _PACE = (
     "initial",
     "increment",
 )
-"""What the time of a step depends on."""
+"""Fields that the time per step depends on."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one run.
+    """Estimate for one run.
 
     Attributes:
-        seconds: until its result.
-        memory_bytes: of its exemplar memory, at most.
-        from_runs: whether finished runs say so; else a warm-up or a guess.
+        seconds: time until its result.
+        memory_bytes: maximum size of its exemplar memory.
+        from_runs: whether it is based on finished runs; otherwise on a warm-up or a guess.
     """
 
     seconds: float
@@ -65,13 +65,14 @@ def estimate_runs(
     *,
     unknown_pace: Callable[[PilotConfig, Progress], float] | None = None,
 ) -> dict[str, Estimate]:
-    """An estimate for each run, by name.
+    """Estimate every run; the result is keyed by run name.
 
     Args:
         planned: the runs.
-        finished: pilots' folders to learn from; those without a result, and those not whole, are passed over.
-        progress: told about warm-ups, one for every kind of run that no finished one is like.
-        unknown_pace: seconds a step of a run that no finished one is like; by default :func:`warmup_seconds_per_step`.
+        finished: folders of pilots to learn from; unfinished and damaged ones are skipped.
+        progress: receives the progress of warm-ups, one for every kind of run without a similar finished run.
+        unknown_pace: gives the seconds per step of a run without a similar finished run; by default
+            :func:`warmup_seconds_per_step`.
 
     Raises:
         UsageError: a dataset, network or budget is wrong.
@@ -105,15 +106,15 @@ def estimate_runs(
 
 
 def rough_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
-    """A guess without any step: it grows with the pixels of a batch."""
+    """Guess the seconds per step from the pixels per batch, without running any step."""
     return ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
 
 
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
-    """Seconds a step of the pilot's second stage takes here, the first half of the steps not counted.
+    """Seconds per step in the pilot's second stage on this machine, without the first half of the steps.
 
-    The second, because from there on methods distil or have grown. Nothing is coded, since the codec does not change a
-    step, and no run is written. Evaluation and coding come on top. 0 for methods that train nothing.
+    The second stage is timed because methods distil or have grown from there on. Nothing is coded, since the codec does
+    not change a step, and no run is written. Evaluation and coding are not included. 0 for methods that train nothing.
     """
     if parse_method(config.method)[0].frozen:
         return 0.0
@@ -153,12 +154,12 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
 
 
 def _paces(finished: Sequence[RunFolder]) -> dict[tuple[object, ...], float]:
-    """Median seconds a step, evaluation and coding included, by what it depends on."""
+    """Median seconds per step, including evaluation and coding, by the fields it depends on."""
     found: dict[tuple[object, ...], list[float]] = {}
     for run in finished:
         try:
             config, result = PilotRequest.of(run).config, run.result
-        except WorkError:  # the list of runs says what is wrong with it
+        except WorkError:  # the list of runs shows the reason
             continue
         if result is not None and result["optimizer_steps"]:
             key = _pace_key(config)

@@ -1,4 +1,4 @@
-"""Pilots in this process, one seed after the other."""
+"""Run pilots in this process, one seed after the other."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def run_seeds(
     progress: Progress = silent,
     dataset: ImageDataset | None = None,
 ) -> dict[str, Any]:
-    """Run (or resume, or just read) one pilot a seed; the ``pilot`` JSON of the contract.
+    """Run, resume or just read one pilot per seed, and return the ``pilot`` JSON of the contract.
 
     Args:
         config: the pilot.
         seeds: distinct.
-        runs_dir: where run folders go.
-        progress: told how far it is.
-        dataset: the configuration's, where it is open already.
+        runs_dir: the folder for run folders.
+        progress: receives the progress.
+        dataset: the configuration's dataset, if it is already open.
 
     Raises:
         UsageError: the configuration does not fit the dataset.
-        WorkError: a run failed; the others' results stay.
+        WorkError: a run failed; results of other runs are kept.
     """
     require_distinct(seeds)
     dataset = dataset or load_dataset(config.dataset, config.size, progress=progress)
@@ -46,9 +46,9 @@ def run_seeds(
 
 
 def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
-    """Run one seed in ``runs_dir``, or read its result if it has one; an entry of ``runs`` in the ``pilot`` JSON.
+    """Run one seed in ``runs_dir`` or read its result, and return an entry of ``runs`` in the ``pilot`` JSON.
 
-    Waits for the folder's training slot. A run that was killed goes on from its last checkpoint.
+    Waits for the folder's training slot. A killed run continues from its last checkpoint.
     """
     return _run(PilotRequest(config, seed), runs_dir, progress)
 
@@ -57,5 +57,5 @@ def _run(
     request: PilotRequest, runs_dir: Path, progress: Progress, dataset: ImageDataset | None = None
 ) -> dict[str, Any]:
     run = request.folder(runs_dir)
-    PilotRequest.of(run)  # refuses a folder that is damaged
+    PilotRequest.of(run)  # refuses a damaged folder
     return carry_out(request, run, progress, partial(request.work, dataset=dataset))

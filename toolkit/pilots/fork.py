@@ -1,4 +1,4 @@
-"""The same pilot with other choices: a run of its own, because no checkpoint can go on under another configuration."""
+"""Fork a pilot with changed fields as a new run, because no checkpoint is valid for another configuration."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from toolkit.runs.folder import RunFolder
 
 
 def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotConfig, list[str]]:
-    """A pilot's configuration with choices changed, and what differs.
+    """A pilot's configuration with changed fields, and the differences.
 
     Args:
-        run: a pilot's folder.
-        assignments: ``lr=0.05``; values are JSON where they parse as JSON, else text.
+        run: folder of a pilot.
+        assignments: such as ``lr=0.05``; values are parsed as JSON if possible, else taken as text.
 
     Returns:
         The new configuration, and a text like ``lr: 0.1 -> 0.05`` for each field that differs.
 
     Raises:
-        UsageError: not a pilot, no such field, or a value that is wrong.
+        UsageError: not a pilot, an unknown field, or an invalid value.
     """
     request = run.config
     if request["kind"] != "pilot":
-        raise UsageError(f"{run.name} is no pilot: --set changes choices of pilots")
+        raise UsageError(f"{run.name} is not a pilot: --set changes fields of pilots")
     old = PilotRequest.of(run).config
     new = make_pilot_config(**old.model_dump() | parse_choices(assignments))
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
@@ -34,7 +34,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
 
 
 def fork(run: RunFolder, config: PilotConfig) -> RunFolder:
-    """A new run folder for ``config`` with the same seed, which remembers what it was forked from."""
+    """A new run folder for ``config`` with the same seed, which records the run it was forked from."""
     forked = PilotRequest(config, int(run.config["seed"])).folder(run.path.parent)
     write_json(forked.path / "origin.json", {"forked_from": run.name} | forked.origin)
     return forked

@@ -1,4 +1,4 @@
-"""The learner of one pilot: data as the alignment says, training batches, evaluation, and the memory's commits."""
+"""The learner of one pilot: data for its alignment, training batches, evaluation, and commits to the memory."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from toolkit.training.loop import Recipe, predict
 from toolkit.training.networks import build_backbone, default_network, pixel_statistics
 
 Rows = dict[str, dict[str, list[float]]]
-"""For each head, the accuracy matrices' rows on ``original`` and on ``coded`` test images."""
+"""Rows of the accuracy matrices on ``original`` and ``coded`` test images, for each head."""
 
 DECODED_SHARE = 0.25
-"""Part of the device's free memory that decoded exemplars may take; more are decoded batch by batch."""
+"""Share of the device's free memory for decoded exemplars; beyond it, exemplars are decoded per batch."""
 
 
 @dataclass
@@ -46,9 +46,8 @@ class PilotData:
     """A dataset cut into stages, with its coded versions.
 
     Attributes:
-        coded_train, coded_test: the splits through the codec; for a lossless codec the decoded pixels equal the
-            originals.
-        position: label -> index in the class order, which is the network's output for it.
+        coded_train, coded_test: the splits after coding; a lossless codec gives the original pixels.
+        position: label -> index in the class order, which is the index of its network output.
     """
 
     dataset: ImageDataset
@@ -61,20 +60,19 @@ class PilotData:
 
     @classmethod
     def load(cls, config: PilotConfig, dataset: ImageDataset, seed: int, progress: Progress = silent) -> PilotData:
-        """Cut ``dataset`` into the configuration's stages and code it (from the cache where possible).
+        """Cut ``dataset`` into the configuration's stages and code it, from the cache if possible.
 
-        A codec that encodes through a network has the configuration's extractor, by default trained on the first
-        stage's classes. Training images are looked at as what they are labelled with, test images as the class of the
-        first stage that they are nearest to, and codecs are fitted on the first stage: nothing is known of classes to
-        come.
+        A codec that encodes through a network uses the configuration's extractor, which is trained on the classes of
+        the first stage by default. It guides training images by their label and test images by the nearest class of
+        the first stage. Codecs are fitted on the first stage, so nothing is known of later classes.
 
         Raises:
-            UsageError: a class order or stage sizes that do not fit the dataset.
+            UsageError: the class order or the stage sizes do not fit the dataset.
         """
         classes = len(dataset.class_names)
         order = list(config.class_order) if config.class_order else class_order_from_seed(classes, seed)
         if len(order) != classes:
-            raise UsageError(f"the class order names {len(order)} classes, {dataset.name} has {classes}")
+            raise UsageError(f"the class order names {len(order)} classes, but {dataset.name} has {classes}")
         scenario = Scenario(dataset.train.labels, order, config.initial, config.increment)
         codec = parse_codec(config.codec)
 
@@ -101,16 +99,16 @@ class PilotData:
         return cls(dataset, scenario, codec, budget, coded_train, coded_test, position)
 
     def stage(self, index: int) -> Stage:
-        """How many outputs a network has before a stage and with it."""
+        """Number of network outputs before a stage and from it on."""
         known = len(self.scenario.seen(index - 1)) if index else 0
         return Stage(index, known, len(self.scenario.seen(index)))
 
 
 @dataclass
 class Learner:
-    """Method, network and memory, taken through the stages by :mod:`toolkit.pilots.pilot`.
+    """Method, network and memory, driven through the stages by :mod:`toolkit.pilots.pilot`.
 
-    ``streamed`` says whether the decoded exemplars were ever too many to lie on the device.
+    ``streamed`` is whether the decoded exemplars ever exceeded the device memory.
     """
 
     config: PilotConfig
@@ -138,17 +136,17 @@ class Learner:
     # -- a stage's training ------------------------------------------------------------------------------------
 
     def begin(self, stage: int) -> None:
-        """Give the network a stage's shape; everything random depends on (seed, stage) alone."""
+        """Give the network the shape of a stage; all randomness depends only on (seed, stage)."""
         torch.manual_seed(derive(self.seed, 1, stage))
         self.network = self._placed(self.method.begin(self.network, self.data.stage(stage)))
         self.method.auxiliary = {name: self._placed(module) for name, module in self.method.auxiliary.items()}
 
     def finish(self, stage: int) -> None:
-        """Let the method bring the trained network to its final form."""
+        """Let the method finish the trained network."""
         self.network = self.method.finish(self.network, self.data.stage(stage))
 
     def phases(self, stage: int) -> list[Phase]:
-        """What is trained in a stage that has begun."""
+        """The modules trained in the current stage."""
         if self.kind.frozen:
             return []
         indices = self.data.scenario[stage]
@@ -160,7 +158,7 @@ class Learner:
         return self.method.phases(self.network, self.data.stage(stage), data)
 
     def recipes(self, stage: int, phases: list[Phase]) -> list[Recipe]:
-        """A recipe for each phase; their steps add up to the stage's."""
+        """One recipe per phase; their steps add up to those of the stage."""
         recipe = self.recipe(stage)
         ends = np.round(np.cumsum([0.0, *(phase.share for phase in phases)]) * recipe.steps).astype(int)
         return [
@@ -174,7 +172,7 @@ class Learner:
         ]
 
     def recipe(self, stage: int) -> Recipe:
-        """The stage's recipe; epochs, where given, are turned into steps over new images and exemplars together."""
+        """The recipe of the stage; epochs are converted to steps over new images and exemplars together."""
         config = self.config
         steps, epochs, milestones, decay = config.steps, config.epochs, config.milestones, config.weight_decay
         if not stage:
@@ -200,7 +198,7 @@ class Learner:
         )
 
     def batches(self, stage: int, number: int, phase: Phase) -> ReplayBatches:
-        """The batches of a stage's phase."""
+        """The batches of one phase of a stage."""
         return ReplayBatches(
             phase.data.new,
             phase.data.memory,
@@ -214,7 +212,7 @@ class Learner:
     # -- after it ----------------------------------------------------------------------------------------------
 
     def commit(self, stage: int) -> None:
-        """Commit the new classes' exemplars: once, however often this is repeated after a kill."""
+        """Commit the exemplars of the new classes; repeated calls after a kill commit only once."""
         self.network.eval()
         if not self.kind.exemplars:
             return
@@ -226,7 +224,7 @@ class Learner:
         self.method.remember(self.network, self.exemplars, self.device)
 
     def evaluate(self, stage: int) -> Rows:
-        """The accuracy matrices' rows after ``stage``, by every head of the method."""
+        """Rows of the accuracy matrices after ``stage``, for every head of the method."""
         self.network.eval()
         rows: Rows = {}
         for head in self.method.heads:
@@ -238,10 +236,9 @@ class Learner:
         return rows
 
     def exemplars(self) -> AnyPool:
-        """All exemplars; their labels are the network's outputs.
+        """All exemplars; their labels are indices of network outputs.
 
-        They are decoded once a commit if that fits into :data:`DECODED_SHARE` of the memory that is free, else again
-        for every batch.
+        They are decoded once per commit if they fit into :data:`DECODED_SHARE` of the free memory, else once per batch.
         """
         if self._exemplars is None or self._exemplars[0] != self.memory.commits:
             self._exemplars = None  # free the last stage's before decoding this one's
@@ -310,7 +307,7 @@ class Learner:
         return stage_accuracies(predicted, labels[members], self.data.scenario.stages[: stage + 1])
 
     def _candidates(self, stage: int) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
-        """The new classes' payloads in selection order, judged by their decoded images, and what is kept with them."""
+        """Payloads of the new classes in selection order, based on their decoded images, and their extras."""
         coded, labels = self.data.coded_train, self.data.dataset.train.labels
         candidates, extras = {}, {}
         for label in self.data.scenario.stages[stage]:
@@ -337,5 +334,5 @@ class Learner:
 
 
 def open_pilot_memory(config: PilotConfig, data: PilotData, folder: Path) -> ExemplarMemory:
-    """The run's memory file, made or reopened."""
+    """The memory file of the run, created or reopened."""
     return ExemplarMemory(folder / "memory.recall", data.budget, data.codec)

@@ -1,4 +1,4 @@
-"""Run a pilot from its folder: idempotent, checkpointing, resumable after any kill to the same result."""
+"""Run a pilot from its folder: idempotent, with checkpoints, and resumable after any kill with the same result."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def train_pilot(
     checkpoint_path: Path,
     dataset: ImageDataset | None = None,
 ) -> dict[str, Any]:
-    """Train through all stages, going on from the last checkpoint; the run's ``result.json``.
+    """Train through all stages, continuing from the last checkpoint, and return the run's ``result.json``.
 
     Args:
-        run: its folder, where network, memory and checkpoint go.
-        config, seed: what to do.
-        reporter: told how far it is.
-        checkpoint_path: where checkpoints lie.
-        dataset: the configuration's, where it is open already.
+        run: the run folder, for network, memory and checkpoint.
+        config, seed: the pilot.
+        reporter: receives the progress.
+        checkpoint_path: the checkpoint file.
+        dataset: the configuration's dataset, if it is already open.
     """
     device = resolve_device(config.device)
     dataset = dataset or load_dataset(config.dataset, config.size, progress=reporter.show)
@@ -56,10 +56,10 @@ def train_pilot(
 def _run_stage(
     run: RunFolder, path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch
 ) -> None:
-    """Train, commit and evaluate one stage, from wherever ``state`` stands; leaves ``state`` at the next stage.
+    """Train, commit and evaluate one stage from ``state`` on, and advance ``state`` to the next stage.
 
-    Training is checkpointed as complete before the memory changes, and the memory's commit is repeatable: a kill
-    between the two can neither train on the new memory nor commit twice.
+    Training is checkpointed as complete before the memory changes, and the memory's commit is idempotent. A kill
+    between the two therefore neither trains on the new memory nor commits twice.
     """
     stage = state.stage
     if not state.trained:
@@ -77,7 +77,7 @@ def _run_stage(
 
 
 def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch) -> None:
-    """Train the phases of a stage that are left, checkpointing at ``path``."""
+    """Train the remaining phases of a stage, with checkpoints at ``path``."""
     stage = state.stage
     if not state.begun:
         learner.begin(stage)
@@ -88,7 +88,7 @@ def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunR
 
     def after_step(step: int, value: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         done = state.optimizer_steps + step
-        # reading the loss waits for a GPU: only when it is written
+        # reading the loss waits for the GPU, so it is read only when it is written
         facts = {"stage": stage, "step": step, "loss": float(value)} if reporter.due(done, total) else {}
         reporter.show("training", done, total, **facts)
         if step % learner.config.checkpoint_every == 0 and step < recipes[state.phase].steps:
@@ -125,7 +125,7 @@ def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunR
 
 
 def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_classes: Sequence[int]) -> dict[str, Any]:
-    """What one head achieved."""
+    """Results of one head."""
     return {
         "accuracy_matrix": rows[tested_on],
         **summarise(rows[tested_on], stage_classes),

@@ -1,6 +1,6 @@
-"""Pilots before they run: the list that a user's choices amount to.
+"""Plan pilots: the list of runs for a user's choices.
 
-No torch here.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.request import PilotRequest
 
 MAX_RUNS = 10_000
-"""Planned at once."""
+"""Maximum number of runs planned at once."""
 
 
 def plan(
     codecs: Sequence[str], aligns: Sequence[str], budgets: Sequence[str], seeds: Sequence[int], **shared: object
 ) -> list[PilotRequest]:
-    """Every codec at every alignment, budget and seed; seeds innermost, so that each setting is completed in turn.
+    """Every codec at every alignment, budget and seed; seeds vary fastest, so that settings complete one by one.
 
     A lossless codec changes no pixel, so it is planned once, without alignment.
 
     Args:
         codecs: specs.
         aligns: ``none``, ``train``, ``both``; for lossy codecs.
-        budgets: as users write them.
+        budgets: as written by users, such as ``64KiB``.
         seeds: distinct.
         shared: further fields of :class:`PilotConfig`.
 
     Raises:
-        UsageError: nothing to run, more than :data:`MAX_RUNS`, or a configuration that is wrong in itself.
+        UsageError: nothing to run, more than :data:`MAX_RUNS` runs, or an invalid configuration.
     """
     for name, chosen in (("setting", codecs), ("alignment", aligns), ("budget", budgets), ("seed", seeds)):
         if not chosen:
             raise UsageError(f"choose at least one {name}")
     if (runs := math.prod(map(len, (codecs, aligns, budgets, seeds)))) > MAX_RUNS:
-        raise UsageError(f"at most {MAX_RUNS} runs are planned at once, got {runs}")
+        raise UsageError(f"at most {MAX_RUNS} runs can be planned at once, got {runs}")
     planned: dict[str, PilotRequest] = {}
     for codec in codecs:
         for align in ("none",) if is_lossless(codec) else aligns:
@@ -52,17 +52,17 @@ def plan(
 
 
 def stage_count(classes: int, initial: int, increment: int) -> int:
-    """Stages that ``classes`` classes make."""
+    """Number of stages for ``classes`` classes."""
     return 1 + math.ceil(max(0, classes - initial) / increment)
 
 
 def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
-    """Optimiser steps of a whole run, its exemplars not counted where the length is given in epochs.
+    """Optimiser steps of a whole run; with lengths in epochs, exemplars are not counted.
 
     Args:
         config: the pilot.
-        classes: of the dataset.
-        images: training images of the dataset, for lengths in epochs.
+        classes: number of classes in the dataset.
+        images: number of training images in the dataset, for lengths in epochs.
     """
     if parse_method(config.method)[0].frozen:
         return 0
@@ -78,9 +78,9 @@ def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
 
 
 def default_settings(codecs: Sequence[str], recommended: str | None = None) -> list[str]:
-    """What to begin with: raw as the reference, and what is recommended, else the middle one of the lossy settings.
+    """Settings to start with: raw as the reference, and the recommended setting or else the middle lossy one.
 
-    JPEG goes before the other lossy ones.
+    JPEG is preferred to other lossy codecs.
     """
     chosen = [codec for codec in codecs if codec == "raw"][:1]
     if recommended in codecs and recommended not in chosen:

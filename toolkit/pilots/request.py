@@ -1,4 +1,4 @@
-"""A pilot as a request: a configuration and a seed. No torch here."""
+"""A pilot as a request: a configuration and a seed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class PilotRequest(SeededRequest[PilotConfig]):
         return pilot_command(self.config, [self.seed])
 
     def check(self, dataset: ImageDataset | None = None, progress: Progress = silent) -> None:
-        """Find what is wrong with the configuration before anything is written.
+        """Check the configuration before anything is written.
 
         Args:
-            dataset: the configuration's, where it is open already.
-            progress: told about opening and coding it.
+            dataset: the configuration's dataset, if it is already open.
+            progress: receives the progress of opening and coding it.
 
         Raises:
             UsageError: stages, class order, method, device, network, extractor or budget do not fit.
@@ -58,7 +58,7 @@ class PilotRequest(SeededRequest[PilotConfig]):
         return {"device": str(resolve_device(self.config.device))}
 
     def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> dict[str, Any]:
-        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, where it is open."""
+        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, if it is open."""
         from toolkit.pilots.pilot import train_pilot
 
         return train_pilot(run, self.config, self.seed, reporter, run.path / CHECKPOINT, dataset)
@@ -76,7 +76,7 @@ class PilotRequest(SeededRequest[PilotConfig]):
 def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:
     """The ``recallrate pilot`` command that runs, resumes or just shows these runs.
 
-    Only what differs from the defaults is written, apart from what defines the experiment.
+    Besides the fields that define the experiment, it contains only values that differ from the defaults.
     """
     words = ["recallrate", "pilot", config.dataset]
     for name in ("size", "initial", "increment", "codec", "budget", "align", "method", "steps"):

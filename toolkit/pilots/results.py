@@ -1,4 +1,4 @@
-"""What finished pilots say together: means and intervals over seeds, and which of them compare. No torch here."""
+"""Results of finished pilots: means and intervals over seeds, and groups of comparable pilots. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ METRICS = (
     "exemplars_per_class",
     "memory_bytes",
 )
-"""What is averaged over seeds."""
+"""Metrics that are averaged over seeds."""
 
 MEASURED = ("seconds", "peak_memory_bytes", "exemplars_decoded")
-"""Time, memory, and how what memory was free was used."""
+"""Time, memory, and how free memory was used."""
 
 VARIED = ("codec", "align", "budget", "method")
-"""What pilots in one comparison may differ in; everything else is the same for all of them."""
+"""Fields in which pilots of one comparison may differ; all other fields are equal."""
 
 
 def aggregate_pilots(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def aggregate_pilots(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dic
 
 
 def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
-    """Where a pilot lies on an axis of storage.
+    """Value of a pilot on a storage axis.
 
     Args:
         pilot: a ``pilot`` JSON.
@@ -68,7 +68,7 @@ def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
 
 
 def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[float]:
-    """What a run knew after each stage.
+    """Accuracy or forgetting of a run after each stage.
 
     Args:
         run: an entry of a ``pilot`` JSON's ``runs``.
@@ -84,20 +84,20 @@ def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[flo
 
 
 def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's result without what was measured: what the same run, on the same machine, gives again to the last bit.
+    """The reproducible part of a run's result: the same run on the same machine repeats it to the last bit.
 
-    Nor does where it lies count.
+    Timings, memory use and paths are left out.
     """
     return {name: value for name, value in result.items() if name not in (*MEASURED, "run_dir")}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pilots that differ in codec, alignment, budget, method and seed only.
+    """Pilots that differ only in codec, alignment, budget, method and seed.
 
     Attributes:
-        key: identifies what they have in common.
-        common: the configuration they share, without what they differ in.
+        key: identifies their common fields.
+        common: the common fields of their configurations.
         runs: (folder, configuration, seed) of each, newest first.
     """
 
@@ -107,16 +107,16 @@ class Comparison:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits for the key, for addresses."""
+        """Eight hexadecimal digits of the key, for page addresses."""
         return hashlib.sha256(self.key.encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
-        """What :func:`describe` says of the configuration they share."""
+        """The common configuration in words, from :func:`describe`."""
         return describe(self.common)
 
     def commands(self, runs_dir: Path | None = None) -> list[str]:
-        """The command lines that run, resume or just show these runs: one a configuration."""
+        """The command lines that run, resume or just show these runs, one per configuration."""
         seeds: dict[str, tuple[PilotConfig, list[int]]] = {}
         for _, config, seed in reversed(self.runs):
             seeds.setdefault(config.digest(), (config, []))[1].append(seed)
@@ -139,12 +139,12 @@ def setting_name(codec: str, align: str) -> str:
 
 
 def accuracy_so_far(run: RunFolder, config: PilotConfig, classes: int) -> list[float]:
-    """Accuracy over all classes seen, after each stage that an unfinished run has behind it.
+    """Accuracy over all classes seen, after each completed stage of an unfinished run.
 
     Args:
-        run: its folder.
+        run: the run folder.
         config: its configuration.
-        classes: of the dataset.
+        classes: number of classes in the dataset.
     """
     images = "coded" if config.align == "both" else "original"
     rows = {event["stage"]: event["accuracy"].get(images, ()) for event in run.events() if event["event"] == "stage"}
@@ -156,22 +156,22 @@ def accuracy_so_far(run: RunFolder, config: PilotConfig, classes: int) -> list[f
 
 
 def losses_so_far(run: RunFolder) -> list[tuple[int, float]]:
-    """Training steps done and the loss then, of a run under way."""
+    """Training steps done and the loss at each, of a running run."""
     events = [event for event in run.events() if event["event"] == "progress" and event.get("loss") is not None]
     return [(event["done"], event["loss"]) for event in events]
 
 
 def differences(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The fields in which some of the rows differ, each with all rows' values; a field a row has not is None there."""
+    """The fields in which rows differ, with the values of all rows; None for a field that a row lacks."""
     names = dict.fromkeys(name for row in rows for name in row)
     values = {name: [row.get(name) for row in rows] for name in names}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
 def describe(shared: Mapping[str, Any]) -> str:
-    """``4 + 4 classes, 200 steps a stage``, and the network, learning rate and so on where they are special."""
+    """``4 + 4 classes, 200 steps per stage``, followed by other fields that differ from their defaults."""
     length = f"{shared['steps']} steps" if shared["epochs"] is None else f"{shared['epochs']:g} epochs"
-    words = [f"{shared['initial']} + {shared['increment']} classes", f"{length} a stage"]
+    words = [f"{shared['initial']} + {shared['increment']} classes", f"{length} per stage"]
     fields = PilotConfig.model_fields
     for name in ("network", "selection", "batch_size", "lr", "schedule", "memory_share", "class_order", "device"):
         if shared[name] != fields[name].default:
@@ -180,17 +180,17 @@ def describe(shared: Mapping[str, Any]) -> str:
 
 
 def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comparison]:
-    """The pilots of one dataset and size, sorted into comparisons; the newest run's comparison first.
+    """Group the pilots of one dataset and size into comparisons, the one with the newest run first.
 
     Args:
-        runs: pilot run folders, newest first; those that are not whole are passed over.
-        dataset, size: what they were run on.
+        runs: pilot run folders, newest first; damaged ones are skipped.
+        dataset, size: of the pilots.
     """
     found: dict[str, tuple[dict[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
     for run in runs:
         try:
             request = PilotRequest.of(run)
-        except WorkError:  # the list of runs says what is wrong with it
+        except WorkError:  # the list of runs shows the reason
             continue
         config = request.config
         if config.dataset != absolute_spec(dataset) or config.size != size:
@@ -202,7 +202,7 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
 
 
 def result_rows(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One flat row a configuration: what was varied, seeds, then each metric's mean and 95 % half-width."""
+    """One flat row per configuration: varied fields, seeds, then mean and 95 % half-width of each metric."""
     rows = []
     for pilot in pilots:
         row = {name: pilot[name] for name in ("codec", "align", "method", "budget_bytes")}

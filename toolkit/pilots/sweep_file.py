@@ -1,6 +1,6 @@
-"""Sweep files: a grid of pilots in YAML, read so that a mistake is named with its line. No torch here.
+"""Sweep files: a grid of pilots in YAML. Errors name the line. Imports no torch.
 
-name: first-look            # by default the file's name
+name: first-look            # the file's name by default
 dataset: demo
 size: 32
 initial: 4
@@ -10,7 +10,7 @@ budgets: [20img, 64KiB]
 aligns: [none, both]
 methods: [replay]
 seeds: [0, 1, 2]
-steps: 200                  # and any other choice of a pilot
+steps: 200                  # and any other field of a pilot
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from toolkit.pilots.plan import plan
 from toolkit.pilots.request import PilotRequest
 
 GRID = ("codecs", "budgets", "aligns", "methods", "seeds")
-"""What is combined; each a list, or a single value."""
+"""Keys of the grid; each takes a list or a single value."""
 _SINGULAR = {"codec": "codecs", "budget": "budgets", "align": "aligns", "method": "methods"}
 SHARED = tuple(name for name in PilotConfig.model_fields if name not in _SINGULAR)
 KEYS = ("name", *GRID, *SHARED)
@@ -41,7 +41,7 @@ _DEFAULTS: dict[str, Any] = {"aligns": ["none"], "methods": ["replay"], "seeds":
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file's contents: its name and the runs it asks for, each once."""
+    """Contents of a sweep file: its name and its distinct runs."""
 
     name: str
     planned: list[PilotRequest]
@@ -49,7 +49,7 @@ class Sweep:
 
 @dataclass
 class _Entries:
-    """Keys and values of a file, and where they stand.
+    """Keys and values of a file, with their line numbers.
 
     Attributes:
         lines: key -> line, from 1.
@@ -63,21 +63,20 @@ class _Entries:
         return UsageError(f"{self.path}:{line}: {problem}")
 
     def about(self, key: str, problem: str) -> UsageError:
-        """A problem with what a key says, or with the file where the key is missing."""
+        """An error about the value of a key, or about the file if the key is missing."""
         return self.refuse(self.lines.get(key, 1), problem if problem.startswith(f"{key}:") else f"{key}: {problem}")
 
 
 def read_sweep(path: Path) -> Sweep:
-    """The sweep a file describes.
+    """Read a sweep file.
 
     Raises:
-        UsageError: the file cannot be read, is no YAML, has a key that does not exist or a value that is wrong; with
-            the line.
+        UsageError: the file cannot be read, is not YAML, or has an unknown key or an invalid value; with the line.
     """
     entries = _parse(path)
     name = str(entries.values.pop("name", path.stem))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise entries.about("name", f"a name has letters, digits, dots and dashes, at most 80, got {name!r}")
+        raise entries.about("name", f"a name must be 1 to 80 letters, digits, dots and dashes, got {name!r}")
     grid = {key: _list(entries, key) for key in GRID}
     shared = {key: value for key, value in entries.values.items() if key not in GRID}
     for required in ("dataset", "initial", "increment"):
@@ -97,28 +96,28 @@ def _parse(path: Path) -> _Entries:
     """Keys, values and lines; unknown and repeated keys are refused."""
     entries = _Entries(path)
     try:
-        with open(path, "rb") as file:  # a pipe as well: a shell makes one of <(...)
+        with open(path, "rb") as file:  # also a pipe, as from a shell's <(...)
             node = compose_yaml(read_stream(file, LARGEST_YAML))
     except OSError as error:
         raise UsageError(describe_os_error(error, "read", path)) from error
     except Unfit as error:
-        raise UsageError(f"{path} is no sweep file: {error}") from error
+        raise UsageError(f"{path} is not a sweep file: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or one_line(error)
         raise entries.refuse(mark.line + 1 if mark else 1, f"not valid YAML: {problem}") from error
     if not isinstance(node, yaml.MappingNode):
-        raise entries.refuse(1, "a sweep file has lines such as `codecs: [raw, png]`")
+        raise entries.refuse(1, "a sweep file needs lines such as `codecs: [raw, png]`")
     loader = yaml.SafeLoader("")
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if key not in KEYS:
-            raise entries.refuse(line, f"unknown key {key!r}{_meant(key)}; there are {', '.join(KEYS)}")
+            raise entries.refuse(line, f"unknown key {key!r}{_meant(key)}; the keys are {', '.join(KEYS)}")
         if key in entries.values:
-            raise entries.refuse(line, f"{key} stands in line {entries.lines[key]} already")
+            raise entries.refuse(line, f"{key} is already in line {entries.lines[key]}")
         try:
             entries.values[key] = loader.construct_object(value_node, deep=True)
-        except Exception as error:  # PyYAML raises what int, float and datetime raise, and IndexError, for odd scalars
+        except Exception as error:  # for odd scalars PyYAML passes on errors of int, float and datetime, and IndexError
             raise entries.refuse(line, f"{key}: {getattr(error, 'problem', None) or one_line(error)}") from error
         entries.lines[key] = line
     return entries
@@ -126,11 +125,11 @@ def _parse(path: Path) -> _Entries:
 
 def _meant(key: str) -> str:
     near = [_SINGULAR[key]] if key in _SINGULAR else difflib.get_close_matches(key, KEYS, 1)
-    return f", perhaps {near[0]!r} is meant" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _list(entries: _Entries, key: str) -> list[Any]:
-    """A grid's values: one written alone is a list of one."""
+    """The values of a grid key; a single value becomes a list of one."""
     if key not in entries.values and key not in _DEFAULTS:
         raise UsageError(f"{entries.path}: {key} is missing")
     value = entries.values.get(key, _DEFAULTS.get(key))
@@ -150,7 +149,7 @@ def _list(entries: _Entries, key: str) -> list[Any]:
 
 
 def _located(entries: _Entries, error: UsageError) -> UsageError:
-    """An error of a configuration with the line of the field it begins with."""
+    """A configuration error, with the line of the field that it names first."""
     text = one_line(error)
     named = text.split(":", 1)[0].split(".")[0]
     key = _SINGULAR.get(named, named)

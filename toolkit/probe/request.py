@@ -1,4 +1,4 @@
-"""Probes, advice and the look at single images as data, and the functions from dataset spec to JSON."""
+"""Requests for probes and for measurements of single images, and the functions that carry them out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProbeRequest(FieldsRequest):
-    """Everything that changes a probe's result; see ``recallrate probe --help`` for the meaning of each."""
+    """Everything that changes the result of a probe; see ``recallrate probe --help``."""
 
     kind: ClassVar[str] = "probe"
     results: ClassVar[type[Result]] = ProbeResult
@@ -48,7 +48,7 @@ class ProbeRequest(FieldsRequest):
     extractor: Extractor = "auto"
     layer: Layer = None
     initial: InitialForStage0 = None
-    images: Annotated[int, Field(ge=4, description="training images used at most, stratified")] = 1000
+    images: Annotated[int, Field(ge=4, description="maximum number of training images, stratified")] = 1000
     seed: Seed = 0
     device: Device = "auto"
     strict: Strict = False
@@ -65,7 +65,7 @@ class ProbeRequest(FieldsRequest):
 
 @dataclass(frozen=True)
 class ImagesRequest(FieldsRequest):
-    """Everything that changes what is measured of single images; see ``recallrate images --help``."""
+    """Everything that changes the measurements of single images; see ``recallrate images --help``."""
 
     kind: ClassVar[str] = "images"
     results: ClassVar[type[Result]] = ImagesResult
@@ -77,7 +77,7 @@ class ImagesRequest(FieldsRequest):
     extractor: Extractor = "stage0"
     layer: Layer = None
     initial: InitialForStage0 = None
-    images: Annotated[int, Field(ge=2, description="training images looked at, stratified")] = 400
+    images: Annotated[int, Field(ge=2, description="maximum number of training images, stratified")] = 400
     seed: Seed = 0
     device: Device = "auto"
     strict: Strict = False

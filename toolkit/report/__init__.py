@@ -1,1 +1,1 @@
-"""Figures, images and tables made from results: pure functions, for the app, notebooks and reports alike."""
+"""Figures, images and tables made from results: pure functions for the app, notebooks and reports."""

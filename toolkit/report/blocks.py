@@ -1,4 +1,4 @@
-"""What a report is made of: blocks that the template sets on paper, and phrases that every section says alike."""
+"""Building blocks of a report for the template, and phrases shared by its sections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table(
     words: bool = False,
     marked: int | None = None,
 ) -> Block:
-    """A table; ``widths`` are shares, 0 for as wide as needed; ``words`` aligns all columns left."""
+    """A table. ``widths`` are column shares, 0 for as wide as the content; ``words`` aligns all columns left."""
     return {
         "kind": "table",
         "head": list(head),
@@ -48,7 +48,7 @@ def figure_block(name: str, alt: str, caption: str, width: int = 100) -> Block:
 
 
 def percent(pilot: dict[str, Any], metric: str = "last_accuracy") -> str:
-    """``41.8 ± 2.1 %``; without the interval where one seed has none."""
+    """``41.8 ± 2.1 %``, or without the interval for a single seed."""
     mean, half = pilot["mean"][metric], pilot["ci95"][metric]
     return f"{100 * mean:.1f} %" if half is None else f"{100 * mean:.1f} ± {100 * half:.1f} %"
 

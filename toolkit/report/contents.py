@@ -1,4 +1,4 @@
-"""A study in words, tables and pictures: blocks that the template sets on paper, all text as plain strings."""
+"""A study as text, tables and figures: blocks for the template, with all text as plain strings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LONGEST_TITLE = 200
 
 @dataclass(frozen=True)
 class Report:
-    """What goes on paper.
+    """The contents of a report.
 
     Attributes:
         title, byline, author, footer: plain text.
         language: ``en`` or ``ja``.
-        moment: when the last of its runs was finished: the document's date, so that the same runs give the same bytes.
-        blocks: in order; what each kind has, :mod:`template.typ` reads.
-        files: figures and pictures by name.
+        moment: time at which the last run finished. It dates the document, so the same runs give the same bytes.
+        blocks: in order; ``template.typ`` reads the fields of each kind.
+        files: figures and images by name.
     """
 
     title: str
@@ -47,14 +47,14 @@ def write_report(
     fleet: Fleet | None = None,
     prices: Prices | None = None,
 ) -> Report:
-    """Say what a study says.
+    """Write the report of a study.
 
     Args:
         study: as :func:`~toolkit.report.facts.gather_study` gives it.
         say: the language.
-        title: by default one is made from the dataset.
+        title: derived from the dataset by default.
         author: may be empty.
-        fleet, prices: what the year's cost assumes.
+        fleet, prices: assumptions of the yearly cost.
 
     Raises:
         UsageError: a title or author that is too long.
@@ -91,7 +91,7 @@ def write_report(
 
 
 def _last_finish(study: Study) -> datetime:
-    """When the last run was finished, to the second; the epoch where no run says so."""
+    """Time at which the last run finished, to the second; the epoch if no run recorded it."""
     times = [
         event["time"] for run, _, _ in study.comparison.runs for event in run.events() if event["event"] == "finished"
     ]

@@ -1,6 +1,6 @@
-"""What compression saves in a year: pure arithmetic on bytes, images, prices and a measured change of accuracy.
+"""Yearly savings of compression: pure arithmetic on bytes, images, prices and a measured change in accuracy.
 
-A gigabyte is 10^9 bytes, a month a twelfth of a year, a year 365 days, and money whatever currency the prices are in.
+A gigabyte is 10^9 bytes, a year has 365 days, a month is a twelfth of a year, and money has the currency of the prices.
 Storage is counted in the steady state, when as many images expire as arrive.
 """
 
@@ -20,17 +20,17 @@ MONTHS = 12
 
 @dataclass(frozen=True)
 class Fleet:
-    """Who keeps images, and how many.
+    """The devices that keep images, and how many they keep.
 
     Attributes:
-        devices: that take images.
-        images_a_day: kept of each device.
-        retention_days: until an image is deleted.
-        copies: of each image in storage, backups included.
-        inferences_a_day: images that each device classifies, kept or not.
+        devices: number of devices that take images.
+        images_a_day: images kept per device and day.
+        retention_days: days until an image is deleted.
+        copies: copies of each image in storage, including backups.
+        inferences_a_day: images classified per device and day, kept or not.
 
     Raises:
-        UsageError: a number that is negative or not finite.
+        UsageError: a number is negative or not finite.
     """
 
     devices: float = 1.0
@@ -44,32 +44,32 @@ class Fleet:
 
     @property
     def images_kept(self) -> float:
-        """Images in storage in the steady state, every copy counted."""
+        """Images in storage in the steady state, counting every copy."""
         return self.devices * self.images_a_day * self.retention_days * self.copies
 
     @property
     def images_a_year(self) -> float:
-        """Images that arrive in a year."""
+        """Images that arrive per year."""
         return self.devices * self.images_a_day * DAYS
 
     @property
     def inferences_a_year(self) -> float:
-        """Images classified in a year."""
+        """Images classified per year."""
         return self.devices * self.inferences_a_day * DAYS
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What things cost.
+    """Prices, in any one currency.
 
     Attributes:
-        storage: of a gigabyte for a month.
-        transfer: of a gigabyte moved from a device to storage.
-        core_hour: of an hour of one processor core.
-        error: of one wrong classification.
+        storage: per gigabyte and month.
+        transfer: per gigabyte moved from a device to storage.
+        core_hour: per hour of one processor core.
+        error: per wrong classification.
 
     Raises:
-        UsageError: a number that is negative or not finite.
+        UsageError: a number is negative or not finite.
     """
 
     storage: float = 0.023
@@ -83,17 +83,17 @@ class Prices:
 
 @dataclass(frozen=True)
 class Coding:
-    """One codec setting against what is kept without it.
+    """One codec setting, compared with storage without it.
 
     Attributes:
-        before_bytes: an image without it: raw pixels, or the original file.
-        after_bytes: an image with it.
-        encode_us, decode_us: processor time an image on one core.
-        at_inference: whether incoming images pass the codec too (``--align both``).
-        accuracy_change: points of accuracy, positive if the setting is better.
+        before_bytes: bytes per image without it: raw pixels or the original file.
+        after_bytes: bytes per image with it.
+        encode_us, decode_us: processor time per image on one core, in microseconds.
+        at_inference: whether incoming images pass through the codec too (``--align both``).
+        accuracy_change: change in accuracy in points, positive if the setting is better.
 
     Raises:
-        UsageError: a size or time that is negative, or a number that is not finite.
+        UsageError: a size or time is negative, or a number is not finite.
     """
 
     before_bytes: float
@@ -109,17 +109,17 @@ class Coding:
 
 @dataclass(frozen=True)
 class Year:
-    """What a setting changes in a year; money saved is positive.
+    """Yearly effect of a setting; money saved is positive.
 
     Attributes:
         stored_before, stored_after: bytes in storage, steady state.
         sent_before, sent_after: bytes moved in the year.
         storage_saved, transfer_saved: money.
-        coding_cost: money for encoding what is kept, and for coding what is classified if that is done.
-        accuracy_value: money that the change of accuracy brings (negative: costs).
-        saved: all of these together.
-        break_even_error: price of one wrong classification at which nothing is saved any more; None if no price does.
-        break_even_points: points of accuracy that may be lost before nothing is saved; None if errors cost nothing.
+        coding_cost: money for encoding the kept images, and for coding the classified ones with ``at_inference``.
+        accuracy_value: money that the change in accuracy is worth; negative if it costs.
+        saved: total of these.
+        break_even_error: price of a wrong classification at which savings reach zero; None if there is no such price.
+        break_even_points: loss of accuracy in points at which savings reach zero; None if errors cost nothing.
     """
 
     stored_before: float
@@ -139,7 +139,7 @@ class Year:
 
 
 def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:
-    """A year with the setting against a year without it."""
+    """Compare a year with the setting to a year without it."""
     stored_before, stored_after = (fleet.images_kept * size for size in (coding.before_bytes, coding.after_bytes))
     sent_before, sent_after = (fleet.images_a_year * size for size in (coding.before_bytes, coding.after_bytes))
     storage_saved = (stored_before - stored_after) / GIGABYTE * prices.storage * MONTHS
@@ -167,7 +167,7 @@ def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:
 
 
 def _break_even_error(fleet: Fleet, coding: Coding, bytes_saved: float) -> float | None:
-    """Where what bytes save and what errors cost cancel; only if one is won and the other lost."""
+    """Error price at which the value of bytes and of errors cancel; None unless one is a gain and the other a loss."""
     errors = -coding.accuracy_change / 100 * fleet.inferences_a_year  # more of them if accuracy falls
     if errors == 0 or (price := bytes_saved / errors) < 0:
         return None
@@ -175,13 +175,13 @@ def _break_even_error(fleet: Fleet, coding: Coding, bytes_saved: float) -> float
 
 
 def cost_sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.0) -> list[dict[str, Any]]:
-    """What is saved when each input alone is divided and multiplied by a factor, the most decisive first.
+    """Savings when each input alone is divided and multiplied by a factor, the most influential input first.
 
     Returns:
-        Rows with input, low (saved with the input divided), high (saved with it multiplied).
+        Rows with input, low (savings with the input divided) and high (savings with it multiplied).
 
     Raises:
-        UsageError: a factor that is not above 1.
+        UsageError: the factor is not above 1.
     """
     if not (math.isfinite(factor) and factor > 1):
         raise UsageError(f"the factor must be above 1, got {factor:g}")
@@ -197,14 +197,14 @@ def cost_sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float
 
 
 def saved_with(fleet: Fleet, prices: Prices, coding: Coding, factors: Mapping[str, float]) -> float:
-    """What is saved in a year when inputs are multiplied.
+    """Yearly savings with some inputs multiplied.
 
     Args:
         fleet, prices, coding: the inputs.
         factors: by the name of the input, which is unique among the three.
 
     Raises:
-        UsageError: a product that is no amount.
+        UsageError: a product is negative or not finite.
     """
     changed: list[Any] = [
         replace(

@@ -1,6 +1,6 @@
-"""What a report is about: the finished pilots among the runs given, which of them is recommended, and what it does.
+"""The facts of a report: the finished pilots among the given runs, and the recommended one of them.
 
-Facts only; :mod:`toolkit.report.contents` says them. No torch here.
+:mod:`toolkit.report.contents` puts them into words. Imports no torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from toolkit.runs.request import Request
 
 EXAMPLES = 6
 CODED = 100
-"""Images whose bytes and distortion give the thresholds for operation."""
+"""Number of images that give the thresholds for operation."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Gain:
     """Points of last accuracy of one pilot over another.
 
     Attributes:
-        points: mean difference, over the seeds that both have, or of the means where they share none.
-        half: of its 95 % interval over those seeds; None for fewer than two.
-        seeds: shared.
+        points: mean difference over the shared seeds, or difference of the means if no seed is shared.
+        half: half width of its 95 % interval over those seeds; None for fewer than two.
+        seeds: number of shared seeds.
     """
 
     points: float
@@ -48,19 +48,19 @@ class Gain:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.half is not None and abs(self.points) > self.half
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images before and after the recommended setting and those next to it.
+    """Images before and after the recommended setting and its neighbours.
 
     Attributes:
         originals: uint8 (N, H, W, 3).
-        coded: by codec, fewest bytes first: images as decoded, mean bytes, and mean PSNR (None if lossless).
-        image_bytes, image_psnr: of more images, at the recommended setting, float64 (M,).
-        notes: of the dataset.
+        coded: decoded images, mean bytes and mean PSNR (None if lossless) by codec, fewest bytes first.
+        image_bytes, image_psnr: for more images at the recommended setting, float64 (M,).
+        notes: notes from opening the dataset.
     """
 
     originals: np.ndarray
@@ -72,18 +72,18 @@ class Examples:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything the report says, as facts.
+    """All facts of a report.
 
     Attributes:
-        dataset, size: of all runs.
-        comparison: the pilots that compare with each other; the largest group.
+        dataset, size: shared by all runs.
+        comparison: the largest group of comparable pilots.
         pilots: their ``pilot`` JSONs.
         chosen: index of the recommended one.
         advice: the newest ``advise`` JSON among the runs.
         probe: the newest ``probe`` or ``advise`` JSON among the runs.
-        by_advice: whether advice has chosen, on training images alone; otherwise the best result has been taken.
-        unfinished: name and state of runs that are left out, damaged ones among them.
-        apart: finished pilots that do not compare with these (other stages, steps, ...), by what they have in common.
+        by_advice: whether advice chose the setting, from training images alone; otherwise it has the best result.
+        unfinished: name and state of runs left out, including damaged ones.
+        apart: labels of groups of finished pilots that are not comparable (other stages, steps, ...).
     """
 
     dataset: str
@@ -99,12 +99,12 @@ class Study:
 
     @property
     def pilot(self) -> dict[str, Any]:
-        """The recommended one."""
+        """The recommended pilot."""
         return self.pilots[self.chosen]
 
     @property
     def peers(self) -> list[dict[str, Any]]:
-        """Pilots with the recommended one's budget and method, itself among them: equal bytes, equal steps."""
+        """Pilots with the budget and method of the recommended one, which is included: equal bytes, equal steps."""
         mine = self.pilot
         return [
             one for one in self.pilots if (one["budget_bytes"], one["method"]) == (mine["budget_bytes"], mine["method"])
@@ -128,7 +128,7 @@ class Study:
 
     @property
     def exemplar_bytes(self) -> float:
-        """Of the recommended setting, labels and shared parts included."""
+        """Bytes per exemplar at the recommended setting, including labels and shared data."""
         return storage_of(self.pilot, "exemplar_bytes")
 
     def as_dict(self) -> dict[str, Any]:
@@ -146,12 +146,12 @@ class Study:
         }
 
     def probed(self) -> dict[str, Any] | None:
-        """The probe's row of the recommended setting."""
+        """The probe's row for the recommended setting."""
         rows = self.probe["settings"] if self.probe is not None else ()
         return next((row for row in rows if row["codec"] == self.pilot["codec"]), None)
 
     def neighbours(self) -> list[str]:
-        """The recommended codec between the piloted settings of its family next to it, fewest bytes first."""
+        """The recommended codec and its neighbours among piloted settings of its family, fewest bytes first."""
         codec = self.pilot["codec"]
         family = {
             one["codec"]: storage_of(one, "exemplar_bytes")
@@ -174,7 +174,7 @@ def gain_over(pilot: Mapping[str, Any], other: Mapping[str, Any]) -> Gain:
 
 
 def gather_study(runs: Sequence[RunFolder]) -> Study:
-    """Sort runs into a study.
+    """Gather runs into a study.
 
     Args:
         runs: pilots, and perhaps probes and advice, of one dataset at one size.
@@ -193,11 +193,11 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     subjects = {_subject(request) for _, request in whole} - {None}
     if len(subjects) > 1:
         listed = ", ".join(sorted(f"{one[0]} at {one[1]} px" for one in subjects if one is not None))
-        raise UsageError(f"one report is about one dataset at one size, and these runs are of {listed}")
+        raise UsageError(f"a report covers one dataset at one size, but these runs are of {listed}")
     finished = [run for run in pilots if run.result is not None]
     if not finished:
         states = ", ".join([*(f"{run.name} is {run.status()}" for run in pilots), *damaged.values()][:3])
-        states = states or "there is none among them"
+        states = states or "none was given"
         raise WorkError(f"a report needs a finished pilot: {states}")
     ((dataset, size),) = (one for one in subjects if one is not None)
     groups = comparisons(finished, dataset, size)
@@ -229,17 +229,17 @@ def _subject(request: Request) -> tuple[str, int] | None:
 
 
 def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:
-    """The advised setting where it was piloted at the advice's budget, else the best at the budget piloted most.
+    """The advised setting if it was piloted at the advice's budget, else the best at the most piloted budget.
 
-    Methods without exemplars are bounds, not choices. Of several methods with the advised setting the one piloted most
-    is taken.
+    Methods without exemplars are bounds, not choices. If several methods were piloted with the advised setting, the
+    most piloted one is taken.
 
     Raises:
-        WorkError: no pilot has kept exemplars.
+        WorkError: no pilot kept exemplars.
     """
     able = [n for n, pilot in enumerate(pilots) if parse_method(pilot["method"])[0].exemplars]
     if not able:
-        raise WorkError("a report needs a finished pilot with exemplars: these are of methods that keep none")
+        raise WorkError("a report needs a finished pilot with exemplars, but the methods of these keep none")
     if advice is not None:
         wanted = (advice["recommended"]["codec"], advice["recommended"]["align"], advice["budget_bytes"])
         methods = [pilots[n]["method"] for n in able]
@@ -253,9 +253,9 @@ def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> 
 
 
 def show_examples(study: Study) -> Examples | str:
-    """A few training images at the recommended setting and its neighbours, or why there are none.
+    """A few training images at the recommended setting and its neighbours, or the reason why there are none.
 
-    Always the same images of a dataset: one each of evenly spaced classes.
+    A dataset always gives the same images: one from each of several evenly spaced classes.
     """
     try:
         dataset = load_dataset(study.dataset, study.size)
@@ -281,10 +281,10 @@ def _examples(study: Study, dataset: ImageDataset) -> Examples:
 
 
 def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images as decoded, and the bytes of each payload."""
+    """Decoded images, and the bytes of each payload."""
     made = parse_codec(codec)
     if needs_network(made):  # the app makes reports too, and runs no network
-        raise UsageError(f"a report has no example images of {codec}: coding them takes a network")
+        raise UsageError(f"a report has no example images of {codec}, because encoding them needs a network")
     made.fit(images[:1])
     payloads = made.encode(images)
     return made.decode(payloads, image_size(images)), np.array([len(payload) for payload in payloads])

@@ -1,4 +1,4 @@
-"""Small images made large enough to look at: each pixel becomes a square, nothing is smoothed."""
+"""Enlarge small images for viewing: each pixel becomes a square, without smoothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def enlarge(image: np.ndarray, side: int = 256) -> np.ndarray:
-    """An image of at least ``side`` pixels a side, each pixel repeated a whole number of times; uint8 (H, W, 3)."""
+    """Enlarge to at least ``side`` pixels per side by repeating pixels a whole number of times; uint8 (H, W, 3)."""
     times = max(1, math.ceil(side / min(image.shape[:2])))
     return image.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -19,7 +19,7 @@ def strip(images: Sequence[np.ndarray] | np.ndarray, side: int = 96, gap: int = 
 
     Args:
         images: uint8 (N, H, W, 3), at least one.
-        side: least height in pixels.
+        side: minimum height in pixels.
         gap: pixels between two images.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A report on paper: Typst sets it, as tagged PDF/UA-1 with its fonts inside. The same report gives the same bytes."""
+"""Typeset a report with Typst, as tagged PDF/UA-1 with embedded fonts. The same report gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toolkit.report.fonts import FAMILY, FOLDER, REGULAR
 
 _TEMPLATE = Path(__file__).with_name("template.typ")
 _MONO = "DejaVu Sans Mono"
-"""One of the fonts that Typst brings."""
+"""One of the fonts that come with Typst."""
 MISSING = "□"
 _LISTED = 20
 
@@ -28,7 +28,7 @@ def pdf_of(report: Report) -> bytes:
     """The report as PDF/UA-1.
 
     Raises:
-        WorkError: it cannot be set.
+        WorkError: it cannot be typeset.
     """
     made = _compile(report, format="pdf", pdf_standards=["ua-1"], timestamp=report.moment)
     assert isinstance(made, bytes)
@@ -66,14 +66,14 @@ def _compile(report: Report, **options: Any) -> bytes | list[bytes]:
                 str(root / "report.typ"), root=folder, font_paths=[str(FOLDER)], ignore_system_fonts=True, **options
             )
         except RuntimeError as error:
-            raise WorkError(f"the report could not be set: {one_line(error)}") from error
+            raise WorkError(f"the report could not be typeset: {one_line(error)}") from error
     return made
 
 
 def with_known_glyphs(report: Report) -> Report:
-    """The report with every character that its fonts lack shown as a box, and a remark that says which those were.
+    """Replace characters that the fonts lack by a box, and add a remark that lists them.
 
-    Typst would draw nothing in their place without a word.
+    Typst would silently draw nothing in their place.
     """
     known = _known_characters()
     strings = [report.title, report.byline, report.author, *_strings(report.blocks)]
@@ -96,7 +96,7 @@ def with_known_glyphs(report: Report) -> Report:
 
 @cache
 def _known_characters() -> frozenset[int]:
-    """What the regular font has; Typst takes from it what the bold one lacks."""
+    """Characters in the regular font; Typst falls back to it for characters that the bold font lacks."""
     from fontTools.ttLib import TTFont
 
     with TTFont(REGULAR, lazy=True) as font:

@@ -1,4 +1,4 @@
-"""The report's figures as SVG: the same numbers as on the pages, drawn for paper. Byte for byte the same every time."""
+"""The report's figures as SVG, with the same numbers as the app's. The output is deterministic byte for byte."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _TEXT = font_manager.FontProperties(fname=REGULAR, size=8)
 
 
 def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language) -> bytes:
-    """Last accuracy against bytes an exemplar with 95 % bars: a colour a codec, a shape an alignment.
+    """Last accuracy against bytes per exemplar with 95 % bars: one colour per codec, one shape per alignment.
 
     Args:
         pilots: ``pilot`` JSONs of one budget.
-        chosen: which of them is recommended.
+        chosen: index of the recommended one.
         say: the report's language.
     """
     families = [codec_family(pilot["codec"]) for pilot in pilots]
@@ -66,10 +66,10 @@ def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language
 
 
 def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
-    """Accuracy over all classes so far, after each stage: a line for each of a few settings.
+    """Accuracy over all classes seen so far, after each stage: one line per setting.
 
     Args:
-        series: fractions after stage 1, 2, ..., by what the legend calls them.
+        series: fractions after stage 1, 2, ..., by name in the legend.
         say: the report's language.
     """
     with _canvas(6.6, 2.7) as (figure, axes):
@@ -86,7 +86,7 @@ def stages_svg(series: Mapping[str, Sequence[float]], say: Language) -> bytes:
 
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in the report's font with axes that show only what is needed; glyphs become outlines."""
+    """A figure in the report's font with plain axes; glyphs become outlines."""
     with matplotlib.rc_context(
         {
             "svg.hashsalt": "recallrate",

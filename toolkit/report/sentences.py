@@ -1,4 +1,4 @@
-"""What the page and the command line say alike of an ``advise`` JSON."""
+"""Sentences about an ``advise`` JSON that the app and the command line share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from toolkit.language.sentence import Sentence
 
 
 def runner_up_sentence(second: Mapping[str, Any]) -> Sentence:
-    """The second best setting of an ``advise`` JSON in words; of raw pixels there is no gain over them to say."""
+    """The second-best setting of an ``advise`` JSON in words; raw pixels have no gain over themselves."""
     named = {"setting": short_spec(second["codec"]), "align": second["align"]}
     if second["expected_gain"] is None or second["codec"] == "raw":
         return Sentence("advice.runner_up", **named)

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a cell begins with that a spreadsheet would calculate, in full width too; a tab or line end is skipped first."""
+"""Beginnings of cells that a spreadsheet would calculate, full-width forms included; it skips tabs and line ends."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def csv_cell(value: Any) -> Any:
-    """A cell that spreadsheets show and never calculate: text that would begin a formula gets an apostrophe before it.
+    """A cell that spreadsheets show but never calculate: an apostrophe goes before text that would begin a formula.
 
-    Numbers stay numbers, written ones such as ``-0.5`` as well.
+    Numbers stay numbers, also as text such as ``-0.5``.
     """
     if value is None or isinstance(value, (int, float)):
         return value
@@ -26,11 +26,11 @@ def csv_cell(value: Any) -> Any:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> str:
-    """Rows as CSV with a header, cells as :func:`csv_cell` gives them; a row without some column leaves it empty.
+    """Rows as CSV with a header and cells from :func:`csv_cell`; missing columns of a row are empty.
 
     Args:
         rows: cells by column.
-        first: columns to begin with, where there are such; the others follow in the rows' order.
+        first: columns to put first if they exist; the others follow in the order of the rows.
     """
     text = io.StringIO()
     found = dict.fromkeys(name for row in rows for name in row)
@@ -49,8 +49,8 @@ def json_text(value: Any) -> str:
 def probe_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The settings of a ``probe`` or ``advise`` JSON with two more columns.
 
-    ``header_tax`` is the share of an ordinary file that need not be stored for every image. ``probe_accuracy`` is the
-    rule's score at the best alignment, None without advice.
+    ``header_tax`` is the share of an ordinary file that need not be stored per image. ``probe_accuracy`` is the score
+    of that rule at the best alignment, None without advice.
     """
     accuracy: dict[str, float] = {}
     for rule in result.get("rules", ()):

@@ -1,4 +1,4 @@
-"""Choices that requests of several kinds have: what each means, for the command line's help."""
+"""Fields shared by several kinds of requests, with the descriptions that the command line shows as help."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pydantic import Field
 
 Dataset = Annotated[str, Field(description="demo, a folder, a .zip, a .npz or torchvision:NAME")]
 Size = Annotated[int, Field(description="side of the images in pixels")]
-Codec = Annotated[str, Field(description="one codec spec, such as jpeg:quality=50")]
+Codec = Annotated[str, Field(description="one codec, such as jpeg:quality=50")]
 Codecs = Annotated[str, Field(description="a grid, such as jpeg:quality={10,50};png")]
 Budget = Annotated[str, Field(description="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")]
 Extractor = Annotated[str, Field(description="stage0, self, random, auto, timm:NAME or checkpoint:PATH")]
 Layer = Annotated[str | None, Field(description="a named layer instead of the pooled penultimate features")]
 InitialForStage0 = Annotated[
-    int | None, Field(description="classes of the first stage (for stage0); a fifth by default")
+    int | None, Field(description="classes in the first stage (for stage0); a fifth of all by default")
 ]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="seed of everything random")]
 Device = Annotated[str, Field(description="auto, cpu or cuda")]

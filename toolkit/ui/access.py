@@ -1,9 +1,9 @@
-"""Who may use the app, and which files it opens for them.
+"""Access rules of the app: who may use it, and which files it opens.
 
-On 127.0.0.1 it is the user's own: no login, any path. As soon as it listens elsewhere it opens only what lies under the
-allowed roots, and lets in only who has logged in: by OpenID Connect where Streamlit's secrets have an ``[auth]``
-section and ``RECALLRATE_USERS`` names the accounts, else with the secret in ``RECALLRATE_SECRET``. With neither it does
-not open at all. The login itself is the business of :mod:`toolkit.ui.gateway`, which stands before Streamlit.
+On 127.0.0.1 it needs no login and opens any path. On other addresses it opens only paths under the allowed roots and
+needs a login: by OpenID Connect if Streamlit's secrets have an ``[auth]`` section and ``RECALLRATE_USERS`` names the
+accounts, else with the secret in ``RECALLRATE_SECRET``. With neither it is locked. The login itself is in
+:mod:`toolkit.ui.gateway`, which runs before Streamlit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SECRET = "RECALLRATE_SECRET"
 ROOTS = "RECALLRATE_ROOTS"
 USERS = "RECALLRATE_USERS"
 LEAST_SECRET = 12
-"""Characters."""
+"""Minimum number of characters."""
 
 
 def listens_elsewhere() -> bool:
@@ -41,27 +41,27 @@ def listens_elsewhere() -> bool:
 
 
 def why_closed(address: str | None, oidc: bool, upload_megabytes: int = 0) -> str | None:
-    """Why a server at ``address`` must not open; None where it may. English, for it is said before any choice."""
+    """Why a server at ``address`` must stay locked; None if it may open. In English, before any choice of language."""
     if is_local(address):
         return None
     if upload_megabytes > LARGEST_UPLOAD:
-        return f"uploads of {upload_megabytes} MB would lie in memory: add --server.maxUploadSize {LARGEST_UPLOAD}"
+        return f"uploads of {upload_megabytes} MB would be held in memory: add --server.maxUploadSize {LARGEST_UPLOAD}"
     if oidc:
-        return None if os.environ.get(USERS) else f"set {USERS} to the accounts that may enter: a@b.org,@c.org"
+        return None if os.environ.get(USERS) else f"set {USERS} to the allowed accounts, such as a@b.org,@c.org"
     length = len(os.environ.get(SECRET, ""))
     if not length:
         return (
-            f"it would be reached from other machines at {address or 'every address'} without a login: set {SECRET} "
+            f"other machines could reach it at {address or 'every address'} without a login: set {SECRET} "
             "to a shared secret, or configure [auth] in Streamlit's secrets, or listen on 127.0.0.1"
         )
     if length < LEAST_SECRET:
-        return f"{SECRET} must have at least {LEAST_SECRET} characters, it has {length}"
+        return f"{SECRET} must have at least {LEAST_SECRET} characters, got {length}"
     return None
 
 
 @cache
 def has_oidc() -> bool:
-    """Whether Streamlit's secrets name an identity provider; read once, for without secrets looking takes long."""
+    """Whether Streamlit's secrets name an identity provider; read once, because a look without secrets is slow."""
     try:
         return "auth" in st.secrets
     except FileNotFoundError:  # there are no secrets at all
@@ -69,23 +69,23 @@ def has_oidc() -> bool:
 
 
 def require_access() -> None:
-    """Let a session in that came through the door, or end its page here."""
+    """Admit a session that came through the gateway, or end its page here."""
     if not listens_elsewhere():
         return
     login, context = own_login(), get_script_run_ctx()
-    if login is None or context is None:  # Streamlit was started without the door
+    if login is None or context is None:  # Streamlit was started without the gateway
         st.error(say("access.closed"), icon=":material/lock:")
         st.stop()
     login.sessions.add(context.session_id)
 
 
 def own_login() -> Login | None:
-    """The login of the session whose page is drawn."""
+    """The login of the current session."""
     return LOGINS.named(str(st.user.get(IDENTITY) or ""))
 
 
 def may_enter(email: str, verified: bool) -> bool:
-    """Whether an account is among those of ``RECALLRATE_USERS``: addresses, or ``@domain`` for all of a domain."""
+    """Whether ``RECALLRATE_USERS`` lists an account, by its address or by ``@domain`` for a whole domain."""
     named = [one.strip().lower() for one in os.environ.get(USERS, "").split(",") if one.strip()]
     address = email.strip().lower()
     name, at, domain = address.rpartition("@")
@@ -93,24 +93,25 @@ def may_enter(email: str, verified: bool) -> bool:
 
 
 def read_roots(arguments: Sequence[str]) -> None:
-    """Take the folders given as ``--root FOLDER`` after ``streamlit run app.py --`` for those that may be opened."""
+    """Set the allowed roots from ``--root FOLDER`` after ``streamlit run app.py --``."""
     parser = argparse.ArgumentParser(prog="app.py", add_help=False, allow_abbrev=False)
     parser.add_argument("--root", action="append", type=Path, default=[])
     try:
         given = parser.parse_known_args(list(arguments))[0].root
-    except SystemExit:  # how argparse refuses; it has said why on standard error
+    except SystemExit:  # argparse has printed the reason to standard error
         raise UsageError("--root takes a folder: streamlit run app.py -- --root FOLDER") from None
     if missing := [root for root in given if not root.is_dir()]:
-        raise UsageError(f"--root {missing[0]} is no folder")
+        raise UsageError(f"--root {missing[0]} is not a folder")
     if given:
         os.environ[ROOTS] = os.pathsep.join(str(root.resolve()) for root in given)
 
 
 def allowed_roots() -> list[Path] | None:
-    """The folders that typed paths must lie in; None where any path may be opened.
+    """The folders that typed paths must be inside; None if any path may be opened.
 
-    Those of ``RECALLRATE_ROOTS`` (written like PATH) where it is set, else, when the app listens elsewhere, the working
-    folder and the data cache; beside them the app's own folders of runs, uploads and exported tables.
+    These are the folders in ``RECALLRATE_ROOTS`` (written like PATH) if it is set; else, if the app listens on another
+    address than 127.0.0.1, the working folder and the data cache. The app's own folders of runs, uploads and exported
+    tables are added.
     """
     if given := os.environ.get(ROOTS):
         named = [Path(part).expanduser() for part in given.split(os.pathsep) if part]
@@ -125,7 +126,7 @@ def require_allowed(path: str | Path) -> None:
     """Refuse a path outside the allowed roots, links followed.
 
     Raises:
-        UsageError: it is one.
+        UsageError: it is outside.
     """
     roots = allowed_roots()
     if roots is None:

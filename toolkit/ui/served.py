@@ -1,4 +1,4 @@
-"""What ``recallrate app`` serves: the app behind its door. ``app.py`` of the repository serves the same."""
+"""Script served by ``recallrate app``: the app behind its gateway. ``app.py`` of the repository does the same."""
 
 from streamlit.starlette import App
 

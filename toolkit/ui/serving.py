@@ -15,14 +15,14 @@ from starlette.middleware import Middleware
 from streamlit import config
 from streamlit.starlette import App
 
-from toolkit.ui.gateway.front import Door
+from toolkit.ui.gateway.front import Gateway
 
 SCRIPT = Path(__file__).resolve().with_name("script.py")
 
 
 def serving() -> dict[str, Any]:
-    """The door before Streamlit, and all pages loaded before the first visitor comes."""
-    return {"middleware": [Middleware(Door)], "lifespan": _loaded}
+    """The gateway before Streamlit, and a lifespan that loads all pages before the first visitor."""
+    return {"middleware": [Middleware(Gateway)], "lifespan": _loaded}
 
 
 @asynccontextmanager

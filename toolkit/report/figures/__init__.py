@@ -1,1 +1,1 @@
-"""Plotly figures as pure functions of the result JSON; backgrounds and text are left to whoever shows them."""
+"""Plotly figures as pure functions of the result JSON; the caller sets backgrounds and text."""

@@ -14,12 +14,12 @@ from toolkit.report.figures.style import DOTTED, GOOD, OTHER, style_figure
 def sensitivity_figure(
     rows: Sequence[dict[str, Any]], saved: float, most: int = 8, say: Language = ENGLISH
 ) -> go.Figure:
-    """What is saved when one input is halved or doubled: a bar each way from what is saved now, the widest on top.
+    """Savings when one input is halved or doubled: bars in both directions from the current savings, widest on top.
 
     Args:
-        rows: of :func:`toolkit.report.cost.cost_sensitivity`.
-        saved: now.
-        most: bars drawn.
+        rows: from :func:`toolkit.report.cost.cost_sensitivity`.
+        saved: current savings.
+        most: maximum number of bars.
     """
     shown = list(rows[:most])[::-1]
     names = [say(f"cost_input.{row['input']}") for row in shown]

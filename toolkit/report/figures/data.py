@@ -12,10 +12,10 @@ from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, as_t
 
 
 def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
-    """Training and test images of each class.
+    """Training and test images per class.
 
     Args:
-        rows: as :func:`toolkit.data.summary.class_rows` gives them.
+        rows: from :func:`toolkit.data.summary.class_rows`.
     """
     names = [as_text(row["class"]) for row in rows]
     figure = go.Figure()
@@ -35,7 +35,7 @@ def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
 
 
 def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Language = ENGLISH) -> go.Figure:
-    """Images in the plane of the originals' first two principal components; a thread joins each to its decoded self.
+    """Images in the plane of the originals' first two principal components, each joined to its decoded version.
 
     Args:
         result: the ``images`` JSON.

@@ -1,4 +1,4 @@
-"""Figures of the JPEG layer: tables, what they let through, accuracy of the variants, robustness."""
+"""Figures of the JPEG layer: tables, frequency response, accuracy of the variants, robustness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, as_text, style_
 MODEL_COLOURS = {"plain": "#7d8891", "layered": "#e0662f"}
 TABLES = ("luma", "chroma")
 TABLE_SCALE = ((0.0, "#5b9a8b"), (0.4, "#27667b"), (1.0, "#2d3047"))
-"""The coarser a step, the darker."""
+"""Coarser steps are darker."""
 _SYMBOLS = {
     "fgsm": "circle-open",
     "pgd": "square-open",
@@ -26,11 +26,11 @@ _SYMBOLS = {
 
 
 def table_figure(steps: Sequence[Sequence[float]], highest: float, say: Language = ENGLISH) -> go.Figure:
-    """A quantisation table as a heat map of its steps, low frequencies at the upper left.
+    """A quantisation table as a heat map of its steps, low frequencies at the top left.
 
     Args:
         steps: (8, 8).
-        highest: the step that the darkest colour stands for, so that tables side by side compare.
+        highest: the step shown in the darkest colour, so that tables side by side are comparable.
     """
     values = np.asarray(steps, float)
     figure = go.Figure(
@@ -58,12 +58,12 @@ def table_figure(steps: Sequence[Sequence[float]], highest: float, say: Language
 
 
 def response_figure(responses: Mapping[str, Sequence[Sequence[float]]], say: Language = ENGLISH) -> go.Figure:
-    """How much of a frequency's energy passes the quantiser, against the distance from the mean.
+    """Share of each frequency's energy that remains after quantisation, against the distance from DC.
 
-    Frequencies (u, v) with the same u + v are averaged; 1 is all of it, more is possible by rounding up.
+    Frequencies (u, v) with the same u + v are averaged. 1 is all of the energy; rounding up can give more.
 
     Args:
-        responses: (8, 8) each, by what to call them.
+        responses: (8, 8) each, by name.
     """
     down, across = np.indices((8, 8))
     figure = go.Figure()
@@ -86,10 +86,10 @@ def response_figure(responses: Mapping[str, Sequence[Sequence[float]]], say: Lan
 
 
 def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = ENGLISH) -> go.Figure:
-    """Accuracy of each network with its 95 % interval over seeds; a dotted line at the plain network's.
+    """Accuracy of each network with its 95 % interval over seeds; a dotted line marks the plain network.
 
     Args:
-        variants: of the ``jpeg train`` JSON.
+        variants: from the ``jpeg train`` JSON.
     """
     names = list(variants)[::-1]
     means = [variants[name]["mean"]["accuracy"] for name in names]
@@ -119,13 +119,13 @@ def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = E
 def robustness_figure(
     report: dict[str, Any], say: Language = ENGLISH, others: Mapping[str, dict[str, Any]] | None = None
 ) -> go.Figure:
-    """Accuracy against eps: for each network a bold line for the worst case and a thin one for each attack.
+    """Accuracy against eps: per network a bold line for the worst case and a thin line for each attack.
 
     All lines start from the clean accuracy at eps 0.
 
     Args:
-        report: as :func:`toolkit.robustness.evaluation.robustness_report` gives it.
-        others: reports on the same images of the training's other networks, by variant; their worst cases are drawn.
+        report: from :func:`toolkit.robustness.evaluation.robustness_report`.
+        others: reports of other networks of the training on the same images, by variant; adds their worst cases.
     """
     order, levels = _levels(report)
     figure = go.Figure()
@@ -138,7 +138,7 @@ def robustness_figure(
                 y=[result["clean"], *(accuracies[n] for n in order)],
                 name=f"{title}, {attack}",
                 legendgroup=model,
-                showlegend=not name,  # the thin lines say what they are when pointed at
+                showlegend=not name,  # thin lines have hover text instead
                 mode="lines+markers",
                 cliponaxis=False,
                 opacity=0.6 if name else 1,
@@ -168,6 +168,6 @@ def robustness_figure(
 
 
 def _levels(report: dict[str, Any]) -> tuple[list[int], list[float]]:
-    """In which order to take a report's bounds, and the bounds in 255ths with 0 before them."""
+    """The order of a report's bounds, and the sorted bounds in units of 1/255 with 0 in front."""
     order = sorted(range(len(report["eps"])), key=report["eps"].__getitem__)
     return order, [0.0, *(255 * report["eps"][n] for n in order)]

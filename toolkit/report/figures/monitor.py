@@ -12,10 +12,10 @@ from toolkit.report.figures.style import RULE, SERIES_COLOURS, style_figure
 
 
 def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
-    """Each chart's height over the stream's images, as a share of its threshold: alarms are above the line at 1.
+    """Each chart over the images of the stream, as a fraction of its threshold: alarms are above the line at 1.
 
     Args:
-        calls: as :func:`toolkit.production.history.history` gives them; a stream that starts over begins a new line.
+        calls: from :func:`toolkit.production.history.history`; a restarted stream begins a new line.
     """
     figure = go.Figure()
     names = list(calls[0]["course"])[1:] if calls else []

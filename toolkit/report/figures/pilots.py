@@ -42,7 +42,7 @@ def accuracy_figure(
     storage: str = "memory_bytes",
     say: Language = ENGLISH,
 ) -> go.Figure:
-    """Accuracy against storage: a mark a configuration, a line a setting, bars for 95 % intervals over seeds.
+    """Accuracy against storage: one mark per configuration, one line per setting, bars for 95 % intervals over seeds.
 
     Dotted lines: the frontier where less storage is better, each budget, and raw and png where there is one budget.
     ``customdata`` begins with the pilot's place in ``pilots``.
@@ -76,7 +76,7 @@ def accuracy_figure(
             customdata=[_facts(n, pilots[n]) for n in members],
             name=as_text(name),
             legendgroup=families[members[0]],
-            showlegend=False,  # one entry a family: dozens of settings would leave no room for the chart
+            showlegend=False,  # one entry per family: dozens of settings would crowd out the chart
             mode="lines+markers",
             line={"color": colours[families[members[0]]], "width": 1.5},
             marker={"size": 12, "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]]},
@@ -106,7 +106,7 @@ def accuracy_figure(
     figure.update_xaxes(title=say(f"storage.{storage}"))
     if wide:
         logarithmic(figure, spread)
-    elif spread and max(spread) < 1.05 * min(spread):  # one budget: all lie within a hair, which would be stretched
+    elif spread and max(spread) < 1.05 * min(spread):  # one budget: the tiny spread would be stretched
         figure.update_xaxes(range=[0.9 * min(spread), 1.1 * max(spread)])
     figure.update_yaxes(title=say(f"metric.{metric}"), tickformat=".0%")
     return figure
@@ -119,7 +119,7 @@ def _facts(number: int, pilot: Mapping[str, Any]) -> list[Any]:
 
 
 def _guide(figure: go.Figure, pilots: Sequence[dict[str, Any]], metric: str, storage: str, say: Language) -> None:
-    """The lines that only guide the eye."""
+    """Reference lines."""
     budgets = sorted({pilot["budget_bytes"] for pilot in pilots})
     better = -1 if metric == "forgetting" else 1
     if storage != "exemplars_per_class":
@@ -152,11 +152,11 @@ def _guide(figure: go.Figure, pilots: Sequence[dict[str, Any]], metric: str, sto
 def accuracy_matrix_figure(
     matrix: Sequence[Sequence[float]], stage_classes: Sequence[int], say: Language = ENGLISH
 ) -> go.Figure:
-    """The accuracy matrix as a heat map: a row for after each stage, a column for each stage's classes.
+    """The accuracy matrix as a heat map: rows are times after each stage, columns the classes of each stage.
 
     Args:
         matrix: ``matrix[t][k]``, k <= t: accuracy on stage k's classes after stage t.
-        stage_classes: number of classes of each stage.
+        stage_classes: number of classes in each stage.
     """
     stages = len(matrix)
     rows = [[*row, *([None] * (stages - len(row)))] for row in matrix]
@@ -191,11 +191,11 @@ def accuracy_matrix_figure(
 def stage_figure(
     series: Mapping[str, Sequence[float]], curve: str = "all_classes", say: Language = ENGLISH
 ) -> go.Figure:
-    """Values after each stage, a line a run.
+    """Values after each stage, one line per run.
 
     Args:
-        series: as :func:`stage_values` gives them, by what to call the run.
-        curve: which values they are, one of :data:`CURVES`.
+        series: from :func:`stage_values`, by name of the run.
+        curve: kind of values, one of :data:`CURVES`.
     """
     figure = go.Figure()
     for n, (name, values) in enumerate(series.items()):
@@ -216,10 +216,10 @@ def stage_figure(
 
 
 def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]], say: Language = ENGLISH) -> go.Figure:
-    """Training loss against steps done, a line a run.
+    """Training loss against steps done, one line per run.
 
     Args:
-        losses: (steps, loss) in order, by what to call the run.
+        losses: (steps, loss) in order, by name of the run.
     """
     figure = go.Figure()
     for n, (name, points) in enumerate(losses.items()):

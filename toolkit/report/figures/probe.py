@@ -30,7 +30,7 @@ LOWER_IS_BETTER = {
     "cosine_distance": True,
     "probe_accuracy": False,
 }
-"""What a probe's settings can be judged by; ``probe_accuracy`` where advice has measured it."""
+"""Metrics of a probe's settings; ``probe_accuracy`` only with advice."""
 
 
 def distortion_figure(
@@ -43,16 +43,16 @@ def distortion_figure(
     recommended: str | None = None,
     say: Language = ENGLISH,
 ) -> go.Figure:
-    """Distortion against bytes an image on a logarithmic axis, a line a codec family; lossless settings are stars.
+    """Distortion against bytes per image on a log axis, one line per codec family; lossless settings are stars.
 
-    A thin line joins the settings that no other beats in both.
+    A thin line joins the settings on the Pareto frontier.
 
     Args:
-        settings: of the ``probe`` JSON; those without a value of the metric are left out.
+        settings: from the ``probe`` JSON; settings without a value of the metric are left out.
         metric: a key of :data:`LOWER_IS_BETTER`.
         basis: ``stored_bytes`` or ``file_bytes``.
-        original_bytes: mean size of the original files, marked by a dotted line where given.
-        picks: ``rules`` of the ``advise`` JSON; each setting that some rule picks gets a ring with their names.
+        original_bytes: mean size of the original files, marked by a dotted line if given.
+        picks: ``rules`` of the ``advise`` JSON; each picked setting gets a ring with the names of the rules.
         recommended: the setting whose ring is filled.
     """
     title = say(f"metric.{metric}")
@@ -98,7 +98,7 @@ def distortion_figure(
             yref="y domain",
             line=DOTTED,
         )
-        figure.add_annotation(  # on a logarithmic axis annotations, unlike shapes, are placed by the logarithm
+        figure.add_annotation(  # on a log axis, annotations, unlike shapes, take the logarithm
             text=say("figure.original_file"),
             x=math.log10(original_bytes),
             y=1,
@@ -142,7 +142,7 @@ def _mark_picks(
     basis: str,
     say: Language,
 ) -> None:
-    """Rings round the settings that rules pick, a heavy one round the recommended one."""
+    """Rings around the settings that rules pick, with a bold one around the recommended setting."""
     by_codec: dict[str, list[str]] = {}
     for row in picks:
         by_codec.setdefault(row["codec"], []).append(as_text(row["rule"]))
@@ -169,11 +169,11 @@ def _mark_picks(
 
 
 def budget_figure(curve: Sequence[dict[str, Any]], budget: int, ceiling: float, say: Language = ENGLISH) -> go.Figure:
-    """Expected gain against the budget on a logarithmic axis: the best choice, and raw pixels.
+    """Expected gain against the budget on a log axis, for the best choice and for raw pixels.
 
     Args:
-        curve: of the ``advise`` JSON's ``budgets``.
-        budget: that was asked for, marked by a dotted line.
+        curve: from ``budgets`` of the ``advise`` JSON.
+        budget: the requested budget, marked by a dotted line.
         ceiling: the expected gain of keeping every image raw, marked by a dotted line.
     """
     figure = go.Figure()

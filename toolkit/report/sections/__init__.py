@@ -1,1 +1,1 @@
-"""The report's sections: what came out, and under which conditions."""
+"""Sections of the report: results and conditions."""

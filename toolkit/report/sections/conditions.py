@@ -1,4 +1,4 @@
-"""What a study's findings hang on, section by section: cost, protocol, limits, what to check, how to repeat it."""
+"""Sections on the conditions of a study: cost, protocol, limits, checks in operation, and reproduction."""
 
 from __future__ import annotations
 

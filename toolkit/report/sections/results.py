@@ -1,4 +1,4 @@
-"""A study's findings, section by section: the answer, what it rests on, and how it looks."""
+"""Sections on the results of a study: the answer, the evidence for it, and example images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from toolkit.report.images import strip
 
 _MEASURES = ("last_accuracy", "average_incremental_accuracy", "forgetting")
 _SIDE = 128
-"""Pixels of a small image's side in the report, at least: each pixel stays a square."""
+"""Minimum side in pixels of a small image in the report; each pixel stays a square."""
 
 
 def answer(study: Study, say: Language) -> list[Block]:
@@ -69,7 +69,7 @@ def answer(study: Study, say: Language) -> list[Block]:
 
 
 def _about_raw(study: Study) -> str:
-    """What can be said when raw pixels are recommended."""
+    """The sentence for a recommendation of raw pixels."""
     second = study.runner_up
     if second is None:
         return "report.answer_only_raw"
@@ -103,7 +103,7 @@ def recommendation(study: Study, say: Language) -> list[Block]:
 
 
 def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block]:
-    from toolkit.report.plots import (  # matplotlib: half a second that other pages can do without
+    from toolkit.report.plots import (  # matplotlib takes half a second to import
         stages_svg,
         tradeoff_svg,
     )
@@ -138,7 +138,7 @@ def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block
 
 
 def _after_stages(pilot: dict[str, Any]) -> list[float]:
-    """Accuracy over all classes so far after each stage, mean over seeds."""
+    """Accuracy over all classes seen so far after each stage, mean over seeds."""
     curves = [
         [
             accuracy_after(run["accuracy_matrix"], run["stage_classes"], stage)
@@ -150,7 +150,7 @@ def _after_stages(pilot: dict[str, Any]) -> list[float]:
 
 
 def _stored(pilot: dict[str, Any]) -> str:
-    """Bytes an exemplar; a dash where there are none."""
+    """Bytes per exemplar; a dash if there are none."""
     size = storage_of(pilot, "exemplar_bytes")
     return "-" if math.isnan(size) else f"{size:,.0f}"
 

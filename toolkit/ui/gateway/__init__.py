@@ -1,1 +1,1 @@
-"""What stands before Streamlit: allowed hosts, the login, and what is let through after it."""
+"""The gateway before Streamlit: allowed hosts, login, and the requests that it passes on."""

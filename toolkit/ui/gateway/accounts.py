@@ -1,4 +1,4 @@
-"""Logging in by OpenID Connect: Streamlit talks with the provider, the door looks at who arrives."""
+"""Login by OpenID Connect: Streamlit talks to the provider, and the gateway checks the account."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from toolkit.ui.gateway.sockets import Application, Message
 CALLBACK = "/oauth2callback"
 FORGET = "/auth/logout"
 ROUTES = ("/auth/login", FORGET)
-"""Streamlit's own, open to everybody."""
+"""Streamlit's own paths, open to everybody."""
 
 
 def provider_address() -> str:
-    """Where Streamlit begins to talk with the provider."""
+    """The address at which Streamlit starts the login with the provider."""
     return generate_login_redirect_url("default")
 
 
 async def arrive(
     application: Application, request: Request, begin: Callable[[Request, Response], Response], leave: str
 ) -> Response:
-    """The answer to a browser that comes back from the provider: a login where its account may enter.
+    """Answer a browser that returns from the provider: log it in if its account is allowed.
 
     Args:
         begin: adds a login to an answer.
-        leave: where an account that may not enter logs out.
+        leave: the address at which an account that is not allowed logs out.
     """
     answer, user = await _called_back(application, request)
-    if user is None:  # the provider said no
+    if user is None:  # the provider refused
         return answer
     if not may_enter(str(user.get("email") or ""), bool(user.get("email_verified", True))):
         say = language_of(request)
@@ -47,7 +47,7 @@ async def arrive(
 
 
 async def _called_back(application: Application, request: Request) -> tuple[Response, dict[str, Any] | None]:
-    """Streamlit's answer, and who it has found, by the signed cookie that it sets."""
+    """Streamlit's answer, and the user in the signed cookie that it sets."""
     answer = Response()
     answer.raw_headers = []
 

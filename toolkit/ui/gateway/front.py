@@ -1,7 +1,7 @@
-"""The door: an ASGI middleware before all of Streamlit, its files, sockets, uploads, media and metrics.
+"""The gateway: an ASGI middleware before all of Streamlit, including its files, sockets, uploads, media and metrics.
 
-On 127.0.0.1 it only looks at the name it is asked under and at whose page opens a socket. Elsewhere nothing but the
-login page is reached without a login; ``/_stcore/health`` says ``ok`` to whoever watches the server.
+On 127.0.0.1 it only checks the host name of a request and the origin of a page that opens a socket. On other addresses
+only the login page can be reached without a login; ``/_stcore/health`` answers ``ok`` to monitoring.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _LONGEST_FORM = 8192
 
 
 def address_of(path: str) -> str:
-    """A path of the app in this server's addresses."""
+    """The address of a path of the app, with the server's base path."""
     base = config.get_option("server.baseUrlPath").strip("/")
     return f"/{base}{path}" if base else path
 
 
-class Door:
-    """Lets a request through to ``application``, or answers itself."""
+class Gateway:
+    """Passes a request on to ``application``, or answers it itself."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -77,7 +77,7 @@ class Door:
         await self.application(with_identity(scope, None), receive, send)
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A socket, for who is logged in; a page left over from an earlier login is sent to log in again."""
+        """Serve the socket of a login; a page from an earlier login is sent to the login page."""
         token = Request({**scope, "type": "http"}).cookies.get(_cookie(scope))
         login = LOGINS.of_token(token)
         if _closed() is not None or token is None:
@@ -87,7 +87,7 @@ class Door:
         await serve(self.application, scope, receive, send, login, LOGINS, address_of(LOGIN))
 
     async def _answer(self, request: Request) -> Response | None:
-        """The door's own answer, None where the request goes through to Streamlit."""
+        """The gateway's own answer; None if the request is passed on to Streamlit."""
         path = _path(request)
         login = LOGINS.of_token(request.cookies.get(_cookie(request.scope)))
         if path == _HEALTH and login is None:
@@ -117,7 +117,7 @@ class Door:
         return PlainTextResponse(refused[1], refused[0]) if refused else None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count an upload from now on, until Streamlit has it."""
+        """Count an upload until Streamlit has received it."""
         size = int(Headers(scope=scope).get("content-length") or 0)
         self.uploads.coming += size
         try:
@@ -135,7 +135,7 @@ class Door:
         if request.method != "POST" or form is None:
             return PlainTextResponse("expected a short form", 400)
         if not is_allowed_origin(request.headers.get("origin"), request.headers.get("host")):
-            return PlainTextResponse("this form is another page's", 403)
+            return PlainTextResponse("this form comes from another site", 403)
         if has_oidc():
             return RedirectResponse(accounts.provider_address(), 303)
         following = _inside(form.get("following"))
@@ -156,19 +156,19 @@ class Door:
         return _begin(request, RedirectResponse(following, 303))
 
     def _close_sessions(self, login: Login) -> None:
-        """Have Streamlit drop an ended login's sessions, with all that was uploaded in them."""
+        """Make Streamlit drop the sessions of an ended login with their uploads."""
         if self.loop is not None and Runtime.exists():
             for session in list(login.sessions):
                 self.loop.call_soon_threadsafe(Runtime.instance().close_session, session)
 
 
 def _cookie(scope: Scope) -> str:
-    """The cookie's name; browsers keep cookies by host, whatever the port."""
+    """The name of the cookie; it contains the port, because browsers keep cookies by host only."""
     return f"recallrate_{(scope.get('server') or (None, 0))[1]}"
 
 
 def _begin(request: Request, answer: Response) -> Response:
-    """Log a browser in with an answer to it."""
+    """Log a browser in, by adding the cookie to its answer."""
     answer.set_cookie(
         _cookie(request.scope),
         LOGINS.begin(),
@@ -181,7 +181,7 @@ def _begin(request: Request, answer: Response) -> Response:
 
 
 def _log_out(request: Request, login: Login | None) -> Response:
-    """End the browser's login, unless another site's page asks for it."""
+    """End the browser's login, unless the request comes from another site."""
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return PlainTextResponse("another site may not log out", 403)
     if login is not None:
@@ -192,7 +192,7 @@ def _log_out(request: Request, login: Login | None) -> Response:
 
 
 def _send_to_log_in(request: Request) -> Response:
-    """To the login page where a person opens a page, else a refusal."""
+    """Redirect to the login page if a person opens a page; otherwise refuse."""
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{address_of(LOGIN)}?{urlencode({'following': wanted})}", 303)
@@ -212,7 +212,7 @@ def _path(request: Request) -> str:
 
 
 def _inside(wanted: str | None) -> str:
-    """An address of this app to go to; its first page where ``wanted`` is none."""
+    """The wanted address if it belongs to this app, else its first page."""
     home = address_of("/")
     if not wanted or not wanted.startswith(home) or wanted.partition("?")[0] in (address_of(LOGIN), address_of(LOGOUT)):
         return home
@@ -221,7 +221,7 @@ def _inside(wanted: str | None) -> str:
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """A small form's fields; None where it is longer, which is not read."""
+    """The fields of a small form; None for a longer form, which is not read."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -231,11 +231,11 @@ async def _form(request: Request) -> dict[str, str] | None:
 
 
 def _closed() -> str | None:
-    """Why this server opens to nobody, said once where it was started."""
+    """The reason why this server is locked, printed once to its log."""
     address = config.get_option("server.address")
     reason = why_closed(address, has_oidc(), config.get_option("server.maxUploadSize"))
     if reason is None and is_local(address):
-        reason = f"it is reached from other machines, but was told to listen at {address}: start it with recallrate app"
+        reason = f"requests come from other machines, but its address is {address}: start it with recallrate app"
     if reason is not None:
         _say_closed(reason)
     return reason
@@ -243,4 +243,4 @@ def _closed() -> str | None:
 
 @cache
 def _say_closed(reason: str) -> None:
-    print(f"recallrate: closed: {reason}", file=sys.stderr)  # not on the page: strangers see that
+    print(f"recallrate: locked: {reason}", file=sys.stderr)  # not on the page, which strangers can see

@@ -1,4 +1,4 @@
-"""Guesses at the shared secret, made slower by every wrong one: by address, and in total."""
+"""Rate limits on guesses at the shared secret: every wrong guess slows further ones, per address and in total."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import threading
 from dataclasses import dataclass
 
 LONGEST_WAIT = 15.0
-"""Seconds that a guess waits for its turn; one that would wait longer is refused, unread."""
+"""Longest wait of a guess for its turn, in seconds; a guess that would wait longer is refused unread."""
 FORGOTTEN_AFTER = 3600.0
-"""Seconds without another wrong guess until those before are forgotten."""
+"""Seconds without a wrong guess after which earlier ones are forgotten."""
 LONGEST_ADDRESS_DELAY = 900.0
 LONGEST_TOTAL_DELAY = 2.0
-"""Seconds between two guesses at most: of one address, and of all; the second is short, for it holds up everybody."""
+"""Longest gap between guesses in seconds, per address and over all; the latter is short, since it delays everybody."""
 _FREE_IN_TOTAL = 8
-"""Wrong guesses of all addresses that hold nobody else up."""
+"""Number of wrong guesses over all addresses that delay nobody else."""
 _MOST_ADDRESSES = 10_000
 
 
 @dataclass
 class _Record:
-    """Wrong guesses, and when the next one may be read."""
+    """Number of wrong guesses, and the time at which the next one may be read."""
 
     wrong: int = 0
     free_at: float = 0.0
@@ -30,10 +30,10 @@ class _Record:
 
 
 class Guesses:
-    """Who may try when; safe between threads.
+    """Schedules guesses; thread-safe.
 
-    A guess takes its turn with :meth:`turn`, waits for as long as that says and is read by :meth:`read`. The turn
-    counts as a wrong guess until it has been found right, so that guesses made at the same time wait for each other.
+    A guess takes its turn with :meth:`turn`, waits for the returned time and is then read by :meth:`read`. A turn
+    counts as a wrong guess until the guess proves right, so that simultaneous guesses wait for each other.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class Guesses:
         self._total = _Record()
 
     def turn(self, address: str, now: float) -> float | None:
-        """Take a turn; seconds to wait before :meth:`read`, None where the guess comes too soon to be read at all.
+        """Take a turn and return the seconds to wait before :meth:`read`; None if the guess comes too soon to be read.
 
         Args:
-            address: of the other machine.
-            now: seconds on a clock that never goes back.
+            address: of the remote machine.
+            now: seconds on a monotonic clock.
         """
         with self._lock:
             self._forget(now)
@@ -60,7 +60,7 @@ class Guesses:
             return at - now
 
     def read(self, address: str, given: str, secret: str) -> bool:
-        """Whether a guess that has waited for its turn is right; a right one is taken off the count."""
+        """Whether a guess that waited for its turn is right; a right one no longer counts as wrong."""
         with self._lock:
             if not hmac.compare_digest(_digest(given), _digest(secret)):
                 return False
@@ -83,7 +83,7 @@ class Guesses:
 
 
 def network(address: str) -> str:
-    """What counts as one address: of IPv6 the first 64 bits, which one machine has all to itself."""
+    """The part of an address that is counted: for IPv6 the first 64 bits, which belong to one machine."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -94,7 +94,7 @@ def network(address: str) -> str:
 
 
 def _digest(text: str) -> bytes:
-    """As long for every text, so that comparing tells nothing of the secret's length either."""
+    """A digest of equal length for every text, so that comparing does not reveal the length of the secret."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

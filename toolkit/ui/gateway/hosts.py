@@ -1,4 +1,4 @@
-"""Under which names the server may be asked, and from whose pages: against names that turn to it (DNS rebinding)."""
+"""Allowed host names and origins of requests, against DNS rebinding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamlit import config
 
 
 def is_local(address: str | None) -> bool:
-    """Whether only this machine reaches a server at ``address``; None is every address of the machine."""
+    """Whether only this machine can reach a server at ``address``; None means all addresses of the machine."""
     if not address:
         return False
     if address.lower() == "localhost":
@@ -23,14 +23,14 @@ def is_local(address: str | None) -> bool:
 
 
 def host_name(host: str | None) -> str | None:
-    """The name in a ``Host`` header without its port, in small letters; None where it holds no name.
+    """The name in a ``Host`` header without its port, in lower case; None if it holds no name.
 
     >>> host_name("[::1]:8501"), host_name("Example.ORG."), host_name("a@b")
     ('::1', 'example.org', None)
     """
     try:
         parts = urlsplit(f"//{host or ''}")
-        _ = parts.port  # refuses what is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return None
     if parts.netloc != host or "@" in parts.netloc or not parts.hostname:
@@ -41,9 +41,9 @@ def host_name(host: str | None) -> str | None:
 def is_allowed_host(host: str | None) -> bool:
     """Whether a request's ``Host`` is this server's.
 
-    On 127.0.0.1 that is a loopback address or ``localhost``; elsewhere any numeric address (nobody can turn one to this
-    server), the machine's own name and the address it was told to listen at. Always the names given with
-    ``--browser.serverAddress`` and ``--server.allowedHosts``.
+    On 127.0.0.1 that is a loopback address or ``localhost``; elsewhere any numeric address (nobody can redirect one to
+    this server), the machine's own name and the address it listens on. Names given with ``--browser.serverAddress``
+    and ``--server.allowedHosts`` are always allowed.
     """
     name = host_name(host)
     if name is None:
@@ -57,9 +57,9 @@ def is_allowed_host(host: str | None) -> bool:
 
 
 def is_allowed_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a page of ``origin`` may open a socket or send a form: the server's own pages, and named origins.
+    """Whether a page of ``origin`` may open a socket or send a form: the server's own pages and named origins may.
 
-    None, for what is no browser, may.
+    None, for clients that are not browsers, may too.
     """
     if origin is None:
         return True
@@ -71,7 +71,7 @@ def is_allowed_origin(origin: str | None, host: str | None) -> bool:
 
 
 def _browser_name() -> str | None:
-    """The name that browsers were said to use, where it was said."""
+    """The name that browsers use, if it was configured."""
     if not config.is_manually_set("browser.serverAddress"):
         return None
     return host_name(config.get_option("browser.serverAddress").rpartition("//")[2].strip("/"))

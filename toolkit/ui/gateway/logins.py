@@ -1,4 +1,4 @@
-"""Who is logged in: a random token in a cookie, known here by its digest only, until it ends or lies idle."""
+"""Logins: a random token in a cookie, stored here only as a digest, until the login ends or is idle too long."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 IDENTITY = "recallrate_login"
-"""What ``st.user`` has a login's name under; Streamlit lets no other login take up a session again."""
+"""Key of a login's name in ``st.user``; Streamlit lets no other login resume a session."""
 IDLE_SECONDS = 3600.0
-"""Without a person's doing anything until a login ends; a page that only refreshes itself is nothing done."""
+"""Seconds without user activity until a login ends; a page that refreshes itself is not activity."""
 LONGEST_SECONDS = 12 * 3600.0
-"""From login to its end, whatever is done."""
+"""Seconds from login to its end, whatever the activity."""
 
 
 @dataclass(eq=False)
@@ -22,10 +22,10 @@ class Login:
     """One browser that has logged in.
 
     Attributes:
-        name: what pages and Streamlit's sessions know it by; of no use in a cookie.
-        began, used: seconds on a clock that never goes back.
-        sessions: Streamlit's, by id.
-        closers: one of each open socket, called when it ends with the address that the page shall go to, if any.
+        name: its name for pages and Streamlit sessions; of no use in a cookie.
+        began, used: seconds on a monotonic clock.
+        sessions: ids of Streamlit sessions.
+        closers: one per open socket, called when the login ends, with the address for the page to go to, if any.
     """
 
     name: str
@@ -35,16 +35,16 @@ class Login:
     closers: set[Callable[[str | None], None]] = field(default_factory=set)
 
     def seconds_left(self, now: float) -> float:
-        """Until it ends by itself, 0 or less where it has."""
+        """Seconds until it expires; 0 or less if it has."""
         return min(self.used + IDLE_SECONDS, self.began + LONGEST_SECONDS) - now
 
 
 class Logins:
-    """All logins of this server; safe between threads.
+    """All logins of this server; thread-safe.
 
     Args:
-        clock: seconds that never go back.
-        on_end: told about every login that has ended.
+        clock: seconds on a monotonic clock.
+        on_end: called with every login that has ended.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Logins:
         return None if not token else self.named(_name(token))
 
     def named(self, name: str | None) -> Login | None:
-        """A login by its name, while it lasts."""
+        """The login with this name, if it has not ended."""
         with self._lock:
             login = self._by_name.get(name or "")
         if login is not None and login.seconds_left(self.clock()) <= 0:
@@ -79,7 +79,7 @@ class Logins:
         return login
 
     def end(self, login: Login, address: str | None = None) -> None:
-        """End a login: its cookie opens nothing any more, its sockets close and their pages go to ``address``."""
+        """End a login: its cookie becomes invalid, its sockets close and their pages go to ``address``."""
         with self._lock:
             ended = self._by_name.pop(login.name, None) is not None
         if ended:
@@ -99,4 +99,4 @@ def _name(token: str) -> str:
 
 
 LOGINS = Logins()
-"""Of this process."""
+"""The logins of this process."""

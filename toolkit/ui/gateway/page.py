@@ -1,4 +1,4 @@
-"""The pages before the login: plain HTML with nothing fetched, for Streamlit is reached only after it."""
+"""The pages before the login: plain HTML without external files, since Streamlit is reachable only after login."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ _HEADERS = {
 
 
 def language_of(request: Request, address: str = "") -> Language:
-    """The language that the wanted address (``?lang=ja``) or else the browser asks for."""
+    """The language from the wanted address (``?lang=ja``), else from the browser."""
     asked = [code for code in LANGUAGES if f"lang={code}" in f"{request.url.query}&{address}"]
     browsers = (part.strip()[:2].lower() for part in request.headers.get("accept-language", "").split(","))
     return language(next((code for code in (*asked, *browsers) if code in LANGUAGES), "en"))
 
 
 def secret_page(say: Language, target: str, following: str, wrong: str = "", status: int = 200) -> HTMLResponse:
-    """Asks for the shared secret.
+    """The page that asks for the shared secret.
 
     Args:
-        target: where the form is sent.
+        target: the address that receives the form.
         following: the address to go to afterwards.
-        wrong: what was wrong with the last one.
+        wrong: what was wrong with the last attempt.
     """
     form = (
         f'<input type="hidden" name="following" value="{escape(following)}">'
@@ -67,13 +67,13 @@ def secret_page(say: Language, target: str, following: str, wrong: str = "", sta
 def button_page(
     say: Language, label: str, target: str, method: str, notice: str = "", status: int = 200
 ) -> HTMLResponse:
-    """A button that leads to ``target``, to the identity provider or away from it, below what there is to say."""
+    """A notice and a button that leads to ``target``, to the identity provider or away from it."""
     button = f'<button type="submit">{escape(label)}</button>'
     return _page(say, f'{_alert(notice)}<form method="{method}" action="{escape(target)}">{button}</form>', status)
 
 
 def notice_page(say: Language, text: str, status: int) -> HTMLResponse:
-    """Says that there is no way in."""
+    """The page of a locked server."""
     return _page(say, _alert(text), status)
 
 

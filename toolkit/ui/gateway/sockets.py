@@ -1,4 +1,4 @@
-"""A page's socket to Streamlit, held open only as long as its login lasts."""
+"""The socket from a page to Streamlit, open only as long as its login lasts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HEADER = "x-recallrate-login"
 _NOT_ALLOWED = 1008
-"""The close code for what a rule forbids."""
+"""The close code for a policy violation."""
 
 
 def with_identity(scope: Scope, login: Login | None) -> Scope:
-    """A connection's scope whose identity header is ours alone: the login's name, or none."""
+    """The scope of a connection with only our identity header: the login's name, or none."""
     headers = [(name, value) for name, value in scope["headers"] if name.lower() != _HEADER.encode()]
     if login is not None:
         headers.append((_HEADER.encode(), login.name.encode()))
@@ -40,7 +40,7 @@ async def refuse(send: Send) -> None:
 
 
 async def send_away(scope: Scope, send: Send, address: str) -> None:
-    """Open a socket only to send its page to ``address``: one left over from a login that has ended."""
+    """Open the socket of an ended login only to send its page to ``address``."""
     spoken = scope.get("subprotocols") or [None]
     await send({"type": "websocket.accept", "subprotocol": spoken[0]})
     await _depart(send, address)
@@ -49,10 +49,10 @@ async def send_away(scope: Scope, send: Send, address: str) -> None:
 async def serve(
     application: Application, scope: Scope, receive: Receive, send: Send, login: Login, logins: Logins, home: str
 ) -> None:
-    """Serve a socket until it or its login ends; then the page goes to the address that the end names.
+    """Serve a socket until it or its login ends; the page then goes to the address given at the end.
 
     Args:
-        home: the address for a login that has ended by itself.
+        home: the address after a login has expired.
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -94,12 +94,12 @@ async def serve(
 
 
 def _is_use(message: Message) -> bool:
-    """Whether a person has done something: a page drawn anew, but not by a timer of its own."""
+    """Whether a message means user activity: a rerun that was not triggered by a timer."""
     if not message.get("bytes"):
         return False
     try:
         said = BackMsg.FromString(message["bytes"])
-    except Exception:  # no message of Streamlit's: it closes the socket itself
+    except Exception:  # not a Streamlit message: Streamlit closes the socket itself
         return False
     return said.WhichOneof("type") == "rerun_script" and not said.rerun_script.is_auto_rerun
 

@@ -1,4 +1,4 @@
-"""How much may be uploaded to a server for others: each file, all that lies in memory, and all that is kept."""
+"""Limits on uploads to a shared server: per file, in memory, and in the folder of kept uploads."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from toolkit.data.uploads import uploads_dir
 
 MEGABYTE = 1024**2
 LARGEST_UPLOAD = 200
-"""MB of one file, which lies in memory until it is kept."""
+"""MB per file, which is in memory until it is kept."""
 MOST_IN_MEMORY = 1000
-"""MB of all uploads at once, those on their way included."""
+"""MB of all uploads at once, including those in transfer."""
 MOST_KEPT = 20_000
-"""MB of the folder of kept uploads; older ones are not deleted, for runs may name them."""
+"""MB of the folder of kept uploads; older ones are not deleted, because runs may name them."""
 
 
 class Uploads:
-    """Counts what is on its way; used by one event loop alone."""
+    """Counts the bytes in transfer; for use in a single event loop."""
 
     def __init__(self) -> None:
         self.coming = 0
 
     def why_refused(self, length: str | None) -> tuple[int, str] | None:
-        """Status and reason to refuse an upload of so many bytes with, None where it may come.
+        """Status and reason for refusing an upload of this length; None if it is accepted.
 
         Args:
             length: the request's ``Content-Length``.
         """
         if length is None or not length.isdecimal():
-            return 411, "an upload must say how long it is"
+            return 411, "an upload must state its length"
         size = int(length)
         if size > (LARGEST_UPLOAD + 1) * MEGABYTE:  # a form is a little longer than its file
-            return 413, f"an upload may have {LARGEST_UPLOAD} MB"
+            return 413, f"an upload may have at most {LARGEST_UPLOAD} MB"
         if in_memory() + self.coming + size > MOST_IN_MEMORY * MEGABYTE:
-            return 413, f"all uploads together may take {MOST_IN_MEMORY} MB of memory: try again later"
+            return 413, f"all uploads together may take at most {MOST_IN_MEMORY} MB of memory: try again later"
         if _kept() + self.coming + size > MOST_KEPT * MEGABYTE:
-            return 413, f"the folder of uploads may hold {MOST_KEPT} MB: delete old ones on the server"
+            return 413, f"the folder of uploads may hold at most {MOST_KEPT} MB: delete old ones on the server"
         return None
 
 
 def in_memory() -> int:
-    """Bytes of uploads that Streamlit holds."""
+    """Bytes of uploads held by Streamlit."""
     files = cast(MemoryUploadedFileManager, Runtime.instance().uploaded_file_mgr)
     return sum(one.byte_length for found in files.get_stats().values() for one in found)
 
