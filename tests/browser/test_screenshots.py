@@ -1,8 +1,9 @@
 """The pages of the documentation: every page shows a small study without an error, and can be drawn for ``docs/``.
 
-With ``RECALLRATE_SCREENSHOTS=FOLDER`` the pages that it uses are written there as small PNGs. With ``RECALLRATE_DATA`` as well the
-tutorial's study of photographs is drawn beside the demo's, and the Trade-off page of the study of Tiny-ImageNet, the
-README's picture. Finished runs under ``RECALLRATE_RUNS`` are shown again instead of being made.
+With ``RECALLRATE_SCREENSHOTS=FOLDER`` the pages that it uses are written there as small PNGs. With
+``RECALLRATE_DATA`` as well the tutorial's study of photographs is drawn beside the demo's, and the Trade-off page of
+the study of Tiny-ImageNet, the README's picture. Finished runs under ``RECALLRATE_RUNS`` are shown again instead of
+being made.
 """
 
 from __future__ import annotations
