@@ -1,8 +1,9 @@
 """The pages of the documentation: every page shows a small study without an error, and can be drawn for ``docs/``.
 
-With ``RECALLRATE_SCREENSHOTS=FOLDER`` each page is written there as a small PNG. With ``RECALLRATE_DATA`` as well the
-tutorial's study of photographs is drawn beside the demo's, and the Trade-off page of the study of Tiny-ImageNet, the
-README's picture. Finished runs under ``RECALLRATE_RUNS`` are shown again instead of being made.
+With ``RECALLRATE_SCREENSHOTS=FOLDER`` the pages that it uses are written there as small PNGs. With
+``RECALLRATE_DATA`` as well the tutorial's study of photographs is drawn beside the demo's, and the Trade-off page of
+the study of Tiny-ImageNet, the README's picture. Finished runs under ``RECALLRATE_RUNS`` are shown again instead of
+being made.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from toolkit.probe.request import ImagesRequest
 
 pytestmark = pytest.mark.browser
 WIDTH, HEIGHT = 1200, 900
-COLOURS = 128
+MOST_BYTES = 150_000
 DRAWN = os.environ.get("RECALLRATE_SCREENSHOTS")
 DATA = os.environ.get("RECALLRATE_DATA")
 KEPT_RUNS = os.environ.get("RECALLRATE_RUNS")  # read now: each test session sets one of its own
@@ -58,31 +59,19 @@ class Study:
     def make(self, dataset: str, runs_dir: Path) -> None:
         """Make what is not there yet; ``dataset`` is what the requests name."""
         advice = toolkit.AdviceRequest(
-            dataset=dataset,
-            size=self.size,
-            codecs=self.grid,
-            budget=self.budget,
-            images=self.images,
-            initial=self.initial,
-            increment=self.increment,
-        )
-        closely = ImagesRequest(dataset=dataset, size=self.size, codec=self.pilots[-1][0], images=100)
+            dataset=dataset, size=self.size, codecs=self.grid, budget=self.budget, images=self.images,
+            initial=self.initial, increment=self.increment,
+        )  # fmt: skip
+        closely = ImagesRequest(dataset=dataset, size=self.size, codec=self.pilots[-1][0])
         for request in (closely, advice):
             run = request.folder(runs_dir)
             if run.result is None:
                 write_json(run.result_path, request.run())
         for codec, align in self.pilots:
             config = toolkit.PilotConfig(
-                dataset=dataset,
-                size=self.size,
-                initial=self.initial,
-                increment=self.increment,
-                codec=codec,
-                budget=self.budget,
-                align=align,
-                steps=self.steps,
-                batch_size=64,
-            )
+                dataset=dataset, size=self.size, initial=self.initial, increment=self.increment, codec=codec,
+                budget=self.budget, align=align, steps=self.steps, batch_size=64,
+            )  # fmt: skip
             toolkit.run_seeds(config, self.seeds, runs_dir)
 
 
@@ -113,33 +102,22 @@ class Recorded:
 
 
 DEMO = Study(
-    "app",
-    "demo",
-    "raw;png;jpeg:quality={10,20,50,75};webp:quality={20,50}",
-    "4img",
-    100,
-    5,
-    5,
-    20,
-    (("raw", "none"), ("jpeg:quality=20", "train"), ("jpeg:quality=50", "train")),
-    (0, 1, 2) if DRAWN else (0,),
-)
+    "app", "demo", "raw;png;jpeg:quality={10,20,50,75};webp:quality={20,50}", "4img", 100, 5, 5, 20,
+    (("raw", "none"), ("jpeg:quality=20", "train"), ("jpeg:quality=50", "train")), (0, 1, 2) if DRAWN else (0,),
+)  # fmt: skip
 PHOTOGRAPHS = Study(
-    "tutorial",
-    "flowers17",
-    "raw;png;jpeg:quality={20,50,75};webp:quality={30,60}",
-    "2img",
-    2000,
-    5,
-    4,
-    100,
+    "tutorial", "flowers17", "raw;png;jpeg:quality={20,50,75};webp:quality={30,60}", "2img", 2000, 5, 4, 100,
     (("raw", "none"), ("jpeg:quality=50", "train")),
-)
+)  # fmt: skip
 _RESULTS = next(folder for folder in (ROOT / "notebooks" / "studies", ROOT / "studies") if folder.exists()) / "results"
 RECORDED = Recorded("road", "tiny-imagenet-20", "4img", _RESULTS / "road.json")
 PLACES = ("data", "probe", "images", "pilot", "tradeoff", "jpeg", "cost", "report", "monitor")
 LAST_DRAWN = dict.fromkeys(("data", "probe", "tradeoff"), ".main-svg") | dict.fromkeys(("images", "report"), "img")
 """What a page draws last of what its picture shows."""
+RESULTS_BELOW = ("probe", "report")
+"""Where the results are below a form that fills the window."""
+PICTURES = {"app-probe", "road-tradeoff", *(f"tutorial-{place}" for place in LAST_DRAWN)}
+"""Those that the documentation uses."""
 SHOWN = [(DEMO, place) for place in PLACES]
 if DRAWN and DATA:
     SHOWN += [*((PHOTOGRAPHS, place) for place in PLACES), (RECORDED, "tradeoff")]
@@ -180,17 +158,21 @@ def test_the_pages_of_the_documentation_show_a_study(
     address = "" if place == "data" else place
     page.goto(f"{server.url}/{address}?dataset={study.dataset}&size={study.size}{budget}{setting}")
     expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=QUICK)
-    if (last := LAST_DRAWN.get(place)) is not None:
+    if last := LAST_DRAWN.get(place, ""):
         expect(page.get_by_test_id("stMain").locator(last).first).to_be_visible(timeout=QUICK)
     settled(page)
+    if place in RESULTS_BELOW:
+        page.get_by_test_id("stMain").locator(last).first.evaluate("e => e.scrollIntoView({block: 'center'})")
     page.wait_for_function("[...document.images].every(image => image.complete)")
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
-    if DRAWN:
+    if DRAWN and f"{study.name}-{place}" in PICTURES:
         write_small(page.screenshot(animations="disabled"), Path(DRAWN) / f"{study.name}-{place}.png")
 
 
 def write_small(png: bytes, path: Path) -> None:
-    """With a palette, which screens of text and charts need no more than."""
+    """As it is if that is small enough; else, as with many photographs, with a palette."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
