@@ -109,7 +109,7 @@ PHOTOGRAPHS = Study(
     "tutorial", "flowers17", "raw;png;jpeg:quality={20,50,75};webp:quality={30,60}", "2img", 2000, 5, 4, 100,
     (("raw", "none"), ("jpeg:quality=50", "train")),
 )  # fmt: skip
-_RESULTS = next(folder for folder in (ROOT / "notebooks" / "studies", ROOT / "studies") if folder.exists()) / "results"
+_RESULTS = ROOT / "notebooks" / "studies" / "results"
 RECORDED = Recorded("road", "tiny-imagenet-20", "4img", _RESULTS / "road.json")
 PLACES = ("data", "probe", "images", "pilot", "tradeoff", "jpeg", "cost", "report", "monitor")
 LAST_DRAWN = dict.fromkeys(("data", "probe", "tradeoff"), ".main-svg") | dict.fromkeys(("images", "report"), "img")

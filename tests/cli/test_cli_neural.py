@@ -126,7 +126,7 @@ def test_an_adapted_codec_has_its_own_network(
         tmp_path,
     )
     assert (status, out) == (2, "")
-    assert "leave --channels, --stages out" in err
+    assert "remove --channels, --stages" in err
 
 
 def test_the_list_names_what_a_grid_can_name(capsys: pytest.CaptureFixture[str], trained: Path) -> None:

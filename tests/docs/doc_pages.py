@@ -95,10 +95,3 @@ PAGES = [
     *(DocPage(name) for name in ("CONTRIBUTING.md", "CHANGELOG.md")),
     *(DocPage(f"docs/{path.name}") for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
-
-
-def on_disk(path: Path) -> Path:
-    """The file that a page names; until the studies have moved, one of theirs lies in ``studies/``."""
-    if not path.exists() and path.is_relative_to(ROOT / "notebooks" / "studies"):
-        return ROOT / path.relative_to(ROOT / "notebooks")
-    return path

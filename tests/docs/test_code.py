@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 import typer
-from doc_pages import PAGES, ROOT, Block, DocPage, on_disk
+from doc_pages import PAGES, ROOT, Block, DocPage
 
 from toolkit.cli import run
 from toolkit.cli.commands import app
@@ -86,7 +86,7 @@ def test_a_command_is_one_that_the_command_line_accepts(name: str, line: str) ->
 @pytest.mark.parametrize(("name", "line"), SCRIPTS, ids=[f"{name}: {line}" for name, line in SCRIPTS])
 def test_a_script_that_is_named_exists(name: str, line: str) -> None:
     files = [word for word in shlex.split(line) if "/" in word and "=" not in word and not word.startswith("DATA")]
-    assert all(on_disk(ROOT / file).exists() for file in files)
+    assert all((ROOT / file).exists() for file in files)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from doc_pages import PAGES, ROOT, DocPage, on_disk
+from doc_pages import PAGES, ROOT, DocPage
 
 LINKS = [(page, link) for page in PAGES for link in dict.fromkeys(page.links)]
 WITHIN = [(page, link) for page, link in LINKS if "://" not in link]
@@ -14,7 +14,7 @@ def test_a_link_within_the_repository_leads_somewhere(page: DocPage, link: str) 
     target, _, anchor = link.partition("#")
     path = (page.path.parent / target).resolve() if target else page.path
     assert path.is_relative_to(ROOT)
-    assert on_disk(path).exists(), f"{target} is missing"
+    assert path.exists(), f"{target} is missing"
     if anchor:
         assert anchor in DocPage(path.relative_to(ROOT).as_posix()).anchors
 
