@@ -8,8 +8,6 @@ from torch.nn import functional
 from toolkit.foundation.errors import UsageError
 
 PAD = 4
-BRIGHTNESS = 63 / 255
-"""PyCIL's jitter on CIFAR: brightness by a factor from [1 - 63/255, 1 + 63/255]."""
 
 
 def crop_flip(

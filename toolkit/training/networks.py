@@ -212,8 +212,3 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
 def default_network(device: torch.device) -> str:
     """ResNet-8 on a CPU, where a pilot then takes about a minute; ResNet-32, the field's, on a GPU."""
     return "resnet32" if device.type == "cuda" else "resnet8"
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Trainable parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())

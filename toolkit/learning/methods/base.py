@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,16 +18,6 @@ from torch import nn
 from toolkit.training.batches import AnyPool, chunks
 from toolkit.training.loop import Loss, cross_entropy, predict
 from toolkit.training.networks import Classifier
-
-
-class Network(Protocol):
-    """A network that learns classes: a :class:`~toolkit.training.networks.Classifier` or what a method puts there."""
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Pooled features, float (N, D), of images (N, 3, H, W) in [0, 255]."""
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes) of images (N, 3, H, W) in [0, 255]."""
 
 
 @dataclass(frozen=True)
