@@ -9,6 +9,7 @@ from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.files import write_json
 from toolkit.jpeg_dl.config import make_jpeg_config
 from toolkit.jpeg_dl.request import JPEGRequest
+from toolkit.language.sentence import Sentence
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.folder import RunFolder
@@ -93,6 +94,9 @@ def finished_advice(runs_dir: Path, dataset: str = "demo") -> RunFolder:
             (1229608, 160.0, 9.0, 6.0),
         )
     ]
+    too_large = Sentence("limit.does_not_fit", classes=10, needed="90 kB", budget="80 kB")
+    few, reason = Sentence("limit.few_candidates", candidates=80, dimensions=512), Sentence("reason.align_both")
+    change = Sentence("change.none_at_budget", budget="300 KiB")
     result = {
         **probe_result(SETTINGS),
         "rules": [
@@ -109,8 +113,9 @@ def finished_advice(runs_dir: Path, dataset: str = "demo") -> RunFolder:
             }
             for rule, (codec, align) in picks.items()
         ],
-        "excluded": [{"codec": "webp:quality=50", "reason": "too large"}],
-        "notes": ["80 candidates for 512 feature dimensions"],
+        "excluded": [{"codec": "webp:quality=50", "reason": str(too_large), "sentence": too_large.as_dict()}],
+        "notes": [str(few)],
+        "sentences": [few.as_dict()],
         "recommended": {
             "rule": "predicted-gain",
             "codec": "jpeg:quality=50",
@@ -127,8 +132,9 @@ def finished_advice(runs_dir: Path, dataset: str = "demo") -> RunFolder:
                 "exemplars_per_class": 150.0,
                 "expected_gain": 6.25,
             },
-            "reasons": ["It holds 100 exemplars."],
-            "would_change": ["Half the budget."],
+            "reasons": [str(reason)],
+            "would_change": [str(change)],
+            "sentences": {"reasons": [reason.as_dict()], "would_change": [change.as_dict()]},
         },
         "budgets": {
             "rule": "predicted-gain",

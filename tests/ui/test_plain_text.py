@@ -172,9 +172,12 @@ def filled(runs_dir: Path, dataset: str) -> Path:
     """Results of all kinds on the hostile dataset, with hostile words wherever a result has some of its own."""
     advice = finished_advice(runs_dir, dataset)
     result = json.loads(advice.result_path.read_text())
-    result |= {"dataset": dataset, "extractor": NAMES[3] + NAMES[6], "notes": list(NAMES)}
-    result["recommended"] |= {"reasons": list(NAMES), "would_change": list(NAMES)}
-    result["excluded"] = [{"codec": "webp:quality=50", "reason": " ".join(NAMES)}]
+    said = [{"key": "doubt.unmeasured_rule", "values": {"rule": name}} for name in NAMES]
+    result |= {"dataset": dataset, "extractor": NAMES[3] + NAMES[6], "sentences": said}
+    result["recommended"]["sentences"] = {"reasons": said, "would_change": said}
+    result["excluded"] = [
+        {"codec": "webp:quality=50", "reason": name, "sentence": one} for one, name in zip(said, NAMES, strict=True)
+    ]
     result["settings"].append(probe_setting("png", 900, 0.0))
     write_json(advice.result_path, result)
     finished_images(runs_dir, dataset, NAMES[0])

@@ -108,10 +108,11 @@ def test_advice_is_shown_with_its_reasons_picks_and_budgets(runs_dir: Path) -> N
     assert shown["Setting"] == "jpeg:quality=50"
     assert shown["Align"] == "both"
     assert shown["Expected gain, points"] == "+7.5 ± 2.5"
-    assert any("It holds 100 exemplars." in text.value for text in app.markdown)
+    assert any("Align both: training, memory" in text.value for text in app.markdown)
     assert any("Runner-up: jpeg:quality=10, align both, +6.2 points" in text.value for text in app.markdown)
     assert "80 candidates" in app.info[0].value
-    assert "`webp:quality=50`: too large" in app.warning[0].value
+    assert any("With 300 KiB: no setting" in text.value for text in app.markdown)
+    assert "`webp:quality=50`: one exemplar of each of 10 classes can take 90 kB" in app.warning[0].value
     rules = next(frame.value for frame in app.dataframe if "chooses" in frame.value)
     assert list(rules["setting"]) == ["jpeg:quality=50", "raw"]
     regrets = next(frame.value for frame in app.dataframe if "worst" in frame.value)

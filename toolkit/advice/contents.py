@@ -44,7 +44,7 @@ class RulePick(Contents):
 class Excluded(Contents):
     codec: CodecSpec
     reason: str
-    sentence: Said | None = None
+    sentence: Said
 
 
 class RunnerUp(Contents):
@@ -69,7 +69,7 @@ class Recommended(Contents):
     reasons: list[str]
     would_change: list[str]
     runner_up: RunnerUp | None
-    sentences: Reasons | None = None
+    sentences: Reasons
 
 
 class BudgetRow(Contents):
@@ -82,12 +82,12 @@ class BudgetRow(Contents):
 
 
 class Budgets(Contents):
+    rule: str
     reference: str
     curve: list[BudgetRow]
     within_points: Number
     ceiling: Number
     smallest: BudgetRow | None
-    rule: str = ""
 
 
 class AdviceResult(ProbeResult):
@@ -98,4 +98,4 @@ class AdviceResult(ProbeResult):
     notes: list[str]
     recommended: Recommended
     budgets: Budgets
-    sentences: list[Said] | None = None
+    sentences: list[Said]

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from toolkit.foundation.errors import WorkError, newer
 
 SCHEMA_VERSION = 3
-"""3 seals facts and classes, and holds the size of the images."""
 
 
 class ClassRow(NamedTuple):
@@ -86,14 +85,15 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
     """Read facts and classes and compare their checksum; ``path`` is for the messages.
 
     Raises:
-        WorkError: written by another version, or damaged.
+        WorkError: written by a newer version, or damaged.
         sqlite3.Error, ValueError, TypeError: damaged so that the rows cannot be read;
             :class:`~toolkit.memory.database.Database` turns them into a WorkError.
     """
     facts = dict(connection.execute("SELECT key, value FROM meta"))
     rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
     classes = {label: ClassRow(*row) for label, *row in rows}
-    _refuse_other_versions(facts, path)
+    if (version := int(facts.get("schema", b"0"))) > SCHEMA_VERSION:
+        raise WorkError(newer(path, "schema", version, SCHEMA_VERSION))
     seal = facts.pop("seal", b"")
     if str(_checksum(facts, classes)).encode() != seal:
         raise WorkError(f"{path} is damaged: the checksum of its facts and classes does not match")
@@ -113,17 +113,6 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
 def _height_width(text: str) -> tuple[int, int]:
     height, width = map(int, text.split("x"))
     return height, width
-
-
-def _refuse_other_versions(facts: Mapping[str, bytes], path: Path) -> None:
-    version = int(facts.get("schema", b"0"))
-    if version > SCHEMA_VERSION:
-        raise WorkError(newer(path, "schema", version, SCHEMA_VERSION))
-    if version < SCHEMA_VERSION and "seal" not in facts:
-        raise WorkError(
-            f"{path} was written by an earlier Recall Rate (schema {version}, without checksums over its classes): "
-            "build it anew"
-        )
 
 
 def _checksum(facts: Mapping[str, bytes], classes: Mapping[int, ClassRow]) -> int:

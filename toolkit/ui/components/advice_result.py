@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
 
-from toolkit.advice.calibration import GAIN, Calibration, calibration
+from toolkit.advice.calibration import Calibration, calibration
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
@@ -43,31 +44,24 @@ def show_recommendation(result: dict[str, Any]) -> None:
     columns[3].metric(
         say("advice.gain"), "-" if gain is None else f"{gain:+.1f}{spread}", help=say("help.expected_gain")
     )
-    said = recommended.get("sentences", {})
-    reasons = _in_words(said.get("reasons"), recommended["reasons"])
+    reasons = _in_words(recommended["sentences"]["reasons"])
     if (second := recommended["runner_up"]) is not None:
         reasons = [*reasons, runner_up_sentence(second).said(say)]
     st.markdown("\n".join(f"- {reason}" for reason in reasons))
     with st.expander(say("advice.would_change")):
-        changes = _in_words(said.get("would_change"), recommended["would_change"])
+        changes = _in_words(recommended["sentences"]["would_change"])
         st.markdown("\n".join(f"- {change}" for change in changes))
-    for note in _in_words(result.get("sentences"), result["notes"]):
+    for note in _in_words(result["sentences"]):
         st.info(note, icon=":material/info:")
     if result["excluded"]:
-        lines = [f"- {code(short_spec(one['codec']))}: {_reason(one)}" for one in result["excluded"]]
+        reasons = _in_words(one["sentence"] for one in result["excluded"])
+        codecs = [code(short_spec(one["codec"])) for one in result["excluded"]]
+        lines = [f"- {codec}: {reason}" for codec, reason in zip(codecs, reasons, strict=True)]
         st.warning("\n".join([say("advice.excluded"), *lines]), icon=":material/block:")
 
 
-def _reason(excluded: dict[str, Any]) -> str:
-    """Why a setting is left out; in English where an older version has written the result."""
-    sentence = excluded.get("sentence")
-    return plain(excluded["reason"]) if sentence is None else Sentence.from_dict(sentence).said(say)
-
-
-def _in_words(sentences: list[dict[str, Any]] | None, english: list[str]) -> list[str]:
-    """Sentences in the page's language; in English where an older version has written the result."""
-    if sentences is None:
-        return [plain(sentence) for sentence in english]
+def _in_words(sentences: Iterable[dict[str, Any]]) -> list[str]:
+    """Sentences in the page's language."""
     return [Sentence.from_dict(sentence).said(say) for sentence in sentences]
 
 
@@ -174,7 +168,7 @@ def _budgets(result: dict[str, Any]) -> None:
                 exemplars=f"{smallest['exemplars_per_class']:.1f}",
                 reference=say("advice.raw_reference" if budgets["reference"] == "raw" else "advice.other_reference"),
                 at=format_size(result["budget_bytes"]),
-                rule=budgets.get("rule", GAIN),
+                rule=budgets["rule"],
             )
         )
     with st.expander(say("shell.as_table")):
