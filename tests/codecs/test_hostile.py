@@ -181,7 +181,7 @@ def test_a_spec_longer_than_any_path_is_refused() -> None:
 
 
 def test_runs_are_counted_before_they_are_planned() -> None:
-    with pytest.raises(UsageError, match=f"at most {MAX_RUNS} runs are planned at once, got {10**9}"):
+    with pytest.raises(UsageError, match=f"at most {MAX_RUNS} runs can be planned at once, got {10**9}"):
         plan(["raw"], ["none"], ["20img"] * 10**4, range(10**5), dataset="demo")
 
 
