@@ -15,7 +15,7 @@ from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
-from toolkit.probe.request import ProbeRequest, open_dataset, open_extractor
+from toolkit.probe.request import ProbeRequest, dataset_of, extractor_of
 from toolkit.runs.choices import Extractor
 from toolkit.runs.contents import Result
 
@@ -67,10 +67,10 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
     from toolkit.data.dataset import validation_view
     from toolkit.memory.budget import budget_bytes
 
-    dataset = open_dataset(request, progress)
+    dataset = dataset_of(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
     view = validation_view(dataset, VIEW_BYTES)
-    extractor = open_extractor(request, view, progress)
+    extractor = extractor_of(request, view, progress)
     table, evidence = gather(
         view,
         codecs,

@@ -92,7 +92,7 @@ class ImagesRequest(FieldsRequest):
         return run_images(self, progress)
 
 
-def open_dataset(request: ProbeRequest | ImagesRequest, progress: Progress = silent) -> ImageDataset:
+def dataset_of(request: ProbeRequest | ImagesRequest, progress: Progress = silent) -> ImageDataset:
     """The request's dataset, once its device is known to be there.
 
     Raises:
@@ -107,7 +107,7 @@ def open_dataset(request: ProbeRequest | ImagesRequest, progress: Progress = sil
     return load_dataset(request.dataset, request.size, strict=request.strict, progress=progress)
 
 
-def open_extractor(
+def extractor_of(
     request: ProbeRequest | ImagesRequest, images: ImageDataset, progress: Progress = silent
 ) -> FeatureExtractor:
     """The request's feature extractor, trained on ``images`` where it is one that is trained.
@@ -140,13 +140,13 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
     from toolkit.probe.table import probe_codecs
 
     codecs = expand_grid(request.codecs)
-    dataset = open_dataset(request, progress)
+    dataset = dataset_of(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
     return probe_codecs(
         dataset,
         codecs,
         budget=budget,
-        extractor=open_extractor(request, dataset, progress),
+        extractor=extractor_of(request, dataset, progress),
         images=request.images,
         seed=request.seed,
         progress=progress,
@@ -164,8 +164,8 @@ def run_images(request: ImagesRequest, progress: Progress = silent) -> dict[str,
     from toolkit.probe.images import measure_images
 
     parse_codec(request.codec)
-    dataset = open_dataset(request, progress)
-    extractor = open_extractor(request, dataset, progress)
+    dataset = dataset_of(request, progress)
+    extractor = extractor_of(request, dataset, progress)
     return measure_images(
         dataset, request.codec, extractor, images=request.images, seed=request.seed, progress=progress
     )
