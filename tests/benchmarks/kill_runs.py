@@ -58,7 +58,7 @@ def reference(asked: Sweep, folder: Path) -> dict[str, Any]:
     """Results of the same runs, undisturbed, in this process."""
     from toolkit.pilots.foreground import run_pilot
 
-    return {planned.name: run_pilot(planned.config, planned.seed, folder) for planned in asked.planned}
+    return {planned.run_name(): run_pilot(planned.config, planned.seed, folder) for planned in asked.planned}
 
 
 def workers(runs: list[RunFolder]) -> list[ProcessName]:
