@@ -135,11 +135,11 @@ def main() -> int:
     print("Decoding 32-pixel JPEGs\n" + table([decode]))
     sizes = [row for size in (32, 64) for row in bench_bytes(size)]
     print("\nBytes an image (..._once: stored once)\n" + table(sizes))
-    threads: list[dict] = []
+    on_two: list[dict] = []
     if threads.available_cores() >= 2:
-        threads = bench_threads(32, 600) + bench_threads(64, 300)
-        print("\nOne thread: microseconds an image; two threads: time over that of one\n" + table(threads))
-    save("codecs", {"decode": decode, "bytes": sizes, "threads": threads})
+        on_two = bench_threads(32, 600) + bench_threads(64, 300)
+        print("\nOne thread: microseconds an image; two threads: time over that of one\n" + table(on_two))
+    save("codecs", {"decode": decode, "bytes": sizes, "threads": on_two})
     return 0
 
 

@@ -98,4 +98,6 @@ def test_commands_do_their_work_on_the_demo(name: str, beginning: str, capsys: p
     possible = [line for line in lines if not re.search(r"\b[A-Z]{3,}\b", line)]  # DATASET, RUN: there is none
     assert possible
     for line in possible:
-        assert run(shlex.split(line)[1:]) == 0, line
+        words = shlex.split(line)[1:]
+        shortened = ["--steps", "2", "--seeds", "0"] if words[0] == "pilot" else []
+        assert run([*words, *shortened]) == 0, line
