@@ -71,7 +71,7 @@ def working(runs_dir: Path, settings: Settings = FAST) -> Iterator[Supervisor]:
 def working_process(runs_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A supervisor process with workers that do as the requests say."""
     code = (
-        "import sys; from toolkit.pilots import slots, supervisor\n"
+        "import sys; from toolkit.jobs import slots, supervisor\n"
         f"slots.WORKER = {FAKE!r}\nsys.exit(supervisor.main(sys.argv[1:]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(runs_dir), "--threads", "1", "--backoff", "0.01"])
