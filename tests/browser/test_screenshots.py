@@ -59,9 +59,14 @@ class Study:
     def make(self, dataset: str, runs_dir: Path) -> None:
         """Make what is not there yet; ``dataset`` is what the requests name."""
         advice = toolkit.AdviceRequest(
-            dataset=dataset, size=self.size, codecs=self.grid, budget=self.budget, images=self.images,
-            initial=self.initial, increment=self.increment,
-        )  # fmt: skip
+            dataset=dataset,
+            size=self.size,
+            codecs=self.grid,
+            budget=self.budget,
+            images=self.images,
+            initial=self.initial,
+            increment=self.increment,
+        )
         closely = ImagesRequest(dataset=dataset, size=self.size, codec=self.pilots[-1][0])
         for request in (closely, advice):
             run = request.folder(runs_dir)
@@ -69,9 +74,16 @@ class Study:
                 write_json(run.result_path, request.run())
         for codec, align in self.pilots:
             config = toolkit.PilotConfig(
-                dataset=dataset, size=self.size, initial=self.initial, increment=self.increment, codec=codec,
-                budget=self.budget, align=align, steps=self.steps, batch_size=64,
-            )  # fmt: skip
+                dataset=dataset,
+                size=self.size,
+                initial=self.initial,
+                increment=self.increment,
+                codec=codec,
+                budget=self.budget,
+                align=align,
+                steps=self.steps,
+                batch_size=64,
+            )
             toolkit.run_seeds(config, self.seeds, runs_dir)
 
 
@@ -102,13 +114,28 @@ class Recorded:
 
 
 DEMO = Study(
-    "app", "demo", "raw;png;jpeg:quality={10,20,50,75};webp:quality={20,50}", "4img", 100, 5, 5, 20,
-    (("raw", "none"), ("jpeg:quality=20", "train"), ("jpeg:quality=50", "train")), (0, 1, 2) if DRAWN else (0,),
-)  # fmt: skip
+    "app",
+    "demo",
+    "raw;png;jpeg:quality={10,20,50,75};webp:quality={20,50}",
+    "4img",
+    100,
+    5,
+    5,
+    20,
+    (("raw", "none"), ("jpeg:quality=20", "train"), ("jpeg:quality=50", "train")),
+    (0, 1, 2) if DRAWN else (0,),
+)
 PHOTOGRAPHS = Study(
-    "tutorial", "flowers17", "raw;png;jpeg:quality={20,50,75};webp:quality={30,60}", "2img", 2000, 5, 4, 100,
+    "tutorial",
+    "flowers17",
+    "raw;png;jpeg:quality={20,50,75};webp:quality={30,60}",
+    "2img",
+    2000,
+    5,
+    4,
+    100,
     (("raw", "none"), ("jpeg:quality=50", "train")),
-)  # fmt: skip
+)
 _RESULTS = ROOT / "notebooks" / "studies" / "results"
 RECORDED = Recorded("road", "tiny-imagenet-20", "4img", _RESULTS / "road.json")
 PLACES = ("data", "probe", "images", "pilot", "tradeoff", "jpeg", "cost", "report", "monitor")

@@ -14,7 +14,7 @@ from toolkit.runs.request import Request
 def start_requests(requests: Sequence[Request], runs_dir: Path) -> list[RunFolder]:
     """Create the folders of requests and queue those that are neither finished nor running.
 
-    The command line and the app call :func:`~toolkit.jobs.check.require_fit` first.
+    The app calls :func:`~toolkit.jobs.check.require_fit` first.
 
     Returns:
         The folders that were queued.

@@ -12,6 +12,7 @@ from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import digest, validated
 from toolkit.runs.choices import Dataset
+from toolkit.runs.request import readable
 
 CONTROLS = {
     "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
@@ -139,8 +140,7 @@ class JPEGConfig(BaseModel):
         codec = f"-{short_spec(self.codec)}" if self.codec != "raw" else ""
         rate = f"-rate-{self.rate_weight:g}" if self.rate_weight else ""
         words = f"{short_name(self.dataset)}{codec}-{self.init}{rate}"
-        readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
-        return f"jpeg-{readable}-{digest(self)}-s{seed}"
+        return f"jpeg-{readable(words, 80)}-{digest(self)}-s{seed}"
 
 
 def make_jpeg_config(**values: object) -> JPEGConfig:

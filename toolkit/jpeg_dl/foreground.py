@@ -13,7 +13,7 @@ from toolkit.foundation.seeds import require_distinct
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.jpeg_dl.results import aggregate_trainings
-from toolkit.runs.execution import carry_out
+from toolkit.runs.execution import carry_out_in
 
 
 def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -28,9 +28,5 @@ def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress:
     requests = [JPEGRequest(config, seed) for seed in seeds]
     if requests:
         requests[0].check(dataset, progress)
-    results = []
-    for request in requests:
-        run = request.folder(runs_dir)
-        JPEGRequest.of(run)  # refuses a folder that is damaged
-        results.append(carry_out(request, run, progress, partial(request.work, dataset=dataset)))
+    results = [carry_out_in(runs_dir, one, progress, partial(one.work, dataset=dataset)) for one in requests]
     return aggregate_trainings(config, results)

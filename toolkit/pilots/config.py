@@ -17,6 +17,7 @@ from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
 from toolkit.learning.catalog import METHODS, canonical_method
 from toolkit.runs.choices import Budget, Codec, Dataset
+from toolkit.runs.request import readable
 
 
 class PilotConfig(BaseModel):
@@ -103,8 +104,7 @@ class PilotConfig(BaseModel):
     def run_name(self, seed: int) -> str:
         """Name of the run folder: readable, and the same for the same configuration and seed."""
         words = f"{short_name(self.dataset)}-{short_spec(self.codec)}-{self.align}-{self.method}"
-        readable = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:80]
-        return f"pilot-{readable}-{self.digest()}-s{seed}"
+        return f"pilot-{readable(words, 80)}-{self.digest()}-s{seed}"
 
 
 def make_pilot_config(**values: object) -> PilotConfig:

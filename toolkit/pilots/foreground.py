@@ -14,7 +14,7 @@ from toolkit.foundation.seeds import require_distinct
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots
-from toolkit.runs.execution import carry_out
+from toolkit.runs.execution import carry_out_in
 
 
 def run_seeds(
@@ -42,7 +42,8 @@ def run_seeds(
     requests = [PilotRequest(config, seed) for seed in seeds]
     if requests:
         requests[0].check(dataset, progress)
-    return aggregate_pilots(config, [_run(request, runs_dir, progress, dataset) for request in requests])
+    results = [carry_out_in(runs_dir, one, progress, partial(one.work, dataset=dataset)) for one in requests]
+    return aggregate_pilots(config, results)
 
 
 def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -50,12 +51,4 @@ def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress
 
     Waits for the folder's training slot. A killed run continues from its last checkpoint.
     """
-    return _run(PilotRequest(config, seed), runs_dir, progress)
-
-
-def _run(
-    request: PilotRequest, runs_dir: Path, progress: Progress, dataset: ImageDataset | None = None
-) -> dict[str, Any]:
-    run = request.folder(runs_dir)
-    PilotRequest.of(run)  # refuses a damaged folder
-    return carry_out(request, run, progress, partial(request.work, dataset=dataset))
+    return carry_out_in(runs_dir, PilotRequest(config, seed), progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from toolkit.foundation.files import write_json
@@ -16,6 +17,19 @@ from toolkit.runs.usage import usage_recorded
 
 Work = Callable[[RunFolder, RunReporter], dict[str, Any]]
 """As :meth:`~toolkit.runs.request.Request.work`."""
+
+
+def carry_out_in(
+    runs_dir: Path, request: Request, progress: Progress = silent, work: Work | None = None
+) -> dict[str, Any]:
+    """:func:`carry_out` in the request's folder under ``runs_dir``, which is made where there is none.
+
+    Raises:
+        Damaged: the folder is not whole.
+    """
+    run = request.folder(runs_dir)
+    type(request).of(run)
+    return carry_out(request, run, progress, work)
 
 
 def carry_out(
