@@ -15,13 +15,10 @@ from toolkit.cli.options import (
     CsvTo,
     JsonTo,
     Seed,
-    TestFolder,
     Threads,
-    TrainFolder,
     is_given,
 )
 from toolkit.cli.requests import options_of
-from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.threads import set_threads
 
@@ -29,8 +26,6 @@ from toolkit.foundation.threads import set_threads
 @options_of(AdviceRequest, size=32, codecs="", budget="20img")
 def advise(
     chosen: dict[str, Any],
-    train_folder: TrainFolder = None,
-    test_folder: TestFolder = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
@@ -40,7 +35,6 @@ def advise(
     from toolkit.probe.presets import PRESETS
 
     set_threads(threads)
-    chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
     request = AdviceRequest(**chosen | {"codecs": chosen["codecs"] or PRESETS["quick"]})
     with console.progress_bar() as progress:
         result = request.run(progress)

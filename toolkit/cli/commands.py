@@ -98,8 +98,6 @@ def data(
 @options_of(ProbeRequest, size=32, codecs="", budget="20img")
 def probe(
     chosen: dict[str, Any],
-    train_folder: TrainFolder = None,
-    test_folder: TestFolder = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
@@ -109,7 +107,6 @@ def probe(
     from toolkit.probe.presets import PRESETS
 
     set_threads(threads)
-    chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
     chosen["codecs"] = chosen["codecs"] or PRESETS["quick"]
     expand_grid(chosen["codecs"])
     request = ProbeRequest(**chosen)
@@ -139,15 +136,12 @@ def probe(
 @options_of(ImagesRequest, size=32)
 def images(
     chosen: dict[str, Any],
-    train_folder: TrainFolder = None,
-    test_folder: TestFolder = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Measure single images through one codec, those with the most distorted features first."""
     set_threads(threads)
-    chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
     request = ImagesRequest(**chosen)
     with console.progress_bar() as progress:
         result = request.run(progress)
@@ -163,8 +157,6 @@ def images(
 def pilot(
     given: dict[str, Any],
     context: typer.Context,
-    train_folder: TrainFolder = None,
-    test_folder: TestFolder = None,
     recipe: Annotated[
         str, typer.Option(help="a published setting, such as pycil-icarl; options you give override it")
     ] = "",
@@ -190,7 +182,7 @@ def pilot(
 
     require_one_rank()
     set_threads(threads)
-    dataset = with_splits(given.pop("dataset"), train_folder, test_folder)
+    dataset = given.pop("dataset")
     chosen, usual_seed = apply_recipe(context, recipe, given)
     with console.progress_bar() as progress:
         opened = load_dataset(dataset, int(chosen["size"]), progress=progress)

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, JsonTo, TestFolder, Threads, TrainFolder, refuse_folder
+from toolkit.cli.options import CsvTo, JsonTo, Threads, refuse_folder
 from toolkit.cli.requests import options_of
-from toolkit.data.spec import with_splits
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
@@ -26,8 +25,6 @@ Run = Annotated[str, typer.Argument(help="run folder or name of one seed, as `jp
 @options_of(JPEGConfig)
 def train(
     chosen: dict[str, Any],
-    train_folder: TrainFolder = None,
-    test_folder: TestFolder = None,
     controls: Annotated[str, typer.Option(help=f"all, none or any of {','.join(CONTROLS)}")] = "all",
     seeds: Annotated[str, typer.Option(help="comma-separated; several seeds give a mean and a 95 % interval")] = "0",
     runs_dir: Annotated[Path | None, typer.Option(help="folder for run folders")] = None,
@@ -39,7 +36,6 @@ def train(
     from toolkit.jpeg_dl.foreground import run_jpeg
 
     set_threads(threads)
-    dataset = chosen["dataset"] = with_splits(chosen["dataset"], train_folder, test_folder)
     named = {"all": tuple(CONTROLS), "none": ()}
     compared = named[controls] if controls in named else tuple(filter(None, controls.split(",")))
     config = make_jpeg_config(**chosen, variants=("plain", "jpeg", *compared))
@@ -47,7 +43,7 @@ def train(
         result = run_jpeg(config, parse_seeds(seeds), runs_dir or default_runs_dir(), progress)
     rows = [_row(name, variant) for name, variant in result["variants"].items()]
     console.table(
-        f"{dataset}: {config.network}, {config.steps} steps, {len(result['runs'])} seeds",
+        f"{chosen['dataset']}: {config.network}, {config.steps} steps, {len(result['runs'])} seeds",
         rows,
         to_stderr="-" in (json, csv),
     )

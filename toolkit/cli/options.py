@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
 from toolkit.foundation.errors import UsageError
+from toolkit.runs import choices
 
 _STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
@@ -30,6 +31,11 @@ def refuse_folder(value: Path) -> Path:
     return value
 
 
+def _help(choice: Any) -> str:
+    """What a choice of requests means."""
+    return str(get_args(choice)[1].description)
+
+
 JsonTo = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="write the result as JSON; - for stdout", callback=_destination),
@@ -39,8 +45,8 @@ CsvTo = Annotated[
     typer.Option("--csv", metavar="FILE", help="write the table as CSV; - for stdout", callback=_destination),
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 for one per core")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Dataset = Annotated[str, typer.Argument(help="demo, a folder, a .zip, a .npz or torchvision:NAME")]
+Device = Annotated[str, typer.Option(help=_help(choices.Device))]
+Dataset = Annotated[str, typer.Argument(help=_help(choices.Dataset))]
 TrainFolder = Annotated[
     str | None,
     typer.Option("--train", metavar="FOLDER", help="folder of the training split; . if every folder is a class"),
@@ -49,12 +55,9 @@ TestFolder = Annotated[
     str | None,
     typer.Option("--test", metavar="FOLDER", help="folder of the test split, with --train; else a fifth is held out"),
 ]
-Size = Annotated[int, typer.Option(help="side of the images in pixels")]
-Seed = Annotated[int, typer.Option(help="seed of everything random", min=0, max=2**32 - 1)]
-Strict = Annotated[bool, typer.Option("--strict", help="fail if any file is unreadable")]
-Budget = Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")]
-Codecs = Annotated[str, typer.Option(help="a grid, such as jpeg:quality={10,50};png")]
-Layer = Annotated[str | None, typer.Option(help="a named layer instead of the pooled penultimate features")]
+Size = Annotated[int, typer.Option(help=_help(choices.Size))]
+Seed = Annotated[int, typer.Option(help=_help(choices.Seed), min=0, max=2**32 - 1)]
+Strict = Annotated[bool, typer.Option("--strict", help=_help(choices.Strict))]
 
 
 def is_given(context: typer.Context, name: str) -> bool:

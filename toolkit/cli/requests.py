@@ -11,33 +11,39 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
+from toolkit.cli.options import TestFolder, TrainFolder
+from toolkit.data.spec import with_splits
 from toolkit.foundation.validation import DescribedField, described_fields
 
 Command = Callable[..., None]
+_SPLITS = {"train_folder": TrainFolder, "test_folder": TestFolder}
 
 
-def options_of(
-    kind: type, *, first: str = "dataset", leave_out: tuple[str, ...] = (), **defaults: object
-) -> Callable[[Command], Command]:
+def options_of(kind: type, *, first: str = "dataset", **defaults: object) -> Callable[[Command], Command]:
     """Add the described fields of a request or configuration to a command as options.
 
-    The command receives a dictionary of their values as its first argument, followed by its own parameters.
+    The command receives a dictionary of their values as its first argument, followed by its own parameters. A dataset
+    brings the options ``--train`` and ``--test``, which become a part of its spec.
 
     Args:
         kind: a pydantic model or a dataclass whose fields have descriptions.
         first: the field that becomes a positional argument.
-        leave_out: fields that the command sets otherwise.
         defaults: values for fields that have no default, or a different one on the command line.
     """
-    chosen = [one for name, one in described_fields(kind).items() if name not in leave_out]
+    chosen = list(described_fields(kind).values())
     bounded = not issubclass(kind, BaseModel)  # a model checks its own ranges
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def called(**given: Any) -> None:
-            command({one.name: given.pop(one.name) for one in chosen}, **given)
+            values = {one.name: given.pop(one.name) for one in chosen}
+            if first == "dataset":
+                values[first] = with_splits(values[first], *(given.pop(name) for name in _SPLITS))
+            command(values, **given)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        if first == "dataset":
+            own = [*(_optional(name, annotation) for name, annotation in _SPLITS.items()), *own]
         made = [_parameter(one, one.name == first, bounded, defaults) for one in chosen]
         own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]  # Typer passes all by name
         called.__signature__ = inspect.Signature([*made, *own])  # type: ignore[attr-defined]
@@ -45,6 +51,10 @@ def options_of(
         return called
 
     return decorate
+
+
+def _optional(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _parameter(
