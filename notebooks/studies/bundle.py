@@ -52,7 +52,8 @@ def main() -> None:
             command = [sys.executable, str(EXAMPLE), str(bundle), str(whole), "--steps", str(STEPS)]
             command += ["--batch-size", str(BATCH), "--seed", str(seed)]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            accuracy = (pilot.result or {})["last_accuracy"]
+            assert pilot.result is not None  # piloted() ran it
+            accuracy = pilot.result["last_accuracy"] or 0.0
             rows.append({"seed": seed, "pilot": accuracy, "continued": float(said.split()[-1])})
     write_json(RESULTS / "bundle.json", {"rows": rows, "environment": environment()})
     (RESULTS / "bundle.md").write_text(as_table(rows))

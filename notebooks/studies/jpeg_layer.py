@@ -28,6 +28,7 @@ from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.jpeg_dl.attack import attack_run
 from toolkit.jpeg_dl.config import JPEGConfig, make_jpeg_config
+from toolkit.jpeg_dl.contents import AttackResult, TrainingsSummary
 from toolkit.jpeg_dl.export import export_tables
 from toolkit.jpeg_dl.foreground import run_jpeg
 from toolkit.runs.environment import environment
@@ -75,12 +76,12 @@ def configuration(dataset: Path, **choices: Any) -> JPEGConfig:
     return make_jpeg_config(**common, **choices)
 
 
-def study_layer(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
+def study_layer(dataset: Path, runs_dir: Path) -> list[TrainingsSummary]:
     """Plain, layer and controls in the paper's setting."""
     return [published(run_jpeg(configuration(dataset), SEEDS, runs_dir), dataset)]
 
 
-def study_codec(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
+def study_codec(dataset: Path, runs_dir: Path) -> list[TrainingsSummary]:
     """Networks trained and tested on images coded with standard tables, and with tables trained for each rate weight.
 
     Tables are trained once, with the first seed; their networks serve for nothing else.
@@ -103,7 +104,7 @@ def study_codec(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
     return results
 
 
-def study_robustness(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
+def study_robustness(dataset: Path, runs_dir: Path) -> list[AttackResult]:
     """Every seed's plain and layered network under all attacks, as deployed with the soft quantiser."""
     config = configuration(dataset)
     return [
@@ -112,9 +113,9 @@ def study_robustness(dataset: Path, runs_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def published(result: dict[str, Any], dataset: Path) -> dict[str, Any]:
+def published(result: TrainingsSummary, dataset: Path) -> TrainingsSummary:
     """A result without the path of this machine's data."""
-    codec = short_spec(result["config"]["codec"])
+    codec = short_spec(str(result["config"]["codec"]))
     return {**result, "config": {**result["config"], "dataset": dataset.name, "codec": codec}}
 
 

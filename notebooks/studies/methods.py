@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,6 +24,7 @@ from study import RESULTS, Study, arguments, percent
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.catalog import METHODS
 from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.pilots.contents import PilotSummary
 from toolkit.report.facts import gain_over
 
 CODECS = {"raw": "none", "jpeg:quality=50": "both"}
@@ -92,7 +92,7 @@ def configuration(dataset: str, protocol: Protocol, method: str, codec: str) -> 
     )
 
 
-def as_table(pilots: dict[tuple[str, str, str], dict[str, Any]]) -> str:
+def as_table(pilots: dict[tuple[str, str, str], PilotSummary]) -> str:
     """A Markdown table a protocol: one row a method, the codecs side by side, complete rows only."""
     lines = [
         "Mean over seeds +- 95 % interval, in percent; a memory of 20 raw images a class in bytes. Over replay, and "
@@ -120,13 +120,13 @@ def as_table(pilots: dict[tuple[str, str, str], dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def points(pilot: dict[str, Any], other: dict[str, Any]) -> str:
+def points(pilot: PilotSummary, other: PilotSummary) -> str:
     """``+1.2 +- 0.8``: what one pilot has over another."""
     gain = gain_over(pilot, other)
     return f"{gain.points:+.1f}" + ("" if gain.half is None else f" +- {gain.half:.1f}")
 
 
-def draw(pilots: dict[tuple[str, str, str], dict[str, Any]], path: Path) -> None:
+def draw(pilots: dict[tuple[str, str, str], PilotSummary], path: Path) -> None:
     """Accuracy matrices of B0 with JPEG, averaged over seeds: row t is after stage t, column k stage k's classes."""
     plt.rcParams["svg.hashsalt"] = "methods"
     chosen = {method: pilots[key] for method in METHODS if (key := ("B0", method, "jpeg:quality=50")) in pilots}

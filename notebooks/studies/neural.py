@@ -30,6 +30,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.pilots.contents import PilotSummary
 from toolkit.probe.table import probe_codecs
 from toolkit.runs.environment import environment
 
@@ -168,7 +169,7 @@ def distortion_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pilot_table(pilots: list[dict[str, Any]]) -> str:
+def pilot_table(pilots: list[PilotSummary]) -> str:
     """A Markdown table, a row a setting."""
     lines = [
         "| size | codec | exemplars a class | last accuracy, % | average, % | seeds |",

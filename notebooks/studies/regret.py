@@ -34,6 +34,7 @@ from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.pilots.as_problems import LEAST_CHOICES, measure_problem
 from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.pilots.contents import PilotSummary
 
 _EVIDENCE = 6
 """Raise it when rules or quantities change, so that they are asked again."""
@@ -166,7 +167,7 @@ def run_pilots(grids: dict[str, list[PilotConfig]], study: Study, road: Study) -
                     study.run(config, seed)
 
 
-def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[dict[str, Any]]:
+def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[PilotSummary]:
     """The pilots of a problem that have all seeds, with this machine's paths."""
     found = []
     for config in configs:
@@ -179,7 +180,7 @@ def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[dic
 
 
 def _measured(
-    study: Study, name: str, extractor: str, pilots: list[dict[str, Any]], held: list[dict[str, Any]]
+    study: Study, name: str, extractor: str, pilots: list[PilotSummary], held: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """What every rule said, once for each of :data:`ADVICE_SEEDS`; not asked again while the pilots are the same."""
     known = [[study.publish(pilot)["config"], pilot["mean"]["last_accuracy"]] for pilot in pilots]

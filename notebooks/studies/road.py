@@ -15,12 +15,12 @@ be completed on another day; ``--afresh`` repeats them. ``--report`` only writes
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 from study import RESULTS, Study, arguments, percent
 
 from toolkit.pilots.config import PilotConfig, make_pilot_config
+from toolkit.pilots.contents import PilotSummary
 
 SEEDS = (0, 1, 2)
 LOSSLESS = ("raw", "png")
@@ -56,7 +56,7 @@ def configuration(dataset: str, codec: str, align: str) -> PilotConfig:
     )
 
 
-def as_table(pilots: list[dict[str, Any]]) -> str:
+def as_table(pilots: list[PilotSummary]) -> str:
     """A Markdown table: one row a setting."""
     lines = [
         f"Mean over seeds +- 95 % interval, in percent; memory of {pilots[0]['budget_bytes']:,} bytes. Last accuracy,",
@@ -82,7 +82,7 @@ def as_table(pilots: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(pilots: list[dict[str, Any]], path: Path) -> None:
+def draw(pilots: list[PilotSummary], path: Path) -> None:
     """One row a codec: last accuracy, aligned and not, with 95 % bars from three seeds on; the dotted line is raw."""
     plt.rcParams["svg.hashsalt"] = "road"
     codecs = list(dict.fromkeys(pilot["codec"] for pilot in pilots))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotResult, PilotSummary
 from toolkit.pilots.foreground import run_seeds
 from toolkit.pilots.results import aggregate_pilots
 from toolkit.runs.environment import environment
@@ -55,29 +56,30 @@ class Study:
         what = f"{config.codec:20} {config.align:5} {config.method:8} seed {seed}"
         print(f"{what}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
 
-    def summary(self, config: PilotConfig, seeds: tuple[int, ...]) -> dict[str, Any] | None:
+    def summary(self, config: PilotConfig, seeds: tuple[int, ...]) -> PilotSummary | None:
         """The ``pilot`` JSON of a setting over its finished seeds, without paths; None where there is none."""
         pilot = self.pilot(config, seeds)
         return None if pilot is None else self.publish(pilot)
 
-    def pilot(self, config: PilotConfig, seeds: tuple[int, ...]) -> dict[str, Any] | None:
+    def pilot(self, config: PilotConfig, seeds: tuple[int, ...]) -> PilotSummary | None:
         """:meth:`summary` with this machine's paths."""
         runs = [run for seed in seeds if (run := self._finished(config, seed)) is not None]
         return aggregate_pilots(config, runs) if runs else None
 
-    def publish(self, pilot: dict[str, Any]) -> dict[str, Any]:
+    def publish(self, pilot: PilotSummary) -> PilotSummary:
         """A ``pilot`` JSON without this machine's paths."""
-        config = self._published(PilotConfig(**pilot["config"]))
+        config = self._published(PilotConfig.model_validate(pilot["config"]))
         return {**pilot, "codec": config["codec"], "config": config}
 
-    def write(self, pilots: list[dict[str, Any]], command: str, **more: Any) -> None:
+    def write(self, pilots: list[PilotSummary], command: str, **more: Any) -> None:
         """Write the results as data."""
         write_json(self.path, {"command": command, "environment": environment(), "pilots": pilots, **more})
 
-    def _finished(self, config: PilotConfig, seed: int) -> dict[str, Any] | None:
+    def _finished(self, config: PilotConfig, seed: int) -> PilotResult | None:
         """A seed's result, from its run folder or from the results already published."""
-        if (result := RunFolder(self._runs_dir / config.run_name(seed)).result) is not None:
-            return result
+        run = RunFolder(self._runs_dir / config.run_name(seed))
+        if run.result is not None:
+            return cast(PilotResult, run.result)
         for pilot in self._held:
             # read as a configuration, so that choices made possible since then have their defaults
             if self._published(PilotConfig(**pilot["config"])) == self._published(config):
@@ -90,7 +92,7 @@ class Study:
         return {**config.model_dump(mode="json"), **names}
 
 
-def percent(pilot: dict[str, Any], name: str) -> str:
+def percent(pilot: PilotSummary, name: str) -> str:
     """``41.8 +- 2.1``: a metric's mean over seeds and its 95 % interval, in percent."""
     interval = pilot["ci95"][name]
     return f"{100 * pilot['mean'][name]:.1f}" + ("" if interval is None else f" +- {100 * interval:.1f}")

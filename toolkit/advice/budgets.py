@@ -1,18 +1,18 @@
-"""Budgets, both ways: what accuracy a budget buys, and the smallest budget that keeps an accuracy.
+"""Budgets, both ways: the accuracy that a budget buys, and the smallest budget that keeps an accuracy.
 
-Accuracy is the expected gain, in points of last accuracy, over raw pixels at the budget that was asked for. Losses do
-not depend on the budget, so that one probe serves all budgets.
+Accuracy is the expected gain, in points of last accuracy, over raw pixels at the requested budget. Losses do not depend
+on the budget, so one probe serves all budgets.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from toolkit.advice.calibration import GAIN
+from toolkit.advice.contents import BudgetRow
 from toolkit.advice.evidence import Evidence
 from toolkit.advice.rules.base import pick
 from toolkit.advice.rules.fitted import PARAMETRIC, Parameters
@@ -38,19 +38,14 @@ class BudgetPlan:
 
     @classmethod
     def of(cls, evidence: Evidence, parameters: Parameters) -> BudgetPlan:
-        """The plan that evidence and calibrated parameters give."""
+        """The plan for evidence and calibrated parameters."""
         whole = evidence.at_budget(everything(evidence))
         rule = PARAMETRIC[GAIN]
         table = tabulate(whole, rule.quantities) | {"growth": np.zeros(len(whole.choices))}
         return cls(whole, -rule.combine(table, parameters), parameters)
 
-    def at(self, budget: int) -> dict[str, Any] | None:
-        """The best choice at a budget; None where it cannot hold an exemplar of every class under any setting.
-
-        Returns:
-            budget_bytes, codec, align, exemplars_per_class, expected_gain, and raw_gain, what raw pixels would have
-            there (None where they do not fit).
-        """
+    def at(self, budget: int) -> BudgetRow | None:
+        """The best choice at a budget; None if no setting fits an exemplar of every class."""
         evidence = self.evidence.at_budget(budget)
         fitting = {setting.codec for setting in evidence.settings}
         held = np.array([evidence.held(self.evidence.settings[one.setting]) for one in self.evidence.choices])
@@ -71,13 +66,13 @@ class BudgetPlan:
             "raw_gain": float(gains[raw]) if raw is not None and fits[raw] else None,
         }
 
-    def curve(self, budget: int) -> list[dict[str, Any]]:
-        """Rows at doublings of a budget, from an eighth of it to what holds all images raw, at most twelve."""
+    def curve(self, budget: int) -> list[BudgetRow]:
+        """Rows at doublings of a budget, from an eighth of it to the size of all raw images, at most twelve."""
         top = max(budget, self.evidence.budget)
         doublings = range(-3, min(9, int(np.ceil(np.log2(top / budget))) + 1))
         return [row for power in doublings if (row := self.at(int(budget * 2.0**power))) is not None]
 
-    def smallest(self, within: float) -> dict[str, Any]:
+    def smallest(self, within: float) -> BudgetRow:
         """The row of the smallest budget whose expected gain is at most ``within`` points below all images raw.
 
         Found by bisection, to the byte: the best gain never falls as the budget grows.
@@ -89,7 +84,7 @@ class BudgetPlan:
 
         budget = bisect_left(range(self.evidence.budget), True, key=enough)
         row = self.at(budget)
-        assert row is not None  # at least the budget of everything, which holds all images raw
+        assert row is not None  # the budget of everything holds all images raw
         return row
 
     @property

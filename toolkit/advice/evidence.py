@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from toolkit.advice.calibration import ADVICE_IMAGES
 from toolkit.codecs.spec import is_lossless, parse_codec
-from toolkit.data.alignment import ALIGNS
+from toolkit.data.alignment import ALIGNS, Align
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
 from toolkit.data.scenario import Scenario, class_order_from_seed, default_initial
 from toolkit.features.extractor import FeatureExtractor
@@ -30,6 +30,7 @@ from toolkit.language.sentence import Sentence
 from toolkit.memory.allocation import allocate
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.selection import herding_order
+from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.probe.table import LEAST_IMAGES, Coded, measure, probe_table, row_of
 
 COMPARED = 1000
@@ -40,7 +41,7 @@ class Choice(NamedTuple):
     """What advice is about: a setting of the grid, by its index, and an alignment."""
 
     setting: int
-    align: str
+    align: Align
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class CodedFeatures:
     """
 
     codec: str
-    row: dict[str, Any]
+    row: Setting
     shared_bytes: int
     payload_bytes: np.ndarray
     candidates: torch.Tensor
@@ -100,7 +101,7 @@ class Evidence:
     stages: tuple[tuple[int, ...], ...]
     class_sizes: tuple[int, ...]
     raw_exemplars: float = 0.0
-    aligns: tuple[str, ...] = ALIGNS
+    aligns: tuple[Align, ...] = ALIGNS
     excluded: tuple[tuple[str, Sentence], ...] = ()
     notes: tuple[Sentence, ...] = ()
     only: tuple[Choice, ...] | None = None
@@ -114,7 +115,7 @@ class Evidence:
         return [
             Choice(index, align)
             for index, setting in enumerate(self.settings)
-            for align in (("none",) if setting.lossless else self.aligns)
+            for align in (ALIGNS[:1] if setting.lossless else self.aligns)
         ]
 
     @property
@@ -216,11 +217,11 @@ def gather(
     increment: int | None = None,
     class_order: Sequence[int] | None = None,
     class_sizes: Sequence[int] | None = None,
-    aligns: Sequence[str] = ALIGNS,
+    aligns: Sequence[Align] = ALIGNS,
     seed: int = 0,
     progress: Progress = silent,
     on_row: OnRow = ignore_row,
-) -> tuple[dict[str, Any], Evidence]:
+) -> tuple[ProbeResult, Evidence]:
     """Code, decode and look at the images once; the ``probe`` JSON and the evidence.
 
     Args:
@@ -316,7 +317,7 @@ def _draw(dataset: ImageDataset, images: int, seed: int) -> tuple[np.ndarray, np
 
 
 def _as_seen(
-    coded: Coded, row: dict[str, Any], labels: np.ndarray, candidates: np.ndarray, held_out: np.ndarray
+    coded: Coded, row: Setting, labels: np.ndarray, candidates: np.ndarray, held_out: np.ndarray
 ) -> CodedFeatures:
     """A measured setting, sorted into candidates and held-out images; both are indices into what was measured."""
     assert coded.features is not None  # the measurement kept them

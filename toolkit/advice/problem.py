@@ -1,29 +1,30 @@
-"""A problem on which pilots have measured every choice: what rules are held against."""
+"""A problem on which pilots have measured every choice, so that rules can be evaluated on it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from toolkit.advice.contents import ProblemContents
 from toolkit.advice.rules.quantities import Quantities
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Pilots' accuracy of every choice, and what was known without them.
+    """The pilots' accuracy of every choice, and everything that was known without pilots.
 
     Attributes:
         name: dataset, size, stages, budget and method, in words.
-        dataset: its name; problems on the same images know each other's answers.
+        dataset: its name; problems on the same images are not independent.
         codecs, aligns: of each of the k choices; ``raw`` is one.
-        by_seed: float64 (k, s), last accuracy of each choice and seed, a fraction; seeds in one order for all choices.
-        scores: a rule's name to its scores (k,); not those of parametric rules, which depend on other problems.
-        seconds: a rule's name to what it took, the probe it rests on left aside.
+        by_seed: float64 (k, s), last accuracy per choice and seed, a fraction; all choices have the seeds in one order.
+        scores: scores (k,) by rule, without parametric rules, whose scores depend on other problems.
+        seconds: time by rule, without the probe that all rules share.
         quantities: by name, each (k,).
-        exemplars: float64 (k,), a class.
-        probe_seconds, pilot_seconds: of the evidence that all rules share, and of all pilots.
+        exemplars: float64 (k,), exemplars per class.
+        probe_seconds, pilot_seconds: time of the evidence that all rules share, and of all pilots.
     """
 
     name: str
@@ -50,15 +51,15 @@ class Problem:
 
     @property
     def unaligned(self) -> np.ndarray:
-        """Which choices let coded and original images meet under ``none``, bool (k,)."""
+        """Choices that mix coded and original images under ``none``, bool (k,)."""
         return np.asarray(self.quantities.get("shift_if_none", np.zeros(len(self.aligns)))) > 0
 
     def regret(self, chosen: int) -> float:
-        """Points of accuracy that a choice lacks to the best one."""
+        """Points of accuracy by which a choice falls short of the best one."""
         return float(100 * (self.accuracy.max() - self.accuracy[chosen]))
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+    def as_dict(self) -> ProblemContents:
+        """The problem as JSON."""
         return {
             "name": self.name,
             "dataset": self.dataset,
@@ -80,12 +81,9 @@ class Problem:
         }
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> Problem:
-        """What :meth:`as_dict` gave."""
+    def from_dict(cls, saved: ProblemContents) -> Problem:
+        """The inverse of :meth:`as_dict`."""
         choices = saved["choices"]
-
-        def columns(key: str) -> dict[str, np.ndarray]:
-            return {name: np.array([choice[key][name] for choice in choices]) for name in choices[0][key]}
 
         return cls(
             saved["name"],
@@ -93,10 +91,15 @@ class Problem:
             tuple(choice["codec"] for choice in choices),
             tuple(choice["align"] for choice in choices),
             np.array([choice["by_seed"] for choice in choices]),
-            columns("scores"),
+            _columns([choice["scores"] for choice in choices]),
             saved["seconds"],
-            columns("quantities"),
+            _columns([choice["quantities"] for choice in choices]),
             np.array([choice["exemplars_per_class"] for choice in choices]),
             saved["probe_seconds"],
             saved["pilot_seconds"],
         )
+
+
+def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    """Rows with the same keys as an array per key."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}

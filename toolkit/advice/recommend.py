@@ -6,31 +6,32 @@ Training images only, through a :func:`~toolkit.data.dataset.validation_view`; t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from toolkit.advice.budgets import BudgetPlan
 from toolkit.advice.calibration import GAIN, RANDOM, WITHIN, Calibration, calibration
+from toolkit.advice.contents import AdviceResult, BudgetRow, Budgets, Recommended, RulePick, RuleRegret, RunnerUp
 from toolkit.advice.evidence import Choice, Evidence
 from toolkit.advice.rules.base import RuleScores, ask_rule, pick
 from toolkit.advice.rules.quantities import growth
 from toolkit.advice.rules.registry import FEATURES, RULES, require_rule
-from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.codecs.spec import is_lossless, short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
+from toolkit.probe.contents import ProbeResult
 
 
 def advise(
-    table: dict[str, Any],
+    table: ProbeResult,
     evidence: Evidence,
     *,
     rule: str | None = None,
     within: float = WITHIN,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> AdviceResult:
     """The ``advise`` JSON: the probe's with every rule's pick, the recommendation, and budgets.
 
     Args:
@@ -87,18 +88,16 @@ def advise(
     }
 
 
-def _budgets(
-    plan: BudgetPlan, curve: Sequence[dict[str, Any]], within: float, recommended_gain: float | None
-) -> dict[str, Any]:
+def _budgets(plan: BudgetPlan, curve: Sequence[BudgetRow], within: float, recommended_gain: float | None) -> Budgets:
     """The plan as JSON; gains are over raw pixels, or over the recommended choice where raw pixels do not fit.
 
     Where all classes come in one stage nothing is replayed, and no budget is the smallest.
     """
     less = recommended_gain or 0.0
 
-    def over_reference(row: dict[str, Any]) -> dict[str, Any]:
-        moved = {key: row[key] - less for key in ("expected_gain", "raw_gain") if row[key] is not None}
-        return {**row, **moved}
+    def over_reference(row: BudgetRow) -> BudgetRow:
+        raw_gain = None if row["raw_gain"] is None else row["raw_gain"] - less
+        return {**row, "expected_gain": row["expected_gain"] - less, "raw_gain": raw_gain}
 
     return {
         "rule": GAIN,
@@ -126,7 +125,7 @@ def _can_state_gain(evidence: Evidence) -> bool:
     return evidence.raw_choice is not None and _tells_apart(evidence)
 
 
-def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
+def _doubts(table: ProbeResult, known: Calibration) -> Iterator[Sentence]:
     """Why what was learned on other problems may not hold here, or be flattered."""
     if not known.applies_to(table):
         yield Sentence("doubt.extractor", extractor=known.extractor)
@@ -136,7 +135,7 @@ def _doubts(table: dict[str, Any], known: Calibration) -> Iterator[Sentence]:
         yield Sentence("doubt.own_pilots")
 
 
-def _as_row(evidence: Evidence, asked_rule: RuleScores) -> dict[str, Any]:
+def _as_row(evidence: Evidence, asked_rule: RuleScores) -> RulePick:
     picked = evidence.choices[asked_rule.pick]
     return {
         "rule": asked_rule.rule,
@@ -160,10 +159,10 @@ def recommend(
     gains: np.ndarray,
     known: Calibration,
     interval: float | None,
-    curve: Sequence[dict[str, Any]],
+    curve: Sequence[BudgetRow],
     asked_rules: dict[str, RuleScores],
-    measured: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    measured: RuleRegret | None = None,
+) -> Recommended:
     """What to do, in figures and sentences.
 
     Args:
@@ -220,7 +219,7 @@ def _best_of(evidence: Evidence, asked_rule: RuleScores, wanted: Callable[[Choic
     return among[pick(asked_rule.scores[among], aligns, exemplars, RULES[asked_rule.rule].judges_alignment)]
 
 
-def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> dict[str, Any]:
+def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> RunnerUp:
     choice = evidence.choices[index]
     return {
         "codec": evidence.settings[choice.setting].codec,
@@ -242,7 +241,7 @@ def _reasons(
     gains: np.ndarray,
     known: Calibration,
     interval: float | None,
-    measured: dict[str, Any] | None,
+    measured: RuleRegret | None,
 ) -> Iterator[Sentence]:
     picked = evidence.choices[asked_rule.pick]
     setting = evidence.settings[picked.setting]
@@ -280,7 +279,7 @@ def _reasons(
 
 
 def _regret_reasons(
-    rule: str, picked: Choice, lossless: bool, known: Calibration, measured: dict[str, Any]
+    rule: str, picked: Choice, lossless: bool, known: Calibration, measured: RuleRegret
 ) -> Iterator[Sentence]:
     """How far off the rule was where pilots were run."""
     regret = measured["mean_regret"]
@@ -296,7 +295,8 @@ def _regret_reasons(
     )
     if rule == RANDOM or lossless:
         return
-    aligns = sorted({one["align"] for one in measured["problems"] if not parse_codec(one["codec"]).lossless})
+    picks = [(one["codec"], one["align"]) for one in measured["problems"]]
+    aligns = sorted({align for codec, align in picks if codec and align and not is_lossless(codec)})
     if picked.align not in aligns:
         yield Sentence("reason.regret_other_align", aligns=", ".join(aligns), align=picked.align)
 
@@ -329,7 +329,7 @@ def _would_change(
     evidence: Evidence,
     asked_rule: RuleScores,
     gains: np.ndarray,
-    curve: Sequence[dict[str, Any]],
+    curve: Sequence[BudgetRow],
     asked_rules: dict[str, RuleScores],
 ) -> Iterator[Sentence]:
     """What else the user could want to know before believing it."""
@@ -360,7 +360,7 @@ def _would_change(
 
 
 def _at_other_budgets(
-    budget: int, chosen: tuple[str, str], gain: float, curve: Sequence[dict[str, Any]]
+    budget: int, chosen: tuple[str, str], gain: float, curve: Sequence[BudgetRow]
 ) -> Iterator[Sentence]:
     """The best choice at half the budget and at twice the budget."""
     rows = {row["budget_bytes"]: row for row in curve}

@@ -1,4 +1,4 @@
-"""Advice as data, and the function from dataset spec to JSON."""
+"""The request for advice, and the function that carries it out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.request import ProbeRequest, dataset_of, extractor_of
 from toolkit.runs.choices import Extractor
-from toolkit.runs.contents import Result
 
 VIEW_BYTES = 1024**3
-"""Pixels that advice takes of a dataset at most."""
+"""Maximum size of the pixels that advice reads of a dataset."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class AdviceRequest(ProbeRequest):
     """Everything that changes advice; see ``recallrate advise --help``."""
 
     kind: ClassVar[str] = "advise"
-    results: ClassVar[type[Result]] = AdviceResult
+    results: ClassVar[Any] = AdviceResult
 
     images: Annotated[
         int, Field(ge=4, description="maximum number of training images; a fifth of them is held out for evaluation")
@@ -45,11 +44,11 @@ class AdviceRequest(ProbeRequest):
     ] = None
     within: Annotated[float, Field(ge=0, description="points of accuracy that the smallest budget may cost")] = WITHIN
 
-    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> AdviceResult:
         return run_advice(self, progress, on_row)
 
 
-def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> AdviceResult:
     """The ``advise`` JSON for a request.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.advice.calibration import ADVICE_IMAGES
+from toolkit.advice.contents import AdviceResult, ProblemRegret, RegretResult, RuleRegret
 from toolkit.advice.request import AdviceRequest
 from toolkit.cli import console
 from toolkit.cli.options import (
@@ -51,10 +52,12 @@ def advise(
     ]
     console.table(f"{request.dataset} at {request.size} px: picks of all rules", rows, to_stderr="-" in (json, csv))
     console.lines(advice_lines(result), to_stderr="-" in (json, csv))
-    console.emit(result, json, [{key: row[key] for key in row if key != "scores"} for row in result["rules"]], csv)
+    console.emit(
+        result, json, [{key: value for key, value in row.items() if key != "scores"} for row in result["rules"]], csv
+    )
 
 
-def advice_lines(result: dict[str, Any]) -> list[str]:
+def advice_lines(result: AdviceResult) -> list[str]:
     """The recommendation of an ``advise`` JSON as lines of text."""
     from toolkit.codecs.spec import short_spec
     from toolkit.foundation.sizes import format_size
@@ -106,7 +109,7 @@ def regret(
                 "--runs-dir"
             )
         title = f"features of {known.extractor}"
-        result: dict[str, Any] = {
+        result: RegretResult = {
             "extractor": known.extractor,
             "problems": known.problems,
             "regret": known.regret,
@@ -114,7 +117,7 @@ def regret(
         }
     else:
         title = f"pilots in {runs_dir}"
-        result = {"extractor": extractor, **_own_regret(runs_dir, extractor, images, seed)}
+        result = _own_regret(runs_dir, extractor, images, seed)
     rows, names = result["regret"], result["problems"]
     shown = [
         {
@@ -145,7 +148,7 @@ def regret(
     ]
     console.table("Best achievable regret given seed noise", reach, to_stderr="-" in (json, csv))
     default = next(row for row in rows if row["rule"] == calibration().default_rule)
-    firsts: dict[str, dict[str, Any]] = {}
+    firsts: dict[str, ProblemRegret] = {}
     for one in default["problems"]:
         firsts.setdefault(one["problem"], one)
     picks = [
@@ -164,10 +167,10 @@ def regret(
         [*(f"problem: {name}" for name in names), *_in_sample(rows), *result.get("left_out", [])],
         to_stderr="-" in (json, csv),
     )
-    console.emit(result, json, [{key: row[key] for key in row if key != "problems"} for row in rows], csv)
+    console.emit(result, json, [{key: value for key, value in row.items() if key != "problems"} for row in rows], csv)
 
 
-def _in_sample(rows: list[dict[str, Any]]) -> list[str]:
+def _in_sample(rows: list[RuleRegret]) -> list[str]:
     """Rules that were fitted on the pilots they are evaluated on here, or on other pilots of the same images."""
     lines = []
     for row in rows:
@@ -188,7 +191,7 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[str, Any]:
+def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> RegretResult:
     """Problem names, tables and measurements from the finished pilots in a folder.
 
     A problem is left out if it cannot be measured, for instance because its images are gone.
@@ -220,6 +223,7 @@ def _own_regret(runs_dir: Path, extractor: str, images: int, seed: int) -> dict[
     if not problems:
         raise UsageError(f"none of the {len(groups)} problems in {runs_dir} can be measured; {left_out[0]}")
     return {
+        "extractor": extractor,
         "left_out": left_out,
         "problems": [one.name for one in problems],
         "regret": regret_table(problems, calibration()),

@@ -41,6 +41,7 @@ from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.recipes import published
 from toolkit.pilots.config import PilotConfig, make_pilot_config, parse_choices
+from toolkit.pilots.contents import PilotSummary
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 
 app = typer.Typer(
@@ -125,9 +126,7 @@ def probe(
         "decode_us",
     )
     title = f"{request.dataset} at {request.size} px, {result['images']} images, features of {result['extractor']}"
-    rows = [{name: setting[name] for name in shown} for setting in result["settings"]]
-    for row in rows:
-        row["codec"] = short_spec(row["codec"])
+    rows = [{**console.columns(row, shown), "codec": short_spec(row["codec"])} for row in result["settings"]]
     console.table(title, rows, to_stderr="-" in (json, csv))
     console.emit(result, json, result["settings"], csv)
 
@@ -148,7 +147,7 @@ def images(
     rows = sorted(result["images"], key=lambda row: -row["fmse"])
     shown = ("index", "class", "stored_bytes", "psnr", "ssim", "fmse_relative")
     title = f"{request.dataset} at {request.size} px through {result['codec']}: the worst of {len(rows)} images"
-    console.table(title, [{name: row[name] for name in shown} for row in rows[:20]], to_stderr="-" in (json, csv))
+    console.table(title, [console.columns(row, shown) for row in rows[:20]], to_stderr="-" in (json, csv))
     console.emit(result, json, rows, csv)
 
 
@@ -208,9 +207,9 @@ def pilot(
         "memory_bytes",
         "seconds",
     )
-    rows = [{name: run[name] for name in (*shown, "run_dir")} for run in result["runs"]]
+    rows = [console.columns(run, (*shown, "run_dir")) for run in result["runs"]]
     title = f"{dataset}: {short_spec(result['codec'])}, align {config.align}, {result['method']}"
-    table = [{**{name: run[name] for name in shown}, "seed": str(run["seed"])} for run in result["runs"]]
+    table = [{**console.columns(run, shown), "seed": str(run["seed"])} for run in result["runs"]]
     console.table(title, table, to_stderr="-" in (json, csv))
     for run in result["runs"]:
         console.stderr.print(f"run folder: {run['run_dir']}", markup=False, soft_wrap=True)
@@ -220,7 +219,7 @@ def pilot(
     console.emit(result, json, rows, csv)
 
 
-def last_accuracies(result: dict[str, Any]) -> dict[str, tuple[float, float | None]]:
+def last_accuracies(result: PilotSummary) -> dict[str, tuple[float, float | None]]:
     """Mean last accuracy and interval per head; the key names the head and is empty if there is only one."""
     from toolkit.learning.metrics import mean_and_ci95
 

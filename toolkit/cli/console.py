@@ -57,7 +57,9 @@ def progress_bar() -> Iterator[ProgressCallback]:
         yield show
 
 
-def emit(result: Any, json_to: str | None, rows: Sequence[Mapping[str, Any]] = (), csv_to: str | None = None) -> None:
+def emit(
+    result: object, json_to: str | None, rows: Sequence[Mapping[str, object]] = (), csv_to: str | None = None
+) -> None:
     """Write JSON and CSV to the given files; ``-`` is standard output."""
     if json_to is not None:
         write(json_text(result), json_to)
@@ -73,7 +75,12 @@ def write(text: str, where: str) -> None:
         write_output(Path(where), lambda file: file.write(text.encode()))
 
 
-def table(title: str, rows: Sequence[Mapping[str, Any]], *, to_stderr: bool) -> None:
+def columns(row: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    """Some columns of a row."""
+    return {name: row[name] for name in names}
+
+
+def table(title: str, rows: Sequence[Mapping[str, object]], *, to_stderr: bool) -> None:
     """Print rows as a table for people; on standard error when standard output carries JSON or CSV."""
     drawn = Table(title=title, title_justify="left")
     names = list(rows[0]) if rows else []
@@ -103,7 +110,7 @@ def findings(facts: Mapping[str, Any]) -> None:
         stderr.print(f"left out: {left_out['file']}: {left_out['reason']}", markup=False, soft_wrap=True)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

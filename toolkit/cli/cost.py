@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Annotated
 
 import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo
-from toolkit.report.cost import Coding, Fleet, Prices, cost_sensitivity, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, cost_result, yearly
 
 
 def cost(
@@ -35,12 +35,11 @@ def cost(
     fleet = Fleet(devices, images_a_day, retention_days, copies, inferences_a_day)
     prices = Prices(storage, transfer, core_hour, error)
     coding = Coding(before, after, encode_us, decode_us, at_inference, accuracy_change)
-    year = yearly(fleet, prices, coding)
+    year, result = yearly(fleet, prices, coding), cost_result(fleet, prices, coding)
     to_stderr = "-" in (json, csv)
     facts = [{"per year": field.name.replace("_", " "), "amount": getattr(year, field.name)} for field in fields(year)]
     console.table("Bytes and money per year, with and without the codec", facts, to_stderr=to_stderr)
-    rows = cost_sensitivity(fleet, prices, coding)
+    rows = result["sensitivity"]
     shown = [{"input": row["input"].replace("_", " "), "halved": row["low"], "doubled": row["high"]} for row in rows]
     console.table("Savings if one input is halved or doubled", shown, to_stderr=to_stderr)
-    inputs = {"fleet": asdict(fleet), "prices": asdict(prices), "coding": asdict(coding)}
-    console.emit({**year.as_dict(), **inputs, "sensitivity": rows}, json, rows, csv)
+    console.emit(result, json, rows, csv)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit.cli import console
 from toolkit.foundation.sizes import format_size
+from toolkit.pilots.contents import EstimateResult, EstimateRow
 
 if TYPE_CHECKING:
     from toolkit.pilots.request import PilotRequest
@@ -31,7 +32,7 @@ def show_estimate(
 
     with console.progress_bar() as progress:
         estimates = estimate_runs(planned, list_runs(folder, "pilot"), progress)
-    rows: list[dict[str, Any]] = []
+    rows: list[EstimateRow] = []
     for one in planned:
         run = RunFolder(folder / one.run_name())
         state = run.status() if run.config_path.exists() else "new"
@@ -58,5 +59,5 @@ def show_estimate(
         markup=False,
         soft_wrap=True,
     )
-    facts = {"sweep": name, "runs": rows, "hours": hours / slots, "memory_bytes": size}
+    facts: EstimateResult = {"sweep": name, "runs": rows, "hours": hours / slots, "memory_bytes": size}
     console.emit(facts, json, rows, csv)

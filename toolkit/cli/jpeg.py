@@ -14,6 +14,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
+from toolkit.jpeg_dl.contents import VariantSummary, networks
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest
 
 jpeg_app = typer.Typer(help="The trainable JPEG layer.", no_args_is_help=True)
@@ -78,16 +79,17 @@ def attack(chosen: dict[str, Any], threads: Threads = 0, json: JsonTo = None, cs
     with console.progress_bar() as progress:
         report = request.run(progress)
     columns = [f"eps {255 * bound:g}/255" for bound in bounds]
+    models = networks(report)
     rows = [
         {"network": name, "attack": attack, **dict(zip(columns, accuracies, strict=True))}
-        for name, model in report["models"].items()
+        for name, model in models.items()
         for attack, accuracies in (*model["attacks"].items(), ("all: worst case", model["worst"]))
     ]
-    clean = ", ".join(f"{name} {model['clean']:.1%}" for name, model in report["models"].items())
+    clean = ", ".join(f"{name} {model['clean']:.1%}" for name, model in models.items())
     console.table(
         f"accuracy on {report['images']} images under attack; clean: {clean}", rows, to_stderr="-" in (json, csv)
     )
-    for name, model in report["models"].items():
+    for name, model in models.items():
         for note in model["notes"]:
             console.stderr.print(f"{name}: {note}", markup=False)
     console.emit(report, json, rows, csv)
@@ -100,14 +102,15 @@ def _training(run: str) -> str:
     return run if Path(run).exists() else str(find_run(run, default_runs_dir()).path)
 
 
-def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
+def _row(name: str, variant: VariantSummary) -> dict[str, str]:
     """A row of the table, with percentages."""
     mean, half = variant["mean"], variant["ci95"]
 
     def cell(measure: str, scale: float = 100) -> str:
         if measure not in mean:
             return "-"
-        return f"{scale * mean[measure]:.1f}" + ("" if half[measure] is None else f" +- {scale * half[measure]:.1f}")
+        interval = half[measure]
+        return f"{scale * mean[measure]:.1f}" + ("" if interval is None else f" +- {scale * interval:.1f}")
 
     return {
         "network": name,

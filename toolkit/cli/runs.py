@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NotRequired, TypedDict
 
 import typer
 
@@ -19,6 +19,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.report.tables import csv_text
 from toolkit.runs import ending, index
+from toolkit.runs.contents import Attempt, Config, Event
 from toolkit.runs.export import export_runs
 from toolkit.runs.find import find_run
 from toolkit.runs.folder import DAMAGED, RunFolder
@@ -30,6 +31,34 @@ Names = Annotated[list[str], typer.Argument(help="folders, names or unique parts
 RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="folder of run folders")]
 _LOG_BYTES = 2**24
 _AGES = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class ListedRun(index.RunRow):
+    """A run in the ``runs list`` JSON."""
+
+    run_dir: str
+
+
+class DescribedRun(TypedDict):
+    """The ``runs show`` JSON: everything about a run except its matrices.
+
+    ``created`` and ``changed`` are local times in ISO 8601; ``result`` holds the numbers and texts of the result.
+    """
+
+    name: str
+    folder: str
+    state: str
+    error: str | None
+    notes: str | None
+    created: str
+    changed: str
+    sweeps: NotRequired[list[str]]
+    forked_from: NotRequired[str | None]
+    progress: Event | None
+    config: Config
+    result: dict[str, int | float | str]
+    environment: Attempt | None
+    command: str
 
 
 @runs_app.command(name="list")
@@ -51,14 +80,16 @@ def list_(
 
     wanted = index.Filter(kind, state, dataset, codec, method, sweep, text, parse_since(since) if since else None)
     folder = _folder(runs_dir)
-    found = [row | {"run_dir": str(folder / row["name"])} for row in index.query(folder, wanted, check)]
+    found: list[ListedRun] = [
+        {**row, "run_dir": str(folder / row["name"])} for row in index.query(folder, wanted, check)
+    ]
     if "-" not in (json, csv):
         for row in found:
             accuracy = "" if row["last_accuracy"] is None else f"{row['last_accuracy']:.1%}"
             remark = " | ".join(filter(None, (row["error"], row["notes"])))
             print(f"{row['state']:<10} {accuracy:>6}  {row['name']}" + (f"  ({remark})" if remark else ""))
     _say(f"{len(found)} runs in {folder}")
-    flat = [row | {"sweeps": ", ".join(row["sweeps"])} for row in found]
+    flat = [{**row, "sweeps": ", ".join(row["sweeps"])} for row in found]
     console.emit({"runs": found}, json, flat, csv)
 
 
@@ -139,7 +170,7 @@ def export(
     """Copy run folders and a table of their results."""
     runs = _found(names, runs_dir)
     rows = [_row(run) for run in runs]
-    table = csv_text([row | {"sweeps": ", ".join(row["sweeps"])} for row in rows])
+    table = csv_text([{**row, "sweeps": ", ".join(row["sweeps"])} for row in rows])
     size, left_out = export_runs(runs, output, {"results.csv": table})
     for name in left_out:
         _say(f"left out {name}: it is a link or not a regular file")
@@ -152,14 +183,14 @@ def note(name: Name, text: Annotated[str, typer.Argument(help="empty to remove")
     _found([name], runs_dir)[0].note(text)
 
 
-def describe(run: RunFolder) -> dict[str, Any]:
+def describe(run: RunFolder) -> DescribedRun:
     """All facts about a run except its matrices."""
     from toolkit.jobs.kinds import request_of
 
     row = _row(run)
     if row["state"] in (index.UNREADABLE, DAMAGED):
-        raise WorkError(row["error"])
-    config, result = run.config, run.result or {}
+        raise WorkError(row["error"] or row["state"])
+    result = run.result or {}
     return {
         "name": run.name,
         "folder": str(run.path),
@@ -170,14 +201,14 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "changed": _moment(row["changed"]),
         **run.origin,
         "progress": run.progress() if row["state"] == "running" else None,
-        "config": config,
+        "config": run.config,
         "result": {name: value for name, value in result.items() if isinstance(value, (int, float, str))},
         "environment": run.environment,
         "command": request_of(run).command(),
     }
 
 
-def _row(run: RunFolder) -> dict[str, Any]:
+def _row(run: RunFolder) -> index.RunRow:
     """The run's row in the index of its folder."""
     from toolkit.jobs.kinds import check
 

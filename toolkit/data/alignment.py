@@ -13,13 +13,14 @@ ALIGNS: tuple[Align, ...] = get_args(Align)
 """From the one that codes least to the one that codes most."""
 
 
-def parse_aligns(text: str) -> list[str]:
+def parse_aligns(text: str) -> list[Align]:
     """``none,both`` to a list.
 
     Raises:
-        UsageError: none, or unknown ones.
+        UsageError: the text names no alignment or an unknown one.
     """
-    aligns = [word.strip() for word in text.split(",") if word.strip()]
-    if not aligns or not set(aligns) <= set(ALIGNS):
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    aligns = [align for word in words for align in ALIGNS if align == word]
+    if not words or len(aligns) < len(words):
         raise UsageError(f"aligns must be one or more of {', '.join(ALIGNS)}, got {text!r}")
     return aligns

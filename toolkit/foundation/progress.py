@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 Progress = Callable[[str, int, int], None]
-OnRow = Callable[[dict[str, Any]], None]
-"""Told about parts of a result as they come."""
+OnRow = Callable[[Mapping[str, object]], None]
+"""Receives the rows of a result, each when it is done."""
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def ignore_row(part: dict[str, Any]) -> None:
-    """Let a part pass."""
+def ignore_row(row: Mapping[str, object]) -> None:
+    """Ignore a row."""
 
 
 class Eta:

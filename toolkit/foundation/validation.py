@@ -39,7 +39,8 @@ def first_problem(error: ValidationError) -> str:
     """What is wrong with a value that another process has written: the first problem, shortened, on one line."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(map(str, problem["loc"]))
-    words = "it must be an object" if problem["type"] == "model_type" else problem["msg"].removeprefix("Value error, ")
+    no_object = problem["type"] in ("model_type", "dict_type")
+    words = "it must be an object" if no_object else problem["msg"].removeprefix("Value error, ")
     if problem["type"] not in ("missing", "value_error"):  # those have no value, or a message that names what counts
         words += f", got {reprlib.repr(problem['input'])}"
     return " ".join((f"{where}: {words}" if where else words).split())

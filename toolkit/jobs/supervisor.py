@@ -176,7 +176,8 @@ class Supervisor:
             if status == "done":
                 run.log_finished()
             elif status == "cancelled":
-                if (run.last_event() or {}).get("event") != "cancelled":
+                last = run.last_event()
+                if last is None or last["event"] != "cancelled":
                     run.log("cancelled")
             elif status not in ("failed", DAMAGED):
                 return

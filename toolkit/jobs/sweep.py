@@ -8,12 +8,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.progress import Progress, silent
 from toolkit.jobs import supervisor
 from toolkit.jobs.start import start_pending
+from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotResult, SweepResult, SweepRow
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots
 from toolkit.pilots.sweep_file import Sweep
@@ -81,26 +82,32 @@ def follow(runs: list[RunFolder], look_after: Callable[[Counter[str]], None], pr
         pause.wait(FOLLOW_SECONDS)
 
 
-def report(sweep: Sweep, runs: list[RunFolder]) -> dict[str, Any]:
+def report(sweep: Sweep, runs: list[RunFolder]) -> SweepResult:
     """The ``sweep`` JSON: the state of each run, and the ``pilot`` JSON of every configuration with a finished run."""
-    finished: dict[str, list[Any]] = {}
-    rows = []
+    finished: dict[str, tuple[PilotConfig, list[PilotResult]]] = {}
+    rows: list[SweepRow] = []
     for planned, run in zip(sweep.planned, runs, strict=True):
         status, error, result = run.status(), None, None
         try:
-            PilotRequest.of(run)
-            result = run.result
+            result = PilotRequest.of(run).result_in(run)
             error = run.error() if status == "failed" else None
         except WorkError as problem:
             status, error = DAMAGED, one_line(problem)
-        place = {"run": run.name, "run_dir": os.path.abspath(run.path), "state": status, "error": error}
-        rows.append({**place, **_setting(planned.config, planned.seed)})
+        config = planned.config
+        rows.append(
+            {
+                "run": run.name,
+                "run_dir": os.path.abspath(run.path),
+                "state": status,
+                "error": error,
+                "codec": config.codec,
+                "align": config.align,
+                "budget": config.budget,
+                "method": config.method,
+                "seed": planned.seed,
+            }
+        )
         if result is not None:
-            finished.setdefault(planned.config.digest(), [planned.config]).append(run.located(result))
-    pilots = [aggregate_pilots(config, results) for config, *results in finished.values()]
+            finished.setdefault(config.digest(), (config, []))[1].append(result)
+    pilots = [aggregate_pilots(config, results) for config, results in finished.values()]
     return {"sweep": sweep.name, "runs": rows, "pilots": pilots}
-
-
-def _setting(config: Any, seed: int) -> dict[str, Any]:
-    names = ("codec", "align", "budget", "method")
-    return {name: getattr(config, name) for name in names} | {"seed": seed}

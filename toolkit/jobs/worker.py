@@ -65,7 +65,8 @@ def work_on(run: RunFolder) -> int:
         reason = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
         _say(run, reason)
         with suppress(WorkError):  # an unreadable or unwritable folder cannot record it
-            if (run.last_event() or {}).get("event") != "failed":
+            last = run.last_event()
+            if last is None or last["event"] != "failed":
                 run.log("failed", reason=reason)
         return 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.jpeg_dl.experiment import load_trained
 from toolkit.jpeg_dl.variants import TrainingData, evenly_spread, layered
+from toolkit.jpeg_dl.contents import AttackResult
 from toolkit.robustness.evaluation import robustness_report
 from toolkit.runs.folder import RunFolder
 from toolkit.training.device import resolve_device
@@ -28,7 +29,7 @@ def attack_run(
     seed: int = 0,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> AttackResult:
     """The robustness of a run's plain network and of a variant's layered one, on evenly spread test images.
 
     Args:
@@ -63,4 +64,4 @@ def attack_run(
         queries=queries,
         progress=progress,
     )
-    return {"run": run.name, "variant": variant, **report}
+    return cast(AttackResult, {"run": run.name, "variant": variant, **report})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ from scipy import stats
 from toolkit.codecs.jpeg_tables import QuantisationTables
 from toolkit.codecs.learned_jpeg import encode_with_tables
 from toolkit.jpeg.transform import BlockTransform
+from toolkit.jpeg_dl.contents import RateEstimate
 from toolkit.jpeg_dl.rates import code_lengths
 
 
-def calibrate_rate(images: np.ndarray, tables: Sequence[np.ndarray], subsampling: str = "444") -> dict[str, Any]:
+def calibrate_rate(images: np.ndarray, tables: Sequence[np.ndarray], subsampling: str = "444") -> RateEstimate:
     """Estimated against real bits a pixel, over all pairs of an image and a table.
 
     A real file's size is taken without what any file of that size costs (a grey image's): headers would only shift it.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from toolkit.jpeg.layer import JPEGLayer
 from toolkit.jpeg.tables import clip_rate, standard_tables
 from toolkit.jpeg_dl.calibration import calibrate_rate
 from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.contents import Clipped, Planes, RateEstimate, TrainingResult, VariantRecord
 from toolkit.jpeg_dl.rates import energy_passed, hard_rate, matching_quality
 from toolkit.jpeg_dl.training import Variant, accuracy, load_layer_state, save_variant, train_variant
 from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, evenly_spread, initial_tables, layered
@@ -49,7 +51,7 @@ def check_training(config: JPEGConfig, dataset: ImageDataset | None = None, prog
 
 def train_variants(
     run: RunFolder, config: JPEGConfig, seed: int, reporter: RunReporter, dataset: ImageDataset | None = None
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Train every variant that the run's folder lacks; the run's ``result.json``.
 
     Args:
@@ -75,13 +77,12 @@ def train_variants(
     }
 
 
-def _calibration(data: TrainingData, records: dict[str, Any], config: JPEGConfig) -> dict[str, Any]:
+def _calibration(data: TrainingData, records: Mapping[str, VariantRecord], config: JPEGConfig) -> RateEstimate:
     """The analytic rate against real files, for standard tables and the learned ones."""
     tables = [standard_tables(quality).numpy().astype(int) for quality in _CALIBRATION_QUALITIES]
     for record in records.values():
-        if "tables" in record:
-            learned = np.array([record["tables"]["luma"], record["tables"]["chroma"]])
-            tables.append(integer_tables(learned))
+        if learned := record.get("tables"):
+            tables.append(integer_tables(np.array([learned["luma"], learned["chroma"]])))
     chosen = evenly_spread(len(data.labels), _CALIBRATION_IMAGES)
     return calibrate_rate(data.images[chosen], tables, config.subsampling)
 
@@ -98,7 +99,7 @@ class _Trial:
     reporter: RunReporter
     _steps: torch.Tensor | None = field(default=None, init=False)
 
-    def record(self, name: str) -> dict[str, Any]:
+    def record(self, name: str) -> VariantRecord:
         """A variant's results, after training it if need be."""
         path = self.run.path / f"{name}.json"
         if name == "plain":
@@ -107,7 +108,7 @@ class _Trial:
             self._train(name, path)
         if name == "plain":
             self._share_plain()
-        return read_json(path)
+        return cast(VariantRecord, read_json(path))
 
     def _train(self, name: str, path: Path) -> None:
         variant = self._build(name)
@@ -163,54 +164,57 @@ class _Trial:
             self._steps = initial_tables(self.config, self.data, self._plain())
         return self._steps
 
-    def _measure(self, variant: Variant, initial: torch.Tensor | None) -> dict[str, Any]:
+    def _measure(self, variant: Variant, initial: torch.Tensor | None) -> VariantRecord:
         """Test accuracy as trained, and for a layer also through the soft and the hard quantiser, tables and rates."""
         layer = variant.layer
-        record: dict[str, Any] = {"accuracy": accuracy(variant.model, self.data, self.device)}
+        record: VariantRecord = {"accuracy": accuracy(variant.model, self.data, self.device)}
         if layer is None or initial is None:
             return record
         if layer.mode != "identity":
-            record |= self._soft_and_hard(variant, layer)
+            soft, hard = self._soft_and_hard(variant, layer)
             # as trained: noise and sampling have no place at test time
-            record["accuracy"] = record["hard_accuracy" if layer.mode in ("hard", "ste") else "soft_accuracy"]
-            record |= self._about_tables(layer, initial)
+            as_trained = hard if layer.mode in ("hard", "ste") else soft
+            record = {"accuracy": as_trained, "soft_accuracy": soft, "hard_accuracy": hard}
+            self._add_tables(record, layer, initial)
         return record
 
-    def _soft_and_hard(self, variant: Variant, layer: JPEGLayer) -> dict[str, float]:
+    def _soft_and_hard(self, variant: Variant, layer: JPEGLayer) -> tuple[float, float]:
+        """Test accuracy through the soft and through the hard quantiser."""
         trained_in = layer.mode
-        found = {}
+        found = []
         for mode in ("soft", "hard"):
             layer.mode = mode
-            found[f"{mode}_accuracy"] = accuracy(variant.model, self.data, self.device)
+            found.append(accuracy(variant.model, self.data, self.device))
         layer.mode = trained_in
-        return found
+        return found[0], found[1]
 
-    def _about_tables(self, layer: JPEGLayer, initial: torch.Tensor) -> dict[str, Any]:
+    def _add_tables(self, record: VariantRecord, layer: JPEGLayer, initial: torch.Tensor) -> None:
+        """Add rate, tables and what the quantiser does to the test images to a record."""
         layer = layer.cpu()
         tables = layer.tables().detach()
         images = self.data.sample_images()
-        clipped = {
-            name: clip_rate([images], layer.transform, steps, bits=layer.bits)
-            for name, steps in (("initial", initial), ("final", tables))
+        record["bits_per_pixel"] = hard_rate(images, tables, layer.transform, bits=layer.bits)
+        record["tables"] = _planes(tables)
+        record["initial_tables"] = _planes(initial)
+        record["frequency_response"] = {
+            "initial": _planes(energy_passed(images, initial, layer.transform, bits=layer.bits)),
+            "final": _planes(energy_passed(images, tables, layer.transform, bits=layer.bits)),
         }
-        responses = {
-            name: energy_passed(images, steps, layer.transform, bits=layer.bits)
-            for name, steps in (("initial", initial), ("final", tables))
+        record["alpha"] = layer.alphas()[:, 0, 0].tolist()
+        record["clip_rate"] = {
+            "initial": _clipped(clip_rate([images], layer.transform, initial, bits=layer.bits)),
+            "final": _clipped(clip_rate([images], layer.transform, tables, bits=layer.bits)),
         }
-        return {
-            "bits_per_pixel": hard_rate(images, tables, layer.transform, bits=layer.bits),
-            "tables": {"luma": tables[0].tolist(), "chroma": tables[1].tolist()},
-            "initial_tables": {"luma": initial[0].tolist(), "chroma": initial[1].tolist()},
-            "frequency_response": {
-                when: {"luma": response[0].tolist(), "chroma": response[1].tolist()}
-                for when, response in responses.items()
-            },
-            "alpha": layer.alphas()[:, 0, 0].tolist(),
-            "clip_rate": {
-                when: {"luma": float(rate[0].mean()), "luma_dc": float(rate[0, 0, 0]), "chroma": float(rate[1].mean())}
-                for when, rate in clipped.items()
-            },
-        }
+
+
+def _planes(tables: torch.Tensor) -> Planes:
+    """Tables (2, 8, 8) of luma and chroma."""
+    return {"luma": tables[0].tolist(), "chroma": tables[1].tolist()}
+
+
+def _clipped(rate: torch.Tensor) -> Clipped:
+    """Shares of clipped indices from those of each frequency, (2, 8, 8)."""
+    return {"luma": float(rate[0].mean()), "luma_dc": float(rate[0, 0, 0]), "chroma": float(rate[1].mean())}
 
 
 def load_trained(run: RunFolder, name: str) -> tuple[JPEGConfig, Classifier, JPEGLayer | None]:
@@ -219,7 +223,7 @@ def load_trained(run: RunFolder, name: str) -> tuple[JPEGConfig, Classifier, JPE
     Raises:
         UsageError: the folder holds no such variant, or weights of another network.
     """
-    config = JPEGConfig(**run.config["config"])
+    config = JPEGConfig.model_validate(run.config["config"])
     if not (run.path / f"{name}.json").exists():
         there = ", ".join(n for n in config.variants if (run.path / f"{n}.json").exists()) or "none"
         raise UsageError(f"{run.name} has no trained variant {name!r}: it has {there}")

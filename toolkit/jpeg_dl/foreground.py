@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import require_distinct
 from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.contents import TrainingsSummary
 from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.jpeg_dl.results import aggregate_trainings
 from toolkit.runs.execution import carry_out_in
 
 
-def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
+def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> TrainingsSummary:
     """Run (or resume, or just read) one training a seed; the ``jpeg train`` JSON.
 
     Raises:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Generic
 
 from pydantic import BaseModel, Field
 
@@ -16,20 +15,20 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, make_folder
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.jpeg_dl.config import JPEGConfig
-from toolkit.jpeg_dl.contents import AttackResult, ExportResult, TrainingResult
+from toolkit.jpeg_dl.contents import AttackResult, CheckedAttackResult, ExportResult, TrainingResult
 from toolkit.runs.choices import Device, Seed
-from toolkit.runs.contents import Damaged, Result
+from toolkit.runs.contents import AnyResult, Damaged
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
-from toolkit.runs.request import FieldsRequest, SeededRequest
+from toolkit.runs.request import FieldsRequest, Outcome, SeededRequest
 
 
 @dataclass(frozen=True)
-class JPEGRequest(SeededRequest[JPEGConfig]):
+class JPEGRequest(SeededRequest[JPEGConfig, TrainingResult]):
     """One training with the layer: its configuration, controls included, and its seed."""
 
     kind: ClassVar[str] = "jpeg"
-    results: ClassVar[type[Result]] = TrainingResult
+    results: ClassVar[Any] = TrainingResult
     configs: ClassVar[type[BaseModel]] = JPEGConfig
 
     def run_name(self) -> str:
@@ -55,28 +54,29 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
 
         check_training(self.config, dataset, progress)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         from toolkit.training.device import resolve_device
 
         return {"device": str(resolve_device(self.config.device))}
 
-    def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> dict[str, Any]:
+    def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> TrainingResult:
         """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, where it is open."""
         from toolkit.jpeg_dl.experiment import train_variants
 
         return train_variants(run, self.config, self.seed, reporter, dataset)
 
-    def finished(self, run: RunFolder, result: Mapping[str, Any]) -> dict[str, Any]:
+    def finished(self, run: RunFolder, result: TrainingResult) -> dict[str, object]:
         return {name: record["accuracy"] for name, record in result["variants"].items()}
 
-    def require_result(self, run: RunFolder, result: dict[str, Any]) -> None:
-        super().require_result(run, result)
-        if result["seed"] != self.seed or result["variants"].keys() != set(self.config.variants):
+    def require_result(self, run: RunFolder, result: AnyResult) -> TrainingResult:
+        known = super().require_result(run, result)
+        if known["seed"] != self.seed or known["variants"].keys() != set(self.config.variants):
             raise Damaged(f"{run.name} is damaged: result.json: it belongs to another seed or to other variants")
+        return known
 
 
 @dataclass(frozen=True)
-class TrainedRequest(FieldsRequest):
+class TrainedRequest(FieldsRequest[Outcome], Generic[Outcome]):
     """A request that concerns a finished training.
 
     Attributes:
@@ -92,7 +92,7 @@ class TrainedRequest(FieldsRequest):
     def subject(self) -> str:
         return f"{Path(self.training).name.removeprefix('jpeg-')}-{self.variant}"
 
-    def settled(self) -> dict[str, Any]:
+    def settled(self) -> dict[str, object]:
         """The request and a digest of the training's result: a repeated training under the same name differs."""
         result = Path(self.training) / "result.json"
         digest = hashlib.sha256(result.read_bytes()).hexdigest() if result.exists() else None
@@ -111,11 +111,11 @@ class TrainedRequest(FieldsRequest):
 
 
 @dataclass(frozen=True)
-class AttackRequest(TrainedRequest):
+class AttackRequest(TrainedRequest[AttackResult]):
     """Everything that changes the result of the attacks; see ``recallrate jpeg attack --help``."""
 
     kind: ClassVar[str] = "attack"
-    results: ClassVar[type[Result]] = AttackResult
+    results: ClassVar[Any] = CheckedAttackResult
     light: ClassVar[bool] = False
 
     eps: Annotated[str, Field(description="comma-separated L-infinity bounds in units of 1/255")] = "1,2,3,4"
@@ -139,7 +139,7 @@ class AttackRequest(TrainedRequest):
             raise UsageError(f"eps must be above 0 and at most 255, in units of 1/255, got {self.eps!r}")
         return tuple(unit / 255 for unit in units)
 
-    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> AttackResult:
         from toolkit.jpeg_dl.attack import attack_run
 
         return attack_run(
@@ -156,16 +156,16 @@ class AttackRequest(TrainedRequest):
 
 
 @dataclass(frozen=True)
-class ExportRequest(TrainedRequest):
+class ExportRequest(TrainedRequest[ExportResult]):
     """Export learned tables for the codec ``learned-jpeg``; see ``recallrate jpeg export --help``."""
 
     kind: ClassVar[str] = "export"
-    results: ClassVar[type[Result]] = ExportResult
+    results: ClassVar[Any] = ExportResult
     said: ClassVar[tuple[str, ...]] = ("output",)
 
     output: str = "tables.json"
 
-    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> ExportResult:
         from toolkit.jpeg_dl.export import export_tables
 
         make_folder(Path(self.output).resolve().parent)

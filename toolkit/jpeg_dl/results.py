@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.foundation.errors import WorkError
 from toolkit.jpeg_dl.config import JPEGConfig
+from toolkit.jpeg_dl.contents import TrainingResult, TrainingsSummary, VariantSummary
 from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.runs.folder import RunFolder
@@ -33,9 +34,10 @@ class Trainings:
         """Identifies the configuration."""
         return self.config.run_name(0)
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> TrainingsSummary | None:
         """The ``jpeg train`` JSON of the finished runs; None while there is none."""
-        finished = [run.located(result) for run, _ in self.runs if (result := run.result) is not None]
+        requests = [(JPEGRequest(self.config, seed), run) for run, seed in self.runs]
+        finished = [result for request, run in requests if (result := request.result_in(run)) is not None]
         return aggregate_trainings(self.config, finished) if finished else None
 
 
@@ -58,11 +60,11 @@ def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Traini
     return [Trainings(config, tuple(sorted(members, key=lambda one: one[1]))) for config, members in found.values()]
 
 
-def aggregate_trainings(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def aggregate_trainings(config: JPEGConfig, runs: Sequence[TrainingResult]) -> TrainingsSummary:
     """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
-    variants: dict[str, Any] = {}
+    variants: dict[str, VariantSummary] = {}
     for name in config.variants:
-        records = [run["variants"][name] for run in runs]
+        records: list[Mapping[str, Any]] = [{**run["variants"][name]} for run in runs]
         measured = [measure for measure in MEASURES if records[0].get(measure) is not None]
         spread = {measure: mean_and_ci95([record[measure] for record in records]) for measure in measured}
         gains = [run["variants"][name]["accuracy"] - run["variants"]["plain"]["accuracy"] for run in runs]

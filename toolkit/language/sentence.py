@@ -1,19 +1,27 @@
-"""What a result says in words, as data: said in any language when it is read, not when it is measured."""
+"""Sentences of a result as data, so that they can be put into any language when the result is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+
+from typing_extensions import TypedDict
 
 from toolkit.language.catalogue import ENGLISH
 
 
+class SentenceContents(TypedDict):
+    """A sentence as JSON."""
+
+    key: str
+    values: dict[str, str | float]
+
+
 class Sentence:
-    """A text of the catalogues with its values; ``str`` gives it in English.
+    """A text of the catalogues with its values; ``str`` returns it in English.
 
     Args:
         key: in the catalogues.
-        values: for its places; strings and numbers.
+        values: strings and numbers for the text's placeholders.
     """
 
     def __init__(self, key: str, **values: str | float) -> None:
@@ -24,14 +32,14 @@ class Sentence:
         return self.said(ENGLISH)
 
     def said(self, say: Callable[..., str]) -> str:
-        """The sentence as ``say`` has it: a catalogue, or what puts values into one in a way of its own."""
+        """The sentence in the language of ``say``: a catalogue, or a function that formats the values its own way."""
         return say(self.key, **self.values)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+    def as_dict(self) -> SentenceContents:
+        """The sentence as JSON."""
         return {"key": self.key, "values": self.values}
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Sentence:
-        """What :meth:`as_dict` gave."""
+    def from_dict(cls, found: SentenceContents) -> Sentence:
+        """The inverse of :meth:`as_dict`."""
         return cls(found["key"], **found["values"])

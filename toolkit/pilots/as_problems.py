@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots, comparisons, describe
 from toolkit.runs.folder import RunFolder
@@ -36,7 +36,7 @@ LEAST_CHOICES = 3
 """Minimum number of choices, including raw, for a meaningful regret."""
 
 
-def problems_in(runs: Sequence[RunFolder]) -> list[list[dict[str, Any]]]:
+def problems_in(runs: Sequence[RunFolder]) -> list[list[PilotSummary]]:
     """Pilots as ``pilot`` JSONs, by problem: pilots that differ only in codec, alignment and seed.
 
     Means are compared over the seeds of raw pixels. Choices that lack one of them are left out, as are problems
@@ -50,7 +50,7 @@ def problems_in(runs: Sequence[RunFolder]) -> list[list[dict[str, Any]]]:
         with suppress(WorkError):
             config = PilotRequest.of(run).config
             places[config.dataset, config.size] = None
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[PilotSummary]] = {}
     for dataset, size in places:
         for comparison in comparisons(runs, dataset, size):
             for pilot in comparison.pilots():
@@ -60,18 +60,19 @@ def problems_in(runs: Sequence[RunFolder]) -> list[list[dict[str, Any]]]:
     return [pilots for pilots in alike if len(pilots) >= LEAST_CHOICES]
 
 
-def _over_the_same_seeds(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _over_the_same_seeds(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     """Pilots with every seed of raw, over those seeds; empty without raw. Each lossless codec appears once."""
     of_raw = [{run["seed"] for run in pilot["runs"]} for pilot in pilots if pilot["codec"] == "raw"]
     if not of_raw:
         return []
     seeds = max(of_raw, key=len)
-    chosen: dict[tuple[str, str], dict[str, Any]] = {}
+    chosen: dict[tuple[str, str], PilotSummary] = {}
     for pilot in pilots:
         runs = [run for run in pilot["runs"] if run["seed"] in seeds]
         align = "none" if is_lossless(pilot["codec"]) else pilot["align"]
         if len(runs) == len(seeds):
-            chosen.setdefault((pilot["codec"], align), aggregate_pilots(PilotConfig(**pilot["config"]), runs))
+            config = PilotConfig.model_validate(pilot["config"])
+            chosen.setdefault((pilot["codec"], align), aggregate_pilots(config, runs))
     return list(chosen.values())
 
 
@@ -81,9 +82,9 @@ def problem_name(config: PilotConfig) -> str:
     return f"{short_name(config.dataset)}, {config.size} px, {what}, {config.budget}, {config.method}"
 
 
-def tell_apart(configs: Sequence[dict[str, Any]]) -> list[str]:
+def tell_apart(configs: Sequence[Mapping[str, object]]) -> list[str]:
     """Names of the problems, with the dataset's path where two names would be equal."""
-    parsed = [PilotConfig(**config) for config in configs]
+    parsed = [PilotConfig.model_validate(config) for config in configs]
     names = [problem_name(config) for config in parsed]
     return [
         f"{name} ({config.dataset})" if names.count(name) > 1 else name
@@ -92,7 +93,7 @@ def tell_apart(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def measure_problem(
-    pilots: Sequence[dict[str, Any]],
+    pilots: Sequence[PilotSummary],
     *,
     extractor: str = "stage0",
     images: int = ADVICE_IMAGES,
@@ -110,7 +111,7 @@ def measure_problem(
     Raises:
         UsageError, WorkError: as raised by advice.
     """
-    config = PilotConfig(**pilots[0]["config"])
+    config = PilotConfig.model_validate(pilots[0]["config"])
     dataset = load_dataset(config.dataset, config.size, progress=progress)
     started = time.perf_counter()  # work shared by advice and pilots is not counted
     view = validation_view(dataset, VIEW_BYTES)
@@ -157,12 +158,12 @@ def measure_problem(
     )
 
 
-def _by_seed(pilot: dict[str, Any]) -> list[float]:
+def _by_seed(pilot: PilotSummary) -> list[float]:
     """Last accuracy of each run, in the order of the seeds."""
     return [run["last_accuracy"] for run in sorted(pilot["runs"], key=lambda run: run["seed"])]
 
 
-def _choice(evidence: Evidence, pilot: dict[str, Any]) -> Choice | None:
+def _choice(evidence: Evidence, pilot: PilotSummary) -> Choice | None:
     """The choice that a pilot measured; None if the evidence lacks it. Lossless codecs have one alignment."""
     for index, setting in enumerate(evidence.settings):
         if setting.codec == pilot["codec"]:

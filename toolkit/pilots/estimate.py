@@ -158,11 +158,12 @@ def _paces(finished: Sequence[RunFolder]) -> dict[tuple[object, ...], float]:
     found: dict[tuple[object, ...], list[float]] = {}
     for run in finished:
         try:
-            config, result = PilotRequest.of(run).config, run.result
+            request = PilotRequest.of(run)
+            result = request.result_in(run)
         except WorkError:  # the list of runs shows the reason
             continue
         if result is not None and result["optimizer_steps"]:
-            key = _pace_key(config)
+            key = _pace_key(request.config)
             found.setdefault(key, []).append(result["seconds"] / result["optimizer_steps"])
     return {key: statistics.median(paces) for key, paces in found.items()}
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import require_distinct
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotResult, PilotSummary
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots
 from toolkit.runs.execution import carry_out_in
@@ -23,7 +23,7 @@ def run_seeds(
     runs_dir: Path,
     progress: Progress = silent,
     dataset: ImageDataset | None = None,
-) -> dict[str, Any]:
+) -> PilotSummary:
     """Run, resume or just read one pilot per seed, and return the ``pilot`` JSON of the contract.
 
     Args:
@@ -46,7 +46,7 @@ def run_seeds(
     return aggregate_pilots(config, results)
 
 
-def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress = silent) -> dict[str, Any]:
+def run_pilot(config: PilotConfig, seed: int, runs_dir: Path, progress: Progress = silent) -> PilotResult:
     """Run one seed in ``runs_dir`` or read its result, and return an entry of ``runs`` in the ``pilot`` JSON.
 
     Waits for the folder's training slot. A killed run continues from its last checkpoint.

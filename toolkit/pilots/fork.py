@@ -35,6 +35,6 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
 
 def fork(run: RunFolder, config: PilotConfig) -> RunFolder:
     """A new run folder for ``config`` with the same seed, which records the run it was forked from."""
-    forked = PilotRequest(config, int(run.config["seed"])).folder(run.path.parent)
-    write_json(forked.path / "origin.json", {"forked_from": run.name} | forked.origin)
+    forked = PilotRequest(config, PilotRequest.of(run).seed).folder(run.path.parent)
+    write_json(forked.path / "origin.json", {"forked_from": run.name, **forked.origin})
     return forked

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.seeds import derive
-from toolkit.learning.metrics import last_accuracy, summarise
+from toolkit.learning.metrics import average_incremental_accuracy, backward_transfer, forgetting, last_accuracy
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import HeadResult, PilotResult
 from toolkit.pilots.learner import Learner, PilotData, open_pilot_memory
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
@@ -29,7 +30,7 @@ def train_pilot(
     reporter: RunReporter,
     checkpoint_path: Path,
     dataset: ImageDataset | None = None,
-) -> dict[str, Any]:
+) -> PilotResult:
     """Train through all stages, continuing from the last checkpoint, and return the run's ``result.json``.
 
     Args:
@@ -124,11 +125,14 @@ def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunR
     state.save(path, learner)
 
 
-def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_classes: Sequence[int]) -> dict[str, Any]:
+def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_classes: Sequence[int]) -> HeadResult:
     """Results of one head."""
     return {
         "accuracy_matrix": rows[tested_on],
-        **summarise(rows[tested_on], stage_classes),
+        "average_incremental_accuracy": average_incremental_accuracy(rows[tested_on], stage_classes),
+        "last_accuracy": last_accuracy(rows[tested_on], stage_classes),
+        "forgetting": forgetting(rows[tested_on], stage_classes),
+        "backward_transfer": backward_transfer(rows[tested_on], stage_classes),
         "accuracy_on_original": last_accuracy(rows["original"], stage_classes),
         "accuracy_on_coded": last_accuracy(rows["coded"], stage_classes),
         "accuracy_matrix_on_original": rows["original"],
@@ -136,19 +140,28 @@ def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_class
     }
 
 
-def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> dict[str, Any]:
+def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
     """An entry of ``runs`` in the ``pilot`` JSON."""
     scenario, memory = learner.data.scenario, learner.memory
     stage_classes = [len(classes) for classes in scenario.stages]
-    tested_on = "coded" if learner.config.align == "both" else "original"
-    heads = {head: _head_result(rows, tested_on, stage_classes) for head, rows in state.rows.items()}
+    tested_on: Literal["original", "coded"] = "coded" if learner.config.align == "both" else "original"
+    heads = {name: _head_result(rows, tested_on, stage_classes) for name, rows in state.rows.items()}
+    head = heads[learner.method.heads[0]]
     counts = memory.class_counts
     return {
         "seed": learner.seed,
         "class_order": scenario.order,
         "stage_classes": stage_classes,
         "tested_on": tested_on,
-        **heads[learner.method.heads[0]],
+        "accuracy_matrix": head["accuracy_matrix"],
+        "average_incremental_accuracy": head["average_incremental_accuracy"],
+        "last_accuracy": head["last_accuracy"],
+        "forgetting": head["forgetting"],
+        "backward_transfer": head["backward_transfer"],
+        "accuracy_on_original": head["accuracy_on_original"],
+        "accuracy_on_coded": head["accuracy_on_coded"],
+        "accuracy_matrix_on_original": head["accuracy_matrix_on_original"],
+        "accuracy_matrix_on_coded": head["accuracy_matrix_on_coded"],
         "head": learner.method.heads[0],
         "heads": heads,
         "exemplars_per_class": len(memory) / len(scenario.order),

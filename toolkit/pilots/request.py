@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +15,8 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.validation import described_fields
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.contents import PilotResult
-from toolkit.runs.contents import Damaged, Result
+from toolkit.pilots.contents import CheckedPilotResult, PilotResult
+from toolkit.runs.contents import AnyResult, Damaged
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.runs.request import SeededRequest
@@ -25,11 +25,11 @@ CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
-class PilotRequest(SeededRequest[PilotConfig]):
+class PilotRequest(SeededRequest[PilotConfig, PilotResult]):
     """One pilot with its seed."""
 
     kind: ClassVar[str] = "pilot"
-    results: ClassVar[type[Result]] = PilotResult
+    results: ClassVar[Any] = CheckedPilotResult
     configs: ClassVar[type[BaseModel]] = PilotConfig
 
     def run_name(self) -> str:
@@ -52,25 +52,26 @@ class PilotRequest(SeededRequest[PilotConfig]):
 
         check_pilot(self.config, self.seed, dataset, progress)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         from toolkit.training.device import resolve_device
 
         return {"device": str(resolve_device(self.config.device))}
 
-    def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> dict[str, Any]:
+    def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> PilotResult:
         """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, if it is open."""
         from toolkit.pilots.pilot import train_pilot
 
         return train_pilot(run, self.config, self.seed, reporter, run.path / CHECKPOINT, dataset)
 
-    def finished(self, run: RunFolder, result: Mapping[str, Any]) -> dict[str, Any]:
+    def finished(self, run: RunFolder, result: PilotResult) -> dict[str, object]:
         (run.path / CHECKPOINT).unlink(missing_ok=True)
         return {"last_accuracy": result["last_accuracy"], "seconds": result["seconds"]}
 
-    def require_result(self, run: RunFolder, result: dict[str, Any]) -> None:
-        super().require_result(run, result)
-        if result["seed"] != self.seed:
-            raise Damaged(f"{run.name} is damaged: result.json: its seed must be {self.seed}, got {result['seed']}")
+    def require_result(self, run: RunFolder, result: AnyResult) -> PilotResult:
+        known = super().require_result(run, result)
+        if known["seed"] != self.seed:
+            raise Damaged(f"{run.name} is damaged: result.json: its seed must be {self.seed}, got {known['seed']}")
+        return known
 
 
 def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | None = None) -> str:

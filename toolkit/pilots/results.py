@@ -16,6 +16,7 @@ from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
 from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotResult, PilotSummary
 from toolkit.pilots.request import PilotRequest, pilot_command
 from toolkit.runs.folder import RunFolder
 
@@ -38,9 +39,10 @@ VARIED = ("codec", "align", "budget", "method")
 """Fields in which pilots of one comparison may differ; all other fields are equal."""
 
 
-def aggregate_pilots(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def aggregate_pilots(config: PilotConfig, runs: Sequence[PilotResult]) -> PilotSummary:
     """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed)."""
-    spread = {name: mean_and_ci95([float(run[name]) for run in runs]) for name in METRICS}
+    values: list[Mapping[str, Any]] = [{**run} for run in runs]
+    spread = {name: mean_and_ci95([float(run[name]) for run in values]) for name in METRICS}
     return {
         "config": config.model_dump(mode="json"),
         "codec": config.codec,
@@ -53,7 +55,7 @@ def aggregate_pilots(config: PilotConfig, runs: Sequence[dict[str, Any]]) -> dic
     }
 
 
-def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
+def storage_of(pilot: PilotSummary, storage: str) -> float:
     """Value of a pilot on a storage axis.
 
     Args:
@@ -67,7 +69,7 @@ def storage_of(pilot: Mapping[str, Any], storage: str) -> float:
     return float(mean["memory_bytes"] / exemplars) if exemplars else float("nan")
 
 
-def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[float]:
+def stage_values(run: PilotResult, curve: str = "all_classes") -> list[float]:
     """Accuracy or forgetting of a run after each stage.
 
     Args:
@@ -83,7 +85,7 @@ def stage_values(run: Mapping[str, Any], curve: str = "all_classes") -> list[flo
     return [accuracy_after(matrix, classes, stage) for stage in stages]
 
 
-def reproducible(result: Mapping[str, Any]) -> dict[str, Any]:
+def reproducible(result: Mapping[str, object]) -> dict[str, object]:
     """The reproducible part of a run's result: the same run on the same machine repeats it to the last bit.
 
     Timings, memory use and paths are left out.
@@ -102,7 +104,7 @@ class Comparison:
     """
 
     key: str
-    common: dict[str, Any]
+    common: Mapping[str, Any]
     runs: tuple[tuple[RunFolder, PilotConfig, int], ...]
 
     @property
@@ -122,12 +124,12 @@ class Comparison:
             seeds.setdefault(config.digest(), (config, []))[1].append(seed)
         return [pilot_command(config, sorted(numbers), runs_dir) for config, numbers in seeds.values()]
 
-    def pilots(self) -> list[dict[str, Any]]:
+    def pilots(self) -> list[PilotSummary]:
         """The ``pilot`` JSON of every configuration with a finished run, seeds in order."""
-        finished: dict[str, list[tuple[int, PilotConfig, dict[str, Any]]]] = {}
+        finished: dict[str, list[tuple[int, PilotConfig, PilotResult]]] = {}
         for run, config, seed in self.runs:
-            if (result := run.result) is not None:
-                finished.setdefault(config.digest(), []).append((seed, config, run.located(result)))
+            if (result := PilotRequest(config, seed).result_in(run)) is not None:
+                finished.setdefault(config.digest(), []).append((seed, config, result))
         groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
         groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
         return [aggregate_pilots(group[0][1], [result for _, _, result in group]) for group in groups]
@@ -157,11 +159,14 @@ def accuracy_so_far(run: RunFolder, config: PilotConfig, classes: int) -> list[f
 
 def losses_so_far(run: RunFolder) -> list[tuple[int, float]]:
     """Training steps done and the loss at each, of a running run."""
-    events = [event for event in run.events() if event["event"] == "progress" and event.get("loss") is not None]
-    return [(event["done"], event["loss"]) for event in events]
+    return [
+        (event["done"], loss)
+        for event in run.events()
+        if event["event"] == "progress" and (loss := event.get("loss")) is not None
+    ]
 
 
-def differences(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def differences(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
     """The fields in which rows differ, with the values of all rows; None for a field that a row lacks."""
     names = dict.fromkeys(name for row in rows for name in row)
     values = {name: [row.get(name) for row in rows] for name in names}
@@ -186,7 +191,7 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
         runs: pilot run folders, newest first; damaged ones are skipped.
         dataset, size: of the pilots.
     """
-    found: dict[str, tuple[dict[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
+    found: dict[str, tuple[Mapping[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
     for run in runs:
         try:
             request = PilotRequest.of(run)
@@ -201,12 +206,17 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
     return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
 
 
-def result_rows(pilots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def result_rows(pilots: Sequence[PilotSummary]) -> list[dict[str, object]]:
     """One flat row per configuration: varied fields, seeds, then mean and 95 % half-width of each metric."""
     rows = []
     for pilot in pilots:
-        row = {name: pilot[name] for name in ("codec", "align", "method", "budget_bytes")}
-        row["seeds"] = len(pilot["runs"])
+        row: dict[str, object] = {
+            "codec": pilot["codec"],
+            "align": pilot["align"],
+            "method": pilot["method"],
+            "budget_bytes": pilot["budget_bytes"],
+            "seeds": len(pilot["runs"]),
+        }
         for name in METRICS:
             row[name] = pilot["mean"][name]
             row[f"{name}_ci95"] = pilot["ci95"][name]

@@ -1,10 +1,12 @@
-"""The results of probes, advice and the look at single images, as models: what pages and reports rely on. No torch."""
+"""Contracts of the ``probe`` and ``images`` JSON, which pages, reports and advice rely on. No torch."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, NotRequired
 
 from pydantic import AfterValidator, FailFast, Field
+from typing_extensions import TypedDict
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.runs.contents import Contents, Count, Number, Result
@@ -21,11 +23,17 @@ AtLeast0 = Annotated[Number, Field(ge=0)]
 
 
 class Setting(Contents):
-    """A row of the probe table."""
+    """A row of the probe table: one codec setting.
+
+    Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` occur once. ``psnr`` is in dB,
+    None for a lossless setting; ``cka`` is None where it is not finite.
+    """
 
     codec: CodecSpec
     file_bytes: Positive
     stored_bytes: Positive
+    shared_bytes: NotRequired[int]
+    weights_bytes: NotRequired[int]
     bpp: AtLeast0
     ratio_raw: Positive
     ratio_original: AtLeast0
@@ -35,14 +43,26 @@ class Setting(Contents):
     equivalent_exemplars_original: AtLeast0
     psnr: Number | None
     ssim: Number
+    fmse: NotRequired[float]
     fmse_relative: AtLeast0
     cosine_distance: AtLeast0
+    cka: NotRequired[float | None]
     encode_us: AtLeast0
     decode_us: AtLeast0
 
 
+def figure_of(setting: Setting, name: str) -> float | None:
+    """A numeric field of a row by its name; None where it has no value."""
+    values: Mapping[str, object] = setting
+    value = values.get(name)
+    return value if isinstance(value, (int, float)) else None
+
+
 class ProbeResult(Result):
-    """The ``probe`` JSON."""
+    """The ``probe`` JSON.
+
+    ``original_file_bytes`` is the mean size of the images' own files.
+    """
 
     dataset: str
     size: Annotated[int, Field(ge=1, le=2**20)]
@@ -52,11 +72,25 @@ class ProbeResult(Result):
     layer: str | None
     budget_bytes: Count
     original_file_bytes: Positive
+    seed: NotRequired[int]
     seconds: AtLeast0
+    codec_cpu_seconds: NotRequired[float]
+    network_seconds: NotRequired[float]
     settings: Annotated[list[Setting], Field(min_length=1), FailFast()]
 
 
-class ImageRow(Contents):
+_Class = TypedDict("_Class", {"class": str})  # the key is a reserved word
+
+
+class ImageRow(Contents, _Class):
+    """One image of the ``images`` JSON.
+
+    ``index`` counts in the training split. ``psnr`` is in dB, None for an image without error. ``fmse_relative`` is
+    relative to the mean square of all originals' features, so the mean over rows is the probe's. ``x`` and ``y`` place
+    the original, ``decoded_x`` and ``decoded_y`` the decoded image in the plane of the originals' first two principal
+    components. ``decoded`` is the decoded image as a PNG file in base64, if coding runs a network: pages run none.
+    """
+
     index: Count
     stored_bytes: AtLeast0
     file_bytes: AtLeast0
@@ -68,15 +102,18 @@ class ImageRow(Contents):
     y: Number
     decoded_x: Number
     decoded_y: Number
-    class_: Annotated[str, Field(alias="class")]
+    decoded: NotRequired[str]
 
 
 class ImagesResult(Result):
-    """The ``images`` JSON."""
+    """The ``images`` JSON; ``explained`` is the share of variance of the two principal components."""
 
     dataset: str
     size: Count
     codec: CodecSpec
+    extractor: NotRequired[str]
+    layer: NotRequired[str | None]
     shared_bytes: AtLeast0
+    seed: NotRequired[int]
     explained: list[Number]
     images: Annotated[list[ImageRow], Field(min_length=1), FailFast()]

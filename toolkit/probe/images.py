@@ -1,14 +1,16 @@
-"""Single images through one codec: what each costs and loses, and where it lies among the others in feature space."""
+"""Single images through one codec: bytes and distortion of each, and its place among the others in feature space."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
 
-from toolkit.codecs.base import fitting_sample, image_size
+from toolkit.codecs.base import Codec, fitting_sample, image_size
 from toolkit.codecs.guide import give_guide, needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
@@ -18,6 +20,7 @@ from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
+from toolkit.probe.contents import ImageRow, ImagesResult
 
 _BATCH = 100
 
@@ -30,14 +33,9 @@ def measure_images(
     images: int = 400,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """The ``images`` JSON: a row for each of some training images.
-
-    Each row has ``index`` (in the training split), ``class``, ``stored_bytes``, ``file_bytes``, ``psnr`` (None for an
-    image without error), ``ssim``, ``fmse``, ``fmse_relative`` (to the mean square of all originals' features, so that
-    the mean over rows is the probe's), and places in the plane of the originals' first two principal components, of
-    the original (``x``, ``y``) and of the decoded image (``decoded_x``, ``decoded_y``). Where coding runs a network,
-    ``decoded`` is the decoded image as PNG (base64), for pages, which run none.
+) -> ImagesResult:
+    """Measure single training images with one codec; the ``images`` JSON, see
+    :class:`~toolkit.probe.contents.ImagesResult`.
 
     Args:
         dataset: only its training split is used.
@@ -51,13 +49,12 @@ def measure_images(
         UsageError: fewer than 2 images.
     """
     if images < 2:
-        raise UsageError(f"two images at least are needed to compare, got {images}")
+        raise UsageError(f"at least two images are needed for a comparison, got {images}")
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
     give_guide([codec], lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels))
     codec.fit(dataset.train.images[fitting_sample(chosen)])
-    kept = needs_network(codec)
-    rows: list[dict[str, Any]] = []
+    coded: list[_Coded] = []
     before, after = [], []
     for start in range(0, len(chosen), _BATCH):
         indices = chosen[start : start + _BATCH]
@@ -66,35 +63,28 @@ def measure_images(
         decoded = codec.decode(payloads, image_size(pixels))
         before.append(extractor(pixels))
         after.append(before[-1] if codec.lossless else extractor(decoded))
-        original, coded = torch.from_numpy(pixels), torch.from_numpy(decoded)
-        psnr, ssim = distortion.psnr(original, coded, "none"), distortion.ssim(original, coded, "none")
-        fmse = distortion.fmse(before[-1], after[-1], "none")
-        for n, index in enumerate(indices.tolist()):
-            rows.append(
-                {
-                    "index": index,
-                    "class": dataset.class_names[int(dataset.train.labels[index])],
-                    "stored_bytes": len(payloads[n]),
-                    "file_bytes": len(codec.to_file(payloads[n])),
-                    "psnr": None if float(psnr[n]) >= distortion.PSNR_CAP else round(float(psnr[n]), 3),
-                    "ssim": round(float(ssim[n]), 5),
-                    "fmse": float(fmse[n]),
-                    **({"decoded": _png(decoded[n])} if kept else {}),
-                }
-            )
+        coded += _compare(codec, pixels, payloads, decoded)
         progress(f"looking at images of {codec}", min(start + _BATCH, len(chosen)), len(chosen))
-    originals, coded_features = torch.cat(before), torch.cat(after)
+    originals, features = torch.cat(before), torch.cat(after)
+    fmse = distortion.fmse(originals, features, "none").tolist()
     scale = float(originals.square().mean()) or 1.0
-    centre = originals.mean(dim=0)
-    _, spread, axes = torch.linalg.svd((originals - centre).double(), full_matrices=False)
-    plane = axes[:2].T
-    for kind, features in (("", originals), ("decoded_", coded_features)):
-        places = ((features - centre).double() @ plane).tolist()
-        for row, place in zip(rows, places, strict=True):
-            row |= {f"{kind}x": place[0], f"{kind}y": place[1] if len(place) > 1 else 0.0}
-    for row in rows:
-        row["fmse_relative"] = row["fmse"] / scale
-    variance = spread.square()
+    plane = _Plane.of(originals)
+    rows: list[ImageRow] = [
+        {
+            "index": index,
+            "class": dataset.class_names[int(dataset.train.labels[index])],
+            **image,
+            "fmse": loss,
+            "x": x,
+            "y": y,
+            "decoded_x": decoded_x,
+            "decoded_y": decoded_y,
+            "fmse_relative": loss / scale,
+        }
+        for index, image, loss, (x, y), (decoded_x, decoded_y) in zip(
+            chosen.tolist(), coded, fmse, plane.places(originals), plane.places(features), strict=True
+        )
+    ]
     return {
         "dataset": dataset.name,
         "size": dataset.size,
@@ -103,10 +93,61 @@ def measure_images(
         "layer": extractor.layer,
         "shared_bytes": codec.shared_bytes(),
         "seed": seed,
-        "explained": (variance[:2] / variance.sum().clamp_min(1e-30)).tolist(),
+        "explained": plane.explained,
         "images": rows,
     }
 
 
-def _png(image: np.ndarray) -> str:
-    return b64encode(png_bytes(image)).decode()
+class _Coded(TypedDict):
+    """The keys of an :class:`~toolkit.probe.contents.ImageRow` that need no features."""
+
+    stored_bytes: int
+    file_bytes: int
+    psnr: float | None
+    ssim: float
+    decoded: NotRequired[str]
+
+
+def _compare(codec: Codec, pixels: np.ndarray, payloads: Sequence[bytes], decoded: np.ndarray) -> list[_Coded]:
+    original, coded = torch.from_numpy(pixels), torch.from_numpy(decoded)
+    psnr, ssim = distortion.psnr(original, coded, "none"), distortion.ssim(original, coded, "none")
+    rows: list[_Coded] = []
+    for n, payload in enumerate(payloads):
+        row: _Coded = {
+            "stored_bytes": len(payload),
+            "file_bytes": len(codec.to_file(payload)),
+            "psnr": None if float(psnr[n]) >= distortion.PSNR_CAP else round(float(psnr[n]), 3),
+            "ssim": round(float(ssim[n]), 5),
+        }
+        if needs_network(codec):
+            row["decoded"] = b64encode(png_bytes(decoded[n])).decode()
+        rows.append(row)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """The plane of the first two principal components of some features.
+
+    Attributes:
+        centre: float32 (D,).
+        axes: float64 (D, 1 or 2).
+        explained: share of variance per axis.
+    """
+
+    centre: torch.Tensor
+    axes: torch.Tensor
+    explained: list[float]
+
+    @classmethod
+    def of(cls, features: torch.Tensor) -> _Plane:
+        """The plane of features (N, D)."""
+        centre = features.mean(dim=0)
+        _, spread, axes = torch.linalg.svd((features - centre).double(), full_matrices=False)
+        variance = spread.square()
+        return cls(centre, axes[:2].T, (variance[:2] / variance.sum().clamp_min(1e-30)).tolist())
+
+    def places(self, features: torch.Tensor) -> list[tuple[float, float]]:
+        """Coordinates of features (N, D); y is 0 where there is one axis."""
+        found = ((features - self.centre).double() @ self.axes).tolist()
+        return [(place[0], place[1] if len(place) > 1 else 0.0) for place in found]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.guide import needs_network
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
+from toolkit.probe.contents import ImageRow
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Inspection:
     psnr: float
 
 
-def decode_images(spec: str, images: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def decode_images(spec: str, images: np.ndarray, rows: Sequence[ImageRow]) -> np.ndarray:
     """Images as decoded: as their rows in an ``images`` JSON have them, else coded here.
 
     Args:
@@ -55,7 +55,7 @@ def decode_images(spec: str, images: np.ndarray, rows: Sequence[Mapping[str, Any
     return codec.decode(codec.encode(images), image_size(images))
 
 
-def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: Mapping[str, Any] | None = None) -> Inspection:
+def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow | None = None) -> Inspection:
     """Code and decode one image.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
@@ -24,7 +24,6 @@ from toolkit.runs.choices import (
     Size,
     Strict,
 )
-from toolkit.runs.contents import Result
 from toolkit.runs.request import FieldsRequest
 
 if TYPE_CHECKING:
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ProbeRequest(FieldsRequest):
+class ProbeRequest(FieldsRequest[ProbeResult]):
     """Everything that changes the result of a probe; see ``recallrate probe --help``."""
 
     kind: ClassVar[str] = "probe"
-    results: ClassVar[type[Result]] = ProbeResult
-    rows: ClassVar[type[BaseModel] | None] = Setting
+    results: ClassVar[Any] = ProbeResult
+    rows: ClassVar[Any] = Setting
     said: ClassVar[tuple[str, ...]] = ("size", "codecs", "budget", "images")
 
     dataset: Dataset
@@ -56,19 +55,19 @@ class ProbeRequest(FieldsRequest):
     def subject(self) -> str:
         return short_name(self.dataset)
 
-    def settled(self) -> dict[str, Any]:
+    def settled(self) -> dict[str, object]:
         return self.contents() | {"codecs": expand_grid(self.codecs)}
 
-    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> ProbeResult:
         return run_probe(self, progress, on_row)
 
 
 @dataclass(frozen=True)
-class ImagesRequest(FieldsRequest):
+class ImagesRequest(FieldsRequest[ImagesResult]):
     """Everything that changes the measurements of single images; see ``recallrate images --help``."""
 
     kind: ClassVar[str] = "images"
-    results: ClassVar[type[Result]] = ImagesResult
+    results: ClassVar[Any] = ImagesResult
     said: ClassVar[tuple[str, ...]] = ("size", "codec", "images")
 
     dataset: Dataset
@@ -85,15 +84,15 @@ class ImagesRequest(FieldsRequest):
     def subject(self) -> str:
         return f"{short_name(self.dataset)}-{self.codec.partition(':')[0]}"
 
-    def settled(self) -> dict[str, Any]:
+    def settled(self) -> dict[str, object]:
         return self.contents() | {"codec": str(parse_codec(self.codec))}
 
-    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> ImagesResult:
         return run_images(self, progress)
 
 
 def dataset_of(request: ProbeRequest | ImagesRequest, progress: Progress = silent) -> ImageDataset:
-    """The request's dataset, once its device is known to be there.
+    """The request's dataset, after a check that its device exists.
 
     Raises:
         UsageError: no such dataset, size or device.
@@ -110,7 +109,7 @@ def dataset_of(request: ProbeRequest | ImagesRequest, progress: Progress = silen
 def extractor_of(
     request: ProbeRequest | ImagesRequest, images: ImageDataset, progress: Progress = silent
 ) -> FeatureExtractor:
-    """The request's feature extractor, trained on ``images`` where it is one that is trained.
+    """The request's feature extractor, trained on ``images`` if it is a kind that is trained.
 
     Raises:
         UsageError: no such extractor.
@@ -129,7 +128,7 @@ def extractor_of(
     )
 
 
-def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
+def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow = ignore_row) -> ProbeResult:
     """The ``probe`` JSON for a request.
 
     Raises:
@@ -154,7 +153,7 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
     )
 
 
-def run_images(request: ImagesRequest, progress: Progress = silent) -> dict[str, Any]:
+def run_images(request: ImagesRequest, progress: Progress = silent) -> ImagesResult:
     """The ``images`` JSON for a request.
 
     Raises:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.foundation.threads import ordered_map
 from toolkit.memory.budget import LABEL_BYTES
+from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.training.device import beside_workers
 
 IMAGES = 1000
@@ -126,7 +126,7 @@ def probe_codecs(
     seed: int = 0,
     progress: Progress = silent,
     on_row: OnRow = ignore_row,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Measure every setting on training images; the ``probe`` JSON of the contract.
 
     Args:
@@ -248,7 +248,7 @@ def probe_table(
     file_bytes: float,
     seed: int,
     seconds: float,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """The ``probe`` JSON of a measurement; ``file_bytes`` is the mean size of the images' original files."""
     codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
     return {
@@ -279,7 +279,7 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
 
 
-def row_of(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> dict[str, Any]:
+def row_of(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> Setting:
     """One setting's row of the probe table; see :func:`probe_table`."""
     stored = sum(tally.stored) / len(tally.stored)
     raw = dataset.raw_image_bytes

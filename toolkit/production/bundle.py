@@ -194,7 +194,8 @@ def export_bundle(
     """
     if run.config["kind"] != "pilot":
         raise UsageError(f"{run.name} is not a finished pilot")
-    config, result = PilotRequest.of(run).config, run.result
+    request = PilotRequest.of(run)
+    config, result = request.config, request.result_in(run)
     if result is None:
         raise UsageError(f"{run.name} is not a finished pilot")
     if not parse_method(config.method)[0].exemplars:
@@ -226,7 +227,7 @@ def export_bundle(
         "run": run.name,
         "dataset": short_name(config.dataset),
         "config": config.model_dump(mode="json", exclude={"dataset", "codec"}),
-        "result": {name: result[name] for name in _KEPT},
+        "result": {name: value for name, value in result.items() if name in _KEPT},
         "baseline": {"images": len(monitor.charts.baseline[0]), "of": baseline, "false_alarms": false_alarms},
         "versions": _versions(run),
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from toolkit.language.catalogue import Language
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import setting_name
 from toolkit.report.facts import Gain
 
-Block = dict[str, Any]
+Block = dict[str, object]
+"""A block of the template, which reads its fields by ``kind``."""
 
 
 def heading(text: str) -> Block:
@@ -47,17 +48,17 @@ def figure_block(name: str, alt: str, caption: str, width: int = 100) -> Block:
     return {"kind": "figure", "file": name, "alt": alt, "caption": caption, "width": width}
 
 
-def percent(pilot: dict[str, Any], metric: str = "last_accuracy") -> str:
+def percent(pilot: PilotSummary, metric: str = "last_accuracy") -> str:
     """``41.8 ± 2.1 %``, or without the interval for a single seed."""
     mean, half = pilot["mean"][metric], pilot["ci95"][metric]
     return f"{100 * mean:.1f} %" if half is None else f"{100 * mean:.1f} ± {100 * half:.1f} %"
 
 
-def fit(pilot: dict[str, Any]) -> str:
+def fit(pilot: PilotSummary) -> str:
     return f"{pilot['mean']['exemplars_per_class']:.1f}"
 
 
-def setting(pilot: dict[str, Any]) -> str:
+def setting(pilot: PilotSummary) -> str:
     return setting_name(pilot["codec"], pilot["align"])
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypedDict, cast
 
 from toolkit.foundation.errors import UsageError
 
@@ -134,8 +134,70 @@ class Year:
     break_even_error: float | None
     break_even_points: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+class FleetContents(TypedDict):
+    """A :class:`Fleet` as JSON."""
+
+    devices: float
+    images_a_day: float
+    retention_days: float
+    copies: float
+    inferences_a_day: float
+
+
+class PricesContents(TypedDict):
+    """:class:`Prices` as JSON."""
+
+    storage: float
+    transfer: float
+    core_hour: float
+    error: float
+
+
+class CodingContents(TypedDict):
+    """A :class:`Coding` as JSON."""
+
+    before_bytes: float
+    after_bytes: float
+    encode_us: float
+    decode_us: float
+    at_inference: bool
+    accuracy_change: float
+
+
+class SensitivityRow(TypedDict):
+    """Yearly savings with one input divided (``low``) and multiplied (``high``) by the factor."""
+
+    input: str
+    low: float
+    high: float
+
+
+class CostResult(TypedDict):
+    """The ``cost`` JSON: a :class:`Year`, its inputs, and their influence."""
+
+    stored_before: float
+    stored_after: float
+    sent_before: float
+    sent_after: float
+    storage_saved: float
+    transfer_saved: float
+    coding_cost: float
+    accuracy_value: float
+    saved: float
+    break_even_error: float | None
+    break_even_points: float | None
+    fleet: FleetContents
+    prices: PricesContents
+    coding: CodingContents
+    sensitivity: list[SensitivityRow]
+
+
+def cost_result(fleet: Fleet, prices: Prices, coding: Coding) -> CostResult:
+    """The year of a setting, with the influence of each input."""
+    parts = {"fleet": asdict(fleet), "prices": asdict(prices), "coding": asdict(coding)}
+    year = asdict(yearly(fleet, prices, coding))
+    return cast(CostResult, {**year, **parts, "sensitivity": cost_sensitivity(fleet, prices, coding)})
 
 
 def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:
@@ -174,25 +236,23 @@ def _break_even_error(fleet: Fleet, coding: Coding, bytes_saved: float) -> float
     return price
 
 
-def cost_sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.0) -> list[dict[str, Any]]:
+def cost_sensitivity(fleet: Fleet, prices: Prices, coding: Coding, factor: float = 2.0) -> list[SensitivityRow]:
     """Savings when each input alone is divided and multiplied by a factor, the most influential input first.
-
-    Returns:
-        Rows with input, low (savings with the input divided) and high (savings with it multiplied).
 
     Raises:
         UsageError: the factor is not above 1.
     """
     if not (math.isfinite(factor) and factor > 1):
         raise UsageError(f"the factor must be above 1, got {factor:g}")
-    rows = []
+    rows: list[SensitivityRow] = []
     for part in (fleet, prices, coding):
         for field in fields(part):
             value = getattr(part, field.name)
             if isinstance(value, bool) or value == 0:
                 continue
             low, high = (saved_with(fleet, prices, coding, {field.name: by}) for by in (1 / factor, factor))
-            rows.append({"input": field.name, "low": low, "high": high})
+            row: SensitivityRow = {"input": field.name, "low": low, "high": high}
+            rows.append(row)
     return sorted(rows, key=lambda row: -abs(row["high"] - row["low"]))
 
 

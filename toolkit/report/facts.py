@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
+from toolkit.advice.contents import AdviceResult, is_advice
 from toolkit.codecs.base import image_size
 from toolkit.codecs.guide import needs_network
 from toolkit.codecs.spec import codec_family, is_lossless, parse_codec
@@ -20,10 +21,13 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.jobs.kinds import sorted_out
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, comparisons, storage_of
+from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.probe.inspection import psnr_of
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs.contents import Result
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
 
@@ -50,6 +54,42 @@ class Gain:
     def certain(self) -> bool:
         """Whether the interval excludes zero."""
         return self.half is not None and abs(self.points) > self.half
+
+
+class GainContents(TypedDict):
+    """A :class:`Gain` as JSON."""
+
+    points: float
+    half: float | None
+    seeds: int
+
+
+class RecommendedSetting(TypedDict):
+    """The recommended setting; ``by_advice`` as in :class:`Study`."""
+
+    codec: str
+    align: str
+    by_advice: bool
+
+
+class UnfinishedRun(TypedDict):
+    """A run that the report leaves out."""
+
+    run: str
+    state: str
+
+
+class StudyContents(TypedDict):
+    """The ``report`` JSON; ``protocol`` holds the fields that all pilots share."""
+
+    dataset: str
+    size: int
+    protocol: Mapping[str, object]
+    recommended: RecommendedSetting
+    gain_over_raw: GainContents | None
+    pilots: list[PilotSummary]
+    unfinished: list[UnfinishedRun]
+    apart: list[str]
 
 
 @dataclass(frozen=True)
@@ -89,21 +129,21 @@ class Study:
     dataset: str
     size: int
     comparison: Comparison
-    pilots: list[dict[str, Any]]
+    pilots: list[PilotSummary]
     chosen: int
-    advice: dict[str, Any] | None
-    probe: dict[str, Any] | None
+    advice: AdviceResult | None
+    probe: ProbeResult | None
     by_advice: bool
     unfinished: tuple[tuple[str, str], ...]
     apart: tuple[str, ...]
 
     @property
-    def pilot(self) -> dict[str, Any]:
+    def pilot(self) -> PilotSummary:
         """The recommended pilot."""
         return self.pilots[self.chosen]
 
     @property
-    def peers(self) -> list[dict[str, Any]]:
+    def peers(self) -> list[PilotSummary]:
         """Pilots with the budget and method of the recommended one, which is included: equal bytes, equal steps."""
         mine = self.pilot
         return [
@@ -111,12 +151,12 @@ class Study:
         ]
 
     @property
-    def raw(self) -> dict[str, Any] | None:
+    def raw(self) -> PilotSummary | None:
         """Raw pixels at the same budget with the same method."""
         return next((one for one in self.peers if one["codec"] == "raw"), None)
 
     @property
-    def runner_up(self) -> dict[str, Any] | None:
+    def runner_up(self) -> PilotSummary | None:
         """The best other setting at the same budget with the same method."""
         others = [one for one in self.peers if one is not self.pilot]
         return max(others, key=lambda one: one["mean"]["last_accuracy"], default=None)
@@ -131,21 +171,21 @@ class Study:
         """Bytes per exemplar at the recommended setting, including labels and shared data."""
         return storage_of(self.pilot, "exemplar_bytes")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> StudyContents:
         """The facts as JSON."""
-        raw = self.raw
+        gain = None if self.raw is None else gain_over(self.pilot, self.raw)
         return {
             "dataset": self.dataset,
             "size": self.size,
             "protocol": self.comparison.common,
             "recommended": {"codec": self.pilot["codec"], "align": self.pilot["align"], "by_advice": self.by_advice},
-            "gain_over_raw": None if raw is None else asdict(gain_over(self.pilot, raw)),
+            "gain_over_raw": None if gain is None else {"points": gain.points, "half": gain.half, "seeds": gain.seeds},
             "pilots": self.pilots,
             "unfinished": [{"run": name, "state": state} for name, state in self.unfinished],
             "apart": list(self.apart),
         }
 
-    def probed(self) -> dict[str, Any] | None:
+    def probed(self) -> Setting | None:
         """The probe's row for the recommended setting."""
         rows = self.probe["settings"] if self.probe is not None else ()
         return next((row for row in rows if row["codec"] == self.pilot["codec"]), None)
@@ -163,7 +203,7 @@ class Study:
         return ordered[max(0, place - 1) : place + 2]
 
 
-def gain_over(pilot: Mapping[str, Any], other: Mapping[str, Any]) -> Gain:
+def gain_over(pilot: PilotSummary, other: PilotSummary) -> Gain:
     """Points of last accuracy of ``pilot`` over ``other``, paired by seed."""
     mine, theirs = ({run["seed"]: run["last_accuracy"] for run in one["runs"]} for one in (pilot, other))
     shared = sorted(mine.keys() & theirs.keys())
@@ -188,8 +228,8 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
     whole, damaged = sorted_out(runs)
     pilots = [run for run, request in whole if isinstance(request, PilotRequest)]
-    tables = [run for run, request in whole if isinstance(request, ProbeRequest)]
-    tables.sort(key=lambda run: run.result_path.stat().st_mtime if run.result_path.exists() else 0.0)
+    tables = [(request, run) for run, request in whole if isinstance(request, ProbeRequest)]
+    tables.sort(key=lambda one: one[1].result_path.stat().st_mtime if one[1].result_path.exists() else 0.0)
     subjects = {_subject(request) for _, request in whole} - {None}
     if len(subjects) > 1:
         listed = ", ".join(sorted(f"{one[0]} at {one[1]} px" for one in subjects if one is not None))
@@ -203,8 +243,8 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     groups = comparisons(finished, dataset, size)
     comparison = max(groups, key=lambda group: len(group.runs))
     results = comparison.pilots()
-    done = [run.result for run in tables if run.result is not None]
-    advice = next((one for one in reversed(done) if one is not None and "recommended" in one), None)
+    done = [result for request, run in tables if (result := request.result_in(run)) is not None]
+    advice = next((one for one in reversed(done) if is_advice(one)), None)
     chosen, by_advice = _choose(results, advice)
     return Study(
         dataset,
@@ -221,14 +261,14 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     )
 
 
-def _subject(request: Request) -> tuple[str, int] | None:
+def _subject(request: Request[Result]) -> tuple[str, int] | None:
     """The dataset, its path absolute, and the size of a pilot or a probe; None for other runs."""
     if isinstance(request, PilotRequest):
         return request.config.dataset, request.config.size
     return (absolute_spec(request.dataset), request.size) if isinstance(request, ProbeRequest) else None
 
 
-def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> tuple[int, bool]:
+def _choose(pilots: Sequence[PilotSummary], advice: AdviceResult | None) -> tuple[int, bool]:
     """The advised setting if it was piloted at the advice's budget, else the best at the most piloted budget.
 
     Methods without exemplars are bounds, not choices. If several methods were piloted with the advised setting, the
@@ -243,7 +283,8 @@ def _choose(pilots: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> 
     if advice is not None:
         wanted = (advice["recommended"]["codec"], advice["recommended"]["align"], advice["budget_bytes"])
         methods = [pilots[n]["method"] for n in able]
-        fitting = [n for n in able if wanted == tuple(pilots[n][key] for key in ("codec", "align", "budget_bytes"))]
+        settings = [(pilot["codec"], pilot["align"], pilot["budget_bytes"]) for pilot in pilots]
+        fitting = [n for n in able if settings[n] == wanted]
         if fitting:
             return max(fitting, key=lambda n: methods.count(pilots[n]["method"])), True
     budgets = [pilots[n]["budget_bytes"] for n in able]

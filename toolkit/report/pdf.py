@@ -103,7 +103,7 @@ def _known_characters() -> frozenset[int]:
         return frozenset(font.getBestCmap())
 
 
-def _strings(part: Any) -> Iterator[str]:
+def _strings(part: object) -> Iterator[str]:
     if isinstance(part, str):
         yield part
     elif isinstance(part, dict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
@@ -16,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from toolkit.codecs.spec import codec_family
 from toolkit.language.catalogue import Language
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import storage_of
 from toolkit.report.figures.style import RULE, SERIES_COLOURS, family_colours
 from toolkit.report.fonts import REGULAR
@@ -25,7 +25,7 @@ _INK, _GRID = "#14201b", "#dfe6e2"
 _TEXT = font_manager.FontProperties(fname=REGULAR, size=8)
 
 
-def tradeoff_svg(pilots: Sequence[Mapping[str, Any]], chosen: int, say: Language) -> bytes:
+def tradeoff_svg(pilots: Sequence[PilotSummary], chosen: int, say: Language) -> bytes:
     """Last accuracy against bytes per exemplar with 95 % bars: one colour per codec, one shape per alignment.
 
     Args:

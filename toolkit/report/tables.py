@@ -14,7 +14,7 @@ _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def csv_cell(value: Any) -> Any:
+def csv_cell(value: object) -> object:
     """A cell that spreadsheets show but never calculate: an apostrophe goes before text that would begin a formula.
 
     Numbers stay numbers, also as text such as ``-0.5``.
@@ -25,7 +25,7 @@ def csv_cell(value: Any) -> Any:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> str:
+def csv_text(rows: Sequence[Mapping[str, object]], first: Sequence[str] = ()) -> str:
     """Rows as CSV with a header and cells from :func:`csv_cell`; missing columns of a row are empty.
 
     Args:
@@ -41,7 +41,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> st
     return text.getvalue()
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """Indented JSON."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 

@@ -1,8 +1,8 @@
-"""What the files of a run folder hold, as models, and the one way to read them.
+"""The contracts of the files in a run folder, and the one way to read them.
 
-What another process, a person or a failing disk has written into them is checked here: whoever reads a run through
-:class:`~toolkit.runs.folder.RunFolder` gets what these models say, or :class:`Damaged` with the reason. What a kind of
-run adds to its request and its result is checked by the rooms that know the kind, with :func:`require`.
+Another process, a person or a failing disk may have written these files, so everything is checked here: a reader of
+:class:`~toolkit.runs.folder.RunFolder` gets a value of these types, or :class:`Damaged` with the reason. The rooms that
+know a kind of run check the rest of its request and result with :func:`require`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Hashable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from toolkit.foundation.documents import Unfit, is_beginning, open_file, parse_json, read_file
 from toolkit.foundation.errors import WorkError, describe_os_error, newer, one_line
@@ -43,95 +44,140 @@ Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 """Means of shares may round up."""
 
 
+_Contract = TypeVar("_Contract")
+
+
 class Damaged(WorkError):
-    """A run folder holds what the toolkit cannot have written, or what it cannot read."""
+    """A run folder holds something that the toolkit did not write, or that cannot be read."""
 
 
 class Newer(WorkError):
     """A run folder was made by a newer version of the toolkit."""
 
 
-class Contents(BaseModel):
-    """A JSON object with further keys; nothing is converted."""
+@with_config(ConfigDict(extra="allow", strict=True))
+class Contents(TypedDict):
+    """A JSON object that may have further keys; nothing is converted."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
+class Choices(Contents, total=False):
+    """Fields that requests of several kinds share; None and absent mean the same."""
 
-class Choices(Contents):
-    """What requests of all kinds have in common, as far as they have it."""
-
-    dataset: str | None = None
-    size: Annotated[int, Field(ge=1, le=2**16)] | None = None
-    codec: str | None = None
-    codecs: str | None = None
-    method: str | None = None
-    align: str | None = None
-    budget: str | None = None
-    seed: Count | None = None
+    dataset: str | None
+    size: Annotated[int, Field(ge=1, le=2**16)] | None
+    codec: str | None
+    codecs: str | None
+    method: str | None
+    align: str | None
+    budget: str | None
+    seed: Count | None
 
 
 class Config(Choices):
-    """``config.json``: the request of a run, in ``config`` where it has a seed of its own."""
+    """``config.json``: the request of a run; its choices are in ``config`` if the run has a seed of its own."""
 
-    format: Annotated[int, Field(ge=1)] = 1
+    format: NotRequired[Annotated[int, Field(ge=1)]]
     kind: Annotated[str, Field(min_length=1)]
-    config: Choices | None = None
+    config: NotRequired[Choices | None]
 
 
-class Origin(Contents):
-    """``origin.json``."""
+class Origin(Contents, total=False):
+    """``origin.json``: the sweeps that asked for the run, the first one made it; the run that it was forked from."""
 
-    sweeps: Annotated[list[str], FailFast()] = []
-    forked_from: str | None = None
+    sweeps: Annotated[list[str], FailFast()]
+    forked_from: str | None
 
 
 class Result(Contents):
-    """``result.json``, as far as all kinds are alike."""
+    """A result of any kind.
 
-    seconds: Annotated[Number, Field(ge=0)] | None = None
-    last_accuracy: Number | None = None
-    average_incremental_accuracy: Number | None = None
-    forgetting: Number | None = None
-    memory_bytes: Number | None = None
+    ``run_dir`` is the absolute path of its folder; it is added when the result is read, not stored.
+    """
+
+    run_dir: NotRequired[str]
 
 
-class Event(Contents):
-    """A line of ``events.jsonl``."""
+class AnyResult(Result, total=False):
+    """``result.json`` as far as all kinds agree."""
 
+    seconds: Annotated[Number, Field(ge=0)] | None
+    last_accuracy: Number | None
+    average_incremental_accuracy: Number | None
+    forgetting: Number | None
+    memory_bytes: Number | None
+
+
+class _Logged(Contents):
     time: Annotated[float, Field(ge=0, le=LATEST)]
     event: str
 
 
-class FailedEvent(Event):
+class Event(_Logged, total=False):
+    """A line of ``events.jsonl``, with the keys that readers look at."""
+
+    reason: str
+    what: str
+    done: int
+    total: int
+    seconds_left: float | None
+    loss: float | None
+    stage: int
+    step: int | None
+    part: Contents
+    accuracy: dict[str, list[float]]
+    seconds: float | None
+
+
+class _Failed(_Logged):
     reason: str
 
 
-class ProgressEvent(Event):
+class _InProgress(_Logged):
     what: str
     done: Count
     total: Count
-    seconds_left: Annotated[Number, Field(ge=0)] | None = None
-    loss: Number | None = None
-    stage: Count | None = None
-    step: Count | None = None
+    seconds_left: NotRequired[Annotated[Number, Field(ge=0)] | None]
+    loss: NotRequired[Number | None]
+    stage: NotRequired[Count | None]
+    step: NotRequired[Count | None]
 
 
-class FoundEvent(Event):
-    part: dict[str, Any]
+class _Found(_Logged):
+    part: Contents
 
 
-class StageEvent(Event):
+class _Stage(_Logged):
     stage: Count
     accuracy: dict[str, Annotated[list[Annotated[float, Field(ge=0, le=1 + 1e-9)]], FailFast()]]
 
 
-_EVENTS: dict[Any, type[Event]] = {
-    "failed": FailedEvent,
-    "progress": ProgressEvent,
-    "found": FoundEvent,
-    "stage": StageEvent,
-}
-"""Events that somebody looks into."""
+_EVENTS: dict[object, type] = {"failed": _Failed, "progress": _InProgress, "found": _Found, "stage": _Stage}
+"""Events with keys that readers rely on."""
+
+
+class GitState(TypedDict):
+    """Commit of the toolkit's checkout, and whether files have changed since."""
+
+    commit: str
+    dirty: bool
+
+
+class Attempt(Contents, total=False):
+    """``environment.json``: machine, libraries and command of the latest attempt; only shown, so never refused."""
+
+    python: str
+    system: str
+    processor: str
+    cores: int
+    threads: int
+    memory_bytes: int
+    gpus: list[str]
+    device: str
+    libraries: dict[str, str]
+    git: GitState
+    attempt: int
+    command: str
+    sweeps: list[str]
 
 
 def stamp_of(folder: Path) -> str:
@@ -170,7 +216,7 @@ def moment_of(path: Path) -> float:
         return 0.0
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Config:
     """The request of a run, with its ``kind``.
 
     Raises:
@@ -181,27 +227,27 @@ def read_config(path: Path) -> dict[str, Any]:
     made = config.get("format", FORMAT) if isinstance(config, dict) else FORMAT
     if isinstance(made, int) and made > FORMAT:
         raise Newer(newer(path.parent.name, "format", made, FORMAT))
-    require(Config, config, path)
-    config.pop("format", None)
-    return dict(config)
+    known = require(Config, config, path)
+    known.pop("format", None)
+    return known
 
 
-def read_origin(path: Path) -> dict[str, Any]:
+def read_origin(path: Path) -> Origin:
     """Where a run comes from; nothing where the file is missing.
 
     Raises:
         Damaged: it is not an :class:`Origin`.
     """
-    return dict(require(Origin, _read(path), path)) if os.path.lexists(path) else {}
+    return require(Origin, _read(path), path) if os.path.lexists(path) else {}
 
 
-def read_result(path: Path) -> dict[str, Any] | None:
+def read_result(path: Path) -> AnyResult | None:
     """The result; None where there is none yet.
 
     Raises:
         Damaged: it is not a :class:`Result`.
     """
-    return dict(require(Result, _read(path), path)) if os.path.lexists(path) else None
+    return require(AnyResult, _read(path), path) if os.path.lexists(path) else None
 
 
 def read_notes(path: Path) -> str:
@@ -218,7 +264,7 @@ def read_notes(path: Path) -> str:
         raise _damaged(path, error) from error
 
 
-def read_events(path: Path, last_bytes: int | None = None) -> list[dict[str, Any]]:
+def read_events(path: Path, last_bytes: int | None = None) -> list[Event]:
     """All events of a log, or those in its last so many bytes, the oldest first.
 
     The beginning of an event is passed over: a kill, a full disk or a power cut has ended it.
@@ -277,7 +323,7 @@ def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
         raise WorkError(describe_os_error(error, "write", path)) from error
 
 
-def _event(line: bytes, path: Path) -> dict[str, Any] | None:
+def _event(line: bytes, path: Path) -> Event | None:
     """What a line says; None where it has been cut short."""
     try:
         event = parse_json(line, nonfinite="none", printable=True)
@@ -286,20 +332,30 @@ def _event(line: bytes, path: Path) -> dict[str, Any] | None:
             return None
         raise _damaged(path, error) from error
     kind = event.get("event") if isinstance(event, dict) else None
-    return dict(require(_EVENTS.get(kind, Event) if isinstance(kind, str) else Event, event, path))
+    return cast(Event, require(_EVENTS.get(kind, _Logged) if isinstance(kind, str) else _Logged, event, path))
 
 
-def require(kind: type[BaseModel], value: Any, path: Path) -> Any:
-    """The value, once it is known to be a ``kind``.
+def require(contract: type[_Contract], value: object, path: Path) -> _Contract:
+    """The value itself, once it is known to satisfy a contract.
+
+    Args:
+        contract: a TypedDict, perhaps with validators around it.
+        value: as read from JSON.
+        path: the file that holds it, for the message.
 
     Raises:
-        Damaged: it is not; with the file's name and the first problem.
+        Damaged: it does not; with the file's name and the first problem.
     """
     try:
-        kind.model_validate(value)
+        _adapter(cast(Hashable, contract)).validate_python(value)
     except ValidationError as error:
         raise Damaged(f"{path.parent.name} is damaged: {path.name}: {first_problem(error)}") from error
-    return value
+    return cast(_Contract, value)
+
+
+@cache
+def _adapter(contract: Hashable) -> TypeAdapter[object]:
+    return TypeAdapter(cast(type, contract))
 
 
 def _read(path: Path) -> Any:

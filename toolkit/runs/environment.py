@@ -8,20 +8,20 @@ import subprocess
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 import toolkit
 from toolkit.foundation import threads
 from toolkit.foundation.errors import UsageError
+from toolkit.runs.contents import Attempt, GitState
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.gpus import gpu_names
 
 _LIBRARIES = ("recallrate", "torch", "torchvision", "numpy", "pillow", "imagecodecs", "timm", "compressai")
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Attempt:
     """Python, libraries, the toolkit's commit, processor, memory, GPUs and threads; no host or user names."""
     versions = {}
     for name in _LIBRARIES:
@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    facts = {
+    facts: Attempt = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -40,10 +40,10 @@ def environment() -> dict[str, Any]:
         "libraries": versions,
     }
     state = git_state()
-    return facts if state is None else facts | {"git": state}
+    return facts if state is None else {**facts, "git": state}
 
 
-def attempt_facts(run: RunFolder, command: str) -> dict[str, Any]:
+def attempt_facts(run: RunFolder, command: str) -> Attempt:
     """What ``environment.json`` says about the attempt that has just logged ``started``.
 
     Args:
@@ -51,7 +51,7 @@ def attempt_facts(run: RunFolder, command: str) -> dict[str, Any]:
         command: that does the same again.
     """
     attempt = sum(event["event"] == "started" for event in run.events())
-    return environment() | {"attempt": attempt, "command": command, "sweeps": run.origin.get("sweeps", [])}
+    return {**environment(), "attempt": attempt, "command": command, "sweeps": run.origin.get("sweeps", [])}
 
 
 def require_one_rank() -> None:
@@ -70,7 +70,7 @@ def require_one_rank() -> None:
 
 
 @lru_cache(maxsize=1)
-def git_state() -> dict[str, Any] | None:
+def git_state() -> GitState | None:
     """Commit of the toolkit's checkout and whether it was changed since; None where it is not a checkout."""
     root = Path(toolkit.__file__).parents[1]
     if not (root / ".git").exists():

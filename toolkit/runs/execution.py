@@ -1,31 +1,30 @@
-"""Bring a run folder to its result in this process: the one way for all kinds of requests."""
+"""Carry out a request in its run folder, in this process: the one way for all kinds of requests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from toolkit.foundation.files import write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.runs.environment import attempt_facts
 from toolkit.runs.folder import RunFolder, training_slot
 from toolkit.runs.reporting import RunReporter
-from toolkit.runs.request import Request
+from toolkit.runs.request import Outcome, Request
 from toolkit.runs.usage import usage_recorded
 
-Work = Callable[[RunFolder, RunReporter], dict[str, Any]]
+Work = Callable[[RunFolder, RunReporter], Outcome]
 """As :meth:`~toolkit.runs.request.Request.work`."""
 
 
 def carry_out_in(
-    runs_dir: Path, request: Request, progress: Progress = silent, work: Work | None = None
-) -> dict[str, Any]:
-    """:func:`carry_out` in the request's folder under ``runs_dir``, which is made where there is none.
+    runs_dir: Path, request: Request[Outcome], progress: Progress = silent, work: Work[Outcome] | None = None
+) -> Outcome:
+    """:func:`carry_out` in the request's folder under ``runs_dir``, created if it does not exist.
 
     Raises:
-        Damaged: the folder is not whole.
+        Damaged: the folder is damaged.
     """
     run = request.folder(runs_dir)
     type(request).of(run)
@@ -33,27 +32,27 @@ def carry_out_in(
 
 
 def carry_out(
-    request: Request, run: RunFolder, progress: Progress = silent, work: Work | None = None
-) -> dict[str, Any]:
-    """The request's result, from its folder where there is one; what fails is logged there and raised.
+    request: Request[Outcome], run: RunFolder, progress: Progress = silent, work: Work[Outcome] | None = None
+) -> Outcome:
+    """The request's result, read from its folder if it is there; a failure is logged in the folder and raised.
 
-    One that is not light waits for a training slot of the folder that ``run`` is in.
+    A request that is not light waits for a training slot of the folder that contains ``run``.
 
     Args:
         request: what to do.
         run: its folder.
-        progress: told how far it is, and about waiting.
+        progress: receives the progress, also of waiting.
         work: does the work; by default the request itself.
 
     Raises:
         UsageError: any part of the request is wrong.
         WorkError: another process is running it, or the work failed.
     """
-    if (result := run.result) is not None:
-        return run.located(result)
+    if (stored := request.result_in(run)) is not None:
+        return stored
     with nullcontext() if request.light else training_slot(run.path.parent, progress), run.running():
-        if (result := run.result) is not None:  # finished by another process while this one waited
-            return run.located(result)
+        if (stored := request.result_in(run)) is not None:  # finished by another process while this one waited
+            return stored
         environment = run.path / "environment.json"
         with run.failures_logged(), usage_recorded(environment):
             run.raise_if_cancelled()

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from toolkit.foundation.documents import read_tail
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import append_to, make_folder, read_json, write_atomically, write_json
 from toolkit.foundation.progress import Progress, silent
 from toolkit.runs import contents
-from toolkit.runs.contents import FORMAT, TICKET, Damaged
+from toolkit.runs.contents import FORMAT, TICKET, AnyResult, Attempt, Config, Contents, Damaged, Event, Origin, Result
 from toolkit.runs.locks import held, holding
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
@@ -32,6 +32,7 @@ DAMAGED = "damaged"
 SLOT_VARIABLE = "RECALLRATE_SLOT"
 """Environment variable with which a supervisor tells a worker which of the folder's training slots it has."""
 _TAIL_BYTES = 1 << 16
+_Outcome = TypeVar("_Outcome", bound=Result)
 
 
 class Cancelled(WorkError):
@@ -45,7 +46,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, kind: str, request: dict[str, Any]) -> RunFolder:
+    def create(cls, path: Path, kind: str, request: Mapping[str, object]) -> RunFolder:
         """Make the folder, or reopen it if it was made for the same request.
 
         Raises:
@@ -87,7 +88,7 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The request, with its ``kind``.
 
         Raises:
@@ -115,17 +116,17 @@ class RunFolder:
             raise type(problem)(str(problem))
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> AnyResult | None:
         """The result, once there is one."""
         return contents.read_result(self.result_path)
 
-    def located(self, result: dict[str, Any]) -> dict[str, Any]:
-        """A result with the folder's absolute path as ``run_dir``: that has perhaps been moved since."""
-        return result | {"run_dir": os.path.abspath(self.path)}
+    def located(self, result: _Outcome) -> _Outcome:
+        """A result with the folder's absolute path as ``run_dir``; the folder may have moved since it was written."""
+        return cast(_Outcome, {**result, "run_dir": os.path.abspath(self.path)})
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """Where the run comes from: perhaps ``sweeps`` (names, the first one made it) and ``forked_from``."""
+    def origin(self) -> Origin:
+        """The sweeps that asked for the run, and the run that it was forked from."""
         return contents.read_origin(self.path / "origin.json")
 
     def join_sweep(self, sweep: str) -> None:
@@ -133,7 +134,7 @@ class RunFolder:
         origin = self.origin
         sweeps = origin.get("sweeps", [])
         if sweep not in sweeps:
-            write_json(self.path / "origin.json", origin | {"sweeps": [*sweeps, sweep]})
+            write_json(self.path / "origin.json", {**origin, "sweeps": [*sweeps, sweep]})
 
     @property
     def notes(self) -> str:
@@ -141,13 +142,13 @@ class RunFolder:
         return contents.read_notes(self.path / "notes.txt")
 
     @property
-    def environment(self) -> dict[str, Any] | None:
-        """``environment.json`` of the latest attempt; None where it is missing or no use: it is only shown."""
+    def environment(self) -> Attempt | None:
+        """``environment.json`` of the latest attempt; None if it is missing or unreadable: it is only shown."""
         try:
             facts = read_json(self.path / "environment.json")
         except WorkError:
             return None
-        return facts if isinstance(facts, dict) else None
+        return cast(Attempt, facts) if isinstance(facts, dict) else None
 
     def printed(self, last_bytes: int) -> str:
         """The end of what its worker has printed."""
@@ -170,11 +171,11 @@ class RunFolder:
         """
         contents.append_event(self.path / "events.jsonl", event, facts)
 
-    def events(self, last_bytes: int | None = None) -> list[dict[str, Any]]:
+    def events(self, last_bytes: int | None = None) -> list[Event]:
         """All events, or those in the log's last so many bytes; a line cut short by a kill is left out."""
         return contents.read_events(self.path / "events.jsonl", last_bytes)
 
-    def last_event(self, *, progress: bool = False) -> dict[str, Any] | None:
+    def last_event(self, *, progress: bool = False) -> Event | None:
         """The latest event other than ``progress``, or the latest ``progress``; most often without reading them all."""
         for last_bytes in (_TAIL_BYTES, None):
             for event in reversed(self.events(last_bytes)):
@@ -219,30 +220,31 @@ class RunFolder:
         if os.path.lexists(self.result_path):
             return "done"
         try:
-            last = (self.last_event() or {}).get("event")
+            latest = self.last_event()
         except Damaged:
             return DAMAGED
-        if self.cancel_requested() or last == "cancelled":
+        said = latest["event"] if latest else None
+        if self.cancel_requested() or said == "cancelled":
             return "cancelled"
-        if last == "failed":
+        if said == "failed":
             return "failed"
         return "queued" if os.path.lexists(self.path / TICKET) else "lost"
 
-    def progress(self) -> dict[str, Any] | None:
+    def progress(self) -> Event | None:
         """The latest progress event: ``what``, ``done``, ``total`` and perhaps ``seconds_left``."""
         return self.last_event(progress=True)
 
-    def log_found(self, part: dict[str, Any]) -> None:
-        """Keep a part of a result that is still to come, for those who watch.
+    def log_found(self, part: Mapping[str, object]) -> None:
+        """Log a part of an unfinished result, for pages that watch the run.
 
         Raises:
             WorkError: the folder cannot be written.
         """
         self.log("found", part=part)
 
-    def found(self) -> list[dict[str, Any]]:
-        """The parts of the result that the latest attempt has come to."""
-        parts: list[dict[str, Any]] = []
+    def found(self) -> list[Contents]:
+        """The parts of the result that the latest attempt has logged so far."""
+        parts: list[Contents] = []
         for event in self.events():
             if event["event"] == "started":
                 parts = []

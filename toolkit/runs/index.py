@@ -1,8 +1,8 @@
-"""An index of a runs folder: SQLite beside the run folders, which stay the truth.
+"""An index of a runs folder: an SQLite file beside the run folders, which stay the truth.
 
-Every query first brings the index up to date: a row is read anew when size or time of one of its folder's files has
-changed, and the whole index when it is missing, damaged or of another version. Whether a run lives is never stored:
-only how it would stand if none of its processes did.
+Every query first updates the index: it reads a row again when the size or time of one of its folder's files has
+changed, and rebuilds the index when it is missing, damaged or of another version. The index never stores whether a run
+is alive, only its state if none of its processes were.
 """
 
 from __future__ import annotations
@@ -13,32 +13,59 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.runs.contents import Newer, stamp_of
+from toolkit.runs.contents import Choices, Newer, stamp_of
 from toolkit.runs.folder import DAMAGED, STATUSES, RunFolder, run_folders
 
 VERSION = 3
-"""Of the table; an index with another one is made anew."""
+"""Of the table; an index of another version is rebuilt."""
 UNREADABLE = "unreadable"
 """The state of a folder from a newer version."""
 STATES = (*STATUSES, DAMAGED, UNREADABLE)
-"""All that a row can say."""
+"""Every state of a row."""
 _FINAL = ("done", DAMAGED, UNREADABLE)
-"""States that no process changes without changing the folder's files."""
+"""States that change only together with the folder's files."""
 _FIGURES = ("last_accuracy", "average_incremental_accuracy", "forgetting", "memory_bytes", "seconds")
 _TEXTS = ("kind", "dataset", "codec", "method", "align", "budget", "notes", "error")
 _COLUMNS = ("name", "stamp", "state", "sweeps", "seed", "created", "changed", *_TEXTS, *_FIGURES)
 
 
+class RunRow(TypedDict):
+    """A run in the index; fields that do not apply are None.
+
+    ``state`` is the present one of :data:`STATES`; ``created`` and ``changed`` are seconds since 1970.
+    """
+
+    name: str
+    state: str
+    sweeps: list[str]
+    seed: int | None
+    created: float
+    changed: float
+    kind: str
+    dataset: str | None
+    codec: str | None
+    method: str | None
+    align: str | None
+    budget: str | None
+    notes: str | None
+    error: str | None
+    last_accuracy: float | None
+    average_incremental_accuracy: float | None
+    forgetting: float | None
+    memory_bytes: int | None
+    seconds: float | None
+
+
 @dataclass(frozen=True)
 class Filter:
-    """Which runs are asked for; None asks for nothing in particular.
+    """Which runs a query returns; a field of None does not restrict them.
 
     Attributes:
-        text: somewhere in the name or the notes, in any case.
-        dataset, codec: somewhere in the specification.
+        text: part of the name or the notes, in any case.
+        dataset, codec: part of the specification.
         since: changed at this time or later, in seconds since 1970.
     """
 
@@ -55,15 +82,15 @@ class Filter:
         if self.state is not None and self.state not in STATES:
             raise UsageError(f"state must be one of {', '.join(STATES)}, got {self.state!r}")
 
-    def accepts(self, row: dict[str, Any]) -> bool:
-        """Whether a row, its state judged, is asked for."""
+    def accepts(self, row: RunRow) -> bool:
+        """Whether a row with its present state passes the filter."""
         exact = all(
-            wanted is None or row[name] == wanted
-            for name, wanted in (("kind", self.kind), ("state", self.state), ("method", self.method))
+            wanted is None or value == wanted
+            for value, wanted in ((row["kind"], self.kind), (row["state"], self.state), (row["method"], self.method))
         )
         parts = all(
-            wanted is None or wanted in (row[name] or "")
-            for name, wanted in (("dataset", self.dataset), ("codec", self.codec))
+            wanted is None or wanted in (value or "")
+            for value, wanted in ((row["dataset"], self.dataset), (row["codec"], self.codec))
         )
         said = f"{row['name']} {row['notes'] or ''}".lower()
         return (
@@ -77,17 +104,13 @@ class Filter:
 
 def query(
     runs_dir: Path, wanted: Filter | None = None, check: Callable[[RunFolder], object] = RunFolder.check
-) -> list[dict[str, Any]]:
-    """Rows of the runs asked for, newest first; those that cannot be read are among them, with the reason.
+) -> list[RunRow]:
+    """Rows of the runs that pass a filter, newest first; runs that cannot be read are included with the reason.
 
     Args:
-        runs_dir: where run folders are.
-        wanted: which of them; by default all.
-        check: raises WorkError for a run that is not whole; it may know more than the folder does of the run's kind.
-
-    Each row has ``name``, ``state`` (as it is now), ``kind``, ``dataset``, ``codec``, ``method``, ``align``,
-    ``budget``, ``seed``, ``sweeps``, ``notes``, ``error``, ``created`` and ``changed`` (seconds since 1970) and a
-    finished pilot's figures; what does not apply is None.
+        runs_dir: the folder of run folders.
+        wanted: which of them; all by default.
+        check: raises WorkError for a damaged run; it may know more about the run's kind than the folder does.
     """
     wanted = wanted or Filter()
     runs_dir = Path(runs_dir)
@@ -95,19 +118,24 @@ def query(
         return []
     with _opened(runs_dir) as index:
         _refresh(index, runs_dir, check)
-        rows = [dict(row) for row in index.execute("SELECT * FROM runs ORDER BY created DESC, name")]
-    for row in rows:
-        row["sweeps"] = json.loads(row["sweeps"])
-        stamp = row.pop("stamp")
-        if row["state"] not in _FINAL:
-            run = RunFolder(runs_dir / row["name"])
-            row["state"] = _live_state(run, row["state"] if stamp == _stamp(run, check) else None)
+        stored = [dict(row) for row in index.execute("SELECT * FROM runs ORDER BY created DESC, name")]
+    rows = [_live_row(row, runs_dir, check) for row in stored]
     return [row for row in rows if wanted.accepts(row)]
+
+
+def _live_row(row: dict[str, Any], runs_dir: Path, check: Callable[[RunFolder], object]) -> RunRow:
+    """A row of the table as callers see it, with the run's present state."""
+    row["sweeps"] = json.loads(row["sweeps"])
+    stamp = row.pop("stamp")
+    if row["state"] not in _FINAL:
+        run = RunFolder(runs_dir / row["name"])
+        row["state"] = _live_state(run, row["state"] if stamp == _stamp(run, check) else None)
+    return cast(RunRow, row)
 
 
 @contextmanager
 def _opened(runs_dir: Path) -> Iterator[sqlite3.Connection]:
-    """The index, made anew where it is of no use, and in memory where the folder cannot be written."""
+    """The index; rebuilt if it is unusable, in memory if the folder cannot be written."""
     path = runs_dir / "index.sqlite"
     try:
         index = _connected(path)
@@ -132,7 +160,7 @@ def _connected(path: Path | str) -> sqlite3.Connection:
         (version,) = index.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise sqlite3.DatabaseError(f"an index of version {version}")
-        if not version:  # to write what is there already would make every reader wait for every other one
+        if not version:  # creating the table each time would make every reader wait for every other one
             with index:
                 columns = ", ".join(_COLUMNS[1:])
                 index.execute(f"CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, {columns})")
@@ -147,11 +175,11 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _live_state(run: RunFolder, at_rest: str | None) -> str:
-    """How a run stands now, whose folder was whole when its row was made.
+    """The present state of a run whose folder was intact when its row was made.
 
     Args:
         run: its folder.
-        at_rest: how it stands if no process runs it; None where its files have changed since its row was made.
+        at_rest: its state if no process runs it; None if its files have changed since its row was made.
     """
     try:
         return run.status() if at_rest is None else "running" if run.is_running() else at_rest
@@ -160,12 +188,12 @@ def _live_state(run: RunFolder, at_rest: str | None) -> str:
 
 
 def _stamp(run: RunFolder, check: Callable[[RunFolder], object]) -> str:
-    """What changes whenever a row has to be made anew."""
+    """A text that changes whenever a row has to be read again."""
     return f"{check.__module__}.{check.__qualname__} {stamp_of(run.path)}"
 
 
 def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFolder], object]) -> None:
-    """Bring the rows to what the folders say."""
+    """Update the rows from the folders."""
     known = dict(index.execute("SELECT name, stamp FROM runs").fetchall())
     runs = {run.shown_name: run for run in run_folders(runs_dir)}
     found = {name: _stamp(run, check) for name, run in runs.items()}
@@ -179,7 +207,7 @@ def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFold
 
 
 def index_row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
-    """What the index says about a folder; ``state`` is how it stands if no process runs it."""
+    """A folder's row in the table; ``state`` is its state if no process runs it."""
     row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.shown_name, "sweeps": "[]"}
     row |= {"kind": run.shown_name.split("-")[0], "created": run.created, "changed": run.created}
     try:
@@ -191,10 +219,11 @@ def index_row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str,
         return row | {"state": UNREADABLE, "error": one_line(error)}
     except (WorkError, OSError) as error:
         return row | {"state": DAMAGED, "error": one_line(error)}
-    request = config.get("config") or config
-    row |= {name: request.get(name) for name in ("dataset", "method", "align", "budget")}
+    request: Choices = config.get("config") or config
+    row |= {name: value for name, value in request.items() if name in ("dataset", "method", "align", "budget")}
     row |= {"kind": config["kind"], "codec": request.get("codec") or request.get("codecs")}
     row |= {"seed": config.get("seed", request.get("seed")), "error": error}
     if events:
         row["changed"] = events[-1]["time"]
-    return row | {"state": state, **{name: (result or {}).get(name) for name in _FIGURES}}
+    figures = {name: value for name, value in (result or {}).items() if name in _FIGURES}
+    return row | {"state": state, **figures}

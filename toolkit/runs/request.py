@@ -1,6 +1,6 @@
-"""What a run is asked to do, as data: the one face of all kinds of work that has a run folder.
+"""Requests: what a run does, as data. Every kind of work with a run folder has a class of them.
 
-No torch here, and none in what describes a request: the app describes requests too.
+Neither this file nor the fields of a request need torch: the app describes requests too.
 """
 
 from __future__ import annotations
@@ -14,47 +14,49 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.foundation.validation import first_problem, validated
-from toolkit.runs.contents import Damaged, Result, require
+from toolkit.runs.contents import AnyResult, Damaged, Result, require
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 
 _Config = TypeVar("_Config", bound=BaseModel)
+Outcome = TypeVar("Outcome", bound=Result)
+"""The contract of a request's result."""
 
 
-class Request(ABC):
-    """Everything that changes a result, and how to come to it; a class for each kind of run.
+class Request(ABC, Generic[Outcome]):
+    """Everything that changes a result, and the way to compute it; one class per kind of run.
 
     Attributes:
         kind: of the run.
-        light: short enough to run beside a training.
-        results: what its result is.
-        rows: what the parts of a result are that are logged as they come; None where there are none.
+        light: whether it is short enough to run beside a training.
+        results: the contract of the result, perhaps with validators around it.
+        rows: the contract of the rows that are logged while the work runs; None if there are none.
     """
 
     kind: ClassVar[str]
     light: ClassVar[bool] = True
-    results: ClassVar[type[Result]] = Result
-    rows: ClassVar[type[BaseModel] | None] = None
+    results: ClassVar[Any] = AnyResult
+    rows: ClassVar[Any] = None
 
     @classmethod
     @abstractmethod
     def from_contents(cls, contents: Mapping[str, Any]) -> Self:
-        """The request that ``config.json`` holds, its ``kind`` aside.
+        """The request that ``config.json`` holds, without its ``kind``.
 
         Raises:
-            UsageError, ValidationError: it is none.
+            UsageError, ValidationError: the contents are not a request of this kind.
         """
 
     @abstractmethod
-    def contents(self) -> dict[str, Any]:
-        """What ``config.json`` holds of it, its ``kind`` aside."""
+    def contents(self) -> dict[str, object]:
+        """The request as ``config.json`` stores it, without its ``kind``."""
 
     @abstractmethod
     def run_name(self) -> str:
@@ -65,39 +67,48 @@ class Request(ABC):
         """The ``recallrate`` command that does the same."""
 
     @abstractmethod
-    def work(self, run: RunFolder, reporter: RunReporter) -> dict[str, Any]:
-        """Come to the result, as ``result.json`` has it; what is needed to go on after a kill is in ``run``.
+    def work(self, run: RunFolder, reporter: RunReporter) -> Outcome:
+        """Compute the result, as ``result.json`` stores it; checkpoints to continue after a kill are kept in ``run``.
 
         Raises:
             UsageError: any part of the request is wrong.
             WorkError: the work failed.
         """
 
-    def check(self) -> None:  # noqa: B027 (most kinds find out soon enough while they work)
-        """Find what is wrong before anything is written, where that would show only after a while.
+    def check(self) -> None:
+        """Find mistakes that would otherwise show only after a while, before anything is written.
 
         Raises:
             UsageError: any part of the request is wrong.
         """
 
-    def facts(self) -> dict[str, Any]:
-        """What else the log and ``environment.json`` say when the work begins."""
+    def facts(self) -> dict[str, object]:
+        """Further facts for the log and ``environment.json`` when the work begins."""
         return {}
 
-    def finished(self, run: RunFolder, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Remove what is no longer needed once the result is written; what the log says of the end."""
+    def finished(self, run: RunFolder, result: Outcome) -> dict[str, object]:
+        """Remove files that the finished run no longer needs; returns the facts that the log states at the end."""
         return {}
 
-    def require_result(self, run: RunFolder, result: dict[str, Any]) -> None:
-        """Refuse a result that is not this request's.
+    def require_result(self, run: RunFolder, result: AnyResult) -> Outcome:
+        """The result, once it is known to be one of this request.
 
         Raises:
             Damaged: it is not.
         """
-        require(self.results, result, run.result_path)
+        return cast(Outcome, require(self.results, result, run.result_path))
+
+    def result_in(self, run: RunFolder) -> Outcome | None:
+        """The result in this request's folder with the folder's path; None if it is unfinished.
+
+        Raises:
+            Damaged: it cannot be read.
+        """
+        result = run.result
+        return None if result is None else run.located(cast(Outcome, result))
 
     def folder(self, runs_dir: Path) -> RunFolder:
-        """The run's folder, made where there is none.
+        """The run's folder, created if it does not exist.
 
         Raises:
             WorkError: it cannot be written.
@@ -105,10 +116,10 @@ class Request(ABC):
         return RunFolder.create(Path(runs_dir).resolve() / self.run_name(), self.kind, self.contents())
 
     def folder_at(self, runs_dir: Path) -> RunFolder | None:
-        """The run's folder where there is one.
+        """The run's folder, or None if it does not exist.
 
         Raises:
-            Damaged: it is not whole.
+            Damaged: it is damaged.
         """
         run = RunFolder(Path(runs_dir).resolve() / self.run_name())
         if not run.exists():
@@ -118,14 +129,14 @@ class Request(ABC):
 
     @classmethod
     def of(cls, run: RunFolder) -> Self:
-        """The request of a run folder of this kind that is whole: so is its result, where it has one.
+        """The request of an intact run folder of this kind; its result is checked too.
 
         Raises:
             Damaged: a part of it is not what the toolkit writes.
             Newer: it is from a newer version of the toolkit.
         """
         run.check()
-        config = run.config
+        config: dict[str, object] = {**run.config}
         kind = config.pop("kind")
         if kind != cls.kind:
             raise Damaged(f"{run.name} is damaged: config.json: its kind must be {cls.kind}, got {kind}")
@@ -144,12 +155,12 @@ class Request(ABC):
 
 
 @dataclass(frozen=True)
-class FieldsRequest(Request):
-    """A request whose fields are its contents, and that needs no run folder to be carried out.
+class FieldsRequest(Request[Outcome], Generic[Outcome]):
+    """A request whose fields are its contents, and that can be carried out without a run folder.
 
     Attributes:
-        first: the field that the command takes without an option.
-        said: options that the command always names; others only where they differ from their defaults.
+        first: the field that is the command's positional argument.
+        said: options that the command always names; it names others only if they differ from their defaults.
     """
 
     first: ClassVar[str] = "dataset"
@@ -157,22 +168,22 @@ class FieldsRequest(Request):
 
     @abstractmethod
     def subject(self) -> str:
-        """What the readable part of the folder's name says."""
+        """The readable part of the folder's name."""
 
     @abstractmethod
-    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> dict[str, Any]:
-        """The result's JSON.
+    def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> Outcome:
+        """Compute the result.
 
         Args:
-            progress: told how far it is.
-            on_row: told about rows of the result as they come, by what comes in rows.
+            progress: receives the progress.
+            on_row: receives each row of the result when it is done, if the result has rows.
 
         Raises:
             UsageError: any part of the request is wrong.
             WorkError: the work failed.
         """
 
-    def work(self, run: RunFolder, reporter: RunReporter) -> dict[str, Any]:
+    def work(self, run: RunFolder, reporter: RunReporter) -> Outcome:
         return self.run(reporter.show, run.log_found)
 
     @classmethod
@@ -184,15 +195,15 @@ class FieldsRequest(Request):
                 raise UsageError(f"{name}: {reprlib.repr(value)} is none of its values")
         return request
 
-    def contents(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, object]:
         return asdict(self)
 
-    def settled(self) -> dict[str, Any]:
-        """The contents with different ways to write the same made one."""
+    def settled(self) -> dict[str, object]:
+        """The contents in canonical form: equal for requests that mean the same."""
         return self.contents()
 
     def run_name(self) -> str:
-        """The same for the same request and the same contents of the files it names."""
+        """Equal for equal requests, as long as the files that they name have the same contents."""
         digest = hashlib.sha256(json.dumps(self.settled(), sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.kind}-{readable(self.subject(), 60)}-{digest}"
 
@@ -218,8 +229,8 @@ class FieldsRequest(Request):
 
 
 @dataclass(frozen=True)
-class SeededRequest(Request, Generic[_Config]):
-    """A configuration and a seed: a training, which other seeds repeat.
+class SeededRequest(Request[Outcome], Generic[_Config, Outcome]):
+    """A training: a configuration and a seed, so that other seeds can repeat it.
 
     Attributes:
         configs: the class of the configuration.
@@ -239,10 +250,10 @@ class SeededRequest(Request, Generic[_Config]):
             raise UsageError("it needs a config and a seed")
         return cls(validated(cls.configs, contents["config"]), contents["seed"])  # type: ignore[arg-type]
 
-    def contents(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, object]:
         return {"seed": self.seed, "config": self.config.model_dump(mode="json")}
 
 
 def readable(words: str, most: int) -> str:
-    """Words as a part of a folder's name, of at most so many characters."""
+    """Words as a part of a folder's name, with at most ``most`` characters."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:most]

@@ -1,27 +1,26 @@
-"""What part of a regret is the pilots' own luck: the best mean of many choices is the best partly by chance.
+"""How much of a regret is seed noise: the best mean of many choices is the best partly by chance.
 
-A few seeds measure a choice's accuracy with an error. Regret counts it against every rule, since the choice that all
-are held against is the luckiest of the good ones. Here is how much of it nobody could avoid, and the comparison that
-is free of it.
+A few seeds measure a choice's accuracy with an error. Regret counts this error against every rule, because it compares
+with the choice whose measured mean is the highest. This file computes the part that no rule could avoid, and a
+comparison that is free of it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.stats import rankdata
 
+from toolkit.advice.contents import WithinReach
 from toolkit.advice.problem import Problem
 
 _DRAWS = 10_000
 
 
 def standard_error(by_seed: np.ndarray) -> float | None:
-    """Of a choice's mean over seeds, from accuracies (choices, seeds); None with one seed or one choice.
+    """Standard error of a choice's mean over seeds, from accuracies (choices, seeds); None with one seed or one choice.
 
-    Seeds draw class orders that all choices share, so what counts is what is left of each run when its choice's and its
-    seed's means are taken out.
+    A seed's class order is common to all choices, so the error is computed from the residuals after the choice's and
+    the seed's means are removed.
     """
     choices, seeds = by_seed.shape
     if choices < 2 or seeds < 2:
@@ -33,8 +32,8 @@ def standard_error(by_seed: np.ndarray) -> float | None:
 def standard_errors(problem: Problem) -> np.ndarray | None:
     """:func:`standard_error` of each choice, float64 (k,), None with one seed.
 
-    Choices under which coded and original images meet (lossy, not aligned) vary several times as much from seed to seed
-    as the others, so that each of both groups has an error of its own, where it has at least two choices.
+    Choices that mix coded and original images (lossy, not aligned) vary several times as much from seed to seed as the
+    others, so each of the two groups has an error of its own if it has at least two choices.
     """
     pooled = standard_error(problem.by_seed)
     if pooled is None:
@@ -46,33 +45,34 @@ def standard_errors(problem: Problem) -> np.ndarray | None:
     return errors
 
 
-def within_reach(problem: Problem) -> dict[str, Any]:
-    """What a rule that knew the true accuracies could reach, held against the measured ones.
+def within_reach(problem: Problem) -> WithinReach:
+    """The regret of an oracle that knew the true accuracies, judged by the measured ones.
 
     The variance between the choices' means is that of their true accuracies plus the mean square of their standard
-    errors. True accuracies are then drawn from what the measured ones leave open, all taken as normal: what the truly
-    best choice lacks on average, and how the draws' ranks correlate with the measured ones.
-
-    Returns:
-        problem, choices, lowest and highest accuracy, standard_error (of a choice that is aligned or lossless) and
-        standard_error_unaligned (None where all are), correlation (Spearman's), and regret in points; the last four
-        None where it has one seed.
+    errors. True accuracies are drawn from their distribution given the measured ones, all assumed normal: the mean
+    shortfall of the truly best choice is its regret, and the mean rank correlation (Spearman) of the draws with the
+    measured accuracies is the best that a rule could have.
     """
     means, errors = problem.accuracy, standard_errors(problem)
-    facts = {
+    facts: WithinReach = {
         "problem": problem.name,
         "choices": len(means),
         "lowest": float(means.min()),
         "highest": float(means.max()),
+        "standard_error": None,
+        "standard_error_unaligned": None,
+        "correlation": None,
+        "regret": None,
     }
     if errors is None:
-        unknown = ("standard_error", "standard_error_unaligned", "correlation", "regret")
-        return {**facts, **dict.fromkeys(unknown)}
+        return facts
     free = problem.unaligned
-    facts["standard_error"] = float(errors[~free].mean()) if not free.all() else None
-    facts["standard_error_unaligned"] = float(errors[free].mean()) if free.any() else None
+    if not free.all():
+        facts["standard_error"] = float(errors[~free].mean())
+    if free.any():
+        facts["standard_error_unaligned"] = float(errors[free].mean())
     true_variance = max(0.0, float(np.var(means, ddof=1) - np.mean(errors**2)))
-    if not true_variance:  # any choice is as good
+    if not true_variance:  # every choice is as good
         return {**facts, "correlation": 0.0, "regret": 100 * float(means.max() - means.mean())}
     share = true_variance / (true_variance + errors**2)
     centre = np.average(means, weights=share)
@@ -86,10 +86,10 @@ def within_reach(problem: Problem) -> dict[str, Any]:
 
 
 def behind_pilots(problem: Problem, chosen: int) -> float | None:
-    """Points by which pilots of all seeds but one choose better than a rule, judged by the seed that is left out.
+    """Points by which pilots of all seeds but one choose better than a rule, judged by the left-out seed.
 
-    A seed that had no part in the choice judges both alike: negative where the rule's choice is the better one. None
-    with one seed.
+    The left-out seed took no part in the choice, so the comparison is fair; it is negative if the rule's choice is
+    better. None with one seed.
     """
     seeds = problem.by_seed.shape[1]
     if seeds < 2:

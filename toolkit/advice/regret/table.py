@@ -1,18 +1,18 @@
 """Regret: how far a rule's pick is from the best choice that pilots measured, in points of last accuracy.
 
-Parameters of a rule are fitted on the problems of other datasets: problems on the same images share their test images.
-A problem may come several times under one name, with advice of other seeds.
+A rule's parameters are fitted on problems of other datasets, because problems on the same images share test images. A
+problem may occur several times under one name, with advice of different seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from toolkit.advice.calibration import GAIN, RANDOM, Calibration
+from toolkit.advice.contents import CalibrationContents, ProblemRegret, RuleRegret, WithinReach
 from toolkit.advice.problem import Problem
 from toolkit.advice.regret.noise import behind_pilots, within_reach
 from toolkit.advice.rules.base import pick
@@ -20,19 +20,12 @@ from toolkit.advice.rules.fitted import PARAMETRIC, Parameters, cost_of
 from toolkit.advice.rules.registry import RULES
 
 
-def regret_table(problems: Sequence[Problem], known: Calibration | None = None) -> list[dict[str, Any]]:
-    """A row a rule, the least mean regret first.
+def regret_table(problems: Sequence[Problem], known: Calibration | None = None) -> list[RuleRegret]:
+    """One row per rule, the lowest mean regret first.
 
     Args:
-        problems: that pilots have measured.
-        known: whose parameters are judged; by default each problem is judged by those fitted on other datasets.
-
-    Returns:
-        rule, mean_regret and worst_regret in points, behind_pilots (mean over problems, see
-        :func:`~toolkit.advice.regret.noise.behind_pilots`), spearman (mean over problems), time_share (mean of rule and
-        probe over the pilots), in_sample (whether parameters were fitted on pilots of the very images it is judged by,
-        on any problem), and for each problem its name, regret, behind_pilots, spearman, in_sample, the codec and
-        alignment picked, the gain over raw that it had, and the gain that ``predicted-gain`` expected of it.
+        problems: measured by pilots.
+        known: the parameters to evaluate; by default each problem uses parameters fitted on other datasets.
     """
     rules = list(dict.fromkeys(rule for problem in problems for rule in problem.seconds))
     expected = [left_out_scores(GAIN, one, problems, known) if one.quantities else None for one in problems]
@@ -42,9 +35,9 @@ def regret_table(problems: Sequence[Problem], known: Calibration | None = None) 
 
 def _row(
     rule: str, problems: Sequence[Problem], expected: Sequence[np.ndarray | None], known: Calibration | None
-) -> dict[str, Any]:
+) -> RuleRegret:
     """A rule's row; ``expected`` are the gains (k,) of every problem's choices by ``predicted-gain``."""
-    details: list[dict[str, Any]] = []
+    details: list[ProblemRegret] = []
     fitted_on_itself = () if _several_datasets(problems) else [problem.dataset for problem in problems]
     seen = fitted_on_itself if known is None else known.datasets
     for problem, gains in zip(problems, expected, strict=True):
@@ -80,17 +73,17 @@ def _row(
     }
 
 
-def reach_table(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    """:func:`~toolkit.advice.regret.noise.within_reach`, a row a problem, however often it comes."""
+def reach_table(problems: Sequence[Problem]) -> list[WithinReach]:
+    """:func:`~toolkit.advice.regret.noise.within_reach` once per problem, however often it occurs."""
     return [within_reach(problem) for problem in {problem.name: problem for problem in problems}.values()]
 
 
 def left_out_scores(
     rule: str, problem: Problem, problems: Sequence[Problem], known: Calibration | None = None
 ) -> np.ndarray:
-    """A rule's scores (k,) of a problem.
+    """A rule's scores (k,) of a problem, with ``known`` parameters.
 
-    Parameters are those that are ``known``, or fitted on other datasets, or on all problems where there is one dataset.
+    By default parameters are fitted on other datasets, or on all problems if there is only one dataset.
     """
     if rule not in PARAMETRIC:
         return problem.scores[rule]
@@ -106,20 +99,20 @@ def _several_datasets(problems: Sequence[Problem]) -> bool:
 
 
 def correlation(scores: np.ndarray, accuracy: np.ndarray) -> float | None:
-    """Spearman's; None where either is constant."""
+    """Spearman's rank correlation; None if either is constant."""
     if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(accuracy) == 0:
         return None
     return float(spearmanr(scores, accuracy).statistic)
 
 
-def calibrate_rules(problems: Sequence[Problem]) -> dict[str, Any]:
+def calibrate_rules(problems: Sequence[Problem]) -> CalibrationContents:
     """What the package keeps of a study: parameters fitted on all problems, the interval, the tables, the best rule.
 
-    ``interval`` is the half-width, in points, within which 95 % of the pilots' gains over raw lie around the gain
-    predicted with their dataset left out, on the dataset where that is widest: a problem's errors have a bias in
-    common, so that a new dataset is one draw, not many. None with one dataset. ``train_pairs``: settings that
-    were piloted under ``train`` and under ``both``; ``train_held``: in how many of them ``train`` was no worse.
-    ``most_growth``: the largest ``growth`` of any choice; beyond it nothing was measured.
+    ``interval`` is a half-width in points: 95 % of the pilots' gains over raw lie that close to the gain predicted with
+    their dataset left out, on the dataset where this is widest. The errors of a problem share a bias, so a new dataset
+    is one draw, not many. None with one dataset. ``train_pairs`` counts the settings piloted under both ``train`` and
+    ``both``, ``train_held`` those of them in which ``train`` was no worse. ``most_growth`` is the largest ``growth`` of
+    any choice; nothing was measured beyond it.
     """
     table = regret_table(problems)
     errors: dict[str, list[np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""Rules that need the probe's table only: bytes, distortion in pixels and in features, exemplars that fit."""
+"""Rules that need only the probe's table: bytes, distortion in pixels and in features, exemplars that fit."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import numpy as np
 
 from toolkit.advice.evidence import Evidence
 from toolkit.codecs.spec import codec_family
+from toolkit.probe.contents import figure_of
 
 
 def most_exemplars(evidence: Evidence) -> np.ndarray:
-    """The number of exemplars a class; among settings that store as many, the least distortion of pixels."""
-    return evidence.by_setting(
-        lambda index: evidence.exemplars_per_class(index) + 1e-9 * float(evidence.settings[index].row["psnr"])
-    )
+    """The number of exemplars per class; among settings with equal numbers, the lowest distortion of pixels."""
+    return evidence.by_setting(lambda index: evidence.exemplars_per_class(index) + 1e-9 * _psnr(evidence, index))
 
 
 def best_quality(evidence: Evidence) -> np.ndarray:
-    """PSNR, and among lossless settings, whose PSNR is equal, the number of exemplars."""
+    """PSNR; among lossless settings, whose PSNR is equal, the number of exemplars."""
     exemplars = [evidence.exemplars_per_class(index) for index in range(len(evidence.settings))]
     tie_breaker = 1e-6 / max(exemplars)
-    return evidence.by_setting(
-        lambda index: float(evidence.settings[index].row["psnr"]) + tie_breaker * exemplars[index]
-    )
+    return evidence.by_setting(lambda index: _psnr(evidence, index) + tie_breaker * exemplars[index])
+
+
+def _psnr(evidence: Evidence, index: int) -> float:
+    """Of a setting in dB; the probe caps that of lossless settings."""
+    value = evidence.settings[index].row["psnr"]
+    assert value is not None  # the probe measured it
+    return value
 
 
 def at_random(evidence: Evidence) -> np.ndarray:
@@ -32,11 +36,11 @@ def at_random(evidence: Evidence) -> np.ndarray:
 
 
 def at_equal_rate(measure: str, lower_is_better: bool) -> Callable[[Evidence], np.ndarray]:
-    """The codec that is best at the same bytes an image, then that codec's setting at the knee of its own curve.
+    """The codec that is best at equal bytes per image, then that codec's setting at the knee of its own curve.
 
-    The paper's choice of codec (2403.06288), by FMSE or, as a control, by PSNR or SSIM. Codecs are compared in the
-    middle, on a logarithmic scale, of the range of bytes that all of them cover; a curve that does not reach there
-    counts with its nearest end. Lossless settings come last.
+    This is the paper's choice of codec (2403.06288), by FMSE or, as a control, by PSNR or SSIM. Codecs are compared at
+    the logarithmic middle of the range of bytes that all of them cover; a curve that does not reach it is extended from
+    its nearest end. Lossless settings come last.
     """
 
     def score(evidence: Evidence) -> np.ndarray:
@@ -63,7 +67,9 @@ ssim_at_equal_rate = at_equal_rate("ssim", False)
 def _at_common_rate(evidence: Evidence, families: dict[str, list[int]], name: str, measure: str) -> float:
     def curve(members: list[int]) -> tuple[np.ndarray, np.ndarray]:
         rows = sorted((evidence.settings[index].row for index in members), key=lambda row: row["stored_bytes"])
-        return np.log([row["stored_bytes"] for row in rows]), np.array([row[measure] for row in rows])
+        return np.log([row["stored_bytes"] for row in rows]), np.array(
+            [figure_of(row, measure) for row in rows], dtype=np.float64
+        )
 
     rates = {other: curve(members)[0] for other, members in families.items()}
     middle = (max(rate[0] for rate in rates.values()) + min(rate[-1] for rate in rates.values())) / 2
@@ -71,7 +77,7 @@ def _at_common_rate(evidence: Evidence, families: dict[str, list[int]], name: st
 
 
 def _to_unit(value: float) -> float:
-    """Any number to (0, 1), in order."""
+    """A monotonic map of all numbers to (0, 1)."""
     return (1 + value / (1 + abs(value))) / 2
 
 
@@ -83,10 +89,10 @@ def fmse_knee(evidence: Evidence) -> np.ndarray:
 def knee_scores(evidence: Evidence, members: Iterable[int]) -> dict[int, float]:
     """Curvature of relative FMSE against the logarithm of exemplars, for each of some settings.
 
-    The curve begins at raw pixels and runs through the settings that no other beats in both; each axis is scaled to the
-    curve's extent. Menger curvature, the inverse radius of the circle through a setting and its neighbours on the
-    curve, counted where the curve turns upwards; 0 at the ends. Settings off the curve get minus their distance above
-    it.
+    The curve starts at raw pixels and runs through the Pareto-optimal settings; each axis is scaled to the curve's
+    extent. The score is the Menger curvature, the inverse radius of the circle through a setting and its neighbours on
+    the curve, where the curve turns upwards, and 0 at the ends. A setting off the curve gets minus its distance above
+    the curve.
     """
     indices = list(members)
     rows = [*(evidence.settings[index] for index in indices), evidence.raw]
@@ -107,7 +113,7 @@ def knee_scores(evidence: Evidence, members: Iterable[int]) -> dict[int, float]:
 
 
 def _beats(x: np.ndarray, y: np.ndarray, one: int, other: int) -> bool:
-    """Whether one setting stores as many and distorts as little, and one of both truly; of equals the first."""
+    """Whether one setting dominates another in exemplars and distortion; of equal settings the first does."""
     if (x[one], y[one]) == (x[other], y[other]):
         return one < other
     return bool(x[one] >= x[other] and y[one] <= y[other])

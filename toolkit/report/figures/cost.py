@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.report.cost import SensitivityRow
 from toolkit.report.figures.style import DOTTED, GOOD, OTHER, style_figure
 
 
 def sensitivity_figure(
-    rows: Sequence[dict[str, Any]], saved: float, most: int = 8, say: Language = ENGLISH
+    rows: Sequence[SensitivityRow], saved: float, most: int = 8, say: Language = ENGLISH
 ) -> go.Figure:
     """Savings when one input is halved or doubled: bars in both directions from the current savings, widest on top.
 

@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.probe.contents import ImagesResult
 from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, as_text, style_figure
 
 
@@ -34,7 +35,7 @@ def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
     return figure
 
 
-def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Language = ENGLISH) -> go.Figure:
+def feature_figure(result: ImagesResult, chosen: int | None = None, say: Language = ENGLISH) -> go.Figure:
     """Images in the plane of the originals' first two principal components, each joined to its decoded version.
 
     Args:
@@ -43,17 +44,22 @@ def feature_figure(result: dict[str, Any], chosen: int | None = None, say: Langu
     """
     rows = result["images"]
     figure = go.Figure()
-    threads = [("x", "decoded_x"), ("y", "decoded_y")]
-    x, y = ([place for row in rows for place in (row[a], row[b], None)] for a, b in threads)
+    x = [place for row in rows for place in (row["x"], row["decoded_x"], None)]
+    y = [place for row in rows for place in (row["y"], row["decoded_y"], None)]
     figure.add_scattergl(
         x=x, y=y, mode="lines", line={"width": 1, "color": RULE}, opacity=0.5, hoverinfo="skip", showlegend=False
     )
-    for kind, colour, symbol in (("", GOOD, "circle"), ("decoded_", OTHER, "circle-open")):
+    originals = [(row["x"], row["y"]) for row in rows]
+    decoded = [(row["decoded_x"], row["decoded_y"]) for row in rows]
+    for name, places, colour, symbol in (
+        ("figure.originals", originals, GOOD, "circle"),
+        ("figure.decoded", decoded, OTHER, "circle-open"),
+    ):
         figure.add_scattergl(
-            x=[row[f"{kind}x"] for row in rows],
-            y=[row[f"{kind}y"] for row in rows],
+            x=[place[0] for place in places],
+            y=[place[1] for place in places],
             customdata=[[row["index"], as_text(row["class"]), row["fmse_relative"]] for row in rows],
-            name=say("figure.decoded" if kind else "figure.originals"),
+            name=say(name),
             mode="markers",
             marker={"size": 7, "color": colour, "symbol": symbol},
             hovertemplate="<b>%{customdata[1]}</b> #%{customdata[0]}<br>"

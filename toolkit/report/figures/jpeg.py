@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from toolkit.jpeg_dl.contents import AttackResult, VariantSummary, networks
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.report.figures.style import DOTTED, SERIES_COLOURS, as_text, style_figure
 
@@ -85,7 +85,7 @@ def response_figure(responses: Mapping[str, Sequence[Sequence[float]]], say: Lan
     return figure
 
 
-def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = ENGLISH) -> go.Figure:
+def variants_figure(variants: Mapping[str, VariantSummary], say: Language = ENGLISH) -> go.Figure:
     """Accuracy of each network with its 95 % interval over seeds; a dotted line marks the plain network.
 
     Args:
@@ -117,7 +117,7 @@ def variants_figure(variants: Mapping[str, Mapping[str, Any]], say: Language = E
 
 
 def robustness_figure(
-    report: dict[str, Any], say: Language = ENGLISH, others: Mapping[str, dict[str, Any]] | None = None
+    report: AttackResult, say: Language = ENGLISH, others: Mapping[str, AttackResult] | None = None
 ) -> go.Figure:
     """Accuracy against eps: per network a bold line for the worst case and a thin line for each attack.
 
@@ -129,7 +129,7 @@ def robustness_figure(
     """
     order, levels = _levels(report)
     figure = go.Figure()
-    for model, result in report["models"].items():
+    for model, result in networks(report).items():
         title = say(f"figure.{model}_network")
         for name, accuracies in [*result["attacks"].items(), ("", result["worst"])]:
             attack = as_text(name) or say("figure.worst_case")
@@ -167,7 +167,7 @@ def robustness_figure(
     return figure
 
 
-def _levels(report: dict[str, Any]) -> tuple[list[int], list[float]]:
+def _levels(report: AttackResult) -> tuple[list[int], list[float]]:
     """The order of a report's bounds, and the sorted bounds in units of 1/255 with 0 in front."""
     order = sorted(range(len(report["eps"])), key=report["eps"].__getitem__)
     return order, [0.0, *(255 * report["eps"][n] for n in order)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
 from toolkit.codecs.spec import codec_family
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import setting_name, storage_of
 from toolkit.report.figures.style import (
     DOTTED,
@@ -37,7 +37,7 @@ _REFERENCES = ("raw", "png")
 
 
 def accuracy_figure(
-    pilots: Sequence[dict[str, Any]],
+    pilots: Sequence[PilotSummary],
     metric: str = "last_accuracy",
     storage: str = "memory_bytes",
     say: Language = ENGLISH,
@@ -112,13 +112,13 @@ def accuracy_figure(
     return figure
 
 
-def _facts(number: int, pilot: Mapping[str, Any]) -> list[Any]:
+def _facts(number: int, pilot: PilotSummary) -> list[object]:
     mean = pilot["mean"]
     used, budget = format_size(mean["memory_bytes"]), format_size(pilot["budget_bytes"])
     return [number, mean["exemplars_per_class"], used, budget, len(pilot["runs"])]
 
 
-def _guide(figure: go.Figure, pilots: Sequence[dict[str, Any]], metric: str, storage: str, say: Language) -> None:
+def _guide(figure: go.Figure, pilots: Sequence[PilotSummary], metric: str, storage: str, say: Language) -> None:
     """Reference lines."""
     budgets = sorted({pilot["budget_bytes"] for pilot in pilots})
     better = -1 if metric == "forgetting" else 1

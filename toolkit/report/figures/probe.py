@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
+from toolkit.advice.contents import BudgetRow, RulePick
 from toolkit.codecs.spec import codec_family, is_lossless, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.probe.contents import Setting, figure_of
 from toolkit.report.figures.style import (
     DOTTED,
     FAMILY_COLOURS,
@@ -34,12 +35,12 @@ LOWER_IS_BETTER = {
 
 
 def distortion_figure(
-    settings: Sequence[dict[str, Any]],
+    settings: Sequence[Setting],
     metric: str = "fmse_relative",
     *,
     basis: str = "stored_bytes",
     original_bytes: float | None = None,
-    picks: Sequence[dict[str, Any]] = (),
+    picks: Sequence[RulePick] = (),
     recommended: str | None = None,
     say: Language = ENGLISH,
 ) -> go.Figure:
@@ -57,17 +58,17 @@ def distortion_figure(
     """
     title = say(f"metric.{metric}")
     direction = say("figure.lower_is_better" if LOWER_IS_BETTER[metric] else "figure.higher_is_better")
-    settings = [setting for setting in settings if setting.get(metric) is not None]
+    settings = [setting for setting in settings if figure_of(setting, metric) is not None]
     families = [codec_family(setting["codec"]) for setting in settings]
     colours = family_colours(families)
     figure = go.Figure()
     for family in dict.fromkeys(families):
         chosen = [setting for setting, other in zip(settings, families, strict=True) if other == family]
-        chosen.sort(key=lambda setting: setting[basis])
+        chosen.sort(key=lambda setting: figure_of(setting, basis) or 0.0)
         lossless = [is_lossless(setting["codec"]) for setting in chosen]
         figure.add_scatter(
-            x=[setting[basis] for setting in chosen],
-            y=[setting[metric] for setting in chosen],
+            x=_figures(chosen, basis),
+            y=_figures(chosen, metric),
             customdata=[
                 [as_text(short_spec(one["codec"])), one["exemplars_per_class"], one["ratio_raw"], one["codec"]]
                 for one in chosen
@@ -111,21 +112,25 @@ def distortion_figure(
     _mark_frontier(figure, settings, metric, basis, say)
     _mark_picks(figure, settings, picks, recommended, metric, basis, say)
     style_figure(figure, 440)
-    logarithmic(figure, [setting[basis] for setting in settings] + [original_bytes or 0])
+    logarithmic(figure, [*_figures(settings, basis), original_bytes or 0])
     figure.update_xaxes(title=say(f"figure.{basis}"))
     figure.update_yaxes(title=f"{title} ({direction})", rangemode="tozero" if metric != "ssim" else "normal")
     return figure
 
 
-def _mark_frontier(
-    figure: go.Figure, settings: Sequence[dict[str, Any]], metric: str, basis: str, say: Language
-) -> None:
+def _figures(settings: Sequence[Setting], name: str) -> list[float]:
+    """A field of settings that all have a value for it."""
+    return [value for setting in settings if (value := figure_of(setting, name)) is not None]
+
+
+def _mark_frontier(figure: go.Figure, settings: Sequence[Setting], metric: str, basis: str, say: Language) -> None:
     sign = -1 if LOWER_IS_BETTER[metric] else 1
-    best = frontier([one[basis] for one in settings], [sign * one[metric] for one in settings])
+    sizes, losses = _figures(settings, basis), _figures(settings, metric)
+    best = frontier(sizes, [sign * loss for loss in losses])
     if len(best) > 1:
         figure.add_scatter(
-            x=[settings[n][basis] for n in best],
-            y=[settings[n][metric] for n in best],
+            x=[sizes[n] for n in best],
+            y=[losses[n] for n in best],
             name=say("figure.frontier"),
             mode="lines",
             line=DOTTED,
@@ -135,8 +140,8 @@ def _mark_frontier(
 
 def _mark_picks(
     figure: go.Figure,
-    settings: Sequence[dict[str, Any]],
-    picks: Sequence[dict[str, Any]],
+    settings: Sequence[Setting],
+    picks: Sequence[RulePick],
     recommended: str | None,
     metric: str,
     basis: str,
@@ -150,8 +155,8 @@ def _mark_picks(
         ringed = [one for one in settings if one["codec"] in by_codec and (one["codec"] == recommended) == chosen]
         if ringed:
             figure.add_scatter(
-                x=[one[basis] for one in ringed],
-                y=[one[metric] for one in ringed],
+                x=_figures(ringed, basis),
+                y=_figures(ringed, metric),
                 customdata=[[as_text(short_spec(one["codec"])), "<br>".join(by_codec[one["codec"]])] for one in ringed],
                 name=say("figure.recommended" if chosen else "figure.picked"),
                 mode="markers",
@@ -168,7 +173,7 @@ def _mark_picks(
             )
 
 
-def budget_figure(curve: Sequence[dict[str, Any]], budget: int, ceiling: float, say: Language = ENGLISH) -> go.Figure:
+def budget_figure(curve: Sequence[BudgetRow], budget: int, ceiling: float, say: Language = ENGLISH) -> go.Figure:
     """Expected gain against the budget on a log axis, for the best choice and for raw pixels.
 
     Args:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from toolkit.codecs.spec import short_spec
@@ -137,7 +140,7 @@ def checklist(study: Study, examples: Examples | str, say: Language) -> list[Blo
 
 
 def reproduction(study: Study, say: Language) -> list[Block]:
-    blocks = [
+    blocks: list[Block] = [
         heading(say("report.reproduction")),
         paragraph(say("report.reproduction_text")),
         {"kind": "code", "lines": study.comparison.commands()},
@@ -146,7 +149,7 @@ def reproduction(study: Study, say: Language) -> list[Block]:
     folder = next(
         run for run, one, number in study.comparison.runs if number == seed and one.model_dump(mode="json") == config
     )
-    made = folder.environment or {}
+    made: Mapping[str, Any] = folder.environment or {}
     try:
         facts = {name: made[name] for name in ("python", "processor", "threads", "device")}
         libraries = ", ".join(f"{name} {version}" for name, version in made["libraries"].items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from toolkit.data.images import png_bytes
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import Language
 from toolkit.learning.metrics import accuracy_after
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import storage_of
 from toolkit.report.blocks import (
     Block,
@@ -123,7 +123,7 @@ def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block
         accuracy=percent(pilot),
     )
     caption = say("report.tradeoff_caption", budget=format_size(pilot["budget_bytes"]), method=pilot["method"])
-    lines: dict[str, dict[str, Any]] = {}
+    lines: dict[str, PilotSummary] = {}
     for one in (pilot, study.raw, study.runner_up):
         if one is not None:
             lines.setdefault(setting(one), one)
@@ -137,7 +137,7 @@ def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block
     ]
 
 
-def _after_stages(pilot: dict[str, Any]) -> list[float]:
+def _after_stages(pilot: PilotSummary) -> list[float]:
     """Accuracy over all classes seen so far after each stage, mean over seeds."""
     curves = [
         [
@@ -149,7 +149,7 @@ def _after_stages(pilot: dict[str, Any]) -> list[float]:
     return [float(value) for value in np.mean(curves, axis=0)]
 
 
-def _stored(pilot: dict[str, Any]) -> str:
+def _stored(pilot: PilotSummary) -> str:
     """Bytes per exemplar; a dash if there are none."""
     size = storage_of(pilot, "exemplar_bytes")
     return "-" if math.isnan(size) else f"{size:,.0f}"
