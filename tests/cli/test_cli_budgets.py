@@ -23,7 +23,7 @@ FORMS = "262144, 256KiB, 1.5MB or 20img (raw images per class)"
     [
         ("0", f"must be one byte or more, such as {FORMS}"),
         ("0img", f"must be one byte or more, such as {FORMS}"),
-        ("-1MB", f"is written {FORMS}"),
+        ("-1MB", f"must be written as {FORMS}"),
         ("9000000TiB", f"must be less than 8 EiB, such as {FORMS}"),
     ],
 )

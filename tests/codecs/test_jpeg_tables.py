@@ -167,7 +167,7 @@ def test_a_pair_of_another_form_is_refused(tmp_path: Path, key: str, value: Any)
         (content(format="other"), "format must be 'recallrate-jpeg-tables', got 'other'"),
         ({"luma": LUMA.tolist()}, "got None"),
         ([1, 2], "got 'list'"),
-        (content(version=2), "newer version of Recall Rate (version 2, this one reads up to 1)"),
+        (content(version=2), "newer version of Recall Rate (version 2, this version reads up to 1)"),
         (content(version=0), "version must be 1, got 0"),
         (content(version="1"), "version must be 1, got '1'"),
         (content(version=None), "version must be 1, got None"),

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import cache_root, default_runs_dir, read_json, write_atomically, write_json
 
 
-def test_a_write_makes_folders_and_replaces_what_was_there(tmp_path: Path) -> None:
+def test_a_write_creates_folders_and_replaces_a_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folders" / "file.bin"
     write_atomically(path, lambda file: file.write(b"one"))
     write_atomically(path, lambda file: file.write(b"two"))
@@ -22,7 +22,7 @@ def test_a_write_makes_folders_and_replaces_what_was_there(tmp_path: Path) -> No
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_old_file_stays_readable_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_old_file_stays_readable_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(b"old")
     seen = []
@@ -77,14 +77,14 @@ def test_json_is_sorted_indented_and_reads_back(tmp_path: Path) -> None:
     assert json.loads(text) == value == read_json(tmp_path / "x.json")
 
 
-def test_numbers_json_does_not_have_are_refused_before_writing(tmp_path: Path) -> None:
+def test_nonfinite_numbers_are_refused_before_writing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"JSON compliant"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe"])
-def test_missing_and_damaged_json_is_named(content: bytes | None, tmp_path: Path) -> None:
+def test_errors_name_missing_and_damaged_json_files(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     if content is not None:
         path.write_bytes(content)

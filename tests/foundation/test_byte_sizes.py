@@ -1,4 +1,4 @@
-"""Byte sizes as people write them."""
+"""Parsing and formatting byte sizes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from toolkit.foundation.sizes import format_size, parse_size
         ("0.5IMG", 1536),
     ],
 )
-def test_sizes_are_read(text: str, size: int) -> None:
+def test_sizes_are_parsed(text: str, size: int) -> None:
     assert parse_size(text, image_bytes=3072) == size
 
 
 @pytest.mark.parametrize("text", ["", "many", "-5", "1e3", "5 apples", "KiB", "1.5.2MB", "1,5MB", "5MB x", "inf"])
-def test_other_texts_are_refused_with_the_forms(text: str) -> None:
-    with pytest.raises(UsageError, match=r"a size is written 262144, 256KiB, 1\.5MB or 20img") as caught:
+def test_other_texts_are_refused_with_the_accepted_forms(text: str) -> None:
+    with pytest.raises(UsageError, match=r"a size must be written as 262144, 256KiB, 1\.5MB or 20img") as caught:
         parse_size(text, image_bytes=3072)
     assert repr(text) in str(caught.value)
 
 
-def test_img_needs_to_know_what_an_image_costs() -> None:
-    with pytest.raises(UsageError, match="a size is written"):
+def test_img_needs_the_bytes_per_image() -> None:
+    with pytest.raises(UsageError, match="a size must be written as"):
         parse_size("20img")
 
 
@@ -44,11 +44,11 @@ def test_img_needs_to_know_what_an_image_costs() -> None:
     [(small, "one byte or more") for small in ("0", "0.4", "0.0001KiB", "0img")]
     + [(large, "less than 8 EiB") for large in ("9" * 400, "9" * 400 + "TB", "8388608TiB", "9223372036854775808")],
 )
-def test_sizes_nobody_can_have_are_refused_with_what_is_accepted(text: str, accepted: str) -> None:
+def test_sizes_out_of_range_are_refused_with_the_accepted_range(text: str, accepted: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_size(text, image_bytes=3072)
     forms = "262144, 256KiB, 1.5MB or 20img (raw images per class)"
-    given = repr(text) if len(text) < 60 else "'" + "9" * 59 + "..."  # a message quotes no more than a line holds
+    given = repr(text) if len(text) < 60 else "'" + "9" * 59 + "..."  # messages cut long values
     assert str(caught.value) == f"a size must be {accepted}, such as {forms}, got {given}"
 
 
@@ -65,5 +65,5 @@ def test_sizes_nobody_can_have_are_refused_with_what_is_accepted(text: str, acce
         (5000 * 1024**4, "5000.0 TiB"),
     ],
 )
-def test_sizes_are_written(size: int, text: str) -> None:
+def test_sizes_are_formatted(size: int, text: str) -> None:
     assert format_size(size) == text

@@ -1,4 +1,4 @@
-"""Errors as single lines, and the pace that tells what is left."""
+"""Errors as single lines, and the estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_any_error_becomes_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
 
 
-def test_an_os_error_is_described_by_what_was_tried_and_why_it_failed() -> None:
+def test_an_os_error_is_described_by_action_and_reason() -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/inner/path")
     assert describe_os_error(full, "write", "/outer") == "cannot write /outer: No space left on device"
     assert describe_os_error(OSError("odd\nthing"), "read", "x") == "cannot read x: odd thing"
 
 
-def test_usage_and_work_errors_are_told_apart() -> None:
+def test_usage_and_work_errors_differ() -> None:
     assert issubclass(UsageError, ValueError)
     assert issubclass(WorkError, RuntimeError)
     assert not issubclass(UsageError, WorkError)
@@ -45,5 +45,5 @@ def test_the_seconds_left_follow_the_pace_so_far() -> None:
     assert eta.seconds_left(12, 10) == 0
 
 
-def test_silence_takes_any_step() -> None:
+def test_silent_progress_accepts_any_step() -> None:
     silent("anything", 3, 10)

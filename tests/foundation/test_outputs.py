@@ -1,4 +1,4 @@
-"""Outputs that a user has named: written to where that leads, and nothing is replaced but regular files."""
+"""Outputs to paths named by a user: links are followed, and only regular files are replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def put(text: bytes) -> Callable[[IO[bytes]], int]:
     return lambda file: file.write(text)
 
 
-def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[bytes] = []
@@ -48,8 +48,8 @@ def test_devices_are_written_to_and_stay_devices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["/dev/fd/{}", "/proc/self/fd/{}", "link"])
 @pytest.mark.parametrize("kind", ["pipe", "file", "socket"])
-def test_a_descriptor_is_written_to_where_it_stands(where: str, kind: str, tmp_path: Path) -> None:
-    """A file that is open is not begun anew: what the process has written before stays before it."""
+def test_a_descriptor_is_written_to_at_its_position(where: str, kind: str, tmp_path: Path) -> None:
+    """An open file is not truncated: earlier output of the process stays before the new content."""
     ours: int | socket.socket
     if kind == "pipe":
         ours, theirs = os.pipe()
@@ -73,7 +73,7 @@ def test_a_descriptor_is_written_to_where_it_stands(where: str, kind: str, tmp_p
         os.close(theirs)
 
 
-def test_dev_stdout_comes_after_what_was_printed(tmp_path: Path) -> None:
+def test_dev_stdout_follows_earlier_prints(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from toolkit.foundation.files import write_output\n"
         "print('first'); write_output(Path('/dev/stdout'), lambda file: file.write(b'second\\n')); print('third')"
@@ -87,7 +87,7 @@ def test_dev_stdout_comes_after_what_was_printed(tmp_path: Path) -> None:
         assert printed == b"first\nsecond\nthird\n"
 
 
-def test_a_link_stays_a_link_and_what_it_leads_to_is_written_or_made(tmp_path: Path) -> None:
+def test_a_link_stays_a_link_and_its_target_is_written_or_created(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     target, link, second = tmp_path / "far" / "file", tmp_path / "link", tmp_path / "second"
     link.symlink_to("far/file")
@@ -118,7 +118,7 @@ def test_a_link_to_itself_and_folders_are_refused_in_one_line(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "loop", "to-folder"]
 
 
-def test_half_a_result_reaches_no_pipe(tmp_path: Path) -> None:
+def test_a_partial_result_never_reaches_a_pipe(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
 
     def fails(file: IO[bytes]) -> None:
@@ -133,7 +133,7 @@ def test_half_a_result_reaches_no_pipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o755])
-def test_a_file_keeps_its_permissions_and_is_never_more_open_while_it_is_written(mode: int, tmp_path: Path) -> None:
+def test_a_file_keeps_its_permissions_even_while_it_is_written(mode: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     path.chmod(mode)
@@ -154,13 +154,13 @@ def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
-def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+def test_a_name_of_maximum_length_is_written(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 127)
     write_output(path, put(b"x"))
     assert path.read_bytes() == b"x"
 
 
-def test_files_of_the_toolkit_s_own_replace_a_link_and_are_never_appended_through_one(tmp_path: Path) -> None:
+def test_the_toolkits_own_files_replace_links_and_are_never_appended_through_them(tmp_path: Path) -> None:
     outside, link = tmp_path / "outside", tmp_path / "link"
     outside.write_bytes(b"as it was")
     link.symlink_to(outside)
@@ -169,5 +169,5 @@ def test_files_of_the_toolkit_s_own_replace_a_link_and_are_never_appended_throug
     write_atomically(link, put(b"own"))
     assert (outside.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"as it was", b"own", False)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WorkError, match="no regular file"):
+    with pytest.raises(WorkError, match="not a regular file"):
         append_to(tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""Independent tasks: failures as values, whatever runs them. One Ray cluster serves the whole module."""
+"""Independent tasks with failures as values, on processes and on Ray. The module shares one Ray cluster."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def sorted_outcomes(outcomes: Any) -> list[tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_item_is_a_value_and_the_others_are_done(workers: int) -> None:
+def test_a_failure_is_a_value_and_the_other_items_are_done(workers: int) -> None:
     done = sorted_outcomes(map_tasks(parse_size, SIZES, workers=workers))
     assert [value for value, _ in done] == [1000, None, 3]
-    assert done[1][1].startswith("a size is written")
+    assert done[1][1].startswith("a size must be written as")
     assert sorted_outcomes(map_tasks(parse_size, [], workers=workers)) == []
 
 
-def test_a_worker_process_that_dies_is_said_so() -> None:
+def test_a_dead_worker_process_is_reported() -> None:
     with pytest.raises(WorkError, match="a worker process died"):
         list(map_tasks(os._exit, [3], workers=2))
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/runs", "gs://bucket", "https://host/x", Path("s3://bucket/runs")])
-def test_only_mounted_folders_are_shared(path: object, tmp_path: Path) -> None:
+def test_only_mounted_folders_can_be_shared(path: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder; mount the storage"):
         ray_cluster.require_shared(path)
     ray_cluster.require_shared(tmp_path)
@@ -53,7 +53,7 @@ def test_only_mounted_folders_are_shared(path: object, tmp_path: Path) -> None:
         ("somewhere", "HOST:PORT or auto"),
     ],
 )
-def test_addresses_of_another_kind_are_refused(address: str, said: str) -> None:
+def test_addresses_of_another_form_are_refused(address: str, said: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     with pytest.raises(UsageError, match=said), ray_cluster.connect(address):
         pass
@@ -76,7 +76,7 @@ def test_addresses_where_no_ray_answers_fail_in_one_line(monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Two nodes of one processor each on this machine, and a connection to them; the address."""
+    """The address of two one-CPU nodes on this machine, with a connection to them."""
     pytest.importorskip("ray", reason="Ray is not installed")
     ray_cluster.load_ray()
     from ray.cluster_utils import Cluster
@@ -91,27 +91,27 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.mark.ray
-def test_ray_gives_what_processes_give(cluster: str) -> None:
+def test_ray_and_processes_give_the_same_outcomes(cluster: str) -> None:
     on_ray = sorted_outcomes(ray_cluster.map_tasks_on_ray(parse_size, SIZES))
     assert on_ray == sorted_outcomes(map_tasks(parse_size, SIZES, workers=1))
     assert sorted_outcomes(ray_cluster.map_tasks_on_ray(parse_size, [])) == []
 
 
 @pytest.mark.ray
-def test_only_functions_that_other_nodes_can_import_are_sent(cluster: str) -> None:
+def test_only_importable_functions_are_sent(cluster: str) -> None:
     with pytest.raises(UsageError, match="use a top-level function"):
         list(ray_cluster.map_tasks_on_ray(lambda item: item, [1]))
 
 
 @pytest.mark.ray
-def test_a_task_whose_worker_dies_every_time_is_a_value(cluster: str) -> None:
+def test_a_task_whose_worker_always_dies_is_a_value(cluster: str) -> None:
     (outcome,) = ray_cluster.map_tasks_on_ray(os._exit, [1], max_retries=1)
     assert outcome.value is None
     assert "lost by Ray" in (outcome.error or "")
 
 
 @pytest.mark.ray
-def test_a_memory_built_on_ray_has_the_bytes_of_one_built_here(cluster: str, tmp_path: Path) -> None:
+def test_a_memory_built_on_ray_equals_one_built_locally(cluster: str, tmp_path: Path) -> None:
     request: dict[str, Any] = {"codec": "jpeg:quality=50", "budget": "40kB", "size": 16, "extractor": "stage0"}
     for backend in ("local", "ray"):
         out = tmp_path / backend

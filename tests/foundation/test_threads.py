@@ -48,7 +48,7 @@ def test_items_in_flight_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_failure_surfaces_in_its_place(workers: int) -> None:
+def test_a_failure_surfaces_in_order(workers: int) -> None:
     def work(item: int) -> int:
         if item == 20:
             raise KeyError("twenty")
@@ -60,13 +60,13 @@ def test_a_failure_surfaces_in_its_place(workers: int) -> None:
         next(results)
 
 
-def test_one_worker_stays_in_the_callers_thread() -> None:
+def test_one_worker_runs_in_the_calling_thread() -> None:
     here = threading.get_ident()
     assert set(ordered_map(lambda _: threading.get_ident(), range(40), workers=1)) == {here}
     assert here not in set(ordered_map(lambda _: threading.get_ident(), range(40), workers=2))
 
 
-def test_the_number_of_threads_is_what_was_set_or_one_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_is_the_one_set_or_one_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_threads", 0)
     assert thread_count() == available_cores() >= 1
     set_threads(3)

@@ -1,4 +1,4 @@
-"""Configurations that are refused: every problem, each with what was given, once."""
+"""Refused configurations: every problem, with its given value exactly once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Order(BaseModel):
         return budget
 
 
-def test_what_was_given_is_said_once() -> None:
+def test_the_given_value_appears_once() -> None:
     with pytest.raises(UsageError) as caught:
         validated(Order, {"count": 0, "budget": "0"})
     accepted = "one byte or more, such as 262144, 256KiB, 1.5MB or 20img (raw images per class)"

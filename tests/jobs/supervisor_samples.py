@@ -1,4 +1,4 @@
-"""A worker that does what its run's request says instead of training; run as a script, it is that worker."""
+"""A fake worker that does what its run's request says instead of training; this script runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.runs.folder import RunFolder
 
 
 def until(condition: Callable[[], object], seconds: float = 90) -> None:
-    """Wait for a condition; a machine under load gets its time."""
+    """Wait for a condition, long enough for a machine under load."""
     pause = threading.Event()
     for _ in range(int(seconds / 0.05)):
         if condition():
@@ -27,9 +27,9 @@ def until(condition: Callable[[], object], seconds: float = 90) -> None:
 
 
 def fake_run(runs_dir: Path, name: str, kind: str = "pilot", **request: object) -> RunFolder:
-    """A run that finishes, or does as ``do`` says: ``fail``, ``refuse``, ``wait`` for a file ``go`` or ``die``.
+    """A run that finishes, or does what ``do`` says: ``fail``, ``refuse``, ``wait`` for a file ``go``, or ``die``.
 
-    ``deaths`` of ``die`` is how often, ``saves`` whether a checkpoint is written each time, ``signal`` how.
+    ``die`` dies ``deaths`` times by ``signal``, and each time writes a checkpoint first if ``saves`` is set.
     """
     return RunFolder.create(runs_dir / name, kind, {"seed": 0, "config": {}, "do": "finish", **request})
 

@@ -1,4 +1,4 @@
-"""The app's check of requests before they are queued is the command line's."""
+"""The app checks requests before queuing as the command line does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def asked(**changes: object) -> list[Request]:
     return [PilotRequest(make_pilot_config(**FITS | changes), seed) for seed in (0, 1)]
 
 
-def test_what_fits_passes_and_what_does_not_is_refused_with_the_command_line_s_words(tmp_path: Path) -> None:
+def test_invalid_requests_are_refused_with_the_same_message_as_on_the_command_line(tmp_path: Path) -> None:
     require_fit(asked(), tmp_path)
     with pytest.raises(UsageError) as here:
         asked(budget="100")[0].check()
@@ -29,7 +29,7 @@ def test_what_fits_passes_and_what_does_not_is_refused_with_the_command_line_s_w
     assert not list(tmp_path.iterdir()), "nothing is written by a check"
 
 
-def test_what_has_a_folder_is_not_checked_again(tmp_path: Path) -> None:
+def test_requests_with_a_folder_are_not_checked_again(tmp_path: Path) -> None:
     for request in asked(budget="100"):
         request.folder(tmp_path)
     require_fit(asked(budget="100"), tmp_path)

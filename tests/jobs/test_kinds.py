@@ -1,4 +1,4 @@
-"""A run folder altered in any way is as it was or listed as damaged, and no other run suffers from it."""
+"""A run folder altered in any way reads as before or is listed as damaged, without affecting other runs."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def under_way(run: RunFolder) -> None:
 
 
 def look(runs_dir: Path) -> dict[str, Any]:
-    """What the list, the pages, the report and estimates have of each run, by its name."""
+    """What the list, pages, report and estimates show of each run, by name."""
     seen: dict[str, Any] = {row["name"]: [row] for row in query(runs_dir, check=kinds.check)}
     runs = list_runs(runs_dir)
     for comparison in comparisons(runs_of(runs, "pilot"), "demo", 32):
@@ -124,7 +124,7 @@ def about(run: RunFolder) -> tuple[Any, Any]:
 
 
 def drawn(result: Any, draw: Callable[[Any], object]) -> None:
-    """Draw a result, once."""
+    """Draw each result once."""
     if (text := json.dumps(result)) not in DRAWN:
         draw(result)
         DRAWN.add(text)
@@ -154,7 +154,7 @@ def runs_of(runs: list[RunFolder], kind: str) -> list[RunFolder]:
 
 
 def require_others_untouched(runs_dir: Path, before: dict[str, Any], what: str = "") -> dict[str, Any]:
-    """Rows of the runs that have come since, once all others are as before; the damaged ones say why."""
+    """Check that runs in ``before`` are unchanged and damaged ones have a reason; return the rows of new runs."""
     after = look(runs_dir)
     assert {name: after.get(name) for name in before} == before, what
     rows = {name: facts[0] for name, facts in after.items() if name not in before}
@@ -168,7 +168,7 @@ def require_others_untouched(runs_dir: Path, before: dict[str, Any], what: str =
 
 
 def victims(runs_dir: Path) -> dict[str, RunFolder]:
-    """Runs beside the others, that compare with none of them."""
+    """Further runs that are not comparable with the others."""
     aside = runs_dir.parent / "aside"
     config = pilot_config(codec="webp:quality=50")
     complete(pilot_folder(aside, config, 0, 0.5))
@@ -184,7 +184,7 @@ def clone(run: RunFolder, runs_dir: Path, tag: str) -> Path:
 
 
 def raw_alterations(path: Path, outside: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What can stand in a file's place, whatever the file is for."""
+    """Alterations of any file, regardless of its purpose."""
 
     def cleared(then: Callable[[], object]) -> Callable[[], object]:
         def alter() -> None:
@@ -224,7 +224,7 @@ def raw_alterations(path: Path, outside: Path) -> Iterator[tuple[str, Callable[[
     yield "huge", cleared(lambda: (path.touch(), os.truncate(path, 2**31)))
 
 
-def test_whatever_stands_in_a_file_s_place_no_other_run_suffers(runs_dir: Path) -> None:
+def test_replacing_a_file_by_anything_affects_no_other_run(runs_dir: Path) -> None:
     outside = runs_dir.parent / "outside"
     outside.write_text('{"kind": "pilot", "secret": "of another user"}')
     before = look(runs_dir)
@@ -245,7 +245,7 @@ def test_whatever_stands_in_a_file_s_place_no_other_run_suffers(runs_dir: Path) 
 
 
 def places(value: Any) -> Iterator[list[Any]]:
-    """Where the parts of a JSON value are: its keys and indices, one after the other."""
+    """The paths of all parts of a JSON value, as lists of keys and indices."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
         yield [key]
@@ -253,7 +253,7 @@ def places(value: Any) -> Iterator[list[Any]]:
 
 
 def altered(value: Any, generator: random.Random) -> Any:
-    """A JSON value with a part gone, or another one in its place, or doubled."""
+    """A JSON value with one part removed, replaced or duplicated."""
     *way, last = generator.choice(list(places(value)))
     inside = value
     for key in way:
@@ -270,7 +270,7 @@ def altered(value: Any, generator: random.Random) -> Any:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
 @pytest.mark.parametrize("name", ["config.json", "result.json", "origin.json", "environment.json", "events.jsonl"])
-def test_wrong_and_missing_values_anywhere_harm_no_other_run(name: str, seed: int, runs_dir: Path) -> None:
+def test_wrong_and_missing_values_affect_no_other_run(name: str, seed: int, runs_dir: Path) -> None:
     before = look(runs_dir)
     generator = random.Random(f"{name} {seed}")
     for kind, victim in victims(runs_dir).items():
@@ -300,7 +300,7 @@ def test_wrong_and_missing_values_anywhere_harm_no_other_run(name: str, seed: in
         ("config.json", '{"kind": "pilot", "seed": 0, "config": {"steps": 3}}', "config.json: dataset: Field required"),
     ],
 )
-def test_the_reason_names_file_and_place(name: str, content: str, told: str, runs_dir: Path) -> None:
+def test_the_reason_names_file_and_location(name: str, content: str, told: str, runs_dir: Path) -> None:
     victim = RunFolder(runs_dir / pilot_config(codec="png").run_name(0))
     (victim.path / name).write_text(content)
     with pytest.raises(WorkError) as caught:
@@ -310,7 +310,7 @@ def test_the_reason_names_file_and_place(name: str, content: str, told: str, run
     assert (row["state"], row["error"]) == ("damaged", str(caught.value))
 
 
-def test_a_log_s_cut_lines_and_zeros_after_a_power_cut_are_no_damage(runs_dir: Path) -> None:
+def test_cut_lines_and_zeros_in_a_log_after_a_power_cut_are_not_damage(runs_dir: Path) -> None:
     run = RunFolder(runs_dir / pilot_config().run_name(1))
     events = run.events()
     whole = (run.path / "events.jsonl").read_bytes()
@@ -325,7 +325,7 @@ def test_a_log_s_cut_lines_and_zeros_after_a_power_cut_are_no_damage(runs_dir: P
         run.events()
 
 
-def test_a_request_that_is_damaged_is_said_where_it_is_asked_for(runs_dir: Path) -> None:
+def test_a_damaged_request_is_reported_when_read(runs_dir: Path) -> None:
     request = ImagesRequest("demo", 32, "jpeg:quality=10", images=100)
     run = request.folder_at(runs_dir)
     assert run is not None
@@ -337,7 +337,7 @@ def test_a_request_that_is_damaged_is_said_where_it_is_asked_for(runs_dir: Path)
         request.folder_at(runs_dir)
 
 
-def test_a_folder_whose_name_is_no_text_is_listed(runs_dir: Path) -> None:
+def test_a_folder_whose_name_is_not_utf8_is_listed(runs_dir: Path) -> None:
     before = look(runs_dir)
     strange = Path(os.fsdecode(os.fsencode(runs_dir) + b"/pilot-\xff"))
     shutil.copytree(runs_dir / pilot_config(codec="png").run_name(0), strange)

@@ -34,12 +34,12 @@ steps: 200
 batch_size: 16
 checkpoint_every: 20
 """
-"""Some seconds a run: a node that is killed while it trains must still be training when the signal arrives."""
+"""A few seconds per run, so that a node is still training when the signal to kill it arrives."""
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As many as the runs on Ray have: sums of floats depend on it."""
+    """One thread, as for the runs on Ray, since sums of floats depend on it."""
     set_threads(1)
     yield
     set_threads(0)
@@ -53,7 +53,7 @@ def sweep(tmp_path: Path) -> tuple[Path, Sweep]:
 
 
 def require_complete(sweep: Sweep, runs: list[RunFolder], elsewhere: Path) -> None:
-    """Every run is done, finished once, with the result it has without Ray."""
+    """Every run is done, finished once, and has the same result as without Ray."""
     for planned, run in zip(sweep.planned, runs, strict=True):
         assert run.status() == "done", run.error()
         assert [event["event"] for event in run.events()].count("finished") == 1
@@ -62,7 +62,7 @@ def require_complete(sweep: Sweep, runs: list[RunFolder], elsewhere: Path) -> No
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    """Two nodes of one processor each on this machine, the head with the dashboard that Ray Jobs needs."""
+    """Two one-CPU nodes on this machine; the head has the dashboard, which Ray Jobs needs."""
     pytest.importorskip("ray", reason="Ray is not installed")
     ray_cluster.load_ray()
     from ray.cluster_utils import Cluster
@@ -98,7 +98,7 @@ def test_a_node_killed_mid_run_loses_nothing(nodes: Any, tmp_path: Path, sweep: 
 
 
 @pytest.mark.ray
-def test_a_submitted_driver_outlives_whoever_submitted_it(
+def test_a_submitted_driver_outlives_its_client(
     nodes: Any, tmp_path: Path, sweep: tuple[Path, Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, asked = sweep
@@ -110,7 +110,7 @@ def test_a_submitted_driver_outlives_whoever_submitted_it(
     require_complete(asked, runs, tmp_path / "local")
 
 
-def test_what_ray_cannot_do_is_refused_in_words(tmp_path: Path, sweep: tuple[Path, Sweep]) -> None:
+def test_requests_that_ray_cannot_run_are_refused(tmp_path: Path, sweep: tuple[Path, Sweep]) -> None:
     file, asked = sweep
     pytest.importorskip("ray", reason="Ray is not installed")
     with pytest.raises(UsageError, match="mount the storage at the same path"):

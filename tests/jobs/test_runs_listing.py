@@ -1,4 +1,4 @@
-"""Which runs the pages, the commands and the report go by."""
+"""Which runs the pages, the commands and the report use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.foundation.files import write_json
 from toolkit.jobs.listing import list_runs
 
 
-def test_runs_are_listed_by_kind_and_the_newest_comes_first(tmp_path: Path) -> None:
+def test_runs_are_listed_by_kind_newest_first(tmp_path: Path) -> None:
     pilots = [pilot_folder(tmp_path, pilot_config(), seed) for seed in range(3)]
     for age, run in enumerate(pilots):
         os.utime(run.config_path, (1e9 - age, 1e9 - age))
@@ -21,7 +21,7 @@ def test_runs_are_listed_by_kind_and_the_newest_comes_first(tmp_path: Path) -> N
     assert list_runs(tmp_path, "jpeg") == list_runs(tmp_path / "none") == []
 
 
-def test_runs_that_are_not_whole_or_from_a_newer_version_are_left_out(tmp_path: Path) -> None:
+def test_damaged_runs_and_runs_from_a_newer_version_are_left_out(tmp_path: Path) -> None:
     whole, newer, damaged, of_no_kind = (pilot_folder(tmp_path, pilot_config(), seed) for seed in range(4))
     write_json(newer.config_path, {"format": 99, "kind": "pilot"})
     damaged.result_path.write_text("{")

@@ -1,4 +1,4 @@
-"""The supervisor and its workers, killed for real."""
+"""The supervisor and its workers, including real kills."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FAKE = (sys.executable, samples.__file__)
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers do as the requests of their runs say."""
+    """Workers do what their runs' requests say."""
     monkeypatch.setattr(slots, "WORKER", FAKE)
 
 
@@ -45,7 +45,7 @@ def started(run: RunFolder) -> int:
 
 
 def worker_of(run: RunFolder) -> ProcessName:
-    """The run's worker, once it has said who it is."""
+    """The run's worker, once it has written its process name."""
     until(lambda: run.is_running() and (ProcessName.read(run.path / ".worker") or ProcessName(0, "")).alive())
     name = ProcessName.read(run.path / ".worker")
     assert name is not None
@@ -54,7 +54,7 @@ def worker_of(run: RunFolder) -> ProcessName:
 
 @contextmanager
 def working(runs_dir: Path, settings: Settings = FAST) -> Iterator[Supervisor]:
-    """A supervisor at work in a thread; the block must leave its queue to become empty."""
+    """A supervisor working in a thread; the block must let its queue become empty."""
     boss = Supervisor(runs_dir, settings)
     thread = threading.Thread(target=boss.work)
     thread.start()
@@ -69,7 +69,7 @@ def working(runs_dir: Path, settings: Settings = FAST) -> Iterator[Supervisor]:
 
 @contextmanager
 def working_process(runs_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A supervisor process with workers that do as the requests say."""
+    """A supervisor process with workers that do what the requests say."""
     code = (
         "import sys; from toolkit.jobs import slots, supervisor\n"
         f"slots.WORKER = {FAKE!r}\nsys.exit(supervisor.main(sys.argv[1:]))"
@@ -82,7 +82,7 @@ def working_process(runs_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def test_a_worker_killed_in_the_middle_ends_in_the_same_result(tmp_path: Path) -> None:
+def test_a_run_whose_worker_was_killed_has_the_same_result(tmp_path: Path) -> None:
     from toolkit.pilots.foreground import run_pilot
 
     choices = {
@@ -116,7 +116,7 @@ def test_a_worker_killed_in_the_middle_ends_in_the_same_result(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("fakes")
-def test_runs_go_in_the_order_they_were_queued_and_a_failure_stops_no_other(tmp_path: Path) -> None:
+def test_runs_start_in_queue_order_and_a_failure_stops_no_other(tmp_path: Path) -> None:
     runs = [fake_run(tmp_path, name, do=do) for name, do in (("z", "fail"), ("b", "refuse"), ("a", "finish"))]
     enqueue(runs, tmp_path)
     assert [ticket.run.name for ticket in tickets(tmp_path)] == ["z", "b", "a"]
@@ -129,7 +129,7 @@ def test_runs_go_in_the_order_they_were_queued_and_a_failure_stops_no_other(tmp_
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_run_may_lose_its_process_often_if_it_gets_further_each_time(tmp_path: Path) -> None:
+def test_a_run_may_lose_its_process_often_if_it_progresses_each_time(tmp_path: Path) -> None:
     hopeless = fake_run(tmp_path, "hopeless", do="die", deaths=100)
     steady = fake_run(tmp_path, "steady", do="die", deaths=4, saves=True)
     enqueue([hopeless, steady], tmp_path)
@@ -140,7 +140,7 @@ def test_a_run_may_lose_its_process_often_if_it_gets_further_each_time(tmp_path:
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_process_that_hangs_is_killed_and_the_run_tried_again(tmp_path: Path) -> None:
+def test_a_hung_process_is_killed_and_its_run_retried(tmp_path: Path) -> None:
     run = fake_run(tmp_path, "hangs", do="die", deaths=1, signal=int(signal.SIGSTOP))
     enqueue([run], tmp_path)
     Supervisor(tmp_path, Settings(slots=1, threads=1, backoff=0.01, silence=8)).work()
@@ -149,7 +149,7 @@ def test_a_process_that_hangs_is_killed_and_the_run_tried_again(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_cancelled_run_is_ended_even_if_it_does_not_listen_and_can_be_resumed(tmp_path: Path) -> None:
+def test_a_cancelled_run_is_killed_if_it_does_not_stop_and_can_be_resumed(tmp_path: Path) -> None:
     run, waiting = fake_run(tmp_path, "deaf", do="wait"), fake_run(tmp_path, "waits")
     enqueue([run, waiting], tmp_path)
     with working(tmp_path):
@@ -194,7 +194,7 @@ def test_a_killed_supervisor_leaves_its_worker_and_the_next_adopts_it(tmp_path: 
     assert [run.status(), later.status(), started(run)] == ["done", "done", 1]
 
 
-def test_a_supervisor_that_is_asked_to_leave_leaves_its_worker_at_work(
+def test_a_supervisor_that_is_asked_to_stop_leaves_its_worker_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, later = fake_run(tmp_path, "first", do="wait"), fake_run(tmp_path, "later")
@@ -221,7 +221,7 @@ def test_a_second_supervisor_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(error.splitlines()) == 1
 
 
-def test_what_a_dead_process_left_binds_nobody_even_if_its_number_is_in_use_again(tmp_path: Path) -> None:
+def test_traces_of_a_dead_process_are_ignored_even_if_its_pid_is_reused(tmp_path: Path) -> None:
     stranger = ProcessName(os.getpid(), "another boot 12345")
     stranger.write(tmp_path / ".supervisor.json")
     (tmp_path / ".supervisor").touch()
@@ -229,7 +229,7 @@ def test_what_a_dead_process_left_binds_nobody_even_if_its_number_is_in_use_agai
     run = fake_run(tmp_path, "left")
     stranger.write(run.path / ".worker")
     assert slots.WorkerProcess.adopted(run) is None
-    stranger.send(signal.SIGKILL)  # this test would not survive it
+    stranger.send(signal.SIGKILL)  # would kill this test if the process name matched
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
         assert supervisor.main([str(tmp_path)]) == 0
@@ -239,7 +239,7 @@ def test_what_a_dead_process_left_binds_nobody_even_if_its_number_is_in_use_agai
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_run_queued_while_the_supervisor_leaves_is_not_forgotten(
+def test_a_run_queued_while_the_supervisor_exits_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = fake_run(tmp_path, "late")
@@ -256,7 +256,7 @@ def test_a_run_queued_while_the_supervisor_leaves_is_not_forgotten(
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_full_disk_puts_a_run_off_and_stops_neither_the_supervisor_nor_the_others(
+def test_a_full_disk_delays_one_run_and_stops_neither_the_supervisor_nor_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck, fine = fake_run(tmp_path, "stuck"), fake_run(tmp_path, "fine")
@@ -297,7 +297,7 @@ def test_a_run_from_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_damaged_run_in_the_queue_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_damaged_run_in_the_queue_delays_no_other(tmp_path: Path) -> None:
     broken, strange, fine = (fake_run(tmp_path, name) for name in ("broken", "strange", "fine"))
     enqueue([broken, strange, fine], tmp_path)
     (broken.path / "events.jsonl").write_text('{"event": "queued"}\n')
@@ -313,13 +313,15 @@ def test_a_damaged_run_in_the_queue_holds_up_no_other(tmp_path: Path) -> None:
         boss._not_before.clear()
 
 
-def test_a_worker_finds_its_run_taken(tmp_path: Path) -> None:
+def test_a_worker_whose_run_is_taken_exits(tmp_path: Path) -> None:
     run = fake_run(tmp_path, "one")
     with run.claimed():
         assert worker.main([str(run.path)]) == worker.TAKEN
 
 
-def test_each_slot_has_a_gpu_and_a_probe_none_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_training_slot_has_a_gpu_and_the_light_slot_none_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     found = slots.Slots()
     assert found.count == 2
@@ -332,7 +334,7 @@ def test_each_slot_has_a_gpu_and_a_probe_none_of_its_own(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("wrong", [{"slots": -1}, {"attempts": 0}, {"silence": 0.0}])
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="must be at least"):
         Settings(**wrong)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What a worker carries out besides pilots: requests and trainings with the JPEG layer."""
+"""Runs other than pilots in a worker: requests and trainings with the JPEG layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.jpeg_dl.request import ExportRequest, JPEGRequest
 from toolkit.probe.request import ImagesRequest
 
 
-def test_images_are_measured_by_a_worker(tmp_path: Path) -> None:
+def test_a_worker_measures_images(tmp_path: Path) -> None:
     run = ImagesRequest("demo", 16, "jpeg:quality=30", extractor="random", images=20).folder(tmp_path)
     assert work_on(run) == 0
     assert run.result is not None
@@ -24,7 +24,7 @@ def test_images_are_measured_by_a_worker(tmp_path: Path) -> None:
     assert "recallrate images demo" in json.dumps(environment)
 
 
-def test_a_training_and_the_export_of_its_tables_by_a_worker(tmp_path: Path) -> None:
+def test_a_worker_trains_and_exports_tables(tmp_path: Path) -> None:
     config = make_jpeg_config(
         dataset="demo", size=16, network="resnet8", steps=1, batch_size=8, init="quality=50", variants=("plain", "jpeg")
     )
@@ -42,7 +42,7 @@ def test_a_training_and_the_export_of_its_tables_by_a_worker(tmp_path: Path) -> 
     np.testing.assert_allclose(codec.decode(codec.encode(image)), image, atol=3)
 
 
-def test_a_request_that_cannot_be_met_says_why_in_its_folder(tmp_path: Path) -> None:
+def test_an_impossible_request_records_its_reason(tmp_path: Path) -> None:
     run = ImagesRequest("demo", 16, "jpeg:quality=30", extractor="nothing").folder(tmp_path)
     assert work_on(run) == 1
     assert "unknown extractor 'nothing'" in str(run.error())

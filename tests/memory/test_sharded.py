@@ -254,7 +254,7 @@ def test_a_manifest_that_contradicts_itself_or_names_other_places_is_refused_in_
             open_memory(copied)
         assert "\n" not in str(caught.value)
     (copied / "manifest.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(WorkError, match="not text in UTF-8"):
+    with pytest.raises(WorkError, match="not UTF-8 text"):
         open_memory(copied)
 
 

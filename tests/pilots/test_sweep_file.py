@@ -89,7 +89,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]
     [
         (f"codecs: {'[' * 100_000}", "look.yaml:1: not valid YAML: nested deeper than 64 levels"),
         (BOMB, "look.yaml:6: not valid YAML: more than 20,000 values"),
-        (GOOD.replace("[2img, 4img]", "&b [*b]"), r"look.yaml:7: not valid YAML: \*b holds itself"),
+        (GOOD.replace("[2img, 4img]", "&b [*b]"), r"look.yaml:7: not valid YAML: \*b contains itself"),
         (GOOD.replace("steps: 3", "steps: !!int ''"), "look.yaml:10: steps: "),
         (GOOD.replace("steps: 3", "steps: !!bool x"), "look.yaml:10: steps: "),
         (GOOD.replace("steps: 3", f"steps: {'9' * 5000}"), "look.yaml:10: steps: "),
@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*No such file"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="not a text file"):
+    with pytest.raises(UsageError, match="not a UTF-8 text file"):
         read_sweep(tmp_path / "binary.yaml")
 
 

@@ -97,7 +97,7 @@ def test_a_network_made_on_the_meta_device_is_filled_from_a_state() -> None:
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ((0.5, 0.5), (0.2,) * 3, r"mean must be 3 finite numbers, one a channel, or 1 for all, got \(0.5, 0.5\)"),
+        ((0.5, 0.5), (0.2,) * 3, r"mean must be 3 finite numbers, one per channel, or 1 for all, got \(0.5, 0.5\)"),
         ((0.5, 0.5, float("nan")), (0.2,) * 3, "mean must be 3 finite numbers"),
         ((0.5,) * 3, (0.2, 0.0, 0.2), r"std must be 3 positive numbers, .* got \(0.2, 0.0, 0.2\)"),
         ((0.5,) * 3, (), "std must be 3 positive numbers"),

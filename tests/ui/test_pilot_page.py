@@ -37,7 +37,7 @@ def test_start_queues_one_run_a_setting_and_seed(runs_dir: Path, started: list[s
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
-    [("seeds", "one", "whole numbers"), ("pilot_budget", "lots", "a size is written"), ("aligns", [], "alignment")],
+    [("seeds", "one", "whole numbers"), ("pilot_budget", "lots", "a size must be"), ("aligns", [], "alignment")],
 )
 def test_pilot_form_refuses_what_cannot_run(runs_dir: Path, field: str, value: object, reason: str) -> None:
     app = drawn(pilot_page, **{field: value})

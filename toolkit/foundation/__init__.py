@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, progress, threads and byte sizes. Imports no other room."""
+"""Errors, files, progress, threads and byte sizes, used by every room. Imports no other room."""

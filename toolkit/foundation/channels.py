@@ -1,4 +1,4 @@
-"""One number a channel: means and deviations of pixels."""
+"""One number per channel: means and standard deviations of pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def by_channel(name: str, values: Iterable[float], *, positive: bool = False) ->
     """Three finite numbers, or one for all channels.
 
     Raises:
-        UsageError: others, or as many as there are not; with ``positive``, one of them is 0 or less.
+        UsageError: any other count, a number that is not finite, or, with ``positive``, a number of 0 or less.
     """
     try:
         numbers = tuple(float(value) for value in values)
@@ -21,5 +21,5 @@ def by_channel(name: str, values: Iterable[float], *, positive: bool = False) ->
     lowest = 0.0 if positive else -math.inf
     if len(numbers) not in (1, 3) or not all(lowest < number < math.inf for number in numbers):
         kind = "positive" if positive else "finite"
-        raise UsageError(f"{name} must be 3 {kind} numbers, one a channel, or 1 for all, got {values!r}")
+        raise UsageError(f"{name} must be 3 {kind} numbers, one per channel, or 1 for all, got {values!r}")
     return numbers

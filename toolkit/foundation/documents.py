@@ -1,7 +1,7 @@
-"""JSON and YAML that a person or another process wrote, read within bounds: size and nesting are looked at first.
+"""Read JSON and YAML from people and other processes, with limits on size and nesting that are checked first.
 
-Python's parsers follow any nesting until the stack ends, a pipe in a file's place keeps a reader waiting for ever, and
-a few lines of YAML with aliases can stand for more than any memory holds.
+Python's parsers follow any nesting until the stack overflows, a pipe in place of a file blocks its reader forever, and
+a few lines of YAML with aliases can expand to more than fits in memory.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import IO, Any, Literal
 import yaml
 
 LARGEST_JSON = 2**28
-"""Bytes; the manifest of a hundred million exemplars has fewer."""
+"""Maximum bytes; the manifest of a hundred million exemplars has fewer."""
 LARGEST_YAML = 2**18
-"""Bytes of what is written by hand."""
+"""Maximum bytes of a file written by hand."""
 DEEPEST = 64
-"""Lists and objects inside one another."""
+"""Maximum nesting of lists and objects."""
 MOST_NODES = 20_000
-"""Values of a YAML document, those that an alias repeats counted each time."""
+"""Maximum number of values in a YAML document; values repeated by an alias count each time."""
 _PARTS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
-"""Strings, the last one perhaps without its end, and brackets outside of them."""
+"""Strings (the last one may be unterminated) and brackets outside strings."""
 
 
 class Unfit(ValueError):
-    """What was read is not such a document; the message says why."""
+    """The content is not a valid document; the message says why."""
 
 
 def open_file(path: Path, *, follow: bool = True) -> IO[bytes]:
-    """Open a regular file to read, never waiting for another process.
+    """Open a regular file for reading, without ever waiting for another process.
 
     Args:
         path: the file.
-        follow: whether it may be a link.
+        follow: whether it may be a symbolic link.
 
     Raises:
         Unfit: it is a link, a pipe or a device.
@@ -55,14 +55,14 @@ def open_file(path: Path, *, follow: bool = True) -> IO[bytes]:
     os.close(descriptor)
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise Unfit("it is no regular file")
+    raise Unfit("it is not a regular file")
 
 
 def read_file(path: Path, most: int = LARGEST_JSON, *, follow: bool = True) -> bytes:
-    """A regular file's bytes; see :func:`open_file`.
+    """The bytes of a regular file; see :func:`open_file`.
 
     Raises:
-        Unfit: it is no regular file, or has more than ``most`` bytes.
+        Unfit: it is not a regular file, or has more than ``most`` bytes.
         OSError: it cannot be read.
     """
     with open_file(path, follow=follow) as file:
@@ -72,7 +72,7 @@ def read_file(path: Path, most: int = LARGEST_JSON, *, follow: bool = True) -> b
 
 
 def read_tail(path: Path, last_bytes: int) -> bytes:
-    """The end of a regular file; nothing where there is none."""
+    """The end of a regular file; empty if there is none."""
     try:
         with open_file(path, follow=False) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
@@ -82,7 +82,7 @@ def read_tail(path: Path, last_bytes: int) -> bytes:
 
 
 def read_stream(file: IO[bytes], most: int) -> bytes:
-    """What is left of an open file, which may be a pipe.
+    """The rest of an open file, which may be a pipe.
 
     Raises:
         Unfit: it is more than ``most`` bytes.
@@ -96,15 +96,15 @@ def read_stream(file: IO[bytes], most: int) -> bytes:
 def parse_json(
     content: bytes | str, *, nonfinite: Literal["refused", "none", "kept"] = "refused", printable: bool = False
 ) -> Any:
-    """The value of a JSON text in UTF-8.
+    """The value of a JSON document in UTF-8.
 
     Args:
-        content: of at most :data:`LARGEST_JSON` bytes.
-        nonfinite: what becomes of NaN and infinities, which JSON does not have; ``none`` reads them as None.
-        printable: whether halves of surrogate pairs, which can be neither printed nor stored, are refused.
+        content: at most :data:`LARGEST_JSON` bytes.
+        nonfinite: how NaN and infinities, which are not valid JSON, are read; ``none`` reads them as None.
+        printable: whether to refuse lone surrogates, which can be neither printed nor stored.
 
     Raises:
-        Unfit: it is none, is nested deeper than :data:`DEEPEST`, or has a number that is none.
+        Unfit: it is not valid JSON, is nested deeper than :data:`DEEPEST`, or has a number that is not finite.
     """
     if len(content) > LARGEST_JSON:
         raise Unfit(f"it has more than {LARGEST_JSON:,} bytes")
@@ -114,7 +114,7 @@ def parse_json(
         if math.isfinite(value) or nonfinite == "kept":
             return value
         if nonfinite == "refused":
-            raise Unfit(f"{word[:24]} is no number")
+            raise Unfit(f"{word[:24]} is not a finite number")
         return None
 
     try:
@@ -127,19 +127,19 @@ def parse_json(
     except Unfit:
         raise
     except UnicodeError:
-        raise Unfit("it is not text in UTF-8") from None
-    except ValueError as error:  # json's own, and an integer of thousands of digits
+        raise Unfit("it is not UTF-8 text") from None
+    except ValueError as error:  # JSONDecodeError, or an integer of thousands of digits
         raise Unfit(f"not valid JSON: {error}") from None
     return value
 
 
 def is_beginning(text: str) -> bool:
-    """Whether a text that is no JSON can be the beginning of a JSON object."""
+    """Whether a text that is not valid JSON can be the beginning of a JSON object."""
     return text.startswith("{") and _nesting(text)[1] > 0
 
 
 def _nesting(text: str) -> tuple[int, int]:
-    """The most lists and objects that are open at once, and the fewest from the first one on."""
+    """The maximum number of lists and objects open at once, and the minimum from the first one on."""
     depth = deepest = 0
     least = DEEPEST
     for part in _PARTS.finditer(text):
@@ -153,24 +153,24 @@ def _nesting(text: str) -> tuple[int, int]:
 
 
 def compose_yaml(content: bytes) -> yaml.Node | None:
-    """The nodes of a YAML document in UTF-8, not yet made into values; None where there is nothing.
+    """The nodes of a YAML document in UTF-8, not yet converted to values; None if it is empty.
 
     Raises:
-        Unfit: it is larger than :data:`LARGEST_YAML` or no text in UTF-8.
-        yaml.YAMLError: it is no YAML, nested deeper than :data:`DEEPEST`, or has more than :data:`MOST_NODES` values.
+        Unfit: it is larger than :data:`LARGEST_YAML` or not UTF-8 text.
+        yaml.YAMLError: it is not YAML, or exceeds :data:`DEEPEST` levels or :data:`MOST_NODES` values.
     """
     if len(content) > LARGEST_YAML:
         raise Unfit(f"it has more than {LARGEST_YAML:,} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Unfit("it is not a text file in UTF-8") from None
+        raise Unfit("it is not a UTF-8 text file") from None
     _require_bounded(text)
     return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def _require_bounded(text: str) -> None:
-    """Refuse a YAML text by its parser's events, which take no memory for what aliases stand for."""
+    """Refuse an excessive YAML text by its parser events, which take no memory for expanding aliases."""
     around: list[_Open] = [_Open(None)]
     known: dict[str, _Open] = {}
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -182,7 +182,7 @@ def _require_bounded(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             part = known.get(event.anchor, _Open(None))
             if any(one.anchor == event.anchor for one in around):
-                raise _beyond(f"*{event.anchor} holds itself", event)
+                raise _beyond(f"*{event.anchor} contains itself", event)
         elif isinstance(event, yaml.ScalarEvent):
             part = _Open(event.anchor, levels=0)
         else:
@@ -191,10 +191,10 @@ def _require_bounded(text: str) -> None:
             around[-1].take(part)
             if part.anchor is not None:
                 known[part.anchor] = part
-        if len(around) + around[-1].levels > DEEPEST + 2:  # a level for the document, one for what is in the last list
+        if len(around) + around[-1].levels > DEEPEST + 2:  # one each for the document and the last items
             raise _beyond(f"nested deeper than {DEEPEST} levels", event)
         if around[-1].values > MOST_NODES:
-            raise _beyond(f"more than {MOST_NODES:,} values, those that aliases repeat counted each time", event)
+            raise _beyond(f"more than {MOST_NODES:,} values, counting those repeated by aliases", event)
 
 
 def _beyond(problem: str, event: yaml.Event) -> yaml.MarkedYAMLError:
@@ -203,7 +203,7 @@ def _beyond(problem: str, event: yaml.Event) -> yaml.MarkedYAMLError:
 
 @dataclass
 class _Open:
-    """A value of a YAML document: its anchor, and how many values and levels it has, itself included."""
+    """A value of a YAML document: its anchor, and its number of values and levels, itself included."""
 
     anchor: str | None
     values: int = 1

@@ -1,4 +1,4 @@
-"""Where files go, how they are written (atomically, or not at all), and JSON files read back."""
+"""Standard folders, atomic writes of files and folders, and reading JSON files."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def cache_root() -> Path:
 def default_runs_dir() -> Path:
     """The folder for run folders: ``RECALLRATE_RUNS``, else the platform's user data folder.
 
-    It lies outside the project so that the app's file watcher never sees a run being written.
+    It is outside the project so that the app's file watcher never sees a run being written.
     """
     chosen = os.environ.get("RECALLRATE_RUNS")
     return Path(chosen) if chosen else Path(platformdirs.user_data_dir("recallrate")) / "runs"
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` with an open binary file that takes ``path``'s place only once it is complete and on disk.
+    """Call ``write`` with an open binary file that replaces ``path`` only once it is complete and on disk.
 
-    It has the permissions of the file whose place it takes, else those of any other new file. A link, a pipe or a
-    device is replaced like any file: :func:`write_output` is for places that a user has named.
+    It keeps the permissions of a file that it replaces, else has those of any new file. A link, a pipe or a device is
+    replaced like any file; for paths named by a user, use :func:`write_output`.
 
     Raises:
-        WorkError: the folder cannot be written or the disk is full; ``path`` is then as it was before.
+        WorkError: the folder cannot be written or the disk is full; ``path`` is then unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}")
@@ -60,7 +60,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         before = path.lstat() if os.path.lexists(path) else None
         if before is not None and stat.S_ISDIR(before.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with open(temporary, "xb") as file:  # not tempfile: a new result gets the permissions of any other new file
+        with open(temporary, "xb") as file:  # not tempfile, which would restrict the permissions
             if before is not None and stat.S_ISREG(before.st_mode):
                 _take_over(file, before)
             write(file)
@@ -75,7 +75,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def _take_over(file: IO[bytes], before: os.stat_result) -> None:
-    """Give an open file the owner and the permissions of another, as far as this user and platform can."""
+    """Copy the owner and permissions of another file to an open file, as far as user and platform allow."""
     if hasattr(os, "fchmod"):
         with contextlib.suppress(PermissionError):
             os.fchown(file.fileno(), before.st_uid, before.st_gid)
@@ -83,13 +83,13 @@ def _take_over(file: IO[bytes], before: os.stat_result) -> None:
 
 
 def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Call ``write`` with an open binary file whose content goes where a user has asked for it, once it is complete.
+    """Call ``write`` with an open binary file whose content, once complete, goes to the path that a user named.
 
-    A regular file is written atomically, also the one that a link leads to, and one that is still to be made there. A
-    pipe, a device, or a descriptor of this process (``/dev/stdout``, ``/dev/fd/3``) is written to and never replaced.
+    A new or regular file, or one that a link points to, is written atomically. A pipe, a device, or a descriptor of
+    this process (``/dev/stdout``, ``/dev/fd/3``) is written to and never replaced.
 
     Raises:
-        WorkError: it cannot be written, or it is a folder.
+        WorkError: it cannot be written, or is a folder.
     """
     try:
         target = _destination(Path(path))
@@ -108,7 +108,7 @@ def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def _destination(path: Path) -> Path | int:
-    """Where links lead, one after the other: a path that is none, or a descriptor that this process has open."""
+    """Follow links to a path that is not a link, or to an open descriptor of this process."""
     own = re.compile(rf"(/dev|/proc/{os.getpid()}(/task/\d+)?)/fd")
     for _ in range(40):
         path = Path(os.path.realpath(path.parent)) / path.name
@@ -121,7 +121,7 @@ def _destination(path: Path) -> Path | int:
 
 
 def _written_to(target: Path | int) -> IO[bytes]:
-    """What is there, open to write; what this process has printed so far goes before it."""
+    """The target, open for writing, after anything this process has printed so far."""
     if isinstance(target, Path):
         return os.fdopen(os.open(target, os.O_WRONLY), "wb")
     for stream in (sys.stdout, sys.stderr):
@@ -130,10 +130,10 @@ def _written_to(target: Path | int) -> IO[bytes]:
 
 
 def append_to(path: Path) -> IO[bytes]:
-    """Open a file to read and to append to, made where there is none; a link, a pipe or a device is refused.
+    """Open a file for reading and appending, and create it if missing; links, pipes and devices are refused.
 
     Raises:
-        WorkError: it cannot be opened, or is no regular file.
+        WorkError: it cannot be opened, or is not a regular file.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -142,15 +142,15 @@ def append_to(path: Path) -> IO[bytes]:
         raise WorkError(describe_os_error(error, "write", path)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise WorkError(f"cannot write {path}: it is no regular file")
+        raise WorkError(f"cannot write {path}: it is not a regular file")
     return os.fdopen(descriptor, "ab+")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none.
+    """Create a folder if it is missing.
 
     Raises:
-        WorkError: it cannot be made.
+        WorkError: it cannot be created.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -159,9 +159,9 @@ def make_folder(folder: Path) -> None:
 
 
 def build_folder(folder: Path, fill: Callable[[Path], object], what: str = _CACHE) -> None:
-    """Call ``fill`` with an empty folder that takes ``folder``'s place only once it is complete.
+    """Call ``fill`` with an empty folder that becomes ``folder`` only once it is complete.
 
-    Should another process have made ``folder`` meanwhile, that one stays. ``what`` is what an error calls it.
+    If another process has created ``folder`` meanwhile, that one stays. ``what`` is its name in errors.
 
     Raises:
         WorkError: the parent folder cannot be written or the disk is full; nothing is left behind.
@@ -175,7 +175,7 @@ def build_folder(folder: Path, fill: Callable[[Path], object], what: str = _CACH
         try:
             os.rename(building, folder)
         except OSError:
-            if not folder.exists():  # otherwise another process has just built the same
+            if not folder.exists():  # otherwise another process has just built it
                 raise
     except OSError as error:
         hint = "; set RECALLRATE_CACHE to a writable folder" if what == _CACHE else ""
@@ -186,7 +186,7 @@ def build_folder(folder: Path, fill: Callable[[Path], object], what: str = _CACH
 
 
 def _remove_stale(parent: Path) -> None:
-    """Delete what builds killed more than a day ago left behind."""
+    """Delete leftovers of builds that were killed more than a day ago."""
     for left in parent.glob(".building-*"):
         with contextlib.suppress(FileNotFoundError):  # another process has just completed it
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:
@@ -205,10 +205,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file within the bounds of :mod:`toolkit.foundation.documents`.
+    """Read a JSON file within the limits of :mod:`toolkit.foundation.documents`.
 
     Raises:
-        WorkError: it is missing, damaged or no regular file; the message names it.
+        WorkError: it is missing, damaged or not a regular file; the message names it.
     """
     try:
         return parse_json(read_file(Path(path)))
@@ -219,7 +219,7 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits.
+    """SHA-256 of a file, in hexadecimal.
 
     Raises:
         WorkError: it cannot be read.

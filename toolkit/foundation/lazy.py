@@ -1,4 +1,4 @@
-"""Objects by name, imported when they are needed: tables of names stay light, whatever their entries need."""
+"""Objects by name, imported when needed, so that tables of names stay cheap to import."""
 
 from __future__ import annotations
 

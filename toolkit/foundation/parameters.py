@@ -1,4 +1,4 @@
-"""Named parameters as specs write them: ``name:key=value,key=value``. Codecs and methods are named this way."""
+"""Named parameters of specs such as ``name:key=value,key=value``, which name codecs and methods."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from toolkit.foundation.errors import UsageError, quoted
 
 Value = int | float | str | bool
 _GRAMMAR = ",|;{}"
-"""What specs and grids are made with; a path that has one of these could not be read back."""
+"""Characters of the grammar of specs and grids; a path with one of these could not be parsed back."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One key of a spec: its type, what it accepts, and its default (None: not set unless given).
+    """One key of a spec: its type, accepted values and default (None: not set unless given).
 
     Attributes:
-        kind: int, float, str, bool (written yes/no) or Path, whose value is the text of an absolute path. Any other
-            type is that of what a text stands for: its value is the text, which must match ``pattern``.
-        default: the value taken when the key is left out.
+        kind: int, float, str, bool (written yes/no) or Path (its value is an absolute path as text). The value of any
+            other type is text that must match ``pattern``.
+        default: the value if the key is left out.
         low, high: inclusive range of a number.
-        choices: accepted words of a str.
-        pattern, words: what a text without choices must match in full, and how that is said.
-        always: written in canonical specs even at its default, as the rate of a codec is.
+        choices: accepted values of a str.
+        pattern, words: what text without choices must match in full, and its description.
+        always: written in canonical specs even at its default, such as the rate of a codec.
     """
 
     kind: type
@@ -40,7 +40,7 @@ class Parameter:
     always: bool = False
 
     def accepted(self) -> str:
-        """What may be written, for error messages and help: ``1..100``, ``yes|no``, ``420|444``."""
+        """The accepted values, for error messages and help: ``1..100``, ``yes|no``, ``420|444``."""
         if self.kind is bool:
             return "yes|no"
         if self.choices:
@@ -52,10 +52,10 @@ class Parameter:
         return f"{self.low:g}..{self.high:g}"
 
     def parse(self, owner: str, key: str, text: str) -> Value:
-        """The value written as ``text``.
+        """The value of ``text``.
 
         Raises:
-            UsageError: not of this kind or out of range; the message lists what is accepted.
+            UsageError: of the wrong type or out of range; the message lists the accepted values.
         """
         refusal = UsageError(f"{owner}: {key} must be {self.accepted()}, got {quoted(text)}")
         if self.kind is bool:
@@ -81,10 +81,10 @@ class Parameter:
         return value
 
     def _parse_path(self, owner: str, key: str, text: str) -> str:
-        """The path made absolute, so that it means the same from any folder.
+        """The path made absolute, so that it is valid from any folder.
 
-        One that is absolute already, here or on another system, is kept as it stands: a spec stored on one machine
-        stays the same on every other.
+        A path that is already absolute, on this or another system, is unchanged: a spec stored on one machine stays
+        the same on every other.
         """
         path = os.path.expanduser(text)
         if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
@@ -101,15 +101,15 @@ class Parameter:
 
 
 def can_be_written(path: str) -> bool:
-    """Whether a spec that names this path can be read back."""
+    """Whether a spec with this path can be parsed back."""
     return bool(path) and not set(path) & set(_GRAMMAR) and path.isprintable()
 
 
 def parse_assignments(owner: str, parameters: Mapping[str, Parameter], text: str) -> dict[str, Value]:
-    """``key=value,key=value`` to values, with the defaults of the keys left out (but for those that have none).
+    """``key=value,key=value`` to values, with defaults for omitted keys that have one.
 
     Raises:
-        UsageError: unknown key or value; the message lists the accepted ones.
+        UsageError: unknown key or invalid value; the message lists the accepted ones.
     """
     values: dict[str, Value] = {
         key: parameter.default for key, parameter in parameters.items() if parameter.default is not None
@@ -131,9 +131,9 @@ def parse_assignments(owner: str, parameters: Mapping[str, Parameter], text: str
 
 
 def write_spec(name: str, parameters: Mapping[str, Parameter], values: Mapping[str, Value | None]) -> str:
-    """Canonical text: the name, what is always written, and every value that differs from its default, in order.
+    """Canonical text: the name, the keys always written, and every value that differs from its default, in order.
 
-    A value of None is left out: the key does not apply beside the others.
+    A value of None is left out: its key does not apply with the others.
     """
     written = [
         f"{key}={parameter.write(value)}"

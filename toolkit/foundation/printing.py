@@ -1,17 +1,17 @@
-"""Text for terminals: what a name may hold that would move the cursor, change colours or turn the line round."""
+"""Text that is safe to print: no control characters that move the cursor, change colours or reverse the line."""
 
 from __future__ import annotations
 
 import unicodedata
 
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that change the direction of writing: a name with them reads as another."""
+"""Marks that change the direction of writing, so that a name reads as another."""
 
 
 def visible(text: str) -> str:
-    """The text with every control character but tab and newline written as its escape, such as ``\\x1b``.
+    """The text with every control character except tab and newline as its escape, such as ``\\x1b``.
 
-    Half characters (lone surrogates, which names of files may hold) and marks of direction are written so as well.
+    Lone surrogates, which file names may contain, and direction marks are escaped too.
     """
     if text.isprintable():
         return text

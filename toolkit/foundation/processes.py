@@ -1,6 +1,6 @@
-"""Independent tasks on this machine's processes, with failures as values.
+"""Independent tasks in processes of this machine, with failures as values.
 
-:mod:`toolkit.foundation.ray_cluster` has the same face for many machines.
+:mod:`toolkit.foundation.ray_cluster` has the same interface for many machines.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Outcome(Generic[_Result]):
-    """What became of one item.
+    """The outcome of one item.
 
     Attributes:
-        index: its place among the items.
-        value: what the function gave, or None if it failed.
-        error: one line that says why it failed, or None.
+        index: its position among the items.
+        value: what the function returned, or None if it failed.
+        error: why it failed, in one line, or None.
     """
 
     index: int
@@ -44,7 +44,7 @@ class Outcome(Generic[_Result]):
 
 
 def failure(error: BaseException) -> str:
-    """An exception as the one line an :class:`Outcome` keeps; the type is named where the message is not ours."""
+    """An exception as one line for :class:`Outcome`; errors that are not the toolkit's own include their type."""
     known = isinstance(error, (UsageError, WorkError))
     return one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
 
@@ -55,12 +55,12 @@ def map_tasks(
     """Yield the outcome of ``function(item)`` for every item, in order of completion.
 
     Args:
-        function: an importable top-level function; with several workers it runs in fresh (spawned) processes.
-        items: its arguments, which can be pickled.
-        workers: processes; 1 runs in the caller's.
+        function: an importable top-level function; with several workers it runs in spawned processes.
+        items: its arguments, which must be picklable.
+        workers: number of processes; 1 runs in the calling process.
 
     Raises:
-        WorkError: a worker process died, as when memory runs out; what it was doing is lost, so start again.
+        WorkError: a worker process died, for example for lack of memory; its work is lost.
     """
     if workers <= 1:
         for index, item in enumerate(items):

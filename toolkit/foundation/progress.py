@@ -1,4 +1,4 @@
-"""One way to report progress: a callable ``(what, done, total)`` that any face may show as it likes."""
+"""Progress reports: a callable ``(what, done, total)``, shown by the command line or the app."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def ignore_row(row: Mapping[str, object]) -> None:
 
 
 class Eta:
-    """Estimates the seconds left from the pace so far."""
+    """Estimates the remaining time from the pace so far."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
 
     def seconds_left(self, done: int, total: int) -> float | None:
-        """Seconds left for ``total - done`` units at the pace so far; None before the first unit is done."""
+        """Seconds left for ``total - done`` units at the pace so far; None until the first unit is done."""
         if done <= 0:
             return None
         return (self._clock() - self._start) / done * max(0, total - done)

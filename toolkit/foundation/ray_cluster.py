@@ -1,21 +1,21 @@
 """Independent tasks on a Ray cluster. The only module that imports ray, and only when used.
 
-What must match on every node: this toolkit, installed or on ``PYTHONPATH``, at the same version; the data and the
-output at the same path of a folder that every node mounts. Functions travel by name, never as code.
+Every node needs this toolkit at the same version, installed or on ``PYTHONPATH``, and the data and the output at the
+same path of a shared folder. Functions are sent by name, never as code.
 
-**Authentication.** Whoever reaches a Ray cluster's ports can run code on it, so token authentication stays on: here
-``RAY_AUTH_MODE`` is ``token`` unless the user has set it. A cluster started here takes the token of ``RAY_AUTH_TOKEN``,
-of the file ``RAY_AUTH_TOKEN_PATH`` names or of ``~/.ray/auth_token``; where there is none, Ray makes one and keeps it
-in that file, readable by others unless the user's umask says otherwise. On a cluster of several machines::
+**Authentication.** Anyone who can reach a Ray cluster's ports can run code on it, so token authentication stays on:
+``RAY_AUTH_MODE`` is ``token`` unless the user has set it. A cluster started here reads its token from
+``RAY_AUTH_TOKEN``, from the file named by ``RAY_AUTH_TOKEN_PATH`` or from ``~/.ray/auth_token``; without one, Ray
+writes a new token to that file, readable by others unless the umask forbids it. On a cluster of several machines::
 
     ray get-auth-token --generate                       # once, on the head node; copy ~/.ray/auth_token to every
     chmod 600 ~/.ray/auth_token                         # node and to the machine that submits jobs
-    RAY_AUTH_MODE=token ray start --head                # Ray 2.60 leaves it off for `ray start` otherwise
+    RAY_AUTH_MODE=token ray start --head                # off by default for `ray start` in Ray 2.60
     RAY_AUTH_MODE=token ray start --address HEAD:6379   # on every other node
     RAY_AUTH_MODE=token ray job submit --address http://HEAD:8265 -- \\
         recallrate memory build DATA -o OUT --backend ray --address auto ...
 
-The token is not encrypted on its way: keep the ports inside a trusted network. Ray's usage statistics are off.
+The token is sent unencrypted: keep the ports inside a trusted network. Ray's usage statistics are off.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ _Result = TypeVar("_Result")
 
 CONNECT_SECONDS = 3.0
 HEALTH_SECONDS = 6.0
-"""With :data:`CONNECT_SECONDS`, the longest wait for an address that does not answer: less than 10 s."""
+"""Together with :data:`CONNECT_SECONDS`, the longest wait for an address that does not answer: below 10 s."""
 _OBJECT_STORE_BYTES = 128 * 1024**2
-"""Of a cluster started here: results are small, what is large goes through files."""
+"""For a cluster started here: results are small, and large data goes through files."""
 _PENDING_PER_CPU = 2
 
 
 @contextmanager
 def connect(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
-    """Be connected to Ray inside the block; a connection that is already open is used and left open.
+    """Connect to Ray inside the block; an open connection is reused and left open.
 
     Args:
         address: ``HOST:6379`` of a cluster's head or ``auto``, from a process on one of its nodes (a job submitted
             with ``ray job submit`` is one); None starts Ray on this machine and stops it afterwards, which takes
             10 to 20 s.
-        num_cpus: processors of a Ray started here; None means all.
+        num_cpus: CPUs of a Ray started here; None means all.
 
     Raises:
-        UsageError: Ray is not installed, or the address is of another kind.
+        UsageError: Ray is not installed, or the address has another form.
         WorkError: nothing answers at the address within 10 s, or it refuses the token.
     """
     ray = load_ray()
@@ -65,7 +65,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
-            # "local" even where RAY_ADDRESS names a cluster: none was asked for
+            # "local" even if RAY_ADDRESS names a cluster, since none was requested
             ray.init(
                 "local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet
             )
@@ -74,7 +74,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
             ray.init(address, **quiet)
     except (UsageError, WorkError):
         raise
-    except Exception as error:  # Ray raises whatever its parts meet, bare Exception among it
+    except Exception as error:  # Ray raises many types, including bare Exception
         raise WorkError(f"cannot use Ray at {address or 'this machine'}: {_first_sentence(error)}") from error
     try:
         yield
@@ -93,10 +93,10 @@ def map_tasks_on_ray(
     """Yield the outcome of ``function(item)`` for every item, in order of completion. Call it inside :func:`connect`.
 
     Args:
-        function: an importable top-level function of the toolkit; other nodes find it by its name.
-        items: its arguments, which can be pickled.
-        num_cpus, num_gpus: what each task holds while it runs.
-        max_retries: how often a task is started again after its worker or node died; a task that raises is not.
+        function: an importable top-level function of the toolkit; other nodes import it by name.
+        items: its arguments, which must be picklable.
+        num_cpus, num_gpus: resources of each task.
+        max_retries: how often a task is restarted after its worker or node died; a task that raises is not restarted.
     """
     ray = load_ray()
     remote = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)(_call)
@@ -104,7 +104,7 @@ def map_tasks_on_ray(
     queue = enumerate(items)
     pending: dict[Any, int] = {}
     while True:
-        # asked anew each time, since clusters grow; bounded, since each pending task costs the head memory
+        # queried each time, since clusters grow; bounded, since each pending task takes memory on the head node
         room = max(8, int(_PENDING_PER_CPU * ray.cluster_resources().get("CPU", 1))) - len(pending)
         pending |= {remote.remote(where, item): index for index, item in islice(queue, max(0, room))}
         if not pending:
@@ -122,12 +122,12 @@ def map_tasks_on_ray(
 
 
 def require_shared(path: object) -> None:
-    """Refuse addresses where every node must read and write the same folder.
+    """Refuse a URL as the path of a folder shared by all nodes.
 
     Raises:
         UsageError: a URL such as ``s3://bucket/runs``.
     """
-    match = re.match(r"([A-Za-z][\w+.-]+):/", str(path))  # a Path has made one slash of two
+    match = re.match(r"([A-Za-z][\w+.-]+):/", str(path))  # Path reduces two slashes to one
     if match:
         raise UsageError(
             f"{path} is refused: {match[1]}:// is not a folder; mount the storage at the same path on every node "
@@ -142,7 +142,7 @@ def load_ray() -> Any:
         UsageError: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if "ray" not in sys.modules:  # Ray reads it when imported; where it is unset, ray.init("local") turns it on itself
+    if "ray" not in sys.modules:  # read by Ray on import; if unset, only ray.init("local") turns it on
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
@@ -159,7 +159,7 @@ def _importable_name(function: Callable[..., Any]) -> tuple[str, str]:
 
 
 def _call(where: tuple[str, str], item: Any) -> Any:
-    """Runs on a node: find the function and call it."""
+    """On a node: import the function and call it."""
     import importlib
 
     module, name = where
@@ -167,17 +167,17 @@ def _call(where: tuple[str, str], item: Any) -> Any:
 
 
 def _require_alive(address: str) -> None:
-    """Refuse an address at which no Ray answers; Ray itself would try for most of a minute."""
+    """Refuse an address at which no Ray answers; Ray itself would try for almost a minute."""
     if re.match(r"\w+://", address):
         raise UsageError(
             f"{address} cannot be used as a Ray address here: give HOST:6379 or auto on a node of the cluster; from "
             "elsewhere submit the command with `ray job submit --address http://HOST:8265 -- recallrate ...`"
         )
     if address == "auto":
-        return  # Ray looks at this machine only, and answers at once
+        return  # Ray checks only this machine, without delay
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise UsageError(f"a Ray address is HOST:PORT or auto, got {address!r}")
+        raise UsageError(f"a Ray address must be HOST:PORT or auto, got {address!r}")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

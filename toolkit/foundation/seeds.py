@@ -1,4 +1,4 @@
-"""Seeds as people write them, and independent streams of randomness from one of them."""
+"""Parse seeds, and derive independent random streams from one seed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from toolkit.foundation.errors import UsageError, quoted
 
 LARGEST = 2**63 - 1
-"""What an index of runs can hold."""
+"""The largest seed that an index of runs can store."""
 
 
 def derive(seed: int, *path: int) -> int:
-    """A 63-bit seed for the stream named by ``path``; the same on every platform and Python version."""
+    """A 63-bit seed for the random stream identified by ``path``; the same on every platform and Python version."""
     state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``0,1,2`` to a list; empty text to an empty one.
+    """Parse ``0,1,2``; empty text gives an empty list.
 
     Raises:
         UsageError: not whole numbers from 0 to :data:`LARGEST`.
@@ -34,10 +34,10 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def require_distinct(seeds: Sequence[int]) -> None:
-    """Refuse no seeds, and the same one twice.
+    """Require at least one seed and no duplicates.
 
     Raises:
-        UsageError: it is so.
+        UsageError: there are no seeds, or duplicates.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise UsageError(f"seeds must be distinct and at least one, got {quoted(list(seeds))}")
+        raise UsageError(f"seeds must be distinct, with at least one, got {quoted(list(seeds))}")

@@ -1,4 +1,4 @@
-"""Byte sizes as people write them."""
+"""Parse and format byte sizes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 
 def parse_size(text: str, image_bytes: int | None = None) -> int:
-    """Bytes in ``262144``, ``256KiB``, ``1.5MB`` or, where ``image_bytes`` is given, ``20img``.
+    """Parse ``262144``, ``256KiB``, ``1.5MB`` or, if ``image_bytes`` is given, ``20img`` to bytes.
 
     Args:
         text: the size; units are decimal (kB, MB, GB) or binary (KiB, MiB, GiB), in any case.
-        image_bytes: what one ``img`` costs in bytes: one raw image in every class.
+        image_bytes: bytes per ``img``: one raw image per class.
 
     Raises:
-        UsageError: not a size in one of these forms, or one of less than a byte or of 2**63 and more.
+        UsageError: not in one of these forms, below 1 byte, or 2**63 bytes or more.
     """
     match = _SIZE.fullmatch(str(text))
     unit = match.group(2).lower() if match else ""
@@ -39,7 +39,7 @@ def parse_size(text: str, image_bytes: int | None = None) -> int:
     elif match and unit in _UNITS:
         size = float(match.group(1)) * _UNITS[unit]
     else:
-        raise UsageError(f"a size is written {_FORMS}, got {quoted(text)}")
+        raise UsageError(f"a size must be written as {_FORMS}, got {quoted(text)}")
     if not 1 <= size < 2**63:
         accepted = "one byte or more" if size < 1 else "less than 8 EiB"
         raise UsageError(f"a size must be {accepted}, such as {_FORMS}, got {quoted(text)}")

@@ -1,4 +1,4 @@
-"""How many threads there are, and the ordered map that uses them."""
+"""The number of threads, and an ordered parallel map."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _this_thread = threading.local()
 
 
 def available_cores() -> int:
-    """Cores this process may run on."""
+    """Number of cores this process may run on."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this platform
@@ -40,7 +40,7 @@ def set_threads(count: int) -> None:
 
 
 def thread_count() -> int:
-    """Threads in use: the number set, else one per core."""
+    """The number of threads set, else one per core."""
     return _threads or available_cores()
 
 
@@ -49,15 +49,15 @@ def ordered_map(
 ) -> Iterator[_Result]:
     """Yield ``function(item)`` in order from a thread pool, with a bounded number of items in flight.
 
-    The bound keeps memory flat: a million images are never all in memory at once. Items travel in groups because
-    handing one over costs about as much as decoding a small JPEG. Called from one of its own worker threads, it
-    works in that thread: whoever splits the work first decides how.
+    The bound limits memory: a million images are never in memory at once. Items are passed in groups because passing
+    one costs about as much as decoding a small JPEG. A nested call runs in its worker thread, so that only the
+    outermost call splits the work.
 
     Args:
         function: called in a worker thread; its exceptions surface here.
         items: consumed lazily.
-        workers: threads; None means :func:`threads`, 1 runs in the caller's thread.
-        group: items handed over at a time.
+        workers: number of threads; None means :func:`thread_count`, 1 runs in the calling thread.
+        group: items passed at a time.
     """
     workers = thread_count() if workers is None else workers
     if workers <= 1 or getattr(_this_thread, "is_worker", False):

@@ -1,4 +1,4 @@
-"""Configurations as pydantic models: their errors in one line, and a digest that names them."""
+"""Configurations as pydantic models: one-line errors, and digests for names."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ ConfigModel = TypeVar("ConfigModel", bound=BaseModel)
 
 
 def validated(kind: type[ConfigModel], values: Mapping[str, Any]) -> ConfigModel:
-    """A ``kind`` made of ``values``.
+    """A ``kind`` with ``values``.
 
     Raises:
-        UsageError: every problem, one after the other, on one line.
+        UsageError: all problems, on one line.
     """
     try:
         return kind(**values)
     except ValidationError as error:
         problems = error.errors()
-        # of a list whose items are wrong pydantic says as well that it is too short without them
+        # for a list with invalid items, pydantic also reports that it is too short without them
         inside = {problem["loc"][:1] for problem in problems if len(problem["loc"]) > 1}
         told = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inside]
         raise UsageError("; ".join(map(_describe, told))) from error
 
 
 def first_problem(error: ValidationError) -> str:
-    """What is wrong with a value that another process has written: the first problem, shortened, on one line."""
+    """The first problem of a value written by another process, shortened to one line."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(map(str, problem["loc"]))
     no_object = problem["type"] in ("model_type", "dict_type")
     words = "it must be an object" if no_object else problem["msg"].removeprefix("Value error, ")
-    if problem["type"] not in ("missing", "value_error"):  # those have no value, or a message that names what counts
+    if problem["type"] not in ("missing", "value_error"):  # there is no value, or the message names it
         words += f", got {reprlib.repr(problem['input'])}"
     return " ".join((f"{where}: {words}" if where else words).split())
 
@@ -49,7 +49,7 @@ def first_problem(error: ValidationError) -> str:
 def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:
     """Eight hexadecimal digits that change with any of the model's values, or with any of those named ``only``.
 
-    Values at their defaults do not count, so that a choice that becomes possible later renames nothing.
+    Values at their defaults do not count, so that a field added later changes no digest.
     """
     chosen = model.model_dump(mode="json", include=None if only is None else set(only), exclude_defaults=True)
     text = json.dumps(chosen, sort_keys=True)
@@ -58,7 +58,7 @@ def digest(model: BaseModel, only: Iterable[str] | None = None) -> str:
 
 def _describe(problem: Any) -> str:
     words = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:  # values that do not go together: the message names them, the input is all there are
+    if not problem["loc"]:  # a conflict of values: the message names them, and the input is everything
         return f"configuration: {words}"
     given = "" if ", got " in words else f", got {problem['input']!r}"
     return f"{'.'.join(map(str, problem['loc']))}: {words}{given}"
@@ -66,14 +66,14 @@ def _describe(problem: Any) -> str:
 
 @dataclass(frozen=True)
 class DescribedField:
-    """A field of a request or configuration that people choose.
+    """A field of a request or configuration that users can set.
 
     Attributes:
-        annotation: its type, as written.
-        default: None where it is required.
+        annotation: its type, as annotated.
+        default: None if it is required.
         required: whether it has no default.
-        description: for the help of the command line.
-        least, most: inclusive bounds of a number; None where there is none, or where it is exclusive.
+        description: the help text on the command line.
+        least, most: inclusive bounds of a number; None if there is none or it is exclusive.
     """
 
     name: str

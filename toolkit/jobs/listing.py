@@ -1,4 +1,4 @@
-"""The runs of a folder that can be relied on, as the index of that folder knows them. No torch here."""
+"""List the intact runs of a folder from its index. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from toolkit.runs.index import UNREADABLE, Filter, query
 
 
 def list_runs(runs_dir: Path, kind: str | None = None) -> list[RunFolder]:
-    """Runs under ``runs_dir`` that are whole, newest first.
+    """Readable, undamaged runs under ``runs_dir``, newest first.
 
     Args:
-        runs_dir: where run folders are.
-        kind: of run; by default all.
+        runs_dir: the folder of run folders.
+        kind: the kind of run; all kinds by default.
     """
     rows = query(runs_dir, Filter(kind=kind), check)
     return [RunFolder(Path(runs_dir) / row["name"]) for row in rows if row["state"] not in (DAMAGED, UNREADABLE)]

@@ -1,10 +1,10 @@
-"""Pages give way to training and to each other.
+"""Lower the priority of pages below training, and limit how many are drawn at once.
 
-The more people look at pages, the lower their threads' priority on the workers' cores. Only a few pages are drawn at
-once: Python runs one thread at a time, and sixty pages at once are all ready last.
+The more visitors there are, the lower the priority of their pages' threads on the cores shared with workers. Only a
+few pages are drawn at once: Python runs one thread at a time, so sixty concurrent pages would all finish last.
 
-A process inherits the priority of the thread that starts it and cannot raise it again, so workers and supervisors are
-started by a thread of its own, which keeps the priority that the server was given.
+A process inherits the priority of the thread that starts it and cannot raise it again, so a separate thread, which
+keeps the server's priority, starts workers and supervisors.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 NICENESS = 14
-"""Of a page's thread among many visitors, on the scale of ``nice``: where cores are short it gets a twentieth of a
-worker's time. One visitor's pages give way to nothing: they would be slow, and training would hardly gain."""
+"""Highest niceness of a page's thread, reached with many visitors: on busy cores it gets a twentieth of a worker's
+time. The pages of a single visitor keep their priority: lowering it would slow them and hardly speed up training."""
 A_VISITOR = 2
-"""What each further visitor adds, until it is :data:`NICENESS`."""
+"""Niceness added per further visitor, up to :data:`NICENESS`."""
 PRESENT_SECONDS = 60.0
-"""For how long a visitor counts after a page was drawn."""
+"""Seconds for which a visitor counts after a page was drawn."""
 DRAWN_AT_ONCE = 3
 LONGEST_WAIT = 5.0
-"""Seconds that a page waits for its turn: should all turns be held up, pages are slow, and none hangs."""
+"""Maximum seconds a page waits for its turn, so that pages are slow but never hang."""
 COLLECTED_AFTER = 10.0
-"""Seconds between two collections of garbage; Streamlit's own, after every page, took a fifth of all time."""
+"""Seconds between garbage collections; Streamlit's, after every page, took a fifth of all time."""
 _turns = threading.BoundedSemaphore(DRAWN_AT_ONCE)
 _held = threading.local()
 _collected = time.monotonic()
 _starter = ThreadPoolExecutor(1, "starter")
-_starter.submit(int).result()  # its thread begins now, before any page has given way
+_starter.submit(int).result()  # starts the thread now, before any page lowers its priority
 
 
 class Visitors:
-    """Who has looked at a page lately; safe between threads."""
+    """Recent visitors; thread-safe."""
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def count(self, visitor: str, now: float) -> int:
-        """Take note of a visitor, and how many there are.
+        """Record a visitor and return the number of recent visitors.
 
         Args:
-            visitor: any name of the session.
-            now: seconds on a clock that never goes back.
+            visitor: an identifier of the session.
+            now: seconds on a monotonic clock.
         """
         with self._lock:
             self._seen[visitor] = now
@@ -64,12 +64,12 @@ _visitors = Visitors()
 
 
 def niceness_among(visitors: int) -> int:
-    """The niceness of each page's thread."""
+    """The niceness of page threads with this many visitors."""
     return min(NICENESS, A_VISITOR * max(0, visitors - 1))
 
 
 def give_way(visitor: str) -> None:
-    """Lower the priority of the calling thread, which draws a page, where the system keeps one for each thread."""
+    """Lower the priority of the calling thread, which draws a page, on systems with a priority per thread."""
     niceness = niceness_among(_visitors.count(visitor, time.monotonic()))
     if sys.platform == "linux" and niceness:
         with suppress(OSError):
@@ -77,13 +77,13 @@ def give_way(visitor: str) -> None:
 
 
 def at_full_priority(start: Callable[[], _Result]) -> _Result:
-    """Do something that starts processes, at the server's own priority; what it raises is raised here."""
+    """Call ``start``, which starts processes, at the server's priority; its exceptions are raised here."""
     return _starter.submit(start).result()
 
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """Draw a page when it is its turn."""
+    """Wait for a turn to draw a page."""
     _held.turn = _turns.acquire(timeout=LONGEST_WAIT)
     try:
         yield
@@ -94,7 +94,7 @@ def in_turn() -> Iterator[None]:
 
 @contextmanager
 def out_of_turn() -> Iterator[None]:
-    """Do something that takes long while a page is drawn, and let others draw theirs meanwhile."""
+    """Give up the turn during slow work, so that other pages can be drawn meanwhile."""
     held = getattr(_held, "turn", False)
     _give_back()
     try:

@@ -1,4 +1,4 @@
-"""What Streamlit runs at every change. It shows every string that stands alone in this file, so none does."""
+"""The script that Streamlit runs at every change. It would display any bare string below this one."""
 
 from toolkit.ui.shell import main
 

@@ -1,6 +1,6 @@
-"""How the app is served: ``App(SCRIPT, **serving())``, in ``app.py`` and in what ``recallrate app`` starts.
+"""Arguments of Streamlit's ``App(SCRIPT, **serving())``, called by ``app.py`` and by ``recallrate app``.
 
-Streamlit finds that call by reading the file, so each of the two has it.
+Streamlit searches the source of the served file for that call, so both files contain it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SCRIPT = Path(__file__).resolve().with_name("script.py")
 
 
 def serving() -> dict[str, Any]:
-    """The gateway before Streamlit, and a lifespan that loads all pages before the first visitor."""
+    """The gateway as middleware, and a lifespan that loads all pages before the first visitor."""
     return {"middleware": [Middleware(Gateway)], "lifespan": _loaded}
 
 
 @asynccontextmanager
 async def _loaded(_app: App) -> AsyncIterator[None]:
-    """Sessions that begin together would wait for each other's imports; and garbage is collected now and then."""
-    config.set_option("runner.postScriptGC", False)  # :func:`toolkit.ui.priority.in_turn` does it
-    import_module("toolkit.ui.shell")  # now that there is a runtime, which caches ask for
+    """Import all pages, since concurrent first sessions would wait for each other's imports."""
+    config.set_option("runner.postScriptGC", False)  # :func:`toolkit.ui.priority.in_turn` collects garbage instead
+    import_module("toolkit.ui.shell")  # not earlier, since caches need a runtime
     yield

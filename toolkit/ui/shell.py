@@ -1,4 +1,4 @@
-"""The frame round every page: who may enter, navigation, the choice of a dataset and of the language."""
+"""The frame of every page: access, navigation, and the choice of dataset and language."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
-import pandas  # noqa: F401  # now: sessions that begin together would trip over each other importing it
+import pandas  # noqa: F401  # now, since concurrent first sessions could fail importing it
 import streamlit as st
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
@@ -22,14 +22,14 @@ from toolkit.ui.priority import give_way, in_turn
 from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
-"""A file of our own: an icon by name would be fetched from another server."""
+"""A local file, since an icon by name would be fetched from another server."""
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1280px; }
 [data-testid="stMetricValue"] > div { white-space: normal; overflow-wrap: anywhere; }
 .st-key-narrow { position: absolute; height: 0; overflow: hidden; }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
-"""What the theme has no option for: less empty space above, and long figures that break instead of being cut."""
+"""Styles without a theme option: less space at the top, and long figures that wrap instead of being cut."""
 PAGES = {
     "data": (data.page, ":material/grid_view:"),
     "probe": (probe.page, ":material/compress:"),
@@ -41,11 +41,9 @@ PAGES = {
     "report": (report.page, ":material/description:"),
     "monitor": (monitor.page, ":material/monitor_heart:"),
 }
-"""In the order of the road; the names are those in the address."""
-
-
+"""In the order of the workflow; the names appear in the address."""
 _loaded: set[str] = set()
-"""Pages that have been drawn since the server began."""
+"""Pages that have been drawn since the server started."""
 
 
 def main() -> None:
@@ -56,7 +54,7 @@ def main() -> None:
 
 def _draw() -> None:
     st.set_page_config(page_title="Recall Rate", page_icon=str(_ICON), layout="wide")
-    st.set_option("client.disableDataExport", True)  # its CSV would hold formulas; ours does not
+    st.set_option("client.disableDataExport", True)  # its CSV can contain formulas; ours cannot
     give_way(st.session_state.setdefault("visitor", secrets.token_hex(8)))
     st.html(_STYLE)
     read_language()
@@ -84,12 +82,12 @@ def _draw() -> None:
         st.caption(say("shell.motto"))
     try:
         chosen.run()
-    except WorkError as error:  # of what the page is about, such as a damaged run: said, not shown as a traceback
+    except WorkError as error:  # such as a damaged run: a message, not a traceback
         st.error(one_line(error), icon=":material/error:")
     if chosen.url_path not in _loaded:
         _loaded.add(chosen.url_path)
         gc.collect()
-        gc.freeze()  # Streamlit collects garbage after every page: not among all that this one has loaded for good
+        gc.freeze()  # keeps later collections from scanning what the page has loaded permanently
 
 
 def _log_out() -> None:

@@ -1,4 +1,4 @@
-"""What the rules advise: the recommendation, every rule's pick, budgets, and how far off the rules were elsewhere."""
+"""A finished advice: the recommendation, every rule's pick, budgets, and the rules' regret on known problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolkit.ui.components.plain import code, join_marked, plain
 
 
 def show_recommendation(result: dict[str, Any]) -> None:
-    """The answer first: what to do, why, and what would change it.
+    """The recommendation, its reasons, and what would change it.
 
     Args:
         result: the ``advise`` JSON.
@@ -66,10 +66,10 @@ def _in_words(sentences: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def show_rules(name: str, result: dict[str, Any]) -> None:
-    """Every rule's pick, the regret table one click away, and accuracy against the budget.
+    """Every rule's pick, the regret table in a popover, and accuracy against budget.
 
     Args:
-        name: of the run.
+        name: the name of the run.
         result: the ``advise`` JSON.
     """
     st.subheader(say("advice.rules"), anchor=False)

@@ -1,4 +1,4 @@
-"""Choosing a dataset in the sidebar, and having it open. The choice lives in the address bar: ?dataset=demo&size=32."""
+"""Choose a dataset in the sidebar, and open it. The address keeps the choice: ?dataset=demo&size=32."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from toolkit.ui.components.plain import plain
 from toolkit.ui.priority import out_of_turn
 
 _FRESH_SECONDS = 60.0
-"""How long an open dataset is used before its source is looked at again for changes."""
+"""Seconds for which an open dataset is used before its source is checked for changes again."""
 
 
 def choose_dataset() -> None:
     """The sidebar's widgets.
 
-    The address is written anew on every page: a widget's own ``bind="query-params"`` loses it when the page is changed
-    after a reload. What is chosen is every widget's default too: a browser that missed the first drawing, because
-    another one overtook it, would begin with an empty field and answer with that.
+    Every page writes the address again, since a widget's own ``bind="query-params"`` loses it when the page changes
+    after a reload. The choice is also every widget's default: a browser that missed the first drawing would otherwise
+    start with an empty field and send that back.
     """
     spec, size = _kept()
     if st.session_state.pop("dataset_put", False):
-        spec = ""  # Streamlit wants no default beside a value of the program's
+        spec = ""  # Streamlit allows no default together with a value set by the program
     st.subheader(say("dataset.title"), anchor=False)
     st.text_input(say("dataset.where"), spec, key="dataset", help=say("dataset.where_help"))
     st.number_input(say("dataset.size"), *SIZES, size, step=16, key="size", help=say("dataset.size_help"))
@@ -39,17 +39,17 @@ def choose_dataset() -> None:
             say("dataset.upload_what"),
             type=[suffix.removeprefix(".") for suffix in SUFFIXES],
             key=_upload_key(),
-            on_change=_take_upload,
+            on_change=_store_upload,
         )
         if problem := st.session_state.pop("upload_problem", None):
             st.error(plain(problem))
     if st.session_state.get("dataset") != "demo":
-        st.button(say("dataset.back"), on_click=_take_demo, type="tertiary", icon=":material/undo:")
+        st.button(say("dataset.back"), on_click=_choose_demo, type="tertiary", icon=":material/undo:")
     st.query_params.update({"dataset": st.session_state["dataset"], "size": str(st.session_state["size"])})
 
 
 def _kept() -> tuple[str, int]:
-    """The choice so far, as it stands in the fields; at the start of a session that which the address holds."""
+    """The current choice in the fields, or in the address at the start of a session."""
     asked = st.query_params.get("size", "")
     at_first = int(asked) if asked.isdecimal() and SIZES[0] <= int(asked) <= SIZES[1] else 32
     spec = st.session_state.get("dataset", st.query_params.get("dataset", "demo"))
@@ -57,16 +57,16 @@ def _kept() -> tuple[str, int]:
 
 
 def _upload_key() -> str:
-    """Another field after every upload: it is empty again, and what it held need not stay in memory."""
+    """A new key after every upload, so that the field is empty again and the upload can leave memory."""
     return f"upload-{st.session_state.get('uploads_taken', 0)}"
 
 
-def _take_upload() -> None:
+def _store_upload() -> None:
     uploaded = st.session_state[_upload_key()]
     if uploaded is None:
         return
     try:
-        _put(str(keep_upload(uploaded.name, uploaded)))
+        _set_dataset(str(keep_upload(uploaded.name, uploaded)))
     except (UsageError, WorkError) as error:
         st.session_state["upload_problem"] = one_line(error)
     st.session_state["uploads_taken"] = st.session_state.get("uploads_taken", 0) + 1
@@ -75,11 +75,11 @@ def _take_upload() -> None:
         context.uploaded_file_mgr.remove_session_files(context.session_id)
 
 
-def _take_demo() -> None:
-    _put("demo")
+def _choose_demo() -> None:
+    _set_dataset("demo")
 
 
-def _put(spec: str) -> None:
+def _set_dataset(spec: str) -> None:
     st.session_state["dataset"], st.session_state["dataset_put"] = spec, True
 
 
@@ -89,14 +89,14 @@ def chosen() -> tuple[str, int]:
 
 
 def _refuse(reason: str) -> NoReturn:
-    """Say why there is no dataset, and end the page here."""
+    """Show why there is no dataset, and end the page here."""
     st.error(plain(reason), icon=":material/error:")
     st.info(say("dataset.choose_another"))
     st.stop()
 
 
 def open_dataset() -> ImageDataset:
-    """The chosen dataset; while it cannot be opened, the page says why and ends here."""
+    """The chosen dataset; if it cannot be opened, the page shows the reason and ends here."""
     try:
         spec, size = chosen()
     except UsageError as error:

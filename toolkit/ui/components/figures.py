@@ -1,4 +1,4 @@
-"""Figures of results, drawn once for all who look at them: making one takes longer than the rest of most pages."""
+"""A cache of figures shared by all visitors, since drawing one takes longer than the rest of most pages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from toolkit.ui.components.language import current
 
 _MOST = 128
 _kept: OrderedDict[tuple[str, str, bytes], go.Figure] = OrderedDict()
-"""By function, language and digest of the facts; the one asked for last is at the end."""
+"""By function, language and digest of the data; most recently used last."""
 _lock = threading.Lock()
 
 
 def draw_figure(draw: Callable[..., go.Figure], *facts: Any, **more: Any) -> go.Figure:
-    """What ``draw(*facts, **more, say=...)`` gives in the page's language. It is shared: nobody may change it.
+    """The figure ``draw(*facts, **more, say=...)`` in the page's language. It is shared, so do not modify it.
 
     Args:
         draw: a pure function.
-        facts, more: what it draws, as JSON has it.
+        facts, more: its arguments, which must be JSON values.
     """
     written = json.dumps([facts, more], default=repr).encode()
     key = (draw.__name__, current().code, hashlib.sha256(written).digest())

@@ -1,4 +1,4 @@
-"""How amounts are written in the chosen language."""
+"""Durations and counts in the chosen language."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 run``, ``6 runs``; ``noun`` is a key of the section ``count``, which has ``run`` and ``runs``."""
+    """``1 run``, ``6 runs``; ``noun`` is a key of the catalogue section ``count``, with a plural in -s."""
     return say(f"count.{noun}" if number == 1 else f"count.{noun}s", count=f"{number:,}")

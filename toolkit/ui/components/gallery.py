@@ -1,6 +1,6 @@
-"""Pictures to look at closely: a grid whose tiles can be clicked, and a slider that wipes between two of one image.
+"""A grid of clickable image tiles, and a slider that wipes between two versions of an image.
 
-Both are reached with the keyboard alone: tiles are buttons, the wipe is a range.
+Both can be used with the keyboard alone: tiles are buttons, and the slider is a range input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from toolkit.data.images import png_bytes
 
 THUMBNAIL = 96
-"""Largest side of a tile's picture in pixels; larger ones are scaled down, smaller ones are shown pixel by pixel."""
+"""Maximum side of a tile's picture in pixels; larger pictures are scaled down, smaller ones keep their pixels."""
 
 _GRID_CSS = """
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 10px; }
@@ -107,10 +107,10 @@ class Tile:
     """A tile of the grid.
 
     Attributes:
-        id: what a click gives.
+        id: returned on a click.
         pictures: uint8 (H, W, 3) side by side.
-        lines: of text below them.
-        label: all of it in words, for those who do not see it.
+        lines: text below them.
+        label: a full description for screen readers.
     """
 
     id: int
@@ -120,11 +120,11 @@ class Tile:
 
 
 def picture_address(image: np.ndarray, largest: int | None = None) -> str:
-    """An image as a ``data:`` address, losslessly.
+    """An image as a lossless ``data:`` URL.
 
     Args:
         image: uint8 (H, W, 3).
-        largest: side in pixels to scale it down to, if it is larger.
+        largest: maximum side in pixels; a larger image is scaled down.
     """
     picture = Image.fromarray(image)
     if largest is not None:
@@ -133,7 +133,7 @@ def picture_address(image: np.ndarray, largest: int | None = None) -> str:
 
 
 def gallery(tiles: Sequence[Tile], chosen: int | None, key: str) -> int | None:
-    """The grid; the id of the tile that has just been clicked, else None."""
+    """Draw the grid; return the id of the tile that has just been clicked, else None."""
     mount = st.components.v2.component("recallrate_gallery", css=_GRID_CSS, js=_GRID_JS)
     data = {
         "chosen": chosen,
@@ -151,7 +151,7 @@ def gallery(tiles: Sequence[Tile], chosen: int | None, key: str) -> int | None:
 
 
 def wipe(left: np.ndarray, right: np.ndarray, names: tuple[str, str], label: str, key: str) -> None:
-    """Two pictures of one size on top of each other, and a slider that says how much of the left one is seen."""
+    """Two pictures of equal size on top of each other, and a slider for the visible part of the left one."""
     mount = st.components.v2.component("recallrate_wipe", html=_WIPE_HTML, css=_WIPE_CSS, js=_WIPE_JS)
     data = {
         "left": picture_address(left),

@@ -1,4 +1,4 @@
-"""Putting codec settings together from choices instead of writing them."""
+"""Build codec settings from choices instead of typing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _USUAL = {"quality": (10, 30, 50, 75)}
 
 
 def build_grid(key: str) -> None:
-    """A panel that appends to the grid kept in the session's state under ``key``."""
+    """A panel that appends to the grid in the session state under ``key``."""
     with st.popover(say("probe.build"), icon=":material/build:"):
         kinds = CODECS
         inner = [name for name, kind in kinds.items() if not kind.wraps]
@@ -37,15 +37,15 @@ def build_grid(key: str) -> None:
         st.code(pattern, language=None, wrap_lines=True)
         columns = st.columns(2)
         columns[0].button(
-            say("probe.add"), on_click=_put, args=(key, pattern, True), icon=":material/add:", width="stretch"
+            say("probe.add"), on_click=_set_grid, args=(key, pattern, True), icon=":material/add:", width="stretch"
         )
         columns[1].button(
-            say("probe.only_this"), on_click=_put, args=(key, pattern, False), type="tertiary", width="stretch"
+            say("probe.only_this"), on_click=_set_grid, args=(key, pattern, False), type="tertiary", width="stretch"
         )
 
 
 def _ask(kind: CodecKind, name: str, parameter: Parameter) -> str | None:
-    """One or several values of a parameter; None where it is left as it is."""
+    """One or several values of a parameter; None if it is left at its default."""
     label, key = name.replace("_", " "), f"build_{kind.name}_{name}"
     help_ = f"{parameter.help} {parameter.accepted()}".strip()
     if parameter.kind is bool or parameter.choices:
@@ -61,12 +61,12 @@ def _ask(kind: CodecKind, name: str, parameter: Parameter) -> str | None:
 
 
 def _usual(name: str, parameter: Parameter) -> str:
-    """Values to begin with, of those that are accepted."""
+    """Accepted values to start with."""
     low, high = parameter.low or 0, parameter.high or 0
     fitting = [value for value in _USUAL.get(name, ()) if value <= high]
     return ", ".join(map(str, fitting or ((int(low), int(low) + 1, int(low) + 2) if name in _USUAL else ())))
 
 
-def _put(key: str, pattern: str, beside: bool) -> None:
-    before = st.session_state.get(key, "") if beside else ""
+def _set_grid(key: str, pattern: str, append: bool) -> None:
+    before = st.session_state.get(key, "") if append else ""
     st.session_state[key] = ";".join(filter(None, (before.strip().rstrip(";"), pattern)))

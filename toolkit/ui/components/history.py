@@ -1,4 +1,4 @@
-"""Every run of the runs folder: found by a filter, with notes, and with what can be done with it."""
+"""The list of runs: filter, notes and actions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
     """The runs of one dataset.
 
     Args:
-        runs_dir: where runs are.
-        dataset: its spec, a path absolute.
-        kinds: of runs.
+        runs_dir: the folder of runs.
+        dataset: its spec, with an absolute path.
+        kinds: the kinds of runs to list.
     """
     st.subheader(say("history.title"), anchor=False)
     columns = st.columns([2, 3])
@@ -46,7 +46,7 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
     )
     wanted = Filter(state=STATES[state - 1] if state else None, text=text.strip() or None)
     rows_of_kind = [row for row in query(runs_dir, wanted, check) if row["kind"] in kinds]
-    # of what dataset a damaged run was cannot be told
+    # the dataset of a damaged run is unknown
     found = [row for row in rows_of_kind if row["dataset"] == dataset or row["state"] in (DAMAGED, UNREADABLE)]
     if not found:
         st.caption(say("history.none"))
@@ -55,7 +55,7 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
     picked = st.dataframe(
         rows,
         hide_index=True,
-        key=f"history_table_{hash(tuple(row['name'] for row in found))}",  # rows chosen in another list are others
+        key=f"history_table_{hash(tuple(row['name'] for row in found))}",  # a selection is valid for this list only
         on_select="rerun",
         selection_mode="multi-row",
         height=min(36 + 35 * len(rows), 320),
@@ -97,12 +97,12 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _actions(chosen: Sequence[RunFolder], runs_dir: Path, broken: set[str]) -> None:
-    """Cancel, resume or retry, remove; notes and the reason of failure of a single run; broken ones are only removed.
+    """Cancel, resume, retry or remove; for a single run its notes and error. Broken runs can only be removed.
 
     Args:
-        chosen: what is acted on.
-        runs_dir: where it is.
-        broken: names of those that cannot be read.
+        chosen: the selected runs.
+        runs_dir: their folder.
+        broken: names of runs that cannot be read.
     """
     states = {run.name: DAMAGED if run.name in broken else run.status() for run in chosen}
     active = [run for run in chosen if states[run.name] in ACTIVE]
@@ -138,19 +138,19 @@ def _one(run: RunFolder, status: str) -> None:
     if status == "failed":
         st.error(say("runs.failed", reason=run.error()), icon=":material/error:")
     key, shown = f"notes-{run.name}", f"notes-shown-{run.name}"
-    if st.session_state.get(shown) != run.notes:  # written elsewhere since
+    if st.session_state.get(shown) != run.notes:  # changed elsewhere meanwhile
         st.session_state[key] = st.session_state[shown] = run.notes
     st.text_area(
         say("history.notes"),
         key=key,
         height=68,
         placeholder=say("history.notes_hint"),
-        on_change=_take_note,
+        on_change=_save_note,
         args=(run, key),
     )
 
 
-def _take_note(run: RunFolder, key: str) -> None:
+def _save_note(run: RunFolder, key: str) -> None:
     try:
         run.note(st.session_state[key])
     except WorkError as error:

@@ -1,4 +1,4 @@
-"""Background runs on a page: their live state, polled only while something is under way, and the buttons for them."""
+"""Background runs on a page: their live state, polled only while a run is active, and their buttons."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def watch(
     names: dict[str, str] | None = None,
     more: Callable[[], None] | None = None,
 ) -> None:
-    """The state of ``runs``, refreshed by itself; the page is drawn anew whenever one begins or ends.
+    """The state of ``runs``, refreshed automatically; the page is redrawn when a run starts or ends.
 
     Args:
-        runs: those to show.
-        runs_dir: where they are.
-        names: what to call each, by folder name.
-        more: draws what else shall be as fresh.
+        runs: the runs to show.
+        runs_dir: their folder.
+        names: labels by folder name.
+        more: draws further content that is refreshed together with the state.
     """
     before = {run.name: run.status() for run in runs}
     active = any(status in ACTIVE for status in before.values())
     if "queued" in before.values() and not supervisor.was_stopped(runs_dir):
-        with suppress(WorkError):  # after a restart of the machine nobody works on the queue until somebody looks at it
+        with suppress(WorkError):  # after a reboot nothing works on the queue until a page is opened
             at_full_priority(lambda: supervisor.ensure(runs_dir))
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}
         above = st.container()
-        _buttons(runs, states, runs_dir)  # before the page is drawn anew, which would lose the click that came with it
+        _buttons(runs, states, runs_dir)  # before a rerun, which would lose a click
         if active and states != before:
             st.rerun()
         with above:
@@ -65,7 +65,7 @@ def watch(
 
 
 def seconds_left(run: RunFolder) -> float | None:
-    """Seconds left of what a running run is doing, as it estimated itself, less the time since."""
+    """The run's own estimate of the remaining seconds, minus the time since then."""
     progress = run.progress()
     if progress is None or progress.get("seconds_left") is None:
         return None
@@ -94,7 +94,7 @@ def _one(run: RunFolder, status: str) -> None:
 
 
 def _log(run: RunFolder) -> None:
-    """What its process printed last, where it printed anything."""
+    """The last output of its process, if any."""
     if said := run.printed(_LOG_BYTES).strip():
         with st.expander(say("runs.log")):
             st.code(said, language=None, wrap_lines=True)
@@ -161,19 +161,19 @@ def _buttons(runs: Sequence[RunFolder], states: dict[str, str], runs_dir: Path) 
 
 
 def cancel_all(runs: Sequence[RunFolder]) -> None:
-    """Ask every run to stop."""
+    """Request every run to stop."""
     for run in runs:
         run.request_cancel()
 
 
 def start_button(label: str, request: Request, runs_dir: Path, *, main: bool = False) -> None:
-    """A button that queues a request and draws the page anew; ``main`` where it is what the page is for."""
+    """A button that queues a request and redraws the page; ``main`` marks the main action of the page."""
     if st.button(label, type="primary" if main else "secondary", icon=":material/play_arrow:"):
         attempt(lambda: at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir)))
 
 
 def attempt(action: Callable[[], object]) -> None:
-    """Do it and draw the page anew, or say why it could not be done."""
+    """Call ``action`` and redraw the page, or show its error."""
     try:
         action()
     except WorkError as error:

@@ -1,4 +1,4 @@
-"""The language of the interface: chosen in the sidebar, kept in the address as ?lang=ja, at first the browser's."""
+"""The language of the interface: initially the browser's, chosen in the sidebar, kept in the address as ?lang=ja."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def current() -> Language:
 
 
 def say(key: str, **values: Any) -> Marked:
-    """A text in the chosen language, as Markdown; text among ``values`` is shown as it is.
+    """A text in the chosen language, as Markdown; text in ``values`` is escaped.
 
-    For what is no Markdown (options of select boxes, descriptions of pictures, errors) there is :func:`current`.
+    For texts that are not Markdown (select box options, picture descriptions, errors), use :func:`current`.
     """
     return Marked(current()(key, **{name: plain(one) if isinstance(one, str) else one for name, one in values.items()}))
 
 
 def read_language() -> None:
-    """At the start of a session, the language that the address or else the browser asks for."""
+    """At the start of a session, take the language of the address or else of the browser."""
     if st.session_state.get("lang") not in LANGUAGES:
         asked = st.query_params.get("lang", "")
         browsers = (st.context.locale or "en").partition("-")[0]
@@ -33,7 +33,7 @@ def read_language() -> None:
 
 
 def choose_language() -> None:
-    """The sidebar's switch."""
+    """The language switch of the sidebar."""
     st.segmented_control(
         say("shell.language"),
         list(LANGUAGES),

@@ -1,4 +1,4 @@
-"""Choosing a method and its parameters."""
+"""Choose a method and its parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from toolkit.ui.components.language import say
 
 
 def choose_method() -> str:
-    """A method as specs write it: ``icarl:temperature=1``."""
+    """The chosen method as a spec, such as ``icarl:temperature=1``."""
     name = st.selectbox(
         say("column.method"),
         list(METHODS),

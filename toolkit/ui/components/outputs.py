@@ -1,4 +1,4 @@
-"""What pages end with: downloads, the command that does the same, and where to go next."""
+"""The end of pages: downloads, the equivalent command, and a link to the next page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolkit.ui.components.language import say
 
 
 def downloads(name: str, result: Any, rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> None:
-    """Buttons for the result as JSON and its table as CSV, with some columns first; made when asked for."""
+    """Download buttons for the result as JSON and its table as CSV, with the columns ``first`` first; made on click."""
     with st.container(horizontal=True):
         st.download_button(
             "CSV",
@@ -44,9 +44,9 @@ def next_page(name: str, label: str, **address: str) -> None:
     """A link to another page of the app, on the same dataset and in the same language.
 
     Args:
-        name: of the page in the address.
-        label: what is shown.
-        address: what else the page shall show.
+        name: the name of the page in the address.
+        label: the text of the link.
+        address: further parameters of the address.
     """
     if (target := st.session_state.get("pages", {}).get(name)) is not None:
         kept = {key: value for key in ("dataset", "size", "lang") if (value := st.query_params.get(key)) is not None}

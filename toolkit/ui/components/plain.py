@@ -1,8 +1,8 @@
-"""Data as text in Markdown: a name never becomes bold, a link, a colour, a formula, an icon or a picture.
+"""Escape data for Markdown, so that no name becomes bold, a link, a colour, a formula, an icon or a picture.
 
-Streamlit shows nearly every text as Markdown, with colours, icons, emoji, arrows and formulas of its own. Catalogue
-texts may use that. What comes from data passes :func:`plain` or :func:`code`; ``say`` of
-:mod:`toolkit.ui.components.language` does it for the values that it puts in.
+Streamlit renders nearly all text as Markdown, with its own colours, icons, emoji, arrows and formulas. Catalogue texts
+may use them; text from data goes through :func:`plain` or :func:`code`. ``say`` of
+:mod:`toolkit.ui.components.language` escapes the values that it inserts.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from toolkit.foundation.printing import visible
 
 
 class Marked(str):
-    """Markdown that may be shown as it is."""
+    """Markdown that needs no escaping."""
 
     __slots__ = ()
 
 
 _STYLES = "red|orange|yellow|blue|green|violet|gray|grey|rainbow|primary|small|shimmer|color"
 _SPECIAL = re.compile(rf"[\\`*_\[\]<>#$|~&]|:(?=:)|:(?!(?!(?:{_STYLES})\b)[a-z_]+=)(?=[a-z])")
-"""What begins some markup. A colon does before a word; not in ``jpeg:quality=50``, where the word is no style."""
+"""Characters that start markup; a colon before a word, except as in ``jpeg:quality=50``, where no style follows."""
 _BEGINNING = re.compile(r"^([-+]|\d+[.)])(?=\s|$)")
-"""Of a list, at the beginning of a line."""
+"""A list marker at the beginning of a line."""
 _REPLACED = re.compile(
-    r"""(?<!\S)[<>~-](?=[=>-]+(?!\S))     # arrows and signs of comparison
+    r"""(?<!\S)[<>~-](?=[=>-]+(?!\S))     # arrows and comparison signs
     | :(?=material[/_]|[\w+-]+:)          # icons and emoji
     | (?<!\S):(?=[\w+-]+$)                # emoji, if a colon follows
     | https?:(?=//) | www(?=\.)           # addresses
     | @(?=[\w-]+\.)""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""What is replaced in finished text, where no backslash helps."""
+"""Text that Streamlit replaces after rendering, where a backslash does not help."""
 _JOINER = "\u2060"
-"""Takes no room and allows no break: it only keeps apart what would be replaced together."""
+"""Zero-width and non-breaking: only separates characters that would be replaced together."""
 
 
 def plain(value: object) -> Marked:
-    """Anything as a line of Markdown that shows its text and nothing else; Markdown that is so already, unchanged."""
+    """Any value as a line of Markdown that shows its plain text; marked text is unchanged."""
     if isinstance(value, Marked):
         return value
     text = _REPLACED.sub(rf"\g<0>{_JOINER}", _line(value))
@@ -46,7 +46,7 @@ def plain(value: object) -> Marked:
 
 
 def code(value: object) -> Marked:
-    """Anything as Markdown that shows its text as code."""
+    """Any value as Markdown code."""
     text = _line(value).replace(":material/", f":{_JOINER}material/")
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
@@ -55,7 +55,7 @@ def code(value: object) -> Marked:
 
 
 def join_marked(parts: list[Marked], between: str = ", ") -> Marked:
-    """Several pieces of Markdown as one."""
+    """Join pieces of Markdown."""
     return Marked(between.join(parts))
 
 

@@ -56,10 +56,10 @@ _FORMATS = {
 
 
 def show_probe(name: str, result: dict[str, Any]) -> None:
-    """Everything about one result.
+    """A whole result.
 
     Args:
-        name: of its run.
+        name: the name of its run.
         result: the ``probe`` or ``advise`` JSON.
     """
     advised = "recommended" in result
@@ -84,7 +84,7 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
             recommended=result["recommended"]["codec"] if advised else None,
         ),
         key="probe_chart",
-        on_select=_take_point,
+        on_select=_select_point,
         selection_mode="points",
         alt=say("probe.chart_alt"),
     )
@@ -98,21 +98,21 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
             time=formats.duration(result["seconds"]),
         )
     )
-    _chosen(rows)
+    _setting_in_words(rows)
     _table(name, result, rows)
     if advised:
         show_rules(name, result)
 
 
-def _take_point() -> None:
+def _select_point() -> None:
     points = st.session_state["probe_chart"]["selection"]["points"]
     facts = points[0].get("customdata", []) if points else []
-    if len(facts) > 3:  # rings have less
+    if len(facts) > 3:  # rings have fewer
         st.session_state["inspected"] = facts[3]
 
 
-def _chosen(rows: list[dict[str, Any]]) -> None:
-    """One setting in words, and the way to its images: the clicked one, else the middle one of the lossy ones."""
+def _setting_in_words(rows: list[dict[str, Any]]) -> None:
+    """One setting in words with a link to its images: the clicked one, else the middle lossy one."""
     codecs = [row["codec"] for row in rows]
     if st.session_state.get("inspected") not in codecs:
         lossy = [codec for codec in codecs if not is_lossless(codec)] or codecs
@@ -136,10 +136,10 @@ def _chosen(rows: list[dict[str, Any]]) -> None:
 
 
 def show_rows(rows: list[dict[str, Any]]) -> None:
-    """The table of settings, finished or so far.
+    """The table of settings, of a finished or a running probe.
 
     Args:
-        rows: as :func:`~toolkit.report.tables.probe_rows` gives them.
+        rows: from :func:`~toolkit.report.tables.probe_rows`.
     """
     number = st.column_config.NumberColumn
     shown = [column for column in _COLUMNS if any(row[column] is not None for row in rows)]

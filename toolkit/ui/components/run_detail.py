@@ -39,7 +39,7 @@ Finished = tuple[PilotConfig, dict[str, Any]]
 
 
 def run_name(config: PilotConfig, seed: int) -> str:
-    """What a run is called: only its folder's name says all."""
+    """The label of a run, shorter than the name of its folder."""
     method = "" if config.method == "replay" else f"{config.method}, "
     return f"{setting_name(config.codec, config.align)}, {method}{config.budget}, seed {seed}"
 
@@ -50,7 +50,7 @@ def folder_name(run: Mapping[str, Any]) -> str:
 
 
 def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
-    """One run stage by stage, its command and its folder."""
+    """One run by stage, with its command and folder."""
     figures = st.container(horizontal=True)
     for name in _PERCENT[:3]:
         figures.metric(say(f"metric.{name}"), f"{run[name]:.1%}", help=say("help.measures"))
@@ -83,7 +83,7 @@ def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
 
 
 def show_comparison(runs: Mapping[str, Finished]) -> None:
-    """Two to six runs: what differs, curves, and their accuracy matrices side by side.
+    """Two to six runs: their differences, curves, and accuracy matrices side by side.
 
     Args:
         runs: by folder name.
@@ -136,7 +136,7 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
 
 
 def _titles(runs: Sequence[Finished]) -> list[str]:
-    """Short and distinct: the setting, and more of it where settings are alike."""
+    """Short distinct titles: the setting, with more detail if settings are equal."""
     short = [short_spec(config.codec) for config, _ in runs]
     if len(set(short)) == len(short):
         return short

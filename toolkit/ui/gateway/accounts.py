@@ -35,7 +35,7 @@ async def arrive(
 
     Args:
         begin: adds a login to an answer.
-        leave: the address at which an account that is not allowed logs out.
+        leave: the address at which a refused account logs out.
     """
     answer, user = await _called_back(application, request)
     if user is None:  # the provider refused

@@ -1,4 +1,4 @@
-"""The gateway: an ASGI middleware before all of Streamlit, including its files, sockets, uploads, media and metrics.
+"""The gateway: an ASGI middleware in front of Streamlit, including its files, sockets, uploads, media and metrics.
 
 On 127.0.0.1 it only checks the host name of a request and the origin of a page that opens a socket. On other addresses
 only the login page can be reached without a login; ``/_stcore/health`` answers ``ok`` to monitoring.
@@ -67,7 +67,7 @@ class Gateway:
         if not listens_elsewhere() and is_local((scope.get("server") or ("127.0.0.1",))[0]):
             return await self.application(with_identity(scope, None), receive, send)
         if socket:
-            return await self._open(scope, receive, send)
+            return await self._serve_socket(scope, receive, send)
         request = Request(scope, receive)
         answer = await self._answer(request)
         if answer is not None:
@@ -76,11 +76,11 @@ class Gateway:
             return await self._upload(scope, receive, send)
         await self.application(with_identity(scope, None), receive, send)
 
-    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the socket of a login; a page from an earlier login is sent to the login page."""
         token = Request({**scope, "type": "http"}).cookies.get(_cookie(scope))
         login = LOGINS.of_token(token)
-        if _closed() is not None or token is None:
+        if _locked_reason() is not None or token is None:
             return await refuse(send)
         if login is None:
             return await send_away(scope, send, address_of(LOGIN))
@@ -92,14 +92,14 @@ class Gateway:
         login = LOGINS.of_token(request.cookies.get(_cookie(request.scope)))
         if path == _HEALTH and login is None:
             return PlainTextResponse("ok")
-        if _closed() is not None:
+        if _locked_reason() is not None:
             return notice_page(language_of(request), language_of(request)("access.closed"), 503)
         if path == LOGOUT:
             return _log_out(request, login)
         if path == LOGIN:
             return await self._log_in(request, login)
         if has_oidc() and path == accounts.CALLBACK:
-            return await accounts.arrive(self.application, request, _begin, address_of(LOGOUT))
+            return await accounts.arrive(self.application, request, _start_login, address_of(LOGOUT))
         if has_oidc() and path in accounts.ROUTES:
             return None
         if login is None:
@@ -126,7 +126,7 @@ class Gateway:
             self.uploads.coming -= size
 
     async def _log_in(self, request: Request, login: Login | None) -> Response:
-        following = _inside(request.query_params.get("following"))
+        following = _own_address(request.query_params.get("following"))
         if request.method == "GET":
             if login is not None:
                 return RedirectResponse(following, 303)
@@ -138,10 +138,10 @@ class Gateway:
             return PlainTextResponse("this form comes from another site", 403)
         if has_oidc():
             return RedirectResponse(accounts.provider_address(), 303)
-        following = _inside(form.get("following"))
-        return await self._take_guess(request, form.get("secret", ""), following)
+        following = _own_address(form.get("following"))
+        return await self._check_guess(request, form.get("secret", ""), following)
 
-    async def _take_guess(self, request: Request, given: str, following: str) -> Response:
+    async def _check_guess(self, request: Request, given: str, following: str) -> Response:
         say = language_of(request, following)
         address = request.client.host if request.client else ""
         wait = self.guesses.turn(address, LOGINS.clock())
@@ -153,7 +153,7 @@ class Gateway:
         await asyncio.sleep(wait)
         if not self.guesses.read(address, given, os.environ[SECRET]):
             return _login_page(say, following, say("access.wrong"), 403)
-        return _begin(request, RedirectResponse(following, 303))
+        return _start_login(request, RedirectResponse(following, 303))
 
     def _close_sessions(self, login: Login) -> None:
         """Make Streamlit drop the sessions of an ended login with their uploads."""
@@ -167,7 +167,7 @@ def _cookie(scope: Scope) -> str:
     return f"recallrate_{(scope.get('server') or (None, 0))[1]}"
 
 
-def _begin(request: Request, answer: Response) -> Response:
+def _start_login(request: Request, answer: Response) -> Response:
     """Log a browser in, by adding the cookie to its answer."""
     answer.set_cookie(
         _cookie(request.scope),
@@ -211,7 +211,7 @@ def _path(request: Request) -> str:
     return path.removeprefix(base) if path.startswith(f"{base}/") else path
 
 
-def _inside(wanted: str | None) -> str:
+def _own_address(wanted: str | None) -> str:
     """The wanted address if it belongs to this app, else its first page."""
     home = address_of("/")
     if not wanted or not wanted.startswith(home) or wanted.partition("?")[0] in (address_of(LOGIN), address_of(LOGOUT)):
@@ -230,17 +230,17 @@ async def _form(request: Request) -> dict[str, str] | None:
     return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
-def _closed() -> str | None:
+def _locked_reason() -> str | None:
     """The reason why this server is locked, printed once to its log."""
     address = config.get_option("server.address")
     reason = why_closed(address, has_oidc(), config.get_option("server.maxUploadSize"))
     if reason is None and is_local(address):
         reason = f"requests come from other machines, but its address is {address}: start it with recallrate app"
     if reason is not None:
-        _say_closed(reason)
+        _log_once(reason)
     return reason
 
 
 @cache
-def _say_closed(reason: str) -> None:
+def _log_once(reason: str) -> None:
     print(f"recallrate: locked: {reason}", file=sys.stderr)  # not on the page, which strangers can see

@@ -45,7 +45,7 @@ class Guesses:
         """Take a turn and return the seconds to wait before :meth:`read`; None if the guess comes too soon to be read.
 
         Args:
-            address: of the remote machine.
+            address: the address of the remote machine.
             now: seconds on a monotonic clock.
         """
         with self._lock:
@@ -75,7 +75,7 @@ class Guesses:
             return max(0.0, record.free_at - now, self._total.free_at - now)
 
     def _forget(self, now: float) -> None:
-        for name, one in list(self._by_address.items()):  # in the order in which they came
+        for name, one in list(self._by_address.items()):  # oldest first
             if now - max(one.seen, one.free_at) > FORGOTTEN_AFTER or len(self._by_address) >= _MOST_ADDRESSES:
                 del self._by_address[name]
         if now - self._total.seen > FORGOTTEN_AFTER:

@@ -41,8 +41,8 @@ def host_name(host: str | None) -> str | None:
 def is_allowed_host(host: str | None) -> bool:
     """Whether a request's ``Host`` is this server's.
 
-    On 127.0.0.1 that is a loopback address or ``localhost``; elsewhere any numeric address (nobody can redirect one to
-    this server), the machine's own name and the address it listens on. Names given with ``--browser.serverAddress``
+    On 127.0.0.1 this is a loopback address or ``localhost``; elsewhere any numeric address (which DNS cannot redirect),
+    the machine's own name and the address it listens on. Names given with ``--browser.serverAddress``
     and ``--server.allowedHosts`` are always allowed.
     """
     name = host_name(host)

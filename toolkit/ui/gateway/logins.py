@@ -66,7 +66,7 @@ class Logins:
         return token
 
     def of_token(self, token: str | None) -> Login | None:
-        """The login that a cookie's token stands for."""
+        """The login of a cookie's token."""
         return None if not token else self.named(_name(token))
 
     def named(self, name: str | None) -> Login | None:

@@ -41,9 +41,9 @@ async def refuse(send: Send) -> None:
 
 async def send_away(scope: Scope, send: Send, address: str) -> None:
     """Open the socket of an ended login only to send its page to ``address``."""
-    spoken = scope.get("subprotocols") or [None]
-    await send({"type": "websocket.accept", "subprotocol": spoken[0]})
-    await _depart(send, address)
+    offered = scope.get("subprotocols") or [None]
+    await send({"type": "websocket.accept", "subprotocol": offered[0]})
+    await _redirect(send, address)
 
 
 async def serve(
@@ -78,11 +78,11 @@ async def serve(
         left = coming.done() and coming.result()["type"] == "websocket.disconnect"
         if not left and logins.named(login.name) is None:
             coming.cancel()
-            await _depart(send_while_open, target)
+            await _redirect(send_while_open, target)
             gone = True
             return {"type": "websocket.disconnect", "code": _NOT_ALLOWED}
         message = coming.result()
-        if _is_use(message):
+        if _is_activity(message):
             login.used = logins.clock()
         return message
 
@@ -93,7 +93,7 @@ async def serve(
         login.closers.discard(close)
 
 
-def _is_use(message: Message) -> bool:
+def _is_activity(message: Message) -> bool:
     """Whether a message means user activity: a rerun that was not triggered by a timer."""
     if not message.get("bytes"):
         return False
@@ -104,7 +104,7 @@ def _is_use(message: Message) -> bool:
     return said.WhichOneof("type") == "rerun_script" and not said.rerun_script.is_auto_rerun
 
 
-async def _depart(send: Send, address: str) -> None:
+async def _redirect(send: Send, address: str) -> None:
     said = ForwardMsg()
     said.auth_redirect.url = address
     await send({"type": "websocket.send", "bytes": said.SerializeToString()})

@@ -1,4 +1,4 @@
-"""Limits on uploads to a shared server: per file, in memory, and in the folder of kept uploads."""
+"""Limits on uploads to a shared server: per file, in memory, and in the folder of saved uploads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from toolkit.data.uploads import uploads_dir
 
 MEGABYTE = 1024**2
 LARGEST_UPLOAD = 200
-"""MB per file, which is in memory until it is kept."""
+"""MB per file, which is in memory until it is saved."""
 MOST_IN_MEMORY = 1000
 """MB of all uploads at once, including those in transfer."""
 MOST_KEPT = 20_000
-"""MB of the folder of kept uploads; older ones are not deleted, because runs may name them."""
+"""MB in the folder of saved uploads; old ones are not deleted, because runs may refer to them."""
 
 
 class Uploads:
@@ -33,7 +33,7 @@ class Uploads:
         if length is None or not length.isdecimal():
             return 411, "an upload must state its length"
         size = int(length)
-        if size > (LARGEST_UPLOAD + 1) * MEGABYTE:  # a form is a little longer than its file
+        if size > (LARGEST_UPLOAD + 1) * MEGABYTE:  # the form is slightly longer than its file
             return 413, f"an upload may have at most {LARGEST_UPLOAD} MB"
         if in_memory() + self.coming + size > MOST_IN_MEMORY * MEGABYTE:
             return 413, f"all uploads together may take at most {MOST_IN_MEMORY} MB of memory: try again later"

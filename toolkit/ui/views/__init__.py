@@ -1,1 +1,1 @@
-"""One module a page of the app."""
+"""One module per page of the app."""

@@ -1,4 +1,4 @@
-"""The Cost page: what a setting saves in a year, and what a point of accuracy may be worth before it does not pay."""
+"""The Cost page: yearly savings of a setting, and the break-even value of a point of accuracy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from toolkit.ui.components.plain import plain
 
 _BASES = ("original", "raw")
 _UNCERTAIN = ("images_a_day", "storage", "transfer", "error")
-"""What estimates miss most."""
+"""The most uncertain estimates."""
 _FACTORS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 
 
@@ -71,7 +71,7 @@ def page() -> None:
 
 
 def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
-    """The setting, what it stands against, and what it does to accuracy."""
+    """The setting, its reference, and its effect on accuracy."""
     columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
     rows = {row["codec"]: row for row in probe["settings"]}
     recommended = probe.get("recommended", {}).get("codec")
@@ -107,7 +107,7 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
 
 
 def _accuracy_change(probe: dict[str, Any], pilots: Sequence[RunFolder], codec: str, align: str) -> tuple[float, str]:
-    """Points over raw at the same budget, and where they come from: pilots, else advice, else nothing is known."""
+    """Accuracy gain over raw at the same budget, in points, and its source: pilots, else advice, else unknown."""
     for comparison in comparisons(pilots, *chosen()):
         finished = comparison.pilots()
         for pilot in finished:
@@ -141,7 +141,7 @@ def _prices() -> Prices:
 
 
 def _amounts(usual: Fleet | Prices, steps: dict[str, float], written: str) -> dict[str, float]:
-    """A field for each amount in ``steps``, side by side; it begins with the usual one."""
+    """One field per amount in ``steps``, side by side, starting at its value in ``usual``."""
     return {
         name: float(
             column.number_input(
@@ -180,7 +180,7 @@ def _show(year: Year, fleet: Fleet) -> None:
 
 @st.fragment
 def _what_if(fleet: Fleet, prices: Prices, coding: Coding, year: Year) -> None:
-    """Sliders that multiply the inputs which estimates miss most, and what is saved then."""
+    """Sliders that scale the most uncertain inputs, and the resulting savings."""
     columns = st.columns(len(_UNCERTAIN) + 1, vertical_alignment="center")
     factors = {
         name: column.select_slider(
@@ -203,7 +203,7 @@ def _what_if(fleet: Fleet, prices: Prices, coding: Coding, year: Year) -> None:
 
 
 def explain(year: Year) -> list[str]:
-    """The year in sentences."""
+    """The yearly figures in sentences."""
     sentences: list[str] = [
         say(
             "cost.parts",
@@ -221,7 +221,7 @@ def explain(year: Year) -> list[str]:
 
 
 def cost_command(fleet: Fleet, prices: Prices, coding: Coding) -> str:
-    """The command line that does the same."""
+    """The equivalent command line."""
     words_ = ["recallrate", "cost", "--before", f"{coding.before_bytes:g}", "--after", f"{coding.after_bytes:g}"]
     words_ += ["--at-inference"] * coding.at_inference
     for part, names in (

@@ -1,4 +1,4 @@
-"""The Data page: what is in the dataset, and what had to be left out."""
+"""The Data page: the contents of the dataset, and the files left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Images page: what a setting does to single images, the worst first."""
+"""The Images page: the effect of a setting on single images, worst first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from toolkit.ui.components.plain import plain
 
 _USUAL = ["jpeg:quality=10", "jpeg:quality=30", "jpeg:quality=50", "webp:quality=50"]
 _ORDERS = {"fmse": -1, "psnr": 1, "ssim": 1, "stored_bytes": -1, "smallest": 1}
-"""What comes first: 1 where the smallest value does."""
+"""Sort directions: 1 for smallest first, -1 for largest first."""
 _TILES = 24
 _AMPLIFY = 8
 
@@ -59,7 +59,7 @@ def page() -> None:
 
 
 def _request(runs_dir: Path) -> ImagesRequest | None:
-    """What is looked at; None while the setting typed in is wrong."""
+    """The request for the chosen setting; None if the typed setting is invalid."""
     spec, size = chosen()
     probes = probes_of(list_runs(runs_dir), spec, size)
     newest = next((found for run in probes.values() if (found := run.result)), None)
@@ -89,7 +89,7 @@ def _recommended(probe: dict[str, Any] | None) -> str | None:
 
 
 def _measure(request: ImagesRequest, run: RunFolder | None, runs_dir: Path) -> None:
-    """The button that starts the measurement, or how far it is."""
+    """The button that starts the measurement, or its progress."""
     if run is not None:
         watch([run], runs_dir)
         return
@@ -98,7 +98,7 @@ def _measure(request: ImagesRequest, run: RunFolder | None, runs_dir: Path) -> N
 
 
 def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | None:
-    """Tiles of original and decoded images in the order asked for; the index of the chosen image."""
+    """Tiles of original and decoded images in the chosen order; returns the index of the chosen image."""
     st.subheader(say("images.grid"), anchor=False)
     columns = st.columns([3, 2], vertical_alignment="bottom")
     order = choose(
@@ -156,7 +156,7 @@ def _in_words(row: dict[str, Any]) -> str:
 
 
 def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[str, Any] | None) -> None:
-    """One image under the magnifying glass."""
+    """One image enlarged: original, decoded and difference."""
     st.subheader(say("images.detail"), anchor=False)
     if index is None:
         index = _pick(dataset)
@@ -193,7 +193,7 @@ def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[s
 
 
 def _pick(dataset: ImageDataset) -> int:
-    """An image by class and number, while nothing is measured."""
+    """Choose an image by class and number, before anything is measured."""
     names = dataset.class_names
     columns = st.columns(2)
     label = columns[0].selectbox(
@@ -209,14 +209,14 @@ def _plane(result: dict[str, Any]) -> None:
     st.plotly_chart(
         draw_figure(feature_figure, result, st.session_state.get("image")),
         key="images_plane",
-        on_select=_take_point,
+        on_select=_select_point,
         selection_mode="points",
         alt=say("images.plane_alt"),
     )
     st.caption(say("images.plane_caption", extractor=result["extractor"]))
 
 
-def _take_point() -> None:
+def _select_point() -> None:
     points = st.session_state["images_plane"]["selection"]["points"]
     if points and points[0].get("customdata"):
         st.session_state["image"] = int(points[0]["customdata"][0])

@@ -1,18 +1,14 @@
-"""The JPEG layer page: train quantisation tables with a network, see what they do, and take them as a codec."""
+"""The JPEG layer page: train quantisation tables with a network, inspect them, and export them as a codec."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
-from toolkit.codecs.jpeg_tables import standard_steps
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
@@ -20,22 +16,20 @@ from toolkit.jobs.check import require_fit
 from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
-from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, tables_dir
+from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.jpeg_dl.results import Trainings, trainings
-from toolkit.probe.presets import PRESETS
-from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure, variants_figure
+from toolkit.report.figures.jpeg import variants_figure
 from toolkit.report.figures.pilots import loss_figure
-from toolkit.runs.ending import remove
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import Request
 from toolkit.ui.components import formats
-from toolkit.ui.components.choice import choose, choose_addressed, forget_unless
+from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure
-from toolkit.ui.components.jobs import start_button, watch
+from toolkit.ui.components.jobs import watch
 from toolkit.ui.components.language import say
-from toolkit.ui.components.outputs import command, downloads, next_page
+from toolkit.ui.components.outputs import command, downloads
 from toolkit.ui.components.plain import plain
+from toolkit.ui.components.trained_tables import show_trained_tables
 from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
@@ -58,11 +52,74 @@ def page() -> None:
     _under_way(training, runs_dir)
     if (result := training.result()) is not None:
         _accuracy(result)
-        _one(training, runs_dir)
+        show_trained_tables(training, runs_dir)
     command(*(JPEGRequest(training.config, seed).command() for _, seed in training.runs))
 
 
 def _form(runs_dir: Path) -> None:
+    asked = _choose_config()
+    if asked is None:
+        return
+    config, numbers = asked
+    st.markdown(
+        say(
+            "jpeg.estimate",
+            networks=formats.count(len(config.variants) * len(numbers), "network"),
+            time=formats.duration(config.rough_seconds() * len(numbers)),
+        )
+    )
+    if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
+        try:
+            requests = [JPEGRequest(config, seed) for seed in numbers]
+            with st.spinner(say("pilot.checking")), out_of_turn():
+                require_fit(requests, runs_dir)
+            at_full_priority(lambda: start_requests(requests, runs_dir))
+        except (UsageError, WorkError) as error:
+            st.error(plain(one_line(error)), icon=":material/error:")
+            return
+        st.session_state["training"] = config.run_name(0)
+
+
+def _choose_config() -> tuple[JPEGConfig, list[int]] | None:
+    """The configuration and seeds to train; None if the form is invalid."""
+    chosen_network = _network_fields()
+    wide = st.columns([3, 1])
+    controls = wide[0].pills(
+        say("jpeg.controls"),
+        list(CONTROLS),
+        selection_mode="multi",
+        default=_USUAL_CONTROLS,
+        key="jpeg_controls",
+        persist_state="session",
+        format_func=lambda name: say(f"variant.{name}"),
+        help=say("jpeg.controls_help"),
+    )
+    seeds = wide[1].text_input(
+        say("pilot.seeds"),
+        "0",
+        key="jpeg_seeds",
+        persist_state="session",
+        bind="query-params",
+        help=say("pilot.seeds_help"),
+    )
+    spec, size = chosen()
+    try:
+        numbers = parse_seeds(seeds)
+        ordered = tuple(name for name in CONTROLS if name in controls)
+        config = make_jpeg_config(
+            dataset=spec,
+            size=size,
+            variants=("plain", "jpeg", *ordered),
+            **chosen_network,
+        )
+    except UsageError as error:
+        st.error(plain(one_line(error)), icon=":material/error:")
+        return None
+    return config, numbers
+
+
+def _network_fields() -> dict[str, Any]:
+    """The fields of the network and of the training of its tables, as arguments of the configuration."""
     columns = st.columns(4)
     network = columns[0].selectbox(
         say("pilot.network"),
@@ -103,58 +160,7 @@ def _form(runs_dir: Path) -> None:
         bind="query-params",
         help=say("jpeg.rate_help"),
     )
-    wide = st.columns([3, 1])
-    controls = wide[0].pills(
-        say("jpeg.controls"),
-        list(CONTROLS),
-        selection_mode="multi",
-        default=_USUAL_CONTROLS,
-        key="jpeg_controls",
-        persist_state="session",
-        format_func=lambda name: say(f"variant.{name}"),
-        help=say("jpeg.controls_help"),
-    )
-    seeds = wide[1].text_input(
-        say("pilot.seeds"),
-        "0",
-        key="jpeg_seeds",
-        persist_state="session",
-        bind="query-params",
-        help=say("pilot.seeds_help"),
-    )
-    spec, size = chosen()
-    try:
-        numbers = parse_seeds(seeds)
-        ordered = tuple(name for name in CONTROLS if name in controls)
-        config = make_jpeg_config(
-            dataset=spec,
-            size=size,
-            network=network,
-            init=init,
-            steps=steps,
-            rate_weight=rate_weight,
-            variants=("plain", "jpeg", *ordered),
-        )
-    except UsageError as error:
-        st.error(plain(one_line(error)), icon=":material/error:")
-        return
-    st.markdown(
-        say(
-            "jpeg.estimate",
-            networks=formats.count(len(config.variants) * len(numbers), "network"),
-            time=formats.duration(config.rough_seconds() * len(numbers)),
-        )
-    )
-    if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
-        try:
-            requests = [JPEGRequest(config, seed) for seed in numbers]
-            with st.spinner(say("pilot.checking")), out_of_turn():
-                require_fit(requests, runs_dir)
-            at_full_priority(lambda: start_requests(requests, runs_dir))
-        except (UsageError, WorkError) as error:
-            st.error(plain(one_line(error)), icon=":material/error:")
-            return
-        st.session_state["training"] = config.run_name(0)
+    return {"network": network, "init": init, "steps": steps, "rate_weight": rate_weight}
 
 
 def _choose(found: list[Trainings]) -> Trainings:
@@ -179,7 +185,7 @@ def _under_way(training: Trainings, runs_dir: Path) -> None:
 
 
 def _losses(run: RunFolder) -> None:
-    """Training losses so far, a line a network."""
+    """Training losses so far, one line per network."""
     losses: dict[str, list[tuple[int, float]]] = {}
     for event in run.events():
         if event["event"] == "progress" and "loss" in event:
@@ -224,151 +230,3 @@ def _accuracy(result: Mapping[str, Any]) -> None:
         },
     )
     downloads("jpeg", result, rows)
-
-
-def _one(training: Trainings, runs_dir: Path) -> None:
-    """A finished run and one of its variants with tables: what it learned, and what can be done with it."""
-    finished = {run.name: (run, seed) for run, seed in training.runs if run.result is not None}
-    columns = st.columns(2)
-    forget_unless("jpeg_run", finished)
-    name = columns[0].selectbox(
-        say("column.run"), list(finished), key="jpeg_run", format_func=lambda name: f"seed {finished[name][1]}"
-    )
-    run = finished[name][0]
-    records = (run.result or {})["variants"]
-    with_tables = [name for name, record in records.items() if "tables" in record]
-    if not with_tables:
-        return
-    forget_unless("jpeg_variant", with_tables)
-    variant = columns[1].selectbox(
-        say("jpeg.column_variant"), with_tables, key="jpeg_variant", format_func=lambda name: say(f"variant.{name}")
-    )
-    _tables(records[variant])
-    _response(records[variant], records)
-    _export(run, variant, runs_dir)
-    _robustness(run, variant, with_tables, runs_dir)
-
-
-def _tables(record: Mapping[str, Any]) -> None:
-    st.subheader(say("jpeg.tables"), anchor=False)
-    quality = st.slider(say("jpeg.against_quality"), 1, 100, 50, key="jpeg_quality", help=say("jpeg.tables_help"))
-    standard = standard_steps(quality)
-    highest = float(max(np.max(standard), np.max([record["tables"][plane] for plane in TABLES])))
-    for n, plane in enumerate(TABLES):
-        shown = {
-            say("jpeg.learned"): record["tables"][plane],
-            say("jpeg.initial"): record["initial_tables"][plane],
-            say("jpeg.standard", quality=quality): standard[n].tolist(),
-        }
-        for column, (title, steps) in zip(st.columns(3), shown.items(), strict=True):
-            column.caption(f"{say(f'jpeg.{plane}')}: {title}")
-            column.plotly_chart(
-                draw_figure(table_figure, steps, highest),
-                key=f"table-{plane}-{title}",
-                alt=f"{say('jpeg.tables')}: {say(f'jpeg.{plane}')}, {title}",
-            )
-    clipped = record["clip_rate"]["final"]
-    st.caption(
-        say(
-            "jpeg.clipped",
-            dc=f"{clipped['luma_dc']:.0%}",
-            luma=f"{clipped['luma']:.1%}",
-            chroma=f"{clipped['chroma']:.1%}",
-        )
-    )
-
-
-def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
-    if "frequency_response" not in record:
-        return
-    st.subheader(say("jpeg.response"), anchor=False)
-    plane = choose(st.container(), say("jpeg.plane"), {plane: say(f"jpeg.{plane}") for plane in TABLES}, "jpeg_plane")
-    responses: dict[str, Any] = {
-        say("jpeg.learned"): record["frequency_response"]["final"][plane],
-        say("jpeg.initial"): record["frequency_response"]["initial"][plane],
-    }
-    if (control := records.get("standard")) is not None and "frequency_response" in control:
-        responses[say("variant.standard")] = control["frequency_response"]["final"][plane]
-    st.plotly_chart(draw_figure(response_figure, responses), key="jpeg_response", alt=say("jpeg.response"))
-    st.caption(say("jpeg.response_caption"))
-
-
-def _export(run: RunFolder, variant: str, runs_dir: Path) -> None:
-    st.subheader(say("jpeg.export"), anchor=False)
-    request = ExportRequest(str(run.path), variant, str(tables_dir() / f"{run.name}-{variant}.json"))
-    before = request.folder_at(runs_dir)
-    if before is not None and before.result is not None and not Path(request.output).exists():
-        remove(before)  # the file has been deleted: it can be made again
-    exported = _carry_out(request, runs_dir, say("jpeg.export_button"), say("jpeg.export_text"))
-    if exported is None:
-        return
-    spec = f"learned-jpeg:tables={exported['tables']}"
-    st.code(spec, language=None, wrap_lines=True)
-    with st.container(horizontal=True):
-        if st.button(say("jpeg.to_probe"), icon=":material/add:"):
-            before = st.session_state.get("grid", PRESETS["quick"])
-            if spec not in before:
-                st.session_state["grid"] = f"{before};{spec}"
-            st.success(say("jpeg.added"))
-        path = Path(exported["tables"])
-        st.download_button(
-            say("jpeg.download"),
-            path.read_bytes,
-            path.name,
-            "application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-    next_page("probe", say("jpeg.next"))
-
-
-def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir: Path) -> None:
-    """Attacks on the chosen variant, and beside it the worst cases of those attacked before."""
-    if variant == "zero-dc":
-        return
-    st.subheader(say("jpeg.robustness"), anchor=False, help=say("jpeg.robustness_help"))
-    images = st.select_slider(say("jpeg.attacked"), [50, 100, 200, 500], 100, key="jpeg_attacked")
-    request = AttackRequest(str(run.path), variant, images=images)
-    report = _carry_out(request, runs_dir, say("jpeg.attack"), say("jpeg.attack_text"))
-    if report is None:
-        return
-    others = {}
-    for name in variants:
-        with suppress(WorkError):  # a damaged run is not drawn
-            found = replace(request, variant=name).folder_at(runs_dir) if name != variant else None
-            if found is not None and (result := found.result) is not None:
-                others[name] = result
-    st.plotly_chart(
-        draw_figure(robustness_figure, report, others=others), key="jpeg_robustness", alt=say("jpeg.robustness")
-    )
-    for model, result in report["models"].items():
-        for note in result["notes"]:
-            st.caption(f"{say(f'figure.{model}_network')}: {plain(note)}")
-    rows = [
-        {
-            "network": model if name == variant else name,
-            "attack": attack,
-            **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)},
-        }
-        for name, one in {variant: report, **others}.items()
-        for model, result in one["models"].items()
-        for attack, values in (*result["attacks"].items(), ("worst", result["worst"]))
-        if name == variant or model == "layered"
-    ]
-    with st.expander(say("shell.table")):
-        st.dataframe(rows, hide_index=True, alt=say("jpeg.robustness"))
-        downloads("robustness", report, rows)
-    command(request.command())
-
-
-def _carry_out(request: Request, runs_dir: Path, label: str, text: str) -> dict[str, Any] | None:
-    """The result of a request; a button to start it where there is none, its progress where it is under way."""
-    run = request.folder_at(runs_dir)
-    if run is not None and run.result is not None:
-        return run.result
-    if run is not None:
-        watch([run], runs_dir)
-        return None
-    st.markdown(text)
-    start_button(label, request, runs_dir)
-    return None

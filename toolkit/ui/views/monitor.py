@@ -1,4 +1,4 @@
-"""The Monitor page: how new images have compared with the accepted ones, call by call."""
+"""The Monitor page: how new images compared with the accepted ones, call by call."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _facts(folder: Path, facts: dict[str, Any]) -> None:
         help=say("monitor.false_alarms_help", images=f"{facts['baseline']['images']:,}"),
     )
     with st.expander(say("monitor.card")):
-        st.text((folder / CARD).read_text())  # not as Markdown: a bundle may be anybody's
+        st.text((folder / CARD).read_text())  # not as Markdown, since a bundle may come from anyone
 
 
 def _history(calls: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The Pilot page: train a learner whose memory holds compressed exemplars, and watch it."""
+"""The Pilot page: train and watch learners whose memory holds compressed exemplars."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def page() -> None:
     if not found:
         st.info(say("pilot.none_yet"), icon=":material/arrow_upward:")
         return
-    with st.container():  # what stands below keeps its place when the last run ends: no link is there twice, or moves
+    with st.container():  # keeps the position of what follows when the last run ends
         _under_way(found, len(dataset.class_names), runs_dir)
     if any(run.result is not None for comparison in found for run, _, _ in comparison.runs):
         next_page("tradeoff", say("pilot.next"))
@@ -67,8 +67,36 @@ def page() -> None:
 
 
 def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
-    """What is to be run; nothing while something in the form is wrong."""
+    """The planned runs; empty if the form is invalid."""
     settings = _settings(runs_dir)
+    aligns, budgets, seeds = _grid_fields()
+    classes = len(dataset.class_names)
+    stages = _stage_fields(classes)
+    method = choose_method()
+    choices = _more_choices()
+    spec, size = chosen()
+    try:
+        require_allowed_codecs(";".join(settings))
+        for budget in budgets:
+            budget_bytes(budget, classes, dataset.raw_image_bytes)
+        return plan.plan(
+            settings,
+            aligns,
+            budgets,
+            parse_seeds(seeds),
+            dataset=spec,
+            size=size,
+            method=method,
+            **stages,
+            **choices,
+        )
+    except UsageError as error:
+        st.error(plain(one_line(error)), icon=":material/error:")
+        return []
+
+
+def _grid_fields() -> tuple[list[str], list[str], str]:
+    """The fields of alignments, budgets and seeds."""
     wide = st.columns([2, 1, 1])
     aligns = wide[0].segmented_control(
         say("pilot.aligns"),
@@ -95,7 +123,11 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
         bind="query-params",
         help=say("pilot.seeds_help"),
     )
-    classes = len(dataset.class_names)
+    return aligns, [part.strip() for part in budgets.split(",") if part.strip()], seeds
+
+
+def _stage_fields(classes: int) -> dict[str, int]:
+    """The fields of the stages, as arguments of the configuration."""
     usual = default_initial(classes)
     columns = st.columns(3)
     initial, increment = (
@@ -122,34 +154,11 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
         bind="query-params",
         help=say("pilot.steps_help"),
     )
-    method = choose_method()
-    choices = _more_choices()
-    spec, size = chosen()
-    try:
-        require_allowed_codecs(";".join(settings))
-        wanted = [part.strip() for part in budgets.split(",") if part.strip()]
-        for budget in wanted:
-            budget_bytes(budget, classes, dataset.raw_image_bytes)
-        return plan.plan(
-            settings,
-            aligns,
-            wanted,
-            parse_seeds(seeds),
-            dataset=spec,
-            size=size,
-            initial=initial,
-            increment=increment,
-            steps=steps,
-            method=method,
-            **choices,
-        )
-    except UsageError as error:
-        st.error(plain(one_line(error)), icon=":material/error:")
-        return []
+    return {"initial": initial, "increment": increment, "steps": steps}
 
 
 def _more_choices() -> dict[str, object]:
-    """What most people leave as it is."""
+    """Options that most users leave unchanged."""
     defaults = PilotConfig.model_fields
     with st.expander(say("pilot.more")):
         columns = st.columns(4)
@@ -185,7 +194,7 @@ def _more_choices() -> dict[str, object]:
 
 
 def _settings(runs_dir: Path) -> list[str]:
-    """The codec settings to run: those of the newest probe of this dataset are offered."""
+    """The codec settings to run, offered from the newest probe of this dataset."""
     spec, size = chosen()
     probes = probes_of(list_runs(runs_dir), spec, size)
     name, newest = next(((name, found) for name, run in probes.items() if (found := run.result)), ("usual", None))
@@ -239,7 +248,7 @@ def _start(planned: list[PilotRequest], dataset: ImageDataset, runs_dir: Path) -
 
 
 def _under_way(found: Sequence[Comparison], classes: int, runs_dir: Path) -> None:
-    """Live state and curves of every comparison that is not done."""
+    """Live state and curves of every unfinished comparison."""
     unfinished = [one for one in found if any(run.result is None for run, _, _ in one.runs)]
     for number, comparison in enumerate(unfinished):
         members = list(reversed(comparison.runs))
@@ -254,7 +263,7 @@ def _under_way(found: Sequence[Comparison], classes: int, runs_dir: Path) -> Non
 
 
 def _curves(members: Sequence[tuple[RunFolder, PilotConfig, int]], names: dict[str, str], classes: int) -> None:
-    """Loss and accuracy so far of the runs that have begun."""
+    """Loss and accuracy so far of the runs that have started."""
     running = [run for run, _, _ in members if run.status() == "running"]
     begun = running + [run for run, _, _ in members if run not in running and run.result is None]
     configs = {run.name: config for run, config, _ in members}

@@ -1,4 +1,4 @@
-"""The Probe page: many codec settings on some of the images, judged by bytes and by what a network sees."""
+"""The Probe page: many codec settings on a sample of images, compared by bytes and by network features."""
 
 from __future__ import annotations
 
@@ -57,66 +57,9 @@ def page() -> None:
 
 
 def _request(dataset: ImageDataset) -> ProbeRequest | None:
-    """The form; None while something in it is wrong."""
-    st.session_state.setdefault("grid", PRESETS["quick"])
-    st.pills(
-        say("probe.presets"),
-        list(PRESETS),
-        key="preset",
-        on_change=_take_preset,
-        format_func=lambda name: say(f"probe.{_PRESETS[name]}"),
-        help=say("probe.presets_help"),
-    )
-    grid = st.text_input(
-        say("probe.grid"),
-        key="grid",
-        live="400ms",
-        persist_state="session",
-        bind="query-params",
-        help=say("probe.grid_help"),
-    )
-    problem = None
-    try:
-        require_allowed_codecs(grid)
-        settings = expand_grid(grid)
-        st.caption(count(len(settings), "setting") + ": " + join_marked([code(setting) for setting in settings]))
-    except UsageError as error:
-        problem = one_line(error)
-    with st.container(horizontal=True):
-        build_grid("grid")
-        with st.popover(say("probe.known"), icon=":material/menu_book:"):
-            st.dataframe(
-                _codec_rows(),
-                hide_index=True,
-                width=820,
-                column_config={name: say(f"column.{name}") for name in ("codec", "summary", "keys")},
-            )
-    columns = st.columns(3)
-    budget = columns[0].text_input(
-        say("probe.budget"),
-        "20img",
-        key="probe_budget",
-        persist_state="session",
-        bind="query-params",
-        help=say("help.budget"),
-    )
-    images = columns[1].select_slider(
-        say("probe.images"),
-        [100, 200, 500, 1000, 2000, 5000],
-        1000,
-        key="probe_images",
-        persist_state="session",
-        bind="query-params",
-        help=say("probe.images_help"),
-    )
-    extractor = columns[2].selectbox(
-        say("probe.extractor"),
-        ["stage0", "auto", "self", "random"],
-        key="probe_extractor",
-        accept_new_options=True,
-        persist_state="session",
-        help=say("help.extractor"),
-    )
+    """The request of the form; None if the form is invalid."""
+    grid, problem = _grid_field()
+    budget, images, extractor = _sample_fields()
     if problem is None:
         try:
             budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
@@ -144,10 +87,79 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     )
 
 
-def _more_of_advice(classes: int) -> dict[str, Any]:
-    """What few want to change: the stages, the rule, and what the smallest budget may cost; what is usual is left out.
+def _grid_field() -> tuple[str, str | None]:
+    """The grid of codec settings, and what is wrong with it, if anything."""
+    st.session_state.setdefault("grid", PRESETS["quick"])
+    st.pills(
+        say("probe.presets"),
+        list(PRESETS),
+        key="preset",
+        on_change=_apply_preset,
+        format_func=lambda name: say(f"probe.{_PRESETS[name]}"),
+        help=say("probe.presets_help"),
+    )
+    grid = st.text_input(
+        say("probe.grid"),
+        key="grid",
+        live="400ms",
+        persist_state="session",
+        bind="query-params",
+        help=say("probe.grid_help"),
+    )
+    problem = None
+    try:
+        require_allowed_codecs(grid)
+        settings = expand_grid(grid)
+        st.caption(count(len(settings), "setting") + ": " + join_marked([code(setting) for setting in settings]))
+    except UsageError as error:
+        problem = one_line(error)
+    with st.container(horizontal=True):
+        build_grid("grid")
+        with st.popover(say("probe.known"), icon=":material/menu_book:"):
+            st.dataframe(
+                _codec_rows(),
+                hide_index=True,
+                width=820,
+                column_config={name: say(f"column.{name}") for name in ("codec", "summary", "keys")},
+            )
+    return grid, problem
 
-    So the command and the run of a request do not depend on whether its usual values were written.
+
+def _sample_fields() -> tuple[str, int, str]:
+    """The fields of budget, number of images and extractor."""
+    columns = st.columns(3)
+    budget = columns[0].text_input(
+        say("probe.budget"),
+        "20img",
+        key="probe_budget",
+        persist_state="session",
+        bind="query-params",
+        help=say("help.budget"),
+    )
+    images = columns[1].select_slider(
+        say("probe.images"),
+        [100, 200, 500, 1000, 2000, 5000],
+        1000,
+        key="probe_images",
+        persist_state="session",
+        bind="query-params",
+        help=say("probe.images_help"),
+    )
+    extractor = columns[2].selectbox(
+        say("probe.extractor"),
+        ["stage0", "auto", "self", "random"],
+        key="probe_extractor",
+        accept_new_options=True,
+        persist_state="session",
+        help=say("help.extractor"),
+    )
+    return budget, images, extractor
+
+
+def _more_of_advice(classes: int) -> dict[str, Any]:
+    """Rarely changed options: stages, rule, and the tolerance of the smallest budget.
+
+    Defaults are left out, so that the command and run of a request do not depend on whether they were written.
     """
     usual = {"initial": default_initial(classes), "increment": default_initial(classes), "rule": None, "within": WITHIN}
     with st.expander(say("probe.more")):
@@ -183,12 +195,12 @@ def _more_of_advice(classes: int) -> dict[str, Any]:
             help=say("probe.within_help"),
         )
     changed = {name: value for name, value in chosen.items() if value != usual[name]}
-    if "initial" in changed:  # later stages are by default as large as the first
+    if "initial" in changed:  # the default increment equals the initial stage
         changed["increment"] = chosen["increment"]
     return changed
 
 
-def _take_preset() -> None:
+def _apply_preset() -> None:
     if (preset := st.session_state["preset"]) is not None:
         st.session_state["grid"] = PRESETS[preset]
 
@@ -205,7 +217,7 @@ def _codec_rows() -> list[dict[str, str]]:
 
 
 def _start(request: ProbeRequest, runs_dir: Path) -> str | None:
-    """The button; the name of the run it started."""
+    """The start button; returns the name of the started run."""
     if not st.button(say("probe.run"), type="primary", icon=":material/play_arrow:"):
         return None
     try:
@@ -239,7 +251,7 @@ def _past(runs_dir: Path) -> None:
 
 
 def _so_far(run: RunFolder) -> None:
-    """The rows of a probe that is under way."""
+    """The rows of a running probe so far."""
     if rows := run.found():
         show_rows(probe_rows({"settings": rows}))
 

@@ -1,4 +1,4 @@
-"""The Report page: choose finished pilots, see the pages, take them as PDF, CSV or JSON."""
+"""The Report page: choose finished pilots, preview the report, and download it as PDF, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def page() -> None:
     except (UsageError, WorkError) as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
-    _take(study, pdf)
+    _download_buttons(study, pdf)
     _preview(pages)
     command(*_command_lines(study, [*members, *advice], title, author, code, fleet, prices))
 
 
 def _members(pilots: Sequence[tuple[RunFolder, PilotConfig]]) -> list[RunFolder]:
-    """The pilots that the report is about; all finished ones to begin with."""
+    """The pilots in the report; initially all finished ones."""
     settings: dict[str, list[RunFolder]] = {}
     for run, config in pilots:
         name = f"{setting_name(config.codec, config.align)}, {config.method}, {config.budget}"
@@ -84,7 +84,7 @@ def _members(pilots: Sequence[tuple[RunFolder, PilotConfig]]) -> list[RunFolder]
 
 
 def _form() -> tuple[str, str, str, Fleet, Prices]:
-    """Title, author, language, and what the Cost page assumes."""
+    """Title, author, language, and the assumptions of the Cost page."""
     columns = st.columns([3, 2, 2], vertical_alignment="bottom")
     title = columns[0].text_input(
         say("report_page.title"),
@@ -103,17 +103,17 @@ def _form() -> tuple[str, str, str, Fleet, Prices]:
 
 
 def _entered(usual: Fleet | Prices) -> dict[str, float]:
-    """Amounts as entered on the Cost page, where that has been open."""
+    """Amounts entered on the Cost page, if it has been opened; else those in ``usual``."""
     return {name: st.session_state.get(f"cost_{name}", value) for name, value in vars(usual).items()}
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _paper(key: tuple[str, ...], _report: Any) -> tuple[bytes, list[bytes]]:
-    """PDF and pages; made anew only when something in them is another."""
+    """PDF and page images, cached by ``key``."""
     return pdf_of(_report), pages_of(_report, _PREVIEW_PPI)
 
 
-def _take(study: Study, pdf: bytes) -> None:
+def _download_buttons(study: Study, pdf: bytes) -> None:
     rows = result_rows(study.pilots)
     with st.container(horizontal=True):
         st.download_button(
@@ -149,7 +149,7 @@ def _preview(pages: Sequence[bytes]) -> None:
 def _command_lines(
     study: Study, runs: Sequence[RunFolder], title: str, author: str, code: str, fleet: Fleet, prices: Prices
 ) -> list[str]:
-    """The command that makes this report; before it the one that writes what the Cost page assumes, if that is else."""
+    """The command for this report, preceded by one that writes the cost assumptions if they are not the defaults."""
     words = ["recallrate", "report", *(run.name for run in runs), "-o", "report.pdf", "--lang", code]
     for option, text in (("--title", title), ("--author", author)):
         words += [option, text] if text else []

@@ -47,7 +47,7 @@ def page() -> None:
     st.markdown(say("tradeoff.intro"))
     open_dataset()
     every = comparisons(list_runs(default_runs_dir(), "pilot"), *chosen())
-    results = {one.digest: pilots for one in every if (pilots := one.pilots())}  # read once: they are files
+    results = {one.digest: pilots for one in every if (pilots := one.pilots())}  # read from files once
     found = [one for one in every if one.digest in results]
     if not found:
         st.info(say("tradeoff.none_yet"), icon=":material/arrow_forward:")
@@ -65,12 +65,12 @@ def page() -> None:
 
 
 def _by_name(pilots: Sequence[dict[str, Any]]) -> dict[str, Finished]:
-    """Every run of some pilots, by its folder's name: a path would not be the same on another machine."""
+    """The runs of pilots by folder name, since paths differ between machines."""
     return {folder_name(run): (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
 
 
 def _choose(found: Sequence[Comparison]) -> Comparison:
-    """One of some comparisons: only what shares stages, steps and recipe can be drawn together."""
+    """Choose a comparison: only runs with the same stages, steps and recipe can be drawn together."""
     by_key = {comparison.digest: comparison for comparison in found}
     if len(found) == 1:
         return found[0]
@@ -95,7 +95,7 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
         say("help.measures"),
     )
     several = len({pilot["budget_bytes"] for pilot in pilots}) > 1
-    order = STORAGES if several else (*STORAGES[1:], STORAGES[0])  # with one budget all memories are as large
+    order = STORAGES if several else (*STORAGES[1:], STORAGES[0])  # with one budget, all memories have the same size
     storage = choose(
         place,
         say("tradeoff.against"),
@@ -107,7 +107,7 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     st.plotly_chart(
         draw_figure(accuracy_figure, pilots, metric, storage),
         key="pilot_chart",
-        on_select=_take_point,
+        on_select=_select_point,
         selection_mode="points",
         alt=say("tradeoff.chart_alt"),
     )
@@ -120,7 +120,7 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     downloads("pilots", pilots, rows)
 
 
-def _take_point() -> None:
+def _select_point() -> None:
     points = st.session_state["pilot_chart"]["selection"]["points"]
     if points and points[0].get("customdata"):
         st.session_state["run"] = st.session_state["drawn_runs"][int(points[0]["customdata"][0])][0]
@@ -163,7 +163,7 @@ def _run(runs: dict[str, Finished]) -> None:
 
 
 def _compare(pilots: Sequence[dict[str, Any]], first: list[str]) -> None:
-    """Runs of any of the dataset's pilots side by side, to begin with the first ones of the chosen comparison."""
+    """Runs of any pilots of the dataset side by side, initially the first ones of the chosen comparison."""
     st.subheader(say("compare.title"), anchor=False)
     runs = _by_name(pilots)
     kept = st.session_state.get("compared")
