@@ -147,7 +147,7 @@ def test_the_list_names_what_a_grid_can_name(capsys: pytest.CaptureFixture[str],
         (("--architecture", "vae"), "architecture"),
         (("--batch-size", "100000000"), "batch_size"),
         (("--continue", "/nowhere/x.npz"), "cannot read"),
-        (("--continue", "/nowhere/x.npz", "--bpp", "2"), "leave --bpp out"),
+        (("--continue", "/nowhere/x.npz", "--bpp", "2"), "remove --bpp"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

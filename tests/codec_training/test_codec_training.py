@@ -190,7 +190,7 @@ def test_an_adapted_codec_does_not_replace_the_file_it_comes_from(tmp_path: Path
     train_codecs(config(steps=2), tmp_path)
     file = tmp_path / "neural-1bpp.npz"
     before = file.read_bytes()
-    with pytest.raises(UsageError, match="would replace it"):
+    with pytest.raises(UsageError, match="would be overwritten"):
         train_codecs(config(adapts=str(file)), tmp_path)
     assert file.read_bytes() == before
 
@@ -245,7 +245,7 @@ def test_measured_bytes_are_those_of_real_streams(tmp_path: Path) -> None:
 
 def test_another_training_in_the_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
     train_codecs(config(steps=2), tmp_path / "t")
-    with pytest.raises(UsageError, match=r"holds another training \(steps=2\)"):
+    with pytest.raises(UsageError, match=r"contains another training \(steps=2\)"):
         train_codecs(config(steps=3), tmp_path / "t")
 
 
@@ -254,14 +254,14 @@ def test_another_training_in_the_folder_is_refused_with_the_difference(tmp_path:
     [
         ({"rates": (0.01,)}, "rates"),
         ({"rates": ()}, "rates"),
-        ({"rates": (1.0, 1.0)}, "given twice"),
+        ({"rates": (1.0, 1.0)}, "must be distinct"),
         ({"rates": (math.nan,)}, r"^rates.0: [^;]*finite number, got nan$"),
         ({"batch_size": 10**8}, "batch_size"),
         ({"sizes": (8,)}, "sizes"),
         ({"architecture": "vae"}, "architecture"),
         ({"steps": 0}, "steps"),
         ({"extractor": "vgg"}, r"^configuration: unknown extractor 'vgg': choose [^{]*$"),
-        ({"adapts": "x.npz", "rates": (1.0, 2.0)}, "one rate"),
+        ({"adapts": "x.npz", "rates": (1.0, 2.0)}, "its own rate"),
         ({"adapts": "x.npz", "rates": (1.0,), "afresh": True}, "own weights"),
     ],
 )

@@ -264,11 +264,11 @@ def test_a_manifest_that_contradicts_itself_or_names_other_places_is_refused_in_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"budget": "900"}, "cannot hold one exemplar of each of 10 classes in 3 shards: it takes about"),
+        ({"budget": "900"}, "cannot hold one exemplar of each of 10 classes in 3 shards: about"),
         ({"shards": 257}, "shards must be 1..256, got 257"),
         ({"backend": "slurm"}, "unknown backend 'slurm': choose one of local, ray"),
         ({"selection": "best"}, "herding, random"),
-        ({"address": "head:6379"}, "an address is for --backend ray"),
+        ({"address": "head:6379"}, "an address requires --backend ray"),
         ({"workers": -1}, "workers must be 0"),
     ],
 )
@@ -282,7 +282,7 @@ def test_folders_that_hold_something_and_addresses_are_refused(built: Path, tmp_
     with pytest.raises(UsageError, match="exists: choose another folder"):
         build_sharded_memory("demo", built, **REQUEST)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match="holds other files"):
+    with pytest.raises(UsageError, match="contains other files"):
         build_sharded_memory("demo", tmp_path, **REQUEST)
     for spec, out in (("s3://bucket/images", tmp_path / "memory"), ("demo", Path("gs://bucket/memory"))):
         with pytest.raises(UsageError, match="is not a folder; mount the storage"):

@@ -153,18 +153,18 @@ def test_a_manifest_that_names_other_files_is_refused(folder: Path, files: dict[
         if files != {"../../etc/hostname": "0"}
         else {**facts, "files": facts["files"] | files},
     )
-    with pytest.raises(UsageError, match="does not name a bundle's files"):
+    with pytest.raises(UsageError, match="does not list the files of a bundle"):
         load_bundle(folder)
 
 
 def test_a_file_that_is_not_named_and_a_link_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "tables.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"tables\.json is missing or not as it was written"):
+    with pytest.raises(UsageError, match=r"tables\.json is missing or has been changed"):
         load_bundle(folder)
     (folder / "tables.json").unlink()
     shutil.move(folder / "model_card.md", tmp_path / "card")
     (folder / "model_card.md").symlink_to(tmp_path / "card")
-    with pytest.raises(UsageError, match=r"model_card\.md is missing or not as it was written"):
+    with pytest.raises(UsageError, match=r"model_card\.md is missing or has been changed"):
         load_bundle(folder)
 
 
@@ -190,7 +190,7 @@ def test_a_network_trained_on_brings_a_baseline_of_its_own(folder: Path) -> None
     again = load_bundle(folder)
     assert torch.equal(again.network().head.weight, network.head.weight)
     assert (again.monitor.charts.seen, len(again.monitor.charts.baseline[0])) == (0, 100)
-    assert "trained on since" in (folder / "model_card.md").read_text()
+    assert "trained further since" in (folder / "model_card.md").read_text()
     again.memory.close()
 
 
@@ -206,7 +206,7 @@ def test_a_memory_that_was_changed_is_refused_until_the_bundle_is_sealed(folder:
     label = bundle.facts["class_order"][0]
     bundle.memory.forget(label)
     bundle.memory.close()
-    with pytest.raises(UsageError, match="not as it was written"):
+    with pytest.raises(UsageError, match="has been changed"):
         load_bundle(folder)
     bundle.seal()
     assert label not in load_bundle(folder).memory.class_counts
@@ -298,7 +298,7 @@ def test_pilots_that_leave_nothing_to_go_on_with_are_refused(
 
 
 def test_an_existing_output_and_an_unfinished_run_are_refused(pilot: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_bundle(pilot, tmp_path)
     run = RunFolder.create(tmp_path / "pilot-x", "pilot", pilot.config)
     with pytest.raises(UsageError, match="not a finished pilot"):
@@ -358,7 +358,7 @@ def test_folders_without_images_are_refused_and_broken_files_named(
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
-    refusals = {"none": "is not a folder", "empty": "has no files", "broken": "no image that can be read"}
+    refusals = {"none": "is not a folder", "empty": "contains no files", "broken": "no readable images"}
     for name, message in refusals.items():
         with pytest.raises(UsageError, match=message):
             watch_folder(folder, tmp_path / name)

@@ -252,7 +252,7 @@ def test_progress_runs_to_its_total() -> None:
     report_on(
         masked_pair(), batch_size=15, progress=lambda what, done, total: told.setdefault(what, []).append((done, total))
     )
-    assert set(told) == {"attacks by gradients", "gradient-free attack, plain", "gradient-free attack, layered"}
+    assert set(told) == {"gradient attacks", "gradient-free attack, plain", "gradient-free attack, layered"}
     for steps in told.values():
         assert steps == [(done, 6) for done in range(1, 7)]
 
@@ -263,7 +263,7 @@ def test_progress_runs_to_its_total() -> None:
         ({"eps": (0.0,)}, "eps must be above 0"),
         ({"eps": (4 / 255, 1.5)}, "at most 1"),
         ({"eps": (float("nan"),)}, "eps must be above 0"),
-        ({"eps": ()}, "no eps"),
+        ({"eps": ()}, "eps must not be empty"),
         ({"mode": "ste"}, "mode must be one of soft, hard"),
         ({"queries": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),

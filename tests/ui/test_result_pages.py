@@ -285,7 +285,7 @@ def test_monitor_page_says_what_to_do_and_refuses_what_is_no_bundle(tmp_path: Pa
     folder = made_bundle(tmp_path / "bundle")
     assert "Nothing has been checked" in drawn(monitor_page, bundle=str(folder)).info[0].value
     (folder / "model_card.md").write_text("# Another card")
-    assert "not as it was written" in drawn(monitor_page, bundle=str(folder)).error[0].value
+    assert "has been changed" in drawn(monitor_page, bundle=str(folder)).error[0].value
 
 
 def test_monitor_page_shows_the_history_and_the_alarm(tmp_path: Path) -> None:

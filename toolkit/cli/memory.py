@@ -60,22 +60,24 @@ def build(
         if shards:
             from toolkit.production.build_sharded import build_sharded_memory
 
-            facts = build_sharded_memory(
-                dataset,
-                output,
-                **chosen,
-                shards=shards,
-                backend=backend,
-                address=address,
-                workers=workers,
-                progress=progress,
-            )
+            facts: dict[str, Any] = {
+                **build_sharded_memory(
+                    dataset,
+                    output,
+                    **chosen,
+                    shards=shards,
+                    backend=backend,
+                    address=address,
+                    workers=workers,
+                    progress=progress,
+                )
+            }
         elif backend != "local" or address is not None or workers:
             raise UsageError("--backend ray, --address and --workers are for a sharded memory: add --shards N")
         else:
             from toolkit.production.build import build_memory
 
-            facts = build_memory(dataset, output, **chosen, progress=progress)
+            facts = {**build_memory(dataset, output, **chosen, progress=progress)}
     console.findings({name: facts.pop(name) for name in ("notes", "quarantine")})  # the rest is as inspect has it
     _show(facts, json, csv)
 

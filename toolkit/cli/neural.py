@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -82,7 +82,7 @@ def train(
         result = train_codecs(config, output, progress)
     rows = [
         {"file": codec["file"], "decoder": codec["decoder"], "weights": codec["weights_bytes"]}
-        | {key: round(value, 4) for key, value in measured.items()}
+        | {key: round(value, 4) for key, value in cast("dict[str, float]", measured).items()}
         for codec in result["codecs"]
         for measured in codec["measured"]
     ]

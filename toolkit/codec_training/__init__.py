@@ -1,1 +1,1 @@
-"""Neural codecs trained on a user's own images."""
+"""Training of neural codecs on a user's own images."""

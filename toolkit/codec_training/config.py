@@ -1,4 +1,4 @@
-"""What a training of neural codecs is told, validated. Imports no torch."""
+"""Configuration of a training of neural codecs, validated. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class CodecTraining(BaseModel):
     """Everything that changes the result.
 
     Attributes:
-        dataset: only its training images are used, and a fifth of those is held out to measure on.
-        sizes: sides of the images in pixels; the steps take turns.
-        rates: bits a pixel to come to, a codec each.
-        steps: optimiser steps a codec.
-        channels, latent, stages: width, channels of the latents, and how often the sides are halved.
+        dataset: only its training images are used; a fifth of them is held out for measurements.
+        sizes: sides of the images in pixels; steps alternate between them.
+        rates: target bits per pixel, one codec per value.
+        steps: optimiser steps per codec.
+        channels, latent, stages: width, channels of the latents, and number of downsampling steps.
         feature_weight: w in distortion = MSE / variance of the pixels + w x relative FMSE (mean over layers).
-        extractor: whose features these are, one a size where it is trained; not looked at with a weight of 0.
-        batch_size: images a step at the first size; as many pixels at the others.
-        lr: of Adam; the entropy model's is at least 1e-3, for it must follow whatever the transforms do.
-        afresh: whether every rate starts from principal components; by default all but the first start from the
-            trained codec with the nearest rate, which a small ``lr`` cannot bring to another rate.
-        adapts: a model file whose encoder is adapted, its decoder and entropy model frozen; None trains anew.
+        extractor: feature extractor, one per size if it is trained; unused with a weight of 0.
+        batch_size: images per step at the first size; the same number of pixels at the others.
+        lr: learning rate of Adam; at least 1e-3 for the entropy model, which must keep up with the transforms.
+        afresh: start every rate from principal components; by default all but the first start from the trained codec
+            with the nearest rate, and then a small ``lr`` may not reach the new rate.
+        adapts: model file whose encoder is adapted, with decoder and entropy model frozen; None trains from scratch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,18 +57,18 @@ class CodecTraining(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> CodecTraining:
         if len(set(self.rates)) != len(self.rates):
-            raise ValueError("a rate is given twice")
+            raise ValueError("rates must be distinct")
         if self.adapts is not None and len(self.rates) > 1:
-            raise ValueError("a codec is adapted at one rate, its own")
+            raise ValueError("a codec can only be adapted at its own rate")
         if self.adapts is not None and self.afresh:
-            raise ValueError("a codec that is adapted starts from its own weights, not afresh")
+            raise ValueError("an adapted codec starts from its own weights, not afresh")
         if min(self.sizes) < 2**self.stages:
-            raise ValueError(f"images of {min(self.sizes)} pixels cannot be halved {self.stages} times")
+            raise ValueError(f"images of {min(self.sizes)} pixels cannot be downsampled {self.stages} times")
         require_extractor(self.extractor)
         return self
 
     def file_name(self, rate: float) -> str:
-        """The model file of a rate."""
+        """Name of the model file for a rate."""
         return Path(self.adapts).name if self.adapts is not None else f"neural-{rate:g}bpp.npz"
 
 
@@ -76,16 +76,16 @@ def make_codec_config(**values: Any) -> CodecTraining:
     """A validated configuration.
 
     Raises:
-        UsageError: a value that is not accepted, or values that do not go together.
+        UsageError: a value is invalid, or values contradict each other.
     """
     return validated(CodecTraining, values)
 
 
 def parse_numbers(text: str, kind: type[int] | type[float], what: str) -> list[Any]:
-    """``0.5,1,2`` to numbers.
+    """Parse numbers such as ``0.5,1,2``.
 
     Raises:
-        UsageError: something else.
+        UsageError: the text is not a list of numbers.
     """
     try:
         return [kind(part) for part in text.split(",") if part.strip()]

@@ -1,10 +1,10 @@
-"""The rate-distortion objective, and the batches it is reached with.
+"""The rate-distortion objective and its training batches.
 
-    loss = bits a pixel + lambda x (MSE / variance + w x relative FMSE, mean over layers)
+    loss = bits per pixel + lambda x (MSE / variance + w x relative FMSE, mean over layers)
 
-Noise in place of rounding makes the bits differentiable, and too many: silent latents are charged for it. So lambda is
-not given but found, by the bits of rounded latents: it rises while they are below the wanted rate and falls while they
-are above.
+Noise instead of rounding makes the bits differentiable but overestimates them, because it charges constant latents. So
+lambda is not fixed but controlled by the bits of rounded latents: it rises while they are below the target rate and
+falls while they are above.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from toolkit.training.networks import Classifier, pooled
 
 Features = Callable[[torch.Tensor], list[torch.Tensor]]
 _CONTROL = 0.01
-"""How fast log lambda follows the relative error of the rate."""
+"""Integral gain from the relative error of the rate to log lambda."""
 _PROPORTIONAL = 0.5
 _SMOOTHING = 0.95
 _LOWEST, _HIGHEST = math.log(0.05), math.log(5000)
@@ -31,30 +31,30 @@ _FLOOR = 1e-6
 
 
 def expected_weight(rate: float, feature_weight: float) -> float:
-    """A lambda to begin with: where distortion falls by 6 dB a bit a pixel, it is 1 / (2 ln 2 distortion)."""
+    """Initial lambda; if distortion falls by 6 dB per bit per pixel, it is 1 / (2 ln 2 distortion)."""
     return 5 * weight_ratio(rate) / (1 + feature_weight)
 
 
 def weight_ratio(bits: float) -> float:
-    """What lambda rises by for so many bits a pixel more."""
+    """Factor by which lambda rises for this many more bits per pixel."""
     return 4**bits
 
 
 class RateDistortion(nn.Module):
-    """A codec's network under training.
+    """A codec's network with its training objective.
 
     Args:
-        network: of :func:`toolkit.codecs.neural.networks.build`.
-        rate: bits a pixel to come to; None keeps ``weight``.
-        features: by side of the images, from those, float (N, 3, side, side) in [0, 255], to features of several
-            layers; without any they are left out.
+        network: from :func:`toolkit.codecs.neural.networks.build`.
+        rate: target bits per pixel; None keeps lambda at ``weight``.
+        features: for each image side, a function from images float (N, 3, side, side) in [0, 255] to features of
+            several layers; empty without a feature term.
         feature_weight: w.
-        weight: the lambda to begin with.
-        unsteered: steps before lambda is steered.
+        weight: initial lambda.
+        unsteered: number of steps before the control of lambda starts.
 
     Attributes:
-        log_weight, bits, steps: log lambda, the smoothed rate in bits a pixel, and steps done; buffers, so that they
-            are resumed.
+        log_weight, bits, steps: log lambda, the smoothed rate in bits per pixel, and steps done; buffers, so that
+            checkpoints include them.
     """
 
     log_weight: torch.Tensor
@@ -79,7 +79,7 @@ class RateDistortion(nn.Module):
         self.register_buffer("steps", torch.tensor(0))
 
     def loss(self, _: nn.Module, batch: Batch) -> torch.Tensor:
-        """The objective of one batch; moves lambda while training."""
+        """The objective of one batch; updates lambda in training mode."""
         images = batch.images.float() / 255
         decoded, bits, rounded_bits = self._coded(images)
         distortion = (decoded - images).square().mean() / images.var().clamp(min=_FLOOR)
@@ -95,11 +95,11 @@ class RateDistortion(nn.Module):
         return bits + log_weight.exp() * distortion + aside
 
     def _coded(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decoded images, and bits a pixel with noise and with rounding; entropy models run in float32.
+        """Decoded images, and bits per pixel with noise and with rounding; entropy models run in float32.
 
-        The decoder gets rounded latents, as in use, and the encoder their gradient as if they were not (Minnen and
-        Singh, 2020). From noisy latents a decoder learns to smooth: the texture that rounding has left goes as well,
-        and networks miss that more than the squared error does.
+        The decoder gets rounded latents as at inference, with a straight-through gradient for the encoder (Minnen and
+        Singh, 2020). With noisy latents a decoder learns to smooth and removes texture that rounding has preserved,
+        which hurts networks more than the squared error.
         """
         network = self.network
         pixels = images.shape[0] * images.shape[2] * images.shape[3]
@@ -116,7 +116,7 @@ class RateDistortion(nn.Module):
 
     @torch.no_grad()
     def _steer(self, bits: torch.Tensor) -> torch.Tensor:
-        """The log lambda to use: what has been found so far, and half of the relative error against overshooting."""
+        """The log lambda to use: PI control of the rate; the proportional term limits overshooting."""
         if not self.training:
             return self.log_weight
         self.bits.copy_(torch.where(self.bits.isnan(), bits, _SMOOTHING * self.bits + (1 - _SMOOTHING) * bits))
@@ -133,9 +133,9 @@ class RateDistortion(nn.Module):
 
 
 def layered_features(network: Classifier) -> Features:
-    """What the feature term looks at: the maps of every stage and their mean, where the network says them.
+    """Features for the feature term: the maps of every stage and the pooled last one, if the network exposes them.
 
-    The pooled features alone are a few numbers an image: a codec learns to keep those of this network and of no other.
+    The pooled features alone are few numbers per image: a codec would learn to preserve them for this network only.
     """
     maps: Any = getattr(network.backbone, "feature_maps", None)
     if maps is None:
@@ -149,7 +149,7 @@ def layered_features(network: Classifier) -> Features:
 
 
 def _rounded(model: Any, latents: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Rounded latents with the gradient of those before, and their likelihoods with noise and with rounding."""
+    """Rounded latents with a straight-through gradient, and their likelihoods with noise and with rounding."""
     with torch.autocast(latents.device.type, enabled=False):
         noisy = model(latents, *given)[1]
         with torch.no_grad():
@@ -166,11 +166,11 @@ def _bits(likelihoods: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 class TurnBatches:
-    """Batches of flipped images, the sizes taking turns; a pure function of the step.
+    """Batches of randomly flipped images that alternate between the sizes; a pure function of the step.
 
     Args:
         images: for each size uint8 (N, H, W, 3) on the device.
-        batch_size: images a step of the first size; of the others as many as have the same pixels.
+        batch_size: images per step at the first size; the same number of pixels at the others.
         seed: of order and flips.
     """
 

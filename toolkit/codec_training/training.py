@@ -1,16 +1,23 @@
-"""Train neural codecs on a dataset, one a rate, into a folder of model files; what was interrupted goes on."""
+"""Train neural codecs on a dataset, one per rate, into a folder of model files; interrupted trainings resume."""
 
 from __future__ import annotations
 
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from toolkit.codec_training.config import CodecTraining
+from toolkit.codec_training.facts import (
+    CodecFacts,
+    CodecMeasurement,
+    CodecTrainingResult,
+    TrainedCodec,
+    TrainedObjective,
+)
 from toolkit.codec_training.objective import (
     RateDistortion,
     TurnBatches,
@@ -36,37 +43,33 @@ from toolkit.training.device import resolve_device
 from toolkit.training.loop import Recipe, train
 
 _EXTRACTOR_STEPS = 600
-"""The longer a network is trained, the more of what coding loses shows in its features."""
+"""The longer a network is trained, the better its features show coding losses."""
 _CHECKPOINT_EVERY = 500
 _CHECKPOINT = "checkpoint.pt"
 _RECORD = "training.json"
 _ENTROPY_LR = 1e-3
 _WARMUP = 100
 _CLIP_NORM = 1.0
-"""As CompressAI trains: without it a batch now and then throws the entropy model off, and lambda with it."""
+"""As in CompressAI: without it an occasional batch destabilises the entropy model, and lambda with it."""
 
 
-def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silent) -> dict[str, Any]:
-    """Train (or go on with, or just read) a codec a rate; the ``neural train`` JSON.
+def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silent) -> CodecTrainingResult:
+    """Train (or resume, or just read) one codec per rate; the ``neural train`` JSON.
 
     Args:
         config: what to train.
-        folder: for the model files, ``training.json`` and, while it runs, a checkpoint.
-        progress: told about the steps.
-
-    Returns:
-        ``{"config", "codecs": [{"file", "rate", "decoder", "measured": [{"size", "bpp", "psnr"}], ...}]}``, measured on
-        held-out training images with real streams; with ``fmse_relative`` where features were trained with.
+        folder: output folder for the model files, ``training.json`` and, during training, a checkpoint.
+        progress: called after each step.
 
     Raises:
-        UsageError: the folder holds another training, or a choice that cannot be had.
+        UsageError: the folder contains another training, or a choice is not available.
         WorkError: training failed, or a file cannot be written.
     """
     require_one_rank()
     device = resolve_device(config.device)
     adapted = _adapted(config)
     if config.adapts is not None and Path(config.adapts).resolve() == (folder / config.file_name(0)).resolve():
-        raise UsageError(f"{config.adapts} lies in {folder}, where the adapted codec would replace it: choose another")
+        raise UsageError(f"{config.adapts} would be overwritten by the adapted codec: choose another folder")
     make_folder(folder)
     record = _resume(config, folder)
     views = [validation_view(load_dataset(config.dataset, size, progress=progress)) for size in config.sizes]
@@ -81,7 +84,8 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
         trial = _Trial(config, rate, number, folder, views, extractors, device, adapted and adapted[0], state, weight)
         trained = trial.run(progress)
         manifest = trial.save(path)
-        record["codecs"].append(trained | _facts(path, manifest, rate, views, extractors, progress))
+        codec: TrainedCodec = {**trained, **_facts(path, manifest, rate, views, extractors, progress)}
+        record["codecs"].append(codec)
         write_json(folder / _RECORD, record)
         (folder / _CHECKPOINT).unlink(missing_ok=True)
     return record
@@ -90,9 +94,9 @@ def train_codecs(config: CodecTraining, folder: Path, progress: Progress = silen
 def _extractors(
     config: CodecTraining, views: list[ImageDataset], device: torch.device, progress: Progress
 ) -> dict[int, FeatureExtractor]:
-    """By side, whose features are to be kept; none without a feature weight.
+    """Feature extractors by image side; empty without a feature weight.
 
-    Each size has its own: a network that was trained on images of another size looks at other details.
+    Each size has its own, because a network trained on another image size uses other details.
     """
     extractors = {}
     for view in views if config.feature_weight else ():
@@ -104,9 +108,9 @@ def _extractors(
 
 
 def _begin_from(
-    codecs: list[dict[str, Any]], folder: Path, rate: float, feature_weight: float
+    codecs: list[TrainedCodec], folder: Path, rate: float, feature_weight: float
 ) -> tuple[dict[str, np.ndarray] | None, float]:
-    """The arrays and the lambda to begin with: those of the trained codec with the nearest rate, if there is one."""
+    """Initial arrays and lambda, from the trained codec with the nearest rate if there is one."""
     nearest = min(codecs, key=lambda one: abs(one["rate"] - rate), default=None)
     if nearest is None:
         return None, expected_weight(rate, feature_weight)
@@ -114,9 +118,9 @@ def _begin_from(
 
 
 def _groups(network: torch.nn.Module, lr: float) -> list[dict[str, Any]]:
-    """What is trained, for Adam: the transforms with ``lr``, and the densities with at least ``_ENTROPY_LR``.
+    """Parameter groups for Adam: the transforms with ``lr``, and the densities with at least ``_ENTROPY_LR``.
 
-    Densities that cannot follow the latents tell of too many bits: lambda falls until distortion counts for nothing.
+    Densities that lag behind the latents overestimate the bits, and lambda falls until distortion no longer matters.
     """
     densities = {id(one) for one in network.entropy_bottleneck.parameters()}  # type: ignore[union-attr]
     trained = [one for one in network.parameters() if one.requires_grad]
@@ -160,8 +164,8 @@ class _Trial:
             unsteered=config.steps // 20 if state is None else 0,
         )
 
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """Train from ``state`` (None: from principal components), or from the checkpoint."""
+    def run(self, progress: Progress) -> TrainedObjective:
+        """Train from ``state`` (None: from principal components), or from the checkpoint if there is one."""
         config, device, objective = self.config, self.device, self.objective
         if self.state is not None:
             load_state(objective.network, self.state)
@@ -210,7 +214,7 @@ class _Trial:
         }
 
     def save(self, path: Path) -> ModelManifest:
-        """Write the trained network as a model file; an adapted one keeps its decoder to the bit."""
+        """Write the trained network as a model file; an adapted one keeps its decoder bit for bit."""
         network = self.objective.network.cpu().eval()
         if self.adapted is not None:
             assert self.state is not None
@@ -234,42 +238,42 @@ def _adapted(config: CodecTraining) -> tuple[ModelManifest, dict[str, np.ndarray
 
 
 def adapted_feature_weight(path: str | Path) -> float:
-    """The feature weight that a model file was trained with: its lambda holds for that one only."""
+    """The feature weight used to train a model file; its lambda is valid for this weight only."""
     return float(_adaptable(path).trained.get("feature_weight", 0.0))
 
 
 def adapted_rate(path: str | Path, wanted: str) -> float:
-    """The rate of a model file that shall be adapted; it cannot be chosen.
+    """The rate of a model file to be adapted.
 
     Raises:
-        UsageError: it is asked for, or the file is no model file.
+        UsageError: another rate is requested, or the file is not a model file.
     """
     if wanted:
-        raise UsageError("a codec that is adapted keeps its rate's lambda: leave --bpp out")
+        raise UsageError("an adapted codec keeps the lambda of its own rate: remove --bpp")
     return float(_adaptable(path).trained.get("rate", 1.0))
 
 
 def _adaptable(path: str | Path) -> ModelManifest:
     manifest = read_model_manifest(path)
     if manifest is None:
-        raise UsageError(f"{path} cannot be adapted: it is no file of recallrate neural train")
+        raise UsageError(f"{path} cannot be adapted: it was not written by recallrate neural train")
     return manifest
 
 
-def _resume(config: CodecTraining, folder: Path) -> dict[str, Any]:
-    """The folder's record so far; a new one where it has none."""
+def _resume(config: CodecTraining, folder: Path) -> CodecTrainingResult:
+    """The record of the folder so far; a new one if there is none."""
     path = folder / _RECORD
     wanted = config.model_dump(mode="json")
     if not path.exists():
-        record: dict[str, Any] = {"config": wanted, "codecs": []}
-        write_json(path, record)
-        return record
+        new: CodecTrainingResult = {"config": wanted, "codecs": []}
+        write_json(path, new)
+        return new
     record = read_json(path)
     found = record.get("config", {})
     changed = [f"{key}={found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
     if changed:
-        raise UsageError(f"{folder} holds another training ({', '.join(changed)}): choose another folder")
-    return record
+        raise UsageError(f"{folder} contains another training ({', '.join(changed)}): choose another folder")
+    return cast("CodecTrainingResult", record)
 
 
 def _facts(
@@ -279,7 +283,7 @@ def _facts(
     views: list[ImageDataset],
     extractors: dict[int, FeatureExtractor],
     progress: Progress,
-) -> dict[str, Any]:
+) -> CodecFacts:
     spec = f"neural:checkpoint={path}"
     return {
         "file": path.name,
@@ -291,15 +295,17 @@ def _facts(
     }
 
 
-def _measured(spec: str, view: ImageDataset, extractor: FeatureExtractor | None, progress: Progress) -> dict[str, Any]:
-    """Real streams of the held-out images."""
+def _measured(
+    spec: str, view: ImageDataset, extractor: FeatureExtractor | None, progress: Progress
+) -> CodecMeasurement:
+    """Measure the codec on the held-out images with real streams."""
     codec = parse_codec(spec)
     images = np.ascontiguousarray(view.test.images)
     progress(f"measuring {Path(spec).name}", 0, len(images))
     payloads = codec.encode(images)
     decoded = codec.decode(payloads, image_size(images))
     before, after = torch.from_numpy(images), torch.from_numpy(decoded)
-    facts = {
+    facts: CodecMeasurement = {
         "size": view.size,
         "images": len(images),
         "shared_bytes": codec.shared_bytes(),

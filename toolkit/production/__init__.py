@@ -1,1 +1,1 @@
-"""Into production: memories built from datasets, bundles of all that is needed to go on, and monitors of new images."""
+"""Production: memories built from datasets, bundles of everything needed to continue, and monitors of new images."""

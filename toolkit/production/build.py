@@ -1,10 +1,10 @@
-"""Fill a memory from a dataset: candidates coded, ordered by features of their decoded images, added in one commit."""
+"""Build a memory from a dataset: candidates encoded, ranked by features of the decoded images, added in one commit."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from toolkit.foundation.seeds import derive
 from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order, require_selection
 from toolkit.memory.store import ExemplarMemory
+from toolkit.production.facts import BuildFacts
 from toolkit.runs.environment import require_one_rank
 from toolkit.training.device import resolve_device
 
@@ -37,12 +38,12 @@ def build_memory(
     seed: int = 0,
     device: str = "auto",
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Make a memory file with exemplars of every class; its summary, and what was found in the images.
+) -> BuildFacts:
+    """Write a memory file with exemplars of every class; the result is its summary with notes and files left out.
 
     Raises:
-        UsageError: the file exists, a bad choice, or a budget too small for one exemplar a class (no file is left).
-        WorkError: the work failed.
+        UsageError: the file exists, an invalid choice, or a budget below one exemplar per class (no file is left).
+        WorkError: the build failed.
     """
     require_one_rank()
     if path.exists():
@@ -70,7 +71,7 @@ def build_memory(
         with ExemplarMemory(path, allowed, parsed) as memory:
             memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=(dataset.size, dataset.size))
             found = found_facts(((item.file, item.reason) for item in dataset.quarantine), dataset.notes)
-            return memory.summary() | found
+            return cast("BuildFacts", {**memory.summary(), **found})
     except BaseException:
         path.unlink(missing_ok=True)
         raise

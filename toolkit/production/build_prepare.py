@@ -1,10 +1,9 @@
-"""What comes before the first task of a sharded build: the listing, a sample, the codec's and the network's state."""
+"""Prepare a sharded build: list the images, draw a sample, fit the codec and choose the network."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,21 +19,22 @@ from toolkit.foundation.progress import Progress
 from toolkit.foundation.threads import ordered_map
 from toolkit.memory.budget import LABEL_BYTES, budget_bytes
 from toolkit.production.build_tasks import BuildPlan
+from toolkit.production.facts import BuildRequest
 from toolkit.training.device import resolve_device
 from toolkit.training.networks import default_network
 from toolkit.training.weights import save_network
 
 SAMPLE_IMAGES = 8192
 SAMPLE_BYTES = 256 * 1024**2
-"""The sample, as raw pixels, is held in memory: at 32 px 8192 images, at 224 px 1783."""
+"""The sample is held in memory as raw pixels: 8192 images at 32 px, 1783 at 224 px."""
 _PRICED = 256
-"""Images of the sample that are encoded to estimate the size of a payload."""
+"""Images of the sample that are encoded to estimate the payload size."""
 _PER_EXEMPLAR = 16
 _LEAST, _MOST = 128, 4096
 
 
-def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
-    """List the images, and leave in ``folder`` what every task needs: plan, codec state, network."""
+def prepare(folder: Path, request: BuildRequest, progress: Progress) -> None:
+    """List the images and write what every task needs to ``folder``: plan, codec state, network."""
     progress("listing images", 0, 1)
     size, seed = request["size"], request["seed"]
     listing = list_training(request["dataset"], size, folder / "listing")
@@ -49,9 +49,14 @@ def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
         judge = build_extractor(request["extractor"], sample, device=device, seed=seed, progress=progress)
         name = _keep_network(judge, folder / "network.pt")
     write_atomically(folder / "shared.bin", lambda file: file.write(codec.shared_state()))
-    settings = {key: value for key, value in request.items() if key not in ("budget", "extractor")}
     plan = BuildPlan(
-        **settings,
+        dataset=request["dataset"],
+        size=size,
+        codec=request["codec"],
+        selection=request["selection"],
+        seed=seed,
+        shards=request["shards"],
+        device=request["device"],
         extractor=name,
         budget_bytes=allowed,
         candidates=candidates,
@@ -64,9 +69,9 @@ def prepare(folder: Path, request: dict[str, Any], progress: Progress) -> None:
 
 
 def _keep_network(judge: FeatureExtractor, path: Path) -> str:
-    """Write the network where every worker loads it from; the extractor's name for the manifest, without paths."""
+    """Write the network for the workers; return the extractor's name for the manifest, without paths."""
     kind, _, argument = judge.name.partition(":")
-    if kind == "checkpoint":  # plain weights already: loading them has shown it
+    if kind == "checkpoint":  # already a file of plain weights, since it has been loaded
         weights = Path(argument).expanduser().read_bytes()
         write_atomically(path, lambda file: file.write(weights))
         return kind
@@ -75,7 +80,7 @@ def _keep_network(judge: FeatureExtractor, path: Path) -> str:
 
 
 def _sample(listing: Listing, size: int, name: str, progress: Progress) -> ImageDataset:
-    """Images spread evenly over the listing, as a dataset without a test split."""
+    """Images evenly spaced in the listing, as a dataset without a test split."""
     count = min(len(listing), SAMPLE_IMAGES, max(2, SAMPLE_BYTES // (3 * size * size)))
     indices = np.unique(np.linspace(0, len(listing) - 1, count).astype(np.int64))
 
@@ -93,7 +98,7 @@ def _sample(listing: Listing, size: int, name: str, progress: Progress) -> Image
             images.append(image)
             labels.append(int(listing.labels[index]))
     if not images:
-        raise UsageError(f"{name}: none of {len(indices)} images spread over the training split can be read")
+        raise UsageError(f"{name}: none of {len(indices)} sampled training images can be read")
     pixels = np.stack(images)
     train = Split(pixels, np.array(labels, np.int64), np.zeros(len(labels), np.int64))
     signature = hashlib.sha256(pixels.data).hexdigest()[:32]
@@ -101,19 +106,17 @@ def _sample(listing: Listing, size: int, name: str, progress: Progress) -> Image
 
 
 def _candidates(codec: Codec, images: np.ndarray, budget: int, classes: int, shards: int) -> int:
-    """How many images a class are held at a time, from what the budget will hold.
-
-    Sixteen for each exemplar as long as that stays small, and never fewer than four.
+    """Number of candidates per class to hold in memory: 16 per expected exemplar while that is small, at least 4.
 
     Raises:
-        UsageError: even payloads as small as the smallest seen would not fit, one a class.
+        UsageError: the budget is below one exemplar per class even at the smallest payload size of the sample.
     """
     sizes = [len(payload) + LABEL_BYTES for payload in codec.encode(images[:: max(1, len(images) // _PRICED)])]
     shared = shards * codec.shared_bytes()
     if budget < shared + classes * min(sizes):
         raise UsageError(
             f"a budget of {budget} bytes cannot hold one exemplar of each of {classes} classes in {shards} shards: "
-            f"it takes about {shared + classes * round(float(np.mean(sizes)))} bytes"
+            f"about {shared + classes * round(float(np.mean(sizes)))} bytes are needed"
         )
     exemplars = int((budget - shared) / classes / float(np.mean(sizes))) + 1
     return max(_LEAST, min(_PER_EXEMPLAR * exemplars, _MOST), 4 * exemplars)

@@ -1,16 +1,16 @@
-"""Fill a sharded memory from a data set of any size, on this machine's processes or on a Ray cluster.
+"""Build a sharded memory from a dataset of any size, with local processes or on a Ray cluster.
 
-1. The training images are listed; a sample of them trains or chooses the feature extractor, fits the codec, and tells
-   about how many exemplars a class the budget will hold.
-2. Parts of the listing are decoded, encoded and decoded again, in parallel and once: each gives its classes' exact
-   feature sums and a bounded sample of candidates with their payloads.
-3. Parts are merged a class at a time, and each class's candidates ordered by herding for its exact mean.
-4. One allocation over all classes decides what is kept within the budget.
-5. Every shard's file is written, in parallel; then the manifest.
+1. List the training images. A sample of them trains the feature extractor if necessary, fits the codec and gives an
+   estimate of the exemplars per class.
+2. Decode, encode and decode again each part of the listing once, in parallel. The result is the exact feature sum of
+   each class and a bounded sample of candidates with their payloads.
+3. Merge the parts class by class, and rank the candidates by herding towards the exact class mean.
+4. Allocate the budget over all classes at once.
+5. Write the shard files in parallel, then the manifest.
 
-What is chosen is the same for any number of workers and either backend. It depends on the number of shards only in
-that each shard's copy of the codec's shared header takes its bytes from the budget. Killed at any moment, the same
-command goes on: finished parts and shards are kept.
+The selection does not depend on the number of workers or the backend. It depends on the number of shards only because
+each shard's copy of the shared header counts towards the budget. A killed build continues with the same command:
+finished parts and shards are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -57,12 +57,13 @@ from toolkit.production.build_tasks import (
     read_plan,
     write_shard,
 )
+from toolkit.production.facts import BuildRequest, ShardedBuildFacts
 from toolkit.runs.environment import require_one_rank
 from toolkit.training.device import resolve_device
 
 BACKENDS = ("local", "ray")
 _ORDERED_SHARE = 2
-"""Of the candidates this part is put in order: still twice what the budget is expected to hold, and often more."""
+"""One candidate in this many is ranked: still at least twice as many as the budget is expected to hold."""
 
 RunTasks = Callable[[Callable[[Task], Any], list[Task]], Iterator[Outcome[Any]]]
 
@@ -83,22 +84,22 @@ def build_sharded_memory(
     address: str | None = None,
     workers: int = 0,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Make a folder with shard files and their manifest; the memory's summary, and what was found in the images.
+) -> ShardedBuildFacts:
+    """Write shard files and their manifest; the result is the memory's summary with notes and files left out.
 
     Args:
         spec: the dataset, on storage that every worker can read.
-        out: the folder; new, empty, or with an unfinished build of the same request, which goes on.
+        out: output folder: new, empty, or with an unfinished build of the same request to continue.
         budget: bytes of all shards together.
-        shards: files, 1..256.
+        shards: number of files, 1..256.
         backend: ``local`` or ``ray``.
-        address: of a Ray cluster; None starts Ray on this machine.
-        workers: processes on this machine; 0 for one a core. A cluster uses what it has.
-        progress: told about each stage.
+        address: address of a Ray cluster; None starts Ray on this machine.
+        workers: local processes; 0 for one per core. A cluster uses all its resources.
+        progress: called in each stage.
 
     Raises:
-        UsageError: a bad choice, a folder that holds something else, a budget too small for one exemplar a class.
-        WorkError: the work failed; the same command goes on from where it stopped.
+        UsageError: an invalid choice, a folder with other contents, or a budget below one exemplar per class.
+        WorkError: the build failed; the same command continues it.
     """
     require_one_rank()
     require_selection(selection)
@@ -109,7 +110,7 @@ def build_sharded_memory(
     for path in (spec, out):
         ray_cluster.require_shared(path)
     refuse_guide(parse_codec(codec), "a sharded memory")
-    request = {
+    request: BuildRequest = {
         "dataset": absolute_spec(spec),
         "size": size,
         "codec": str(parse_codec(codec)),
@@ -133,13 +134,14 @@ def build_sharded_memory(
             written = _write_shards(folder, plan, run, threads, progress)
         _finish(folder, plan, written, len(findings.unreadable))
     left_out = dict(plan.left_out) | findings.unreadable
+    found = found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
     with ShardedMemory(out) as memory:
-        return memory.summary() | found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
+        return cast("ShardedBuildFacts", {**memory.summary(), **found})
 
 
 @contextmanager
-def _working_folder(out: Path, request: dict[str, Any]) -> Iterator[Path]:
-    """The folder ``out/.build``, of this request and held by this process alone; gone once the manifest is there.
+def _working_folder(out: Path, request: BuildRequest) -> Iterator[Path]:
+    """The folder ``out/.build`` of this request, locked by this process and deleted once the manifest exists.
 
     A request that fails before its first task leaves nothing behind.
     """
@@ -147,7 +149,7 @@ def _working_folder(out: Path, request: dict[str, Any]) -> Iterator[Path]:
     if (out / MANIFEST).exists() or out.is_file():
         raise UsageError(f"{out} exists: choose another folder")
     if out.is_dir() and not folder.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} holds other files: choose another folder")
+        raise UsageError(f"{out} contains other files: choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
@@ -161,10 +163,12 @@ def _working_folder(out: Path, request: dict[str, Any]) -> Iterator[Path]:
         if path.exists():
             before = read_json(path)
             changed = [
-                f"{key} {before.get(key)!r}, not {request[key]!r}" for key in request if before.get(key) != request[key]
+                f"{key} {before.get(key)!r}, not {wanted!r}"
+                for key, wanted in request.items()
+                if before.get(key) != wanted
             ]
             if changed:
-                raise UsageError(f"{out} holds an unfinished build with {', '.join(changed)}: choose another folder")
+                raise UsageError(f"{out} contains an unfinished build with {', '.join(changed)}: choose another folder")
         write_json(path, request)
         yield folder
     finally:
@@ -182,7 +186,7 @@ def _backend(name: str, address: str | None, workers: int, gpus: bool) -> Iterat
         raise UsageError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     if name == "local":
         if address is not None:
-            raise UsageError("an address is for --backend ray")
+            raise UsageError("an address requires --backend ray")
         yield partial(map_tasks, workers=workers)
         return
     with ray_cluster.connect(address, workers):
@@ -193,7 +197,7 @@ def _backend(name: str, address: str | None, workers: int, gpus: bool) -> Iterat
 
 
 def _encode_parts(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, progress: Progress) -> Findings:
-    """All parts; what was found in them together."""
+    """Encode all parts; return their findings together."""
     tasks = [Task(str(folder), number, threads) for number in range(_parts(plan))]
     parts: dict[int, Findings] = {}
     progress("encoding", 0, plan.images)
@@ -215,12 +219,12 @@ def _parts(plan: BuildPlan) -> int:
 
 
 def _choose(folder: Path, plan: BuildPlan, progress: Progress) -> None:
-    """Order every class's candidates, allocate the budget, and note what is kept: ``payloads.bin``, ``chosen.npz``."""
+    """Rank the candidates, allocate the budget, and write the selection: ``payloads.bin``, ``chosen.npz``."""
     labels: list[int] = []
     shards: list[int] = []
     sizes: dict[int, list[int]] = {}
 
-    def write_payloads(file: Any) -> None:
+    def write_payloads(file: IO[bytes]) -> None:
         for label, herding in _merged_classes(folder, plan):
             candidates = herding.chosen(plan.candidates // _ORDERED_SHARE, plan.selection)
             sizes[label] = [_put(file, candidate) for candidate in candidates]
@@ -244,7 +248,7 @@ def _choose(folder: Path, plan: BuildPlan, progress: Progress) -> None:
 
 
 def _merged_classes(folder: Path, plan: BuildPlan) -> Iterator[tuple[int, StreamingHerding]]:
-    """Every class with its parts merged, in order of labels; one class and one part are in memory at a time."""
+    """Classes in label order, each with its parts merged; one class and one part are in memory at a time."""
     current: int | None = None
     merged = StreamingHerding(plan.candidates, plan.seed)
     for number in range(_parts(plan)):
@@ -259,7 +263,7 @@ def _merged_classes(folder: Path, plan: BuildPlan) -> Iterator[tuple[int, Stream
         yield current, merged
 
 
-def _put(file: Any, candidate: Candidate) -> int:
+def _put(file: IO[bytes], candidate: Candidate) -> int:
     file.write(candidate.payload)
     return len(candidate.payload)
 
@@ -276,9 +280,9 @@ def _write_shards(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, pr
 
 
 def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int) -> None:
-    """Write the manifest, which makes the memory complete."""
+    """Write the manifest, which completes the memory."""
     chosen = read_chosen(folder)
-    # labels ascend, so each class is one stretch
+    # labels ascend, so each class is one slice
     bounds = np.searchsorted(chosen.labels, np.arange(len(plan.class_names) + 1))
     order = {label: chosen.shards[start:stop].tobytes().hex() for label, (start, stop) in enumerate(pairwise(bounds))}
     selection = Selection(

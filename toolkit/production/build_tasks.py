@@ -1,8 +1,8 @@
-"""The work of a sharded build that any process on any machine can do: encode a part of the images, write a shard.
+"""Tasks of a sharded build that any process on any machine can do: encode a part of the images, write a shard.
 
-Everything passes through the build's working folder, which every worker can read and write: its plan, the listing,
-the network, and one file for each finished part. A task is done when its file is there; it is written atomically, so
-a task that is started again, here or elsewhere, either finds it or does the same work again.
+Tasks communicate through the build's working folder, which every worker can read and write: the plan, the listing, the
+network, and one file per finished part. A task is done when its file exists. Files are written atomically, so a task
+that is started again either finds its file or repeats the work.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from toolkit.memory.streaming import Candidate, StreamingHerding, content_digest
 from toolkit.training.weights import load_network
 
 PART_IMAGES = 2048
-"""Images a task encodes. Fixed, as the batches in it are, so that features do not depend on the number of workers."""
+"""Images per task. Part and batch sizes are fixed so that features do not depend on the number of workers."""
 _BATCH = 64
 
 
 class BuildPlan(BaseModel):
-    """What a build was asked for, and what was found out before its first task; ``plan.json`` of its working folder.
+    """Request of a build and the results of its preparation; ``plan.json`` of its working folder.
 
     Attributes:
-        dataset: spec, its path absolute.
-        codec: spec, its paths absolute.
+        dataset: spec with an absolute path.
+        codec: spec with absolute paths.
         budget_bytes: for all shards together.
-        candidates: images a class held at a time (:class:`StreamingHerding`).
+        candidates: candidates per class held in memory (:class:`StreamingHerding`).
         device: torch device of the feature extractor.
-        extractor: its name; None when herding is not asked for.
-        notes, left_out: of the listing.
+        extractor: its name; None without herding.
+        notes, left_out: from the listing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +74,7 @@ class BuildPlan(BaseModel):
 
 @dataclass(frozen=True)
 class Task:
-    """A part or a shard to make: the working folder, its number, and threads to use."""
+    """A part to encode or a shard to write: working folder, number, and threads to use."""
 
     folder: str
     number: int
@@ -83,11 +83,11 @@ class Task:
 
 @dataclass
 class Findings:
-    """What a user should know of a part's images.
+    """Problems with the images of a part.
 
     Attributes:
-        unreadable: names of files that could not be read, with the reasons.
-        remarks: what was told about images, with how many it was told of.
+        unreadable: unreadable files, with reasons.
+        remarks: remarks about images, with the number of images.
     """
 
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Findings:
 
 
 class HerdedPart(NamedTuple):
-    """A finished part: a herding a label, in ascending order of labels, and what was found on the way."""
+    """A finished part: one herding per label, in ascending order of labels, and the findings."""
 
     herdings: dict[int, StreamingHerding]
     findings: Findings
@@ -115,10 +115,10 @@ def part_path(folder: Path, number: int) -> Path:
 
 
 def encode_part(task: Task) -> Findings:
-    """Decode, encode and sample :data:`PART_IMAGES` images of the listing; what was found on the way.
+    """Decode, encode and sample :data:`PART_IMAGES` images of the listing.
 
     Raises:
-        WorkError: the working folder cannot be read or written, or a network or table cannot be had here.
+        WorkError: the working folder cannot be read or written, or a network or table is not available here.
     """
     folder = Path(task.folder)
     path = part_path(folder, task.number)
@@ -132,13 +132,13 @@ def encode_part(task: Task) -> Findings:
     last = min(first + PART_IMAGES, len(tools.listing))
     with _one_torch_thread():
         for start in range(first, last, _BATCH):
-            _take_in(range(start, min(start + _BATCH, last)), tools, herdings, findings)
+            _add_batch(range(start, min(start + _BATCH, last)), tools, herdings, findings)
     _write_part(path, HerdedPart(herdings, findings))
     return findings
 
 
-def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding], findings: Findings) -> None:
-    """A batch of images into their classes' herdings; those that cannot be read, and remarks, into ``findings``."""
+def _add_batch(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding], findings: Findings) -> None:
+    """Add a batch of images to the herdings of their classes, and unreadable files and remarks to ``findings``."""
     read = list(ordered_map(lambda index: _read(tools.listing, index, tools.plan.size), indices))
     intact = [index for index, (image, _) in zip(indices, read, strict=True) if not isinstance(image, str)]
     if intact:
@@ -160,7 +160,7 @@ def _take_in(indices: range, tools: _Tools, herdings: dict[int, StreamingHerding
 
 
 def _read(listing: Listing, index: int, size: int) -> tuple[np.ndarray | str, list[str]]:
-    """An image, or why there is none; and the remarks on it."""
+    """An image, or the reason why it is unreadable; and the remarks on it."""
     remarks: list[str] = []
     try:
         return listing.read(index, size, remarks.append), remarks
@@ -170,7 +170,7 @@ def _read(listing: Listing, index: int, size: int) -> tuple[np.ndarray | str, li
 
 @lru_cache(maxsize=1)
 def _tools(folder: str, plan_checksum: str) -> _Tools:
-    """What a worker keeps from task to task; the checksum tells apart two builds in a folder of the same name."""
+    """State that a worker keeps between tasks; the checksum distinguishes builds in folders of the same name."""
     plan = read_plan(Path(folder))
     judge = None
     if plan.extractor is not None:
@@ -178,7 +178,7 @@ def _tools(folder: str, plan_checksum: str) -> _Tools:
         judge = FeatureExtractor(plan.extractor, network, torch.device(plan.device))
     listing = open_listing(plan.dataset, plan.size, Path(folder) / "listing")
     if len(listing) != plan.images:
-        raise WorkError(f"{plan.dataset} has {len(listing)} training images here, {plan.images} where the build began")
+        raise WorkError(f"{plan.dataset} must have {plan.images} training images as in the plan, got {len(listing)}")
     return _Tools(plan, listing, _codec(Path(folder), plan), judge)
 
 
@@ -186,7 +186,7 @@ def read_plan(folder: Path) -> BuildPlan:
     """The plan of a working folder.
 
     Raises:
-        WorkError: it is not there, as on a node that does not mount the storage.
+        WorkError: the folder does not exist, as on a node that does not mount the storage.
     """
     if not folder.is_dir():
         raise WorkError(f"{folder} does not exist on this node: the output must be on storage that every node mounts")
@@ -201,7 +201,7 @@ def _codec(folder: Path, plan: BuildPlan) -> Codec:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Sums inside a network depend, in their last bits, on the number of threads: use one everywhere."""
+    """Use one thread: the last bits of sums in a network depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -235,7 +235,7 @@ def _write_part(path: Path, part: HerdedPart) -> None:
 
 
 def read_part(path: Path, candidates: int, seed: int) -> HerdedPart:
-    """A finished part; ``candidates`` and ``seed`` as in the plan.
+    """Read a finished part; ``candidates`` and ``seed`` as in the plan.
 
     Raises:
         WorkError: the file is damaged.
@@ -262,20 +262,20 @@ def read_part(path: Path, candidates: int, seed: int) -> HerdedPart:
         unreadable, remarks = json.loads(str(arrays["findings"]))
         return HerdedPart(herdings, Findings(unreadable, Counter(remarks)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise WorkError(f"{path} is damaged: delete it and start the same command again") from error
+        raise WorkError(f"{path} is damaged: delete it and run the same command again") from error
 
 
 # -- shards ----------------------------------------------------------------------------------------------------
 
 
 class Chosen(NamedTuple):
-    """The exemplars of the whole memory, by label and in selection order within it.
+    """The exemplars of the whole memory, sorted by label and then in selection order.
 
     Attributes:
         labels: int64 (N,).
         shards: uint8 (N,).
-        sizes: int64 (N,), bytes of each payload.
-        starts: int64 (N,), where each begins in ``payloads.bin``.
+        sizes: int64 (N,), payload sizes in bytes.
+        starts: int64 (N,), payload offsets in ``payloads.bin``.
     """
 
     labels: np.ndarray
@@ -285,13 +285,13 @@ class Chosen(NamedTuple):
 
 
 def read_chosen(folder: Path) -> Chosen:
-    """What was chosen, from the working folder."""
+    """Read the selection from the working folder."""
     with np.load(folder / "chosen.npz", allow_pickle=False) as file:
         return Chosen(*(file[name] for name in Chosen._fields))
 
 
 def write_shard(task: Task) -> Shard:
-    """Write a shard's memory file, or find it finished; what the manifest says of it.
+    """Write a shard's memory file unless it is finished; return its manifest entry.
 
     All its exemplars are in memory while it is written.
 
@@ -327,7 +327,7 @@ def _fill_shard(path: Path, folder: Path, plan: BuildPlan, number: int) -> None:
             stream.seek(int(chosen.starts[index]))
             candidates.setdefault(int(chosen.labels[index]), []).append(stream.read(int(chosen.sizes[index])))
     codec = _codec(folder, plan)
-    # exactly what these exemplars need: the choice has been made, and the shard keeps all of them
+    # exactly the bytes of these exemplars: they have already been selected, and the shard keeps all of them
     budget = codec.shared_bytes() + int(chosen.sizes[own].sum()) + LABEL_BYTES * len(own)
     with ExemplarMemory(path, max(budget, 1), codec) as memory:
         if candidates:

@@ -1,8 +1,8 @@
-"""A bundle: memory, network, codec, the rule for incoming images and the monitor's baseline, checksummed, in a folder.
+"""A bundle: memory, network, codec, preprocessing rule and monitor baseline in one checksummed folder.
 
-``bundle.json`` names the other files with their SHA-256 and carries one of its own, so that any changed byte is found;
-it is no signature: who can write the folder can write checksums. Loading reads plain data only, executes nothing and
-needs no network.
+``bundle.json`` lists the other files with their SHA-256 and has a checksum of its own, so any changed byte is detected.
+It is not a signature: anyone who can write to the folder can update the checksums. Loading reads plain data only,
+executes nothing and needs no internet connection.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.request import PilotRequest
 from toolkit.production.card import model_card
 from toolkit.production.charts import FALSE_ALARMS
+from toolkit.production.facts import BundleFacts, BundleResult
 from toolkit.production.manifest import (
     CARD,
     CODEC_FILES,
@@ -49,16 +50,6 @@ from toolkit.runs.folder import RunFolder
 from toolkit.training.networks import Classifier
 from toolkit.training.weights import load_network, save_network
 
-_KEPT = (
-    "seed",
-    "last_accuracy",
-    "average_incremental_accuracy",
-    "forgetting",
-    "accuracy_on_original",
-    "accuracy_on_coded",
-    "memory_bytes",
-)
-
 
 @dataclass(frozen=True)
 class Bundle:
@@ -66,25 +57,24 @@ class Bundle:
 
     Attributes:
         path: its folder.
-        facts: of ``bundle.json``: ``codec``, ``align``, ``size``, ``budget_bytes``, ``class_names``, ``class_order``
-            (the label of each of the network's outputs), ``config`` and ``result`` of the run, ``versions``.
+        facts: contents of ``bundle.json``.
     """
 
     path: Path
-    facts: dict[str, Any]
+    facts: BundleFacts
 
     @cached_property
     def codec(self) -> Codec:
-        """The memory's codec with what exemplars share."""
+        """The memory's codec with its shared state."""
         return self.memory.codec
 
     @cached_property
     def memory(self) -> ExemplarMemory:
-        """The exemplars. Once they have been changed, :meth:`seal` the bundle."""
+        """The exemplars. After changing them, :meth:`seal` the bundle."""
         return ExemplarMemory(self.path / MEMORY, codec=self._spec())
 
     def _spec(self) -> str | None:
-        """The codec with the place of its files in this bundle; None where the memory's own will do."""
+        """The codec spec with the paths of its files in this bundle; None if the memory's own spec is enough."""
         spec, files = str(self.facts["codec"]), 0
         for key, name in CODEC_FILES.items():
             if (self.path / name).exists():
@@ -94,33 +84,33 @@ class Bundle:
         return spec if files else None
 
     def network(self) -> Classifier:
-        """The classifier as the pilot left it, in evaluation mode; output n is class ``class_order[n]``."""
+        """The pilot's final classifier, in evaluation mode; output n is class ``class_order[n]``."""
         return load_network(self.path / NETWORK)
 
     @cached_property
     def monitor(self) -> Monitor:
-        """Charts of new images, going on where :meth:`keep_monitor` left them."""
+        """Control charts of new images, continuing from the last :meth:`keep_monitor`."""
         kept = self.path / STATE / MONITOR
         extractor = FeatureExtractor(f"checkpoint:{self.path / NETWORK}", self.network(), torch.device("cpu"))
         return Monitor.load(kept if kept.exists() else self.path / MONITOR, self.codec, extractor)
 
     def keep_monitor(self) -> None:
-        """Write where the monitor stands, for the next time."""
+        """Save the state of the monitor for the next session."""
         self.monitor.save(self.path / STATE / MONITOR)
 
     def preprocess(self, image: Image.Image | np.ndarray | bytes, *, training: bool = False) -> np.ndarray:
-        """An image as the network has to see it: scaled, cropped, and through the codec where the alignment says so.
+        """Prepare an image for the network: scale, crop, and compress and decode if the alignment requires it.
 
         Args:
             image: a Pillow image, the bytes of an image file, or uint8 (H, W), (H, W, 1) or (H, W, 3).
-            training: whether it is to be trained on (``train`` and ``both`` code those) or classified (``both``).
+            training: for training (coded with ``train`` and ``both``) rather than inference (coded with ``both``).
 
         Returns:
             uint8 (size, size, 3).
 
         Raises:
-            UsageError: an array of another kind.
-            Unreadable: bytes that are no image.
+            UsageError: an array of another shape or dtype.
+            Unreadable: bytes that are not an image.
         """
         size = self.facts["size"]
         if isinstance(image, bytes):
@@ -136,18 +126,18 @@ class Bundle:
         return self.codec.decode(self.codec.encode(np.ascontiguousarray(pixels)[None]))[0]
 
     def seal(self, network: Classifier | None = None, accepted: np.ndarray | None = None) -> None:
-        """Checksum the files anew after they have been changed on purpose.
+        """Recompute the checksums after an intended change.
 
         Args:
-            network: one that has been trained on; its monitor starts over, since it sees images otherwise.
-            accepted: uint8 (N, size, size, 3), images for that monitor's baseline that the network was not trained on.
+            network: a further trained network; its monitor gets a new baseline and restarts.
+            accepted: uint8 (N, size, size, 3), images for that baseline; not used in training.
 
         Raises:
             UsageError: a network without accepted images, or too few of them.
         """
         if network is not None:
             if accepted is None:
-                raise UsageError("a network that has been trained on needs accepted images for its monitor")
+                raise UsageError("a further trained network needs accepted images for its monitor")
             extractor = FeatureExtractor("bundle", network.eval(), torch.device("cpu"))
             rate = self.facts["baseline"]["false_alarms"]
             monitor = Monitor.of(self.codec, extractor, accepted, false_alarms=rate)
@@ -155,16 +145,17 @@ class Bundle:
             monitor.save(self.path / MONITOR)
             (self.path / STATE / MONITOR).unlink(missing_ok=True)
             images = len(monitor.charts.baseline[0])
-            self.facts.update(result=None, baseline={"images": images, "of": "given images", "false_alarms": rate})
+            self.facts["result"] = None
+            self.facts["baseline"] = {"images": images, "of": "given images", "false_alarms": rate}
         (self.path / CARD).write_text(model_card(self.facts))
         reseal(self.path, self.facts)
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Open a bundle after checking every file.
+    """Check every file of a bundle and open it.
 
     Raises:
-        UsageError: no bundle, a newer one, or one of whose files a byte has changed.
+        UsageError: not a bundle, a newer format, or a file that has been changed.
     """
     return Bundle(Path(path), read_bundle_manifest(Path(path)))
 
@@ -177,20 +168,20 @@ def export_bundle(
     false_alarms: float = FALSE_ALARMS,
     progress: Progress = silent,
 ) -> Bundle:
-    """Make a bundle of a finished pilot.
+    """Export a finished pilot as a bundle.
 
     Args:
         run: the pilot.
-        output: a folder that does not exist yet.
-        accepted: folder of images that were accepted, for the monitor's baseline; by default the dataset's test images,
-            since those the network was trained on look more familiar than any new ones will.
-        false_alarms: of the monitor, an image.
-        progress: told about images measured.
+        output: folder to create.
+        accepted: folder of accepted images for the monitor's baseline; by default the dataset's test images, since the
+            network fits its training images better than any new ones.
+        false_alarms: expected false alarms of the monitor per image.
+        progress: called after each batch of measured images.
 
     Raises:
-        UsageError: no finished pilot, one whose method keeps no exemplars or has reshaped its network, too few accepted
-            images, or an output that exists.
-        WorkError: the folder cannot be written, or the run's is damaged.
+        UsageError: not a finished pilot, a method that keeps no exemplars or changes the network's structure, too few
+            accepted images, or an output that exists.
+        WorkError: the folder cannot be written, or the run is damaged.
     """
     if run.config["kind"] != "pilot":
         raise UsageError(f"{run.name} is not a finished pilot")
@@ -199,9 +190,9 @@ def export_bundle(
     if result is None:
         raise UsageError(f"{run.name} is not a finished pilot")
     if not parse_method(config.method)[0].exemplars:
-        raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is nothing to go on with")
+        raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is no memory to export")
     if output.exists():
-        raise UsageError(f"{output} exists already")
+        raise UsageError(f"{output} already exists")
     refuse_guide(parse_codec(config.codec), "a bundle")
     network = load_network(run.path / NETWORK)
     extractor = FeatureExtractor(f"checkpoint:{NETWORK}", network, torch.device("cpu"))
@@ -215,7 +206,7 @@ def export_bundle(
         parse_codec(config.codec), extractor, images, false_alarms=false_alarms, seed=result["seed"], progress=progress
     )
     baseline = "the test images" if accepted is None else "given images"
-    facts: dict[str, Any] = {
+    facts: BundleFacts = {
         "format": FORMAT,
         "codec": short_spec(config.codec),
         "align": config.align,
@@ -227,7 +218,7 @@ def export_bundle(
         "run": run.name,
         "dataset": short_name(config.dataset),
         "config": config.model_dump(mode="json", exclude={"dataset", "codec"}),
-        "result": {name: value for name, value in result.items() if name in _KEPT},
+        "result": _kept(result),
         "baseline": {"images": len(monitor.charts.baseline[0]), "of": baseline, "false_alarms": false_alarms},
         "versions": _versions(run),
     }
@@ -244,6 +235,18 @@ def export_bundle(
 
     build_folder(output, fill, f"the bundle {output}")
     return load_bundle(output)
+
+
+def _kept(result: dict[str, Any]) -> BundleResult:
+    return {
+        "seed": result["seed"],
+        "last_accuracy": result["last_accuracy"],
+        "average_incremental_accuracy": result["average_incremental_accuracy"],
+        "forgetting": result["forgetting"],
+        "accuracy_on_original": result["accuracy_on_original"],
+        "accuracy_on_coded": result["accuracy_on_coded"],
+        "memory_bytes": result["memory_bytes"],
+    }
 
 
 def _versions(run: RunFolder) -> dict[str, str]:

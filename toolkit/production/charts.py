@@ -1,20 +1,19 @@
 """Control charts of a stream of images: weighted means of a few scores, and a kernel two-sample distance.
 
-Each score of an image is turned into a normal score by its place among the baseline's; a chart follows the
-exponentially weighted moving average (Roberts, Technometrics 1959) of each, a quick one for large changes and a slow
-one for small ones. Another follows the distance between the average embedding of recent images and the baseline's,
-with random Fourier features of a Gaussian kernel: the maximum mean discrepancy between the two samples, streaming
-(Keriven, Garreau and Poli, "NEWMA", 2020). Thresholds come from simulated streams of baseline images against the other
-half of them, so that what estimation errs is counted in.
+Each score of an image becomes a normal score by its rank in the baseline. One chart per score follows its
+exponentially weighted moving average (Roberts, Technometrics 1959) at two speeds: fast for large changes, slow for
+small ones. Another chart follows the distance between the average embedding of recent images and that of the baseline,
+with random Fourier features of a Gaussian kernel: the streaming maximum mean discrepancy of the two samples (Keriven,
+Garreau and Poli, "NEWMA", 2020). Thresholds come from streams simulated from one half of the baseline and tested
+against the other half, so they include the estimation error.
 
-numpy only: what is watched is another module's business.
+numpy only; this file does not know what the scores mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -22,13 +21,13 @@ from scipy.special import ndtri
 from toolkit.foundation.errors import UsageError
 
 WEIGHTS = (0.05, 0.01)
-"""Of the newest image in the quick and in the slow average."""
+"""Weight of the newest image in the fast and the slow average."""
 FALSE_ALARMS = 1e-4
-"""An image: one in 10,000."""
+"""Expected false alarms per image: one in 10,000."""
 RAREST = 1e-5
-"""False alarms an image that the simulated streams can still tell from none."""
+"""Lowest false-alarm rate per image that the simulated streams can resolve."""
 LEAST = 50
-"""Baseline images: fewer tell too little of the tails."""
+"""Minimum number of baseline images; fewer say too little about the tails."""
 EMBEDDED = 128
 _SPLITS, _STREAMS, _BLOCK, _BLOCKS = 32, 4, 1000, 3
 KERNEL = "features"
@@ -36,15 +35,15 @@ KERNEL = "features"
 
 @dataclass
 class Charts:
-    """A baseline, thresholds, and where the averages stand.
+    """Baseline, thresholds and current averages.
 
     Attributes:
-        names: of the scores, K of them.
-        baseline: float64 (K, M), each score's values on accepted images, sorted.
-        mean: float64 (D,), the baseline's mean embedding.
-        thresholds: of each score's chart and of the kernel's at each speed, float64 (2, K + 1).
-        averages: of the normal scores, float64 (2, K).
-        recent: average embeddings, float64 (2, D).
+        names: of the K scores.
+        baseline: float64 (K, M), sorted values of each score on accepted images.
+        mean: float64 (D,), mean embedding of the baseline.
+        thresholds: float64 (2, K + 1), of the K score charts and the kernel chart at each speed.
+        averages: float64 (2, K), averages of the normal scores.
+        recent: float64 (2, D), average embeddings.
         seen: images so far.
     """
 
@@ -70,17 +69,17 @@ class Charts:
         false_alarms: float = FALSE_ALARMS,
         seed: int = 0,
     ) -> Charts:
-        """Charts of accepted images.
+        """Charts with accepted images as their baseline.
 
         Args:
             names: of the scores.
             scores: float64 (M, K) of accepted images.
             embeddings: float64 (M, D) of the same images.
-            false_alarms: expected alarms an image while nothing changes.
-            seed: of the simulated streams.
+            false_alarms: expected alarms per image while nothing changes.
+            seed: seed of the simulated streams.
 
         Raises:
-            UsageError: fewer than :data:`LEAST` images, scores that are not finite, or an impossible rate.
+            UsageError: fewer than :data:`LEAST` images, scores that are not finite, or a rate out of range.
         """
         if len(scores) < LEAST:
             raise UsageError(f"a baseline needs at least {LEAST} accepted images, got {len(scores)}")
@@ -92,18 +91,20 @@ class Charts:
         return cls(names, np.sort(scores.T, axis=1), embeddings.mean(axis=0), thresholds)
 
     def start_over(self) -> None:
-        """Forget the stream, as if the first image were still to come."""
+        """Restart the stream."""
         self.averages = np.zeros((len(WEIGHTS), len(self.names)))
         self.recent = np.tile(self.mean, (len(WEIGHTS), 1))
         self.seen = 0
 
     def take(self, scores: np.ndarray, embedding: np.ndarray) -> dict[str, float]:
-        """The next image; each chart's height as a share of its threshold at the speed where it is higher: an alarm
-        where it is above 1.
+        """Add the next image.
 
         Args:
             scores: float64 (K,).
             embedding: float64 (D,).
+
+        Returns:
+            Height of each chart as a fraction of its threshold, the larger of both speeds; above 1 is an alarm.
         """
         normal = np.array([_normal_score(known, value) for known, value in zip(self.baseline, scores, strict=True)])
         weights = np.array(WEIGHTS)[:, None]
@@ -114,7 +115,7 @@ class Charts:
         return dict(zip((*self.names, KERNEL), heights.max(axis=0).tolist(), strict=True))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything as arrays, for a file."""
+        """The whole state as arrays, for a file."""
         return {
             "names": np.array(self.names),
             "baseline": self.baseline,
@@ -126,8 +127,8 @@ class Charts:
         }
 
     @classmethod
-    def from_arrays(cls, found: Mapping[str, Any]) -> Charts:
-        """What :meth:`arrays` gave."""
+    def from_arrays(cls, found: Mapping[str, np.ndarray]) -> Charts:
+        """Charts from the result of :meth:`arrays`."""
         return cls(
             tuple(str(name) for name in found["names"]),
             found["baseline"],
@@ -140,12 +141,12 @@ class Charts:
 
 
 def _heights(averages: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """Of each score's chart and of the kernel's, (..., K + 1), from averages (..., K) and embeddings less the mean."""
+    """Chart heights (..., K + 1) from averages (..., K) and centred embeddings (..., D)."""
     return np.concatenate([np.abs(averages), np.square(apart).sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def _normal_score(known: np.ndarray, value: float) -> float:
-    """The normal quantile of a value's place among sorted ones; ties count half."""
+    """Normal quantile of a value's rank in sorted baseline values; ties count half."""
     low, high = np.searchsorted(known, value, "left"), np.searchsorted(known, value, "right")
     return float(ndtri(((low + high) / 2 + 0.5) / (len(known) + 1)))
 
@@ -153,10 +154,10 @@ def _normal_score(known: np.ndarray, value: float) -> float:
 def _thresholds(
     scores: np.ndarray, embeddings: np.ndarray, false_alarms: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Heights that all charts together pass ``false_alarms`` times an image while nothing changes.
+    """Heights that the charts together exceed ``false_alarms`` times per image while nothing changes.
 
-    Streams are drawn from one half of the baseline and judged against the other. The highest point of each chart in
-    each block of a stream gives the chance that a block has an alarm; all charts share one quantile.
+    Streams are drawn from one half of the baseline and tested against the other. The maximum of each chart in each
+    block of a stream gives the probability of an alarm in a block; all charts share one quantile.
     """
     normals, aparts, draws = [], [], []
     for split in range(_SPLITS):
@@ -175,7 +176,7 @@ def _thresholds(
     maxima = _block_maxima(np.concatenate(normals), np.concatenate(aparts), np.concatenate(draws, axis=1))
     wanted = -np.expm1(-false_alarms * _BLOCK)
     low, high = 0.5, 1.0
-    for _ in range(40):  # the quantile of each chart at which a block of all of them has the wanted chance
+    for _ in range(40):  # bisect for the quantile at which a block has the wanted probability of an alarm
         middle = (low + high) / 2
         chance = (maxima > np.quantile(maxima, middle, axis=0)).any(axis=1).mean()
         low, high = (middle, high) if chance > wanted else (low, middle)
@@ -183,11 +184,11 @@ def _thresholds(
 
 
 def _block_maxima(normal: np.ndarray, apart: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Highest point of each chart in each block of each stream, float64 (blocks x streams, charts).
+    """Maximum of each chart in each block of each stream, float64 (blocks x streams, charts).
 
     Args:
-        normal, apart: normal scores float64 (N, K), and embeddings less the mean they are judged by, float64 (N, D).
-        draws: int (images, streams), what each stream brings.
+        normal, apart: normal scores float64 (N, K) and centred embeddings float64 (N, D).
+        draws: int (images, streams), the images of each stream.
     """
     weights = np.array(WEIGHTS)[:, None]
     averages = np.zeros((draws.shape[1], len(WEIGHTS), normal.shape[1]))
@@ -200,7 +201,7 @@ def _block_maxima(normal: np.ndarray, apart: np.ndarray, draws: np.ndarray) -> n
             recent += weights * (apart[drawn][:, None] - recent)
             np.maximum(best, _heights(averages, recent), out=best)
         found.append(best.reshape(len(best), -1))
-    return np.concatenate(found[1:])  # the first block warms the averages up
+    return np.concatenate(found[1:])  # the first block is the warm-up of the averages
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class Embedding:
     """Random Fourier features of a Gaussian kernel on standardised features (Rahimi and Recht, NeurIPS 2007).
 
     Attributes:
-        centre, scale: float64 (F,), what features are standardised by.
+        centre, scale: float64 (F,), mean and standard deviation for standardising features.
         frequencies: float64 (F, D / 2).
     """
 
@@ -218,7 +219,7 @@ class Embedding:
 
     @classmethod
     def of(cls, features: np.ndarray, seed: int = 0) -> Embedding:
-        """For features like these, float (M, F); the kernel is as wide as their median distance."""
+        """An embedding for features like these, float (M, F); the kernel width is their median distance."""
         rng = np.random.default_rng(seed)
         centre, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
         standard = (features - centre) / scale

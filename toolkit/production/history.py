@@ -1,25 +1,27 @@
-"""What a bundle's monitor came to, call by call. No torch here: a page shows it."""
+"""The history of a bundle's monitor, one report per call. Imports no torch, because the app reads it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from toolkit.foundation.documents import Unfit, parse_json, read_file
 from toolkit.foundation.errors import WorkError, describe_os_error
 from toolkit.foundation.files import make_folder
+from toolkit.production.facts import HistoryEntry, MonitorReport
 from toolkit.production.manifest import STATE
 
 HISTORY = "history.jsonl"
 
 
-def history(bundle: Path) -> list[dict[str, Any]]:
-    """What earlier calls came to, oldest first: the reports without their rows, ``course`` instead.
+def history(bundle: Path) -> list[HistoryEntry]:
+    """The reports of earlier calls, oldest first.
 
-    ``course`` has each chart's height at up to 50 places of the call.
+    Raises:
+        WorkError: the history cannot be read.
     """
     try:
         lines = read_file(bundle / STATE / HISTORY).splitlines()
@@ -32,14 +34,14 @@ def history(bundle: Path) -> list[dict[str, Any]]:
         raise WorkError(f"{bundle / STATE / HISTORY} cannot be read: {error}") from error
 
 
-def append(bundle: Path, report: dict[str, Any]) -> None:
-    """Keep what a call came to.
+def append(bundle: Path, report: MonitorReport) -> None:
+    """Add a report to the history, thinning out its readings.
 
     Raises:
-        WorkError: it cannot be written.
+        WorkError: the history cannot be written.
     """
     path = bundle / STATE / HISTORY
-    rows = report["readings"]
+    rows = cast("list[dict[str, float]]", report["readings"])
     places = np.unique(np.linspace(0, len(rows) - 1, min(50, len(rows))).round().astype(int)).tolist()
     first = report["seen"] - len(rows)
     course = {

@@ -1,12 +1,11 @@
-"""The monitor of a deployed memory: what each new image costs, loses and looks like, charted against accepted ones."""
+"""The monitor of a deployed memory: bytes, feature distortion and features of new images against accepted ones."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,19 +22,19 @@ from toolkit.production.charts import FALSE_ALARMS, KERNEL, LEAST, Charts, Embed
 SCORES = ("stored_bytes", "feature_distortion", "uncertainty")
 CHARTS = (*SCORES, KERNEL)
 MOST_BASELINE = 2000
-"""Images; more take time and say little more."""
+"""Maximum number of baseline images; more take time and add little."""
 _CHUNK = 50
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One image's.
+    """Scores and chart heights of one image.
 
     Attributes:
         image: its name.
-        scores: its :data:`SCORES`: bytes, mean squared error of its features through the codec, and the entropy of
-            what the network then makes of it (new classes leave it undecided; Hendrycks and Gimpel, ICLR 2017).
-        heights: of each of :data:`CHARTS` after it, as a share of the threshold.
+        scores: by name in :data:`SCORES`: bytes, mean squared error of the features after the codec, and entropy of
+            the prediction on the decoded image (high for new classes; Hendrycks and Gimpel, ICLR 2017).
+        heights: of each of :data:`CHARTS` after this image, as a fraction of the threshold.
     """
 
     image: str
@@ -44,19 +43,19 @@ class Reading:
 
     @property
     def alarms(self) -> list[str]:
-        """The charts above their thresholds."""
+        """Charts above their thresholds."""
         return [name for name, height in self.heights.items() if height > 1]
 
 
 class Monitor:
-    """Charts of a stream of images; see :class:`~toolkit.production.charts.Charts` for the statistics.
+    """Control charts of a stream of images; see :class:`~toolkit.production.charts.Charts` for the statistics.
 
     Args:
-        codec: of the memory, fitted.
-        extractor: its network.
+        codec: codec of the memory, fitted.
+        extractor: the bundle's network.
         charts: baseline, thresholds and averages.
-        embedding: of features, for the kernel's chart.
-        false_alarms: expected an image while nothing changes.
+        embedding: embedding of the features, for the kernel chart.
+        false_alarms: expected alarms per image while nothing changes.
     """
 
     def __init__(
@@ -84,15 +83,15 @@ class Monitor:
         seed: int = 0,
         progress: Progress = silent,
     ) -> Monitor:
-        """A monitor whose baseline are images that were accepted and that the network was not trained on.
+        """A monitor with accepted images as its baseline; the network must not have been trained on them.
 
         Args:
-            codec: of the memory.
-            extractor: its network.
+            codec: codec of the memory.
+            extractor: the bundle's network.
             accepted: uint8 (N, H, W, 3); at most :data:`MOST_BASELINE` of them are used.
-            false_alarms: expected an image while nothing changes.
-            seed: of what is drawn.
-            progress: told about images measured.
+            false_alarms: expected alarms per image while nothing changes.
+            seed: seed of all random draws.
+            progress: called after each batch of measured images.
 
         Raises:
             UsageError: too few images.
@@ -113,11 +112,11 @@ class Monitor:
         return cls(codec, extractor, charts, embedding, false_alarms)
 
     def observe(self, images: np.ndarray, names: Sequence[str] | None = None) -> list[Reading]:
-        """Take new images in, in the order in which they came.
+        """Add new images to the stream in the order of arrival.
 
         Args:
-            images: uint8 (N, H, W, 3), at the memory's size and as they came: not yet coded.
-            names: of the images, by default their numbers in the stream.
+            images: uint8 (N, H, W, 3), at the memory's size, not yet compressed.
+            names: of the images; by default their positions in the stream.
         """
         readings = []
         for start in range(0, len(images), _CHUNK):
@@ -129,12 +128,12 @@ class Monitor:
         return readings
 
     def measure(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the charts take of images, without taking it: scores float64 (N, 3) and embeddings float64 (N, D)."""
+        """Scores float64 (N, 3) and embeddings float64 (N, D) of images, without adding them to the stream."""
         scores, features = _measure(self._codec, self._extractor, images)
         return scores, self._embedding(features)
 
     def save(self, path: Path) -> None:
-        """Write baseline, thresholds and averages; codec and network are somebody else's to keep."""
+        """Write baseline, thresholds and averages, but not codec and network."""
         arrays = {
             **self.charts.arrays(),
             "centre": self._embedding.centre,
@@ -148,14 +147,14 @@ class Monitor:
 
     @classmethod
     def load(cls, path: Path, codec: Codec, extractor: FeatureExtractor) -> Monitor:
-        """What :meth:`save` wrote; arrays only, nothing in the file is executed.
+        """Load the file written by :meth:`save`; it contains arrays only, nothing is executed.
 
         Raises:
-            UsageError: it is no such file.
+            UsageError: the file is not a monitor's baseline.
         """
         try:
             with np.load(path, allow_pickle=False) as found:
-                arrays: Mapping[str, Any] = {name: found[name] for name in found.files}
+                arrays: dict[str, np.ndarray] = {name: found[name] for name in found.files}
             charts = Charts.from_arrays(arrays)
             embedding = Embedding(arrays["centre"], arrays["scale"], arrays["frequencies"])
             return cls(codec, extractor, charts, embedding, float(arrays["false_alarms"]))
@@ -164,24 +163,25 @@ class Monitor:
 
 
 def read_folder(folder: Path, size: int) -> tuple[list[str], Callable[[], Iterator[tuple[str, np.ndarray | str]]]]:
-    """The files in a folder and below it, by name, and a way to read them one after the other.
+    """List the files of a folder and its subfolders by name, to be read one by one.
 
     Args:
-        folder: of images.
-        size: side in pixels that they are scaled to, as a dataset's are.
+        folder: folder of images.
+        size: side in pixels that images are scaled to, as in a dataset.
 
     Returns:
-        Names, and a function that gives each name with its image, uint8 (size, size, 3), or why it has none.
+        Names, and a function that yields each name with its image, uint8 (size, size, 3), or the reason why it is
+        unreadable.
 
     Raises:
-        UsageError: no such folder, or no files in it.
+        UsageError: not a folder, or an empty one.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     tree = FolderTree(folder)
     files = list(tree.files(()))
     if not files:
-        raise UsageError(f"{folder} has no files to look at")
+        raise UsageError(f"{folder} contains no files")
 
     def read() -> Iterator[tuple[str, np.ndarray | str]]:
         yield from tree.left_out.items()
@@ -195,7 +195,7 @@ def read_folder(folder: Path, size: int) -> tuple[list[str], Callable[[], Iterat
 
 
 def _measure(codec: Codec, extractor: FeatureExtractor, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each image's :data:`SCORES`, float64 (N, 3), and its features once decoded, float64 (N, F)."""
+    """The :data:`SCORES` of each image, float64 (N, 3), and its features after the codec, float64 (N, F)."""
     images = np.ascontiguousarray(images)
     payloads = codec.encode(images)
     before = extractor(images)

@@ -1,38 +1,34 @@
-"""A folder of new images through a bundle's monitor, and what came of it: for people, for machines, for later."""
+"""Run a folder of new images through a bundle's monitor; the report as facts and as Prometheus text."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.production.bundle import load_bundle
+from toolkit.production.facts import MonitorReport, ReadingRow
 from toolkit.production.history import append
 from toolkit.production.monitor import Reading, read_folder
 
 _CHUNK = 50
 
 
-def watch_folder(bundle: Path, folder: Path, *, fresh: bool = False, progress: Progress = silent) -> dict[str, Any]:
-    """Take a folder's images into the stream of a bundle's monitor, which goes on where the last call left it.
+def watch_folder(bundle: Path, folder: Path, *, fresh: bool = False, progress: Progress = silent) -> MonitorReport:
+    """Add a folder of images to the stream of a bundle's monitor, which continues from call to call.
 
     Args:
-        bundle: its folder.
-        folder: new images, taken in the order of their names; subfolders too.
-        fresh: whether the stream starts over.
-        progress: told about images done.
-
-    Returns:
-        ``images`` (in this call), ``seen`` (in the stream), ``alarm``, ``alarms`` (chart: the image at which it was
-        first above its threshold), ``heights`` (of each chart after the last image, as a share of the threshold),
-        ``unreadable`` (file: reason), ``false_alarms`` (expected an image), ``readings`` (a row an image).
+        bundle: folder of the bundle.
+        folder: new images, read in the order of their names, including subfolders.
+        fresh: whether to restart the stream.
+        progress: called after each image.
 
     Raises:
-        UsageError: no bundle, or a folder without images that can be read.
+        UsageError: not a bundle, or a folder without readable images.
         WorkError: the state cannot be written.
     """
     opened = load_bundle(bundle)
@@ -60,12 +56,12 @@ def watch_folder(bundle: Path, folder: Path, *, fresh: bool = False, progress: P
     take()
     if not readings:
         reason = next(iter(unreadable.values()))
-        raise UsageError(f"{folder} has no image that can be read ({len(unreadable)} files; the first: {reason})")
+        raise UsageError(f"{folder} has no readable images ({len(unreadable)} files; the first: {reason})")
     alarms: dict[str, str] = {}
     for reading in readings:
         for chart in reading.alarms:
             alarms.setdefault(chart, reading.image)
-    report = {
+    report: MonitorReport = {
         "bundle": str(bundle),
         "folder": str(folder),
         "time": round(time.time(), 3),
@@ -76,18 +72,20 @@ def watch_folder(bundle: Path, folder: Path, *, fresh: bool = False, progress: P
         "alarms": alarms,
         "heights": readings[-1].heights,
         "unreadable": unreadable,
-        "readings": [
-            {"image": one.image, **one.scores, **{f"{name}_height": value for name, value in one.heights.items()}}
-            for one in readings
-        ],
+        "readings": [_row(reading) for reading in readings],
     }
     opened.keep_monitor()
     append(bundle, report)
     return report
 
 
-def prometheus_text(report: dict[str, Any]) -> str:
-    """A report in Prometheus' text exposition format."""
+def _row(reading: Reading) -> ReadingRow:
+    heights = {f"{name}_height": value for name, value in reading.heights.items()}
+    return cast("ReadingRow", {"image": reading.image, **reading.scores, **heights})
+
+
+def prometheus_text(report: MonitorReport) -> str:
+    """A report in the text exposition format of Prometheus."""
     lines = [
         "# HELP recallrate_monitor_images_total Images in the stream.",
         "# TYPE recallrate_monitor_images_total counter",

@@ -1,9 +1,9 @@
-"""Adversarial images within an L-infinity ball, found by foolbox's attacks.
+"""Adversarial images within an L-infinity ball, from foolbox attacks.
 
-A model here is any module from float images (N, 3, H, W) in [0, 255] to logits (N, classes). Every attack takes such a
-model, images, labels int64 (N,), ``eps`` as a part of the pixels' range and a seed, and gives images like those it was
-given, within ``255 eps`` of them and within [0, 255]. The model is attacked in evaluation mode and left as it was,
-without gradients on its parameters. All of them raise UsageError for bad images, labels or ``eps``.
+A model is any module from float images (N, 3, H, W) in [0, 255] to logits (N, classes). Every attack takes a model,
+images, labels int64 (N,), ``eps`` as a fraction of the pixel range, and a seed. It returns adversarial images within
+``255 eps`` of the originals and within [0, 255]. The model is attacked in evaluation mode, without gradients on its
+parameters, and restored afterwards. All attacks raise UsageError for invalid images, labels or ``eps``.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from toolkit.foundation.errors import UsageError
 from toolkit.jpeg.layer import JPEGLayer
 
 SHORT_STEPS, LONG_STEPS = 5, 20
-"""Steps of PGD: the JPEG-DL paper's, and those that circumvent the layer."""
+"""Steps of PGD: as in the JPEG-DL paper, and as in the attacks that circumvent the layer."""
 QUERIES = 300
 _COARSE = 8
 _POPULATION = 6
 
 
 def attack_names(*, layered: bool = True) -> tuple[str, ...]:
-    """The attacks on a network behind the layer, or on one without, in the order of reports."""
+    """The attacks on a network with or without the layer, in report order."""
     return tuple(name for name in ATTACKS if layered or name != "bpda")
 
 
 def fgsm(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float, seed: int = 0) -> torch.Tensor:
-    """One step of ``eps`` along the gradient's sign, without a random start (Goodfellow et al., ICLR 2015).
+    """One step of ``eps`` along the sign of the gradient, without a random start (Goodfellow et al., ICLR 2015).
 
-    Where the gradient is exactly 0, nothing moves. ``seed`` is not used.
+    Pixels with a gradient of exactly 0 do not change. ``seed`` is not used.
     """
     import foolbox
 
@@ -50,7 +50,7 @@ def pgd(
     *,
     steps: int = SHORT_STEPS,
 ) -> torch.Tensor:
-    """Steps of ``2.5 eps / steps`` along the gradient's sign from a random start (Madry et al., ICLR 2018).
+    """Steps of ``2.5 eps / steps`` along the sign of the gradient from a random start (Madry et al., ICLR 2018).
 
     The default is the setting of the JPEG-DL paper (arXiv 2410.07081).
     """
@@ -61,16 +61,16 @@ def pgd(
 
 
 def long_pgd(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float, seed: int = 0) -> torch.Tensor:
-    """PGD with as many steps as ``bpda`` takes, so that more steps and better gradients can be told apart."""
+    """PGD with as many steps as ``bpda``, to separate the effect of more steps from that of better gradients."""
     return pgd(model, images, labels, eps, seed, steps=LONG_STEPS)
 
 
 def bpda(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float, seed: int = 0, *, steps: int = LONG_STEPS
 ) -> torch.Tensor:
-    """PGD through a model whose layer rounds and passes gradients straight through (BPDA; Athalye et al., ICML 2018).
+    """PGD with hard rounding and straight-through gradients in the layer (BPDA; Athalye et al., ICML 2018).
 
-    Whatever mode the layer is in otherwise, it is in it again afterwards.
+    The layer's mode is restored afterwards.
 
     Raises:
         UsageError: ``model`` is not a network behind a JPEG layer.
@@ -89,9 +89,9 @@ def transfer(
     source: nn.Module,
     steps: int = LONG_STEPS,
 ) -> torch.Tensor:
-    """PGD on ``source``, whose adversarial images are then shown to ``model``; of ``model`` nothing is used.
+    """PGD on ``source``, as a transfer attack on ``model``, which itself is not used.
 
-    A source with a JPEG layer is attacked straight through it (``bpda``): its own gradients may be flat.
+    A source with a JPEG layer is attacked with ``bpda``, because its own gradients may vanish.
     """
     attack = bpda if has_layer(source) else pgd
     return attack(source, images, labels, eps, seed, steps=steps)
@@ -106,15 +106,15 @@ def gradient_free(
     *,
     queries: int = QUERIES,
 ) -> torch.Tensor:
-    """A genetic search that sees logits only (GenAttack; Alzantot et al., GECCO 2019), for any class but the true one.
+    """Untargeted genetic search that uses logits only (GenAttack; Alzantot et al., GECCO 2019).
 
-    It searches coarse perturbations of 8 x 8, enlarged. Of foolbox's attacks it is the one for few queries and small
-    budgets: on a ResNet-8 at 64 pixels and eps 4/255 it fools more images with 300 queries than HopSkipJump (Chen et
-    al., S&P 2020), which sees labels only, with 1000. It is no match for gradients that work, but needs none.
+    It searches upsampled 8 x 8 perturbations. Among foolbox attacks it suits few queries and small bounds: on a
+    ResNet-8 at 64 pixels and eps 4/255 it fools more images with 300 queries than HopSkipJump (Chen et al., S&P 2020),
+    which uses labels only, with 1000. It is weaker than attacks with useful gradients, but needs none.
 
     Args:
         model, images, labels, eps, seed: as for every attack.
-        queries: how often the model sees each image at most.
+        queries: maximum number of model queries per image.
     """
     import foolbox
 
@@ -162,7 +162,7 @@ def layer_of(model: nn.Module) -> JPEGLayer:
 
 @contextmanager
 def in_mode(layer: JPEGLayer, mode: str) -> Iterator[None]:
-    """The layer in another mode for a while."""
+    """Temporarily switch the layer to another mode."""
     before = layer.mode
     layer.mode = mode
     try:
@@ -173,7 +173,7 @@ def in_mode(layer: JPEGLayer, mode: str) -> Iterator[None]:
 
 @contextmanager
 def frozen(*models: nn.Module) -> Iterator[None]:
-    """Models in evaluation mode whose parameters take no gradients, for a while."""
+    """Temporarily put models in evaluation mode without parameter gradients."""
     modes = [(module, module.training) for model in models for module in model.modules()]
     trained = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]
     try:
@@ -190,13 +190,13 @@ def frozen(*models: nn.Module) -> Iterator[None]:
 
 
 def logits_of(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-    """float32 logits of float pixels, which the model gets in the type of its parameters."""
+    """float32 logits of float pixels, which are converted to the dtype of the model's parameters."""
     own = next((one.dtype for one in model.parameters() if one.is_floating_point()), pixels.dtype)
     return model(pixels.to(own)).float()
 
 
 class _UnitInterval(nn.Module):
-    """A model for images in [0, 1], as foolbox likes them, whose logits always have a gradient, be it zero."""
+    """The model for images in [0, 1], as foolbox expects, with logits that always have a gradient, possibly zero."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -204,16 +204,16 @@ class _UnitInterval(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = logits_of(self.model, x * 255)
-        if x.requires_grad and not logits.requires_grad:  # a layer in hard mode passes none, which foolbox won't have
+        if x.requires_grad and not logits.requires_grad:  # a layer in hard mode; foolbox requires a gradient
             logits = logits + 0 * x.flatten(1).sum(1, keepdim=True)
         return logits
 
 
 class _Oracle(nn.Module):
-    """Answers queries with how likely the true class is and how likely the strongest other; keeps what fools it.
+    """Answers queries with two classes, the true one and its strongest rival; stores images that fool the model.
 
-    As a model of two classes it makes an attack that aims at a class aim at any but the true one. Images that have
-    fooled the model are not shown to it again.
+    With two classes, a targeted attack becomes an untargeted one. Images that have fooled the model are not queried
+    again.
     """
 
     def __init__(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float) -> None:
@@ -224,7 +224,7 @@ class _Oracle(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W) in [0, 1] to log-probabilities (N, 2) of the true class and of its strongest rival."""
+        """Images (N, 3, H, W) in [0, 1] to log-probabilities (N, 2) of the true class and its strongest rival."""
         todo = (~self.fooled).nonzero().flatten()
         pixels = within(x[todo] * 255, self.images[todo], self.eps)
         logits, labels = logits_of(self.model, pixels), self.labels[todo]
@@ -241,7 +241,7 @@ class _Oracle(nn.Module):
 
 
 class _AllFooled(Exception):
-    """Nothing is left to attack."""
+    """Every image fools the model."""
 
 
 def _descend(
@@ -253,7 +253,7 @@ def _descend(
 
 
 def within(adversarial: torch.Tensor, images: torch.Tensor, eps: float) -> torch.Tensor:
-    """``adversarial`` moved to within ``255 eps`` of ``images`` and into [0, 255]."""
+    """``adversarial`` clipped to within ``255 eps`` of ``images`` and to [0, 255]."""
     reach = 255 * eps
     return torch.minimum(torch.maximum(adversarial, images - reach), images + reach).clamp(0, 255)
 
@@ -279,7 +279,7 @@ def _attackable(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, ep
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """foolbox draws from the global generators of torch and numpy: seed them and put them back."""
+    """Seed the global generators of torch and numpy, which foolbox uses, and restore them."""
     before = np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -291,10 +291,10 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def require_eps(eps: float) -> None:
-    """Refuse an ``eps`` outside (0, 1].
+    """Require ``eps`` to be in (0, 1].
 
     Raises:
-        UsageError: it is.
+        UsageError: it is not.
     """
     _require(0 < eps <= 1, f"eps must be above 0 and at most 1 (4/255 is {4 / 255:.4f}), got {eps:g}")
 

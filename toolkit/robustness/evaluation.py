@@ -1,15 +1,14 @@
-"""Robust accuracy of a network with the JPEG layer in front and without it, as the worst over several attacks.
+"""Robust accuracy of a network with and without the JPEG layer in front, as the worst case over several attacks.
 
-The layer's gradients are nearly zero wherever it rounds, so that attacks that follow them fail for the wrong reason.
-An image therefore counts as robust only if every attack fails on it, those included that need no gradient of the
-layer (Athalye et al., ICML 2018; Carlini et al., arXiv 1902.06705).
+The layer's gradients are almost zero where it rounds, so gradient attacks fail for the wrong reason. An image therefore
+counts as robust only if every attack fails on it, including those that need no gradient of the layer (Athalye et al.,
+ICML 2018; Carlini et al., arXiv 1902.06705).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,10 +18,11 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.jpeg.layer import JPEGLayer
 from toolkit.robustness import attacks
+from toolkit.robustness.facts import AttackSummary, RobustnessReport
 from toolkit.training.loop import predict
 
 EPS = (1 / 255, 2 / 255, 3 / 255, 4 / 255)
-"""The JPEG-DL paper's budgets."""
+"""Bounds of the JPEG-DL paper."""
 JUDGES = {
     "soft": "An attack succeeds if the network is wrong behind the layer's soft quantiser, as it was trained.",
     "hard": "An attack succeeds if the network is wrong behind the layer's hard rounding, as a JPEG file has it.",
@@ -31,7 +31,7 @@ MASKING_POINTS = 1.0
 _MASKED = ("bpda", "transfer", "gradient-free")
 
 Survivors = dict[str, torch.Tensor]
-"""For each attack, bool (budgets, N): the image was classified rightly and still is."""
+"""For each attack, bool (bounds, N): the image was classified correctly and still is."""
 
 
 def robustness_report(
@@ -47,34 +47,30 @@ def robustness_report(
     batch_size: int = 100,
     queries: int = attacks.QUERIES,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Attack both networks and report accuracies, ready for JSON; both are left as they were.
+) -> RobustnessReport:
+    """Attack both networks and report accuracies, ready for JSON; both networks are restored afterwards.
 
-    The attacks are those of :mod:`toolkit.robustness.attacks`. Each network's 20 steps of PGD serve as the other's
-    ``transfer``, those on the layered one straight through the layer. Accuracy under an attack counts images that are
-    right before and after; adversarial pixels are not rounded to integers. The same seed, ``eps`` and ``batch_size``
-    give the same report.
+    The attacks are those of :mod:`toolkit.robustness.attacks`. The adversarial images of PGD with 20 steps on one
+    network (``bpda`` on the layered one) are the ``transfer`` attack on the other. Accuracy under attack counts images
+    classified correctly before and after; adversarial pixels are not rounded to integers. The report depends on the
+    seed, ``eps`` and ``batch_size`` only.
 
     Args:
         plain: images (N, 3, H, W) in [0, 255] to logits, on ``device``.
-        layered: another behind a JPEG layer, as :func:`toolkit.jpeg.layer.prepend` makes it, on ``device``.
+        layered: a network behind a JPEG layer (:func:`toolkit.jpeg.layer.prepend`), on ``device``.
         images: uint8 (N, H, W, 3).
         labels: int64 (N,).
-        device: where the networks are; images are brought there batch by batch.
-        eps: budgets, as parts of the pixels' range.
-        mode: of the layer as deployed, ``soft`` or ``hard``.
+        device: device of the networks; images are moved there batch by batch.
+        eps: bounds, as fractions of the pixel range.
+        mode: mode of the layer as deployed, ``soft`` or ``hard``.
         seed: of random starts and of the gradient-free attack.
-        batch_size: images attacked at a time.
-        queries: of the gradient-free attack for an image and a budget.
-        progress: told after every batch and budget.
-
-    Returns:
-        ``images``, ``eps``, ``mode``, ``judged`` (a sentence), ``seed``, ``queries``, ``batch_size`` and ``models``:
-        for ``plain`` and ``layered`` what :func:`summarise_attacks` gives.
+        batch_size: images per batch.
+        queries: of the gradient-free attack, per image and bound.
+        progress: called after every batch and bound.
 
     Raises:
-        UsageError: no images, other shapes or dtypes, labels that are no logits' index, ``eps`` outside (0, 1],
-            another ``mode``, no JPEG layer in ``layered``.
+        UsageError: no images, invalid shapes or dtypes, labels out of range, ``eps`` outside (0, 1], an unknown
+            ``mode``, or no JPEG layer in ``layered``.
     """
     layer = _require_request(layered, images, labels, eps, mode, batch_size, queries)
     models = {"plain": plain, "layered": layered}
@@ -95,33 +91,29 @@ def robustness_report(
     }
 
 
-def summarise_attacks(right: torch.Tensor, survivors: Survivors, eps: Sequence[float]) -> dict[str, Any]:
-    """Accuracies of one network, as parts of all images.
+def summarise_attacks(right: torch.Tensor, survivors: Survivors, eps: Sequence[float]) -> AttackSummary:
+    """Accuracies of one network.
 
     Args:
-        right: bool (N,), classified rightly without an attack.
-        survivors: by attack, bool (budgets, N).
-        eps: the budgets.
-
-    Returns:
-        ``clean``; ``attacks``, a list over ``eps`` for each; ``worst``, the part of images on which every attack
-        fails, at most the least of these; ``notes``, sentences where gradients are masked.
+        right: bool (N,), classified correctly without an attack.
+        survivors: by attack, bool (bounds, N).
+        eps: the bounds.
     """
-    accuracies = {name: [_part(row) for row in alive] for name, alive in survivors.items()}
+    accuracies = {name: [_fraction(row) for row in alive] for name, alive in survivors.items()}
     worst = torch.stack([*survivors.values(), right.expand(len(eps), -1)]).all(0)
     return {
-        "clean": _part(right),
+        "clean": _fraction(right),
         "attacks": accuracies,
-        "worst": [_part(row) for row in worst],
+        "worst": [_fraction(row) for row in worst],
         "notes": masking_notes(accuracies, eps),
     }
 
 
 def masking_notes(accuracies: Mapping[str, Sequence[float]], eps: Sequence[float]) -> list[str]:
-    """A sentence for each attack that, without the model's gradients, beats those that follow them by over a point.
+    """A sentence for each attack without the model's gradients that beats gradient attacks by more than a point.
 
-    Compared with the better of 5 and 20 steps of PGD, lest mere steps pass for masking; at the budget where the
-    difference is largest.
+    The comparison is with the better of 5 and 20 steps of PGD, so that more steps are not mistaken for masking, at the
+    bound with the largest difference.
     """
     followed = [min(short, long) for short, long in zip(accuracies["pgd"], accuracies["pgd-20"], strict=True)]
     notes = []
@@ -140,7 +132,7 @@ def masking_notes(accuracies: Mapping[str, Sequence[float]], eps: Sequence[float
 
 @dataclass
 class _Contest:
-    """Both networks against all attacks; ``survivors``, by network, starts from what is ``right`` and shrinks."""
+    """Both networks against all attacks; ``survivors``, by network, starts from ``right`` and shrinks."""
 
     models: dict[str, nn.Module]
     images: torch.Tensor
@@ -158,7 +150,7 @@ class _Contest:
         }
 
     def follow_gradients(self, batch_size: int) -> None:
-        """All attacks that need gradients of one of the networks, on the images that one of them gets right."""
+        """Run all gradient attacks on the images that at least one network classifies correctly."""
         chosen = (self.right["plain"] | self.right["layered"]).nonzero().flatten()
         batches = chosen.split(batch_size) if len(chosen) else ()
         for done, batch in enumerate(batches):
@@ -166,11 +158,11 @@ class _Contest:
             for row, radius in enumerate(self.eps):
                 found = self._gradient_attacks(images, labels, radius, derive(self.seed, 0, int(batch[0]), row))
                 for (name, attack), adversarial in found.items():
-                    self._judge(name, attack, row, batch, adversarial, labels)
-                self.progress("attacks by gradients", done * len(self.eps) + row + 1, len(batches) * len(self.eps))
+                    self._record(name, attack, row, batch, adversarial, labels)
+                self.progress("gradient attacks", done * len(self.eps) + row + 1, len(batches) * len(self.eps))
 
     def query(self, batch_size: int, queries: int) -> None:
-        """The gradient-free attack, on the images that each network gets right."""
+        """Run the gradient-free attack on the images that each network classifies correctly."""
         for name, model in self.models.items():
             chosen = self.right[name].nonzero().flatten()
             batches = chosen.split(batch_size) if len(chosen) else ()
@@ -179,7 +171,7 @@ class _Contest:
                 for row, radius in enumerate(self.eps):
                     seed = derive(self.seed, 1, int(batch[0]), row)
                     adversarial = attacks.gradient_free(model, images, labels, radius, seed, queries=queries)
-                    self._judge(name, "gradient-free", row, batch, adversarial, labels)
+                    self._record(name, "gradient-free", row, batch, adversarial, labels)
                     what = f"gradient-free attack, {name}"
                     self.progress(what, done * len(self.eps) + row + 1, len(batches) * len(self.eps))
 
@@ -196,7 +188,7 @@ class _Contest:
         found["plain", "transfer"] = found["layered", "bpda"]
         return found
 
-    def _judge(
+    def _record(
         self, name: str, attack: str, row: int, batch: torch.Tensor, adversarial: torch.Tensor, labels: torch.Tensor
     ) -> None:
         with torch.inference_mode():
@@ -208,7 +200,7 @@ class _Contest:
         return images, self.labels[batch].to(self.device)
 
 
-def _part(of_images: torch.Tensor) -> float:
+def _fraction(of_images: torch.Tensor) -> float:
     return int(of_images.sum()) / of_images.numel()
 
 
@@ -219,10 +211,10 @@ def _attacks_on(name: str) -> tuple[str, ...]:
 def _right(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, device: torch.device, batch_size: int
 ) -> torch.Tensor:
-    """Which images are classified rightly, bool (N,) on the CPU.
+    """Which images are classified correctly, bool (N,) on the CPU.
 
     Raises:
-        UsageError: a label that is no logit's index.
+        UsageError: a label out of range.
     """
 
     def logits_of(batch: torch.Tensor) -> torch.Tensor:
@@ -231,7 +223,7 @@ def _right(
     logits = predict(logits_of, images, batch_size=batch_size, device=device, mixed_precision=False)
     classes, low, high = logits.shape[1], int(labels.min()), int(labels.max())
     if classes < 2 or low < 0 or high >= classes:
-        raise UsageError(f"labels must be 0..{classes - 1}, indices of 2 or more logits, got {low}..{high}")
+        raise UsageError(f"labels must be 0..{classes - 1}, with at least 2 classes, got {low}..{high}")
     return logits.argmax(1).cpu() == labels.cpu()
 
 
@@ -255,7 +247,7 @@ def _require_request(
     if batch_size < 1 or queries < 1:
         raise UsageError(f"batch_size and queries must be at least 1, got {batch_size} and {queries}")
     if not eps:
-        raise UsageError("there is no eps to attack with")
+        raise UsageError("eps must not be empty")
     for radius in eps:
         attacks.require_eps(radius)
     return attacks.layer_of(layered)

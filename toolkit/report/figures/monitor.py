@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
 from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.production.facts import HistoryEntry
 from toolkit.report.figures.style import RULE, SERIES_COLOURS, style_figure
 
 
-def monitor_figure(calls: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
+def monitor_figure(calls: Sequence[HistoryEntry], say: Language = ENGLISH) -> go.Figure:
     """Each chart over the images of the stream, as a fraction of its threshold: alarms are above the line at 1.
 
     Args:

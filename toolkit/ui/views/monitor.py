@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.production.facts import BundleFacts, HistoryEntry
 from toolkit.production.history import history
 from toolkit.production.manifest import CARD, read_bundle_manifest
 from toolkit.report.figures.monitor import monitor_figure
@@ -50,7 +50,7 @@ def page() -> None:
     command(shlex.join(["recallrate", "monitor", str(folder), "FOLDER", "--json", "-", "--prometheus", "metrics.prom"]))
 
 
-def _facts(folder: Path, facts: dict[str, Any]) -> None:
+def _facts(folder: Path, facts: BundleFacts) -> None:
     columns = st.columns(4)
     columns[0].metric(say("column.setting"), plain(facts["codec"]), border=True)
     columns[1].metric(say("column.align"), plain(facts["align"]), border=True, help=say("help.align"))
@@ -66,7 +66,7 @@ def _facts(folder: Path, facts: dict[str, Any]) -> None:
         st.text((folder / CARD).read_text())  # not as Markdown, since a bundle may come from anyone
 
 
-def _history(calls: list[dict[str, Any]]) -> None:
+def _history(calls: list[HistoryEntry]) -> None:
     last = calls[-1]
     if last["alarm"]:
         named = ", ".join(f"{say(f'chart.{name}')} ({image})" for name, image in last["alarms"].items())
