@@ -1,4 +1,4 @@
-"""Shares, left-overs and the budget, on sizes small enough to count by hand."""
+"""Shares, leftovers and the budget, on sizes small enough to count by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_class_with_one_huge_exemplar_keeps_just_that_one() -> None:
     assert allocate({0: [70, 70], 1: [10] * 9, 2: [10] * 9}, budget=110, shared=0) == {0: 1, 1: 2, 2: 2}
 
 
-def test_a_budget_below_one_exemplar_a_class_names_the_smallest_that_works() -> None:
+def test_a_budget_below_one_exemplar_per_class_names_the_smallest_that_works() -> None:
     candidates = {0: [30, 5], 1: [12], 2: [8, 8]}
     with pytest.raises(BudgetTooSmall, match="60") as caught:
         allocate(candidates, budget=59, shared=10)

@@ -1,4 +1,4 @@
-"""A memory file with flipped bits, wrong rows or exemplars that do not decode: refused, reported, or unchanged."""
+"""Memory files with flipped bits, wrong rows or undecodable exemplars are refused or reported."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_changed_facts_and_classes_are_refused_in_one_line(tmp_path: Path, chang
     ("change", "place", "reason"),
     [
         ("DELETE FROM exemplars WHERE label = 1 AND rank = 1", (1, 1), "missing"),
-        ("UPDATE exemplars SET rank = 7 WHERE label = 1 AND rank = 2", (1, 7), "does not have it"),
-        ("UPDATE exemplars SET label = 5 WHERE label = 1 AND rank = 2", (5, 2), "does not have it"),
-        ("UPDATE extras SET rank = 7 WHERE label = 1 AND rank = 2", (1, 0), "its row says"),
+        ("UPDATE exemplars SET rank = 7 WHERE label = 1 AND rank = 2", (1, 7), "unexpected label or rank"),
+        ("UPDATE exemplars SET label = 5 WHERE label = 1 AND rank = 2", (5, 2), "unexpected label or rank"),
+        ("UPDATE extras SET rank = 7 WHERE label = 1 AND rank = 2", (1, 0), "bytes, expected"),
         ("UPDATE exemplars SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
         ("UPDATE extras SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
     ],
@@ -64,7 +64,7 @@ def test_misplaced_rows_are_named(tmp_path: Path, change: str, place: tuple[int,
 
 
 @pytest.mark.parametrize("value", ["'text'", "17", "2.5"])
-def test_payloads_of_another_type_end_in_our_error(tmp_path: Path, value: str) -> None:
+def test_payloads_of_another_type_raise_our_errors(tmp_path: Path, value: str) -> None:
     path = small_memory(tmp_path / "m.recall")
     with sqlite3.connect(path) as connection:
         connection.execute(f"UPDATE exemplars SET payload = {value} WHERE label = 0 AND rank = 1")
@@ -92,7 +92,7 @@ def test_an_exemplar_that_does_not_decode_is_named_and_the_others_are_read(tmp_p
         assert len(list((tmp_path / "out").glob("*/*.png"))) == 16
 
 
-def test_a_first_image_that_claims_to_be_large_is_refused_by_the_size_that_the_memory_holds(tmp_path: Path) -> None:
+def test_a_first_image_of_another_size_than_the_memory_s_is_damaged(tmp_path: Path) -> None:
     with ExemplarMemory(tmp_path / "m.recall", 900_000, "png:shared=no") as memory:
         payloads = memory.codec.encode(pictures(9))
         payloads[0] = memory.codec.encode(np.zeros((1, 900, 900, 3), np.uint8))[0]

@@ -1,4 +1,4 @@
-"""What is forgotten is gone from the file's bytes, and the rest is as it was."""
+"""Forgotten exemplars disappear from the file's bytes, and the others stay unchanged."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_last_exemplar_takes_its_class_along(tmp_path: Path) -> None:
         assert memory.class_counts == {0: 2, 1: 2}
 
 
-def test_what_was_freed_is_filled_by_new_classes(path: Path) -> None:
+def test_freed_bytes_go_to_new_classes(path: Path) -> None:
     with ExemplarMemory(path) as memory:
         memory.forget(0)
         memory.add_images({9: pictures(60, 9)})
@@ -96,13 +96,13 @@ def test_what_was_freed_is_filled_by_new_classes(path: Path) -> None:
         ({"image": ""}, "has no exemplar ''"),
     ],
 )
-def test_what_is_not_there_cannot_be_forgotten(path: Path, asked: dict, message: str) -> None:
+def test_unknown_classes_and_images_cannot_be_forgotten(path: Path, asked: dict, message: str) -> None:
     with ExemplarMemory(path) as memory, pytest.raises(UsageError, match=message):
         memory.forget(**asked)
 
 
-def test_a_beginning_that_fits_several_is_refused(path: Path) -> None:
-    with ExemplarMemory(path) as memory, pytest.raises(UsageError, match="write more of it"):
+def test_an_ambiguous_prefix_is_refused(path: Path) -> None:
+    with ExemplarMemory(path) as memory, pytest.raises(UsageError, match="give more digits"):
         memory.forget(image=memory.identities(0)[0][:1])
 
 
@@ -142,7 +142,7 @@ def test_short_and_empty_payloads_are_forgotten_without_a_false_alarm(tmp_path: 
         assert memory.class_counts == {1: 1}
 
 
-def test_ranks_close_up_in_order_whatever_goes_and_extras_stay_with_their_exemplars() -> None:
+def test_ranks_are_renumbered_in_order_and_extras_stay_with_their_exemplars() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         connection = sqlite3.connect(":memory:")

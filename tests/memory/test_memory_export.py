@@ -1,4 +1,4 @@
-"""Exported folders: one a class, whatever the classes are called."""
+"""Exported folders: one per class, whatever the class names."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_class_has_a_folder_of_its_own_and_the_map_names_it(tmp_path: Path
 
 
 @given(st.lists(st.text(max_size=12), max_size=8))
-def test_folders_differ_on_file_systems_that_see_no_case_and_no_unicode_forms(names: list[str]) -> None:
+def test_folders_differ_on_file_systems_that_ignore_case_and_unicode_form(names: list[str]) -> None:
     found = list(folder_names(dict(enumerate(names))).values())
     seen = {unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold()) for name in found}
     assert len(seen) == len(names)
@@ -72,7 +72,7 @@ def test_names_that_windows_keeps_for_devices_are_not_used(name: str) -> None:
     assert folder_names({3: name}) == {3: f"_{name}"}
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_nonempty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "m.recall", tmp_path / "out"
     with ExemplarMemory(path, 9_000, "raw") as memory:
         memory.add_images({0: pictures(2)}, {0: "cat"})

@@ -1,4 +1,4 @@
-"""The memory as PyTorch data, and as ordinary files."""
+"""The memory as PyTorch data and as ordinary files."""
 
 from __future__ import annotations
 

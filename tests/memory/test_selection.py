@@ -31,7 +31,7 @@ def test_herding_never_repeats_and_can_order_everything() -> None:
     assert sorted(herding_order(features)) == list(range(500))
 
 
-def test_herding_asked_for_more_than_there_is_gives_what_there_is() -> None:
+def test_herding_returns_at_most_all_images() -> None:
     assert len(herding_order(np.eye(3), 10)) == 3
 
 

@@ -1,4 +1,4 @@
-"""Memories in shards: built, resumed, read back, damaged, refused."""
+"""Sharded memories: building, resuming, reading, damage and refused requests."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def edit_manifest(out: Path, **changes: Any) -> None:
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Have the next build stop where a kill would have stopped it: before a stage."""
+    """Stop the next build before a stage, as a kill would."""
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -61,7 +61,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     monkeypatch.setattr(build_sharded, stage, killed)
 
 
-# -- what is made ------------------------------------------------------------------------------------------------
+# -- building ----------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_holds_the_shards_and_the_manifest_and_nothing_else(built: Path) -> None:
@@ -93,7 +93,7 @@ def test_every_exemplar_is_a_training_image_in_the_shard_of_its_pixels(built: Pa
                     assert shard_of(digest, SHARDS) == number
 
 
-def test_the_choice_does_not_depend_on_the_number_of_shards_beyond_their_headers(tmp_path: Path) -> None:
+def test_the_selection_depends_on_the_number_of_shards_only_through_their_headers(tmp_path: Path) -> None:
     kept = {}
     for shards in (1, 4):
         build_sharded_memory("demo", tmp_path / str(shards), **{**REQUEST, "codec": "raw", "shards": shards})
@@ -112,7 +112,7 @@ def test_two_processes_make_the_same_bytes_as_one(built: Path, tmp_path: Path, m
     assert contents(tmp_path / "memory") == contents(built)
 
 
-def test_herding_and_random_choice_are_told_apart(tmp_path: Path) -> None:
+def test_herding_and_random_selection_differ(tmp_path: Path) -> None:
     for selection in ("herding", "random"):
         request = {**REQUEST, "selection": selection, "extractor": "stage0", "seed": 3}
         facts = build_sharded_memory("demo", tmp_path / selection, **request)
@@ -125,7 +125,7 @@ def test_herding_and_random_choice_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["_encode_parts", "_choose", "_write_shards", "_finish"])
-def test_a_killed_build_goes_on_to_the_same_bytes(
+def test_a_killed_build_resumes_to_the_same_bytes(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     out = tmp_path / "memory"
@@ -208,11 +208,11 @@ def test_a_damaged_exemplar_is_named_and_left_out(copied: Path) -> None:
     assert [(item.label, item.rank) for item in left_out] == [(2, 1)]
 
 
-def test_missing_exchanged_and_ruined_shards_are_said_in_words(copied: Path) -> None:
+def test_missing_swapped_and_corrupted_shards_are_reported(copied: Path) -> None:
     shards = sorted(copied.glob("*.recall"))
     saved = shards[0].read_bytes()
     shards[0].write_bytes(shards[1].read_bytes())
-    with ShardedMemory(copied) as memory, pytest.raises(WorkError, match=r"shard-000\.recall is not the shard"):
+    with ShardedMemory(copied) as memory, pytest.raises(WorkError, match=r"shard-000\.recall does not match"):
         memory.verify()
     shards[0].write_bytes(saved[:100] + b"ruined" * 1000)
     with ShardedMemory(copied) as memory, pytest.raises(WorkError, match=r"shard-000\.recall"):
@@ -278,7 +278,7 @@ def test_bad_requests_leave_nothing_behind(tmp_path: Path, change: dict[str, Any
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_that_hold_something_and_addresses_are_refused(built: Path, tmp_path: Path) -> None:
+def test_nonempty_folders_and_remote_paths_are_refused(built: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists: choose another folder"):
         build_sharded_memory("demo", built, **REQUEST)
     (tmp_path / "notes.txt").touch()

@@ -1,4 +1,4 @@
-"""The memory keeps its budget and its promises, whatever is added and however it ends."""
+"""The memory keeps its budget and its guarantees, whatever is added and however the process ends."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_damaged_exemplar_is_named_and_the_others_are_read(tmp_path: Path) -> 
             memory.payload(1, 2)
 
 
-def test_a_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
     ExemplarMemory(path, 9_000, "png").close()
     with sqlite3.connect(path) as connection:
@@ -160,7 +160,7 @@ def test_a_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 50, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_file_that_is_no_memory_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_memory_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.recall"
     path.write_bytes(content)
     with pytest.raises(WorkError):

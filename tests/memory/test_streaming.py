@@ -1,4 +1,4 @@
-"""Streaming selection against selection over everything at once, and its bounded memory."""
+"""Streaming selection against selection over all images at once, and its bounded memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_it_herds_almost_as_well_as_with_all_images_and_much_better_than_random(
     assert random >= 2 * streaming
 
 
-def test_with_room_for_all_images_it_is_exact_herding() -> None:
+def test_with_capacity_for_all_images_it_is_exact_herding() -> None:
     features = np.random.default_rng(1).normal(0.3, 1, (60, 9)).astype(np.float32)
     np.testing.assert_allclose(streamed(features, 60).mean, normalised(features).mean(axis=0), atol=1e-9)
     assert picked(streamed(features, 60), 20) == herding_order(features, 20).tolist()

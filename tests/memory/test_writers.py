@@ -1,4 +1,4 @@
-"""Several processes have one memory open: each change starts from what the file holds by then."""
+"""Several processes open one memory: each change starts from the current contents of the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pair(path: Path) -> Iterator[tuple[ExemplarMemory, ExemplarMemory]]:
-    """Two objects on one file, which holds class 0, as two processes would have them."""
+    """Two objects on one file with class 0, as in two processes."""
     with ExemplarMemory(path, BUDGET, "raw") as first:
         first.add_images({0: pictures(4)}, {0: "cat"})
         with ExemplarMemory(path) as second:
@@ -67,7 +67,7 @@ def test_a_charge_of_another_process_is_kept_and_counts(pair: tuple[ExemplarMemo
     assert first.nbytes == 4 + 5 * (RAW + 2) + charge <= BUDGET  # four bytes of shape; a sixth would not fit
 
 
-def test_an_open_memory_tells_what_another_process_committed(pair: tuple[ExemplarMemory, ExemplarMemory]) -> None:
+def test_an_open_memory_reports_what_another_process_committed(pair: tuple[ExemplarMemory, ExemplarMemory]) -> None:
     first, second = pair
     before = first.nbytes
     second.add_images({1: pictures(2, seed=1)})
@@ -109,7 +109,7 @@ def test_a_new_writer_takes_the_shared_header_of_the_first(path: Path) -> None:
         assert first.verify() == second.verify() == []
 
 
-def test_a_writer_that_waits_too_long_is_refused_in_words(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_waits_too_long_gets_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.0)
     with ExemplarMemory(path, BUDGET, "raw") as memory:
         memory.add_images({0: pictures(2)})
@@ -143,8 +143,8 @@ def test_a_memory_that_was_emptied_takes_images_of_another_size(path: Path) -> N
         ({"candidates": {"cat": [b"x"]}}, "a label must be a whole number of at least 0, got 'cat'"),
         ({"candidates": {1: ["text"]}}, "payloads of class 1 must be bytes, got str"),
         ({"extras": {1: [None]}}, "extras of class 1 must be bytes, got NoneType"),
-        ({"names": {1: "caf\udce9"}}, r"the name of class 1 must be text in Unicode, got 'caf\\udce9'"),
-        ({"names": {1: 7}}, "the name of class 1 must be text in Unicode, got 7"),
+        ({"names": {1: "caf\udce9"}}, r"the name of class 1 must be Unicode text, got 'caf\\udce9'"),
+        ({"names": {1: 7}}, "the name of class 1 must be Unicode text, got 7"),
         ({"size": (0, 16)}, "the height must be a whole number of at least 1, got 0"),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_a_memory_cannot_hold_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("budget", [1.5, 0, -3, "9000", float("nan"), 2**63])
-def test_a_budget_that_is_no_number_of_bytes_leaves_no_file(path: Path, budget: Any) -> None:
+def test_an_invalid_budget_leaves_no_file(path: Path, budget: Any) -> None:
     with pytest.raises(UsageError, match="the budget in bytes must be a whole number of at least 1, got"):
         ExemplarMemory(path, budget, "png")
     assert not path.exists()

@@ -1,1 +1,1 @@
-"""The exemplar memory: a byte budget kept at every commit, in one SQLite file."""
+"""The exemplar memory: one SQLite file that stays within its byte budget at every commit."""

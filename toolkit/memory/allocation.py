@@ -1,4 +1,4 @@
-"""Who keeps how many exemplars: pure arithmetic on payload sizes."""
+"""How many exemplars each class keeps: pure arithmetic on payload sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.foundation.errors import UsageError
 
 
 class BudgetTooSmall(UsageError):
-    """The budget cannot hold one exemplar of every class; ``smallest`` is the least that can, in bytes."""
+    """The budget cannot hold one exemplar per class; ``smallest`` is the smallest budget that can, in bytes."""
 
     def __init__(self, budget: int, smallest: int, classes: int) -> None:
         super().__init__(
@@ -22,22 +22,22 @@ class BudgetTooSmall(UsageError):
 
 
 def allocate(sizes: Mapping[int, Sequence[int]], budget: int, shared: int) -> dict[int, int]:
-    """How many of each class's candidates are kept, always a prefix of its selection order.
+    """The number of candidates each class keeps, always a prefix of its selection order.
 
     Every class gets an equal share of ``budget - shared`` and keeps the longest prefix that fits. A class whose
-    first exemplar alone exceeds the share keeps just that one, and the others share the rest. Bytes left over then
-    go, one exemplar at a time, to the class that uses the fewest bytes among those that still have candidates.
+    first exemplar alone exceeds the share keeps only that one, and the others share the rest. Leftover bytes then go,
+    one exemplar at a time, to the class that uses the fewest bytes among those that still have candidates.
 
     Args:
-        sizes: for each class, the bytes its candidates cost, in selection order (labels included); none empty.
-        budget: bytes in all.
+        sizes: for each class, the bytes of its candidates in selection order, labels included; no class is empty.
+        budget: total bytes.
         shared: bytes charged once (headers, tables).
 
     Returns:
-        The number kept for each class, at least 1; the cost of all of them is at most ``budget - shared``.
+        The number kept for each class, at least 1; their total cost is at most ``budget - shared``.
 
     Raises:
-        BudgetTooSmall: one exemplar of every class does not fit.
+        BudgetTooSmall: one exemplar per class does not fit.
     """
     if not sizes:
         return {}
@@ -48,7 +48,7 @@ def allocate(sizes: Mapping[int, Sequence[int]], budget: int, shared: int) -> di
     totals = {label: list(accumulate(candidates)) for label, candidates in sizes.items()}
     kept = _equal_shares(totals, firsts, budget - shared)
     left = budget - shared - sum(totals[label][count - 1] for label, count in kept.items())
-    _hand_out(left, kept, sizes, totals)
+    _distribute(left, kept, sizes, totals)
     return kept
 
 
@@ -63,17 +63,17 @@ def _equal_shares(totals: Mapping[int, list[int]], firsts: Mapping[int, int], av
     return {label: 1 if label in oversized else bisect_right(total, share) for label, total in totals.items()}
 
 
-def _hand_out(
+def _distribute(
     left: int, kept: dict[int, int], sizes: Mapping[int, Sequence[int]], totals: Mapping[int, list[int]]
 ) -> None:
-    """Grow ``kept`` in place while any class's next candidate fits into ``left`` bytes."""
+    """Increase ``kept`` in place while any class's next candidate fits into ``left`` bytes."""
     queue = [(totals[label][count - 1], label) for label, count in kept.items()]
     heapq.heapify(queue)
     while queue:
         used, label = heapq.heappop(queue)
         count = kept[label]
         if count == len(sizes[label]) or sizes[label][count] > left:
-            continue  # out of candidates, or its next one will never fit: `left` only shrinks
+            continue  # out of candidates, or the next one will never fit: `left` only shrinks
         left -= sizes[label][count]
         kept[label] = count + 1
         heapq.heappush(queue, (used + sizes[label][count], label))

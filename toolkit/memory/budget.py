@@ -6,19 +6,19 @@ from toolkit.codecs.file_formats import RAW_SHARED_BYTES
 from toolkit.foundation.sizes import parse_size
 
 LABEL_BYTES = 2
-"""What a label counts for."""
+"""Bytes charged per label."""
 
 
 def budget_bytes(text: str, classes: int, raw_image_bytes: int) -> int:
     """Bytes in ``262144``, ``256KiB``, ``1.5MB`` or ``20img``.
 
-    ``20img`` is what a memory of 20 raw images of every class costs: pixels, labels and the shared shape, so that
-    ``raw`` holds exactly 20.
+    ``20img`` is the cost of 20 raw images per class: pixels, labels and the shared shape, so that ``raw`` holds
+    exactly 20.
 
     Args:
         text: the budget.
-        classes: classes of the whole scenario.
-        raw_image_bytes: of one uncompressed image.
+        classes: number of classes in the whole scenario.
+        raw_image_bytes: bytes of one uncompressed image.
 
     Raises:
         UsageError: not a size.

@@ -1,4 +1,4 @@
-"""What adding and forgetting do to the rows of a memory, inside one transaction: from one state to the next."""
+"""Adding and forgetting exemplars: changes to the rows of a memory within one transaction, and the new state."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from toolkit.memory.state import ClassRow, State, write_state
 def add_rows(
     connection: sqlite3.Connection, state: State, stored: Mapping[int, Sequence[int]], offer: Offer, shared_bytes: int
 ) -> State:
-    """Add as many of the offered exemplars as fit, and drop as many of the others as must go.
+    """Add as many offered exemplars as fit, and drop stored ones to make room.
 
     Args:
         connection: in a transaction.
-        state: before.
-        stored: :func:`~toolkit.memory.rows.stored_sizes` before.
+        state: before the change.
+        stored: :func:`~toolkit.memory.rows.stored_sizes` before the change.
         offer: the candidates.
-        shared_bytes: what the codec's shared header costs.
+        shared_bytes: size of the codec's shared header.
 
     Returns:
-        The state after, written.
+        The new state, already written.
 
     Raises:
-        BudgetTooSmall: one exemplar of every class does not fit.
+        BudgetTooSmall: one exemplar per class does not fit.
     """
     if offer.extras and not state.extras:
         connection.execute(EXTRAS)
@@ -61,7 +61,7 @@ def add_rows(
 
 
 def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
-    """Remove exemplars by label and rank; the state after, written. A class all of whose exemplars go is gone."""
+    """Remove exemplars by label and rank, and classes left empty; write and return the new state."""
     for table in state.tables:
         delete(connection, table, gone)
     left = stored_sizes(connection, state.extras)

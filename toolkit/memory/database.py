@@ -1,4 +1,4 @@
-"""The SQLite file under a memory: schema, transactions, and whatever SQLite or a damaged row raises as ours."""
+"""The SQLite file of a memory: schema, transactions, and errors of SQLite or damaged rows as ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.memory.state import State, read_state, write_state
 
 PATIENCE_SECONDS = 60.0
-"""How long a change waits for that of another process; then it is refused in words."""
+"""How long a change waits for another process's change before it fails with an error."""
 _APPLICATION_ID = 0x52526D31  # "RRm1"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -24,14 +24,14 @@ CREATE TABLE exemplars (
 ) WITHOUT ROWID;
 """
 _DAMAGE = (OSError, sqlite3.Error, TypeError, ValueError, KeyError, OverflowError)
-"""What reading a file raises in which a bit has flipped: records may hold other types than their columns'."""
+"""Errors from reading a file with a flipped bit: values may not have their column's type."""
 
 
 class Database:
-    """A connection to a memory file; made if it does not exist.
+    """A connection to a memory file, which is created if it does not exist.
 
     Raises:
-        WorkError: here and in every method, when the file cannot be opened, read or written.
+        WorkError: here and in every method, if the file cannot be opened, read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,19 +49,19 @@ class Database:
 
     @contextmanager
     def _named(self, problem: str) -> Iterator[None]:
-        """Whatever goes wrong inside as one error of ours."""
+        """Turn errors inside the block into a WorkError that names the file."""
         try:
             yield
-        except UsageError:  # a ValueError too, but the caller's
+        except UsageError:  # also a ValueError, but the caller's mistake
             raise
         except _DAMAGE as error:
             raise WorkError(f"{self.path} {problem}: {one_line(error)}") from error
 
     @contextmanager
     def readable(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for reading what one commit has left: others' changes wait until the reading is done.
+        """The connection, for reading a snapshot: changes by other processes become visible afterwards.
 
-        Within a :meth:`transaction`, its own changes are read.
+        Within a :meth:`transaction`, its own changes are visible.
         """
         alone = not self._connection.in_transaction
         try:
@@ -75,9 +75,9 @@ class Database:
 
     @contextmanager
     def transaction(self, *, secure: bool = False) -> Iterator[sqlite3.Connection]:
-        """The connection, for changes that happen together or not at all; ``secure`` overwrites what is deleted.
+        """The connection, for changes that succeed or fail together; ``secure`` overwrites deleted data.
 
-        Other processes can read meanwhile, but change nothing: read in here what the change depends on.
+        Other processes can read meanwhile but not write: read whatever the change depends on inside the transaction.
         """
         try:
             with self._named("could not be written"):
@@ -90,26 +90,26 @@ class Database:
             self._roll_back()
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:  # SQLite has already rolled back when the disk was full
+        if self._connection.in_transaction:  # after a full disk, SQLite has already rolled back
             self._connection.execute("ROLLBACK")
 
     def compact(self) -> None:
-        """Rewrite the file without the pages that are free."""
+        """Rewrite the file without its free pages."""
         with self._named("could not be rewritten without its free pages"):
             self._connection.execute("VACUUM")
 
     def changes(self) -> int:
-        """A number that another process's commits change, and this connection's own do not."""
+        """A number that changes with the commits of other processes, but not with this connection's own."""
         with self._named("cannot be read as an exemplar memory"):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def is_empty(self) -> bool:
-        """Whether there is no table yet."""
+        """Whether the file has no tables yet."""
         with self.readable() as connection:
             return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
     def create(self, state: State) -> None:
-        """Make the tables, unless another process has just made them."""
+        """Create the tables, unless another process has just created them."""
         with self.transaction() as connection:
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _SCHEMA.split(";"):
@@ -118,14 +118,14 @@ class Database:
                 write_state(connection, state)
 
     def state(self) -> State:
-        """Facts and classes as the last commit has left them."""
+        """Facts and classes as of the last commit."""
         with self.readable() as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
                 raise WorkError(f"{self.path} is another kind of SQLite database, not an exemplar memory")
             return read_state(connection, self.path)
 
     def check(self) -> None:
-        """SQLite's own check of its pages and indices."""
+        """Run SQLite's own check of its pages and indices."""
         with self.readable() as connection:
             problem = connection.execute("PRAGMA quick_check").fetchone()[0]
         if problem != "ok":

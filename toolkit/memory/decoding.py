@@ -1,4 +1,4 @@
-"""Decoding many exemplars though some of them cannot be decoded."""
+"""Decode many exemplars even if some of them cannot be decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolkit.memory.rows import DamagedExemplar, Stored
 def warned(
     path: Path, label: int, read: tuple[list[Stored], list[DamagedExemplar]]
 ) -> tuple[list[Stored], list[DamagedExemplar]]:
-    """What was read of a class; warns of damaged exemplars. Called by the methods of a memory, whose caller is told."""
+    """Pass on the exemplars read from a class, and warn the memory's caller about damaged ones."""
     if read[1]:
         warnings.warn(f"{path}: {len(read[1])} damaged exemplars of class {label} are left out", stacklevel=3)
     return read
@@ -25,7 +25,7 @@ def warned(
 def decode_all(
     codec: Codec, exemplars: Sequence[tuple[int, Stored]], size: Size | None
 ) -> tuple[np.ndarray, np.ndarray, list[DamagedExemplar]]:
-    """Decode exemplars given with their labels; warns when any cannot be decoded.
+    """Decode exemplars given with their labels; warns if any cannot be decoded.
 
     Returns:
         Images uint8 (N, H, W, 3), their labels int64 (N,), and the exemplars that cannot be decoded.
@@ -41,22 +41,22 @@ def decode_all(
 
 
 def decode_each(codec: Codec, payloads: Sequence[bytes], size: Size | None) -> tuple[np.ndarray, dict[int, str]]:
-    """Decode what can be decoded.
+    """Decode all payloads that can be decoded.
 
-    Payloads are decoded together; those that fail are found by halving, so that one in ten thousand costs little.
+    Payloads are decoded together; failures are found by bisection, so that one in ten thousand costs little.
 
     Args:
         codec: fitted or loaded.
         payloads: of images of one size.
-        size: their (height, width); None takes that of the first payload that can be decoded.
+        size: their (height, width); None takes the size of the first payload that can be decoded.
 
     Returns:
-        The images, uint8 (N, H, W, 3), and for the index of each payload that has none the reason.
+        The images, uint8 (N, H, W, 3), and the reason of each failure by payload index.
     """
     if size is None:
         size = next((found for found in (_size(codec, payload) for payload in payloads) if found is not None), None)
     failed: dict[int, str] = {}
-    decoded = _halved(codec, payloads, size, 0, failed)
+    decoded = _bisect(codec, payloads, size, 0, failed)
     if len(decoded) == 1:  # the usual case, without a second copy
         return decoded[0], failed
     return (np.concatenate(decoded) if decoded else np.empty((0, *(size or (0, 0)), 3), np.uint8)), failed
@@ -69,7 +69,7 @@ def _size(codec: Codec, payload: bytes) -> Size | None:
         return None
 
 
-def _halved(
+def _bisect(
     codec: Codec, payloads: Sequence[bytes], size: Size | None, first: int, failed: dict[int, str]
 ) -> list[np.ndarray]:
     if not payloads:
@@ -81,5 +81,5 @@ def _halved(
             failed[first] = one_line(error)
             return []
     middle = len(payloads) // 2
-    left = _halved(codec, payloads[:middle], size, first, failed)
-    return left + _halved(codec, payloads[middle:], size, first + middle, failed)
+    left = _bisect(codec, payloads[:middle], size, first, failed)
+    return left + _bisect(codec, payloads[middle:], size, first + middle, failed)

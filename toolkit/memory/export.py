@@ -1,4 +1,4 @@
-"""Exemplars as ordinary image files: a folder a class, and the map from folders to classes beside them."""
+"""Export exemplars as ordinary image files: one folder per class, and a JSON file that maps folders to classes."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from toolkit.memory.sharded import ShardedMemory
 from toolkit.memory.store import ExemplarMemory
 
 CLASSES = "classes.json"
-"""Label and name of each folder's class."""
+"""The file with the label and the name of each folder's class."""
 _LONGEST = 80
-"""Bytes of a folder's name; file systems take 255, Windows 260 for a whole path."""
+"""Bytes of a folder name; file systems allow 255, Windows 260 characters for a whole path."""
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)")
-"""Names that Windows keeps for devices, whatever comes after a dot."""
+"""Device names reserved by Windows, with or without an extension."""
 
 
 def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[int, list[DamagedExemplar]]:
     """Write each intact exemplar to ``folder/class/rank.ext``, and :data:`CLASSES` beside the classes.
 
-    Exemplars without a file format of their own, ``raw`` ones for instance, are written as PNG. The files of one class
-    sort in selection order.
+    Exemplars without a file format of their own, such as ``raw``, are written as PNG. The files of a class sort in
+    selection order.
 
     Returns:
-        How many files are there, counted on the disk, and the exemplars left out because they are damaged.
+        The number of files found on disk afterwards, and the exemplars left out because they are damaged.
 
     Raises:
-        UsageError: the folder holds something already.
-        WorkError: the folder cannot be written, or files are missing from it afterwards.
+        UsageError: the folder is not empty.
+        WorkError: the folder cannot be written, or files are missing afterwards.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -56,7 +56,7 @@ def export_files(memory: ExemplarMemory | ShardedMemory, folder: Path) -> tuple[
         damaged += left_out
     found = _files(folder, set(folders.values()))
     if found != written:
-        raise WorkError(f"{folder} holds {found} files, {written} were written")
+        raise WorkError(f"{folder} contains {found} files, but {written} were written")
     return found, damaged
 
 
@@ -79,9 +79,9 @@ def _export_class(
 
 
 def folder_names(names: Mapping[int, str]) -> dict[int, str]:
-    """A folder name for each label: readable, and its own on every file system.
+    """A folder name for each label: readable, and unique on every file system.
 
-    Letters that differ in case or in their Unicode form count as equal, since some file systems take them so.
+    Names that differ only in case or Unicode form count as equal, as they do on some file systems.
     """
     taken = {CLASSES}
     found: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""What a caller gives a memory, checked before anything is written."""
+"""Candidates offered to a memory, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Offer:
     """Candidates for a memory.
 
     Attributes:
-        payloads: of each class, by label, in selection order.
-        extras: one for each payload of the classes that have any.
-        names: of classes.
-        charged: bytes of the budget for something else; None leaves them as they are.
-        size: (height, width) of the images; None where the caller does not say.
+        payloads: by label, in selection order.
+        extras: by label, one per payload, for classes that have any.
+        names: class names by label.
+        charged: bytes of the budget reserved for other data; None leaves the reserve unchanged.
+        size: (height, width) of the images; None if the caller does not give it.
     """
 
     payloads: dict[int, list[bytes]]
@@ -40,17 +40,17 @@ class Offer:
         charged: int | None,
         size: tuple[int, int] | None,
     ) -> Offer:
-        """Arguments of :meth:`~toolkit.memory.store.ExemplarMemory.add`.
+        """Check the arguments of :meth:`~toolkit.memory.store.ExemplarMemory.add`.
 
         Raises:
-            UsageError: something that a memory cannot hold.
+            UsageError: a value that a memory cannot hold.
         """
         empty = [label for label, payloads in candidates.items() if not payloads]
         if empty:
             raise UsageError(f"classes {empty} have no candidates for the memory")
         uneven = [label for label, given in extras.items() if len(given) != len(candidates.get(label, ()))]
         if uneven:
-            raise UsageError(f"classes {uneven} do not have one extra for each candidate")
+            raise UsageError(f"classes {uneven} must have exactly one extra per candidate")
         return cls(
             payloads={_label(label): _blobs("payloads", label, given) for label, given in candidates.items()},
             extras={_label(label): _blobs("extras", label, given) for label, given in extras.items()},
@@ -60,7 +60,7 @@ class Offer:
         )
 
     def sizes(self) -> dict[int, list[int]]:
-        """Bytes of each candidate with its extra, by label."""
+        """Bytes of each candidate including its extra, by label."""
         pairs = {
             label: zip_longest(blobs, self.extras.get(label, ()), fillvalue=b"")
             for label, blobs in self.payloads.items()
@@ -69,13 +69,13 @@ class Offer:
 
 
 def whole(what: str, value: object, least: int) -> int:
-    """``value`` as an int; numpy's integers are taken too.
+    """``value`` as an int; NumPy integers are accepted.
 
     Raises:
         UsageError: not a whole number from ``least`` to :data:`LARGEST`.
     """
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # a TypeError is what it is called for
+        number = operator.index(value)  # type: ignore[arg-type]  # the TypeError is caught below
     except TypeError:
         number = least - 1
     if not least <= number <= LARGEST:
@@ -101,4 +101,4 @@ def _name(label: int, name: object) -> str:
             return name
     except UnicodeEncodeError:
         pass
-    raise UsageError(f"the name of class {label} must be text in Unicode, got {name!r}")
+    raise UsageError(f"the name of class {label} must be Unicode text, got {name!r}")

@@ -1,4 +1,4 @@
-"""Rows of a memory file: exemplars and the extras kept with them, by label and rank, each with its checksum."""
+"""Rows of a memory file: exemplars and their extras by label and rank, each with a checksum."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CREATE TABLE extras (
     PRIMARY KEY (label, rank)
 ) WITHOUT ROWID
 """
-"""Made when the first exemplar comes with an extra."""
+"""Created with the first exemplar that has an extra."""
 
 
 @dataclass(frozen=True)
 class DamagedExemplar:
-    """An exemplar that is missing, whose payload no longer matches its checksum, or that cannot be decoded."""
+    """An exemplar that is missing, fails its checksum or cannot be decoded."""
 
     label: int
     rank: int
@@ -30,7 +30,7 @@ class DamagedExemplar:
 
 
 class Stored(NamedTuple):
-    """An intact exemplar; without extras that of each is empty."""
+    """An intact exemplar; ``extra`` is empty if it has none."""
 
     rank: int
     payload: bytes
@@ -38,7 +38,7 @@ class Stored(NamedTuple):
 
 
 def insert(connection: sqlite3.Connection, table: str, label: int, first_rank: int, blobs: Sequence[bytes]) -> None:
-    """Add payloads or extras of a class, at ``first_rank`` and after."""
+    """Add payloads or extras of a class, ranked from ``first_rank`` on."""
     rows = ((label, rank, zlib.crc32(blob), blob) for rank, blob in enumerate(blobs, first_rank))
     connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)
 
@@ -49,8 +49,8 @@ def delete_from(connection: sqlite3.Connection, table: str, label: int, first_ra
 
 
 def stored_sizes(connection: sqlite3.Connection, has_extras: bool) -> dict[int, list[int]]:
-    """Bytes of payload and extra of every exemplar, by label, in the order of ranks."""
-    # length() of a blob reads its header only
+    """Bytes of payload and extra of every exemplar, by label, in rank order."""
+    # length() of a blob reads only its header
     query = "SELECT label, length(payload) FROM exemplars ORDER BY label, rank"
     if has_extras:
         query = (
@@ -64,7 +64,7 @@ def stored_sizes(connection: sqlite3.Connection, has_extras: bool) -> dict[int, 
 
 
 def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes | None:
-    """One payload; None where its checksum does not match.
+    """One payload; None if its checksum does not match.
 
     Raises:
         IndexError: there is no such exemplar.
@@ -80,7 +80,7 @@ def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes
 def read_class(
     connection: sqlite3.Connection, has_extras: bool, label: int
 ) -> tuple[list[Stored], list[DamagedExemplar]]:
-    """A class's intact exemplars in the order of ranks, and those whose checksum does not match."""
+    """A class's intact exemplars in rank order, and those whose checksum does not match."""
     intact: list[Stored] = []
     damaged: list[DamagedExemplar] = []
     query = "SELECT rank, crc, payload, 0, x'' FROM exemplars WHERE label = ? ORDER BY rank"
@@ -93,14 +93,14 @@ def read_class(
         if zlib.crc32(payload) == crc and zlib.crc32(extra) == extra_crc:
             intact.append(Stored(rank, payload, extra))
         else:
-            damaged.append(DamagedExemplar(label, rank, "its checksum does not match"))
+            damaged.append(DamagedExemplar(label, rank, "checksum mismatch"))
     return intact, damaged
 
 
 def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
-    """Exemplars that are not where their classes' rows say, or that are where none should be.
+    """Exemplars missing from the ranks that their class's row implies, and exemplars at unexpected ranks.
 
-    A label or a rank in which a bit has flipped makes an exemplar disappear from its place and turn up in another.
+    A flipped bit in a label or rank moves an exemplar from its place to another.
     """
     found: list[DamagedExemplar] = []
     ranks: dict[int, Counter[int]] = {}
@@ -109,24 +109,24 @@ def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -
     for label in sorted({*ranks, *classes}):
         expected = range(classes[label].exemplars if label in classes else 0)
         have = ranks.get(label, Counter())
-        found += [DamagedExemplar(label, rank, "it is missing") for rank in expected if rank not in have]
-        found += [DamagedExemplar(label, rank, "its class does not have it") for rank in have if rank not in expected]
-        found += [DamagedExemplar(label, rank, "it is there twice") for rank, times in have.items() if times > 1]
+        found += [DamagedExemplar(label, rank, "missing") for rank in expected if rank not in have]
+        found += [DamagedExemplar(label, rank, "unexpected label or rank") for rank in have if rank not in expected]
+        found += [DamagedExemplar(label, rank, "stored twice") for rank, times in have.items() if times > 1]
     return found
 
 
 def uneven(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
-    """The first exemplar of every class that has other bytes than its row says: an extra may be misplaced."""
+    """The first exemplar of every class whose bytes differ from its row: an extra may be misplaced."""
     sizes = stored_sizes(connection, has_extras)
     return [
-        DamagedExemplar(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, its row says {row.payload_bytes}")
+        DamagedExemplar(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, expected {row.payload_bytes}")
         for label, row in classes.items()
         if (len(sizes.get(label, ())), sum(sizes.get(label, ()))) != (row.exemplars, row.payload_bytes)
     ]
 
 
 def bytes_of(connection: sqlite3.Connection, has_extras: bool, label: int, rank: int) -> list[bytes]:
-    """A payload and its extra as they lie there, damaged or not."""
+    """A payload and its extra as stored, damaged or not."""
     tables = {"exemplars": "payload"} | ({"extras": "extra"} if has_extras else {})
     queries = [f"SELECT {column} FROM {table} WHERE label = ? AND rank = ?" for table, column in tables.items()]
     rows = [connection.execute(query, (label, rank)).fetchone() for query in queries]

@@ -1,8 +1,8 @@
-"""`ShardedMemory`: a memory in several files, read like one. A manifest names the files and what they hold.
+"""`ShardedMemory`: a memory in several files, read like one. A manifest lists the files and their contents.
 
-An exemplar lies in the shard its pixels' hash names, so equal images meet in one file. Which exemplars are kept was
-decided over all of them; shards only store. Every shard file can be opened by itself and therefore carries its own
-copy of the codec's shared header: the budget is charged for each copy.
+The hash of its pixels assigns an exemplar to a shard, so identical images share a file. Selection runs over all
+images together; shards only store. Every shard file can be opened on its own and therefore carries its own copy of
+the codec's shared header: the budget is charged for each copy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,13 +20,14 @@ from toolkit.foundation.errors import UsageError, WorkError, newer
 from toolkit.foundation.files import read_json, sha256_of
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.decoding import decode_all, warned
+from toolkit.memory.facts import SelectionFacts, ShardedMemoryFacts, ShardFacts
 from toolkit.memory.rows import DamagedExemplar, Stored
 from toolkit.memory.store import ExemplarMemory
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MAX_SHARDS = 256
-"""A manifest names an exemplar's shard with one byte."""
+"""The manifest stores the shard of an exemplar in one byte."""
 
 
 class _Frozen(BaseModel):
@@ -35,7 +35,7 @@ class _Frozen(BaseModel):
 
 
 class Shard(_Frozen):
-    """One file: its name beside the manifest, checksum, size, budgeted bytes, and exemplars by label."""
+    """One file: its name in the manifest's folder, checksum, size, budgeted bytes, and exemplars per label."""
 
     file: str = Field(pattern=r"^shard-\d{3}\.recall$")
     sha256: str
@@ -43,16 +43,25 @@ class Shard(_Frozen):
     memory_bytes: int
     classes: dict[int, int]
 
+    def facts(self) -> ShardFacts:
+        """All but the exemplars per label."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "file_bytes": self.file_bytes,
+            "memory_bytes": self.memory_bytes,
+        }
+
 
 class Selection(_Frozen):
-    """How the exemplars were chosen, and from what.
+    """How the exemplars were selected.
 
     Attributes:
         name: ``herding`` or ``random``.
-        extractor: whose features herding used, or None.
-        seed: of everything random.
-        candidates: images a class that were held at a time.
-        images, unreadable: images of the training split that were used, and files that could not be read.
+        extractor: source of the features for herding, or None.
+        seed: random seed.
+        candidates: images per class held at a time.
+        images, unreadable: training images used, and files that could not be read.
     """
 
     name: str
@@ -62,15 +71,26 @@ class Selection(_Frozen):
     images: int
     unreadable: int
 
+    def facts(self) -> SelectionFacts:
+        """All fields."""
+        return {
+            "name": self.name,
+            "extractor": self.extractor,
+            "seed": self.seed,
+            "candidates": self.candidates,
+            "images": self.images,
+            "unreadable": self.unreadable,
+        }
+
 
 class ShardManifest(_Frozen):
-    """What ``manifest.json`` says.
+    """The contents of ``manifest.json``.
 
     Attributes:
         format: version of this layout.
         codec: spec, without paths.
         size: side of the images in pixels.
-        budget_bytes: of all shards together: payloads, labels, and a shared header a shard.
+        budget_bytes: total of all shards: payloads, labels, and one shared header per shard.
         class_names: by label.
         order: for each label the shards of its exemplars in selection order, two hexadecimal digits each.
     """
@@ -94,7 +114,7 @@ class ShardManifest(_Frozen):
                     raise ValueError(f"class {label} has exemplars in shard {number} of {len(self.shards)}")
                 ordered[number][label] = ordered[number].get(label, 0) + 1
         if held != ordered:
-            raise ValueError("the shards hold other exemplars than the order names")
+            raise ValueError("the exemplars of the shards do not match the order")
         return self
 
 
@@ -117,14 +137,14 @@ def read_shard_manifest(path: Path) -> ShardManifest:
 
 
 class ShardedMemory:
-    """Exemplars of several files, read as from one.
+    """A memory in several files, read like one.
 
     Args:
-        path: the manifest or its folder. Shard files are opened when they are first needed.
+        path: the manifest or its folder. Shard files are opened when first needed.
         codec: see :func:`open_memory`.
 
     Raises:
-        WorkError: here, when the manifest cannot be used; later, when a shard is missing or is not the manifest's.
+        WorkError: here, if the manifest is invalid; later, if a shard is missing or does not match the manifest.
     """
 
     def __init__(self, path: str | Path, codec: str | None = None) -> None:
@@ -156,18 +176,18 @@ class ShardedMemory:
 
     @cached_property
     def codec(self) -> Codec:
-        """Able to decode every shard's payloads: all shards carry the same shared header."""
+        """Decodes the payloads of every shard: all shards carry the same shared header."""
         filled = next((number for number, shard in enumerate(self.manifest.shards) if shard.classes), None)
         return parse_codec(self.manifest.codec) if filled is None else self._shard(filled).codec
 
-    # -- what is in it -----------------------------------------------------------------------------------------
+    # -- contents ----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return sum(self.class_counts.values())
 
     @property
     def class_counts(self) -> dict[int, int]:
-        """Exemplars a class, by label."""
+        """Exemplars per class, by label."""
         return {label: len(order) for label, order in self._orders.items()}
 
     @property
@@ -180,8 +200,8 @@ class ShardedMemory:
         """Bytes that count against the budget: payloads, labels, and every shard's copy of the shared header."""
         return sum(shard.memory_bytes for shard in self.manifest.shards)
 
-    def summary(self) -> dict[str, Any]:
-        """The same facts as of a memory in one file, and the shards."""
+    def summary(self) -> ShardedMemoryFacts:
+        """Budget, bytes, counts, shards and selection, for people and JSON."""
         filled = sum(bool(shard.classes) for shard in self.manifest.shards)
         return {
             "codec": short_spec(self.manifest.codec),
@@ -194,11 +214,11 @@ class ShardedMemory:
             "exemplars": len(self),
             "classes": {str(label): count for label, count in self.class_counts.items()},
             "class_names": list(self.class_names.values()),
-            "shards": [shard.model_dump(exclude={"classes"}) for shard in self.manifest.shards],
-            "selection": self.manifest.selection.model_dump(),
+            "shards": [shard.facts() for shard in self.manifest.shards],
+            "selection": self.manifest.selection.facts(),
         }
 
-    # -- reading it --------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------------
 
     def payload(self, label: int, rank: int) -> bytes:
         """One stored payload, its checksum verified.
@@ -229,38 +249,38 @@ class ShardedMemory:
     def payloads(self, label: int) -> tuple[list[bytes], list[DamagedExemplar]]:
         """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
 
-        Warns when any are left out.
+        Warns if any are left out.
         """
         intact, damaged = warned(self.path, label, self.intact(label))
         return [one.payload for one in intact], damaged
 
     def decode(self, label: int) -> np.ndarray:
-        """A class's exemplars, uint8 (N, H, W, 3), in selection order, without damaged ones; warns of those."""
+        """A class's intact exemplars, uint8 (N, H, W, 3), in selection order; warns about damaged ones."""
         intact, _ = warned(self.path, label, self.intact(label))
         return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
     def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[DamagedExemplar]]:
-        """All exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
+        """All intact exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and the damaged ones left out."""
         read = {label: warned(self.path, label, self.intact(label)) for label in self._orders}
         exemplars = [(label, one) for label, (intact, _) in read.items() for one in intact]
         images, labels, failed = decode_all(self.codec, exemplars, self.size)
         return images, labels, [item for _, damaged in read.values() for item in damaged] + failed
 
     def verify(self) -> list[DamagedExemplar]:
-        """Check every file and every exemplar as :meth:`ExemplarMemory.verify` does; names those that fail.
+        """Check every file and exemplar like :meth:`ExemplarMemory.verify`; returns the exemplars that fail.
 
         Raises:
-            WorkError: a shard is missing, unreadable, or another file than the manifest's though all its exemplars
-                can be decoded.
+            WorkError: a shard is missing or unreadable, or its checksum differs from the manifest's although all its
+                exemplars can be decoded.
         """
         found: list[DamagedExemplar] = []
         for number, shard in enumerate(self.manifest.shards):
             own = self._shard(number).verify()
             if not own and sha256_of(self.path.parent / shard.file) != shard.sha256:
-                raise WorkError(f"{shard.file} has changed: its checksum is not the manifest's")
+                raise WorkError(f"{shard.file} has changed: its checksum does not match the manifest")
             for item in own:
                 ranks = np.flatnonzero(self._orders.get(item.label, np.empty(0, np.uint8)) == number)
-                rank = int(ranks[item.rank]) if item.rank < len(ranks) else item.rank  # it has a place no longer
+                rank = int(ranks[item.rank]) if item.rank < len(ranks) else item.rank  # not in the manifest
                 found.append(DamagedExemplar(item.label, rank, f"{item.reason} ({shard.file})"))
         return sorted(found, key=lambda item: (item.label, item.rank))
 
@@ -269,24 +289,24 @@ class ShardedMemory:
             shard = self.manifest.shards[number]
             path = self.path.parent / shard.file
             if not path.is_file():
-                raise WorkError(f"{shard.file} is missing beside {self.path}")
+                raise WorkError(f"{shard.file} is missing from the folder of {self.path}")
             memory = ExemplarMemory(path, codec=self._spec)
             if memory.class_counts != shard.classes or memory.size not in (None, self.size):
                 memory.close()
-                raise WorkError(f"{shard.file} is not the shard of the manifest: it holds other exemplars")
+                raise WorkError(f"{shard.file} does not match the manifest: it holds other exemplars")
             self._open[number] = memory
         return self._open[number]
 
 
 def open_memory(path: str | Path, codec: str | None = None) -> ExemplarMemory | ShardedMemory:
-    """An existing memory: a file, or a manifest or its folder.
+    """Open an existing memory: a file, a manifest or its folder.
 
     Args:
         path: of the memory.
-        codec: its codec's spec where that names files that have moved.
+        codec: spec of its codec, if that needs files that have moved.
 
     Raises:
-        UsageError: there is none at ``path``, or it was made with another codec.
+        UsageError: ``path`` is not a memory, or the memory was made with another codec.
         WorkError: it cannot be read.
     """
     path = Path(path)
@@ -298,7 +318,7 @@ def open_memory(path: str | Path, codec: str | None = None) -> ExemplarMemory | 
 
 
 def shard_entry(path: Path) -> Shard:
-    """What a manifest says of a finished shard file.
+    """The manifest entry of a finished shard file.
 
     Raises:
         WorkError: it cannot be read.

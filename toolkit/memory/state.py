@@ -1,7 +1,7 @@
-"""What a memory file says of itself beside its exemplars: facts and classes, under one checksum.
+"""The metadata of a memory file: facts and classes, under one checksum.
 
-A flipped bit in a budget or in a class's row would break the memory's promises without a word, so both tables are
-sealed: every change writes the checksum of all their rows, and every reading compares it.
+A flipped bit in the budget or in a class's row would silently break the memory's guarantees, so both tables are
+sealed: every write updates the checksum of all their rows, and every read verifies it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 3
 
 
 class ClassRow(NamedTuple):
-    """A class: its exemplars, the bytes of their payloads and extras, and its name."""
+    """A class: number of exemplars, bytes of their payloads and extras, and name."""
 
     exemplars: int
     payload_bytes: int
@@ -33,11 +33,11 @@ class State:
     Attributes:
         budget: bytes.
         codec: spec, without paths.
-        size: (height, width) of every exemplar; None until a commit has said it.
+        size: (height, width) of every exemplar; None until a commit sets it.
         shared: the codec's shared state; empty before the first commit.
-        charged: bytes of the budget that something else takes.
-        commits: changes that added exemplars.
-        extras: whether the table of extras is there.
+        charged: bytes of the budget reserved for other data.
+        commits: number of commits that added exemplars.
+        extras: whether the table of extras exists.
         classes: by label, ascending.
     """
 
@@ -52,17 +52,17 @@ class State:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Those whose rows are an exemplar's, by its label and rank."""
+        """Tables with one row per exemplar, by label and rank."""
         return ("exemplars", "extras") if self.extras else ("exemplars",)
 
     @property
     def exemplars(self) -> int:
-        """Exemplars of all classes."""
+        """Number of exemplars in all classes."""
         return sum(row.exemplars for row in self.classes.values())
 
 
 def write_state(connection: sqlite3.Connection, state: State) -> None:
-    """Write facts, classes and their checksum, inside a transaction of the caller's."""
+    """Write facts, classes and their checksum, within the caller's transaction."""
     facts = {
         "schema": str(SCHEMA_VERSION).encode(),
         "budget": str(state.budget).encode(),
@@ -82,12 +82,12 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
 
 
 def read_state(connection: sqlite3.Connection, path: Path) -> State:
-    """Read facts and classes and compare their checksum; ``path`` is for the messages.
+    """Read facts and classes and verify their checksum; ``path`` is for messages.
 
     Raises:
         WorkError: written by a newer version, or damaged.
-        sqlite3.Error, ValueError, TypeError: damaged so that the rows cannot be read;
-            :class:`~toolkit.memory.database.Database` turns them into a WorkError.
+        sqlite3.Error, ValueError, TypeError: the rows are too damaged to read;
+            :class:`~toolkit.memory.database.Database` turns these into a WorkError.
     """
     facts = dict(connection.execute("SELECT key, value FROM meta"))
     rows = connection.execute("SELECT label, exemplars, payload_bytes, name FROM classes ORDER BY label")
@@ -116,8 +116,8 @@ def _height_width(text: str) -> tuple[int, int]:
 
 
 def _checksum(facts: Mapping[str, bytes], classes: Mapping[int, ClassRow]) -> int:
-    """CRC-32 of everything sealed, each value with its type and length, so that no two contents read alike."""
+    """CRC-32 of all sealed values, each with its type and length, so that different contents never look the same."""
     seal = 0
     for row in (*sorted(facts.items()), *((label, *row) for label, row in classes.items())):
-        seal = zlib.crc32(ascii(row).encode(), seal)  # not repr: what it escapes depends on Python's version
+        seal = zlib.crc32(ascii(row).encode(), seal)  # not repr, whose escapes depend on the Python version
     return seal

@@ -1,14 +1,14 @@
 """`ExemplarMemory`: compressed exemplars of every class seen, within a byte budget, in one SQLite file.
 
 Every change is one transaction. Within a class, exemplars have ranks 0, 1, 2, ... in selection order; a class is
-shrunk by dropping its highest ranks, so ranks stay contiguous. What counts against the budget is what the exemplars
-need: payloads, extras (such as logits) that a method keeps with them, :data:`LABEL_BYTES` a label, and the codec's
-shared header; and what else the budget has to pay for, such as the weights of a growing network. SQLite's own pages
-and the checksums are not counted; :meth:`ExemplarMemory.summary` reports the file's size beside it, and what a
-decoder's weights take where the codec is a network.
+shrunk by dropping its highest ranks, so ranks stay contiguous. The budget covers the exemplars, which are payloads,
+extras (such as logits) that a method keeps with them, :data:`LABEL_BYTES` per label and the codec's shared header,
+and anything else charged to it, such as the weights of a growing network. SQLite's own pages and the checksums are
+not counted; :meth:`ExemplarMemory.summary` also reports the size of the file and, for neural codecs, of the decoder's
+weights.
 
-Several processes may have one memory open. Each change starts from what the file holds by then, and what an object
-tells of its memory is read again once another process has committed.
+Several processes may open one memory. Each change starts from the current contents of the file, and an object reads
+the state again after another process has committed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.changes import add_rows, remove_rows
 from toolkit.memory.database import Database
 from toolkit.memory.decoding import decode_all, decode_each, warned
+from toolkit.memory.facts import FileMemoryFacts
 from toolkit.memory.forgetting import find_gone, identity, require_gone
 from toolkit.memory.offer import Offer, whole
 from toolkit.memory.rows import (
@@ -45,15 +45,15 @@ from toolkit.memory.state import State
 
 
 class ExemplarMemory:
-    """A byte budget of compressed exemplars.
+    """Compressed exemplars within a byte budget.
 
     Args:
-        path: the SQLite file; made if it does not exist.
-        budget: bytes for payloads, extras, labels, shared headers and what is charged beside. None takes the budget of
-            an existing file.
-        codec: a codec or spec. None takes the codec of an existing file, and the files that it needs from the memory's
-            folder or else the working folder. Exemplars are decoded without those that a codec only encodes with, such
-            as tables; to add exemplars where those lie elsewhere, give their new place.
+        path: the SQLite file; created if it does not exist.
+        budget: bytes for payloads, extras, labels, shared headers and other charged data. None keeps the budget of an
+            existing file.
+        codec: a codec or spec. None takes the codec of an existing file, and looks for the files it needs in the
+            memory's folder, then in the working folder. Files used only for encoding, such as tables, are not needed
+            to decode; to add exemplars after such files have moved, give a spec with their new paths.
 
     Raises:
         UsageError: a new memory without budget or codec; an existing one with another budget or codec.
@@ -71,7 +71,7 @@ class ExemplarMemory:
         self._database = Database(self.path)
         try:
             if budget is not None and made is not None and self._database.is_empty():
-                # no paths in the spec: they mean nothing on the machine that opens it
+                # no paths in the spec: they are meaningless on another machine
                 self._database.create(State(budget, short_spec(str(made))))
             self._changes = self._database.changes()
             self._last = self._database.state()
@@ -90,19 +90,19 @@ class ExemplarMemory:
             raise UsageError(f"{self.path} was made for {state.budget} bytes, not for {budget}")
 
     def _state(self) -> State:
-        """Facts and classes as the file has them now."""
+        """Facts and classes as currently in the file."""
         changes = self._database.changes()
         if changes != self._changes:
             state = self._database.state()
             if state.classes and state.shared != (mine := self.codec.shared_state()):
-                if mine:  # payloads that it has encoded may be waiting to be added
-                    raise UsageError(f"another process began {self.path} with another shared header: open it again")
+                if mine:  # payloads encoded with it may still be waiting to be added
+                    raise UsageError(f"another process gave {self.path} another shared header: open it again")
                 self.codec.load_shared(state.shared)
             self._last, self._changes = state, changes
         return self._last
 
     def close(self) -> None:
-        """Close the file; everything committed stays."""
+        """Close the file."""
         self._database.close()
 
     def __enter__(self) -> ExemplarMemory:
@@ -111,52 +111,52 @@ class ExemplarMemory:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # -- what is in it -----------------------------------------------------------------------------------------
+    # -- contents ----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return self._state().exemplars
 
     @property
     def budget(self) -> int:
-        """Bytes."""
+        """Budget in bytes."""
         return self._last.budget
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) of every exemplar; None where nobody has said it yet."""
+        """(height, width) of every exemplar; None if not set yet."""
         return self._state().size
 
     @property
     def commits(self) -> int:
-        """Changes that added exemplars."""
+        """Number of commits that added exemplars."""
         return self._state().commits
 
     @property
     def charged(self) -> int:
-        """Bytes of the budget that something else takes."""
+        """Bytes of the budget reserved for other data."""
         return self._state().charged
 
     @property
     def class_counts(self) -> dict[int, int]:
-        """Exemplars a class, by label."""
+        """Exemplars per class, by label."""
         return {label: row.exemplars for label, row in self._state().classes.items()}
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Names by label; a class added without one is called by its label."""
+        """Names by label; the default name of a class is its label."""
         return {label: row.name for label, row in self._state().classes.items()}
 
     @property
     def nbytes(self) -> int:
-        """Bytes that count against the budget: payloads, extras, labels, shared header, and what is charged beside."""
+        """Bytes that count against the budget: payloads, extras, labels, shared header and other charged data."""
         state = self._state()
         if not state.classes:
             return 0
         payloads = sum(row.payload_bytes for row in state.classes.values())
         return payloads + LABEL_BYTES * state.exemplars + self.codec.shared_bytes() + state.charged
 
-    def summary(self) -> dict[str, Any]:
-        """Budget, bytes and counts for people and JSON."""
+    def summary(self) -> FileMemoryFacts:
+        """Budget, bytes and counts, for people and JSON."""
         state = self._state()
         return {
             "codec": short_spec(str(self.codec)),
@@ -174,11 +174,11 @@ class ExemplarMemory:
             "commits": state.commits,
         }
 
-    # -- changing it -------------------------------------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------------------
 
     def add_images(self, images: Mapping[int, np.ndarray], names: Mapping[int, str] | None = None) -> None:
-        """Encode and :meth:`add` new classes' images, uint8 (N, H, W, 3) each, in selection order."""
-        self._state()  # what another process has made shared is what to encode with
+        """Encode and :meth:`add` images of new classes, uint8 (N, H, W, 3) each, in selection order."""
+        self._state()  # encode with the shared header that another process may have written
         sizes = {(pixels.shape[1], pixels.shape[2]) for pixels in images.values()}
         if len(sizes) > 1:
             raise UsageError(f"the images must have one size, got {', '.join(map(str, sorted(sizes)))}")
@@ -193,20 +193,20 @@ class ExemplarMemory:
         charged: int | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Take new classes in and shrink the old ones to their new share, in one transaction.
+        """Add new classes and shrink the old ones to their new share, in one transaction.
 
         Args:
-            candidates: for each new class its payloads in selection order; more than fit may be given. A class
-                that is already there may be given again with further candidates, ranked after what it has.
-            names: of the new classes, for people; by default their labels.
-            extras: bytes kept and charged with each candidate, if any.
-            charged: bytes of the budget that something else takes from now on; by default as many as until now.
-            size: (height, width) of the images; it is kept, and nothing of another size is decoded.
+            candidates: payloads of each new class in selection order; more than fit may be given. Further candidates
+                of a stored class are ranked after its exemplars.
+            names: display names of the new classes; by default their labels.
+            extras: bytes stored and charged with each candidate, if any.
+            charged: bytes of the budget reserved for other data from now on; unchanged by default.
+            size: (height, width) of the images; it is stored, and payloads of another size are not decoded.
 
         Raises:
-            BudgetTooSmall: one exemplar of every class does not fit; nothing is changed.
-            UsageError: a class without candidates, or not one extra for each of its candidates; values that a memory
-                cannot hold; images of another size or with another shared header than those that are there.
+            BudgetTooSmall: one exemplar per class does not fit; nothing is changed.
+            UsageError: a class without candidates, or without exactly one extra per candidate; values that a memory
+                cannot hold; images whose size or shared header differs from the stored exemplars'.
             WorkError: the file could not be written; nothing is changed.
         """
         offer = Offer.of(candidates, names or {}, extras or {}, charged, size)
@@ -218,39 +218,39 @@ class ExemplarMemory:
         self._last = state
 
     def _in_common(self, state: State, offer: Offer) -> State:
-        """``state`` with the size and the shared header of all exemplars once those offered are in.
+        """``state`` with the size and the shared header that hold for stored and offered exemplars.
 
         Raises:
-            UsageError: those that are there have others.
+            UsageError: the stored exemplars differ in size or shared header.
         """
         shared = self.codec.shared_state()
         if state.classes and state.size is not None and offer.size not in (None, state.size):
             raise UsageError(f"{self.path} holds images of (height, width) {state.size}, not of {offer.size}")
         if state.classes and shared != state.shared:
-            raise UsageError(f"{self.path} holds exemplars with another shared header than those offered")
+            raise UsageError(f"{self.path} holds exemplars with another shared header than the new ones")
         known = offer.size or (state.size if state.classes else None)
         return replace(state, size=known, shared=shared)
 
     def identities(self, label: int) -> list[str]:
-        """A name for each intact exemplar of a class, in selection order: from its content, so that it stays."""
+        """A permanent name for each intact exemplar of a class, derived from its content, in selection order."""
         return [identity(payload) for payload in self.payloads(label)[0]]
 
     def forget(self, label: int | None = None, image: str | None = None) -> int:
-        """Remove a class, or one exemplar, for good: its bytes are overwritten, and the file is searched for them.
+        """Permanently remove a class or an image: its bytes are overwritten, and the file is searched for them.
 
-        The budget stays; what becomes free is filled by the next classes. A class all of whose exemplars go is gone.
+        The budget is unchanged; the freed bytes go to later classes. A class left without exemplars is removed.
 
         Args:
             label: of the class to forget.
-            image: or the :func:`identity` of an exemplar, all of it or its beginning; the same picture stored more
-                than once is forgotten everywhere.
+            image: or the :func:`identity` of an exemplar or a prefix of it; every stored copy of the image is
+                forgotten.
 
         Returns:
-            How many exemplars are gone.
+            The number of exemplars removed.
 
         Raises:
-            UsageError: neither or both are given, there is no such class or exemplar, or a beginning that fits several.
-            WorkError: the file could not be written, or bytes of what was forgotten are still in it.
+            UsageError: neither or both are given, there is no such class or exemplar, or the prefix is ambiguous.
+            WorkError: the file could not be written, or bytes of a forgotten exemplar are still in it.
         """
         if (label is None) == (image is None):
             raise UsageError("forget either a class or an image")
@@ -265,7 +265,7 @@ class ExemplarMemory:
         require_gone(self.path, lost, lambda: b"".join(one.payload + one.extra for _, one in self._all()[0]))
         return len(gone)
 
-    # -- reading it --------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------------
 
     def payload(self, label: int, rank: int) -> bytes:
         """One stored payload, its checksum verified.
@@ -286,7 +286,7 @@ class ExemplarMemory:
             return read_class(connection, self._state().extras, label)
 
     def _all(self) -> tuple[list[tuple[int, Stored]], list[DamagedExemplar]]:
-        """All intact exemplars of one commit with their labels, and those left out; warns of the latter."""
+        """All intact exemplars of one commit with their labels, and the damaged ones; warns about these."""
         with self._database.readable():
             read = {label: warned(self.path, label, self.intact(label)) for label in self._state().classes}
         damaged = [item for _, left_out in read.values() for item in left_out]
@@ -295,37 +295,37 @@ class ExemplarMemory:
     def payloads(self, label: int) -> tuple[list[bytes], list[DamagedExemplar]]:
         """A class's intact payloads in selection order, and the exemplars left out because they are damaged.
 
-        Warns when any are left out.
+        Warns if any are left out.
         """
         intact, damaged = warned(self.path, label, self.intact(label))
         return [one.payload for one in intact], damaged
 
     def extras(self) -> list[bytes]:
-        """What was kept with each intact exemplar, in the order of :meth:`all_payloads`; empty where nothing was."""
+        """The extra of each intact exemplar, in the order of :meth:`all_payloads`; empty bytes where there is none."""
         return [one.extra for _, one in self._all()[0]]
 
     def decode(self, label: int) -> np.ndarray:
-        """A class's exemplars, uint8 (N, H, W, 3), in selection order, without damaged ones; warns of those."""
+        """A class's intact exemplars, uint8 (N, H, W, 3), in selection order; warns about damaged ones."""
         intact, _ = warned(self.path, label, self.intact(label))
         return decode_all(self.codec, [(label, one) for one in intact], self.size)[0]
 
     def decode_all(self) -> tuple[np.ndarray, np.ndarray, list[DamagedExemplar]]:
-        """All exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and those left out as damaged."""
+        """All intact exemplars: images uint8 (N, H, W, 3), labels int64 (N,), and the damaged ones left out."""
         exemplars, damaged = self._all()
         images, labels, failed = decode_all(self.codec, exemplars, self.size)
         return images, labels, damaged + failed
 
     def all_payloads(self) -> tuple[list[bytes], np.ndarray, list[DamagedExemplar]]:
-        """All intact exemplars as they are stored: payloads, labels int64 (N,), and those left out as damaged."""
+        """All intact exemplars as stored: payloads, labels int64 (N,), and the damaged ones left out."""
         exemplars, damaged = self._all()
         labels = np.array([label for label, _ in exemplars], np.int64)
         return [one.payload for _, one in exemplars], labels, damaged
 
     def verify(self) -> list[DamagedExemplar]:
-        """Check every checksum and place, and decode every exemplar; names those that fail.
+        """Check the checksum and rank of every exemplar and decode it; returns the exemplars that fail.
 
         Raises:
-            WorkError: the file itself is no longer a readable database, or a model that decoding needs is missing.
+            WorkError: the file is no longer a readable database, or a model needed for decoding is missing.
         """
         self._database.check()
         with self._database.readable() as connection:

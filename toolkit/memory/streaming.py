@@ -1,7 +1,7 @@
-"""Selection over a stream of images with bounded memory: a hash reservoir, and herding over it.
+"""Selection from a stream of images in bounded memory: a hash reservoir, and herding over it.
 
-Both can be cut into parts at will: parts are merged exactly, in any order, into what one pass would have given. So
-what is chosen depends on the images, the seed and the number of candidates, and never on who saw which image when.
+Both can be split into parts: merging the parts, in any order, gives exactly the result of one pass. The selection
+therefore depends only on the images, the seed and the number of candidates, not on how the stream was divided.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from toolkit.memory.selection import herding_order, normalised
 
 DIGEST_BYTES = 16
 _FIXED_POINT = 2.0**32
-"""Features of length 1 are summed as whole multiples of 2**-32: such sums are exact, so their order does not matter,
+"""Unit-length features are summed as integer multiples of 2**-32: these sums are exact, so their order does not matter,
 and 2**31 images fit."""
 
 
 class Candidate(NamedTuple):
-    """An image that may be chosen: digest of its content, payload, and its feature, float32 (D,)."""
+    """An image that may be selected: digest of its content, payload, and feature, float32 (D,)."""
 
     digest: bytes
     payload: bytes
@@ -32,11 +32,11 @@ class Candidate(NamedTuple):
 class HashReservoir:
     """A uniform sample of the distinct images of a stream: those with the smallest keyed hashes.
 
-    An image that comes again is the same candidate.
+    A repeated image counts once.
 
     Args:
-        capacity: images held at most.
-        seed: key of the hash; another seed draws another sample.
+        capacity: maximum number of images held.
+        seed: key of the hash; different seeds draw different samples.
     """
 
     def __init__(self, capacity: int, seed: int = 0) -> None:
@@ -51,7 +51,7 @@ class HashReservoir:
         return len(self._held)
 
     def add(self, candidate: Candidate) -> None:
-        """Take an image in, if it is among the ``capacity`` smallest hashes so far."""
+        """Keep an image if its hash is among the ``capacity`` smallest so far."""
         rank = self._rank(candidate.digest)
         if rank in self._held:
             return
@@ -64,7 +64,7 @@ class HashReservoir:
         self._held[rank] = candidate
 
     def __iter__(self) -> Iterator[Candidate]:
-        """In order of the hashes, which is a random order."""
+        """In hash order, which is random."""
         return (self._held[rank] for rank in sorted(self._held))
 
     def _rank(self, digest: bytes) -> int:
@@ -74,14 +74,14 @@ class HashReservoir:
 class StreamingHerding:
     """Herding of one class's exemplars in one pass: the exact mean of all images, picks from a bounded sample.
 
-    The mean of the normalised features is that of every image of the stream, repeated ones included. Candidates are
-    a uniform sample of the distinct images (:class:`HashReservoir`), among which :func:`herding_order` picks for that
-    mean. Distance from the mean of 20 chosen to the class mean, over that of herding with all images, measured on
-    Tiny-ImageNet with simple features: 8 candidates an exemplar 1.07 and random choice 2.9 (300 images a class); 16
-    candidates 1.29, 8 candidates 1.47 and random 3.5 (6,000 images taken as one class).
+    The mean of the normalised features covers every image of the stream, including repeats. Candidates are a uniform
+    sample of the distinct images (:class:`HashReservoir`), from which :func:`herding_order` picks towards that mean.
+    Distance between the mean of 20 exemplars and the class mean, relative to herding over all images, measured on
+    Tiny-ImageNet with simple features: 8 candidates per exemplar 1.07 and random 2.9 (300 images per class); 16
+    candidates 1.29, 8 candidates 1.47 and random 3.5 (6,000 images as one class).
 
     Args:
-        candidates: images held at most.
+        candidates: maximum number of images held.
         seed: of the sample.
     """
 
@@ -91,25 +91,25 @@ class StreamingHerding:
         self.sums: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """Candidates held."""
+        """Number of candidates held."""
         return len(self.pool)
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of the normalised features so far, float64 (D,)."""
         if self.sums is None:
-            raise ValueError("no images yet")
+            raise ValueError("the mean needs at least one image")
         return self.sums / (_FIXED_POINT * self.images)
 
     def update(self, digests: list[bytes], payloads: list[bytes], features: np.ndarray) -> None:
-        """Take images in: their digests and payloads, and features, float (N, D)."""
+        """Add images: their digests, payloads and features, float (N, D)."""
         fixed = np.rint(normalised(features) * _FIXED_POINT).astype(np.int64).sum(axis=0)
         self._count(len(digests), fixed)
         for digest, payload, feature in zip(digests, payloads, features.astype(np.float32), strict=True):
             self.pool.add(Candidate(digest, payload, feature))
 
     def merge(self, images: int, sums: np.ndarray, candidates: Iterator[Candidate]) -> None:
-        """Take in what another one, with as many candidates and the same seed, has made of other images."""
+        """Add the result for other images of an instance with the same seed and number of candidates."""
         self._count(images, sums)
         for candidate in candidates:
             self.pool.add(candidate)
@@ -119,7 +119,7 @@ class StreamingHerding:
         self.sums = sums if self.sums is None else self.sums + sums
 
     def chosen(self, count: int, selection: str) -> list[Candidate]:
-        """The first ``count`` candidates in selection order: ``herding``, or ``random``, the order of the hashes."""
+        """The first ``count`` candidates in selection order: ``herding``, or ``random``, which is hash order."""
         candidates = list(self.pool)
         if selection == "random":
             return candidates[:count]
@@ -128,10 +128,10 @@ class StreamingHerding:
 
 
 def content_digest(image: np.ndarray) -> bytes:
-    """What identifies an image, uint8 (H, W, 3): a hash of its pixels, :data:`DIGEST_BYTES` long."""
+    """A hash of the pixels of an image, uint8 (H, W, 3), of :data:`DIGEST_BYTES` bytes."""
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES).digest()
 
 
 def shard_of(digest: bytes, shards: int) -> int:
-    """The shard an image belongs to; the same for the same content everywhere."""
+    """The shard an image belongs to; it depends only on the content."""
     return int.from_bytes(digest[:8], "big") % shards

@@ -1,4 +1,4 @@
-"""The memory as PyTorch sees it. The only module of this room that imports torch."""
+"""The memory as PyTorch data. The only module of this room that imports torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from toolkit.memory.facts import DatasetState
 from toolkit.memory.sharded import ShardedMemory, open_memory
 from toolkit.memory.store import ExemplarMemory
 
 
 def decoded_tensors(memory: ExemplarMemory | ShardedMemory) -> tuple[torch.Tensor, torch.Tensor]:
-    """All intact exemplars decoded at once: images uint8 (N, H, W, 3) and labels int64 (N,)."""
+    """All intact exemplars, decoded at once: images uint8 (N, H, W, 3) and labels int64 (N,)."""
     images, labels, _ = memory.decode_all()
     return torch.from_numpy(images), torch.from_numpy(labels)
 
@@ -24,8 +25,8 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
     """Exemplars decoded one at a time, for a ``DataLoader``.
 
     Args:
-        memory: where they are stored; its files are opened again in every worker process.
-        transform: called with each image, uint8 (H, W, 3) numpy array; by default a uint8 (3, H, W) tensor is made.
+        memory: their memory; every worker process opens its files again.
+        transform: applied to each image, a uint8 (H, W, 3) array; by default images become uint8 (3, H, W) tensors.
 
     Reading a damaged exemplar raises :class:`~toolkit.foundation.errors.WorkError`.
     """
@@ -49,8 +50,8 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
         image = self._memory.codec.decode([self._memory.payload(label, rank)], self._memory.size)[0]
         return (self.transform(image) if self.transform else torch.from_numpy(image).permute(2, 0, 1)), label
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> DatasetState:
         return {"path": self._memory.path, "transform": self.transform}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: DatasetState) -> None:
         self.__init__(open_memory(state["path"]), state["transform"])  # type: ignore[misc]  # reopen in the worker
