@@ -94,7 +94,7 @@ def draw(pilots: list[PilotSummary], path: Path) -> None:
         colour, offset = styles[group]
         accuracy = pilot["mean"]["last_accuracy"]
         # with two seeds, Student's t spans the whole axis and says nothing
-        interval = pilot["ci95"]["last_accuracy"] if len(pilot["runs"]) >= 3 else 0
+        interval = (pilot["ci95"]["last_accuracy"] or 0) if len(pilot["runs"]) >= 3 else 0
         height = codecs.index(pilot["codec"]) + offset
         label = labels.pop(group, None)
         axes.errorbar(100 * accuracy, height, xerr=100 * interval, fmt="o", color=colour, capsize=3, label=label)

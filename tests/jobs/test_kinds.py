@@ -138,7 +138,7 @@ def draw_pilot(pilot: dict[str, Any]) -> None:
 
 def draw_probe(result: dict[str, Any] | None) -> None:
     if result is not None:
-        distortion_figure(probe_rows(result), original_bytes=result["original_file_bytes"])
+        distortion_figure(probe_rows(result["settings"]), original_bytes=result["original_file_bytes"])
     if "recommended" in (result or {}):
         budgets = result["budgets"]
         budget_figure(budgets["curve"], result["budget_bytes"], budgets["ceiling"])
@@ -295,7 +295,7 @@ def test_wrong_and_missing_values_affect_no_other_run(name: str, seed: int, runs
         ("result.json", '"x"', "result.json: it must be an object, got 'x'"),
         ("config.json", "[]", "config.json: it must be an object, got []"),
         ("config.json", "[" * 99 + "]" * 99, "config.json: it is nested deeper than 64 levels"),
-        ("result.json", "{}", "result.json: seconds: Field required"),
+        ("result.json", "{}", "result.json: seed: Field required"),
         ("origin.json", '{"sweeps": "night"}', "origin.json: sweeps: Input should be a valid list, got 'night'"),
         ("config.json", '{"kind": "pilot", "seed": 0, "config": {"steps": 3}}', "config.json: dataset: Field required"),
     ],

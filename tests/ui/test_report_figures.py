@@ -189,14 +189,14 @@ def test_probe_accuracy_comes_from_the_rule_at_its_best_alignment() -> None:
         {"codec": "jpeg:quality=50", "align": "both", "score": 0.6},
         {"codec": "raw", "align": "none", "score": None},
     ]
-    rows = probe_rows({"settings": SETTINGS, "rules": [{"rule": "probe-accuracy", "scores": scores}]})
+    rows = probe_rows(SETTINGS, [{"rule": "probe-accuracy", "scores": scores}])
     by_codec = {row["codec"]: row for row in rows}
     assert by_codec["jpeg:quality=50"]["probe_accuracy"] == 0.6
     assert by_codec["raw"]["probe_accuracy"] is None
     assert by_codec["jpeg:quality=10"]["header_tax"] == pytest.approx(600 / 670)
     figure = distortion_figure(rows, "probe_accuracy")
     assert [list(data.x) for data in figure.data if data.name == "jpeg"] == [[210]]
-    assert all(row["probe_accuracy"] is None for row in probe_rows({"settings": SETTINGS}))
+    assert all(row["probe_accuracy"] is None for row in probe_rows(SETTINGS))
 
 
 def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:

@@ -43,6 +43,7 @@ from toolkit.learning.recipes import published
 from toolkit.pilots.config import PilotConfig, make_pilot_config, parse_choices
 from toolkit.pilots.contents import PilotSummary
 from toolkit.probe.request import ImagesRequest, ProbeRequest
+from toolkit.report.tables import columns
 
 app = typer.Typer(
     name="recallrate",
@@ -126,7 +127,7 @@ def probe(
         "decode_us",
     )
     title = f"{request.dataset} at {request.size} px, {result['images']} images, features of {result['extractor']}"
-    rows = [{**console.columns(row, shown), "codec": short_spec(row["codec"])} for row in result["settings"]]
+    rows = [{**columns(row, shown), "codec": short_spec(row["codec"])} for row in result["settings"]]
     console.table(title, rows, to_stderr="-" in (json, csv))
     console.emit(result, json, result["settings"], csv)
 
@@ -147,7 +148,7 @@ def images(
     rows = sorted(result["images"], key=lambda row: -row["fmse"])
     shown = ("index", "class", "stored_bytes", "psnr", "ssim", "fmse_relative")
     title = f"{request.dataset} at {request.size} px through {result['codec']}: the worst of {len(rows)} images"
-    console.table(title, [console.columns(row, shown) for row in rows[:20]], to_stderr="-" in (json, csv))
+    console.table(title, [columns(row, shown) for row in rows[:20]], to_stderr="-" in (json, csv))
     console.emit(result, json, rows, csv)
 
 
@@ -207,9 +208,9 @@ def pilot(
         "memory_bytes",
         "seconds",
     )
-    rows = [console.columns(run, (*shown, "run_dir")) for run in result["runs"]]
+    rows = [columns(run, (*shown, "run_dir")) for run in result["runs"]]
     title = f"{dataset}: {short_spec(result['codec'])}, align {config.align}, {result['method']}"
-    table = [{**console.columns(run, shown), "seed": str(run["seed"])} for run in result["runs"]]
+    table = [{**columns(run, shown), "seed": str(run["seed"])} for run in result["runs"]]
     console.table(title, table, to_stderr="-" in (json, csv))
     for run in result["runs"]:
         console.stderr.print(f"run folder: {run['run_dir']}", markup=False, soft_wrap=True)

@@ -75,11 +75,6 @@ def write(text: str, where: str) -> None:
         write_output(Path(where), lambda file: file.write(text.encode()))
 
 
-def columns(row: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
-    """Some columns of a row."""
-    return {name: row[name] for name in names}
-
-
 def table(title: str, rows: Sequence[Mapping[str, object]], *, to_stderr: bool) -> None:
     """Print rows as a table for people; on standard error when standard output carries JSON or CSV."""
     drawn = Table(title=title, title_justify="left")

@@ -9,6 +9,7 @@ from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest
 from toolkit.pilots.request import PilotRequest
+from toolkit.probe.contents import ProbeResult
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.contents import Damaged
 from toolkit.runs.folder import RunFolder
@@ -71,6 +72,14 @@ def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, R
                 if (request.dataset, request.size) == (dataset, size):
                     found[run.name] = run
     return found
+
+
+def newest_probe(runs: Sequence[RunFolder], dataset: str, size: int) -> tuple[str, ProbeResult] | None:
+    """Name and result of the first finished one of :func:`probes_of`; None if there is none."""
+    for name, run in probes_of(runs, dataset, size).items():
+        if (result := probe_of(run).result_in(run)) is not None:
+            return name, result
+    return None
 
 
 def probe_of(run: RunFolder) -> ProbeRequest:

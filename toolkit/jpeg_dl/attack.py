@@ -10,9 +10,9 @@ import torch
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
+from toolkit.jpeg_dl.contents import AttackResult
 from toolkit.jpeg_dl.experiment import load_trained
 from toolkit.jpeg_dl.variants import TrainingData, evenly_spread, layered
-from toolkit.jpeg_dl.contents import AttackResult
 from toolkit.robustness.evaluation import robustness_report
 from toolkit.runs.folder import RunFolder
 from toolkit.training.device import resolve_device

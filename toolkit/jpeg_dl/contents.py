@@ -21,6 +21,11 @@ class Planes(Contents):
     chroma: StepTable
 
 
+def plane_of(planes: Planes, name: str) -> list[list[float]]:
+    """The table of ``luma`` or ``chroma``."""
+    return planes["luma"] if name == "luma" else planes["chroma"]
+
+
 class Responses(Contents):
     """The share of energy that passes the quantiser, before and after training."""
 

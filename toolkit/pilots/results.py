@@ -41,8 +41,7 @@ VARIED = ("codec", "align", "budget", "method")
 
 def aggregate_pilots(config: PilotConfig, runs: Sequence[PilotResult]) -> PilotSummary:
     """The ``pilot`` JSON: every run, their means, and 95 % intervals as half-widths (null for a single seed)."""
-    values: list[Mapping[str, Any]] = [{**run} for run in runs]
-    spread = {name: mean_and_ci95([float(run[name]) for run in values]) for name in METRICS}
+    spread = {name: mean_and_ci95([metric_of(run, name) for run in runs]) for name in METRICS}
     return {
         "config": config.model_dump(mode="json"),
         "codec": config.codec,
@@ -53,6 +52,12 @@ def aggregate_pilots(config: PilotConfig, runs: Sequence[PilotResult]) -> PilotS
         "mean": {name: mean for name, (mean, _) in spread.items()},
         "ci95": {name: half for name, (_, half) in spread.items()},
     }
+
+
+def metric_of(run: PilotResult, name: str) -> float:
+    """A number of a run's result, such as one of :data:`METRICS`, by its name."""
+    values: Mapping[str, Any] = run
+    return float(values[name])
 
 
 def storage_of(pilot: PilotSummary, storage: str) -> float:

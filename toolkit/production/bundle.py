@@ -12,7 +12,6 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from toolkit.foundation.files import build_folder, sha256_of
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.memory.store import ExemplarMemory
+from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.request import PilotRequest
 from toolkit.production.card import model_card
 from toolkit.production.charts import FALSE_ALARMS
@@ -237,7 +237,7 @@ def export_bundle(
     return load_bundle(output)
 
 
-def _kept(result: dict[str, Any]) -> BundleResult:
+def _kept(result: PilotResult) -> BundleResult:
     return {
         "seed": result["seed"],
         "last_accuracy": result["last_accuracy"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from toolkit.memory.facts import FileMemoryFacts, ShardedMemoryFacts
+
 
 class BundleResult(TypedDict):
     """The part of a pilot's result that a bundle keeps; accuracies and forgetting in [0, 1]."""
@@ -92,57 +94,24 @@ class HistoryEntry(_Call):
     course: dict[str, list[float]]
 
 
-class _LeftOut(TypedDict):
+class LeftOut(TypedDict):
     """A file that was left out, and why."""
 
     file: str
     reason: str
 
 
-class _BuildFacts(TypedDict):
-    codec: str
-    budget_bytes: int
-    memory_bytes: int
-    shared_bytes: int
-    weights_bytes: int
-    label_bytes: int
-    file_bytes: int
-    exemplars: int
-    classes: dict[str, int]
-    class_names: list[str]
-    quarantine: list[_LeftOut]
+class _Findings(TypedDict):
+    quarantine: list[LeftOut]
     notes: list[str]
 
 
-class BuildFacts(_BuildFacts):
-    """A memory's summary after a build, and what was found in the images; ``classes`` counts exemplars per label."""
-
-    size: list[int] | None
-    charged_bytes: int
-    commits: int
+class BuildFacts(FileMemoryFacts, _Findings):
+    """A memory's summary after a build, and what was found in the images."""
 
 
-class _ShardRow(TypedDict):
-    file: str
-    sha256: str
-    file_bytes: int
-    memory_bytes: int
-
-
-class _SelectionRow(TypedDict):
-    name: str
-    extractor: str | None
-    seed: int
-    candidates: int
-    images: int
-    unreadable: int
-
-
-class ShardedBuildFacts(_BuildFacts):
-    """The same for a sharded memory, with its shard files and how its exemplars were selected."""
-
-    shards: list[_ShardRow]
-    selection: _SelectionRow
+class ShardedBuildFacts(ShardedMemoryFacts, _Findings):
+    """The same for a sharded memory."""
 
 
 class BuildRequest(TypedDict):

@@ -7,11 +7,18 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from toolkit.advice.contents import RulePick
+from toolkit.probe.contents import Setting
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """Beginnings of cells that a spreadsheet would calculate, full-width forms included; it skips tabs and line ends."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def columns(row: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    """Some columns of a row."""
+    return {name: row[name] for name in names}
 
 
 def csv_cell(value: object) -> object:
@@ -46,22 +53,29 @@ def json_text(value: object) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-def probe_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The settings of a ``probe`` or ``advise`` JSON with two more columns.
+class ProbeRow(Setting):
+    """A setting with two more columns.
 
     ``header_tax`` is the share of an ordinary file that need not be stored per image. ``probe_accuracy`` is the score
     of that rule at the best alignment, None without advice.
     """
+
+    header_tax: float
+    probe_accuracy: float | None
+
+
+def probe_rows(settings: Sequence[Setting], rules: Sequence[RulePick] = ()) -> list[ProbeRow]:
+    """The settings of a ``probe`` or ``advise`` JSON as rows of a table; ``rules`` are those of advice."""
     accuracy: dict[str, float] = {}
-    for rule in result.get("rules", ()):
+    for rule in rules:
         for one in rule["scores"] if rule["rule"] == "probe-accuracy" else ():
             if one["score"] is not None:
                 accuracy[one["codec"]] = max(one["score"], accuracy.get(one["codec"], one["score"]))
     return [
-        setting
-        | {
+        {
+            **setting,
             "header_tax": 1 - setting["stored_bytes"] / setting["file_bytes"],
             "probe_accuracy": accuracy.get(setting["codec"]),
         }
-        for setting in result["settings"]
+        for setting in settings
     ]

@@ -24,12 +24,13 @@ def sensitivity_figure(
     shown = list(rows[:most])[::-1]
     names = [say(f"cost_input.{row['input']}") for row in shown]
     figure = go.Figure()
-    for key, name, colour in (("low", say("figure.halved"), OTHER), ("high", say("figure.doubled"), GOOD)):
+    low, high = [row["low"] for row in shown], [row["high"] for row in shown]
+    for amounts, name, colour in ((low, say("figure.halved"), OTHER), (high, say("figure.doubled"), GOOD)):
         figure.add_bar(
             y=names,
-            x=[row[key] - saved for row in shown],
+            x=[amount - saved for amount in amounts],
             base=saved,
-            customdata=[row[key] for row in shown],
+            customdata=amounts,
             name=name,
             orientation="h",
             marker_color=colour,

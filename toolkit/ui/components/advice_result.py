@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import streamlit as st
 
 from toolkit.advice.calibration import Calibration, calibration
+from toolkit.advice.contents import AdviceResult
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
-from toolkit.language.sentence import Sentence
+from toolkit.language.sentence import Sentence, SentenceContents
 from toolkit.report.figures.probe import budget_figure
 from toolkit.report.sentences import runner_up_sentence
 from toolkit.ui.components.figures import draw_figure
@@ -19,7 +19,7 @@ from toolkit.ui.components.outputs import downloads
 from toolkit.ui.components.plain import code, join_marked, plain
 
 
-def show_recommendation(result: dict[str, Any]) -> None:
+def show_recommendation(result: AdviceResult) -> None:
     """The recommendation, its reasons, and what would change it.
 
     Args:
@@ -60,12 +60,12 @@ def show_recommendation(result: dict[str, Any]) -> None:
         st.warning("\n".join([say("advice.excluded"), *lines]), icon=":material/block:")
 
 
-def _in_words(sentences: Iterable[dict[str, Any]]) -> list[str]:
+def _in_words(sentences: Iterable[SentenceContents]) -> list[str]:
     """Sentences in the page's language."""
     return [Sentence.from_dict(sentence).said(say) for sentence in sentences]
 
 
-def show_rules(name: str, result: dict[str, Any]) -> None:
+def show_rules(name: str, result: AdviceResult) -> None:
     """Every rule's pick, the regret table in a popover, and accuracy against budget.
 
     Args:
@@ -74,14 +74,14 @@ def show_rules(name: str, result: dict[str, Any]) -> None:
     """
     st.subheader(say("advice.rules"), anchor=False)
     known = calibration()
-    measured = {row["rule"]: row for row in known.regret} if known.applies_to(result) else {}
+    measured = {row["rule"]: row["mean_regret"] for row in known.regret} if known.applies_to(result) else {}
     rows = [
         {
             "rule": row["rule"],
             "setting": short_spec(row["codec"]),
             "align": row["align"],
             "score": row["score"],
-            "mean_regret": measured.get(row["rule"], {}).get("mean_regret"),
+            "mean_regret": measured.get(row["rule"]),
             "seconds": row["seconds"],
             "chooses": row["summary"],
             "used": row["used"],
@@ -149,7 +149,7 @@ def _regret_table(known: Calibration) -> None:
     )
 
 
-def _budgets(result: dict[str, Any]) -> None:
+def _budgets(result: AdviceResult) -> None:
     budgets = result["budgets"]
     st.subheader(say("advice.budgets"), anchor=False)
     st.plotly_chart(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -16,7 +15,7 @@ from toolkit.jobs.kinds import check
 from toolkit.jobs.start import start_pending
 from toolkit.runs.ending import remove
 from toolkit.runs.folder import DAMAGED, RunFolder
-from toolkit.runs.index import STATES, UNREADABLE, Filter, query
+from toolkit.runs.index import STATES, UNREADABLE, Filter, RunRow, query
 from toolkit.ui.components.formats import count
 from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
 from toolkit.ui.components.language import say
@@ -80,7 +79,7 @@ def show_history(runs_dir: Path, dataset: str, kinds: Sequence[str]) -> None:
     downloads("runs", found, found, ("name", "kind", "state"))
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+def _row(row: RunRow) -> dict[str, object]:
     codec = row["codec"]
     return {
         "created": datetime.fromtimestamp(row["created"], UTC),

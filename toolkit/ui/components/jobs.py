@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import streamlit as st
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.jobs import supervisor
 from toolkit.jobs.start import start_pending
+from toolkit.runs.contents import Event
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
 from toolkit.ui.components.formats import duration
@@ -67,9 +68,8 @@ def watch(
 def seconds_left(run: RunFolder) -> float | None:
     """The run's own estimate of the remaining seconds, minus the time since then."""
     progress = run.progress()
-    if progress is None or progress.get("seconds_left") is None:
-        return None
-    return max(0.0, progress["seconds_left"] - (time.time() - progress["time"]))
+    left = progress.get("seconds_left") if progress is not None else None
+    return None if progress is None or left is None else max(0.0, left - (time.time() - progress["time"]))
 
 
 def _one(run: RunFolder, status: str) -> None:
@@ -128,23 +128,24 @@ def _table(runs: Sequence[RunFolder], states: dict[str, str], names: dict[str, s
         _log(run)
 
 
-def _row(run: RunFolder, status: str, name: str) -> dict[str, Any]:
-    progress = run.progress() or {}
+def _row(run: RunFolder, status: str, name: str) -> dict[str, object]:
+    progress = run.progress()
+    fields: Mapping[str, Any] = progress or {}
     left = seconds_left(run) if status == "running" else None
     return {
         "run": name,
         "status": say(f"status.{status}"),
-        "doing": progress.get("what") if status == "running" else run.error() if status == "failed" else None,
+        "doing": fields.get("what") if status == "running" else run.error() if status == "failed" else None,
         "progress": 1.0 if status == "done" else _fraction(progress),
-        "stage": progress["stage"] + 1 if "stage" in progress else None,
-        "step": progress.get("step"),
-        "loss": progress.get("loss"),
+        "stage": fields["stage"] + 1 if fields.get("stage") is not None else None,
+        "step": fields.get("step"),
+        "loss": fields.get("loss"),
         "left": duration(left) if left is not None else None,
     }
 
 
-def _fraction(progress: dict[str, Any]) -> float:
-    return min(1.0, progress["done"] / progress["total"]) if progress.get("total") else 0.0
+def _fraction(progress: Event | None) -> float:
+    return min(1.0, progress["done"] / progress["total"]) if progress is not None and progress["total"] else 0.0
 
 
 def _buttons(runs: Sequence[RunFolder], states: dict[str, str], runs_dir: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import streamlit as st
 
+from toolkit.advice.contents import is_advice
 from toolkit.codecs.spec import is_lossless
 from toolkit.foundation.sizes import format_size
+from toolkit.probe.contents import ProbeResult
 from toolkit.report.figures.probe import LOWER_IS_BETTER, distortion_figure
-from toolkit.report.tables import probe_rows
+from toolkit.report.tables import ProbeRow, columns, probe_rows
 from toolkit.ui.components import formats
 from toolkit.ui.components.advice_result import show_recommendation, show_rules
 from toolkit.ui.components.choice import choose
@@ -55,20 +57,20 @@ _FORMATS = {
 }
 
 
-def show_probe(name: str, result: dict[str, Any]) -> None:
+def show_probe(name: str, result: ProbeResult) -> None:
     """A whole result.
 
     Args:
         name: the name of its run.
         result: the ``probe`` or ``advise`` JSON.
     """
-    advised = "recommended" in result
-    if advised:
-        show_recommendation(result)
-    rows = probe_rows(result)
+    advice = result if is_advice(result) else None
+    if advice is not None:
+        show_recommendation(advice)
+    rows = probe_rows(result["settings"], advice["rules"] if advice is not None else ())
     st.subheader(say("probe.what_it_costs"), anchor=False)
     place = st.container(horizontal=True, gap="large")
-    measures = {one: say(f"metric.{one}") for one in LOWER_IS_BETTER if one != "probe_accuracy" or advised}
+    measures = {one: say(f"metric.{one}") for one in LOWER_IS_BETTER if one != "probe_accuracy" or advice is not None}
     help_ = "\n\n".join(say(f"help.{one}") for one in measures)
     metric = choose(place, say("probe.judged_by"), measures, "probe_metric", help_)
     bases = {one: say(f"probe.{one}") for one in _BASES}
@@ -80,8 +82,8 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
             metric,
             basis=basis,
             original_bytes=result["original_file_bytes"],
-            picks=result["rules"] if advised else (),
-            recommended=result["recommended"]["codec"] if advised else None,
+            picks=advice["rules"] if advice is not None else (),
+            recommended=advice["recommended"]["codec"] if advice is not None else None,
         ),
         key="probe_chart",
         on_select=_select_point,
@@ -100,8 +102,8 @@ def show_probe(name: str, result: dict[str, Any]) -> None:
     )
     _setting_in_words(rows)
     _table(name, result, rows)
-    if advised:
-        show_rules(name, result)
+    if advice is not None:
+        show_rules(name, advice)
 
 
 def _select_point() -> None:
@@ -111,7 +113,7 @@ def _select_point() -> None:
         st.session_state["inspected"] = facts[3]
 
 
-def _setting_in_words(rows: list[dict[str, Any]]) -> None:
+def _setting_in_words(rows: Sequence[ProbeRow]) -> None:
     """One setting in words with a link to its images: the clicked one, else the middle lossy one."""
     codecs = [row["codec"] for row in rows]
     if st.session_state.get("inspected") not in codecs:
@@ -135,16 +137,17 @@ def _setting_in_words(rows: list[dict[str, Any]]) -> None:
         next_page("images", say("probe.see_images"), setting=codec)
 
 
-def show_rows(rows: list[dict[str, Any]]) -> None:
+def show_rows(rows: Sequence[ProbeRow]) -> None:
     """The table of settings, of a finished or a running probe.
 
     Args:
         rows: from :func:`~toolkit.report.tables.probe_rows`.
     """
     number = st.column_config.NumberColumn
-    shown = [column for column in _COLUMNS if any(row[column] is not None for row in rows)]
+    table = [columns(row, _COLUMNS) for row in rows]
+    shown = [column for column in _COLUMNS if any(row[column] is not None for row in table)]
     st.dataframe(
-        [{column: row[column] for column in shown} for row in rows],
+        [columns(row, shown) for row in table],
         hide_index=True,
         column_config={
             "codec": st.column_config.TextColumn(say("column.setting"), pinned=True, width=230),
@@ -157,13 +160,13 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _table(name: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _table(name: str, result: ProbeResult, rows: Sequence[ProbeRow]) -> None:
     show_rows(rows)
     with st.expander(say("probe.by_ratio")):
         st.markdown(say("probe.by_ratio_text"))
         names = ("codec", "exemplars", "equivalent_exemplars_raw", "equivalent_exemplars_original")
         st.dataframe(
-            [{key: setting[key] for key in names} for setting in result["settings"]],
+            [columns(setting, names) for setting in result["settings"]],
             hide_index=True,
             column_config={key: say(f"column.{key}") for key in names},
         )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.request import pilot_command
-from toolkit.pilots.results import differences, setting_name, stage_values
+from toolkit.pilots.results import differences, metric_of, setting_name, stage_values
 from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.figures import draw_figure
@@ -34,7 +34,7 @@ _RESULTS = (
 )
 _PERCENT = _RESULTS[:5]
 
-Finished = tuple[PilotConfig, dict[str, Any]]
+Finished = tuple[PilotConfig, PilotResult]
 """A run's configuration and its entry of ``runs``."""
 
 
@@ -44,16 +44,16 @@ def run_name(config: PilotConfig, seed: int) -> str:
     return f"{setting_name(config.codec, config.align)}, {method}{config.budget}, seed {seed}"
 
 
-def folder_name(run: Mapping[str, Any]) -> str:
+def folder_name(run: PilotResult) -> str:
     """The name of a run's folder."""
     return Path(run["run_dir"]).name
 
 
-def show_run(config: PilotConfig, run: Mapping[str, Any]) -> None:
+def show_run(config: PilotConfig, run: PilotResult) -> None:
     """One run by stage, with its command and folder."""
     figures = st.container(horizontal=True)
     for name in _PERCENT[:3]:
-        figures.metric(say(f"metric.{name}"), f"{run[name]:.1%}", help=say("help.measures"))
+        figures.metric(say(f"metric.{name}"), f"{metric_of(run, name):.1%}", help=say("help.measures"))
     figures.metric(say("column.exemplars_per_class"), f"{run['exemplars_per_class']:.1f}", help=say("help.exemplars"))
     figures.metric(say("storage.memory_bytes"), format_size(run["memory_bytes"]))
     st.plotly_chart(
@@ -99,7 +99,7 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
         for name, values in varied.items()
     ]
     for name in _RESULTS:
-        values = [run[name] for _, run in runs.values()]
+        values = [metric_of(run, name) for _, run in runs.values()]
         written = ".1%" if name in _PERCENT else ",.0f" if name == "memory_bytes" else ",.1f"
         shown = [f"{value:{written}}" for value in values]
         table.append({"what": say(f"compare.{name}"), **dict(zip(titles, shown, strict=True))})

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from toolkit.codecs.jpeg_tables import standard_steps
 from toolkit.foundation.errors import WorkError
-from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, tables_dir
+from toolkit.jpeg_dl.contents import AttackResult, VariantRecord, networks, plane_of
+from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest, tables_dir
 from toolkit.jpeg_dl.results import Trainings
 from toolkit.probe.presets import PRESETS
 from toolkit.report.figures.jpeg import TABLES, response_figure, robustness_figure, table_figure
 from toolkit.runs.ending import remove
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.request import Request
+from toolkit.runs.request import Outcome, Request
 from toolkit.ui.components.choice import choose, forget_unless
 from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.jobs import start_button, watch
@@ -35,15 +35,19 @@ def show_trained_tables(training: Trainings, runs_dir: Path) -> None:
         training: with at least one finished run.
         runs_dir: the folder of runs.
     """
-    finished = {run.name: (run, seed) for run, seed in training.runs if run.result is not None}
+    finished = {
+        run.name: (run, seed, result)
+        for run, seed in training.runs
+        if (result := JPEGRequest(training.config, seed).result_in(run)) is not None
+    }
     columns = st.columns(2)
     forget_unless("jpeg_run", finished)
     name = columns[0].selectbox(
         say("column.run"), list(finished), key="jpeg_run", format_func=lambda name: f"seed {finished[name][1]}"
     )
-    run = finished[name][0]
-    records = (run.result or {})["variants"]
-    with_tables = [name for name, record in records.items() if "tables" in record]
+    run, _, result = finished[name]
+    records = result["variants"]
+    with_tables = [name for name, record in records.items() if record.get("tables") is not None]
     if not with_tables:
         return
     forget_unless("jpeg_variant", with_tables)
@@ -56,15 +60,18 @@ def show_trained_tables(training: Trainings, runs_dir: Path) -> None:
     _robustness(run, variant, with_tables, runs_dir)
 
 
-def _tables(record: Mapping[str, Any]) -> None:
+def _tables(record: VariantRecord) -> None:
+    learned, initial, clip_rate = record.get("tables"), record.get("initial_tables"), record.get("clip_rate")
+    if learned is None or initial is None or clip_rate is None:
+        return
     st.subheader(say("jpeg.tables"), anchor=False)
     quality = st.slider(say("jpeg.against_quality"), 1, 100, 50, key="jpeg_quality", help=say("jpeg.tables_help"))
     standard = standard_steps(quality)
-    highest = float(max(np.max(standard), np.max([record["tables"][plane] for plane in TABLES])))
+    highest = float(max(np.max(standard), np.max([plane_of(learned, plane) for plane in TABLES])))
     for n, plane in enumerate(TABLES):
         shown = {
-            say("jpeg.learned"): record["tables"][plane],
-            say("jpeg.initial"): record["initial_tables"][plane],
+            say("jpeg.learned"): plane_of(learned, plane),
+            say("jpeg.initial"): plane_of(initial, plane),
             say("jpeg.standard", quality=quality): standard[n].tolist(),
         }
         for column, (title, steps) in zip(st.columns(3), shown.items(), strict=True):
@@ -74,7 +81,7 @@ def _tables(record: Mapping[str, Any]) -> None:
                 key=f"table-{plane}-{title}",
                 alt=f"{say('jpeg.tables')}: {say(f'jpeg.{plane}')}, {title}",
             )
-    clipped = record["clip_rate"]["final"]
+    clipped = clip_rate["final"]
     st.caption(
         say(
             "jpeg.clipped",
@@ -85,17 +92,18 @@ def _tables(record: Mapping[str, Any]) -> None:
     )
 
 
-def _response(record: Mapping[str, Any], records: Mapping[str, Any]) -> None:
-    if "frequency_response" not in record:
+def _response(record: VariantRecord, records: Mapping[str, VariantRecord]) -> None:
+    own = record.get("frequency_response")
+    if own is None:
         return
     st.subheader(say("jpeg.response"), anchor=False)
     plane = choose(st.container(), say("jpeg.plane"), {plane: say(f"jpeg.{plane}") for plane in TABLES}, "jpeg_plane")
-    responses: dict[str, Any] = {
-        say("jpeg.learned"): record["frequency_response"]["final"][plane],
-        say("jpeg.initial"): record["frequency_response"]["initial"][plane],
+    responses = {
+        say("jpeg.learned"): plane_of(own["final"], plane),
+        say("jpeg.initial"): plane_of(own["initial"], plane),
     }
-    if (control := records.get("standard")) is not None and "frequency_response" in control:
-        responses[say("variant.standard")] = control["frequency_response"]["final"][plane]
+    if "standard" in records and (control := records["standard"].get("frequency_response")) is not None:
+        responses[say("variant.standard")] = plane_of(control["final"], plane)
     st.plotly_chart(draw_figure(response_figure, responses), key="jpeg_response", alt=say("jpeg.response"))
     st.caption(say("jpeg.response_caption"))
 
@@ -143,7 +151,7 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
     st.plotly_chart(
         draw_figure(robustness_figure, report, others=others), key="jpeg_robustness", alt=say("jpeg.robustness")
     )
-    for model, result in report["models"].items():
+    for model, result in networks(report).items():
         for note in result["notes"]:
             st.caption(f"{say(f'figure.{model}_network')}: {plain(note)}")
     rows = [
@@ -153,7 +161,7 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
             **{f"{255 * eps:g}/255": value for eps, value in zip(one["eps"], values, strict=True)},
         }
         for name, one in {variant: report, **others}.items()
-        for model, result in one["models"].items()
+        for model, result in networks(one).items()
         for attack, values in (*result["attacks"].items(), ("worst", result["worst"]))
         if name == variant or model == "layered"
     ]
@@ -163,22 +171,23 @@ def _robustness(run: RunFolder, variant: str, variants: Sequence[str], runs_dir:
     command(request.command())
 
 
-def _other_reports(request: AttackRequest, variants: Sequence[str], runs_dir: Path) -> dict[str, Any]:
+def _other_reports(request: AttackRequest, variants: Sequence[str], runs_dir: Path) -> dict[str, AttackResult]:
     """Finished results of the same attack on other variants."""
     found = {}
     for name in variants:
         with suppress(WorkError):  # a damaged run is not drawn
-            run = replace(request, variant=name).folder_at(runs_dir) if name != request.variant else None
-            if run is not None and (result := run.result) is not None:
+            other = replace(request, variant=name)
+            run = other.folder_at(runs_dir) if name != request.variant else None
+            if run is not None and (result := other.result_in(run)) is not None:
                 found[name] = result
     return found
 
 
-def _result_of(request: Request, runs_dir: Path, label: str, text: str) -> dict[str, Any] | None:
+def _result_of(request: Request[Outcome], runs_dir: Path, label: str, text: str) -> Outcome | None:
     """The result of a request; until it has one, its progress or a button to start it."""
     run = request.folder_at(runs_dir)
-    if run is not None and run.result is not None:
-        return run.result
+    if run is not None and (result := request.result_in(run)) is not None:
+        return result
     if run is not None:
         watch([run], runs_dir)
         return None

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
 
 from toolkit.advice.calibration import GAIN
+from toolkit.advice.contents import is_advice
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
-from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
 from toolkit.pilots.results import comparisons
-from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_sensitivity, saved_with, yearly
+from toolkit.probe.contents import ProbeResult
+from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_result, saved_with, yearly
 from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.choice import choose
@@ -40,12 +41,12 @@ def page() -> None:
     open_dataset()
     spec, size = chosen()
     runs = list_runs(default_runs_dir())
-    probe = next((found for run in probes_of(runs, spec, size).values() if (found := run.result)), None)
-    if probe is None:
+    newest = newest_probe(runs, spec, size)
+    if newest is None:
         st.info(say("cost.no_probe"), icon=":material/arrow_forward:")
         next_page("probe", say("pilot.probe_first"))
         return
-    coding = _coding(probe, [run for run in runs if run.config["kind"] == "pilot"])
+    coding = _coding(newest[1], [run for run in runs if run.config["kind"] == "pilot"])
     try:
         fleet, prices = _fleet(), _prices()
         year = yearly(fleet, prices, coding)
@@ -53,7 +54,8 @@ def page() -> None:
         st.error(plain(one_line(error)), icon=":material/error:")
         return
     _show(year, fleet)
-    rows = cost_sensitivity(fleet, prices, coding)
+    result = cost_result(fleet, prices, coding)
+    rows = result["sensitivity"]
     st.subheader(say("cost.sensitivity"), anchor=False)
     _what_if(fleet, prices, coding, year)
     if rows:
@@ -61,20 +63,21 @@ def page() -> None:
         st.plotly_chart(drawn, key="sensitivity", alt=say("cost.sensitivity_alt"))
     with st.expander(say("shell.table")):
         st.dataframe(
-            [row | {"input": say(f"cost_input.{row['input']}")} for row in rows],
+            [{**row, "input": say(f"cost_input.{row['input']}")} for row in rows],
             hide_index=True,
             column_config={name: say(f"cost.column_{name}") for name in ("input", "low", "high")},
             alt=say("cost.sensitivity_alt"),
         )
-        downloads("cost", year.as_dict(), rows)
+        downloads("cost", result, rows)
     command(cost_command(fleet, prices, coding))
 
 
-def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
+def _coding(probe: ProbeResult, pilots: Sequence[RunFolder]) -> Coding:
     """The setting, its reference, and its effect on accuracy."""
     columns = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
     rows = {row["codec"]: row for row in probe["settings"]}
-    recommended = probe.get("recommended", {}).get("codec")
+    advice = probe["recommended"] if is_advice(probe) else None
+    recommended = advice["codec"] if advice is not None else None
     first = list(rows).index(recommended) if recommended in rows else len(rows) - 1
     codec = columns[0].selectbox(say("column.setting"), list(rows), first, key="cost_setting", format_func=short_spec)
     basis = choose(
@@ -86,7 +89,7 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     )
     at_inference = columns[2].checkbox(
         say("cost.at_inference"),
-        probe.get("recommended", {}).get("align") == "both",
+        advice is not None and advice["align"] == "both",
         key="cost_inference",
         help=say("help.align"),
     )
@@ -106,7 +109,7 @@ def _coding(probe: dict[str, Any], pilots: Sequence[RunFolder]) -> Coding:
     return Coding(before, row["stored_bytes"], row["encode_us"], row["decode_us"], at_inference, points)
 
 
-def _accuracy_change(probe: dict[str, Any], pilots: Sequence[RunFolder], codec: str, align: str) -> tuple[float, str]:
+def _accuracy_change(probe: ProbeResult, pilots: Sequence[RunFolder], codec: str, align: str) -> tuple[float, str]:
     """Accuracy gain over raw at the same budget, in points, and its source: pilots, else advice, else unknown."""
     for comparison in comparisons(pilots, *chosen()):
         finished = comparison.pilots()
@@ -121,9 +124,9 @@ def _accuracy_change(probe: dict[str, Any], pilots: Sequence[RunFolder], codec: 
             if same and (pilot["codec"], pilot["align"]) == (codec, align):
                 gain = pilot["mean"]["last_accuracy"] - same[0]["mean"]["last_accuracy"]
                 return 100 * gain, say("cost.measured", label=comparison.label, seeds=count(len(pilot["runs"]), "seed"))
-    for rule in probe.get("rules", ()):
+    for rule in probe["rules"] if is_advice(probe) else ():
         for one in rule["scores"] if rule["rule"] == GAIN else ():
-            if (one["codec"], one["align"]) == (codec, align):
+            if (one["codec"], one["align"]) == (codec, align) and one["score"] is not None:
                 return one["score"], say("cost.expected")
     return 0.0, say("cost.unknown")
 

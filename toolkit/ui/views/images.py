@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from toolkit.advice.contents import is_advice
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
-from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
+from toolkit.probe.contents import ImageRow, ImagesResult, ProbeResult
 from toolkit.probe.inspection import decode_images, inspect_image
 from toolkit.probe.request import ImagesRequest
 from toolkit.report.figures.data import feature_figure
@@ -47,7 +49,7 @@ def page() -> None:
     if request is None:
         return
     run = request.folder_at(runs_dir)
-    result = run.result if run is not None else None
+    result = request.result_in(run) if run is not None else None
     if result is None:
         _measure(request, run, runs_dir)
     index = _grid(dataset, request.codec, result) if result is not None else None
@@ -61,8 +63,8 @@ def page() -> None:
 def _request(runs_dir: Path) -> ImagesRequest | None:
     """The request for the chosen setting; None if the typed setting is invalid."""
     spec, size = chosen()
-    probes = probes_of(list_runs(runs_dir), spec, size)
-    newest = next((found for run in probes.values() if (found := run.result)), None)
+    found = newest_probe(list_runs(runs_dir), spec, size)
+    newest = found[1] if found is not None else None
     offered = [row["codec"] for row in newest["settings"]] if newest else list(_USUAL)
     columns = st.columns([3, 1])
     setting = choose_addressed(
@@ -84,8 +86,8 @@ def _request(runs_dir: Path) -> ImagesRequest | None:
         return None
 
 
-def _recommended(probe: dict[str, Any] | None) -> str | None:
-    return probe.get("recommended", {}).get("codec") if probe else None
+def _recommended(probe: ProbeResult | None) -> str | None:
+    return probe["recommended"]["codec"] if probe is not None and is_advice(probe) else None
 
 
 def _measure(request: ImagesRequest, run: RunFolder | None, runs_dir: Path) -> None:
@@ -97,7 +99,7 @@ def _measure(request: ImagesRequest, run: RunFolder | None, runs_dir: Path) -> N
     start_button(say("images.measure"), request, runs_dir, main=True)
 
 
-def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | None:
+def _grid(dataset: ImageDataset, codec: str, result: ImagesResult) -> int | None:
     """Tiles of original and decoded images in the chosen order; returns the index of the chosen image."""
     st.subheader(say("images.grid"), anchor=False)
     columns = st.columns([3, 2], vertical_alignment="bottom")
@@ -111,8 +113,7 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
     classes = [say("images.all_classes"), *dataset.class_names]
     label = columns[1].selectbox(say("column.class"), range(len(classes)), format_func=classes.__getitem__)
     rows = [row for row in result["images"] if label == 0 or row["class"] == classes[label]]
-    key = "stored_bytes" if order == "smallest" else order
-    rows.sort(key=lambda row: _ORDERS[order] * (math.inf if row[key] is None else row[key]))
+    rows.sort(key=lambda row: _ORDERS[order] * _sorted_by(row, order))
     pages = max(1, math.ceil(len(rows) / _TILES))
     number = 1
     if pages > 1:
@@ -146,16 +147,23 @@ def _grid(dataset: ImageDataset, codec: str, result: dict[str, Any]) -> int | No
     return int(st.session_state["image"])
 
 
-def _lines(row: dict[str, Any]) -> list[str]:
+def _sorted_by(row: ImageRow, order: str) -> float:
+    """The field of an image that an order compares."""
+    values: Mapping[str, object] = row
+    value = values["stored_bytes" if order == "smallest" else order]
+    return value if isinstance(value, (int, float)) else math.inf  # an image without error has no PSNR
+
+
+def _lines(row: ImageRow) -> list[str]:
     quality = say("images.identical") if row["psnr"] is None else f"{row['psnr']:.1f} dB"
     return [f"FMSE {row['fmse_relative']:.3g}", f"{row['stored_bytes']:,} B · {quality}", row["class"]]
 
 
-def _in_words(row: dict[str, Any]) -> str:
+def _in_words(row: ImageRow) -> str:
     return f"{row['class']} #{row['index']}: {', '.join(_lines(row)[:2])}, SSIM {row['ssim']:.3f}"
 
 
-def _detail(dataset: ImageDataset, codec: str, index: int | None, result: dict[str, Any] | None) -> None:
+def _detail(dataset: ImageDataset, codec: str, index: int | None, result: ImagesResult | None) -> None:
     """One image enlarged: original, decoded and difference."""
     st.subheader(say("images.detail"), anchor=False)
     if index is None:
@@ -204,7 +212,7 @@ def _pick(dataset: ImageDataset) -> int:
     return int(members[min(number, len(members)) - 1])
 
 
-def _plane(result: dict[str, Any]) -> None:
+def _plane(result: ImagesResult) -> None:
     st.subheader(say("images.plane"), anchor=False)
     st.plotly_chart(
         draw_figure(feature_figure, result, st.session_state.get("image")),
@@ -222,7 +230,7 @@ def _select_point() -> None:
         st.session_state["image"] = int(points[0]["customdata"][0])
 
 
-def _table(result: dict[str, Any]) -> None:
+def _table(result: ImagesResult) -> None:
     with st.expander(say("shell.table")):
         columns = ("index", "class", "stored_bytes", "file_bytes", "psnr", "ssim", "fmse_relative")
         rows = sorted(result["images"], key=lambda row: -row["fmse"])

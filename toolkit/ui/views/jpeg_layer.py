@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from toolkit.jobs.check import require_fit
 from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
+from toolkit.jpeg_dl.contents import TrainingsSummary
 from toolkit.jpeg_dl.request import JPEGRequest
 from toolkit.jpeg_dl.results import Trainings, trainings
 from toolkit.report.figures.jpeg import variants_figure
@@ -188,13 +188,13 @@ def _losses(run: RunFolder) -> None:
     """Training losses so far, one line per network."""
     losses: dict[str, list[tuple[int, float]]] = {}
     for event in run.events():
-        if event["event"] == "progress" and "loss" in event:
-            losses.setdefault(event["what"], []).append((event["done"], event["loss"]))
+        if event["event"] == "progress" and (loss := event.get("loss")) is not None:
+            losses.setdefault(event["what"], []).append((event["done"], loss))
     if losses:
         st.plotly_chart(draw_figure(loss_figure, losses), key="jpeg_loss", alt=say("pilot.loss_alt"))
 
 
-def _accuracy(result: Mapping[str, Any]) -> None:
+def _accuracy(result: TrainingsSummary) -> None:
     st.subheader(say("jpeg.accuracy"), anchor=False)
     variants = result["variants"]
     st.plotly_chart(draw_figure(variants_figure, variants), key="jpeg_variants", alt=say("jpeg.accuracy_alt"))

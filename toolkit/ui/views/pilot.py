@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from toolkit.advice.contents import is_advice
 from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import default_initial
@@ -16,7 +17,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.check import require_fit
-from toolkit.jobs.kinds import probes_of
+from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.memory.budget import budget_bytes
@@ -196,15 +197,15 @@ def _more_choices() -> dict[str, object]:
 def _settings(runs_dir: Path) -> list[str]:
     """The codec settings to run, offered from the newest probe of this dataset."""
     spec, size = chosen()
-    probes = probes_of(list_runs(runs_dir), spec, size)
-    name, newest = next(((name, found) for name, run in probes.items() if (found := run.result)), ("usual", None))
+    found = newest_probe(list_runs(runs_dir), spec, size)
+    newest = found[1] if found is not None else None
     offered = [setting["codec"] for setting in newest["settings"]] if newest else _USUAL
-    recommended = newest.get("recommended", {}).get("codec") if newest else None
+    recommended = newest["recommended"]["codec"] if newest is not None and is_advice(newest) else None
     chosen_settings = st.multiselect(
         say("probe.grid"),
         offered,
         plan.default_settings(offered, recommended),
-        key=f"settings-{name}",
+        key=f"settings-{found[0] if found is not None else 'usual'}",
         accept_new_options=True,
         persist_state="session",
         help=say("pilot.settings_help"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
@@ -23,6 +23,7 @@ from toolkit.jobs.kinds import probe_of, probes_of
 from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
+from toolkit.probe.contents import Setting
 from toolkit.probe.presets import PRESETS
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
@@ -242,7 +243,7 @@ def _past(runs_dir: Path) -> None:
     run = mine[name]
     if run.status() != "done":
         watch([run], runs_dir, more=partial(_so_far, run))
-    if (result := run.result) is not None:
+    if (result := requests[name].result_in(run)) is not None:
         show_probe(name, result)
         next_page("pilot", say("probe.next"))
     elif run.status() in ACTIVE:
@@ -253,7 +254,7 @@ def _past(runs_dir: Path) -> None:
 def _so_far(run: RunFolder) -> None:
     """The rows of a running probe so far."""
     if rows := run.found():
-        show_rows(probe_rows({"settings": rows}))
+        show_rows(probe_rows(cast(list[Setting], rows)))
 
 
 def _title(request: ProbeRequest) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
 
 from toolkit.foundation.files import default_runs_dir
 from toolkit.jobs.listing import list_runs
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of
 from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
@@ -64,9 +64,13 @@ def page() -> None:
     next_page("cost", say("tradeoff.next"))
 
 
-def _by_name(pilots: Sequence[dict[str, Any]]) -> dict[str, Finished]:
+def _by_name(pilots: Sequence[PilotSummary]) -> dict[str, Finished]:
     """The runs of pilots by folder name, since paths differ between machines."""
-    return {folder_name(run): (PilotConfig(**pilot["config"]), run) for pilot in pilots for run in pilot["runs"]}
+    return {
+        folder_name(run): (PilotConfig.model_validate(pilot["config"]), run)
+        for pilot in pilots
+        for run in pilot["runs"]
+    }
 
 
 def _choose(found: Sequence[Comparison]) -> Comparison:
@@ -84,7 +88,7 @@ def _choose(found: Sequence[Comparison]) -> Comparison:
     return by_key[key]
 
 
-def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
+def _chart(comparison: Comparison, pilots: list[PilotSummary]) -> None:
     st.subheader(say("tradeoff.chart"), anchor=False, help=say("help.interval"))
     place = st.container(horizontal=True, gap="large")
     metric = choose(
@@ -113,7 +117,11 @@ def _chart(comparison: Comparison, pilots: list[dict[str, Any]]) -> None:
     )
     st.caption(f"{plain(comparison.label)}. {say('help.interval')} {say('tradeoff.symbols')}")
     rows = [
-        row | {"exemplar_bytes": storage_of(pilot, "exemplar_bytes"), "memory_bytes": round(row["memory_bytes"])}
+        {
+            **row,
+            "exemplar_bytes": storage_of(pilot, "exemplar_bytes"),
+            "memory_bytes": round(pilot["mean"]["memory_bytes"]),
+        }
         for row, pilot in zip(result_rows(pilots), pilots, strict=True)
     ]
     _table(rows)
@@ -126,7 +134,7 @@ def _select_point() -> None:
         st.session_state["run"] = st.session_state["drawn_runs"][int(points[0]["customdata"][0])][0]
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, object]]) -> None:
     number = st.column_config.NumberColumn
     intervals = [f"{name}_ci95" for name in ACCURACIES]
     st.dataframe(
@@ -162,7 +170,7 @@ def _run(runs: dict[str, Finished]) -> None:
     show_run(*runs[name])
 
 
-def _compare(pilots: Sequence[dict[str, Any]], first: list[str]) -> None:
+def _compare(pilots: Sequence[PilotSummary], first: list[str]) -> None:
     """Runs of any pilots of the dataset side by side, initially the first ones of the chosen comparison."""
     st.subheader(say("compare.title"), anchor=False)
     runs = _by_name(pilots)
