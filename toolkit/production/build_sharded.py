@@ -134,7 +134,8 @@ def build_sharded_memory(
         _finish(folder, plan, written, len(findings.unreadable))
     left_out = dict(plan.left_out) | findings.unreadable
     with ShardedMemory(out) as memory:
-        return memory.summary() | found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
+        found = found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
+        return {**memory.summary(), **found}
 
 
 @contextmanager
