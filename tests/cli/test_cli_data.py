@@ -95,7 +95,7 @@ def test_a_layout_that_is_not_known_exits_2_with_one_line(capsys: pytest.Capture
     (folder / "C").rename(folder / "train")
     status, out, err = call(capsys, "data", folder)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert "took train for a training split, A, B for none" in err
+    assert "read train as a training split, A, B as neither" in err
     assert "--train FOLDER --test FOLDER" in err
 
 

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of this test alone, not there yet."""
+    """A cache folder for this test alone, not created yet."""
     folder = tmp_path / "own-cache"
     monkeypatch.setenv("RECALLRATE_CACHE", str(folder))
     return folder

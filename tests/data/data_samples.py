@@ -37,7 +37,7 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    """A deflated zip of the same."""
+    """A deflated zip of the files."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
@@ -45,13 +45,13 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def pngs(counts: Mapping[str, int], side: int = 16, seed: int = 0) -> dict[str, bytes]:
-    """PNG files of different noise: ``{"train/cat": 3}`` gives ``train/cat/0.png`` to ``train/cat/2.png``."""
+    """PNG files with different noise: ``{"train/cat": 3}`` gives ``train/cat/0.png`` to ``train/cat/2.png``."""
     names = [f"{folder}/{number}.png" for folder, count in counts.items() for number in range(count)]
     return {name: encoded(noise(seed + index, side, side)) for index, name in enumerate(names)}
 
 
 def pixels_of(data: bytes) -> np.ndarray:
-    """What Pillow alone makes of an RGB file."""
+    """The pixels of an RGB file, decoded by Pillow alone."""
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
@@ -66,7 +66,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_by_hand(samples: np.ndarray, colour_type: int, width: int, height: int, extra: bytes = b"") -> bytes:
-    """A PNG as its specification has it: filter byte 0 before each row of big-endian samples."""
+    """A PNG built by its specification: filter byte 0 before each row of big-endian samples."""
     header = struct.pack(">IIBBBBB", width, height, 8 * samples.dtype.itemsize, colour_type, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(samples.dtype.newbyteorder(">")).tobytes() for row in samples)
     chunks = [png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")]

@@ -1,4 +1,4 @@
-"""Opening a dataset: what is decoded, quarantined and refused, on small folders and on the real data."""
+"""Opening a dataset: decoding, quarantine and refusals, on small folders and on the real data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_images_of_any_size_and_shape_become_squares(tmp_path: Path, cache: Path
         assert (image == (10 * number, 99, 200)).all()
 
 
-def test_what_cannot_be_read_is_quarantined_with_its_reason(tmp_path: Path, cache: Path) -> None:
+def test_unreadable_files_are_quarantined_with_their_reason(tmp_path: Path, cache: Path) -> None:
     whole = encoded(noise(0, 60, 60), "JPEG")
     bad = {
         "train/ant/cut.jpg": whole[: len(whole) // 2],
@@ -74,7 +74,7 @@ def test_what_cannot_be_read_is_quarantined_with_its_reason(tmp_path: Path, cach
             load_dataset(str(folder), 16, strict=True)
 
 
-def test_a_file_that_may_not_be_opened_is_quarantined(
+def test_a_file_without_read_permission_is_quarantined(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_files(tmp_path / "set", pngs(SPLITS))
@@ -91,11 +91,11 @@ def test_a_file_that_may_not_be_opened_is_quarantined(
     assert all("Permission denied" in item.reason for item in dataset.quarantine)
 
 
-def test_a_strict_load_of_whole_files_is_no_failure(tmp_path: Path, cache: Path) -> None:
+def test_a_strict_load_of_intact_files_succeeds(tmp_path: Path, cache: Path) -> None:
     assert len(load_dataset(str(write_files(tmp_path / "set", pngs(SPLITS))), 16, strict=True).train) == 7
 
 
-def test_a_split_made_here_is_stratified_noted_and_repeatable(tmp_path: Path, cache: Path) -> None:
+def test_a_held_out_split_is_stratified_noted_and_repeatable(tmp_path: Path, cache: Path) -> None:
     folder = write_files(tmp_path / "set", pngs({"ant": 10, "bee": 20}))
     first, other_size = load_dataset(str(folder), 16), load_dataset(str(folder), 8)
     assert np.bincount(first.train.labels).tolist() == [8, 16]
@@ -104,7 +104,7 @@ def test_a_split_made_here_is_stratified_noted_and_repeatable(tmp_path: Path, ca
     np.testing.assert_array_equal(first.test.file_bytes, other_size.test.file_bytes)
 
 
-def test_twins_across_the_splits_are_counted_by_their_pixels(tmp_path: Path, cache: Path) -> None:
+def test_duplicates_across_the_splits_are_counted_by_their_pixels(tmp_path: Path, cache: Path) -> None:
     files = pngs(SPLITS)
     files["test/bee/copy.png"] = files["train/bee/0.png"]
     files["test/ant/other-format.bmp"] = encoded(pixels_of(files["train/bee/1.png"]), "BMP")
@@ -122,7 +122,7 @@ def test_twins_across_the_splits_are_counted_by_their_pixels(tmp_path: Path, cac
         (pngs({"ant": 5}), "expected at least two classes, found only 'ant'"),
         (
             pngs({"train/ant": 3, "train/bee": 1, "test/ant": 1, "test/bee": 1}),
-            r"expected at least 2 readable train images in each class, found fewer in bee \(1\)$",
+            r"expected at least 2 readable train images per class, found fewer in bee \(1\)$",
         ),
         (pngs({"ant": 5, "bee": 2}), r"found fewer in bee \(1\); no test split was found: .* was held out"),
         (pngs({"train/ant": 2, "train/bee": 2, "test/ant": 1}), r"at least 1 readable test image .* bee \(0\)$"),
@@ -132,7 +132,7 @@ def test_twins_across_the_splits_are_counted_by_their_pixels(tmp_path: Path, cac
         ),
     ],
 )
-def test_too_little_is_refused_and_leaves_no_trace(
+def test_too_few_images_are_refused_and_leave_no_trace(
     files: dict[str, bytes], message: str, tmp_path: Path, cache: Path
 ) -> None:
     folder = write_files(tmp_path / "set", files)
@@ -144,7 +144,7 @@ def test_too_little_is_refused_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("spec", ["", "/no/such/place", "~nobody-of-this-name/x", "nul\0byte", "x" * 5000])
-def test_a_path_that_leads_nowhere_is_refused_with_the_accepted_forms(spec: str, cache: Path) -> None:
+def test_a_path_that_does_not_exist_is_refused_with_the_accepted_forms(spec: str, cache: Path) -> None:
     with pytest.raises(UsageError, match=r"does not exist: expected demo, a folder, a \.zip, a \.npz or torchvision:"):
         load_dataset(spec, 16)
     assert not cache.exists()

@@ -1,4 +1,4 @@
-"""The decoded cache: served when nothing changed, rebuilt when something did, whole or not there at all."""
+"""The decoded cache: reused while nothing changed, rebuilt otherwise, and complete or absent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_second_load_decodes_nothing(folder: Path, cache: Path) -> None:
     assert again.signature == first.signature
 
 
-def test_another_size_or_changed_content_is_decoded_anew(folder: Path, cache: Path) -> None:
+def test_another_size_or_changed_content_is_decoded_again(folder: Path, cache: Path) -> None:
     first = load_dataset(str(folder), 16)
     assert load_dataset(str(folder), 8).signature != first.signature
     replacement = encoded(noise(99))
@@ -93,7 +93,7 @@ def _full_disk() -> Iterator[None]:
 
 @contextmanager
 def _limited_file_size() -> Iterator[None]:
-    """The kernel itself refuses to let ``train.rgb`` grow to its 73,728 bytes."""
+    """The kernel refuses to let ``train.rgb`` grow to its 73,728 bytes."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
@@ -106,7 +106,7 @@ def _limited_file_size() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("broken_disk", "reason"), [(_full_disk, "No space left on device"), (_limited_file_size, "File too large")]
 )
-def test_a_write_that_fails_midway_leaves_nothing_and_harms_nothing(
+def test_a_write_that_fails_midway_leaves_nothing_and_damages_nothing(
     broken_disk: Callable[[], AbstractContextManager], reason: str, folder: Path, cache: Path
 ) -> None:
     earlier = load_dataset(str(folder), 16)
@@ -148,7 +148,7 @@ def test_two_builds_of_the_same_content_end_in_one_entry(
     assert len(list((cache / "datasets").iterdir())) == 1
 
 
-def test_builds_killed_long_ago_are_swept_up_and_running_ones_are_not(folder: Path, cache: Path) -> None:
+def test_builds_killed_long_ago_are_deleted_and_running_ones_are_not(folder: Path, cache: Path) -> None:
     old, running, vanished = (cache / "datasets" / f".building-{name}" for name in ("old", "running", "vanished"))
     for left in (old, running):
         write_files(left, {"train.rgb": b"half"})

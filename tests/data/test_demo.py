@@ -1,4 +1,4 @@
-"""The demo set: the same pixels every time, natural-looking, and hurt by heavy compression only."""
+"""The demo set: the same pixels every time, natural statistics, and harmed by heavy compression only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_two_draws_on_different_threads_have_the_same_pixels(monkeypatch: pytest
     assert _digest(demo.draw(labels, 8)) != digests[0]
 
 
-def test_the_cached_demo_is_what_is_drawn() -> None:
+def test_the_cached_demo_equals_the_drawn_one() -> None:
     dataset = load_dataset("demo", 64)
     assert _digest(dataset.test.images) == _digest(demo.draw(dataset.test.labels, demo.SEED + 1))
 
@@ -72,7 +72,7 @@ def test_the_power_spectrum_is_close_to_that_of_photographs(real_data: Path) -> 
     )
 
 
-def test_grounds_alone_have_the_spectrum_of_nature() -> None:
+def test_backgrounds_alone_have_a_natural_spectrum() -> None:
     # No shape reaches the top row. One row of a field with power 1/f**2 has power 1/f: one dimension is summed out.
     rows = load_dataset("demo", 64).train.images[:, 0, :, 1].astype(float)
     power = (np.abs(np.fft.rfft(rows - rows.mean(axis=1, keepdims=True))) ** 2).mean(axis=0)
@@ -93,7 +93,7 @@ def test_stripes_lean_the_way_the_class_name_says() -> None:
 
 
 def _features(images: np.ndarray, keep: int = 12) -> np.ndarray:
-    """Windowed Fourier magnitudes up to ``keep`` cycles an image of the grey and the main colour axis."""
+    """Windowed Fourier magnitudes up to ``keep`` cycles per image of the grey and the main colour axis."""
     centred = images.reshape(len(images), -1, 3).astype(np.float32)
     centred -= centred.mean(axis=1, keepdims=True)
     _, axes = np.linalg.eigh(np.einsum("npi,npj->nij", centred, centred))
@@ -108,7 +108,7 @@ def _features(images: np.ndarray, keep: int = 12) -> np.ndarray:
 
 
 def _kernel_ridge_accuracy(dataset: ImageDataset, train: np.ndarray, test: np.ndarray) -> float:
-    """Accuracy of kernel ridge regression (Gaussian kernel as wide as the features are many) on :func:`_features`."""
+    """Accuracy of kernel ridge regression (Gaussian kernel as wide as the number of features) on :func:`_features`."""
     known, asked = _features(train), _features(test)
     mean, spread = known.mean(axis=0), known.std(axis=0) + 1e-6
     known, asked = (known - mean) / spread, (asked - mean) / spread

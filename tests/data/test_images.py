@@ -1,4 +1,4 @@
-"""Decoding: every pixel mode, orientation and damage, against values worked out here."""
+"""Decoding: every pixel mode, orientation and kind of damage, against values computed here."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_sixteen_bit_colour_is_scaled_to_within_a_level(colour_type: int, channe
     _assert_close(images.decode_image(png_by_hand(samples, colour_type, SIDE, SIDE), SIDE), expected, within)
 
 
-def test_floating_point_samples_up_to_one_are_taken_as_shares_of_white() -> None:
+def test_floating_point_samples_up_to_one_are_fractions_of_white() -> None:
     samples = _samples(1).astype(np.float32)
     _assert_close(images.decode_image(encoded(samples / 255, "TIFF"), SIDE), samples, within=0)
     _assert_close(images.decode_image(encoded(samples, "TIFF"), SIDE), samples, within=0)
 
 
-def test_transparency_is_laid_over_white() -> None:
+def test_transparent_images_are_composited_over_white() -> None:
     rgba = _samples(4)
     _assert_close(images.decode_image(encoded(rgba), SIDE), _over_white(rgba[..., :3], rgba[..., 3]), within=1)
     la = _samples(2)
@@ -133,7 +133,7 @@ _ROW_0_AND_COLUMN_0 = {
     7: ("right", "bottom"),
     8: ("left", "bottom"),
 }
-"""Where the stored image's first row and column are seen, as the EXIF specification words it (tag 274)."""
+"""Where the stored image's first row and column appear, in the words of the EXIF specification (tag 274)."""
 
 
 def _as_seen(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -232,7 +232,7 @@ _WHOLE = encoded(noise(8, 40, 40), "JPEG", quality=90)
         pytest.param(png_by_hand(np.zeros((1, 3), np.uint8), 2, 13_378, 13_378), "178 megapixels", id="a bomb"),
     ],
 )
-def test_what_is_not_a_whole_sane_image_is_unreadable(data: bytes, reason: str) -> None:
+def test_incomplete_and_invalid_images_are_unreadable(data: bytes, reason: str) -> None:
     with pytest.raises(images.Unreadable, match=reason):
         images.decode_image(data, SIDE)
 

@@ -1,4 +1,4 @@
-"""Which folders are splits and which are classes: usual names in any case, and one line where it is not known."""
+"""Which folders are splits and which are classes: usual names in any case, and one line if it is ambiguous."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_usual_names_of_splits_are_known_in_any_case(form: str, train: str, 
     assert _counts(source) == {("train", "ant"): 3, ("train", "bee"): 4, ("test", "ant"): 1, ("test", "bee"): 2}
 
 
-def test_an_unusual_pair_is_named_in_a_note_with_what_is_not_used(tmp_path: Path) -> None:
+def test_an_unusual_pair_is_named_in_a_note_with_the_unused_folders(tmp_path: Path) -> None:
     files = {**_split("seg_train", "seg_test"), **pngs({"seg_pred": 2})}
     notes = open_folder(write_files(tmp_path, files)).notes
     assert notes[0] == "seg_train/ is the training split, seg_test/ the test split"
@@ -65,21 +65,21 @@ def test_an_unusual_pair_is_named_in_a_note_with_what_is_not_used(tmp_path: Path
 @pytest.mark.parametrize(
     ("counts", "taken"),
     [
-        ({"train/ant": 3, "train/bee": 3, "masks/ant": 3, "masks/bee": 3}, "took train for a training split, masks"),
-        ({"train": 3, "masks": 3}, "took train for a training split, masks for none"),
-        ({"images": 3, "masks": 3}, "took masks for annotations beside images"),
-        ({"images": 3, "mask": 3}, "took mask for annotations beside images"),
-        ({"ant": 3, "bee": 3, "Ground_Truth": 3}, "took Ground_Truth for annotations beside ant, bee"),
-        ({f"{s}/{c}": 3 for s in ("train", "test") for c in ("images", "labels")}, "took labels for annotations"),
-        ({"train/ant": 3, "train/bee": 3, "cat": 3}, "took train for a training split, cat for none"),
-        ({"train/ant": 3, "Train/bee": 3, "test/ant": 1}, "took Train, train for a training split, test for a test"),
-        ({"train/ant": 3, "train/bee": 3, "other_test/ant": 1}, "took train for a .*, other_test for a test split"),
-        ({"trainA/x": 3, "testA/x": 3, "trainB/x": 3, "testB/x": 3}, "took trainA, trainB for a training split"),
-        ({"Lernen/ant": 3, "Lernen/bee": 3, "Probe/ant": 1, "Probe/bee": 1}, "took Lernen, Probe for splits, since"),
-        ({f"{c}/{s}": 2 for c in ("ant", "bee") for s in ("train", "test")}, "took train and test inside every class"),
+        ({"train/ant": 3, "train/bee": 3, "masks/ant": 3, "masks/bee": 3}, "read train as a training split, masks"),
+        ({"train": 3, "masks": 3}, "read train as a training split, masks as neither"),
+        ({"images": 3, "masks": 3}, "read masks as annotations next to images"),
+        ({"images": 3, "mask": 3}, "read mask as annotations next to images"),
+        ({"ant": 3, "bee": 3, "Ground_Truth": 3}, "read Ground_Truth as annotations next to ant, bee"),
+        ({f"{s}/{c}": 3 for s in ("train", "test") for c in ("images", "labels")}, "read labels as annotations"),
+        ({"train/ant": 3, "train/bee": 3, "cat": 3}, "read train as a training split, cat as neither"),
+        ({"train/ant": 3, "Train/bee": 3, "test/ant": 1}, "read Train, train as a training split, test as a test"),
+        ({"train/ant": 3, "train/bee": 3, "other_test/ant": 1}, "read train as a .*, other_test as a test split"),
+        ({"trainA/x": 3, "testA/x": 3, "trainB/x": 3, "testB/x": 3}, "read trainA, trainB as a training split"),
+        ({"Lernen/ant": 3, "Lernen/bee": 3, "Probe/ant": 1, "Probe/bee": 1}, "read Lernen, Probe as splits, since"),
+        ({f"{c}/{s}": 2 for c in ("ant", "bee") for s in ("train", "test")}, "read train and test inside every class"),
     ],
 )
-def test_what_looks_like_splits_or_masks_but_is_not_known_is_refused_in_one_line(
+def test_unknown_folders_like_splits_or_masks_are_refused_in_one_line(
     counts: dict[str, int], taken: str, tmp_path: Path
 ) -> None:
     root = write_files(tmp_path / "set", pngs(counts))
@@ -107,7 +107,7 @@ def test_classes_whose_names_have_such_words_in_them_stay_classes(classes: tuple
 def test_a_class_called_train_among_classes_is_one_and_noted(tmp_path: Path) -> None:
     source = open_folder(write_files(tmp_path, pngs({"bus": 4, "car": 4, "train": 4})))
     assert source.class_names == ("bus", "car", "train")
-    assert source.notes[0] == "train/ holds images as the other folders do: taken as a class, not as a split"
+    assert source.notes[0] == "train/ contains images like the other folders: treated as a class, not as a split"
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "wrapped zip"])
@@ -129,7 +129,7 @@ def test_the_user_names_the_splits_in_the_spec(form: str, tmp_path: Path, cache:
     assert held_out.signature != dataset.signature
 
 
-def test_a_test_split_inside_the_training_folder_is_no_class(tmp_path: Path, cache: Path) -> None:
+def test_a_test_split_inside_the_training_folder_is_not_a_class(tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "set", pngs({"ant": 3, "bee": 3, "later/ant": 1, "later/bee": 1}))
     dataset = load_dataset(with_splits(str(root), ".", "later"), 16)
     assert (dataset.class_names, len(dataset.train), len(dataset.test)) == (("ant", "bee"), 6, 2)
@@ -149,7 +149,7 @@ def test_a_spec_with_named_splits_is_kept_whole_and_found_from_anywhere(
     assert json.loads(json.dumps(kept)) == kept
 
 
-def test_a_folder_with_a_question_mark_in_its_name_is_opened_as_ever(tmp_path: Path, cache: Path) -> None:
+def test_a_folder_with_a_question_mark_in_its_name_is_opened(tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "what?train=x", pngs({"ant": 5, "bee": 5}))
     assert split_spec(str(root)) == (str(root), None)
     assert load_dataset(str(root), 16).class_names == ("ant", "bee")
@@ -165,11 +165,11 @@ def test_a_folder_with_a_question_mark_in_its_name_is_opened_as_ever(tmp_path: P
         ("test=ant", r"expected \?train=FOLDER or"),
         ("train=ant&valid=bee", r"expected \?train=FOLDER or"),
         ("train=ant&train=bee", r"expected \?train=FOLDER or"),
-        ("train=wasp", "--train wasp: no folder of that name holds files; the dataset has ant, bee"),
-        ("train=ant/x", "--train ant/x: no folder of that name holds files; ant has no folders"),
+        ("train=wasp", "--train wasp: no folder of that name contains files; the dataset has ant, bee"),
+        ("train=ant/x", "--train ant/x: no folder of that name contains files; ant has no folders"),
     ],
 )
-def test_splits_that_are_not_there_are_refused(query: str, reason: str, tmp_path: Path, cache: Path) -> None:
+def test_missing_splits_are_refused(query: str, reason: str, tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "set", pngs({"ant": 5, "bee": 5}))
     with pytest.raises(UsageError, match=reason):
         load_dataset(f"{root}?{query}", 16)
@@ -183,7 +183,7 @@ def test_splits_are_named_of_folders_and_zips_only(spec: str, cache: Path) -> No
 
 def test_the_options_go_together_and_only_once() -> None:
     assert with_splits("demo", None, None) == "demo"
-    with pytest.raises(UsageError, match="--test goes with --train"):
+    with pytest.raises(UsageError, match="--test needs --train"):
         with_splits("set", None, "b")
-    with pytest.raises(UsageError, match="names its folders already"):
+    with pytest.raises(UsageError, match="already names its folders"):
         with_splits("set?train=a", "b", None)

@@ -50,7 +50,7 @@ def test_the_demo_set_is_listed_through_the_catalog(tmp_path: Path) -> None:
     assert listing.read(1599, 16).shape == (16, 16, 3)
 
 
-def test_what_is_no_dataset_is_refused_as_the_catalog_does(tmp_path: Path) -> None:
+def test_anything_but_a_dataset_is_refused_as_by_the_catalog(tmp_path: Path) -> None:
     root = tree(tmp_path / "data", {"only/1.png", "only/2.png"})
     with pytest.raises(UsageError, match="at least two classes, found only 'only'"):
         list_training(str(root), 8, tmp_path / "store")

@@ -1,4 +1,4 @@
-"""What could not be read is never taken from the cache: repairs are seen, and so is damage where one looks."""
+"""Failures are not cached: repairs are noticed, and so is new damage to files that are read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ COUNTS = {"train/ant": 3, "train/bee": 3, "test/ant": 1, "test/bee": 1}
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """New content, of which size and times tell nothing."""
+    """New content with the same size and times."""
     before = path.stat()
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _damage_member(path: Path, name: str) -> None:
-    """Turn the bits of the middle of a zip's member over; its directory stays as it is."""
+    """Invert the bits in the middle of a zip's member; its directory is unchanged."""
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(name)
     data = bytearray(path.read_bytes())
@@ -35,7 +35,7 @@ def _damage_member(path: Path, name: str) -> None:
     _replace(path, bytes(data))
 
 
-def test_a_file_that_may_be_read_again_leaves_quarantine(
+def test_a_file_that_becomes_readable_leaves_quarantine(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = pngs(COUNTS)
@@ -61,7 +61,7 @@ def test_a_file_that_may_be_read_again_leaves_quarantine(
         assert load_dataset(str(root), 16).signature == mended.signature
 
 
-def test_a_file_mended_without_a_trace_leaves_quarantine(tmp_path: Path, cache: Path) -> None:
+def test_a_file_repaired_without_a_trace_leaves_quarantine(tmp_path: Path, cache: Path) -> None:
     whole = encoded(noise(9))
     root = write_files(tmp_path / "set", {**pngs(COUNTS), "train/ant/x.png": b"?" * len(whole)})
     assert [item.file for item in load_dataset(str(root), 16).quarantine] == ["train/ant/x.png"]
@@ -71,7 +71,7 @@ def test_a_file_mended_without_a_trace_leaves_quarantine(tmp_path: Path, cache: 
     np.testing.assert_array_equal(mended.train.images[3], noise(9))
 
 
-def test_a_file_that_is_damaged_in_another_way_says_so_anew(tmp_path: Path, cache: Path) -> None:
+def test_a_file_damaged_in_another_way_has_a_new_reason(tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "set", {**pngs(COUNTS), "train/ant/x.png": b"text"})
     assert load_dataset(str(root), 16).quarantine[0].reason == "not an image in a known format"
     _replace(root / "train/ant/x.png", b"")
@@ -89,7 +89,7 @@ def test_only_what_failed_is_read_again(tmp_path: Path, cache: Path, monkeypatch
     assert (again.signature, again.quarantine) == (first.signature, first.quarantine)
 
 
-def test_a_mended_zip_leaves_quarantine_though_its_directory_is_the_same(tmp_path: Path, cache: Path) -> None:
+def test_a_repaired_zip_leaves_quarantine_although_its_directory_is_the_same(tmp_path: Path, cache: Path) -> None:
     path = write_zip(tmp_path / "set.zip", pngs(COUNTS))
     whole = path.read_bytes()
     _damage_member(path, "train/ant/1.png")
@@ -99,7 +99,7 @@ def test_a_mended_zip_leaves_quarantine_though_its_directory_is_the_same(tmp_pat
     assert load_dataset(str(path), 16).quarantine == ()
 
 
-def test_a_zip_that_is_damaged_later_is_not_taken_for_the_one_in_the_cache(tmp_path: Path, cache: Path) -> None:
+def test_a_zip_damaged_later_is_not_served_from_the_cache(tmp_path: Path, cache: Path) -> None:
     path = write_zip(tmp_path / "set.zip", pngs(COUNTS))
     assert load_dataset(str(path), 16, strict=True).quarantine == ()
     _damage_member(path, "test/bee/0.png")
@@ -111,7 +111,7 @@ def test_a_zip_that_is_damaged_later_is_not_taken_for_the_one_in_the_cache(tmp_p
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
-def test_strict_reads_what_the_cache_has_and_the_source_has_lost(
+def test_strict_reads_files_that_the_source_lost_after_caching(
     form: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_SAMPLED_BLOCKS", 1)
@@ -146,7 +146,7 @@ def test_strict_reads_a_cached_npz_too(tmp_path: Path, cache: Path, monkeypatch:
         load_dataset(str(path), 16, strict=True)
 
 
-def test_equal_content_has_one_signature_wherever_it_lies(tmp_path: Path, cache: Path) -> None:
+def test_equal_content_has_one_signature_in_any_place(tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "set", pngs(COUNTS))
     shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
     path = write_zip(tmp_path / "set.zip", pngs(COUNTS))

@@ -1,4 +1,4 @@
-"""What a file carries beside its pixels: the orientation counts, the rest is no reason to refuse the picture."""
+"""Metadata of image files: the orientation is used, and damage to the rest does not make an image unreadable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.data import images
 PIXELS = noise(1, 16, 16)
 PNG = encoded(PIXELS)
 AFTER_HEADER = 33
-"""Of a PNG: its signature and IHDR take as many bytes."""
+"""Bytes of a PNG's signature and IHDR."""
 BEFORE_END = len(PNG) - 12
 
 
@@ -53,7 +53,7 @@ def test_odd_metadata_of_a_png_leaves_its_pixels_alone(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("form", "options"), [("JPEG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
-def test_profiles_of_5_mb_are_passed_over_in_other_formats(form: str, options: dict) -> None:
+def test_profiles_of_5_mb_are_skipped_in_other_formats(form: str, options: dict) -> None:
     plain = encoded(PIXELS, form, **options)
     data = encoded(PIXELS, form, icc_profile=os.urandom(5_000_000), **options)
     np.testing.assert_array_equal(images.decode_image(data, 16), pixels_of(plain))
@@ -79,7 +79,7 @@ def test_orientation_is_read_beside_odd_entries(entry: tuple[int, int, int, byte
     np.testing.assert_array_equal(images.decode_image(data, 16), plain[::-1, ::-1])
 
 
-def test_orientation_is_read_from_a_block_that_is_cut_off() -> None:
+def test_orientation_is_read_from_a_truncated_block() -> None:
     whole = _exif()
     cut = whole[:8] + struct.pack("<H", 100) + whole[10:22]
     data = encoded(PIXELS, "JPEG", quality=100, subsampling=0, exif=b"Exif\0\0" + cut)
@@ -88,12 +88,12 @@ def test_orientation_is_read_from_a_block_that_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
-def test_an_orientation_that_there_is_not_turns_nothing(orientation: int) -> None:
+def test_an_unknown_orientation_changes_nothing(orientation: int) -> None:
     data = encoded(PIXELS, "PNG", exif=_exif(orientation=orientation))
     np.testing.assert_array_equal(images.decode_image(data, 16), PIXELS)
 
 
-def test_orientation_survives_the_metadata_that_is_cut_away() -> None:
+def test_orientation_survives_the_removal_of_metadata() -> None:
     text = png_chunk(b"zTXt", b"C\0\0" + zlib.compress(bytes(5_000_000)))
     data = _with(text + png_chunk(b"eXIf", _exif()))
     np.testing.assert_array_equal(images.decode_image(data, 16), PIXELS[::-1, ::-1])
@@ -109,7 +109,7 @@ def test_a_damaged_picture_is_still_refused_whatever_metadata_it_has() -> None:
 
 
 def test_a_jpeg_with_a_broken_index_of_further_pictures_is_read() -> None:
-    """Pillow looks into APP2 of a JPEG for more pictures (MPF); what it meets there may be anything."""
+    """Pillow looks for more pictures (MPF) in APP2 of a JPEG, which may contain anything."""
     plain = encoded(PIXELS, "JPEG", quality=100)
     entries = struct.pack(">HHI4s", 45057, 4, 1, b"\0\0\0\2") * 2
     block = b"MPF\0" + b"MM\0*" + struct.pack(">IH", 8, 2) + entries + bytes(4)
@@ -139,7 +139,7 @@ def test_an_image_over_the_limit_of_decoded_bytes_is_refused_from_its_header(
         images.decode_image(data, 16)
 
 
-def test_a_png_of_13300_pixels_a_side_is_refused_in_colour_and_taken_in_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_png_of_13300_pixels_per_side_is_refused_in_colour_but_not_in_grey(monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.MAX_DECODED_BYTES == 512 * 1024**2
     _refuse_decoding(monkeypatch)
     with pytest.raises(images.Unreadable, match=r"^13300 x 13300 pixels, 674.8 MiB decoded, more than 512.0 MiB$"):
@@ -148,7 +148,7 @@ def test_a_png_of_13300_pixels_a_side_is_refused_in_colour_and_taken_in_grey(mon
         images.decode_image(png_by_hand(np.zeros((1, 3), np.uint8), 0, 13_300, 13_300), 16)
 
 
-def test_samples_wider_than_a_byte_count_for_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_wider_than_a_byte_count_with_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_DECODED_BYTES", 8 * 16 * 16 - 1)
     wide = np.zeros((16, 16, 3), np.uint16)
     for data in (png_by_hand(wide, 2, 16, 16), encoded(np.zeros((16, 16), np.int32), "TIFF")):

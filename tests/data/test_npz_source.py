@@ -1,4 +1,4 @@
-"""An npz in MedMNIST layout: what is taken, what is refused, and that nothing in it is ever executed."""
+"""An npz in MedMNIST layout: valid and refused files, and nothing in them is ever executed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _npz(folder: Path, **arrays: Any) -> Path:
     return folder / "set.npz"
 
 
-def test_colour_images_and_column_labels_come_through(tmp_path: Path, cache: Path) -> None:
+def test_colour_images_and_column_labels_are_read(tmp_path: Path, cache: Path) -> None:
     arrays = _arrays()
     dataset = load_dataset(str(_npz(tmp_path, **arrays)), 16)
     np.testing.assert_array_equal(dataset.train.images, arrays["train_images"])
@@ -138,10 +138,10 @@ def test_bare_pickles_are_not_executed_either(tmp_path: Path, cache: Path) -> No
         ({"train_images": np.zeros((12, 16, 16, 4), np.uint8)}, r"got uint8 \(12, 16, 16, 4\)"),
         ({"train_images": np.zeros((12, 256), np.uint8)}, r"got uint8 \(12, 256\)"),
         ({"train_images": np.zeros((12, 0, 0), np.uint8)}, r"got uint8 \(12, 0, 0\)"),
-        ({"train_labels": np.zeros((12, 2), np.uint8)}, "12 integers, one an image, got uint8"),
-        ({"train_labels": np.zeros(11, np.uint8)}, r"12 integers, one an image, got uint8 \(11,\)"),
-        ({"train_labels": np.zeros(12)}, "12 integers, one an image, got float64"),
-        ({"test_labels": None}, "test_labels must be 12 integers, one an image, got none"),
+        ({"train_labels": np.zeros((12, 2), np.uint8)}, "12 integers, one per image, got uint8"),
+        ({"train_labels": np.zeros(11, np.uint8)}, r"12 integers, one per image, got uint8 \(11,\)"),
+        ({"train_labels": np.zeros(12)}, "12 integers, one per image, got float64"),
+        ({"test_labels": None}, "test_labels must be 12 integers, one per image, got none"),
         ({"train_labels": np.zeros(12, int)}, "at least two classes, found 1"),
         ({"train_labels": np.arange(12) % 3 * 2}, r"labels 0\.\.2, found 0, 2, 4"),
         ({"train_labels": np.arange(12) % 3 - 1}, r"labels 0\.\.2, found -1, 0, 1"),
@@ -156,7 +156,7 @@ def test_other_arrays_are_refused_with_what_was_found(
     assert not files_under(cache)
 
 
-def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_npz_are_refused(tmp_path: Path) -> None:
     whole = _npz(tmp_path, **_arrays()).read_bytes()
     single = tmp_path / "single.npz"
     with single.open("wb") as file:
@@ -171,7 +171,7 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path) -> None:
 
 
 def _bomb(path: Path, shape: tuple[int, ...], declared: tuple[int, ...] | None = None) -> Path:
-    """An npz of zeros, a thousandth of their size, that may declare another shape than it has."""
+    """An npz of zeros, compressed a thousandfold, that may declare a wrong shape."""
     header = io.BytesIO()
     npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": declared or shape})
     labels = io.BytesIO()
@@ -218,12 +218,12 @@ def test_an_npz_whose_header_and_contents_differ_is_refused(
     declared: tuple[int, ...], tmp_path: Path, cache: Path
 ) -> None:
     path = _bomb(tmp_path / "liar.npz", (4, 40, 40), declared)
-    with pytest.raises(UsageError, match=r"not a readable npz: train_images\.npy has 6528 bytes, its header says"):
+    with pytest.raises(UsageError, match=r"not a readable npz: train_images\.npy has 6528 bytes, expected"):
         load_dataset(str(path), 16)
     assert not files_under(cache)
 
 
-def test_the_arrays_of_an_npz_lie_on_disk_and_leave_nothing_there(tmp_path: Path, cache: Path) -> None:
+def test_the_arrays_of_an_npz_are_on_disk_and_leave_nothing_there(tmp_path: Path, cache: Path) -> None:
     arrays = _arrays()
     loaded = npz_source._load(_npz(tmp_path, **arrays))
     assert all(isinstance(array, np.memmap) for array in loaded.values())

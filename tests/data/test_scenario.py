@@ -1,4 +1,4 @@
-"""Class orders and stages, against published orders and counts made by hand."""
+"""Class orders and stages, against published orders and hand-computed counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_seed_1993_gives_the_order_of_icarl() -> None:
     assert all(type(label) is int for label in order)
 
 
-def test_b0_cuts_equal_stages() -> None:
+def test_b0_makes_equal_stages() -> None:
     scenario = Scenario(np.arange(100), class_order_from_seed(100, 1993), initial=10, increment=10)
     assert len(scenario) == 10
     assert [len(stage) for stage in scenario.stages] == [10] * 10

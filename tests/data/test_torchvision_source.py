@@ -1,4 +1,4 @@
-"""torchvision's datasets, played by stand-ins that keep their data where the real ones do."""
+"""torchvision's datasets, replaced by fakes that keep their data where the real ones do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 
 
 class _LikeCifar:
-    """Everything in one array, as CIFAR10 has it; there only after a download."""
+    """Everything in one array, as in CIFAR10; available only after a download."""
 
     classes = ("plane", "car", "bird")
     downloads: list[str]
@@ -43,7 +43,7 @@ class _LikeCifar:
 
 
 class _LikeFiles:
-    """Paths and labels, under the names that each of torchvision's datasets of files gives them."""
+    """Paths and labels, under the attribute names of each of torchvision's file datasets."""
 
     def __init__(self, root: str, images: str, labels: str, paired: bool, damaged: int | None = None) -> None:
         paths = []
@@ -129,7 +129,7 @@ def test_offline_is_one_clear_line(name: str, cache: Path, monkeypatch: pytest.M
         raise URLError(socket.gaierror(-3, "Temporary failure\nin name resolution"))
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
-    refusal = rf"^torchvision:{name} could not be downloaded \(.*\); go online, or put"
+    refusal = rf"^torchvision:{name} could not be downloaded \(.*\); connect to the internet, or put"
     with pytest.raises(WorkError, match=refusal) as caught:
         load_dataset(f"torchvision:{name}", 32)
     assert "\n" not in str(caught.value)

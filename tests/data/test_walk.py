@@ -1,4 +1,4 @@
-"""The one walk over a dataset's files: links, what is no file, what cannot be read, and names."""
+"""The traversal of a dataset's files: links, special and unreadable files, and names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC",
 
 
 def _moved(root: Path, elsewhere: Path, *names: str) -> None:
-    """Put folders elsewhere, and links in their place."""
+    """Move folders elsewhere, and put links in their place."""
     for name in names:
         target = elsewhere / name.replace("/", "-")
         elsewhere.mkdir(exist_ok=True)
@@ -63,26 +63,26 @@ def test_links_to_folders_inside_a_class_are_followed_and_loops_are_cut(tmp_path
     assert sorted(entry.name for entry in source.entries) == sorted(
         [*files, "ant/more/deep/0.png", "ant/more/deep/1.png"]
     )
-    taken = "a link to a folder that is taken already"
+    taken = "a link to a folder that is already included"
     assert dict(source.left_out) == {"loop": taken, "ant/more/back": taken, "bee/itself": taken}
 
 
-def test_what_is_no_file_is_left_out_by_name_and_never_opened(tmp_path: Path, cache: Path) -> None:
+def test_special_files_are_left_out_by_name_and_never_opened(tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "set", pngs(SPLITS))
     os.mkfifo(root / "train/ant/pipe.png")
     (root / "train/bee/gone.png").symlink_to(tmp_path / "nowhere.png")
     (root / "train/bee/self.png").symlink_to("self.png")
     (root / "train/wasp").symlink_to(tmp_path / "nowhere")
     expected = {
-        "train/wasp": "a link that leads nowhere",
+        "train/wasp": "a broken link",
         "train/ant/pipe.png": "neither a file nor a folder",
-        "train/bee/gone.png": "a link that leads nowhere",
+        "train/bee/gone.png": "a broken link",
         "train/bee/self.png": "Too many levels of symbolic links",
     }
     dataset = load_dataset(str(root), 16)
     assert {item.file: item.reason for item in dataset.quarantine} == expected
     assert (len(dataset.train), dataset.class_names) == (6, ("ant", "bee"))
-    with pytest.raises(WorkError, match=r"4 files are unreadable \(--strict\); first: train/wasp: a link that leads"):
+    with pytest.raises(WorkError, match=r"4 files are unreadable \(--strict\); first: train/wasp: a broken link"):
         load_dataset(str(root), 16, strict=True)
     listing = list_training(str(root), 16, tmp_path / "store")
     assert dict(listing.left_out) == expected
@@ -105,7 +105,7 @@ def test_a_pipe_in_the_place_of_a_listed_file_is_not_waited_for(tmp_path: Path) 
 
 
 def _forbidden(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
-    """Have the system refuse to list folders; a test that runs as root could not be refused otherwise."""
+    """Make listing folders fail, even for a test that runs as root."""
     scandir = os.scandir
 
     def guarded(path: Path) -> object:
@@ -141,7 +141,7 @@ def test_a_folder_inside_a_class_that_cannot_be_read_is_left_out_by_name(
     assert len(load_dataset(str(root), 16).train) == 8
 
 
-def test_a_class_of_nothing_but_lost_files_is_not_passed_over(tmp_path: Path, cache: Path) -> None:
+def test_a_class_with_only_lost_files_is_not_skipped(tmp_path: Path, cache: Path) -> None:
     root = write_files(tmp_path / "set", pngs(SPLITS))
     (root / "train/wasp").mkdir()
     (root / "train/wasp/0.png").symlink_to(tmp_path / "unmounted/0.png")
@@ -210,7 +210,7 @@ def test_spellings_of_a_class_that_look_the_same_are_one_class_with_a_note(form:
     assert source.class_names == ("ant", COMPOSED)
     assert [entry.label for entry in source.entries if entry.split == "test"] == [0, 1, 1]
     assert source.notes == (
-        f"the folders of {COMPOSED} are written in 2 ways that look the same (NFC, NFD): taken as one",
+        f"the folders of {COMPOSED} have 2 spellings that look the same (NFC, NFD): treated as one class",
     )
 
 
@@ -225,7 +225,7 @@ def test_both_spellings_in_one_split_are_one_class_for_catalog_and_listing(tmp_p
         np.testing.assert_array_equal(listing.read(index, 16), entry.read(16))
 
 
-def test_a_dataset_whose_own_name_cannot_be_kept_is_refused(tmp_path: Path, cache: Path) -> None:
+def test_a_dataset_whose_own_name_cannot_be_written_is_refused(tmp_path: Path, cache: Path) -> None:
     try:
         root = write_files(tmp_path / LATIN, pngs({"ant": 5, "bee": 5}))
     except OSError:

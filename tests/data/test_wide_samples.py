@@ -1,4 +1,4 @@
-"""Samples wider than 8 bits: the range that a file declares, or the guess and its remark; against values by hand."""
+"""Samples wider than 8 bits: the declared range, or the guess and its remark, against hand-computed values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _read(data: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def _tiff(samples: np.ndarray, bits: int | None = None, **tags: tuple[int, ...]) -> bytes:
-    """A little-endian TIFF of one strip as its specification has it, with any further SHORT or LONG tags."""
+    """A little-endian TIFF of one strip built by its specification, with any further SHORT or LONG tags."""
     channels = samples.shape[2] if samples.ndim == 3 else 1
     kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
     fields = {
@@ -65,15 +65,15 @@ def _tiff(samples: np.ndarray, bits: int | None = None, **tags: tuple[int, ...])
         ((16 * LEVELS).astype(np.int16), 16 * LEVELS * 255 / 4095, "16-bit samples: .* guessed to be 12 bits"),
         ((257 * LEVELS).astype(np.uint16), LEVELS, None),
         ((257 * LEVELS).astype(np.uint32), LEVELS, "32-bit samples: their range was guessed to be 16 bits"),
-        (((2**32 - 1) // 255 * LEVELS).astype(np.uint32), LEVELS, "guessed to be that of the image"),
-        ((4 * LEVELS - 500).astype(np.int16), LEVELS, "guessed to be that of the image"),
+        (((2**32 - 1) // 255 * LEVELS).astype(np.uint32), LEVELS, "guessed from the image"),
+        ((4 * LEVELS - 500).astype(np.int16), LEVELS, "guessed from the image"),
         ((LEVELS / 255).astype(np.float32), LEVELS, r"guessed to be 0\.\.1$"),
         ((LEVELS / 255).astype(np.float64), LEVELS, r"guessed to be 0\.\.1$"),
         (LEVELS.astype(np.float32), LEVELS, r"guessed to be 0\.\.255$"),
-        ((40 * LEVELS - 7.5).astype(np.float32), LEVELS, "guessed to be that of the image"),
+        ((40 * LEVELS - 7.5).astype(np.float32), LEVELS, "guessed from the image"),
     ],
 )
-def test_the_range_is_guessed_by_the_rule_and_the_guess_is_told(
+def test_the_range_is_guessed_by_the_rule_and_the_guess_is_reported(
     samples: np.ndarray, expected: np.ndarray, remark: str | None
 ) -> None:
     seen, told = _read(_tiff(samples))
@@ -83,7 +83,7 @@ def test_the_range_is_guessed_by_the_rule_and_the_guess_is_told(
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_one_pixel_that_is_no_number_does_not_blacken_the_rest(bad: float) -> None:
+def test_one_non_finite_pixel_does_not_blacken_the_rest(bad: float) -> None:
     samples = (LEVELS / 255).astype(np.float32)
     samples[5, 7] = bad
     seen, _ = _read(_tiff(samples))
@@ -97,7 +97,7 @@ def test_an_image_without_any_finite_sample_is_unreadable() -> None:
         _read(_tiff(np.full((SIDE, SIDE), np.nan, np.float32)))
 
 
-def test_a_declared_range_goes_before_any_guess() -> None:
+def test_a_declared_range_takes_precedence_over_any_guess() -> None:
     samples = (1000 + 2 * LEVELS).astype(np.uint16)
     expected = np.rint((samples - 1000.0) * 255 / 1020)
     for low, high in (("t340", "t341"), ("t280", "t281")):
@@ -126,7 +126,7 @@ def test_twelve_bit_colour_in_sixteen_bits_is_not_black(form: str) -> None:
     assert told == ["16-bit samples: their range was guessed to be 12 bits"]
 
 
-def test_colour_tiffs_of_wide_samples_are_read_whole() -> None:
+def test_colour_tiffs_of_wide_samples_are_read_at_full_depth() -> None:
     samples = np.random.default_rng(2).random((SIDE, SIDE, 3)).astype(np.float32)
     assert np.abs(_read(_tiff(samples))[0] - 255 * samples).max() <= 0.51
     colour = np.random.default_rng(3).integers(0, 65_536, (SIDE, SIDE, 4)).astype(np.uint16)
@@ -154,7 +154,7 @@ def test_a_transparent_value_of_sixteen_bit_png_turns_white() -> None:
     np.testing.assert_array_equal(seen, expected)
 
 
-def test_guesses_are_noted_once_for_a_dataset_with_their_number(tmp_path: Path, cache: Path) -> None:
+def test_guesses_are_noted_once_per_dataset_with_their_number(tmp_path: Path, cache: Path) -> None:
     wide = encoded((16 * LEVELS).astype(np.uint16))
     files = pngs({"train/ant": 3, "train/bee": 3, "test/ant": 1, "test/bee": 1})
     root = write_files(
@@ -212,7 +212,7 @@ def test_the_size_of_a_jpeg_xl_is_known_from_its_header(size: tuple[int, int], m
 
 
 @pytest.mark.parametrize("cut", [3, 12, 100, -2])
-def test_a_cut_jpeg_xl_is_unreadable(cut: int) -> None:
+def test_a_truncated_jpeg_xl_is_unreadable(cut: int) -> None:
     data = imagecodecs.jpegxl_encode(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
     with pytest.raises(images.Unreadable, match="damaged"):
         images.decode_image(data[:cut], 16)
@@ -220,7 +220,7 @@ def test_a_cut_jpeg_xl_is_unreadable(cut: int) -> None:
 
 def test_heic_is_named_as_such() -> None:
     for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"msf1\0\0\0\0hevc"):
-        with pytest.raises(images.Unreadable, match=r"^HEIC, which is not read here: convert it"):
+        with pytest.raises(images.Unreadable, match=r"^HEIC is not supported: convert it"):
             images.decode_image(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(200), 16)
     avif = encoded(np.zeros((SIDE, SIDE, 3), np.uint8), "AVIF")
     assert _read(avif)[0].max() <= 2

@@ -128,7 +128,7 @@ def test_ssim_takes_the_smallest_images_there_are() -> None:
 
 
 def test_shapes_and_reductions_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         distortion.fmse(features(0), features(0, 29))
     with pytest.raises(ValueError, match="reduction"):
         distortion.fmse(features(0), features(0), "max")

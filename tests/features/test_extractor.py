@@ -1,4 +1,4 @@
-"""Where features come from."""
+"""Feature extractors: names, training, caching and errors."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_penultimate_layer_is_what_the_head_sees(demo, tmp_path: Path) -> No
         )
 
 
-def test_auto_takes_timm_only_if_its_weights_are_at_hand(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_auto_uses_timm_only_if_its_weights_are_cached(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(extractors, "_weights_at_hand", lambda model: False)
     assert build_extractor("auto", demo, device=CPU, steps=2).name == "stage0"
     monkeypatch.setattr(extractors, "_weights_at_hand", lambda model: True)
@@ -96,14 +96,14 @@ def test_auto_takes_timm_only_if_its_weights_are_at_hand(demo, monkeypatch: pyte
     assert extractor(demo.test.images[:2]).shape == (2, 512)
 
 
-def test_weights_that_cannot_be_had_are_one_line(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_weights_that_cannot_be_loaded_are_one_line(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     import timm
 
     def offline(*args: object, **kwargs: object) -> None:
         raise ConnectionError("no network\nsecond line")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(WorkError, match="resnet18 could not be had: no network second line"):
+    with pytest.raises(WorkError, match="resnet18 could not be loaded: no network second line"):
         build_extractor("timm:resnet18", demo, device=CPU)
 
 
@@ -117,7 +117,7 @@ def test_unknown_extractors_are_refused(demo, spec: str) -> None:  # type: ignor
     "images",
     [np.zeros((0, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.float32), np.zeros((16, 16, 3), np.uint8)],
 )
-def test_other_images_than_a_datasets_are_refused(images: np.ndarray) -> None:
+def test_images_of_another_shape_or_type_are_refused(images: np.ndarray) -> None:
     extractor = FeatureExtractor("x", Classifier(build_backbone("resnet8"), 2), CPU)
     with pytest.raises(UsageError, match=r"images must be uint8 \(N, H, W, 3\) with N > 0, got (uint8|float32) \("):
         extractor(images)
@@ -141,9 +141,9 @@ class Forked(nn.Module):
         return self.fork(x)[0].mean((2, 3))
 
 
-def test_a_layer_that_gives_no_tensor_is_refused_in_one_line() -> None:
+def test_a_layer_that_does_not_return_a_tensor_is_refused_in_one_line() -> None:
     extractor = FeatureExtractor("x", Classifier(Forked(), 2), CPU, layer="backbone.fork")
-    with pytest.raises(UsageError, match=r"layer backbone\.fork gives no tensor but a tuple: choose one inside it"):
+    with pytest.raises(UsageError, match=r"layer backbone\.fork returns a tuple, not a tensor: choose one inside it"):
         extractor(np.zeros((2, 16, 16, 3), np.uint8))
 
 

@@ -1,4 +1,4 @@
-"""What encoders see through a network: features, and the box in which a class shows."""
+"""A network as a guide for encoders: features, and class-activation boxes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_map_as_large_as_the_image_gives_its_box_exactly(box: tuple[int, int, 
     assert tight_boxes(-5 + 0.001 * by_hand(8, 8, box), 0.6, 8, 8).tolist() == [list(box)], "scale does not matter"
 
 
-def test_a_box_holds_all_places_above_the_threshold() -> None:
+def test_a_box_contains_all_values_above_the_threshold() -> None:
     activation = torch.tensor([[[0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]])
     assert tight_boxes(activation, 0.6, 3, 4).tolist() == [[1, 3, 2, 4]]
     assert tight_boxes(activation, 0.5, 3, 4).tolist() == [[0, 1, 2, 4]]
@@ -86,7 +86,7 @@ def test_a_constant_map_is_the_whole_image() -> None:
     assert tight_boxes(torch.full((2, 4, 4), 3.0), 0.6, 20, 24).tolist() == [[0, 0, 20, 24]] * 2
 
 
-def test_the_box_is_where_the_labelled_class_shows() -> None:
+def test_the_box_is_where_the_labelled_class_is_active() -> None:
     """Each image has two squares; which one is in the box depends on the label alone."""
     both = np.maximum(patch(0, 0, 0), patch(1, 24, 24))
     for label, inside, outside in ((5, 0, 31), (7, 31, 0)):
@@ -99,14 +99,14 @@ def test_the_box_is_where_the_labelled_class_shows() -> None:
         assert right - left <= 12
 
 
-def test_an_unknown_image_is_looked_at_as_the_class_it_is_nearest_to() -> None:
+def test_an_unknown_image_is_assigned_the_nearest_class() -> None:
     guide = NetworkGuide(colours(), IMAGES, LABELS)
     box = guide.boxes(patch(2, 20, 4)[None], 0.6)[0]
     assert box[0] <= 20 < 28 <= box[2] <= 30
     assert box[1] <= 4 < 12 <= box[3] <= 14
 
 
-def test_classes_that_are_no_reference_are_never_taken_for_an_unknown_image() -> None:
+def test_classes_outside_the_reference_are_never_assigned() -> None:
     guide = NetworkGuide(colours(), IMAGES, LABELS, reference=[5, 7])
     assert guide.boxes(IMAGES[8:9], 0.6)[0][0] == pytest.approx(8, abs=2), "labelled: its own class"
     unknown = np.maximum(patch(2, 20, 4), patch(0, 4, 20, side=4))
@@ -115,7 +115,7 @@ def test_classes_that_are_no_reference_are_never_taken_for_an_unknown_image() ->
     assert bottom < 20, "not the blue square, but the red one"
 
 
-def test_what_a_later_class_brings_changes_nothing_for_others() -> None:
+def test_later_classes_change_nothing_for_others() -> None:
     before = NetworkGuide(colours(), IMAGES[:8], LABELS[:8], reference=[5, 7])
     after = NetworkGuide(colours(), IMAGES, LABELS, reference=[5, 7])
     images = np.concatenate([IMAGES[:8], patch(1, 3, 3)[None], patch(2, 9, 9)[None]])
@@ -140,7 +140,7 @@ def test_a_squared_difference_of_features_is_a_relative_fmse() -> None:
     np.testing.assert_allclose(guide.features(IMAGES), plain / np.sqrt(np.square(plain).mean()), rtol=1e-5)
 
 
-def test_the_digest_tells_networks_images_labels_and_references_apart() -> None:
+def test_the_digest_distinguishes_networks_images_labels_and_references() -> None:
     extractor, other = colours(), colours()
     with torch.no_grad():
         other.network.head.bias += 1
@@ -156,7 +156,7 @@ def test_the_digest_tells_networks_images_labels_and_references_apart() -> None:
 
 
 @pytest.mark.parametrize("make", [colours, lambda: colours(layer="backbone")])
-def test_many_threads_see_what_one_sees(make: Callable[[], FeatureExtractor]) -> None:
+def test_many_threads_get_the_results_of_one(make: Callable[[], FeatureExtractor]) -> None:
     guide = NetworkGuide(make(), IMAGES, LABELS)
     work = [IMAGES[start : start + 4] for start in range(9)] * 6
     alone = [(guide.features(images), guide.boxes(images, 0.6)) for images in work]
@@ -176,7 +176,7 @@ def test_the_maps_mean_is_the_networks_feature(name: str) -> None:
         torch.testing.assert_close(maps.mean(dim=(2, 3)), network.features(images), rtol=1e-4, atol=1e-5)
 
 
-def test_networks_without_maps_and_maps_without_places_are_refused() -> None:
+def test_networks_without_maps_and_maps_of_one_pixel_are_refused() -> None:
     transformer = FeatureExtractor("vit", Classifier(build_backbone("timm:vit_tiny_patch16_224"), 1), CPU)
     with pytest.raises(UsageError, match="no feature maps before its pooling"):
         spatial_maps(transformer.network, torch.zeros(1, 3, 224, 224))
@@ -185,7 +185,7 @@ def test_networks_without_maps_and_maps_without_places_are_refused() -> None:
         NetworkGuide(deep, IMAGES, LABELS).boxes(IMAGES[:1], 0.6)
 
 
-def test_a_memory_is_built_with_codecs_that_look_and_opens_without_a_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_memory_is_built_with_guided_codecs_and_opens_without_a_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
     for number, codec in enumerate(("foreground|jpeg:quality=60", "adaptive:fmse=0.01")):
         path = tmp_path / f"{number}.recall"
         facts = build_memory("demo", path, codec=codec, budget="2img", size=16, selection="random", extractor="random")
@@ -199,7 +199,7 @@ def test_a_memory_is_built_with_codecs_that_look_and_opens_without_a_network(tmp
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_pilot_looks_through_its_first_stage_and_each_class_order_has_its_own_images() -> None:
+def test_a_pilot_is_guided_by_its_first_stage_and_each_class_order_has_its_own_images() -> None:
     dataset = load_dataset("demo", 16)
     config = make_pilot_config(
         dataset="demo",

@@ -34,7 +34,7 @@ def test_ridge_regression_solves_the_weighted_normal_equations(count: int, monke
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_the_ridge_is_chosen_by_what_it_predicts() -> None:
+def test_the_ridge_is_chosen_by_its_predictions() -> None:
     labels = torch.arange(200) % 2
     features = torch.randn(200, 80, generator=torch.Generator().manual_seed(0))
     features[:, 0] += 2.0 * labels

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 LEFT_OUT = {
-    "train/ant/gone.png": "a link that leads nowhere",
+    "train/ant/gone.png": "a broken link",
     "train/ant/pipe.png": "neither a file nor a folder",
     "train/ant/text.png": "not an image in a known format",
 }

@@ -1,4 +1,4 @@
-"""Networks and augmentation in other types than float32, under ``torch.func``, and with arguments that cannot be."""
+"""Networks and augmentation in other types than float32, under ``torch.func``, and with invalid arguments."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_head_grows_in_its_own_type(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(1, None), (2, 3)])
 def test_a_head_does_not_shrink(outputs: int, inputs: int | None) -> None:
-    with pytest.raises(UsageError, match="a head of 2 outputs of 4 inputs only grows, got"):
+    with pytest.raises(UsageError, match="a head of 2 outputs of 4 inputs can only grow, got"):
         GrowingLinear(4, 2).grow(outputs, inputs)
 
 

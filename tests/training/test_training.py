@@ -94,7 +94,7 @@ def test_brightness_scales_whole_images_within_the_limit() -> None:
     assert 120 < float(levels.max()) <= 125
 
 
-def test_every_item_comes_up_once_a_pass_at_any_position() -> None:
+def test_every_item_occurs_once_per_pass_at_any_position() -> None:
     stream = IndexStream(7, seed=3)
     whole = torch.cat([stream.take(start, 1) for start in range(21)])
     for number in range(3):
@@ -216,7 +216,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(tmp_path) 
         load_network(tmp_path / "text.pt")
 
 
-def test_cuda_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_refused_if_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="no CUDA device"):
         resolve_device("cuda")

@@ -117,6 +117,6 @@ def test_an_upload_is_taken_and_leaves_memory(runs_dir: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("dataset", ["~no-such-user-here/x", "a\0b"])
-def test_a_path_that_is_none_is_said_in_one_line(runs_dir: Path, dataset: str) -> None:
+def test_an_invalid_path_gives_one_line(runs_dir: Path, dataset: str) -> None:
     app = drawn(data_page, dataset=dataset)
-    assert "no path" in app.error[0].value
+    assert "not a path" in app.error[0].value

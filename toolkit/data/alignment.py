@@ -1,4 +1,4 @@
-"""Alignment: which images besides the exemplars pass the codec."""
+"""Alignment: which images besides the exemplars pass through the codec."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal, get_args
 from toolkit.foundation.errors import UsageError
 
 Align = Literal["none", "train", "both"]
-"""``none`` compresses exemplars only; ``train`` passes new classes' training images through the codec as well; ``both``
-also the incoming and the test images, as a deployed model would receive them."""
+"""``none`` compresses only exemplars; ``train`` also passes the training images of new classes through the codec;
+``both`` adds the incoming and the test images, as a deployed model would receive them."""
 ALIGNS: tuple[Align, ...] = get_args(Align)
-"""From the one that codes least to the one that codes most."""
+"""In order of increasing coverage."""
 
 
 def parse_aligns(text: str) -> list[Align]:

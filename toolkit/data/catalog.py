@@ -1,10 +1,10 @@
-"""A spec string to an :class:`ImageDataset`, decoded once and then memory-mapped from the cache.
+"""Open a spec string as an :class:`ImageDataset`, decoded once and then memory-mapped from the cache.
 
 A cache entry is a folder named by the source's content signature, the size and the decoder's version. It is built
-under a temporary name and renamed when complete, so a killed or failed build leaves nothing behind that looks whole.
+under a temporary name and renamed when complete, so a killed or failed build leaves nothing that looks complete.
 
-A failure is never taken from the cache: what could not be read when an entry was built is tried again whenever it is
-opened, and once it can be read, another entry is built.
+Failures are not cached: files that could not be read when an entry was built are tried again whenever it is opened,
+and once they can be read, a new entry is built.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from toolkit.foundation.threads import ordered_map
 DECODER_VERSION = 3
 SIZES = (8, 1024)
 MAX_DATASET_BYTES = 64 * 1024**3
-"""Of a dataset as it is decoded into the cache."""
+"""Limit of a decoded dataset in the cache."""
 _SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class _Located:
-    """A content signature, what was left out on the way, and how to open the source should it not be cached."""
+    """A content signature, the files left out, and how to open the source if it is not cached."""
 
     signature: str
     open: Callable[[], Source]
@@ -51,19 +51,19 @@ class _Located:
 
 
 def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: Progress = silent) -> ImageDataset:
-    """Open a dataset at a size, from the cache when its content is unchanged.
+    """Open a dataset at a size, from the cache if its content is unchanged.
 
     Args:
-        spec: ``demo``, a folder, a ``.zip``, a ``.npz`` or ``torchvision:NAME``; a folder or zip may name the folders
-            of its splits, see :mod:`toolkit.data.spec`.
+        spec: ``demo``, a folder, a ``.zip``, a ``.npz`` or ``torchvision:NAME``; for a folder or zip it may name the
+            folders of the splits, see :mod:`toolkit.data.spec`.
         size: side of the images in pixels, 8..1024.
-        strict: read every file, cached or not, and treat any that is unreadable as a failure.
-        progress: told about decoding.
+        strict: read every file, cached or not, and fail if any is unreadable.
+        progress: reports decoding.
 
     Raises:
-        UsageError: nothing usable at ``spec``, a class with fewer than two training images, ``size`` out of range, or
-            more than :data:`MAX_DATASET_BYTES` decoded.
-        WorkError: unreadable files under ``strict``, a failed download, or a cache that cannot be written.
+        UsageError: no usable dataset at ``spec``, a class with fewer than two training images, ``size`` out of range,
+            or more than :data:`MAX_DATASET_BYTES` decoded.
+        WorkError: unreadable files with ``strict``, a failed download, or a cache that cannot be written.
     """
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"size must be {SIZES[0]}..{SIZES[1]} pixels, got {size}")
@@ -81,7 +81,7 @@ def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: P
 
 
 def absolute_spec(spec: str) -> str:
-    """The spec with its path, if it is one, made absolute: what is kept in a run's folder is opened from anywhere."""
+    """The spec with its path, if any, made absolute, so that a run's folder can be opened from anywhere."""
     spec = spec.strip()
     if not spec or spec == "demo" or spec.startswith("torchvision:"):
         return spec
@@ -89,11 +89,11 @@ def absolute_spec(spec: str) -> str:
     try:
         return str(Path(where).expanduser().resolve()) + (spec[len(where) :] if named is not None else "")
     except (RuntimeError, ValueError, OSError) as error:  # no such user, a null byte, a loop of links
-        raise UsageError(f"{spec!r} is no path: {one_line(error)}") from None
+        raise UsageError(f"{spec!r} is not a path: {one_line(error)}") from None
 
 
 def short_name(spec: str) -> str:
-    """What a dataset is called in the names of files: ``demo``, ``CIFAR100``, a folder's or archive's own name."""
+    """Name of a dataset in file names: ``demo``, ``CIFAR100``, or the name of its folder or archive."""
     return Path(split_spec(spec)[0].removeprefix("torchvision:")).stem or "dataset"
 
 
@@ -122,7 +122,7 @@ def _locate(spec: str) -> _Located:
 
 
 def _cached(key: str, located: _Located, size: int) -> tuple[Path, dict[str, str]] | None:
-    """The fullest entry of which still fails what failed when it was built, and why today; None if there is none."""
+    """The most complete entry whose failed files still fail, with the current reasons; None if there is none."""
     failed_then = {folder: set(_read_meta(folder)["failed"]) for folder in _entries_of(key)}
     for folder, names in sorted(failed_then.items(), key=lambda entry: len(entry[1])):
         entries = [entry for entry in located.open().entries if entry.name in names] if names else []
@@ -137,7 +137,7 @@ def _entries_of(key: str) -> list[Path]:
 
 
 def _failures(entries: Sequence[Entry], size: int, progress: Progress = silent) -> dict[str, str]:
-    """The names of those that cannot be read now, with the reasons."""
+    """The names of the entries that cannot be read now, with reasons."""
     failed = {}
     with _no_warnings():
         for done, read in enumerate(ordered_map(lambda entry: _read(entry, size), entries)):
@@ -148,7 +148,7 @@ def _failures(entries: Sequence[Entry], size: int, progress: Progress = silent) 
 
 
 class _Read(NamedTuple):
-    """An entry's pixels, or why it has none; and what was told about it."""
+    """An entry's pixels, or the reason for having none; and remarks about it."""
 
     pixels: np.ndarray | str
     remarks: list[str]
@@ -164,14 +164,14 @@ def _read(entry: Entry, size: int) -> _Read:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Silence round all threads: to enter it in each would not be thread-safe."""
+    """Silence warnings around all threads: entering it in each thread would not be thread-safe."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _build(source: Source, size: int, key: str, spec: str, progress: Progress) -> tuple[Path, dict[str, str]]:
-    """Decode ``source`` into a new entry; its folder, and what failed, with the reasons."""
+    """Decode ``source`` into a new entry; returns its folder and the failed files with reasons."""
     _refuse_too_large(source, size, spec)
     earlier = _entries_of(key)
     folder = cache_root() / "datasets" / (f"{key}-{len(earlier)}" if earlier else key)
@@ -196,7 +196,7 @@ def _refuse_too_large(source: Source, size: int, spec: str) -> None:
 
 
 def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> dict:
-    """Write every split's pixels, labels and file sizes; what else is kept of a dataset, failures with reasons."""
+    """Write pixels, labels and file sizes of every split; returns the other metadata, with failures and reasons."""
     failed = dict(source.left_out)
     digests: dict[str, list[bytes]] = {}
     remarks: Counter[str] = Counter()
@@ -228,7 +228,7 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
     notes = [*source.notes, *remark_notes(remarks)]
     in_train = set(digests["train"])
     if twins := sum(digest in in_train for digest in digests["test"]):
-        notes.append(f"{twins} test images have exactly the pixels of a training image: accuracy on them says little")
+        notes.append(f"{twins} test images have exactly the pixels of a training image: their accuracy says little")
     unread = {name: reason for name, reason in failed.items() if name not in dict(source.left_out)}
     return {"class_names": source.class_names, "failed": unread, "notes": notes, "signature": content.hexdigest()[:32]}
 
@@ -241,13 +241,13 @@ def _require_usable(labels: np.ndarray, split: str, source: Source, spec: str, l
         because = [f"{lost} unreadable files were left out"] * bool(lost) + list(source.notes)
         found = "; ".join([", ".join(short[:5]), *because])
         raise UsageError(
-            f"{spec}: expected at least {needed} readable {split} image{'s' * (needed > 1)} in each class, "
+            f"{spec}: expected at least {needed} readable {split} image{'s' * (needed > 1)} per class, "
             f"found fewer in {found}"
         )
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
-    """What is kept of an entry beside its arrays.
+    """The metadata of a cache entry.
 
     Raises:
         WorkError: it is damaged.

@@ -1,4 +1,4 @@
-"""What every other room receives: the images, their labels, and what could not be read."""
+"""The dataset as every other room receives it: images, labels, and files that could not be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Split:
     Attributes:
         images: uint8, shape (N, size, size, 3), RGB; usually a read-only memory map.
         labels: int64, shape (N,), indices into the dataset's class names.
-        file_bytes: int64, shape (N,), bytes of each original file (raw pixel bytes where there is no file).
+        file_bytes: int64, shape (N,), bytes of each original file (of its raw pixels if there is no file).
     """
 
     images: np.ndarray
@@ -31,7 +31,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A file that could not be used, and why."""
+    """A file that could not be used, and the reason."""
 
     file: str
     reason: str
@@ -44,11 +44,11 @@ class ImageDataset:
     Attributes:
         name: the spec it was opened with.
         size: side of every image in pixels.
-        class_names: one name a label.
+        class_names: one name per label.
         train: the training split.
         test: the test split.
         quarantine: files left out, with reasons.
-        notes: what the user should know: a split made here, a range that was guessed, images found in both splits.
+        notes: remarks for the user, such as a held-out test split, a guessed sample range, images in both splits.
         signature: hexadecimal digest of the content and size; equal signatures mean equal pixels.
     """
 
@@ -67,25 +67,25 @@ class ImageDataset:
         return 3 * self.size * self.size
 
     def train_class_sizes(self) -> list[int]:
-        """Training images of each class."""
+        """Number of training images per class."""
         return np.bincount(self.train.labels, minlength=len(self.class_names)).tolist()
 
     def stratified_train_indices(self, count: int, seed: int) -> np.ndarray:
-        """Indices of at most ``count`` training images, class sizes as equal as the data allow, sorted.
+        """Sorted indices of at most ``count`` training images, with class sizes as equal as the data allow.
 
         Args:
-            count: images wanted in all.
-            seed: seed of the draw within each class.
+            count: total number of images.
+            seed: of the draw within each class.
         """
         return stratified_indices(self.train.labels, count, seed)
 
 
 def stratified_indices(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of at most ``count`` images, class sizes as equal as the data allow, sorted; int64.
+    """Sorted indices of at most ``count`` images, with class sizes as equal as the data allow; int64.
 
     Args:
         labels: int (N,).
-        count: images wanted in all.
+        count: total number of images.
         seed: of the draw within each class.
     """
     rng = np.random.default_rng(seed)
@@ -100,20 +100,20 @@ def stratified_indices(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def held_out_indices(labels: np.ndarray) -> np.ndarray:
-    """A fixed, stratified fifth of the images to test on: of every class, at least one; sorted indices."""
+    """Sorted indices of a fixed, stratified fifth of the images for testing, at least one per class."""
     rng = np.random.default_rng(SPLIT_SEED)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.sort(np.concatenate([rng.permutation(m)[: max(1, round(HELD_OUT_SHARE * len(m)))] for m in members]))
 
 
 def validation_view(dataset: ImageDataset, most_bytes: int | None = None) -> ImageDataset:
-    """The training images alone: a fifth of every class held out to test on, and no real test image to be had.
+    """The training split alone, with a fifth of every class held out for testing; it contains no real test image.
 
-    A class of which a single image is taken has none to test on.
+    A class with a single image has no test image.
 
     Args:
-        dataset: whose training split is cut in two.
-        most_bytes: of pixels; of a larger split an equal number of every class is taken. None means all.
+        dataset: its training split is divided.
+        most_bytes: limit in bytes of pixels; a larger split is subsampled evenly over classes. None means no limit.
     """
     chosen = np.arange(len(dataset.train))
     if most_bytes is not None and (most := max(1, most_bytes // dataset.raw_image_bytes)) < len(chosen):

@@ -1,10 +1,10 @@
-"""The embedded demo set: procedural, deterministic, offline, made in a second or two.
+"""The embedded demo set: procedural, deterministic, offline, generated in a second or two.
 
-Ten classes = five shapes (disc, square, triangle, ring, cross) x two fine textures (diagonal stripes leaning either
-way) on grounds with the 1/f spectrum of natural images. Position, scale, rotation, colour and contrast vary from
-image to image. The shapes live at low spatial frequencies and survive almost any codec; the stripes are a few pixels
-wide and faint, so heavy quantisation erases them and halves what a classifier can tell apart, while light
-compression leaves them in place.
+Ten classes = five shapes (disc, square, triangle, ring, cross) x two fine textures (diagonal stripes in either
+direction) on backgrounds with the 1/f spectrum of natural images. Position, scale, rotation, colour and contrast vary
+from image to image. The shapes have low spatial frequencies and survive almost any codec; the stripes are faint and a
+few pixels wide, so heavy quantisation erases them and halves the number of distinguishable classes, while light
+compression preserves them.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ STRIPE_AMPLITUDE = (14.0, 26.0)
 GROUND_CONTRAST = (26.0, 20.0)
 FILL_CONTRAST = (16.0, 12.0)
 SHAPE_CONTRAST = 44.0
-"""Least difference in grey levels between a shape and its ground, so that no codec hides the shapes themselves."""
+"""Minimum difference in grey levels between a shape and its background, so that no codec hides the shapes."""
 _BATCH = 50
 
 
 def open_demo() -> Source:
-    """The demo set as a source; its images have no files, so raw pixels stand in for their file sizes."""
+    """The demo set as a source; its images have no files, so their file sizes are those of the raw pixels."""
     class_names = tuple(f"{shape}-{texture}" for shape in SHAPES for texture in TEXTURES)
     entries = []
     for seed, (split, count) in enumerate((("train", TRAIN_PER_CLASS), ("test", TEST_PER_CLASS))):
         labels = np.repeat(np.arange(len(class_names)), count)
         entries += array_entries(split, draw(labels, SEED + seed), labels)
-    return Source(class_names, tuple(entries), VERSION, ("procedural images without files: raw pixels stand in",))
+    return Source(class_names, tuple(entries), VERSION, ("procedural images without files: sizes are of raw pixels",))
 
 
 def draw(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Images for ``labels`` (0..9): uint8 of shape (N, 64, 64, 3), the same for the same labels and seed."""
+    """Images for ``labels`` (0..9): uint8 of shape (N, 64, 64, 3), determined by the labels and the seed."""
     batches = [labels[start : start + _BATCH] for start in range(0, len(labels), _BATCH)]
     seeded = [(batch, np.random.default_rng([seed, number])) for number, batch in enumerate(batches)]
     return np.concatenate(list(ordered_map(lambda job: _draw_batch(*job), seeded, group=1)))
@@ -95,7 +95,7 @@ def _inside(u: np.ndarray, v: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 
 
 def _natural_field(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Random fields with an amplitude spectrum of 1/f and unit variance; float32 (N, 64, 64)."""
+    """Random fields with a 1/f amplitude spectrum and unit variance; float32 (N, 64, 64)."""
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
     weight = 1 / np.maximum(frequency, 1 / SIZE)
     weight[0, 0] = 0
@@ -106,13 +106,13 @@ def _natural_field(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _field_contrast(contrast: tuple[float, float], count: int, rng: np.random.Generator) -> np.ndarray:
-    """Per-image contrast of a field in R, G and B: a shared part and a part of each channel's own; (N, 3, 1, 1)."""
+    """Per-image contrast of a field in R, G and B: a shared part and one per channel; (N, 3, 1, 1)."""
     shared, own = contrast
     return _uniform(rng, 0.5, 1.0, (count, 1, 1, 1)) * shared + _uniform(rng, -own / 2, own / 2, (count, 3, 1, 1))
 
 
 def _stripes(leaning: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Diagonal stripes leaning one way or the other, float32 (N, 64, 64), in grey levels."""
+    """Diagonal stripes in one direction or the other, float32 (N, 64, 64), in grey levels."""
     count = len(leaning)
     angle = np.float32(np.pi / 4) + _uniform(rng, -0.25, 0.25, (count, 1, 1))
     angle = np.where(leaning[:, None, None] == 0, angle, np.float32(np.pi) - angle)

@@ -1,6 +1,6 @@
-"""Image formats that Pillow does not read, or not whole: JPEG XL, 16-bit PNG and TIFF with samples wider than 8 bits.
+"""Image formats that Pillow does not read at full depth or at all: JPEG XL, 16-bit PNG and TIFF beyond 8 bits.
 
-Each gives its size and depth from its header, before anything is decoded.
+For each, size and depth are read from the header before anything is decoded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _ICON_SIGNATURE = b"\0\0\1\0"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _ORIENTATION = 256, 257, 258, 262, 277, 284, 338, 274
 _RANGES = ((340, 341), (280, 281))
-"""Tags of the lowest and the highest sample, the ones of any type first."""
+"""Tags of the minimum and the maximum sample; those of any type come first."""
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 
 
 class Header(NamedTuple):
-    """What a file says of its pixels: width, height, and bytes of a decoded pixel."""
+    """Width, height, and bytes per decoded pixel, from a file's header."""
 
     width: int
     height: int
@@ -36,12 +36,12 @@ class Header(NamedTuple):
 
 
 def is_jpeg_xl(data: bytes) -> bool:
-    """Whether a file begins as JPEG XL does."""
+    """Whether a file starts like JPEG XL."""
     return data.startswith((_JXL_CODESTREAM, _JXL_CONTAINER))
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether a file is HEIF with pictures coded as video, as telephones write them; AVIF is not."""
+    """Whether a file is HEIF with HEVC pictures, as phones write them; AVIF is not."""
     if data[4:8] != b"ftyp":
         return False
     (length,) = struct.unpack_from(">I", data)
@@ -53,7 +53,7 @@ def is_heic(data: bytes) -> bool:
 
 
 class _Bits:
-    """Reads the fields of a JPEG XL header: bits of each byte from the lowest, ISO/IEC 18181-1 annex B."""
+    """Reads the fields of a JPEG XL header, least significant bit of each byte first (ISO/IEC 18181-1 annex B)."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "little")
@@ -61,7 +61,7 @@ class _Bits:
 
     def take(self, count: int) -> int:
         if count > self._left:
-            raise ValueError("its header is cut off")
+            raise ValueError("truncated header")
         value = self._value & ((1 << count) - 1)
         self._value >>= count
         self._left -= count
@@ -72,10 +72,10 @@ class _Bits:
 
 
 def jpeg_xl_header(data: bytes) -> Header:
-    """Size from a JPEG XL header (SizeHeader, annex D.2); bytes of a pixel as if it had four channels.
+    """Size from a JPEG XL header (SizeHeader, annex D.2), and bytes per pixel for four channels.
 
     Raises:
-        ValueError: the header is cut off.
+        ValueError: the header is truncated.
     """
     bits = _Bits(_codestream(data)[2:34])
     small = bits.take(1)
@@ -90,8 +90,8 @@ def jpeg_xl_header(data: bytes) -> Header:
 
 
 def _depth(bits: _Bits) -> int:
-    """Bits of a sample from the beginning of ImageMetadata (annex D.3), 32 where it stands behind rarer fields."""
-    if bits.take(1):  # everything by default
+    """Bits per sample from the start of ImageMetadata (annex D.3); 32 if rarer fields come first."""
+    if bits.take(1):  # all defaults
         return 8
     if bits.take(1):
         bits.take(3)  # orientation
@@ -104,7 +104,7 @@ def _depth(bits: _Bits) -> int:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The beginning of the codestream, also of one in a container."""
+    """The start of the codestream, whether bare or in a container."""
     if data.startswith(_JXL_CODESTREAM):
         return data[:64]
     at = 0
@@ -115,16 +115,16 @@ def _codestream(data: bytes) -> bytes:
             (length,) = struct.unpack_from(">Q", data, start)
             start += 8
         if kind in (b"jxlc", b"jxlp"):
-            start += 4 * (kind == b"jxlp")  # the number of the part
+            start += 4 * (kind == b"jxlp")  # index of the part
             return data[start : start + 64]
         if length < 8:  # the rest of the file
             break
         at += length
-    raise ValueError("it has no codestream")
+    raise ValueError("no codestream")
 
 
 def read_jpeg_xl(data: bytes, tell: Tell) -> Image.Image:
-    """A JPEG XL file, of an animation the first frame, upright, as an 8-bit picture."""
+    """A JPEG XL file, upright, as an 8-bit picture; the first frame of an animation."""
     frame = imagecodecs.jpegxl_decode(data, index=0, numthreads=1)
     channels = frame.shape[2] if frame.ndim == 3 else 1
     declared = Range(0.0, 1.0) if frame.dtype.kind == "f" else None
@@ -135,18 +135,18 @@ def read_jpeg_xl(data: bytes, tell: Tell) -> Image.Image:
 
 
 def is_wide_png(data: bytes) -> bool:
-    """Whether a file is a PNG with samples of 16 bits."""
+    """Whether a file is a PNG with 16-bit samples."""
     return data.startswith(PNG_SIGNATURE) and data[24:25] == b"\x10"
 
 
 def read_wide_png(data: bytes, tell: Tell) -> Image.Image:
-    """A PNG with samples of 16 bits, a transparent colour made alpha, as an 8-bit picture."""
+    """A PNG with 16-bit samples as an 8-bit picture; a transparent colour becomes alpha."""
     samples = imagecodecs.png_decode(data)
     return picture(samples, alpha=samples.ndim == 3 and samples.shape[2] in (2, 4), tell=tell)
 
 
 def icon_header(data: bytes) -> Header:
-    """The largest PNG in an icon file, which Pillow decodes when it opens it; no pixels in any other file."""
+    """The largest PNG in an icon file, which Pillow decodes on opening; zero pixels for any other file."""
     found = [Header(0, 0, 4)]
     at = data.find(PNG_SIGNATURE) if data.startswith(_ICON_SIGNATURE) else -1
     while 0 <= at <= len(data) - 24:
@@ -164,7 +164,7 @@ class WideTiff:
 
     Attributes:
         header: of that page.
-        orientation: as EXIF has it, None without one.
+        orientation: EXIF value, or None.
     """
 
     def __init__(self, data: bytes, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
@@ -175,7 +175,7 @@ class WideTiff:
         self.header = Header(tags[_WIDTH], tags[_HEIGHT], samples * -(-self._bits // 8))
 
     def read(self, tell: Tell) -> Image.Image:
-        """The page as an 8-bit picture, as its file has it and not turned."""
+        """The page as an 8-bit picture, without applying the orientation."""
         samples = imagecodecs.tiff_decode(self._data, index=0)
         if samples.ndim == 3 and self._tags.get(_PLANES, 1) == 2:
             samples = np.moveaxis(samples, 0, 2)
@@ -206,7 +206,7 @@ class WideTiff:
 
 
 def wide_tiff(data: bytes) -> WideTiff | None:
-    """A TIFF with samples wider than 8 bits that is read here; None for every other file."""
+    """A TIFF with samples wider than 8 bits in a supported layout; None for any other file."""
     if not data.startswith(_TIFF_SIGNATURES):
         return None
     try:
@@ -217,5 +217,5 @@ def wide_tiff(data: bytes) -> WideTiff | None:
         found = WideTiff(data, tags)
         taken = tags[_PHOTOMETRIC] in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
         return found if taken and max(tags[_BITS]) > 8 and min(tags[_BITS]) % 8 == 0 else None
-    except Exception:  # broken tags, as whatever Pillow's parser meets: Pillow is to say what is wrong
+    except Exception:  # broken tags raise all kinds of errors: leave the diagnosis to Pillow
         return None

@@ -1,4 +1,4 @@
-"""Any image file to one square RGB array; what cannot be read raises :class:`Unreadable` with the reason."""
+"""Decode any image file into a square RGB array; unreadable files raise :class:`Unreadable` with the reason."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from toolkit.foundation.sizes import format_size
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for decompression bombs: 2**30 bytes / 4 / 3, doubled (about 178 megapixels)."""
 MAX_DECODED_BYTES = 512 * 1024**2
-"""Of one image as it is decoded, found in its header: 134 megapixels in colour, for Pillow keeps four bytes of each."""
+"""Limit of one decoded image, checked from its header: 134 megapixels in colour, as Pillow uses four bytes each."""
 _LARGE_BYTES = 64 * 1024**2
 _large = threading.Lock()
-"""Images larger than :data:`_LARGE_BYTES` are decoded one at a time, however many threads there are."""
+"""Images larger than :data:`_LARGE_BYTES` are decoded one at a time, whatever the number of threads."""
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI")
-"""What Pillow is asked to read: picture formats only. Its EPS plugin, for one, would start another program."""
+"""Formats read with Pillow: raster formats only. Its EPS plugin, for example, would start another program."""
 _ONE_BYTE = ("1", "L")
 _SCALED_BY_PILLOW = ("PPM", "JPEG2000")
-"""Formats whose wide samples Pillow spreads over all 16 bits."""
+"""Formats whose wide samples Pillow scales to 16 bits."""
 _WIDE = Range(0.0, 65_535.0)
 
 
 class Unreadable(ValueError):
-    """A file that is not a whole, sane image."""
+    """A file that is not a complete, valid image."""
 
 
 def decode_image(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
     """Decode an image file: EXIF orientation applied, RGB, shorter side scaled to ``size``, centre crop.
 
-    Of a file's metadata the orientation alone is used, and none of it is a reason to refuse the picture.
+    Of the metadata, only the orientation is used; damaged metadata does not make an image unreadable.
 
     Args:
-        data: the file's bytes, in any of :data:`FORMATS` or JPEG XL; of an animation the first frame is taken.
+        data: the file's bytes, in any of :data:`FORMATS` or JPEG XL; an animation gives its first frame.
         size: side of the result in pixels.
-        tell: told what a user should know, such as a range of samples that was guessed.
+        tell: receives remarks for the user, such as a guessed sample range.
 
     Returns:
         uint8 array of shape (size, size, 3).
@@ -56,7 +56,7 @@ def decode_image(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
     if not data:
         raise Unreadable("empty file")
     if formats.is_heic(data):
-        raise Unreadable("HEIC, which is not read here: convert it to JPEG, PNG, AVIF or JPEG XL")
+        raise Unreadable("HEIC is not supported: convert it to JPEG, PNG, AVIF or JPEG XL")
     try:
         if formats.is_jpeg_xl(data):
             header = formats.jpeg_xl_header(data)
@@ -69,19 +69,19 @@ def decode_image(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
         raise Unreadable("more than 178 megapixels") from error
     except UnidentifiedImageError as error:
         raise Unreadable("not an image in a known format") from error
-    except Exception as error:  # Pillow's plugins raise whatever their parsers meet: struct, value, syntax errors
+    except Exception as error:  # Pillow's plugins raise struct, value, syntax and other errors
         raise Unreadable(f"damaged: {error}") from error
 
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of :data:`FORMATS` that this build of Pillow reads."""
+    """The :data:`FORMATS` that this build of Pillow reads."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _decode_with_pillow(data: bytes, size: int, tell: Tell) -> np.ndarray:
-    """A file as it is; should that fail, without its metadata, in case those were what could not be read."""
+    """Decode a file as it is; if that fails, without its metadata, in case only the metadata is damaged."""
     try:
         return _decode_whole(data, size, tell)
     except Unreadable:
@@ -92,14 +92,14 @@ def _decode_with_pillow(data: bytes, size: int, tell: Tell) -> np.ndarray:
             raise
         try:
             return _decode_whole(stripped, size, tell, exif)
-        except Exception:  # what is wrong with the file as it is says more
+        except Exception:  # the error of the unchanged file is more informative
             pass
         raise
 
 
 def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.ndarray:
     if (tiff := formats.wide_tiff(data)) is not None:
-        with _room_for(tiff.header), suppress(imagecodecs.TiffError):  # a compression that Pillow may know
+        with _room_for(tiff.header), suppress(imagecodecs.TiffError):  # Pillow may know the compression
             return square(upright(tiff.read(tell), tiff.orientation), size)
     _require_room(formats.icon_header(data))
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
@@ -115,10 +115,10 @@ def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.n
 
 @contextmanager
 def _room_for(header: formats.Header) -> Iterator[None]:
-    """Refuse an image that is too large; hold a large one until no other is being decoded.
+    """Refuse an oversized image; delay a large one until no other is being decoded.
 
     Raises:
-        Unreadable: it is too large.
+        Unreadable: the image is oversized.
     """
     if _require_room(header) <= _LARGE_BYTES:
         yield
@@ -128,7 +128,7 @@ def _room_for(header: formats.Header) -> Iterator[None]:
 
 
 def _require_room(header: formats.Header) -> int:
-    """Bytes of an image once it is decoded, if it is not too large."""
+    """Decoded bytes of an image, unless it is oversized."""
     pixels = header.width * header.height
     if pixels > MAX_PIXELS:
         raise Unreadable(f"{header.width} x {header.height} pixels, more than 178 megapixels")
@@ -143,7 +143,7 @@ def _require_room(header: formats.Header) -> int:
 def to_rgb(image: Image.Image, tell: Tell = unsaid) -> Image.Image:
     """An upright 8-bit RGB copy of ``image``.
 
-    Transparency is laid over white; samples wider than 8 bits are scaled by the rule of
+    Transparent images are composited over white; samples wider than 8 bits are scaled by the rule of
     :func:`toolkit.data.samples.sample_range`.
     """
     return upright(_eight_bit(image, tell), orientation_of(image)).convert("RGB")
@@ -154,7 +154,7 @@ def _is_wide(image: Image.Image) -> bool:
 
 
 def _eight_bit(image: Image.Image, tell: Tell) -> Image.Image:
-    """An 8-bit copy in ``L`` or ``RGB``, not turned."""
+    """An 8-bit copy in ``L`` or ``RGB``, without applying the orientation."""
     if _is_wide(image):
         declared = _WIDE if image.format in _SCALED_BY_PILLOW else None
         return picture(np.asarray(image), declared=declared, bits=_declared_bits(image), tell=tell)
@@ -164,7 +164,7 @@ def _eight_bit(image: Image.Image, tell: Tell) -> Image.Image:
 
 
 def _declared_bits(image: Image.Image) -> int | None:
-    """The bits of a sample that a TIFF file declares."""
+    """The bits per sample declared by a TIFF file."""
     bits = getattr(image, "tag_v2", {}).get(258)
     return max(bits) if bits else None
 
@@ -177,21 +177,21 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
     if shorter == size:
         return np.asarray(image.crop((left, top, left + size, top + size)).convert("RGB"))
-    # Only what the crop keeps is scaled: a 1 x 100,000,000 image must not become a 32 x 3,200,000,000 one first.
+    # scale only the cropped region: a 1 x 100,000,000 image must not become 32 x 3,200,000,000 first
     x, y = width / scaled_width, height / scaled_height
     box = (left * x, top * y, min(width, (left + size) * x), min(height, (top + size) * y))
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box).convert("RGB"))
 
 
 def square_array(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The same for pixels already decoded: uint8 of shape (H, W), (H, W, 1) or (H, W, 3)."""
+    """Like :func:`square`, for decoded pixels: uint8 of shape (H, W), (H, W, 1) or (H, W, 3)."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     return square(Image.fromarray(pixels), size)
 
 
 def png_bytes(image: np.ndarray | Image.Image, optimize: bool = False) -> bytes:
-    """An image, uint8 (H, W, 3) or (H, W), as a PNG file; optimised ones are smaller and take longer."""
+    """An image, uint8 (H, W, 3) or (H, W), as a PNG file; ``optimize`` takes longer and saves bytes."""
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, "PNG", optimize=optimize)
     return file.getvalue()

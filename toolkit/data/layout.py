@@ -1,8 +1,8 @@
-"""Which folders of a dataset are its splits and which are its classes: by the usual names, else as its user says.
+"""Which folders of a dataset are its splits and which are its classes: by their usual names, or as the user says.
 
-Nothing is guessed in silence. Splits go by any of the usual names, in any case, alone or round the same word
-(``seg_train`` and ``seg_test``). What looks like splits, by names or by holding the same folders, or like annotations,
-but fits no pattern, is refused with what was taken for what and how to say otherwise.
+Nothing is guessed silently. Splits may have any of the usual names, in any case, alone or combined with a common word
+(``seg_train`` and ``seg_test``). Folders that look like splits, by name or because they contain the same folders, or
+like annotations, but fit no known layout are refused; the error says how they were read and how to override that.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _TEST = (
     "devset",
     "holdout",
 )
-"""In this order of preference where there are several."""
+"""In order of preference if there are several."""
 _FILLERS = {"set", "data", "dataset", "split", "folder", "images", "image", "imgs", "img"}
-"""Words that change nothing in the name of a split, as numbers do not: ``train2017``, ``test_set``."""
+"""Words ignored in the name of a split, like numbers: ``train2017``, ``test_set``."""
 _ANNOTATIONS = {
     "masks",
     "annotations",
@@ -51,14 +51,14 @@ _ANNOTATIONS = {
     "bboxes",
 }
 _BESIDE_ANNOTATIONS = {"mask", "label", "images", "image", "imgs", "img", "jpegimages"}
-"""They may be classes, but not where all folders are these or annotations."""
+"""May be classes, unless all folders are these or annotations."""
 _USUAL = {"train", "test", "val", "validation"}
 _SAY = "name the folders with --train FOLDER --test FOLDER (or DATASET?train=FOLDER&test=FOLDER)"
 
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder that holds images of one class.
+    """A folder with images of one class.
 
     Attributes:
         split: ``train`` or ``test``.
@@ -73,7 +73,7 @@ class ClassFolder:
 
 @dataclass(frozen=True)
 class Layout:
-    """Class names, the folders of every class in order of split, label and path, and notes for the user."""
+    """Class names, class folders ordered by split, label and path, and notes for the user."""
 
     class_names: tuple[str, ...]
     folders: tuple[ClassFolder, ...]
@@ -81,16 +81,15 @@ class Layout:
 
 
 def lay_out(tree: Tree, named: SplitFolders | None = None) -> Layout:
-    """The layout of a folder ``class/*``, or of splits with ``class/*`` in each.
+    """The layout of a folder ``class/*``, or of splits that each contain ``class/*``.
 
     Args:
         tree: the dataset.
-        named: the splits' folders, where the user names them: then nothing is found out, and nothing refused for its
-            name.
+        named: folders of the splits if the user names them: then names are neither interpreted nor refused.
 
     Raises:
-        UsageError: fewer than two classes, folders that look like splits or annotations but are not told apart, or
-            that cannot be read.
+        UsageError: fewer than two classes, folders that ambiguously look like splits or annotations, or unreadable
+            folders.
     """
     train, test, notes = _named_splits(tree, named) if named is not None else _found_splits(tree)
     found = _class_names(tree, train, test)
@@ -117,7 +116,7 @@ def lay_out(tree: Tree, named: SplitFolders | None = None) -> Layout:
 
 
 def _name_notes(trained: dict[str, str], tested: dict[str, str]) -> list[str]:
-    """What to say of class folders, given as the class names that they are shown by."""
+    """Notes about class folders, given as folder names with their displayed class names."""
     notes = []
     if strangers := sorted(set(tested.values()) - set(trained.values())):
         notes.append(f"test classes without training images are left out: {', '.join(strangers)}")
@@ -125,20 +124,20 @@ def _name_notes(trained: dict[str, str], tested: dict[str, str]) -> list[str]:
     for name, class_name in [*trained.items(), *tested.items()]:
         spellings.setdefault(class_name, set()).add(name)
     return notes + [
-        f"the folders of {class_name} are written in {len(written)} ways that look the same (NFC, NFD): taken as one"
+        f"the folders of {class_name} have {len(written)} spellings that look the same (NFC, NFD): treated as one class"
         for class_name, written in spellings.items()
         if len(written) > 1
     ]
 
 
 def _class_names(tree: Tree, split: Parts, other: Parts | None) -> list[str]:
-    """Names of a split's class folders; the other split may lie among them and is none."""
+    """Names of a split's class folders, without the other split's folder if it lies among them."""
     inside = other is not None and len(other) > len(split) and other[: len(split)] == split
     return [name for name in tree.folders(split) if not (inside and other and name == other[len(split)])]
 
 
 def _refuse_confusion(names: dict[str, str], where: str) -> None:
-    """Refuse two folders that differ in more than the way their letters are written and would be shown alike."""
+    """Refuse two folders that would be displayed alike although they differ in more than Unicode form."""
     first: dict[str, str] = {}
     for name, class_name in names.items():
         spelling = unicodedata.normalize("NFC", name)
@@ -149,13 +148,13 @@ def _refuse_confusion(names: dict[str, str], where: str) -> None:
 def _require_classes(class_names: Sequence[str], tree: Tree) -> None:
     if not class_names:
         count = sum(1 for _ in tree.files(()))
-        found = f"{count} files but none of them there" if count else "no files"
+        found = f"{count} files elsewhere" if count else "no files"
         raise UsageError(f"{tree.where}: expected images as class/* or train/class/*, found {found}")
     if len(class_names) == 1:
         raise UsageError(f"{tree.where}: expected at least two classes, found only {class_names[0]!r}")
 
 
-# -- splits that the user names --------------------------------------------------------------------------------
+# -- splits named by the user ----------------------------------------------------------------------------------
 
 
 def _named_splits(tree: Tree, named: SplitFolders) -> tuple[Parts, Parts | None, list[str]]:
@@ -166,7 +165,7 @@ def _named_splits(tree: Tree, named: SplitFolders) -> tuple[Parts, Parts | None,
             if part not in (there := tree.folders(at)):
                 held = ", ".join(map(printable_name, there)) or "no folders"
                 raise UsageError(
-                    f"{tree.where}: --{option} {printable_path(parts or ())}: no folder of that name holds files; "
+                    f"{tree.where}: --{option} {printable_path(parts or ())}: no folder of that name contains files; "
                     f"{printable_path(at) or 'the dataset'} has {held}"
                 )
             at = (*at, part)
@@ -178,7 +177,7 @@ def _named_splits(tree: Tree, named: SplitFolders) -> tuple[Parts, Parts | None,
 
 @dataclass(frozen=True)
 class _Role:
-    """What a folder's name says: a split, by which word, and what else is in the name."""
+    """A folder name read as a split: the split's word, and the other words of the name."""
 
     name: str
     word: str
@@ -190,16 +189,16 @@ class _Role:
 
 
 def _role(name: str) -> _Role | None:
-    """The role that a name with exactly one split word says; None for any other."""
+    """The role of a name with exactly one split word; None for any other name."""
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+", name)]
-    said = [word for word in words if word in _TRAIN or word in _TEST]
-    if len(said) != 1:
+    splits = [word for word in words if word in _TRAIN or word in _TEST]
+    if len(splits) != 1:
         return None
-    return _Role(name, said[0], tuple(word for word in words if word != said[0] and word not in _FILLERS))
+    return _Role(name, splits[0], tuple(word for word in words if word != splits[0] and word not in _FILLERS))
 
 
 def _found_splits(tree: Tree) -> tuple[Parts, Parts | None, list[str]]:
-    """The training folder, the test folder if there is one, and notes; nothing but () where there are no splits."""
+    """The training folder, the test folder if any, and notes; the dataset itself, ``()``, if there are no splits."""
     tops = tree.folders(())
     roles = [role for role in map(_role, tops) if role is not None]
     trains, tests = [role for role in roles if role.trains], [role for role in roles if not role.trains]
@@ -216,7 +215,7 @@ def _found_splits(tree: Tree) -> tuple[Parts, Parts | None, list[str]]:
     for role in plain:
         if not others or tree.folders((role.name,)) or any(map(_is_annotation, others)):
             _refuse_unknown(tree.where, roles, others)
-        notes.append(f"{role.name}/ holds images as the other folders do: taken as a class, not as a split")
+        notes.append(f"{role.name}/ contains images like the other folders: treated as a class, not as a split")
     if trains and tests and not others:
         _refuse_unknown(tree.where, roles, others)
     return (), None, notes
@@ -225,7 +224,7 @@ def _found_splits(tree: Tree) -> tuple[Parts, Parts | None, list[str]]:
 def _paired(
     tree: Tree, tops: list[str], trains: list[_Role], tests: list[_Role], rests: set[tuple[str, ...]]
 ) -> tuple[Parts, Parts | None, list[str]]:
-    """The one pair of splits whose names differ in nothing but the split's word."""
+    """The only pair of splits whose names differ just in the split's word."""
     rest = min(rests)
     training = [role for role in trains if role.rest == rest]
     testing = sorted((role for role in tests if role.rest == rest), key=lambda role: _TEST.index(role.word))
@@ -243,27 +242,27 @@ def _paired(
 
 
 def _inner(tree: Tree, split: Parts) -> Parts:
-    """A split's folder, or the single one of the same name in it that some archives have."""
+    """A split's folder, or the single folder of the same name inside it, as in some archives."""
     inside = tree.folders(split)
     return (*split, inside[0]) if len(inside) == 1 and inside[0].lower() == split[-1].lower() else split
 
 
 def _refuse_unknown(where: str, roles: Sequence[_Role], others: Sequence[str]) -> None:
-    """Say which folders look like which split, and which like none."""
-    said = [
-        f"{_listed(role.name for role in roles if role.trains == trains)} for a {split} split"
+    """Refuse the layout, naming the folders that look like splits and those that do not."""
+    seen = [
+        f"{_listed(role.name for role in roles if role.trains == trains)} as a {split} split"
         for trains, split in ((True, "training"), (False, "test"))
         if any(role.trains == trains for role in roles)
     ]
-    unlike = f", {_listed(others)} for none" if others else ""
+    unlike = f", {_listed(others)} as neither" if others else ""
     raise UsageError(
-        f"{where}: took {', '.join(said)}{unlike}, which is no layout known here; {_SAY}, "
-        f"or --train {EVERYTHING} where every folder is a class"
+        f"{where}: read {', '.join(seen)}{unlike}, which is not a known layout; {_SAY}, "
+        f"or --train {EVERYTHING} if every folder is a class"
     )
 
 
 def _refuse_alike(tree: Tree, tops: Sequence[str]) -> None:
-    """Refuse two or three folders that hold nothing but the same folders, as splits of any name do."""
+    """Refuse two or three folders that contain only the same folders, like splits of any name."""
     if len(tops) not in (2, 3):
         return
     inner = [set(tree.folders((name,))) for name in tops]
@@ -273,8 +272,8 @@ def _refuse_alike(tree: Tree, tops: Sequence[str]) -> None:
     if any(len(parts) == 2 for name in tops for parts in tree.files((name,))):
         return
     raise UsageError(
-        f"{tree.where}: took {_listed(tops)} for splits, since each holds folders {_listed(sorted(shared))}; {_SAY}, "
-        f"or --train {EVERYTHING} where every folder is a class"
+        f"{tree.where}: read {_listed(tops)} as splits, since each contains {_listed(sorted(shared))}; {_SAY}, "
+        f"or --train {EVERYTHING} if every folder is a class"
     )
 
 
@@ -294,13 +293,13 @@ def _refuse_annotations(names: Sequence[str], where: str) -> None:
     if plain:
         rest = _listed(name for name in names if name not in plain) or "nothing"
         raise UsageError(
-            f"{where}: took {_listed(plain)} for annotations beside {rest}, not for a class; {_SAY}, "
-            f"or --train {EVERYTHING} where every folder is a class"
+            f"{where}: read {_listed(plain)} as annotations next to {rest}, not as classes; {_SAY}, "
+            f"or --train {EVERYTHING} if every folder is a class"
         )
 
 
 def _refuse_inner_splits(tree: Tree, root: Parts, names: Sequence[str]) -> None:
-    """Refuse classes that all hold a training and a test split of their own."""
+    """Refuse classes that all contain a training and a test split."""
     if not names:
         return
     for name in names:
@@ -309,8 +308,8 @@ def _refuse_inner_splits(tree: Tree, root: Parts, names: Sequence[str]) -> None:
         if not trains or not tests:
             return
     raise UsageError(
-        f"{tree.where}: took {_listed(trains)} and {_listed(tests)} inside every class for splits; expected them "
-        f"outside, as train/class/*; --train {EVERYTHING} takes all images of a class for training"
+        f"{tree.where}: read {_listed(trains)} and {_listed(tests)} inside every class as splits; expected them "
+        f"outside, as train/class/*; --train {EVERYTHING} uses all images of a class for training"
     )
 
 

@@ -1,10 +1,10 @@
-"""Training images listed for a pass over millions of them: a few bytes an image, opened again by every worker.
+"""List training images for one pass over millions of them: a few bytes per image, opened again by every worker.
 
-:mod:`toolkit.data.catalog` decodes a whole dataset into its cache and keeps an object a file; that is right for
-thousands of images. A listing of a folder keeps each file's name and label in flat files and decodes on demand. It
-has the same classes and the same training images: where there is no test split, the same images are held out.
-A zip's directory is held in memory by every worker, and an npz, the demo set and torchvision's sets go through the
-catalog's cache: unpack what is too large for that into a folder.
+:mod:`toolkit.data.catalog` decodes a whole dataset into its cache and keeps one object per file, which suits thousands
+of images. A listing of a folder keeps each file's name and label in flat files and decodes on demand. Classes and
+training images are the same: without a test split, the same images are held out. For a zip, every worker holds the
+directory in memory; npz files, the demo set and torchvision datasets go through the catalog's cache. Unpack larger
+datasets into a folder.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Listing:
     """Training images in order of their labels.
 
     Attributes:
-        class_names: one name a label.
+        class_names: one name per label.
         labels: int32 (N,), ascending.
-        name: gives what the user knows an image by, for an index.
-        read: gives the pixels, uint8 (size, size, 3), for an index and a size, and tells a third argument what a user
-            should know about the image; raises :class:`Unreadable`.
-        notes: what the user should know, such as a split made here.
-        left_out: names of what was met and is no image, with reasons.
+        name: returns the display name of the image at an index.
+        read: returns the pixels, uint8 (size, size, 3), for an index and a size, and passes remarks about the image
+            to a third argument; raises :class:`Unreadable`.
+        notes: remarks for the user, such as a held-out test split.
+        left_out: names of the files that are not images, with reasons.
     """
 
     class_names: tuple[str, ...]
@@ -56,10 +56,10 @@ class Listing:
 
 
 def list_training(spec: str, size: int, store: Path) -> Listing:
-    """List a dataset's training images, into ``store`` if it is a folder of files; see :func:`open_listing`.
+    """List a dataset's training images, in ``store`` if the dataset is a folder; see :func:`open_listing`.
 
     Raises:
-        UsageError: nothing usable at ``spec``.
+        UsageError: no usable dataset at ``spec``.
         WorkError: it cannot be read, or ``store`` cannot be written.
     """
     where, named = split_spec(spec)
@@ -70,7 +70,7 @@ def list_training(spec: str, size: int, store: Path) -> Listing:
 
 
 def open_listing(spec: str, size: int, store: Path) -> Listing:
-    """A listing made before, in this process or in another."""
+    """Open a listing made earlier, in this process or another."""
     where, named = split_spec(spec)
     if _is_folder(where):
         return _open_folder(Path(where).expanduser(), store)
@@ -106,10 +106,10 @@ def _of_source(source: Source) -> Listing:
 
 
 def _store_folder(tree: FolderTree, named: SplitFolders | None, store: Path) -> None:
-    """Write what a folder's training images are, for every worker to open.
+    """Write the list of a folder's training images, for every worker to open.
 
-    ``names.bin`` has the paths of all, from their class's folder on, ``ends.npy`` where each ends in it, ``kept.npy``
-    the numbers of those not held out, ``listing.json`` the rest.
+    ``names.bin`` holds all paths, relative to the folder of their class, ``ends.npy`` the end of each in it,
+    ``kept.npy`` the indices of those not held out, ``listing.json`` the rest.
     """
     layout = lay_out(tree, named)
     training = [folder for folder in layout.folders if folder.split == "train"]
@@ -119,7 +119,7 @@ def _store_folder(tree: FolderTree, named: SplitFolders | None, store: Path) -> 
             lengths = [_write_names(tree, folder, names) for folder in training]
         counts = [len(own) for own in lengths]
         if not any(counts):
-            raise UsageError(f"{tree.where}: no file of the training split can be read")
+            raise UsageError(f"{tree.where}: the training split has no readable files")
         labels = np.repeat(np.array([folder.label for folder in training], np.int32), counts)
         kept = np.ones(len(labels), bool)
         notes = list(layout.notes)
@@ -144,7 +144,7 @@ def _store_folder(tree: FolderTree, named: SplitFolders | None, store: Path) -> 
 
 
 def _write_names(tree: FolderTree, folder: ClassFolder, names: IO[bytes]) -> np.ndarray:
-    """The paths of a class's files, one class at a time; bytes of each."""
+    """Write the paths of one class's files; returns the bytes of each path."""
     own = (parts[len(folder.parts) :] for parts in tree.files(folder.parts))
     paths = ["/".join(parts).encode("utf-8", "surrogateescape") for parts in own]
     names.write(b"".join(paths))
@@ -165,7 +165,7 @@ def _open_folder(root: Path, store: Path) -> Listing:
     except (OSError, ValueError, KeyError) as error:
         raise WorkError(f"the listing in {store} cannot be read: {error}") from error
     if not root.is_dir():
-        raise UsageError(f"{root} does not exist here")
+        raise UsageError(f"{root} does not exist on this machine")
     tree = FolderTree(root)
     last = np.cumsum([folder["files"] for folder in folders])
     labels = np.repeat(np.array([folder["label"] for folder in folders], np.int32), [one["files"] for one in folders])

@@ -1,4 +1,4 @@
-"""What an image file carries beside its pixels: of all that only the orientation matters."""
+"""Metadata of image files, of which only the orientation is used."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _TURNS: dict[object, Image.Transpose] = {
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _JPEG_DROPPED = (*range(0xE1, 0xEE), 0xEF, 0xFE)
-"""APP1 to APP13, APP15 and comments. APP0 (JFIF) and APP14 (Adobe) say which colours the samples are."""
+"""APP1 to APP13, APP15 and comments. APP0 (JFIF) and APP14 (Adobe) define the colour space."""
 _WEBP_DROPPED = (b"EXIF", b"XMP ", b"ICCP")
 
 
 def upright(picture: Image.Image, orientation: object) -> Image.Image:
-    """A picture turned as EXIF's orientation, 1..8, wants it seen; any other value turns nothing."""
+    """A picture rotated or flipped by its EXIF orientation, 1..8; other values change nothing."""
     turn = _TURNS.get(orientation)
     return picture if turn is None else picture.transpose(turn)
 
 
 def orientation_of(image: Image.Image, exif: bytes = b"") -> object:
-    """The orientation of an opened file, or of the EXIF block that had to be cut out of it; None without one."""
+    """The orientation from an opened file, or from the EXIF block removed from it; None if there is none."""
     try:
         block = Image.Exif() if exif else image.getexif()
         if exif:
             block.load(exif)
         return block.get(ExifTags.Base.Orientation)
-    except Exception:  # Pillow's parsers raise whatever they meet: of a block that is no EXIF nothing is wanted
+    except Exception:  # Pillow's parsers raise all kinds of errors; a block that is not EXIF has no orientation
         return None
 
 
 def bare(data: bytes) -> tuple[bytes, bytes]:
-    """A PNG, JPEG or WebP file without its metadata, and the EXIF block it had; other files as they are.
+    """A PNG, JPEG or WebP file without its metadata, and its EXIF block; other files unchanged.
 
-    A file whose structure is broken is kept from there on, for the decoder to judge.
+    If the structure of a file is broken, everything from there on is kept for the decoder.
     """
     if data.startswith(PNG_SIGNATURE):
         kept, exif = _split(_png_parts(data))
@@ -58,7 +58,7 @@ def bare(data: bytes) -> tuple[bytes, bytes]:
 
 
 FilePart = tuple[bytes, bytes]
-"""A piece of a file to keep, or nothing; and the EXIF block in it, or nothing."""
+"""Bytes to keep and the EXIF block of one part of a file; either may be empty."""
 
 
 def _split(parts: Iterator[FilePart]) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""An npz in MedMNIST layout as a :class:`Source`. Nothing in it is ever unpickled."""
+"""An npz file in MedMNIST layout as a :class:`Source`. Nothing in it is ever unpickled."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _WANTED = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def npz_signature(path: Path) -> str:
-    """A digest of the archive's directory and a sample of its bytes, found without reading the arrays.
+    """A digest of the archive's directory and a sample of its bytes, without reading the arrays.
 
     Raises:
-        UsageError: not an npz, or more unpacked than :func:`refuse_too_large` allows.
+        UsageError: not an npz, or larger than :func:`refuse_too_large` allows when unpacked.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except Exception as error:  # a damaged directory surfaces as whatever zipfile meets
+    except Exception as error:  # zipfile raises all kinds of errors for a damaged directory
         raise UsageError(f"{path} is not a readable npz: {one_line(error)}") from error
     refuse_too_large(members, path)
     marks = [sampled_digest(path), *(f"{info.filename}:{info.CRC}:{info.file_size}" for info in members)]
@@ -40,12 +40,12 @@ def npz_signature(path: Path) -> str:
 
 
 def open_npz(path: Path) -> Source:
-    """An npz with ``train_images``, ``train_labels`` and, if there is a test split, ``test_images``, ``test_labels``.
+    """Open an npz with ``train_images``, ``train_labels`` and optionally ``test_images``, ``test_labels``.
 
     Images are uint8 of shape (N, H, W) or (N, H, W, 3); labels are integers of shape (N,) or (N, 1).
 
     Raises:
-        UsageError: pickled objects (nothing is executed), missing arrays, other shapes or types.
+        UsageError: pickled objects (nothing is executed), missing arrays, wrong shapes or types.
     """
     mark = npz_signature(path)
     arrays = _load(path)
@@ -69,10 +69,10 @@ def open_npz(path: Path) -> Source:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in :data:`_WANTED`; the others' headers are read as well, to refuse pickled objects anywhere.
+    """The arrays in :data:`_WANTED`; all headers are read, to refuse pickled objects anywhere.
 
-    The arrays' headers are read before any of them is unpacked, and each is unpacked into a file without a name in the
-    cache folder and mapped from there, so that memory does not grow with it.
+    Headers are read before any array is unpacked. Each array is unpacked into an unnamed file in the cache folder and
+    memory-mapped, so that memory use does not grow with it.
     """
     arrays = {}
     try:
@@ -88,13 +88,13 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise WorkError(describe_os_error(error, "unpack", path)) from error
-    except Exception as error:  # a damaged archive surfaces as whatever numpy, zipfile or zlib meets
+    except Exception as error:  # numpy, zipfile and zlib raise all kinds of errors for a damaged archive
         raise UsageError(f"{path} is not a readable npz: {one_line(error)}") from error
     return arrays
 
 
 class _Header(NamedTuple):
-    """What a member of an npz says of its array; ``start`` is where its elements begin."""
+    """The array header of an npz member; ``start`` is the offset of its elements."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -107,7 +107,7 @@ class _Header(NamedTuple):
 
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header | None:
-    """A member's header; None if it is no array."""
+    """A member's header; None if it is not an array."""
     with archive.open(info) as member:
         if member.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
             return None
@@ -119,7 +119,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Header | None:
 
 def _refuse_header(name: str, header: _Header, path: Path) -> None:
     if header.dtype.hasobject:
-        raise UsageError(f"{path} is refused: it holds pickled objects, which could run code")
+        raise UsageError(f"{path} is refused: it contains pickled objects, which could run code")
     image = math.prod(header.shape[1:]) * header.dtype.itemsize
     if name in _WANTED and image > images.MAX_DECODED_BYTES:
         raise UsageError(
@@ -128,14 +128,14 @@ def _refuse_header(name: str, header: _Header, path: Path) -> None:
 
 
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header) -> np.ndarray:
-    """An array mapped from a file that is gone when the array is."""
+    """An array mapped from a temporary file that disappears with the array."""
     if header.start + header.nbytes != info.file_size:
-        raise ValueError(f"{info.filename} has {info.file_size} bytes, its header says {header.start + header.nbytes}")
+        raise ValueError(f"{info.filename} has {info.file_size} bytes, expected {header.start + header.nbytes}")
     if header.nbytes == 0:
         return np.zeros(header.shape, header.dtype)
     make_folder(cache_root())
     with tempfile.TemporaryFile(dir=cache_root()) as file, archive.open(info) as member:
-        shutil.copyfileobj(member, file, _COPIED_BYTES)  # to its end, where the checksum is compared
+        shutil.copyfileobj(member, file, _COPIED_BYTES)  # to the end, where zipfile verifies the checksum
         file.flush()
         order: Literal["F", "C"] = "F" if header.fortran else "C"
         return np.memmap(file, header.dtype, "r", header.start, header.shape, order)
@@ -160,5 +160,5 @@ def _split_entries(arrays: dict[str, np.ndarray], split: str, path: Path) -> lis
         labels = labels[:, 0]
     if labels is None or labels.ndim != 1 or len(labels) != len(pixels) or labels.dtype.kind not in "iu":
         found = "none" if labels is None else f"{labels.dtype} {labels.shape}"
-        raise UsageError(f"{path}: {split}_labels must be {len(pixels)} integers, one an image, got {found}")
+        raise UsageError(f"{path}: {split}_labels must be {len(pixels)} integers, one per image, got {found}")
     return array_entries(split, pixels, labels)

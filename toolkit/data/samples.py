@@ -1,4 +1,4 @@
-"""Samples wider than 8 bits to 8-bit pictures: the one rule by which their range is found, and the remark it leaves."""
+"""Convert samples wider than 8 bits to 8-bit pictures: the rule for their range, and the remark it leaves."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import numpy as np
 from PIL import Image
 
 Tell = Callable[[str], object]
-"""Is told what a user should know about an image that was read."""
+"""Receives remarks for the user about an image that was read."""
 
 _GUESSED_BITS = (8, 12, 16)
-"""Depths that narrower samples in wider integers usually have. Few, so that images of one set rarely differ in them."""
+"""Usual depths of samples stored in wider integers. Few, so that the images of a dataset rarely get different ones."""
 _ROWS = 256
-"""Rows worked on at a time: what is made on the way stays small beside the picture."""
+"""Rows processed at a time: temporary arrays stay small compared with the picture."""
 
 
 def unsaid(remark: str) -> None:
-    """Tell nobody."""
+    """Ignore a remark."""
 
 
 def remark_notes(remarks: Counter[str]) -> list[str]:
-    """Notes on a whole dataset from what was told about its images."""
+    """Notes on a whole dataset from the remarks about its images."""
     return [f"{count} image{'s' * (count > 1)}: {remark}" for remark, count in sorted(remarks.items())]
 
 
 class Range(NamedTuple):
-    """The samples that become 0 and 255."""
+    """The sample values that map to 0 and 255."""
 
     low: float
     high: float
 
 
 def sample_range(samples: np.ndarray, declared: Range | None = None, bits: int | None = None) -> tuple[Range, str]:
-    """The range of samples, and how it was guessed; an empty text where it was declared.
+    """The range of samples, and a remark if it was guessed; the remark is empty otherwise.
 
     The rule, in this order:
 
-    1. What the file declares: lowest and highest sample (TIFF's SMinSampleValue and SMaxSampleValue, or
-       MinSampleValue and MaxSampleValue), else integers of fewer bits than they are stored in (BitsPerSample).
-    2. Integers that are all the same, and 16-bit ones of which one exceeds 12 bits: all that their type can hold.
-    3. Other integers without negative ones: a guess, the fewest of 8, 12 and 16 bits that hold them all.
-    4. Floating-point samples: a guess, 0..1 if all finite ones lie in it, else 0..255 if all lie in that.
-    5. Everything else: a guess, from the lowest to the highest finite sample, 0 included where none is negative.
+    1. Declared by the file: minimum and maximum sample (TIFF's SMinSampleValue and SMaxSampleValue, or MinSampleValue
+       and MaxSampleValue), or a bit depth below that of the storage type (BitsPerSample).
+    2. Integers that are all equal, and 16-bit ones of which any exceeds 12 bits: the full range of their type.
+    3. Other non-negative integers: a guess, the smallest of 8, 12 and 16 bits that holds them all.
+    4. Floating-point samples: a guess, 0..1 if it contains all finite ones, or else 0..255 if that does.
+    5. Everything else: a guess, from the minimum to the maximum finite sample, from 0 if none is negative.
 
     Args:
         samples: integers or floating-point numbers of any shape.
-        declared: the range that the file gives.
-        bits: of a sample, where the file says so.
+        declared: the range given by the file.
+        bits: per sample, if given by the file.
 
     Raises:
         ValueError: no finite sample.
@@ -61,7 +61,7 @@ def sample_range(samples: np.ndarray, declared: Range | None = None, bits: int |
         top = next((top for top in (1.0, 255.0) if low >= 0 and high <= top), None)
         if top is not None:
             return Range(0.0, top), f"floating-point samples: their range was guessed to be 0..{top:g}"
-        return Range(min(low, 0.0), high), "floating-point samples: their range was guessed to be that of the image"
+        return Range(min(low, 0.0), high), "floating-point samples: their range was guessed from the image"
     stored = 8 * samples.dtype.itemsize
     if bits is not None and bits < stored:
         return Range(0.0, 2.0**bits - 1), ""
@@ -70,11 +70,11 @@ def sample_range(samples: np.ndarray, declared: Range | None = None, bits: int |
         return Range(0.0, 2.0 ** (stored - (samples.dtype.kind == "i")) - 1), ""
     if fitting is not None:
         return Range(0.0, 2.0**fitting - 1), f"{stored}-bit samples: their range was guessed to be {fitting} bits"
-    return Range(min(low, 0.0), high), f"{stored}-bit samples: their range was guessed to be that of the image"
+    return Range(min(low, 0.0), high), f"{stored}-bit samples: their range was guessed from the image"
 
 
 def _extremes(samples: np.ndarray) -> tuple[float, float]:
-    """The lowest and the highest finite sample."""
+    """The minimum and the maximum finite sample."""
     lowest, highest = [], []
     for rows in _bands(len(samples)):
         part = samples[rows]
@@ -89,7 +89,7 @@ def _extremes(samples: np.ndarray) -> tuple[float, float]:
 
 
 def eight_bits(samples: np.ndarray, scale: Range) -> np.ndarray:
-    """Samples in a range as levels, uint8 of the same shape, rounded; what lies outside is cut, NaN becomes 0."""
+    """Samples scaled from a range to levels, uint8 of the same shape, rounded and clipped; NaN becomes 0."""
     levels = np.empty(samples.shape, np.uint8)
     factor = 255 / (scale.high - scale.low) if scale.high > scale.low else 0.0
     for rows in _bands(len(samples)):
@@ -108,24 +108,24 @@ def picture(
     bits: int | None = None,
     tell: Tell = unsaid,
 ) -> Image.Image:
-    """Samples as an 8-bit picture, grey (``L``) or ``RGB``; transparency is laid over white.
+    """Samples as an 8-bit picture, grey (``L``) or ``RGB``, composited over white.
 
     Args:
-        samples: uint, int or float of shape (H, W) or (H, W, C): one or three colours, then alpha if there is one.
-        alpha: whether the last channel is alpha; its range is found apart from the colours'.
-        premultiplied: whether the colours have been multiplied by it.
+        samples: uint, int or float of shape (H, W) or (H, W, C): one or three colours, then alpha if any.
+        alpha: whether the last channel is alpha; its range is determined separately.
+        premultiplied: whether the colours are multiplied by alpha.
         declared, bits: as in :func:`sample_range`.
-        tell: told where the range was guessed.
+        tell: receives a remark if the range was guessed.
 
     Raises:
-        ValueError: another number of channels, another type of samples, or no finite sample.
+        ValueError: an unsupported number of channels or type of samples, or no finite sample.
     """
     if samples.dtype.kind not in "uif":
-        raise ValueError(f"samples of type {samples.dtype}")
+        raise ValueError(f"samples of unsupported type {samples.dtype}")
     channels = samples[..., None] if samples.ndim == 2 else samples
     colours = channels[..., :-1] if alpha else channels
     if colours.shape[2] not in (1, 3):
-        raise ValueError(f"{channels.shape[2]} samples a pixel, expected grey or RGB with or without alpha")
+        raise ValueError(f"{channels.shape[2]} samples per pixel, expected grey or RGB with or without alpha")
     levels = _levels(colours, declared, bits, tell)
     if alpha:
         clear = _levels(channels[..., -1:], None, bits, unsaid)
@@ -146,12 +146,13 @@ def _levels(samples: np.ndarray, declared: Range | None, bits: int | None, tell:
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """An ``RGBA`` picture laid over white, as ``RGB``."""
-    laid = Image.new("RGB", image.size)
+    """An ``RGBA`` picture composited over white, as ``RGB``."""
+    composite = Image.new("RGB", image.size)
     for rows in _bands(image.height):
         part = image.crop((0, rows.start, image.width, rows.stop))
-        laid.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), (0, rows.start))
-    return laid
+        opaque = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB")
+        composite.paste(opaque, (0, rows.start))
+    return composite
 
 
 def _bands(height: int) -> Iterator[slice]:

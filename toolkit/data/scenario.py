@@ -1,4 +1,4 @@
-"""A class order cut into stages."""
+"""A class order split into stages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from toolkit.foundation.errors import UsageError
 
 
 def class_order_from_seed(classes: int, seed: int) -> list[int]:
-    """Numpy's legacy seeded permutation, as iCaRL and its successors draw it (1993 with 100: 68, 56, 78, 8, 23 ...)."""
+    """NumPy's legacy seeded permutation, as in iCaRL and its successors (seed 1993 of 100 classes: 68, 56, 78, ...)."""
     return np.random.RandomState(seed).permutation(classes).tolist()
 
 
 def default_initial(classes: int) -> int:
-    """Classes of the first stage where nobody says: a fifth, so that there are about five stages, and at least two."""
+    """Default number of classes in the first stage: a fifth, which gives about five stages, but at least two."""
     return min(classes, max(2, math.ceil(classes / 5)))
 
 
@@ -25,9 +25,9 @@ class Scenario:
 
     Args:
         labels: int array (N,), the training labels.
-        order: the class order: every class once.
-        initial: classes in the first stage (B0: the same as ``increment``; B50: 50).
-        increment: classes in every later stage; the last may have fewer.
+        order: the class order, with every class once.
+        initial: classes in the first stage (B0: equal to ``increment``; B50: 50).
+        increment: classes per later stage; the last may have fewer.
 
     Raises:
         UsageError: ``order`` is not a permutation, or ``initial``/``increment`` do not fit the number of classes.
@@ -36,7 +36,7 @@ class Scenario:
     def __init__(self, labels: np.ndarray, order: Sequence[int], initial: int, increment: int) -> None:
         classes = len(order)
         if sorted(order) != list(range(classes)):
-            raise UsageError(f"class order must name each of the classes 0..{classes - 1} once, got {list(order)}")
+            raise UsageError(f"class order must contain each of the classes 0..{classes - 1} once, got {list(order)}")
         if classes and int(labels.max(initial=0)) >= classes:
             raise UsageError(f"labels go up to {int(labels.max())} but the class order has {classes} classes")
         if not 1 <= initial <= classes:

@@ -1,4 +1,4 @@
-"""Where images come from: a folder or a zip of one. Each becomes a :class:`Source`.
+"""Datasets in a folder or a zip file, opened as a :class:`Source`.
 
 A source lists entries without decoding them; :mod:`toolkit.data.catalog` decodes and caches.
 """
@@ -27,22 +27,22 @@ from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 from toolkit.foundation.sizes import format_size
 
 MAX_UNPACKED_BYTES = 20 * 1024**3
-"""That an archive may declare."""
+"""Maximum that an archive may declare."""
 FREELY_UNPACKED_BYTES = 256 * 1024**2
 MAX_RATIO = 100
-"""Unpacked to packed, beyond :data:`FREELY_UNPACKED_BYTES`. Images come to 10, drawings to 50; a bomb needs more."""
+"""Limit of unpacked / packed bytes, beyond :data:`FREELY_UNPACKED_BYTES`. Images reach 10, drawings 50, bombs more."""
 MAX_FILE_BYTES = images.MAX_DECODED_BYTES
-"""No image within that limit needs a larger file."""
+"""No image within the decoded limit needs a larger file."""
 _SAMPLED_BLOCKS = 256
 _BLOCK_BYTES = 65_536
-"""Read of an archive to recognise it: all of 16 MiB, and as much of a larger one."""
+"""Size of the blocks that identify an archive: all of it up to 16 MiB, and 16 MiB of a larger one."""
 
 
 class Read(Protocol):
-    """Gives an image's pixels, uint8 (size, size, 3), and tells what a user should know about it.
+    """Returns an image's pixels, uint8 (size, size, 3), and passes remarks about it to ``tell``.
 
     Raises:
-        Unreadable: it cannot be read.
+        Unreadable: the image cannot be read.
     """
 
     def __call__(self, size: int, tell: Tell = unsaid) -> np.ndarray: ...
@@ -50,14 +50,14 @@ class Read(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One image that may be read.
+    """One image, not yet decoded.
 
     Attributes:
         split: ``train`` or ``test``.
         label: index into the source's class names.
-        name: what the user knows it by.
+        name: display name.
         file_bytes: size of its file.
-        read: gives the pixels; see :class:`Read`.
+        read: returns the pixels; see :class:`Read`.
     """
 
     split: str
@@ -72,11 +72,11 @@ class Source:
     """Classes and entries, not yet decoded.
 
     Attributes:
-        class_names: one name a label.
+        class_names: one name per label.
         entries: the images.
-        signature: changes when the content does.
-        notes: what the user should know.
-        left_out: names of what was met and is no entry, with reasons.
+        signature: changes with the content.
+        notes: remarks for the user.
+        left_out: names of the files that are not entries, with reasons.
     """
 
     class_names: tuple[str, ...]
@@ -87,29 +87,29 @@ class Source:
 
 
 def open_folder(root: Path, named: SplitFolders | None = None) -> Source:
-    """A folder ``class/*``, or of splits that are such folders: see :mod:`toolkit.data.layout`.
+    """Open a folder ``class/*``, or one of splits with this layout: see :mod:`toolkit.data.layout`.
 
-    The content signature is made of every used file's path, size and modification time, so that an unchanged folder
+    The content signature covers the path, size and modification time of every file used, so that an unchanged folder
     is recognised without reading it.
 
     Raises:
-        UsageError: no such layout, or a folder that cannot be read.
+        UsageError: another layout, or a folder that cannot be read.
     """
     return _from_tree(FolderTree(root), named)
 
 
 def open_zip(path: Path, named: SplitFolders | None = None) -> Source:
-    """A zip of such a folder, also with one wrapping folder; read in place, never unpacked to disk.
+    """Open a zip of such a folder, with or without a top-level folder; it is read in place, never unpacked to disk.
 
-    Its content signature covers every used member's checksum and a sample of the file's bytes.
+    The content signature covers the checksum of every member used and a sample of the file's bytes.
 
     Raises:
-        UsageError: no such layout; not a zip, or one with ``..``, absolute names, links, encrypted members, or more
-            unpacked than :func:`refuse_too_large` allows.
+        UsageError: another layout; not a zip; ``..``, absolute names, links or encrypted members in it; or larger than
+            :func:`refuse_too_large` allows when unpacked.
     """
     try:
         archive = zipfile.ZipFile(path)
-    except Exception as error:  # a damaged directory surfaces as whatever zipfile meets
+    except Exception as error:  # zipfile raises all kinds of errors for a damaged directory
         raise UsageError(f"{path} is not a readable zip archive: {one_line(error)}") from error
     for info in archive.infolist():
         _refuse_unsafe(info, path)
@@ -119,7 +119,7 @@ def open_zip(path: Path, named: SplitFolders | None = None) -> Source:
 
 
 def sampled_digest(path: Path) -> str:
-    """A digest of a file's length and of :data:`_SAMPLED_BLOCKS` blocks spread over it; of a small file of all of it.
+    """A digest of a file's length and :data:`_SAMPLED_BLOCKS` blocks spread over it, or all of a small file.
 
     Raises:
         UsageError: it cannot be read.
@@ -140,27 +140,27 @@ def sampled_digest(path: Path) -> str:
 
 
 def refuse_too_large(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
-    """Refuse an archive for what its directory declares, before anything of it is unpacked.
+    """Refuse an archive by the sizes in its directory, before anything is unpacked.
 
     Raises:
-        UsageError: more than :data:`MAX_UNPACKED_BYTES`, or more than :data:`FREELY_UNPACKED_BYTES` and
+        UsageError: more than :data:`MAX_UNPACKED_BYTES`, or more than both :data:`FREELY_UNPACKED_BYTES` and
             :data:`MAX_RATIO` times the archive's own size.
     """
     total = sum(info.file_size for info in members)
-    packed = path.stat().st_size  # not what the directory says: bombs let many members share the same bytes
+    packed = path.stat().st_size  # not from the directory: in bombs, many members share the same bytes
     if total > MAX_UNPACKED_BYTES:
         raise UsageError(f"{path} would unpack to {format_size(total)}, the limit is {format_size(MAX_UNPACKED_BYTES)}")
     if total > max(FREELY_UNPACKED_BYTES, MAX_RATIO * packed):
         raise UsageError(
             f"{path} would unpack to {format_size(total)} from {format_size(packed)}: beyond "
-            f"{format_size(FREELY_UNPACKED_BYTES)} the limit is {MAX_RATIO} times as much"
+            f"{format_size(FREELY_UNPACKED_BYTES)} the limit is {MAX_RATIO} times the packed size"
         )
 
 
 def _refuse_unsafe(info: zipfile.ZipInfo, path: Path) -> None:
     name = info.filename.replace("\\", "/")
     if ".." in PurePosixPath(name).parts:
-        raise UsageError(f"{path} is refused: {info.filename!r} leads out of the archive")
+        raise UsageError(f"{path} is refused: {info.filename!r} points outside the archive")
     if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
         raise UsageError(f"{path} is refused: {info.filename!r} is an absolute name")
     if stat.S_ISLNK(info.external_attr >> 16):
@@ -193,12 +193,12 @@ def _file_entry(split: str, label: int, file: Listed) -> Entry:
 
 
 def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid) -> np.ndarray:
-    """The pixels of a file, uint8 (size, size, 3), from how many bytes it has and how they are read.
+    """The pixels of a file, uint8 (size, size, 3), given functions that return its size and its bytes.
 
-    ``tell`` is told what a user should know about it.
+    ``tell`` receives remarks for the user.
 
     Raises:
-        Unreadable: the file cannot be read, is too large, or is not a whole image.
+        Unreadable: the file cannot be read, is too large, or is not a complete image.
     """
     try:
         if (length := file_bytes()) > MAX_FILE_BYTES:
@@ -206,13 +206,13 @@ def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: i
         data = read()
     except images.Unreadable:
         raise
-    except Exception as error:  # a damaged zip member surfaces as whatever zlib, bz2 or lzma meet
+    except Exception as error:  # zlib, bz2 and lzma raise all kinds of errors for a damaged zip member
         raise images.Unreadable(f"cannot be read: {printable_name(one_line(error))}") from error
     return images.decode_image(data, size, tell)
 
 
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
-    """Move a seeded, stratified 20 % of each class to the test split; also gives the note that says so."""
+    """Move a seeded, stratified 20 % of each class to the test split; also returns a note about it."""
     chosen = set(held_out_indices(np.array([entry.label for entry in entries])).tolist())
     moved = [
         Entry("test" if i in chosen else "train", e.label, e.name, e.file_bytes, e.read) for i, e in enumerate(entries)
@@ -221,13 +221,13 @@ def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
 
 
 def held_out_note(count: int) -> str:
-    """What to say where so many images were held out to test on."""
+    """The note for ``count`` images held out for testing."""
     share = f"a stratified {HELD_OUT_SHARE:.0%} ({count} images, seed {SPLIT_SEED})"
     return f"no test split was found: {share} was held out"
 
 
 def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[Entry]:
-    """Entries for images already in memory; their file size is that of their raw pixels at their own size."""
+    """Entries for images already in memory; their file size is that of their raw pixels at original size."""
 
     def entry(index: int) -> Entry:
         def read(size: int, tell: Tell = unsaid) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""What a dataset is called: where it is and, where its folders' names do not say so, which hold the splits.
+"""Dataset specs: a location and, if the folder names do not tell, the folders of the splits.
 
-``FOLDER?train=Lernen&test=Pruefung`` names them; ``%`` escapes as in an address. A folder that has such a name itself
-goes first. The choice is a part of the spec, so that a request, a run and the app all open the same.
+``FOLDER?train=Lernen&test=Pruefung`` names them, with ``%`` escapes as in a URL. An existing folder with such a name
+takes precedence. The folders are part of the spec, so that a request, a run and the app open the same dataset.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from toolkit.foundation.errors import UsageError
 
 _SAFE = "/ .,()"
 EVERYTHING = "."
-"""The dataset's own folder as its training split: its folders are the classes, whatever they are called."""
+"""The dataset's own folder as the training split: its folders are the classes, whatever their names."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class SplitFolders:
     """Folders inside a dataset, with ``/`` between their parts, that the user named as its splits.
 
     Attributes:
-        train: of the training split; :data:`EVERYTHING` for the dataset's own.
-        test: of the test split; None holds out a part of the other.
+        train: folder of the training split; :data:`EVERYTHING` for the dataset's own folder.
+        test: folder of the test split; None holds out part of the training split.
     """
 
     train: str
@@ -40,7 +40,7 @@ class SplitFolders:
 
 
 def parts_of(folder: str) -> tuple[str, ...]:
-    """The parts of a path inside a dataset; none for :data:`EVERYTHING`."""
+    """The parts of a path inside a dataset; empty for :data:`EVERYTHING`."""
     return PurePosixPath(folder).parts
 
 
@@ -50,10 +50,10 @@ def _is_inside(folder: str) -> bool:
 
 
 def split_spec(spec: str) -> tuple[str, SplitFolders | None]:
-    """A spec as where the dataset is and which folders its user named.
+    """Split a spec into the location of the dataset and the folders that its user named.
 
     Raises:
-        UsageError: another word than train and test behind the question mark, or a folder outside the dataset.
+        UsageError: a key other than train and test after the question mark, or a folder outside the dataset.
     """
     where, mark, query = spec.rpartition("?")
     if not mark or "=" not in query or _exists(spec):
@@ -66,25 +66,25 @@ def split_spec(spec: str) -> tuple[str, SplitFolders | None]:
 
 
 def with_splits(spec: str, train: str | None, test: str | None) -> str:
-    """A spec with the folders of ``--train`` and ``--test`` in it; as it is without them.
+    """A spec including the folders of ``--train`` and ``--test``, if given.
 
     Raises:
-        UsageError: ``--test`` alone, a folder outside the dataset, or a spec that names folders already.
+        UsageError: ``--test`` alone, a folder outside the dataset, or a spec that already names folders.
     """
     if train is None and test is None:
         return spec
     where, named = split_spec(spec)
     if named is not None:
-        raise UsageError(f"{spec} names its folders already: leave --train and --test out")
+        raise UsageError(f"{spec} already names its folders: omit --train and --test")
     if train is None:
-        raise UsageError("--test goes with --train FOLDER (--train . where every other folder is a class)")
+        raise UsageError("--test needs --train FOLDER (--train . if every other folder is a class)")
     folders = SplitFolders(train, test)
     words = {"train": folders.train} | ({} if test is None else {"test": test})
     return f"{where}?{urlencode(words, safe=_SAFE, quote_via=quote)}"
 
 
 def require_plain(path: str) -> None:
-    """Refuse a path that results and tables could not name.
+    """Refuse a path that cannot be written in results and tables.
 
     Raises:
         UsageError: bytes that are not UTF-8, or control characters.

@@ -1,4 +1,4 @@
-"""Datasets that torchvision downloads. torchvision is imported only when one is asked for and not yet cached."""
+"""Datasets downloaded by torchvision, which is imported only if a requested dataset is not cached yet."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     "FGVCAircraft": {"train": {"split": "trainval"}, "test": {"split": "test"}},
     "StanfordCars": _TRAIN_TEST,
 }
-"""The arguments that select each split; EuroSAT has none, so a part of it is held out."""
+"""The arguments that select each split; EuroSAT has no test split, so part of it is held out."""
 
 
 def torchvision_signature(name: str) -> str:
-    """A fixed mark: these datasets do not change. Lets a cached copy open without importing torchvision.
+    """A constant signature, as these datasets do not change: a cached copy opens without importing torchvision.
 
     Raises:
         UsageError: not one of :data:`SPLITS`.
@@ -56,10 +56,10 @@ def open_torchvision(name: str) -> Source:
         try:
             root.mkdir(parents=True, exist_ok=True)
             opened[split] = _construct(getattr(torchvision.datasets, name), str(root), arguments)
-        except Exception as error:  # torchvision raises RuntimeError, URLError, OSError and more, by dataset
+        except Exception as error:  # torchvision raises RuntimeError, URLError, OSError and others
             raise WorkError(
                 f"torchvision:{name} could not be downloaded ({one_line(error)}); "
-                f"go online, or put its files into {root}"
+                f"connect to the internet, or put its files into {root}"
             ) from error
     first = next(iter(opened.values()))
     entries = [
@@ -78,7 +78,7 @@ def open_torchvision(name: str) -> Source:
 def _construct(factory: Callable[..., Any], root: str, arguments: dict[str, Any]) -> Any:
     try:
         return factory(root, download=False, **arguments)
-    except Exception:  # not there yet
+    except Exception:  # not downloaded yet
         return factory(root, download=True, **arguments)
 
 
@@ -92,14 +92,14 @@ def _labels(dataset: Any) -> list[int]:
 
 
 def _file_sizes(dataset: Any) -> list[int]:
-    """Bytes of each image's file, or of its raw pixels for datasets that come as one array (CIFAR)."""
+    """Bytes of each image's file, or of its raw pixels for datasets stored as one array (CIFAR)."""
     if hasattr(dataset, "data"):
         return [3 * dataset.data.shape[1] * dataset.data.shape[2]] * len(dataset)
     for attribute in ("_image_files", "_images", "_samples", "samples"):
         if hasattr(dataset, attribute):
             paths = [item[0] if isinstance(item, tuple) else item for item in getattr(dataset, attribute)]
             return [os.path.getsize(path) for path in paths]
-    raise WorkError(f"{type(dataset).__name__}: this torchvision release keeps its files where we do not know")
+    raise WorkError(f"{type(dataset).__name__}: cannot find its files in this torchvision release")
 
 
 def _entry(split: str, dataset: Any, index: int, label: int, file_bytes: int) -> Entry:
@@ -107,7 +107,7 @@ def _entry(split: str, dataset: Any, index: int, label: int, file_bytes: int) ->
         try:
             image, _ = dataset[index]
             return images.square(images.to_rgb(image, tell), size)
-        except Exception as error:  # a damaged download surfaces as whatever Pillow's parser meets
+        except Exception as error:  # Pillow raises all kinds of errors for a damaged download
             raise images.Unreadable(one_line(error)) from error
 
     return Entry(split, label, f"{split}[{index}]", file_bytes, read)

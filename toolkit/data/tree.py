@@ -1,7 +1,7 @@
-"""The files of a folder, or of a zip of one: one walk for everything that reads a dataset.
+"""The files of a folder, or of a zip of one: the same traversal for all code that reads a dataset.
 
-Links are followed, and what they lead back to is not walked again; hidden files and systems' clutter are passed over;
-everything else that is not taken is kept with its reason.
+Links are followed, but no folder is visited twice; hidden files and system files are skipped; everything else that is
+not used is recorded with the reason.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from toolkit.data.names import printable_name
 from toolkit.foundation.errors import UsageError, describe_os_error, one_line
 
 Parts = tuple[str, ...]
-"""A path inside a dataset; none for the dataset itself."""
+"""A path inside a dataset; empty for the dataset itself."""
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "lost+found", "$recycle.bin", "system volume information"}
-_DANGLING = "a link that leads nowhere"
-_TAKEN = "a link to a folder that is taken already"
+_DANGLING = "a broken link"
+_TAKEN = "a link to a folder that is already included"
 _SPECIAL = "neither a file nor a folder"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A file: its path inside, its size, a mark of its content, and how to read its bytes."""
+    """A file: its path inside the dataset, its size, a fingerprint of its content, and a function that reads it."""
 
     parts: Parts
     size: int
@@ -37,33 +37,33 @@ class Listed:
 
 
 class Tree(Protocol):
-    """What a layout is found in.
+    """A dataset's files.
 
     Attributes:
-        where: what the user calls it.
-        left_out: reasons by the names, as shown, of what was met and not taken.
+        where: the location as given by the user.
+        left_out: reasons by display name, for entries that were found but not used.
     """
 
     where: str
     left_out: dict[str, str]
 
     def folders(self, at: Parts) -> list[str]:
-        """Names of the folders in a folder that hold files at any depth, sorted."""
+        """Sorted names of the subfolders of a folder that contain files at any depth."""
 
     def files(self, at: Parts) -> Iterator[Parts]:
-        """The files in a folder and below it, in order of their paths' parts."""
+        """The files in a folder and its subfolders, ordered by the parts of their paths."""
 
     def listed(self, parts: Parts) -> Listed | None:
-        """A file; None, and left out, where it cannot be had any more."""
+        """A file; None, and recorded as left out, if it is no longer accessible."""
 
 
 def is_clutter(parts: Sequence[str]) -> bool:
-    """Whether a path is hidden or one of what systems leave lying about."""
+    """Whether a path is hidden or a system file such as ``Thumbs.db``."""
     return any(part.startswith(".") or part.lower() in _CLUTTER for part in parts)
 
 
 def printable_path(parts: Parts) -> str:
-    """A path inside a dataset as it is shown."""
+    """The display name of a path inside a dataset."""
     return printable_name("/".join(parts))
 
 
@@ -71,7 +71,7 @@ def printable_path(parts: Parts) -> str:
 
 
 class _Met(NamedTuple):
-    """A file, or what is in the place of one; ``lost`` where there should be something that cannot be had."""
+    """A file, or another entry with the reason to skip it; ``lost`` if it should be a file but is inaccessible."""
 
     parts: Parts
     reason: str = ""
@@ -79,10 +79,10 @@ class _Met(NamedTuple):
 
 
 class FolderTree:
-    """A folder on disk. Only regular files are ever opened.
+    """A folder on disk. Only regular files are opened.
 
     Raises:
-        UsageError: by every method, where a folder that must be walked cannot be read.
+        UsageError: in every method, if a folder that must be traversed cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -110,11 +110,11 @@ class FolderTree:
         return Listed(parts, status.st_size, f"{status.st_size}:{status.st_mtime_ns}", lambda: read_regular(path))
 
     def path(self, parts: Parts) -> Path:
-        """Where a file is."""
+        """The path of a file on disk."""
         return self.root.joinpath(*parts)
 
     def _subfolders(self, at: Parts) -> list[str]:
-        """Names of folders and of links to such, sorted; links that lead nowhere or back are left out."""
+        """Sorted names of folders and links to folders, without broken and cyclic links."""
         here = os.path.realpath(self.path(at))
         found = []
         for entry in self._must_read(at):
@@ -128,20 +128,20 @@ class FolderTree:
         return found
 
     def _is_filled(self, at: Parts) -> bool:
-        """Whether a folder holds a file, or something in its place that is lost; else what it holds is left out."""
+        """Whether a folder contains a file, accessible or lost; if not, its entries are recorded as left out."""
         passed = {}
         try:
             for met in self._walk(at):
                 if not met.reason or met.lost:
                     return True
                 passed[printable_path(met.parts)] = met.reason
-        except UsageError:  # it cannot be read: who takes it for a class or a split is told so
+        except UsageError:  # unreadable: reported if it is used as a class or a split
             return True
         self.left_out |= passed
         return False
 
     def _walk(self, at: Parts) -> Iterator[_Met]:
-        """Everything in a folder and below it that is not a folder, in order."""
+        """Everything in a folder and its subfolders that is not a folder, in order."""
         taken = [os.path.realpath(self.path(at))]
         open_folders = [(at, iter(self._must_read(at)))]
         while open_folders:
@@ -177,7 +177,7 @@ class FolderTree:
             return sorted((one for one in entries if not is_clutter((one.name,))), key=lambda entry: entry.name)
 
     def _judged(self, entry: os.DirEntry[str], parts: Parts) -> _Met | None:
-        """A file, or why there is none; None for a folder and a link to one."""
+        """A file, or another entry with the reason to skip it; None for a folder or a link to one."""
         try:
             if entry.is_dir():
                 return None
@@ -195,10 +195,10 @@ def _contains(outer: str, inner: str) -> bool:
 
 
 def read_regular(path: Path) -> bytes:
-    """A file's bytes; a pipe or a device that has taken its place would never end.
+    """A file's bytes; a pipe or a device in its place is refused, as reading it might never end.
 
     Raises:
-        OSError: it is no regular file, or cannot be read.
+        OSError: it is not a regular file, or cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{_SPECIAL}: {path}")
@@ -209,19 +209,19 @@ def read_regular(path: Path) -> bytes:
 
 
 class ZipTree:
-    """The members of an open zip, without the one folder round everything that many zips have.
+    """The members of an open zip, without the single top-level folder that many zips have.
 
     Args:
-        archive: open, its names found safe.
-        where: what the user calls it.
-        inside: a folder that must be there: only if it is not is the one round everything taken off.
+        archive: open, its names checked.
+        where: the location as given by the user.
+        inside: a folder that must exist: the top-level folder is removed only if this one is not found.
     """
 
     def __init__(self, archive: zipfile.ZipFile, where: str, inside: Parts = ()) -> None:
         self.where = where
         self.left_out: dict[str, str] = {}
         self._archive = archive
-        # of two members with one name the last counts, as it does where a zip is unpacked
+        # of two members with the same name the last one counts, as when unpacking a zip
         members = {_parts(info): info for info in archive.infolist() if not info.is_dir()}
         members = {parts: info for parts, info in members.items() if not is_clutter(parts)}
         foldered = [parts for parts in members if len(parts) >= 2]

@@ -1,4 +1,4 @@
-"""Archives a user hands over through the app, kept where runs can open them again."""
+"""Archives uploaded through the app, kept where runs can open them again."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SUFFIXES = (".zip", ".npz")
 
 
 def uploads_dir() -> Path:
-    """The folder for uploads: beside the runs that were made with them."""
+    """The folder for uploads, next to the runs folder."""
     return default_runs_dir().parent / "uploads"
 
 
 def keep_upload(name: str, content: BytesIO | BufferedReader) -> Path:
-    """Keep an uploaded archive under a name made from its content, so that the same file is kept once.
+    """Store an uploaded archive under a name derived from its content, so that identical files are stored once.
 
     Args:
-        name: what the user called it; its suffix decides how it will be opened.
+        name: the user's file name; its suffix decides how the archive is opened.
         content: a seekable stream.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What a network sees: feature extractors, and how far compression moves their features."""
+"""Feature extractors, and how much compression changes their features."""

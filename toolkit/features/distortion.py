@@ -1,6 +1,6 @@
-"""How far decoded images are from the originals, in features and in pixels: pure functions of two tensors.
+"""Distortion of decoded images, in features and in pixels: pure functions of two tensors.
 
-Conventions: the first argument is the original; ``reduction`` is ``none`` (one value an image), ``mean`` or ``sum``.
+Conventions: the first argument is the original; ``reduction`` is ``none`` (one value per image), ``mean`` or ``sum``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 PSNR_CAP = 100.0
-"""PSNR counted for images without any error, in dB, so that means stay finite."""
+"""PSNR in dB of images without error, so that means stay finite."""
 
 
 def _reduce(values: torch.Tensor, reduction: str) -> torch.Tensor:
@@ -26,7 +26,7 @@ def _reduce(values: torch.Tensor, reduction: str) -> torch.Tensor:
 def _require_alike(original: torch.Tensor, decoded: torch.Tensor, dimensions: int) -> None:
     if original.shape != decoded.shape or original.ndim != dimensions:
         raise ValueError(
-            f"expected two tensors of one shape with {dimensions} dimensions, "
+            f"expected two tensors of the same shape with {dimensions} dimensions, "
             f"got {tuple(original.shape)} and {tuple(decoded.shape)}"
         )
 
@@ -45,7 +45,7 @@ def fmse(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
 def relative_fmse(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
     """FMSE divided by the mean square of the original features, so that networks can be compared.
 
-    0 for identical features, about 1 when the decoded features carry nothing of the original's deviation from zero.
+    0 for identical features, 1 if all decoded features are zero.
     """
     _require_alike(original, decoded, 2)
     scale = original.square().mean().clamp_min(torch.finfo(original.dtype).tiny)
@@ -62,7 +62,7 @@ def unbiased_hsic(k: torch.Tensor, l: torch.Tensor) -> torch.Tensor:  # noqa: E7
     """Unbiased estimator of HSIC from two Gram matrices (N, N), N >= 4 (Song et al., JMLR 2012, equation 5)."""
     n = len(k)
     if n < 4 or k.shape != (n, n) or l.shape != (n, n):
-        raise ValueError(f"expected two square Gram matrices of one size of at least 4, got {k.shape} and {l.shape}")
+        raise ValueError(f"expected two square Gram matrices of equal size, at least 4, got {k.shape} and {l.shape}")
     k, l = k.clone().fill_diagonal_(0), l.clone().fill_diagonal_(0)  # noqa: E741
     k_sums, l_sums = k.sum(dim=0), l.sum(dim=0)
     trace = (k * l).sum()
@@ -74,23 +74,23 @@ def unbiased_hsic(k: torch.Tensor, l: torch.Tensor) -> torch.Tensor:  # noqa: E7
 class LinearCKA:
     """Linear centred kernel alignment with the unbiased HSIC, averaged over minibatches (Nguyen et al., ICLR 2021).
 
-    The estimate does not depend on the batch size in expectation. 1: the same geometry up to rotation and scale.
+    In expectation, the estimate does not depend on the batch size. 1: same geometry up to rotation and scale.
     """
 
     def __init__(self) -> None:
         self._xy = self._xx = self._yy = torch.zeros((), dtype=torch.float64)
 
     def update(self, original: torch.Tensor, decoded: torch.Tensor) -> None:
-        """Take in a minibatch of features, float (N, D) each, N >= 4."""
+        """Add a minibatch of features, float (N, D) each, N >= 4."""
         x, y = original.double().cpu(), decoded.double().cpu()
-        x, y = x - x.mean(dim=0), y - y.mean(dim=0)  # HSIC ignores a shift; without it, constants leave exact zeros
+        x, y = x - x.mean(dim=0), y - y.mean(dim=0)  # HSIC ignores a shift; centred constants give exact zeros
         k, l = x @ x.T, y @ y.T  # noqa: E741
         self._xy = self._xy + unbiased_hsic(k, l)
         self._xx = self._xx + unbiased_hsic(k, k)
         self._yy = self._yy + unbiased_hsic(l, l)
 
     def compute(self) -> float:
-        """The alignment so far; NaN when either side does not vary."""
+        """The alignment so far; NaN if either side is constant."""
         product = self._xx * self._yy
         return float(self._xy / product.sqrt()) if product > 0 else float("nan")
 
@@ -118,7 +118,7 @@ def psnr(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
 def ssim(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
     """Structural similarity (Wang et al., 2004; 11-tap Gaussian window) of 8-bit images, by torchmetrics.
 
-    Exactly 1 where no pixel differs, which flat colours would miss by a rounding.
+    Exactly 1 for identical images, even of flat colours, where rounding errors would prevent it.
 
     Args:
         original, decoded: uint8 or float in [0, 255], (N, H, W, 3).

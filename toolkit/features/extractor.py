@@ -1,11 +1,11 @@
-"""Networks whose features judge compression: pretrained, loaded, or trained on the spot.
+"""Networks whose features measure compression: pretrained, loaded, or trained on demand.
 
 ``timm:NAME``        pretrained weights, from timm's hub or its local cache
 ``checkpoint:PATH``  plain weights: a run's ``network.pt``, or ``{"network": NAME, "state_dict": ...}``
-``stage0``           a small network trained on the first stage's classes only: what a deployed learner really has
-``self``             the same on all training classes
-``random``           that small network with the weights it starts from: a control
-``auto``             ``timm:resnet18`` if its weights are at hand, else ``stage0``
+``stage0``           a small network trained on the classes of the first stage, which a deployed learner has
+``self``             the same network trained on all classes
+``random``           the same network with its initial weights, as a control
+``auto``             ``timm:resnet18`` if its weights are in the local cache, else ``stage0``
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _AUTO_MODEL = "resnet18"
 
 
 class FeatureExtractor:
-    """Images to features, in float32 so that small distortions are not lost in bfloat16's rounding.
+    """Images to features, in float32 so that small distortions are not lost in bfloat16 rounding.
 
     Args:
-        name: how it was asked for.
+        name: the spec it was requested with.
         network: has ``features``: images (N, 3, H, W) in [0, 255] to (N, D).
-        layer: name of a submodule whose output is taken instead, averaged over space; None: the pooled penultimate.
+        layer: name of a submodule whose spatially averaged output is used; None uses the pooled penultimate features.
         device: where it runs.
-        classes: the label of each of the head's outputs; None where nobody knows them.
+        classes: the label of each output of the head; None if unknown.
 
     Raises:
-        UsageError: there is no such layer; the message lists some.
+        UsageError: no such layer; the message lists some layers.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class FeatureExtractor:
         self._turn: AbstractContextManager[object] = nullcontext()
         if layer is not None:
             self._forward = _tap(network, layer)
-            self._turn = threading.Lock()  # what the hook has caught is one thread's at a time
+            self._turn = threading.Lock()  # the hook stores the output of one thread at a time
 
     def __call__(self, images: np.ndarray, batch_size: int = 50) -> torch.Tensor:
         """Features, float32 (N, D) on the CPU, of images uint8 (N, H, W, 3).
 
         Raises:
-            UsageError: no images, or others.
+            UsageError: no images, or images of another shape or type.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
             raise UsageError(f"images must be uint8 (N, H, W, 3) with N > 0, got {images.dtype} {images.shape}")
@@ -88,7 +88,7 @@ def _tap(network: Classifier, layer: str) -> Callable[[torch.Tensor], torch.Tens
     modules = dict(network.named_modules())
     if layer not in modules or layer == "":
         known = [name for name in modules if name.count(".") <= 1 and name]
-        raise UsageError(f"the network has no layer {layer!r}; some it has: {', '.join(known[:12])}")
+        raise UsageError(f"the network has no layer {layer!r}; its layers include {', '.join(known[:12])}")
     caught: list[object] = []
     modules[layer].register_forward_hook(lambda module, inputs, output: caught.append(output))
 
@@ -98,7 +98,7 @@ def _tap(network: Classifier, layer: str) -> Callable[[torch.Tensor], torch.Tens
         if not caught:
             raise WorkError(f"layer {layer} is not used in the forward pass")
         if not isinstance(caught[-1], torch.Tensor):
-            raise UsageError(f"layer {layer} gives no tensor but a {type(caught[-1]).__name__}: choose one inside it")
+            raise UsageError(f"layer {layer} returns a {type(caught[-1]).__name__}, not a tensor: choose one inside it")
         return pool(caught[-1])
 
     return forward
@@ -124,23 +124,23 @@ def build_extractor(
     afresh: bool = False,
     progress: Progress = silent,
 ) -> FeatureExtractor:
-    """The extractor a spec names.
+    """Build the extractor of a spec.
 
     Args:
         spec: see the module.
-        dataset: what ``stage0`` and ``self`` train on (training images only).
+        dataset: training data of ``stage0`` and ``self`` (training images only).
         device: where to run.
         layer: see :class:`FeatureExtractor`.
-        initial: classes of the first stage; by default a fifth of all, at least 2.
+        initial: number of classes in the first stage; by default a fifth of all, at least 2.
         class_order: by default drawn from ``seed``, as in a pilot.
         seed: of class order, weights and batches.
         steps: training steps of ``stage0`` and ``self``.
-        afresh: whether to train even where the cache holds the same network, so that its time can be told.
-        progress: told about training.
+        afresh: train even if the network is cached, so that the training can be timed.
+        progress: reports training.
 
     Raises:
         UsageError: unknown spec or layer, or a checkpoint that is not plain weights (nothing in it is executed).
-        WorkError: weights that cannot be had or read.
+        WorkError: weights that cannot be downloaded or read.
     """
     require_extractor(spec)
     if spec == "auto":
@@ -161,7 +161,7 @@ def build_extractor(
 
 
 def _weights_at_hand(model: str) -> bool:
-    """Whether timm would find this model's weights in the hub's local cache."""
+    """Whether this model's weights are in the hub's local cache."""
     import timm
     from huggingface_hub import try_to_load_from_cache
 
@@ -188,7 +188,7 @@ def _trained(
     afresh: bool,
     progress: Progress,
 ) -> Classifier:
-    """A classifier of ``classes`` trained for ``steps`` steps, or the one trained before and kept in the cache."""
+    """A classifier of ``classes`` trained for ``steps`` steps, from the cache if it was trained before."""
     name = default_network(device)
     key = hashlib.sha256(
         f"1|{dataset.signature}|{list(classes)}|{name}|{seed}|{steps}|{BATCH_SIZE}|{device.type}".encode()

@@ -1,4 +1,4 @@
-"""A feature extractor and the classes at hand, as encoders look through them (:mod:`toolkit.codecs.guide`)."""
+"""A feature extractor and known classes as a guide for encoders (:mod:`toolkit.codecs.guide`)."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from toolkit.training.loop import predict
 from toolkit.training.networks import Classifier
 
 IMAGES_PER_CLASS = 100
-"""Images whose features make a class's mean."""
+"""Maximum number of images for the mean feature of a class."""
 LEAST_MAP = 2
 _BATCH = 50
 
 
 class NetworkGuide:
-    """What a network says of images, some of whose classes are known.
+    """Features and class-activation boxes of a network.
 
-    The map of a class weighs the last feature maps by the head's weights where the head knows the class (CAM, Zhou et
-    al., CVPR 2016), else by the class's mean feature, as it differs from the mean of the reference classes: for
-    classes of equal spread that is the closed-form linear classifier's direction.
+    The map of a class weights the last feature maps with the head's weights if the head has this class (CAM, Zhou et
+    al., CVPR 2016), and otherwise with the class's mean feature minus the mean of the reference classes: for classes
+    of equal spread this is the direction of the closed-form linear classifier.
 
-    An image among ``images`` has the class it is labelled with. Any other is given the reference class whose mean is
-    nearest: of a test image the label is never looked at.
+    Images in ``images`` have their labelled class. Any other image is assigned the reference class with the nearest
+    mean: labels of test images are never used.
 
     Args:
-        extractor: its network.
-        images: uint8 (N, H, W, 3) of the classes at hand, training images only.
+        extractor: provides the network.
+        images: uint8 (N, H, W, 3) of the known classes, training images only.
         labels: int64 (N,).
-        reference: classes that centre the means and that unknown images are given; all of ``labels`` by default.
+        reference: classes that centre the means and can be assigned to unknown images; all of ``labels`` by default.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class NetworkGuide:
         if min(maps.shape[2:]) < LEAST_MAP:
             size = " x ".join(map(str, maps.shape[2:]))
             raise UsageError(
-                f"the maps of extractor {self._extractor.name} are {size} for images of {images.shape[1]} pixels and "
-                "show no place: take larger images, or extractor stage0"
+                f"the maps of extractor {self._extractor.name} are {size} for images of {images.shape[1]} pixels, "
+                "too small to locate anything: use larger images, or extractor stage0"
             )
         return maps
 
@@ -100,7 +100,7 @@ class NetworkGuide:
             return self._statistics
 
     def _measure(self) -> _Statistics:
-        """Means of all classes and the features' scale, of at most :data:`IMAGES_PER_CLASS` images a class."""
+        """Class means and the scale of the features, from at most :data:`IMAGES_PER_CLASS` images per class."""
         classes = sorted(set(self._labels.tolist()))
         chosen = np.concatenate([_spread(np.flatnonzero(self._labels == label)) for label in classes])
         labels = torch.from_numpy(np.searchsorted(classes, self._labels[chosen]))
@@ -108,7 +108,7 @@ class NetworkGuide:
         seen = torch.cat([self._extractor(part) for part in pixels])
         reference = torch.isin(labels, torch.tensor(np.searchsorted(classes, self._reference)))
         scale = max(float(seen[reference].square().mean()) ** 0.5, 1e-12)
-        # by the last maps' own means: the extractor may have been asked for another layer
+        # from the means of the last maps, as the extractor may use another layer
         last = seen if self._extractor.layer is None else torch.cat([self._maps(p).mean(dim=(2, 3)) for p in pixels])
         means = torch.stack([last[labels == place].mean(dim=0) for place in range(len(classes))])
         by_label = dict(zip(classes, means, strict=True))
@@ -135,12 +135,12 @@ class NetworkGuide:
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Of the classes at hand.
+    """Statistics of the known classes.
 
     Attributes:
         scale: root mean square of the reference classes' features.
         weights: of each class's map, float32 (D,), by label.
-        unit_means: float32 (reference classes, D), of length 1.
+        unit_means: float32 (reference classes, D), of unit length.
     """
 
     scale: float
@@ -149,10 +149,10 @@ class _Statistics:
 
 
 def spatial_maps(network: Classifier, images: torch.Tensor) -> torch.Tensor:
-    """The feature maps, float (N, D, h, w), whose mean over space are the network's features.
+    """The feature maps, float (N, D, h, w), whose spatial means are the network's features.
 
     Raises:
-        UsageError: the network has none, as transformers have not.
+        UsageError: the network has none, for example a transformer.
     """
     backbone: Any = getattr(network, "backbone", None)
     maps = None
@@ -161,14 +161,14 @@ def spatial_maps(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     elif hasattr(backbone, "forward_features"):
         maps = backbone.forward_features(network.normalise(images))
     if maps is None or maps.ndim != 4 or maps.shape[1] != backbone.num_features:
-        raise UsageError("this extractor's network has no feature maps before its pooling: take stage0 or a timm CNN")
+        raise UsageError("this extractor's network has no feature maps before its pooling: use stage0 or a timm CNN")
     return maps
 
 
 def tight_boxes(maps: torch.Tensor, threshold: float, height: int, width: int) -> np.ndarray:
-    """The tight box about where each map is at least ``threshold`` between its least (0) and its largest value (1).
+    """The bounding box of where each map, scaled from its minimum (0) to its maximum (1), is at least ``threshold``.
 
-    Maps are enlarged bilinearly first. A constant map shows no place: its box is the whole image.
+    Maps are first enlarged bilinearly. The box of a constant map is the whole image.
 
     Args:
         maps: float (N, h, w).
@@ -193,7 +193,7 @@ def tight_boxes(maps: torch.Tensor, threshold: float, height: int, width: int) -
 
 
 def _spread(members: np.ndarray) -> np.ndarray:
-    """At most :data:`IMAGES_PER_CLASS` of them, evenly spread."""
+    """At most :data:`IMAGES_PER_CLASS` of ``members``, evenly spaced."""
     return members[np.unique(np.linspace(0, len(members) - 1, min(IMAGES_PER_CLASS, len(members))).astype(np.int64))]
 
 

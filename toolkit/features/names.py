@@ -1,4 +1,4 @@
-"""What an extractor may be called; no torch here, so that a page can refuse a wrong name before anything starts."""
+"""Extractor specs. Imports no torch, so that a page can refuse a wrong spec before anything starts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ WITH_ARGUMENT = ("timm", "checkpoint")
 
 
 def require_extractor(spec: str) -> None:
-    """Refuse a spec that names no extractor.
+    """Refuse an unknown extractor.
 
     Raises:
-        UsageError: it is so.
+        UsageError: unknown extractor.
     """
     kind, _, argument = spec.partition(":")
     if spec not in PLAIN and not (kind in WITH_ARGUMENT and argument):

@@ -71,7 +71,7 @@ def build_memory(
         with ExemplarMemory(path, allowed, parsed) as memory:
             memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=(dataset.size, dataset.size))
             found = found_facts(((item.file, item.reason) for item in dataset.quarantine), dataset.notes)
-            return cast("BuildFacts", {**memory.summary(), **found})
+            return {**memory.summary(), **found}
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -134,9 +134,9 @@ def build_sharded_memory(
             written = _write_shards(folder, plan, run, threads, progress)
         _finish(folder, plan, written, len(findings.unreadable))
     left_out = dict(plan.left_out) | findings.unreadable
-    found = found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
     with ShardedMemory(out) as memory:
-        return cast("ShardedBuildFacts", {**memory.summary(), **found})
+        found = found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
+        return {**memory.summary(), **found}
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""The one training loop and what it runs on: networks, augmentation, batches, devices."""
+"""The training loop with its networks, augmentation, batches and devices."""

@@ -1,4 +1,4 @@
-"""Random crop, flip and brightness for a whole batch at once, on the device."""
+"""Random crop, flip and brightness for a whole batch on the device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PAD = 4
 def crop_flip(
     images: torch.Tensor, generator: torch.Generator, *, pad: int = PAD, brightness: float = 0.0
 ) -> torch.Tensor:
-    """Zero-pad by ``pad``, crop at random, flip half of the images left to right, jitter the brightness.
+    """Zero-pad by ``pad``, crop at random, flip half of the images horizontally, jitter the brightness.
 
     Args:
         images: uint8 (N, H, W, 3).
-        generator: a CPU generator: the draw is the same on every device.
+        generator: a CPU generator, so that the draw is the same on every device.
         pad: zero pixels added on each side before the crop.
-        brightness: largest relative change of brightness; 0 leaves it.
+        brightness: maximum relative change of brightness; 0 disables it.
 
     Returns:
         uint8 (float32 in [0, 255] with brightness) of shape (N, 3, H, W), channels_last in memory.

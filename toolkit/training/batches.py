@@ -1,4 +1,4 @@
-"""Which images make up each step's batch: a pure function of (seed, step), so that resuming needs no sampler state."""
+"""The batch of each step, a pure function of (seed, step), so that resuming needs no sampler state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from toolkit.training.augment import crop_flip
 
 
 class Batch(NamedTuple):
-    """What one step trains on.
+    """Training data of one step.
 
     Attributes:
         images: (N, 3, H, W) in [0, 255], channels_last in memory; new images first, then exemplars.
         labels: int64 (N,).
-        exemplars: M, how many of the images are exemplars.
-        extras: float32 (M, ...), what the method keeps with the exemplars, such as logits; None where it keeps nothing.
+        exemplars: M, the number of exemplars among the images.
+        extras: float32 (M, ...), data that the method stores with the exemplars, such as logits; None if there is none.
     """
 
     images: torch.Tensor
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
         return [self.images, self.labels] + ([] if self.extras is None else [self.extras])
 
     def clone(self) -> Batch:
-        """The same with copies of the tensors."""
+        """A batch with copies of the tensors."""
         extras = None if self.extras is None else self.extras.clone()
         return Batch(self.images.clone(), self.labels.clone(), self.exemplars, extras)
 
@@ -62,12 +62,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class StreamedPool:
-    """Images that are decoded whenever a batch needs them, for a memory too large to lie decoded on the device.
+    """Images decoded when a batch needs them, for a memory too large to keep decoded on the device.
 
     Attributes:
         decode: positions, int64 (K,), to images uint8 (K, H, W, 3) on the device; called from another thread.
         positions: int64 (N,) of this pool's items, on the CPU.
-        labels, extras: as in :class:`Pool`, of these items.
+        labels, extras: of these items, as in :class:`Pool`.
     """
 
     decode: Callable[[torch.Tensor], torch.Tensor]
@@ -84,7 +84,7 @@ class StreamedPool:
         return Pool(self.decode(chosen.positions), chosen.labels, chosen.extras)
 
     def subset(self, index: torch.Tensor) -> StreamedPool:
-        """A pool of the items at ``index``, int64 (K,), decoding nothing yet."""
+        """A pool of the items at ``index``, int64 (K,), without decoding them yet."""
         there = index.to(self.labels.device)
         extras = None if self.extras is None else self.extras[there]
         return StreamedPool(self.decode, self.positions[index.cpu()], self.labels[there], extras)
@@ -100,9 +100,9 @@ def chunks(pool: AnyPool, size: int = 500) -> Iterator[Pool]:
 
 
 class IndexStream:
-    """Endless shuffled passes over ``count`` items; any position can be asked for directly.
+    """Endless shuffled passes over ``count`` items with random access.
 
-    Pass e is a permutation seeded by (seed, e), so every item comes up once before any comes up again.
+    Pass e is a permutation seeded by (seed, e), so every item occurs once per pass.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -132,16 +132,16 @@ class IndexStream:
 
 
 class ReplayBatches:
-    """Augmented batches of new images, a share of each replaced by exemplars from the memory.
+    """Augmented batches of new images and exemplars from the memory.
 
     Args:
         new: the current stage's training images.
         memory: decoded exemplars of earlier classes; None in the first stage.
-        batch_size: images a step.
-        memory_share: part of each batch that comes from the memory when there is one.
+        batch_size: images per step.
+        memory_share: fraction of each batch drawn from the memory, if there is one.
         seed: of order and augmentation.
         brightness: see :func:`~toolkit.training.augment.crop_flip`.
-        augmented: False gives the images as they are.
+        augmented: False disables augmentation.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ReplayBatches:
         from_memory = 0
         if memory is not None and memory_share > 0:
             from_memory = round(batch_size * memory_share)
-            if memory_share < 1:  # a batch without any of one kind would say nothing about it
+            if memory_share < 1:  # every batch needs at least one image of each kind
                 from_memory = min(max(from_memory, 1), batch_size - 1)
         self._pools = [(new, batch_size - from_memory, IndexStream(len(new), derive(seed, 0)))]
         if memory is not None and from_memory:
@@ -172,7 +172,7 @@ class ReplayBatches:
         self._next: tuple[int, Future[Batch]] | None = None
 
     def __call__(self, step: int) -> Batch:
-        """The batch of one step. Where images are decoded for it, the next one is prepared meanwhile."""
+        """The batch of one step. With streamed pools, the next batch is prepared in the background."""
         if self._worker is None:
             return self._batch(step)
         ready = self._next

@@ -1,4 +1,4 @@
-"""The file from which a killed training goes on, for all trainings."""
+"""Checkpoints from which killed trainings resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Restored = TypeVar("_Restored")
 
 
 def restore_checkpoint(path: Path, device: torch.device, apply: Callable[[Any], _Restored]) -> _Restored | None:
-    """What ``apply`` makes of a checkpoint's contents; None where there is no checkpoint.
+    """The result of ``apply`` for a checkpoint's contents; None if there is no checkpoint.
 
     Nothing in the file is executed.
 
@@ -41,14 +41,14 @@ def save_training(
     device: torch.device,
     **facts: Any,
 ) -> None:
-    """Write how far a single :func:`~toolkit.training.loop.train` has come, atomically.
+    """Write the state of a single :func:`~toolkit.training.loop.train`, atomically.
 
     Args:
         path: the file.
         step: steps done.
-        model, optimizer, auxiliary: their states are kept, and so are those of the random generators.
+        model, optimizer, auxiliary: their states are saved with those of the random generators.
         device: of the model.
-        facts: plain values that tell this training from others of the same file.
+        facts: plain values that distinguish this training from others with the same file.
     """
     saved = {
         "step": step,
@@ -64,14 +64,13 @@ def save_training(
 def resume_training(
     path: Path, model: nn.Module, auxiliary: Sequence[torch.optim.Optimizer], device: torch.device, **facts: Any
 ) -> tuple[int, dict[str, Any] | None]:
-    """Bring model, auxiliary optimisers and random generators to a checkpoint that :func:`save_training` wrote.
+    """Restore model, auxiliary optimisers and random generators from a checkpoint of :func:`save_training`.
 
     Returns:
-        First step to take, and the state of ``train``'s own optimiser; 0 and None where there is no checkpoint, or one
-        with other facts.
+        The next step, and the state of ``train``'s own optimiser; 0 and None without a checkpoint with these facts.
 
     Raises:
-        WorkError: the file is damaged, or of another model.
+        WorkError: the file is damaged, or from another model.
     """
 
     def apply(saved: Mapping[str, Any]) -> tuple[int, dict[str, Any] | None]:

@@ -1,4 +1,4 @@
-"""Where tensors live and in which precision networks run."""
+"""Devices, precision and device memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device named ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``; also sets torch's CPU threads.
+    """The device named ``auto`` (CUDA if available), ``cpu`` or ``cuda``; also sets torch's CPU threads.
 
     Raises:
-        UsageError: unknown name, or CUDA where there is none.
+        UsageError: unknown name, or CUDA is not available.
     """
     if name not in DEVICES:
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for, but torch finds no CUDA device here; use cpu or auto")
+        raise UsageError("device cuda was requested, but torch finds no CUDA device; use cpu or auto")
     torch.set_num_threads(threads.thread_count())
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
@@ -38,45 +38,45 @@ def runs_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManager[object]:
-    """bfloat16 autocast where the hardware has it, else nothing."""
+    """bfloat16 autocast if the hardware supports it, else a null context."""
     if enabled and runs_bfloat16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 def random_state(device: torch.device) -> list[torch.Tensor]:
-    """The states of the CPU's generator and, on a GPU, of that one's."""
+    """The states of the CPU's random generator and, for a GPU, of its generator."""
     return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
 
 
 def set_random_state(states: list[torch.Tensor]) -> None:
-    """Go back to what :func:`random_state` gave."""
+    """Restore the states from :func:`random_state`."""
     torch.set_rng_state(states[0].cpu())
     for state in states[1:]:
         torch.cuda.set_rng_state(state.cpu())
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on a device: of the GPU, or of the machine."""
+    """Available bytes on a device: of the GPU, or of the machine."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for tensors to come
-        return int(torch.cuda.mem_get_info(device)[0]) + kept
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for new tensors
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     return int(psutil.virtual_memory().available)
 
 
 def peak_device_memory_bytes(device: torch.device) -> int | None:
-    """The most memory that has been in use at once: on the GPU by torch, else by this process, libraries included.
+    """Peak memory use: of torch on a GPU, otherwise of this process, including libraries.
 
-    None where the platform does not say.
+    None if the platform does not report it.
     """
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else usage.peak_memory_bytes()
 
 
 @contextmanager
 def beside_workers() -> Iterator[None]:
-    """Half of the CPU threads for torch while worker threads use the cores as well.
+    """Use half of the CPU threads for torch while worker threads use the cores as well.
 
-    Both taking all of them would be several times slower: OpenMP's threads wait for each other by spinning.
+    If both used all threads, they would be several times slower: OpenMP threads wait for each other by spinning.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // 2))

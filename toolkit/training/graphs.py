@@ -1,4 +1,4 @@
-"""Forward and backward of a training step as one CUDA graph: small networks spend their time launching kernels."""
+"""Forward and backward pass of a training step as one CUDA graph: small networks are limited by kernel launches."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import nn
 from toolkit.training.batches import Batch
 
 WARMUP_STEPS = 3
-"""Eager steps before the capture, in which the libraries allocate what a graph must find there."""
+"""Eager steps before the capture, in which libraries allocate memory that the graph needs."""
 
 
 class GraphedStep:
-    """Gives the loss of a batch and leaves the gradients, like ``loss(...)`` and ``backward()``, in one launch.
+    """Computes the loss of a batch and the gradients, like ``loss(...)`` and ``backward()``, in one launch.
 
-    The first :data:`WARMUP_STEPS` calls run eagerly. The batches must all have the shapes of the first one, and the
-    loss must not look at values on the host. Gradients lie in the graph's memory from the capture on: they are
-    overwritten by every call and must not be set to None.
+    The first :data:`WARMUP_STEPS` calls run eagerly. All batches must have the shapes of the first one, and the loss
+    must not read values on the host. After the capture, gradients are in the graph's memory: every call overwrites
+    them, and they must not be set to None.
 
     Args:
         loss: the batch's loss, a scalar; called within autocast.
-        network: whose gradients are computed.
-        autocast: makes the context that forward passes run in.
+        network: gets the gradients.
+        autocast: creates the context for forward passes.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class GraphedStep:
         return self._value
 
     def _warm_up(self, batch: Batch) -> torch.Tensor:
-        """An eager step on a stream of its own, as captures need it."""
+        """An eager step on a side stream, as required before a capture."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -71,6 +71,6 @@ class GraphedStep:
         self._batch = batch.clone()
         self._graph = torch.cuda.CUDAGraph()
         self._network.zero_grad(set_to_none=True)
-        # another thread may be preparing the next batch meanwhile
+        # another thread may be preparing the next batch
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._value = self._eager(self._batch)

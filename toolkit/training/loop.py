@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PIXELS_A_BATCH = 2**18
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to optimise for one stage.
+    """Optimisation settings of one stage.
 
     Attributes:
         steps: optimiser steps.
@@ -35,11 +35,11 @@ class Recipe:
         milestones: as fractions of ``steps``.
         warmup: steps of linear warm-up.
         label_smoothing: of the default loss.
-        clip_norm: a gradient that is longer, over all parameters, is scaled to this; 0 leaves it.
-        mixed_precision: bfloat16 autocast where the hardware has it.
-        compile: run the network's forward through ``torch.compile``; losses that ask a network for more than its logits
+        clip_norm: maximum gradient norm over all parameters; 0 disables clipping.
+        mixed_precision: bfloat16 autocast if the hardware supports it.
+        compile: run the network's forward pass through ``torch.compile``; losses that need more than the logits
             (PODNet, and the later stages of DER, MEMO and FOSTER) run eagerly.
-        cuda_graphs: launch forward and backward as one CUDA graph; without effect on a CPU.
+        cuda_graphs: launch forward and backward pass as one CUDA graph; no effect on a CPU.
     """
 
     steps: int
@@ -69,7 +69,7 @@ class Recipe:
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> Loss:
-    """The plain loss: cross entropy over all outputs the network has."""
+    """The default loss: cross entropy over all outputs of the network."""
 
     def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
         logits = network(batch.images).float()
@@ -96,16 +96,16 @@ def train(
         network: on ``device``; images (N, 3, H, W) in [0, 255] to logits.
         batches: step number to a batch on ``device``; a pure function, so that resuming is exact.
         recipe: optimiser, schedule and precision.
-        device: where all of it lives.
+        device: of network and batches.
         loss: network and batch to a scalar; cross entropy by default.
         start: first step, when resuming.
-        optimizer_state: of the checkpoint, when resuming; those of ``auxiliary`` are the caller's to load.
-        auxiliary: further optimisers, whose parameters SGD leaves to them; they step along, and their learning rates
-            follow the recipe's schedule from the values they have.
+        optimizer_state: from the checkpoint, when resuming; the caller loads the states of ``auxiliary``.
+        auxiliary: further optimisers for parameters that SGD then excludes; they step with SGD, and their learning
+            rates follow the recipe's schedule from their initial values.
         after_step: called with (steps done, detached loss, optimizer) after every step.
 
     Raises:
-        WorkError: the loss is no longer finite.
+        WorkError: the loss is not finite.
     """
     loss = loss or cross_entropy(recipe.label_smoothing)
     elsewhere = {id(one) for other in auxiliary for group in other.param_groups for one in group["params"]}
@@ -141,9 +141,9 @@ def train(
 def _backward(
     network: Any, loss: Loss, optimizers: Sequence[torch.optim.Optimizer], recipe: Recipe, device: torch.device
 ) -> Callable[[Batch], torch.Tensor]:
-    """What gives a batch's loss and leaves the gradients of all parameters."""
+    """A function that returns a batch's loss and computes the gradients of all parameters."""
     if recipe.cuda_graphs and device.type == "cuda":
-        # a cached cast would be freed with the memory of another call
+        # a cached cast could be freed with the memory of another call
         enabled = recipe.mixed_precision and runs_bfloat16(device)
         context = partial(torch.autocast, "cuda", torch.bfloat16, enabled, cache_enabled=False)
         return GraphedStep(lambda batch: loss(network, batch), network, context)
@@ -175,9 +175,8 @@ def predict(
 ) -> torch.Tensor:
     """Outputs of ``network`` for images uint8 (N, H, W, 3), in batches; float32 (N, ...) on ``device``.
 
-    A batch has :data:`PIXELS_A_BATCH` pixels by default: more would take memory and no less time.
-
-    The network must be in evaluation mode.
+    A batch has :data:`PIXELS_A_BATCH` pixels by default: larger ones take more memory but are not faster. The network
+    must be in evaluation mode.
     """
     outputs = []
     batch_size = batch_size or max(1, PIXELS_A_BATCH // (images.shape[1] * images.shape[2]))

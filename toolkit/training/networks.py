@@ -1,4 +1,4 @@
-"""Classifiers whose head grows with the classes: CIFAR ResNets and anything timm has."""
+"""Classifiers with a growing head, on CIFAR ResNets and timm networks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from toolkit.foundation.channels import by_channel
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
 RESNET_BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
-"""Blocks a stage: a CIFAR ResNet has 6 n + 2 layers."""
+"""Blocks per stage, n: a CIFAR ResNet has 6 n + 2 layers."""
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and an identity shortcut, subsampled and zero-padded where the shape changes (option A)."""
+    """Two 3x3 convolutions and an identity shortcut, subsampled and zero-padded if the shape changes (option A)."""
 
     last_relu = True
 
@@ -32,7 +32,7 @@ class BasicBlock(nn.Module):
         out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
         if self.stride != 1 or self.extra:
-            # x[:, :, ::s, ::s] by another name: slicing's gradient leaves channels_last, which doubles a step's time
+            # equal to x[:, :, ::s, ::s], whose gradient is not channels_last, which doubles a step's time
             x = functional.avg_pool2d(x, 1, self.stride)
             x = functional.pad(x, (0, 0, 0, 0, 0, self.extra))
         out = out + x
@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """The 6 n + 2 layer ResNet for small images, widths 16-32-64 (He et al., CVPR 2016, section 4.2).
 
-    Gives pooled features, float (N, 64), of normalised images (N, 3, H, W). With n = 5 (ResNet-32) it has 463,504
+    Returns pooled features, float (N, 64), of normalised images (N, 3, H, W). With n = 5 (ResNet-32) it has 463,504
     parameters, as in PyCIL.
     """
 
@@ -68,39 +68,39 @@ class CifarResNet(nn.Module):
         return pooled(self.feature_maps(x)[-1])
 
     def feature_maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The three stages' outputs, (N, C, H, W) each; the last one's spatial mean is what :meth:`forward` gives."""
+        """The outputs of the three stages, (N, C, H, W) each; :meth:`forward` returns the spatial mean of the last."""
         first = self.stage1(functional.relu(self.bn1(self.conv1(x)), inplace=True))
         second = self.stage2(first)
         return [first, second, self.stage3(second)]
 
     def drop_last_relu(self) -> None:
-        """Give features of either sign: cosines of features after a ReLU hardly tell images apart."""
+        """Allow features of either sign: cosines of features after a ReLU hardly discriminate between images."""
         last = self.stage3[-1]
         assert isinstance(last, BasicBlock)
         last.last_relu = False
 
     def cut(self) -> tuple[nn.Module, nn.Module]:
-        """All but the last stage, and the last stage with the pooling; the parts of this network, not copies."""
+        """All but the last stage, and the last stage with the pooling; not copies."""
         early = nn.Sequential(self.conv1, self.bn1, nn.ReLU(inplace=True), self.stage1, self.stage2)
         return early, nn.Sequential(self.stage3, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
 
 
 def pooled(maps: torch.Tensor) -> torch.Tensor:
     """Mean over space, (N, C), of feature maps (N, C, H, W)."""
-    # not maps.mean(): its gradient would leave channels_last and slow every layer below by a tenth
+    # not maps.mean(): its gradient is not channels_last, which slows every earlier layer by a tenth
     return functional.adaptive_avg_pool2d(maps, 1).flatten(1)
 
 
 class Normalisation(nn.Module):
-    """Images (N, 3, H, W) in [0, 255], uint8 or float, to zero mean and unit deviation.
+    """Normalise images (N, 3, H, W) in [0, 255], uint8 or float, to zero mean and unit deviation.
 
-    They come out in the type that the module has been cast to, float32 by default, whatever type they have.
+    The output has the type that the module was cast to, float32 by default, whatever the type of the images.
 
     Args:
         mean, std: of the training pixels, per channel or one for all, in [0, 1].
 
     Raises:
-        UsageError: other numbers of them, not finite, or a deviation that is not positive.
+        UsageError: neither one nor three values, not finite, or a deviation that is not positive.
     """
 
     mean: torch.Tensor
@@ -121,18 +121,18 @@ class Normalisation(nn.Module):
 
 
 class GrowingLinear(nn.Linear):
-    """A linear head that takes on more outputs, and more inputs, and keeps the weights it has."""
+    """A linear head that can gain outputs and inputs, keeping its weights."""
 
     def grow(self, outputs: int, inputs: int | None = None) -> None:
-        """Have ``outputs`` outputs and ``inputs`` (as many as now by default) inputs, none fewer than now.
+        """Grow to ``outputs`` outputs and ``inputs`` inputs (unchanged by default).
 
         Raises:
-            UsageError: fewer.
+            UsageError: fewer than now.
         """
         inputs = self.in_features if inputs is None else inputs
         if outputs < self.out_features or inputs < self.in_features:
             now = f"{self.out_features} outputs of {self.in_features} inputs"
-            raise UsageError(f"a head of {now} only grows, got {outputs} outputs of {inputs} inputs")
+            raise UsageError(f"a head of {now} can only grow, got {outputs} outputs of {inputs} inputs")
         if (outputs, inputs) == (self.out_features, self.in_features):
             return
         new = nn.Linear(inputs, outputs).to(self.weight.device, self.weight.dtype)
@@ -148,7 +148,7 @@ class Classifier(Normalisation):
 
     Args:
         backbone: normalised images (N, 3, H, W) to features (N, ``num_features``).
-        classes: outputs to begin with.
+        classes: initial number of outputs.
         mean, std: of the training pixels, per channel, in [0, 1].
     """
 
@@ -172,7 +172,7 @@ class Classifier(Normalisation):
         return self.head(self.features(images))
 
     def grow(self, classes: int) -> None:
-        """Give the head outputs for ``classes`` classes in all, keeping the weights of those it has."""
+        """Grow the head to ``classes`` outputs, keeping its weights."""
         self.head.grow(classes)
 
 
@@ -181,7 +181,7 @@ def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
 
     Raises:
         UsageError: unknown name.
-        WorkError: pretrained weights cannot be had.
+        WorkError: pretrained weights cannot be loaded.
     """
     if name in RESNET_BLOCKS:
         if pretrained:
@@ -199,16 +199,16 @@ def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
     try:
         return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except Exception as error:  # the hub raises connection, HTTP and file errors of several libraries
-        raise WorkError(f"the pretrained weights of {model} could not be had: {one_line(error)}") from error
+        raise WorkError(f"the pretrained weights of {model} could not be loaded: {one_line(error)}") from error
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in [0, 1], of images uint8 (N, H, W, 3), for :class:`Classifier`."""
+    """Mean and standard deviation per channel in [0, 1] of images uint8 (N, H, W, 3), for :class:`Classifier`."""
     scaled = images.astype(np.float32) / 255
     mean, std = scaled.mean(axis=(0, 1, 2)), np.maximum(scaled.std(axis=(0, 1, 2)), 1e-3)
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def default_network(device: torch.device) -> str:
-    """ResNet-8 on a CPU, where a pilot then takes about a minute; ResNet-32, the field's, on a GPU."""
+    """ResNet-8 on a CPU, where a pilot takes about a minute; ResNet-32, the standard of the field, on a GPU."""
     return "resnet32" if device.type == "cuda" else "resnet8"

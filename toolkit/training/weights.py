@@ -1,4 +1,4 @@
-"""Classifiers on disk, as plain weights: loading one executes nothing."""
+"""Classifiers on disk as plain weights: loading one executes nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from toolkit.training.networks import RESNET_BLOCKS, Classifier, GrowingLinear, 
 
 
 def save_network(network: nn.Module, name: str, path: Path, method: str = "") -> None:
-    """Write a classifier as plain weights that :func:`load_network` reads.
+    """Write a classifier as plain weights for :func:`load_network`.
 
-    A network whose shape a method has changed is written with the method's name, and read by that method only.
+    A network with a method-specific structure is written with the method's name, and only that method can load it.
     """
     plain = isinstance(network, Classifier) and isinstance(network.head, GrowingLinear)
     saved = {"network": name, "state_dict": network.state_dict()}
@@ -37,10 +37,10 @@ def write_tensors(path: Path, value: Any) -> None:
 
 
 def load_network(path: Path) -> Classifier:
-    """A classifier from plain weights, loaded with ``weights_only=True``: nothing in the file is executed.
+    """Load a classifier from plain weights with ``weights_only=True``: nothing in the file is executed.
 
     Raises:
-        UsageError: missing, not plain weights, or not of a network we can name.
+        UsageError: missing, not plain weights, or not from a known network.
         WorkError: the file cannot be read.
     """
     try:
@@ -52,7 +52,7 @@ def load_network(path: Path) -> Classifier:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UsageError(f"{path} is refused: it is not plain weights, and nothing in it was executed") from error
     if isinstance(saved, dict) and saved.get("method"):
-        raise UsageError(f"{path} holds no plain classifier but a network that {saved['method']} has reshaped")
+        raise UsageError(f"{path} is not a plain classifier: method {saved['method']} changed the network's structure")
     name, state = _named_state(saved, path)
     try:
         network = Classifier(build_backbone(name), state["head.weight"].shape[0])
@@ -63,7 +63,7 @@ def load_network(path: Path) -> Classifier:
 
 
 def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """Network name and state dict from either of the forms we write, or from a bare CIFAR ResNet state dict."""
+    """Network name and state dict, from either of the formats written here or a bare CIFAR ResNet state dict."""
     if isinstance(saved, dict) and isinstance(saved.get("network"), str) and isinstance(saved.get("state_dict"), dict):
         return saved["network"], saved["state_dict"]
     if isinstance(saved, dict) and isinstance(saved.get("network"), dict):
@@ -73,4 +73,4 @@ def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
         for name, count in RESNET_BLOCKS.items():
             if count == blocks:
                 return name, saved
-    raise UsageError(f'{path}: expected {{"network": NAME, "state_dict": weights}} as a pilot\'s network.pt has it')
+    raise UsageError(f'{path}: expected {{"network": NAME, "state_dict": weights}}, as in a pilot\'s network.pt')

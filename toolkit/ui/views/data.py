@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from toolkit.data.dataset import ImageDataset
-from toolkit.data.summary import summary
+from toolkit.data.summary import DatasetFacts, summary
 from toolkit.foundation.sizes import format_size
 from toolkit.report.figures.data import class_histogram
 from toolkit.report.images import strip
@@ -52,7 +52,7 @@ def page() -> None:
     next_page("probe", say("data.next"))
 
 
-def _numbers(facts: dict) -> None:
+def _numbers(facts: DatasetFacts) -> None:
     columns = st.columns([3, 4, 4, 5, 5])
     columns[0].metric(say("data.classes"), len(facts["classes"]), border=True)
     columns[1].metric(say("data.train_images"), f"{facts['train_images']:,}", border=True)
@@ -88,7 +88,7 @@ def _samples(dataset: ImageDataset) -> None:
             st.image(strip(dataset.train.images[members]), width="stretch", alt=alt)
 
 
-def _quarantine(facts: dict) -> None:
+def _quarantine(facts: DatasetFacts) -> None:
     left_out = facts["quarantine"]
     if left_out:
         st.subheader(say("data.left_out", count=f"{len(left_out):,}"), anchor=False)
