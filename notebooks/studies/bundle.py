@@ -1,8 +1,7 @@
-"""Does training that goes on from a bundle end where the pilot would?
+"""Does training that continues from a bundle reach the accuracy of the pilot?
 
-The demo set: a pilot on all ten classes in two stages, against a pilot on the first five whose bundle
-``assets/continue_training.py`` takes through the other five. Same budget, steps, batch size and class order; three
-seeds.
+The demo set: a pilot on all ten classes in two stages, against a pilot on the first five whose bundle learns the other
+five with ``assets/continue_training.py``. Same budget, steps, batch size and class order; three seeds.
 
     python notebooks/studies/bundle.py [--runs-dir RUNS]
 
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def write_images(root: Path, classes: int) -> Path:
-    """The demo set's first classes as a folder."""
+    """The first classes of the demo set as a folder of PNG files."""
     dataset = load_dataset("demo", 32)
     for split, part in (("train", dataset.train), ("test", dataset.test)):
         for label in range(classes):
@@ -72,7 +71,7 @@ def write_images(root: Path, classes: int) -> Path:
 
 
 def piloted(root: Path, classes: int, seed: int, runs_dir: Path) -> RunFolder:
-    """A pilot on a folder in stages of five."""
+    """A pilot on a folder in stages of five classes."""
     config = make_pilot_config(
         dataset=str(root),
         size=32,
@@ -89,7 +88,7 @@ def piloted(root: Path, classes: int, seed: int, runs_dir: Path) -> RunFolder:
 
 
 def as_table(rows: list[dict[str, float]]) -> str:
-    """Markdown."""
+    """A Markdown table."""
     lines = ["| last accuracy over ten classes | " + " | ".join(f"seed {row['seed']}" for row in rows) + " | mean |"]
     lines.append("|---|" + "--:|" * (len(rows) + 1))
     for name, title in (("pilot", "pilot in two stages"), ("continued", "pilot, bundle, `continue_training.py`")):

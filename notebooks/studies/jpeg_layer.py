@@ -1,17 +1,17 @@
-"""The JPEG layer's study: does it pay, why, and what are its learned tables worth as a codec?
+"""The JPEG layer study: does the layer pay, why, and how good are its learned tables as a codec?
 
 ``layer``: a ResNet-8 at 64 px, plain, behind the layer in the paper's setting (sensitivity, alpha 5, 8 bits), and
-behind each control, 1,000 steps of 32 images. ``codec``: the same network trained and tested on images that passed
-``jpeg`` at six qualities, or ``learned-jpeg`` with tables trained for four rate weights; accuracy against stored bytes.
-Three seeds of everything; test images are used once, to report. One dataset and part takes 40 to 60 minutes on one
-core; a stopped study goes on where it was.
+behind each control, 1,000 steps of 32 images. ``codec``: the same network trained and tested on images coded with
+``jpeg`` at six qualities, or with ``learned-jpeg`` and tables trained for five rate weights; accuracy against stored
+bytes. Three seeds each; test images are used once, to report. One part on one dataset takes 40 to 60 minutes on one
+core; a stopped study resumes where it stopped.
 
     python notebooks/studies/jpeg_layer.py layer DATA/flowers17 [--runs-dir RUNS]
     python notebooks/studies/jpeg_layer.py codec DATA/flowers17 [--runs-dir RUNS]
     python notebooks/studies/jpeg_layer.py robustness DATA/flowers17 [--runs-dir RUNS]
 
 ``robustness`` attacks the networks of ``layer``, which must have finished. Each part writes
-``results/jpeg-PART-DATASET.json`` and, for people, ``.md`` and ``.svg``; ``--report`` only redraws these.
+``results/jpeg-PART-DATASET.json``, and a table and figure as ``.md`` and ``.svg``; ``--report`` only redraws these.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RATE_SETTING = {
     "hardness": 3.0,
     "table_lr": 0.5,
 }
-"""Chosen on held-out training images of flowers17: soft enough for the rate to have a gradient."""
+"""Chosen on held-out training images of flowers17; soft enough for a gradient of the rate."""
 EPS = (1 / 255, 2 / 255, 3 / 255, 4 / 255)
 ATTACKED, QUERIES = 100, 200
 RESULTS = Path(__file__).parent / "results"
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="the folder flowers17 or tiny-imagenet-20")
     parser.add_argument("--runs-dir", type=Path, default=default_runs_dir() / "jpeg-layer")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--report", action="store_true", help="train nothing, redraw what the JSON holds")
+    parser.add_argument("--report", action="store_true", help="train nothing, only redraw the results in the JSON")
     arguments = parser.parse_args()
     set_threads(arguments.threads)
     run, draw = PARTS[arguments.part]
@@ -71,20 +71,20 @@ def main() -> None:
 
 
 def configuration(dataset: Path, **choices: Any) -> JPEGConfig:
-    """What every training of the study has in common, and what is special about this one."""
+    """The common settings of the study with the ``choices`` of one training."""
     common = {"dataset": str(dataset), "size": 64, "network": "resnet8", "steps": 1000, "batch_size": 32}
     return make_jpeg_config(**common, **choices)
 
 
 def study_layer(dataset: Path, runs_dir: Path) -> list[TrainingsSummary]:
-    """Plain, layer and controls in the paper's setting."""
+    """Plain network, layer and controls in the paper's setting."""
     return [published(run_jpeg(configuration(dataset), SEEDS, runs_dir), dataset)]
 
 
 def study_codec(dataset: Path, runs_dir: Path) -> list[TrainingsSummary]:
     """Networks trained and tested on images coded with standard tables, and with tables trained for each rate weight.
 
-    Tables are trained once, with the first seed; their networks serve for nothing else.
+    Tables are trained once, with the first seed; the networks trained with them are not used.
     """
     specs = [f"jpeg:quality={quality},subsampling=444" for quality in QUALITIES]
     for weight in RATE_WEIGHTS:
@@ -105,7 +105,7 @@ def study_codec(dataset: Path, runs_dir: Path) -> list[TrainingsSummary]:
 
 
 def study_robustness(dataset: Path, runs_dir: Path) -> list[AttackResult]:
-    """Every seed's plain and layered network under all attacks, as deployed with the soft quantiser."""
+    """The plain and layered networks of every seed under all attacks, with the soft quantiser as deployed."""
     config = configuration(dataset)
     return [
         attack_run(RunFolder(runs_dir / config.run_name(seed)), eps=EPS, images=ATTACKED, queries=QUERIES, seed=seed)
@@ -114,7 +114,7 @@ def study_robustness(dataset: Path, runs_dir: Path) -> list[AttackResult]:
 
 
 def published(result: TrainingsSummary, dataset: Path) -> TrainingsSummary:
-    """A result without the path of this machine's data."""
+    """A result without local paths."""
     codec = short_spec(str(result["config"]["codec"]))
     return {**result, "config": {**result["config"], "dataset": dataset.name, "codec": codec}}
 

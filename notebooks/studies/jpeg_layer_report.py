@@ -1,4 +1,4 @@
-"""Tables and figures of the JPEG layer's study, from the results that ``jpeg_layer.py`` has written."""
+"""Tables and figures of the JPEG layer study, from the results written by ``jpeg_layer.py``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def draw_layer(results: Results, path: Path) -> None:
     first = result["runs"][0]
     lines = [
         f"Mean over {len(result['runs'])} seeds +- 95 % interval, in percent of {first['test_images']} test images;"
-        " clipped: part of the luma coefficients.",
+        " clipped: percentage of luma coefficients.",
         "",
-        "| network | accuracy | gain over plain | soft | hard | bits a pixel | clipped at first | and in the end |",
+        "| network | accuracy | gain over plain | soft | hard | bits per pixel | clipped, initial | clipped, final |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     measures = ("accuracy", "gain_over_plain", "soft_accuracy", "hard_accuracy", "bits_per_pixel")
@@ -49,7 +49,7 @@ def draw_codec(results: Results, path: Path) -> None:
         }
         for result in results
     ]
-    lines = ["| codec | stored bytes an image | accuracy % +- 95 % |", "|---|--:|--:|"]
+    lines = ["| codec | stored bytes per image | accuracy % +- 95 % |", "|---|--:|--:|"]
     lines += [f"| `{p['codec']}` | {p['bytes']:,.0f} | {p['accuracy']:.1f} +- {p['half']:.1f} |" for p in points]
     _write(lines, path)
     figure, axes = _figure(path)
@@ -62,13 +62,13 @@ def draw_codec(results: Results, path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xticks([200, 500, 1000, 2000], ["200", "500", "1,000", "2,000"])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("stored bytes an image, header shared")
+    axes.set_xlabel("stored bytes per image, header shared")
     axes.set_ylabel("test accuracy in % (bars: 95 %)")
     _save(figure, path)
 
 
 def draw_robustness(results: Results, path: Path) -> None:
-    """A table and a figure of accuracy against the bound: a thin line an attack, a thick one for the worst case."""
+    """A table and a figure of accuracy against the bound: thin lines for attacks, a thick one for the worst case."""
     eps = [255 * bound for bound in results[0]["eps"]]
     lines = [
         f"Mean over {len(results)} seeds, in percent of {results[0]['images']} test images.",

@@ -1,15 +1,15 @@
-"""The methods' study: do they stand in their published order, and does compression pay with each of them?
+"""The methods study: do the methods rank as published, and does compression pay with each of them?
 
-Tiny-ImageNet-20 at 32 px with a ResNet-8, 200 steps a stage, a memory of 20 raw images a class in bytes: raw, and JPEG
-at quality 50 with everything the network sees coded alike. ``B0``: five stages of four, three seeds; ``B8``: eight
-classes, then three stages of four, one seed; ``B0 long``: B0 with five times the steps, one seed, raw, for the methods
-whose order the short training may hide. Seeds also draw the class order, the same for every method. Takes about seven
-hours on one core; a stopped study goes on where it was.
+Tiny-ImageNet-20 at 32 px with a ResNet-8, 200 steps per stage, a memory with the bytes of 20 raw images per class: raw,
+and JPEG at quality 50 with all images coded (align both). ``B0``: five stages of four classes, three seeds; ``B8``:
+eight classes, then three stages of four, one seed; ``B0 long``: B0 with five times the steps, one seed, raw, for the
+methods whose ranking the short training may hide. Each seed also draws the class order, the same for every method.
+Takes about seven hours on one core; a stopped study resumes where it stopped.
 
     python notebooks/studies/methods.py DATA/tiny-imagenet-20 [--runs-dir RUNS]
 
 writes ``results/methods.json`` (every run), ``results/methods.md`` (the table) and ``results/methods.svg`` (accuracy
-matrices). Runs that the JSON already holds are taken from there; ``--report`` only writes what has finished.
+matrices). Runs that are already in the JSON are taken from there; ``--report`` only writes finished runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ METRICS = {"last": "last_accuracy", "average": "average_incremental_accuracy", "
 
 @dataclass(frozen=True)
 class Protocol:
-    """How classes come, how long each stage trains, and what is tried."""
+    """Stages, training length, and the codecs and methods compared."""
 
     initial: int
     seeds: tuple[int, ...]
@@ -63,7 +63,7 @@ def main() -> None:
         for method in protocol.methods
     }
     for name, protocol in PROTOCOLS.items() if not asked.report else ():
-        for seed in protocol.seeds:  # one seed of every method first: an early look at the whole
+        for seed in protocol.seeds:  # one seed of every method first, for an early overview
             for (of, _, _), config in configs.items():
                 if of == name:
                     study.run(config, seed)
@@ -93,9 +93,9 @@ def configuration(dataset: str, protocol: Protocol, method: str, codec: str) -> 
 
 
 def as_table(pilots: dict[tuple[str, str, str], PilotSummary]) -> str:
-    """A Markdown table a protocol: one row a method, the codecs side by side, complete rows only."""
+    """One Markdown table per protocol, with one row per method, codecs side by side, and complete rows only."""
     lines = [
-        "Mean over seeds +- 95 % interval, in percent; a memory of 20 raw images a class in bytes. Over replay, and "
+        "Mean over seeds +- 95 % interval, in percent; memory of 20 raw images per class in bytes. Over replay, and "
         "JPEG over raw: points of last accuracy, paired by seed.",
         "",
     ]
@@ -115,13 +115,13 @@ def as_table(pilots: dict[tuple[str, str, str], PilotSummary]) -> str:
                 cells.append(points(found[1], found[0]))
             rows.append(f"| `{method}` | {len(found[0]['runs'])} | {' | '.join(cells)} |")
         if rows:
-            lines += [f"**{name}**: {protocol.initial} classes, then 4 a stage; {protocol.steps} steps a stage", ""]
+            lines += [f"**{name}**: {protocol.initial} classes, then 4 per stage; {protocol.steps} steps per stage", ""]
             lines += [f"| method | seeds | {' | '.join(head)} |", "|---|--:|" + "--:|" * len(head), *rows, ""]
     return "\n".join(lines)
 
 
 def points(pilot: PilotSummary, other: PilotSummary) -> str:
-    """``+1.2 +- 0.8``: what one pilot has over another."""
+    """``+1.2 +- 0.8``: the gain of one pilot over another, in points."""
     gain = gain_over(pilot, other)
     return f"{gain.points:+.1f}" + ("" if gain.half is None else f" +- {gain.half:.1f}")
 

@@ -1,9 +1,9 @@
-"""The monitor's study: how soon is a change seen, and how often is one seen where there is none?
+"""The monitor study: how soon is a change detected, and how frequent are false alarms?
 
-Twelve classes of flowers17 at 64 px: half of each class trains a pilot (JPEG at quality 50, everything coded alike),
-the other half is what arrives. Of that half, one random half is the monitor's baseline and the other the stream, ten
-times. Streams of accepted images count false alarms (the charts start over after each); for each change 20 streams a
-split have 200 accepted images and then changed ones, until a chart is above its threshold.
+Twelve classes of flowers17 at 64 px: half of each class trains a pilot (JPEG at quality 50, all images coded), the
+other half arrives later. Of that half, one random half is the monitor's baseline and the other the stream, in ten
+random splits. Streams of accepted images count false alarms (the charts restart after each); for each change, 20
+streams per split have 200 accepted images followed by changed ones, until a chart exceeds its threshold.
 
     python notebooks/studies/monitor.py DATA/flowers17 [--runs-dir RUNS]
 
@@ -57,18 +57,18 @@ def main() -> None:
 
 
 def class_folders(root: Path) -> list[tuple[str, list[Path]]]:
-    """Every class with all its files, those of the training and of the test folder."""
+    """Every class with all its training and test files."""
     names = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     return [(name, sorted(root.glob(f"*/{name}/*"), key=lambda path: path.name)) for name in names]
 
 
 def read(files: list[Path]) -> np.ndarray:
-    """Images as a dataset has them."""
+    """Images as in a dataset, uint8 (N, H, W, 3)."""
     return np.stack([decode_image(path.read_bytes(), SIZE) for path in files])
 
 
 def trained(classes: list[tuple[str, list[Path]]], runs_dir: Path) -> FeatureExtractor:
-    """The network of a pilot on every other image of these classes."""
+    """The network of a pilot trained on every other image of these classes."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / f"flowers{CLASSES}"
         for name, files in classes:
@@ -93,17 +93,17 @@ def trained(classes: list[tuple[str, list[Path]]], runs_dir: Path) -> FeatureExt
 
 
 def each(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Images changed one by one."""
+    """Apply a change to each image."""
     return np.stack([np.asarray(change(Image.fromarray(image))) for image in images])
 
 
 def blurred(image: Image.Image) -> Image.Image:
-    """A picture slightly out of focus."""
+    """A slightly blurred image."""
     return image.filter(ImageFilter.GaussianBlur(1))
 
 
 def recoded(images: np.ndarray) -> np.ndarray:
-    """Images that have been through another codec."""
+    """Images coded and decoded with another codec."""
     codec = parse_codec("jpeg:quality=30,subsampling=420")
     codec.fit(images[:1])
     return codec.decode(codec.encode(images))
@@ -116,7 +116,7 @@ def split(
     extractor: FeatureExtractor,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """One random half as the baseline, the other as the stream."""
+    """Results of one random split into baseline and stream."""
     order = rng.permutation(len(arriving))
     known, stream = arriving[order[: len(order) // 2]], arriving[order[len(order) // 2 :]]
     monitor = Monitor.of(parse_codec(CODEC), extractor, known, seed=int(rng.integers(1 << 31)))
@@ -141,7 +141,7 @@ def split(
 
 
 def alarm(monitor: Monitor, measured: tuple[np.ndarray, np.ndarray], drawn: int) -> str | None:
-    """Take an image in; the highest chart above its threshold."""
+    """Add an image to the charts; return the highest chart above its threshold, if any."""
     heights = monitor.charts.take(measured[0][drawn], measured[1][drawn])
     highest = max(heights, key=heights.__getitem__)
     return highest if heights[highest] > 1 else None
@@ -153,7 +153,7 @@ def delay(
     changed: tuple[np.ndarray, np.ndarray],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Changed images until the first alarm, and whose it is; None where there is none within :data:`PATIENCE`."""
+    """Changed images until the first alarm, and its chart; None if there is none within :data:`PATIENCE` images."""
     monitor.charts.start_over()
     for drawn in rng.integers(0, len(accepted[0]), ACCEPTED):
         alarm(monitor, accepted, drawn)
@@ -164,7 +164,7 @@ def delay(
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """False alarms in 10,000 images, and for each change the images until it is seen."""
+    """False alarms per 10,000 images, and for each change the number of images until its detection."""
     found: dict[str, dict[str, Any]] = {}
     for name in rows[0]["delays"]:
         delays = [one for row in rows for one in row["delays"][name]]
@@ -189,13 +189,13 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def as_table(result: dict[str, Any]) -> str:
-    """Markdown."""
+    """A Markdown table."""
     lines = [
         f"Baseline of {result['baseline_images']} images, {SPLITS} random splits. False alarms: "
         f"{result['false_alarms']} in {result['images']:,} accepted images, "
-        f"{result['false_alarms_in_10000']:.1f} in 10,000 (by split: {', '.join(map(str, result['by_split']))}).",
+        f"{result['false_alarms_in_10000']:.1f} per 10,000 (by split: {', '.join(map(str, result['by_split']))}).",
         "",
-        f"| change, {result['streams']} streams | median images until seen | 95 % within | missed | seen first by |",
+        f"| change, {result['streams']} streams | median images until detection | 95 % within | missed | detected by |",
         "|---|--:|--:|--:|---|",
     ]
     for name, row in result["changes"].items():

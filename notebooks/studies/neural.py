@@ -1,16 +1,16 @@
-"""Do neural and content-aware codecs pay? Distortion and pilots on ten classes that the neural codec has never seen.
+"""Do neural and content-aware codecs pay? Distortion and pilots on ten classes unseen by the neural codec.
 
     python notebooks/studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER [--runs-dir RUNS] [--sizes 32,64]
         [--part pilots]
 
-``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE, 300 training images of the held-out
-classes, features of a ResNet-8 trained on those classes (three seeds of it; encoders that look at images do so through
-another seed's than the one that judges). ``results/neural.{json,md}``: pilots on them, five stages of two classes,
-replay, 200 steps a stage at 32 px and 100 of half a batch at 64 px, a memory of four
-raw images a class, everything coded (``both``), three seeds; at 64 px without the codecs that look at each image, whose
-question is answered at 32 px. The controls of ``foreground`` are a random box of the same size and ``downscale`` at as
-many bytes; those of ``adaptive`` the family's single settings, of which quality 10 and 20 take as many. ``--report``
-runs no pilots and writes the results of those that finished.
+``results/neural-distortion.{json,md,svg}``: bytes against PSNR and relative FMSE on 300 training images of the held-out
+classes, with features of a ResNet-8 trained on those classes (three seeds; the network that guides an encoder has
+another seed than the one that measures). ``results/neural.{json,md}``: pilots on the held-out classes, five stages of
+two classes, replay, 200 steps per stage at 32 px and 100 steps of half a batch at 64 px, a memory of four raw images
+per class, all images coded (``both``), three seeds; content-aware codecs at 32 px only. The controls of ``foreground``
+are a random box of the same size and ``downscale`` at equal bytes; those of ``adaptive`` are single settings of its
+family, of which quality 10 and 20 take equal bytes. ``--report`` runs no pilots and writes the results of finished
+ones.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ PILOTED = (
 CONTENT_AWARE = ("foreground", "downscale", "adaptive")
 """Not piloted at 64 px."""
 TRAINING = {32: {"steps": 200, "batch_size": 128}, 64: {"steps": 100, "batch_size": 64}}
-"""By size, so that a run takes about as long."""
+"""By size, so that runs take about equally long."""
 
 
 def main() -> None:
     own = parser(__doc__, "neural", "the folder tiny-imagenet-20")
-    own.add_argument("--folder", type=Path, required=True, help="for a copy of the held-out classes")
+    own.add_argument("--folder", type=Path, required=True, help="folder for a copy of the held-out classes")
     own.add_argument("--sizes", default="32,64")
     own.add_argument("--part", choices=("distortion", "pilots"), help="both by default")
     asked = own.parse_args()
@@ -111,9 +111,9 @@ def main() -> None:
 
 
 def measured(dataset: Path, size: int, settings: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a setting: means over the extractor's seeds of what the probe says.
+    """One row per setting: means of the probe over the extractor's seeds.
 
-    Encoders that look at images do so through the next seed's network, not through the one that judges.
+    The network that guides an encoder is that of the next seed, not the one that measures.
     """
     images = load_dataset(str(dataset), size)
     judges = [
@@ -132,8 +132,8 @@ def measured(dataset: Path, size: int, settings: Sequence[str]) -> list[dict[str
     )
     budget = 4 * len(images.class_names) * 3 * size**2
     tables = [
-        probe_codecs(images, settings, budget=budget, extractor=judge, eyes=eyes, images=IMAGES)["settings"]
-        for judge, eyes in zip(judges, [*judges[1:], judges[0]], strict=True)
+        probe_codecs(images, settings, budget=budget, extractor=judge, eyes=guide, images=IMAGES)["settings"]
+        for judge, guide in zip(judges, [*judges[1:], judges[0]], strict=True)
     ]
     rows = []
     for same in zip(*tables, strict=True):
@@ -152,9 +152,9 @@ def configuration(dataset: str, size: int, codec: str) -> PilotConfig:
 
 
 def distortion_table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table, a row a setting."""
+    """A Markdown table, one row per setting."""
     lines = [
-        "| size | codec | bytes an image | shared bytes | bits a pixel | PSNR, dB | relative FMSE |",
+        "| size | codec | bytes per image | shared bytes | bits per pixel | PSNR, dB | relative FMSE |",
         "|--:|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -170,9 +170,9 @@ def distortion_table(rows: list[dict[str, Any]]) -> str:
 
 
 def pilot_table(pilots: list[PilotSummary]) -> str:
-    """A Markdown table, a row a setting."""
+    """A Markdown table, one row per setting."""
     lines = [
-        "| size | codec | exemplars a class | last accuracy, % | average, % | seeds |",
+        "| size | codec | exemplars per class | last accuracy, % | average, % | seeds |",
         "|--:|---|--:|--:|--:|--:|",
     ]
     for pilot in pilots:
@@ -187,7 +187,7 @@ def pilot_table(pilots: list[PilotSummary]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """PSNR and FMSE against bits a pixel, a column a size."""
+    """PSNR and FMSE against bits per pixel, one column per size."""
     plt.rcParams["svg.hashsalt"] = "neural"
     sizes = sorted({row["size"] for row in rows})
     figure, grid = plt.subplots(2, len(sizes), figsize=(5.2 * len(sizes), 7.5), squeeze=False)
@@ -205,7 +205,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 members = sorted(members, key=lambda row: row["bpp"])
                 marker = "*-" if name == "neural" else "o-"
                 axes.plot([row["bpp"] for row in members], [row[value] for row in members], marker, label=name, ms=5)
-            axes.set(xlabel="bits a pixel, headers shared", ylabel=words, xlim=(0, 2.5), title=f"{size} px")
+            axes.set(xlabel="bits per pixel, headers shared", ylabel=words, xlim=(0, 2.5), title=f"{size} px")
             axes.grid(alpha=0.3)
         grid[1][column].set_yscale("log")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="lower center", ncol=5, fontsize=8)

@@ -1,16 +1,17 @@
-"""The regret study: how far is advice that runs no pilots from the best choice of exhaustive pilots?
+"""The regret study: how far is advice without pilots from the best choice of exhaustive pilots?
 
-Six problems with a ResNet-8, three seeds of every choice; seeds also draw the class order, the same for every choice.
-Five are pilots of replay; the sixth is the demo once more with iCaRL and twice the budget, to see what another method
-and another budget change. Then every rule is asked, with features of three extractors, and parameters are fitted on the
-other datasets. Takes about seven hours on one core; a stopped study goes on where it was, and takes what
-``results/road.json`` holds.
+Six problems with a ResNet-8, three seeds of every choice; each seed also draws the class order, the same for every
+choice. Five problems are pilots of replay; the sixth is the demo with iCaRL and twice the budget, to see the effect of
+another method and budget. Then every rule picks a choice, with features of three extractors and parameters fitted on
+the other datasets. Takes about seven hours on one core; a stopped study resumes where it stopped, and reuses the runs
+in ``results/road.json``.
 
     python notebooks/studies/regret.py DATA [--runs-dir RUNS] [--problems road,demo] [--publish]
 
-DATA holds tiny-imagenet-20 and flowers17. Writes ``results/regret.json`` (pilots that ``results/road.json`` has not,
-and what was known without any), ``results/regret.md`` (tables) and ``results/regret.svg``; ``--publish`` also the
-package's calibration. ``--report`` runs no pilot, but asks the rules, which codes images and trains extractors.
+DATA holds tiny-imagenet-20 and flowers17. Writes ``results/regret.json`` (pilots that are not in
+``results/road.json``, and the rules' evidence), ``results/regret.md`` (tables) and ``results/regret.svg``;
+``--publish`` also writes the package's calibration. ``--report`` runs no pilots, but evaluates the rules, which codes
+images and trains extractors.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.contents import PilotSummary
 
 _EVIDENCE = 6
-"""Raise it when rules or quantities change, so that they are asked again."""
+"""Version of rules and quantities; increase it to evaluate them again."""
 SEEDS = (0, 1, 2)
 ADVICE_SEEDS = (0, 1, 2)
-"""Advice is asked for as often, with other class orders, extractors and draws."""
+"""Seeds of the advice: class order, extractor and draws."""
 EXTRACTORS = ("stage0", "self", "random")
 TABLES = Path(__file__).parent / "tables"
 LEARNED = f"learned-jpeg:tables={TABLES / 'tables-tiny-imagenet-20-0.03.json'}"
 LEARNED_FLOWERS = f"learned-jpeg:tables={TABLES / 'tables-flowers17-0.03.json'}"
-"""From the JPEG layer's study, with a rate weight of 0.03."""
+"""From the JPEG layer study, with a rate weight of 0.03."""
 ROAD = (
     "jpeg:quality=50",
     "jpeg:quality=50,subsampling=420",
@@ -72,7 +73,7 @@ LARGE = (
 
 
 def grid(dataset: str, lossy: tuple[str, ...], unaligned: tuple[str, ...], **shared: Any) -> list[PilotConfig]:
-    """All choices of a problem: raw and png, every lossy setting aligned, some unaligned too, two with ``train``."""
+    """All choices of a problem: raw and png, every lossy setting aligned, some also unaligned, two with ``train``."""
     choices = [("raw", "none"), ("png", "none"), *((codec, "both") for codec in lossy)]
     choices += [(codec, "none") for codec in unaligned] + [(codec, "train") for codec in unaligned[1:3]]
     return [make_pilot_config(dataset=dataset, codec=codec, align=align, **shared) for codec, align in choices]
@@ -157,7 +158,7 @@ def main() -> None:
 
 
 def run_pilots(grids: dict[str, list[PilotConfig]], study: Study, road: Study) -> None:
-    """Run what is missing, unaligned lossy settings last: without them a problem already has twelve choices."""
+    """Run missing pilots, unaligned lossy settings last, since a problem has twelve choices without them."""
     for last in (False, True):
         for name, configs in grids.items():
             chosen = [one for one in configs if (one.align != "both" and one.codec not in ("raw", "png")) == last]
@@ -168,7 +169,7 @@ def run_pilots(grids: dict[str, list[PilotConfig]], study: Study, road: Study) -
 
 
 def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[PilotSummary]:
-    """The pilots of a problem that have all seeds, with this machine's paths."""
+    """The pilots of a problem that have all seeds, with local paths."""
     found = []
     for config in configs:
         for source in (road, study):
@@ -182,7 +183,7 @@ def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[Pil
 def _measured(
     study: Study, name: str, extractor: str, pilots: list[PilotSummary], held: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What every rule said, once for each of :data:`ADVICE_SEEDS`; not asked again while the pilots are the same."""
+    """The evidence of every rule for each of :data:`ADVICE_SEEDS`; reused while the pilots are unchanged."""
     known = [[study.publish(pilot)["config"], pilot["mean"]["last_accuracy"]] for pilot in pilots]
     key = hashlib.sha256(json.dumps([_EVIDENCE, known], sort_keys=True).encode()).hexdigest()[:16]
     rows = []
@@ -190,28 +191,28 @@ def _measured(
         same = {"name": name, "extractor": extractor, "seed": seed, "pilots": key}
         saved = next((one for one in held if same.items() <= one.items()), None)
         if saved is None:
-            print(f"asking the rules: {name}, {extractor}, seed {seed}", flush=True)
+            print(f"evaluating the rules: {name}, {extractor}, seed {seed}", flush=True)
             saved = {**same, "problem": measure_problem(pilots, extractor=extractor, seed=seed).as_dict()}
         rows.append(saved)
     return rows
 
 
 def _not_in(held: list[dict[str, Any]], measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What an earlier run said and this one has not come to yet."""
+    """Evidence of an earlier run that this one has not reached yet."""
     done = [(one["name"], one["extractor"], one["seed"]) for one in measured]
     return [one for one in held if (one["name"], one["extractor"], one["seed"]) not in done]
 
 
 def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
-    """Markdown: the rules with the main extractor, then the best rules under every extractor."""
+    """Markdown tables: the rules with the main extractor, then the rules with every extractor."""
     main_ = by_extractor[EXTRACTORS[0]]
     names = list(dict.fromkeys(problem.name for problem in main_))
     datasets = {problem.dataset for problem in main_}
     lines = [
-        "Regret in points of last accuracy: best of the choices that pilots measured minus the rule's pick; mean over "
+        "Regret in points of last accuracy: best choice measured by pilots minus the rule's pick; mean over "
         f"{len(ADVICE_SEEDS)} draws of advice. Parameters are fitted on the problems of other datasets. Behind pilots: "
-        "by how much what is best in all but one of the pilots' seeds beats the rule's pick in the seed left out.",
-        *(["With one dataset only, they are fitted on that one itself."] if len(datasets) == 1 else []),
+        "the gain of the best choice in all but one of the pilots' seeds over the rule's pick in the seed left out.",
+        *(["With only one dataset, they are fitted on it."] if len(datasets) == 1 else []),
         "",
         f"Features: {EXTRACTORS[0]}",
         "",
@@ -229,7 +230,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
             f"{100 * row['time_share']:.1f} % | {' | '.join(f'{value:.1f}' for value in each)} |"
         )
     common = [name for name in names if all(name in {one.name for one in of} for of in by_extractor.values())]
-    lines += ["", f"Features compared, on the {len(common)} problems that all were asked about.", ""]
+    lines += ["", f"Extractors compared, on the {len(common)} problems available for all of them.", ""]
     lines.append("| rule: mean regret / rank correlation | " + " | ".join(by_extractor) + " |")
     lines.append("|---|" + "--:|" * len(by_extractor))
     alike = {name: [one for one in found if one.name in common] for name, found in by_extractor.items()}
@@ -240,7 +241,7 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
     best = next(row for row in table if row["rule"] != RANDOM)
     lines += [
         "",
-        f"What `{best['rule']}` picked in each draw of advice; gains over raw in points of accuracy.",
+        f"Picks of `{best['rule']}` in each draw of advice; gains over raw in points of accuracy.",
         "",
         "| problem | draw | pick | align | regret | gain | expected | rank correlation | share of time |",
         "|---|--:|---|---|--:|--:|--:|--:|--:|",
@@ -255,11 +256,11 @@ def as_tables(by_extractor: dict[str, list[Problem]]) -> str:
 
 
 def reach_as_table(problems: list[Problem]) -> str:
-    """Markdown: what who knew the true accuracies would have, held against the measured ones."""
+    """A Markdown table of the best achievable correlation and regret, given seed noise."""
     lines = [
         "",
-        "| problem | choices | from | to | standard error of a choice | of an unaligned lossy one "
-        "| correlation within reach | regret within reach |",
+        "| problem | choices | lowest | highest | standard error of a choice | of an unaligned lossy choice "
+        "| achievable correlation | achievable regret |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in reach_table(problems):
@@ -275,7 +276,7 @@ def _or_dash(value: float | None, digits: int = 2) -> str:
 
 
 def draw(found: list[Problem], path: Path) -> None:
-    """Gain over raw as predicted with the problem left out, against what the pilots gained; a panel a problem."""
+    """Gain over raw predicted with the problem left out, against the measured gain; one panel per problem."""
     plt.rcParams["svg.hashsalt"] = "regret"
     firsts = list({problem.name: problem for problem in reversed(found)}.values())[::-1]
     figure, axes = plt.subplots(1, len(firsts), figsize=(3.2 * len(firsts), 3.2), squeeze=False)

@@ -1,15 +1,15 @@
-"""The road's study: does compressing the replay memory pay on Tiny-ImageNet, at equal bytes and equal steps?
+"""The road study: does compressing the replay memory pay on Tiny-ImageNet, at equal bytes and equal steps?
 
-Twenty classes at 32 px in five stages of four, replay with a ResNet-8, 200 steps a stage, a memory of four raw
-images a class in bytes; raw and png, and seven lossy settings with and without alignment, three seeds each. Seeds also
-draw the class order, the same for every setting. Takes about 85 minutes on two cores; a stopped study goes on where
-it was.
+Twenty classes at 32 px in five stages of four, replay with a ResNet-8, 200 steps per stage, a memory with the bytes of
+four raw images per class; raw and png, and seven lossy settings with and without alignment, three seeds each. Each seed
+also draws the class order, the same for every setting. Takes about 85 minutes on two cores; a stopped study resumes
+where it stopped.
 
     python notebooks/studies/road.py DATA/tiny-imagenet-20 [--runs-dir RUNS]
 
 writes ``results/road.json`` (every run), ``results/road.md`` (the table) and ``results/road.svg`` (the figure).
-Runs that ``results/road.json`` already holds with the same configuration are taken from there, so that a study can
-be completed on another day; ``--afresh`` repeats them. ``--report`` only writes the results of what has finished.
+Runs that are already in ``results/road.json`` with the same configuration are taken from there, so that a study can be
+completed later; ``--afresh`` repeats them. ``--report`` only writes the results of finished runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 LOSSLESS = ("raw", "png")
 LOSSY = (
     "jpeg:quality=50",
-    "jpeg:quality=50,subsampling=420",  # half-resolution chroma, as many published comparisons have it
+    "jpeg:quality=50,subsampling=420",  # half-resolution chroma, as in many published comparisons
     "jpeg:quality=20",
     "jpeg:quality=75",
     "webp:quality=50",
@@ -40,7 +40,7 @@ def main() -> None:
     study = Study("road", asked.runs_dir, asked.afresh)
     settings = [(codec, "none") for codec in LOSSLESS] + [(c, align) for c in LOSSY for align in ("both", "none")]
     configs = [configuration(asked.dataset, codec, align) for codec, align in settings]
-    for seed in SEEDS if not asked.report else ():  # one seed of everything first: an early look at the whole
+    for seed in SEEDS if not asked.report else ():  # one seed of everything first, for an early overview
         for config in configs:
             study.run(config, seed)
     pilots = [pilot for config in configs if (pilot := study.summary(config, SEEDS)) is not None]
@@ -57,12 +57,12 @@ def configuration(dataset: str, codec: str, align: str) -> PilotConfig:
 
 
 def as_table(pilots: list[PilotSummary]) -> str:
-    """A Markdown table: one row a setting."""
+    """A Markdown table, one row per setting."""
     lines = [
         f"Mean over seeds +- 95 % interval, in percent; memory of {pilots[0]['budget_bytes']:,} bytes. Last accuracy,",
         "average and forgetting are the deployed model's: on coded test images if aligned `both`, else on originals.",
         "",
-        "| codec | alignment | seeds | exemplars a class "
+        "| codec | alignment | seeds | exemplars per class "
         "| last accuracy | on originals | on coded | average | forgetting |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
@@ -83,7 +83,7 @@ def as_table(pilots: list[PilotSummary]) -> str:
 
 
 def draw(pilots: list[PilotSummary], path: Path) -> None:
-    """One row a codec: last accuracy, aligned and not, with 95 % bars from three seeds on; the dotted line is raw."""
+    """Last accuracy by codec, aligned and not, with 95 % bars from three seeds; the dotted line is raw."""
     plt.rcParams["svg.hashsalt"] = "road"
     codecs = list(dict.fromkeys(pilot["codec"] for pilot in pilots))
     figure, axes = plt.subplots(figsize=(7.5, 0.55 * len(codecs) + 1.2))
@@ -93,7 +93,7 @@ def draw(pilots: list[PilotSummary], path: Path) -> None:
         group = "lossless" if pilot["codec"] in LOSSLESS else pilot["align"]
         colour, offset = styles[group]
         accuracy = pilot["mean"]["last_accuracy"]
-        # with two seeds, Student's t spans the whole axis and says nothing
+        # with two seeds, the interval of Student's t spans the whole axis
         interval = (pilot["ci95"]["last_accuracy"] or 0) if len(pilot["runs"]) >= 3 else 0
         height = codecs.index(pilot["codec"]) + offset
         label = labels.pop(group, None)
@@ -101,7 +101,9 @@ def draw(pilots: list[PilotSummary], path: Path) -> None:
     raw = next(pilot for pilot in pilots if pilot["codec"] == "raw")
     axes.axvline(100 * raw["mean"]["last_accuracy"], color="#999999", linestyle=":", zorder=0)
     exemplars = {pilot["codec"]: pilot["mean"]["exemplars_per_class"] for pilot in pilots}
-    axes.set_yticks(range(len(codecs)), [f"{codec}  ({exemplars[codec]:.0f} a class)" for codec in codecs], fontsize=9)
+    axes.set_yticks(
+        range(len(codecs)), [f"{codec}  ({exemplars[codec]:.0f} per class)" for codec in codecs], fontsize=9
+    )
     axes.invert_yaxis()
     axes.set_xlabel("last accuracy in %, same bytes and steps (bars: 95 %)")
     axes.grid(axis="x", alpha=0.3)

@@ -2,10 +2,10 @@
 
     python notebooks/studies/small_codec.py DATA/tiny-imagenet-20
 
-Ten of the twenty classes, in alphabetical order, train it, at 32 and 64 px; the other ten are never seen, so that
-studies of what it does can use them. Interrupted, it goes on with the same command. About four minutes on two cores.
+The first ten of the twenty classes, in alphabetical order, train it at 32 and 64 px; the other ten are held out for
+studies of the codec. The same command resumes an interrupted training. About four minutes on two cores.
 
-How gently it is trained is what ``small_codec_choice.py`` says.
+``small_codec_choice.py`` determined the settings of the training.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from toolkit.foundation.threads import set_threads
 
 CLASSES = 10
 RATES = {0.3: 1, 0.6: 2, 1.0: 3}
-"""Bits a pixel, and the quality that it becomes."""
+"""Bits per pixel, and the corresponding quality."""
 TRAINING: dict[str, Any] = {
     "sizes": (32, 64),
     "batch_size": 16,
     "extractor": "self",
     "device": "cpu",
-    "mixed_precision": False,  # so small a network is faster in float32 on two cores
+    "mixed_precision": False,  # a network this small is faster in float32 on two cores
     "rates": tuple(RATES),
     "afresh": True,
     "steps": 600,
@@ -40,7 +40,7 @@ TRAINING: dict[str, Any] = {
 
 
 def part_of(dataset: Path, folder: Path, first: int, last: int) -> Path:
-    """A folder with some classes of a dataset, those from ``first`` up to ``last`` in alphabetical order."""
+    """A copy of the classes ``first`` to ``last - 1`` of a dataset, in alphabetical order."""
     for split in ("train", "test"):
         for name in sorted(one.name for one in (dataset / split).iterdir() if one.is_dir())[first:last]:
             if not (folder / split / name).exists():
@@ -48,11 +48,13 @@ def part_of(dataset: Path, folder: Path, first: int, last: int) -> Path:
     return folder
 
 
-def told(description: str | None) -> argparse.Namespace:
-    """The command line of what trains the codec, or could; threads are set by it."""
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    """Parse the command line of a training of the codec, and set the number of threads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--folder", type=Path, required=True, help="for the classes' copies and the trainings")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="folder for copies of the classes and for the trainings"
+    )
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     set_threads(arguments.threads)
@@ -60,7 +62,7 @@ def told(description: str | None) -> argparse.Namespace:
 
 
 def main() -> int:
-    arguments = told(__doc__)
+    arguments = parse_arguments(__doc__)
     first_ten = part_of(arguments.dataset, arguments.folder / "first-ten-classes", 0, CLASSES)
     config = make_codec_config(dataset=str(first_ten), **TRAINING)
     made = train_codecs(config, arguments.folder / "codecs", progress)
@@ -73,7 +75,7 @@ def main() -> int:
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """Print where a training is."""
+    """Print the progress of a training."""
     if done % 250 == 0:
         print(f"{what}: {done} of {total}", flush=True)
 

@@ -1,4 +1,4 @@
-"""What the pilots' studies share: runs that go on where they were, results as data, and cells of tables."""
+"""Shared by the studies of pilots: resumable runs, results as data, and table cells."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def arguments(description: str | None, name: str) -> argparse.Namespace:
 
 
 def parser(description: str | None, name: str, dataset: str) -> argparse.ArgumentParser:
-    """What every study's command line has."""
+    """The options common to all studies."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help=dataset)
     parser.add_argument("--runs-dir", type=Path, default=default_runs_dir() / name)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--report", action="store_true", help="run nothing, write the results of what has finished")
-    parser.add_argument("--afresh", action="store_true", help="repeat the runs that the results already hold")
+    parser.add_argument("--report", action="store_true", help="run nothing, only write the results of finished runs")
+    parser.add_argument("--afresh", action="store_true", help="repeat runs that are already in the results")
     return parser
 
 
 class Study:
-    """A study's runs, in run folders and in the results already published.
+    """A study's runs, in run folders and in the published results.
 
     Args:
-        name: of the file under ``results/``.
-        runs_dir: where run folders go.
-        afresh: whether to pass over the results already published.
+        name: the name of the file under ``results/``.
+        runs_dir: the folder of run folders.
+        afresh: whether to ignore the published results.
     """
 
     def __init__(self, name: str, runs_dir: Path, afresh: bool = False) -> None:
@@ -51,13 +51,13 @@ class Study:
         self._held = read_json(self.path)["pilots"] if self.path.exists() and not afresh else []
 
     def run(self, config: PilotConfig, seed: int) -> None:
-        """Run one seed of a setting unless its result is there."""
+        """Run one seed of a setting unless it has a result."""
         run = self._finished(config, seed) or run_seeds(config, [seed], self._runs_dir)["runs"][0]
         what = f"{config.codec:20} {config.align:5} {config.method:8} seed {seed}"
         print(f"{what}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
 
     def summary(self, config: PilotConfig, seeds: tuple[int, ...]) -> PilotSummary | None:
-        """The ``pilot`` JSON of a setting over its finished seeds, without paths; None where there is none."""
+        """The ``pilot`` JSON of a setting over its finished seeds, without local paths; None if there are none."""
         pilot = self.pilot(config, seeds)
         return None if pilot is None else self.publish(pilot)
 
@@ -76,18 +76,18 @@ class Study:
         write_json(self.path, {"command": command, "environment": environment(), "pilots": pilots, **more})
 
     def _finished(self, config: PilotConfig, seed: int) -> PilotResult | None:
-        """A seed's result, from its run folder or from the results already published."""
+        """A seed's result, from its run folder or from the published results."""
         run = RunFolder(self._runs_dir / config.run_name(seed))
         if run.result is not None:
             return cast(PilotResult, run.result)
         for pilot in self._held:
-            # read as a configuration, so that choices made possible since then have their defaults
-            if self._published(PilotConfig(**pilot["config"])) == self._published(config):
+            # parsed, so that fields added since then have their defaults
+            if self._published(PilotConfig.model_validate(pilot["config"])) == self._published(config):
                 return next((run for run in pilot["runs"] if run["seed"] == seed), None)
         return None
 
     def _published(self, config: PilotConfig) -> dict[str, Any]:
-        """The configuration with the names of files in place of this machine's paths."""
+        """The configuration with file names instead of this machine's paths."""
         names = {"dataset": short_name(config.dataset), "codec": short_spec(config.codec)}
         return {**config.model_dump(mode="json"), **names}
 

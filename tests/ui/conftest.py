@@ -11,7 +11,7 @@ from toolkit.runs.queue import enqueue
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runs folder of this test alone, which the app takes for its own."""
+    """A runs folder for this test alone, used by the app."""
     folder = tmp_path / "runs"
     folder.mkdir()
     monkeypatch.setenv("RECALLRATE_RUNS", str(folder))

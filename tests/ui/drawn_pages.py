@@ -1,4 +1,4 @@
-"""Each page as a function that Streamlit's AppTest draws."""
+"""Each page as a function for Streamlit's AppTest."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def cost_page() -> None:
 
 
 def drawn(page: Callable[[], None], **state: object) -> AppTest:
-    """A page drawn once; nothing went wrong that it did not foresee."""
+    """A page drawn once, without an uncaught exception."""
     app = AppTest.from_function(page, default_timeout=120)
     for key, value in state.items():
         app.session_state[key] = value
@@ -75,6 +75,6 @@ def drawn(page: Callable[[], None], **state: object) -> AppTest:
 
 
 def press(app: AppTest, label: str) -> None:
-    """Press the button with this label; nothing goes wrong that the page did not foresee."""
+    """Press the button with this label, without an uncaught exception."""
     next(button for button in app.button if button.label == label).click().run()
     assert not app.exception

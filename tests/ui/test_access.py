@@ -1,4 +1,4 @@
-"""Who gets in, and what is opened for them."""
+"""Who may use the app, and which files it opens."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def test_a_server_for_other_machines_needs_a_login(monkeypatch: pytest.MonkeyPat
     assert access.why_closed("0.0.0.0", oidc=False) is None
 
 
-def test_without_the_door_nothing_is_shown(runs_dir: Path, elsewhere: None) -> None:
-    """As under ``streamlit run toolkit/ui/script.py``: nobody has been asked for the secret."""
+def test_nothing_is_shown_without_the_gateway(runs_dir: Path, elsewhere: None) -> None:
+    """As with ``streamlit run toolkit/ui/script.py``, which never asks for the secret."""
     app = AppTest.from_file(str(APP), default_timeout=120).run()
     assert not app.exception
     assert "server is locked" in app.error[0].value
@@ -94,7 +94,7 @@ def test_without_the_door_nothing_is_shown(runs_dir: Path, elsewhere: None) -> N
     assert not app.text_input
 
 
-def test_who_came_through_the_door_sees_the_app_and_its_session_is_the_logins(
+def test_a_session_through_the_gateway_sees_the_app_and_belongs_to_its_login(
     runs_dir: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login = LOGINS.of_token(LOGINS.begin())
@@ -108,7 +108,7 @@ def test_who_came_through_the_door_sees_the_app_and_its_session_is_the_logins(
     assert "Log out" in [button.label for button in app.button]
 
 
-def test_absent_secrets_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_secrets_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
 
     class Absent:
@@ -147,7 +147,7 @@ def test_paths_outside_the_roots_are_refused(tmp_path: Path, monkeypatch: pytest
     access.require_allowed_extractor("timm:resnet18")
 
 
-def test_by_default_the_working_folder_and_the_cache_are_open(
+def test_the_working_folder_and_the_cache_are_allowed_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: None
 ) -> None:
     monkeypatch.delenv(access.ROOTS, raising=False)
@@ -158,7 +158,7 @@ def test_by_default_the_working_folder_and_the_cache_are_open(
         access.require_allowed(tmp_path.parent)
 
 
-def test_on_this_machine_alone_any_path_may_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_server_opens_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(access.ROOTS, raising=False)
     monkeypatch.setattr(access, "listens_elsewhere", lambda: False)
     access.require_allowed("/etc")
@@ -170,7 +170,7 @@ def test_files_named_in_grids_are_found_without_opening_them() -> None:
     assert grid_paths("raw;jpeg:quality=5;") == []
 
 
-def test_the_data_page_refuses_in_one_sentence(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_page_refuses_in_one_line(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(access.ROOTS, str(tmp_path / "inside"))
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params["dataset"] = "/etc"
@@ -204,7 +204,7 @@ def test_no_shell_no_eval_no_pickle(path: Path) -> None:
 EVIL = 'images\'; touch /tmp/owned; $(reboot) `id` "x" && <b>'
 
 
-def test_commands_quote_whatever_a_user_types(tmp_path: Path) -> None:
+def test_commands_quote_user_input(tmp_path: Path) -> None:
     folder = str(tmp_path / EVIL)
     config = make_pilot_config(dataset=folder, size=32, initial=2, increment=2, codec="raw", budget="20img")
     words = shlex.split(pilot_command(config, [0]))
@@ -213,7 +213,7 @@ def test_commands_quote_whatever_a_user_types(tmp_path: Path) -> None:
     assert words[:3] == ["recallrate", "images", folder]
 
 
-def test_names_of_run_folders_hold_no_character_of_a_shell_or_path(tmp_path: Path) -> None:
+def test_run_folder_names_have_no_shell_or_path_characters(tmp_path: Path) -> None:
     config = make_pilot_config(
         dataset=str(tmp_path / EVIL), size=32, initial=2, increment=2, codec="raw", budget="20img"
     )
@@ -222,7 +222,7 @@ def test_names_of_run_folders_hold_no_character_of_a_shell_or_path(tmp_path: Pat
         assert ".." not in name
 
 
-def test_roots_given_to_the_script_are_the_allowed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_given_to_the_script_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(access.ROOTS, "")
     access.read_roots(["--other", "x"])
     assert os.environ[access.ROOTS] == ""
@@ -236,7 +236,7 @@ def test_roots_given_to_the_script_are_the_allowed_ones(tmp_path: Path, monkeypa
     assert os.environ[access.ROOTS] == f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}"
 
 
-def test_the_command_refuses_to_start_for_others_without_a_login(
+def test_the_command_refuses_a_public_address_without_a_login(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     started: list[tuple[list[str], dict[str, str]]] = []

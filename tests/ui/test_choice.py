@@ -1,4 +1,4 @@
-"""Choices that the address keeps."""
+"""Choices kept in the address."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def _page() -> None:
     choose_addressed("Which", ["a", "b", "c"], "which", str.upper)
 
 
-def test_the_address_chooses_and_keeps_what_is_chosen() -> None:
+def test_the_address_sets_and_keeps_the_choice() -> None:
     app = AppTest.from_function(_page)
     app.query_params["which"] = "b"
     app.run()
     assert app.selectbox(key="which").value == "b"
     app.selectbox(key="which").set_value("c").run()
     assert app.query_params["which"] in ("c", ["c"])
-    app.query_params["which"] = "a"  # somebody comes by another address
+    app.query_params["which"] = "a"  # the page is opened at another address
     app.run()
     assert app.selectbox(key="which").value == "a"
     assert not app.warning, "Streamlit warns of a default beside a value of the program's"
 
 
-def test_a_browser_that_missed_the_first_drawing_begins_with_what_was_chosen() -> None:
+def test_a_browser_that_missed_the_first_drawing_starts_with_the_choice() -> None:
     app = AppTest.from_function(_page)
     app.query_params["which"] = "b"
     app.run()

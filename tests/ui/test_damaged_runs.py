@@ -1,4 +1,4 @@
-"""Pages beside a run whose folder is damaged: they show all others."""
+"""Pages show all other runs if a run folder is damaged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HARMS = {"config.json": "[" * 9999, "result.json": '"x"', "events.jsonl": '{"eve
 
 @pytest.fixture
 def with_damaged_ones(runs_dir: Path) -> Path:
-    """A finished run of every kind, and beside each one copy for every file that is damaged in it."""
+    """A finished run of every kind, and a copy of each for every file, with that file damaged."""
     runs = [make(runs_dir) for make in (finished_probe, finished_advice, finished_images, finished_training)]
     runs += [pilot_folder(runs_dir, pilot_config(codec=codec), 0, 0.5) for codec in ("raw", "png", "jpeg:quality=50")]
     for run in runs:
@@ -42,7 +42,7 @@ SLOW = [
 
 @pytest.mark.usefixtures("with_damaged_ones")
 @pytest.mark.parametrize("page", [tradeoff_page, *SLOW])
-def test_a_page_shows_what_it_would_show_without_the_damaged_runs(page: Callable[[], None], runs_dir: Path) -> None:
+def test_damaged_runs_do_not_change_a_page(page: Callable[[], None], runs_dir: Path) -> None:
     def shown() -> list[list[str]]:
         app = drawn(page)
         options = [str(box.options) for box in app.selectbox if box.key != "history_state"]

@@ -1,4 +1,4 @@
-"""Many pages at once: a few are drawn at a time, figures once, and garbage is collected now and then."""
+"""Many concurrent pages: few are drawn at a time, figures are cached, and garbage is collected periodically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolkit.ui.components import figures
 from toolkit.ui.priority import DRAWN_AT_ONCE, in_turn, out_of_turn
 
 
-def test_only_a_few_pages_are_drawn_at_once_and_all_are() -> None:
+def test_only_a_few_pages_are_drawn_at_once_and_all_get_drawn() -> None:
     lock, together = threading.Lock(), threading.Barrier(DRAWN_AT_ONCE)
     now, most, done = 0, 0, 0
 
@@ -34,8 +34,8 @@ def test_only_a_few_pages_are_drawn_at_once_and_all_are() -> None:
     assert (done, most) == (10 * DRAWN_AT_ONCE, DRAWN_AT_ONCE)
 
 
-def test_what_takes_long_holds_no_turn_and_comes_back_to_one() -> None:
-    """As many pages as may be drawn at once wait in something long; another one is drawn meanwhile."""
+def test_slow_work_gives_up_its_turn_and_takes_it_again() -> None:
+    """The maximum number of pages is busy with slow work; another page is drawn meanwhile."""
     inside, goes_on = threading.Barrier(DRAWN_AT_ONCE + 1), threading.Event()
 
     def long_page(_: int) -> None:
@@ -59,7 +59,7 @@ def test_what_takes_long_holds_no_turn_and_comes_back_to_one() -> None:
         priority._turns.release()
 
 
-def test_held_up_turns_make_pages_late_but_hang_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocked_turns_delay_pages_but_hang_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(priority, "LONGEST_WAIT", 0.01)
     for _ in range(DRAWN_AT_ONCE):
         priority._turns.acquire()
@@ -70,16 +70,16 @@ def test_held_up_turns_make_pages_late_but_hang_none(monkeypatch: pytest.MonkeyP
         for _ in range(DRAWN_AT_ONCE):
             priority._turns.release()
     with pytest.raises(ValueError):
-        priority._turns.release()  # none was given back that had not been taken
+        priority._turns.release()  # no turn was released that had not been acquired
 
 
-def test_a_turn_is_given_back_when_a_page_stops() -> None:
+def test_a_stopped_page_releases_its_turn() -> None:
     with pytest.raises(KeyboardInterrupt), in_turn():
         raise KeyboardInterrupt
     assert not priority._held.turn
 
 
-def test_garbage_is_collected_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_is_collected_periodically(monkeypatch: pytest.MonkeyPatch) -> None:
     collected: list[float] = []
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -92,7 +92,7 @@ def test_garbage_is_collected_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
     assert collected == [1011.0, 1022.0, 1033.0]
 
 
-def test_a_figure_is_drawn_once_for_the_same_facts_and_language(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_is_drawn_once_per_data_and_language(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[int, str]] = []
 
     def draw(rows: list[int], *, scale: int = 1, say: object = None) -> go.Figure:

@@ -1,4 +1,4 @@
-"""Guesses at the secret get slower, by address and in total; who is not guessing hardly waits."""
+"""Guesses at the secret slow down, per address and in total; other visitors hardly wait."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SECRET = "a shared secret of some length"
 
 
 def tries(made: Guesses, address: str, given: str, now: float) -> tuple[float | None, bool]:
-    """The wait, and whether the guess was right; False where it was not read."""
+    """The wait, and whether the guess was right; False if it was not read."""
     wait = made.turn(address, now)
     return wait, wait is not None and made.read(address, given, SECRET)
 
 
-def test_the_right_secret_is_taken_at_once_and_leaves_no_trace() -> None:
+def test_the_right_secret_is_accepted_at_once_and_leaves_no_record() -> None:
     made = Guesses()
     assert [tries(made, "10.0.0.1", SECRET, now) for now in (0.0, 0.0, 0.0)] == [(0.0, True)] * 3
 
@@ -42,8 +42,8 @@ def test_each_wrong_guess_doubles_the_wait_of_its_address_alone() -> None:
     assert tries(made, "10.0.0.1", "wrong", now + 16) == (0.0, False), "logging in has wiped the slate"
 
 
-def test_guesses_at_the_same_time_line_up() -> None:
-    """Fifteen sessions that guess in parallel are read at the pace of one, and so is the right secret after them."""
+def test_simultaneous_guesses_wait_for_each_other() -> None:
+    """Fifteen parallel sessions are read at the pace of one, and so is the right secret after them."""
     made = Guesses()
     together = threading.Barrier(15)
 
@@ -70,7 +70,7 @@ def test_many_addresses_are_slowed_in_total() -> None:
     assert steps == sorted(steps), "the longer it goes on, the slower"
 
 
-def test_a_newcomer_waits_two_seconds_at_most_for_guesses_that_were_made() -> None:
+def test_a_new_address_waits_at_most_two_seconds_for_earlier_guesses() -> None:
     made = Guesses()
     now = 0.0
     for n in range(200):
@@ -80,7 +80,7 @@ def test_a_newcomer_waits_two_seconds_at_most_for_guesses_that_were_made() -> No
     assert (0 < wait <= guesses.LONGEST_TOTAL_DELAY, right) == (True, True)
 
 
-def test_what_was_long_ago_is_forgotten() -> None:
+def test_old_guesses_are_forgotten() -> None:
     made = Guesses()
     for now in (0.0, 1.0, 3.0):
         tries(made, "10.0.0.1", "wrong", now)
@@ -89,7 +89,7 @@ def test_what_was_long_ago_is_forgotten() -> None:
     assert made.seconds_left("10.0.0.1", later) == 1
 
 
-def test_addresses_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_stored_addresses_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guesses, "_MOST_ADDRESSES", 50)
     made = Guesses()
     for n in range(500):
@@ -97,7 +97,7 @@ def test_addresses_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made._by_address) <= 50
 
 
-def test_one_machines_ipv6_addresses_are_one() -> None:
+def test_ipv6_addresses_of_one_machine_count_as_one() -> None:
     assert network("2001:db8:1:2::1") == network("2001:db8:1:2:ffff::9") != network("2001:db8:1:3::1")
     assert network("::ffff:10.0.0.1") == network("10.0.0.1")
     assert network("testclient") == "testclient"

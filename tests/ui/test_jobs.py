@@ -21,7 +21,7 @@ def watching_page() -> None:
 
 
 class Scripted(RunFolder):
-    """A run whose states are told one by one; the last one stays."""
+    """A run that reports the given states in turn, then stays at the last one."""
 
     states: list[str]
 
@@ -30,7 +30,7 @@ class Scripted(RunFolder):
 
 
 @pytest.mark.parametrize("after_the_click", [["queued", "running"], ["running", "running"]])
-def test_a_click_on_cancel_counts_though_the_run_begins_at_that_moment(
+def test_a_click_on_cancel_counts_even_if_the_run_starts_at_that_moment(
     runs_dir: Path, monkeypatch: pytest.MonkeyPatch, after_the_click: list[str]
 ) -> None:
     monkeypatch.setattr(supervisor, "ensure", lambda *_: None)

@@ -24,7 +24,7 @@ def test_pilot_page_offers_the_settings_of_the_newest_probe(runs_dir: Path) -> N
     assert app.multiselect[0].value == ["raw", "jpeg:quality=10"]
 
 
-def test_start_queues_one_run_a_setting_and_seed(runs_dir: Path, started: list[str]) -> None:
+def test_start_queues_one_run_per_setting_and_seed(runs_dir: Path, started: list[str]) -> None:
     app = drawn(pilot_page, seeds="3,4", steps=10)
     press(app, "Start")
     runs = list_runs(runs_dir, "pilot")
@@ -39,7 +39,7 @@ def test_start_queues_one_run_a_setting_and_seed(runs_dir: Path, started: list[s
     ("field", "value", "reason"),
     [("seeds", "one", "whole numbers"), ("pilot_budget", "lots", "a size must be"), ("aligns", [], "alignment")],
 )
-def test_pilot_form_refuses_what_cannot_run(runs_dir: Path, field: str, value: object, reason: str) -> None:
+def test_pilot_form_refuses_invalid_values(runs_dir: Path, field: str, value: object, reason: str) -> None:
     app = drawn(pilot_page, **{field: value})
     assert any(reason in error.value for error in app.error)
     assert "Start" not in [button.label for button in app.button]
@@ -52,7 +52,7 @@ def test_pilot_form_writes_methods_with_their_parameters(runs_dir: Path, started
     assert {run.config["config"]["method"] for run in list_runs(runs_dir, "pilot")} == {"icarl:temperature=1"}
 
 
-def test_pilot_page_says_what_memory_the_runs_will_take(runs_dir: Path) -> None:
+def test_pilot_page_estimates_the_memory_of_the_runs(runs_dir: Path) -> None:
     app = drawn(pilot_page, pilot_budget="64KiB", seeds="0")
     assert any("Each memory takes up to 64.0 KiB; together 128.0 KiB" in text.value for text in app.markdown)
 

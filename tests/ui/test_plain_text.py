@@ -1,4 +1,4 @@
-"""Whatever names hold, every page and every figure shows them as text."""
+"""Every page and figure shows any name as plain text."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from toolkit.ui.components.plain import Marked, code, join_marked, plain
 
 JOINER = "\u2060"
 EMOJI = re.compile(r":(?!material/|streamlit:)[\w+-][\w_+-]*:")
-"""As Streamlit's page looks for them."""
+"""The patterns of Streamlit's page."""
 READER = MarkdownIt("commonmark").enable(["strikethrough", "table"])
 
 
 def read(markdown: str) -> list[tuple[str, str]]:
-    """What a reader of Markdown finds: kinds of blocks and spans with their text."""
+    """Parsed Markdown: kinds of blocks and spans with their text."""
     found = []
     for block in READER.parse(markdown):
         for span in block.children or ():
@@ -78,14 +78,14 @@ def test_a_name_is_one_line_of_text(name: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("ab 1.-+*_`~[]()<>#$|:&;!=\\/@\n\t"), min_size=1, max_size=12))
 @settings(max_examples=300, deadline=None)
-def test_any_signs_in_any_order_are_text(name: str) -> None:
+def test_any_sequence_of_signs_is_text(name: str) -> None:
     assert shown(plain(name)) == line(name)
     if line(name):
         ((kind, content),) = read(code(name))
         assert (kind, content.replace(JOINER, "").strip()) == ("code_inline", line(name).strip())
 
 
-def test_what_streamlit_replaces_in_finished_text_is_kept_apart() -> None:
+def test_text_that_streamlit_replaces_is_separated() -> None:
     for name in (":cat:", "a:cat:b", ":cat", ":+1:", ":material/home:", ":material_home:", ":streamlit:"):
         text = plain(name)
         assert not EMOJI.search(text), name
@@ -100,12 +100,12 @@ def test_what_streamlit_replaces_in_finished_text_is_kept_apart() -> None:
         assert not re.search(r"https?://|www\.|@x", text), address
 
 
-def test_ordinary_names_stay_as_they_are() -> None:
+def test_ordinary_names_are_unchanged() -> None:
     for name in ("disc-rising", "jpeg:quality=50", "webp:quality=75,lossless=yes", "-0.5", "1,234", "2 h", "a: b"):
         assert plain(name) == name
 
 
-def test_what_is_markdown_already_is_not_marked_again() -> None:
+def test_marked_text_is_not_escaped_again() -> None:
     assert plain(plain("*a*")) == plain("*a*") == r"\*a\*"
     assert join_marked([code("a"), code("b")]) == "`a`, `b`"
     assert isinstance(say("shell.data"), Marked)
@@ -115,18 +115,18 @@ def test_what_is_markdown_already_is_not_marked_again() -> None:
 
 
 @pytest.mark.parametrize("code_", LANGUAGES)
-def test_no_text_of_the_catalogues_wakes_the_emoji(code_: str) -> None:
+def test_no_catalogue_text_contains_emoji_markup(code_: str) -> None:
     assert [key for key, text in language(code_).texts.items() if EMOJI.search(text)] == []
 
 
 MARKDOWN = {"body", "label", "help", "text", "caption", "delta", "title", "content", "proto_label"}
 """Fields of Streamlit's messages that a page shows as Markdown."""
 PLAIN_KINDS = {"code", "text", "iframe", "plotly_chart", "bidi_component", "arrow_data_frame"}
-"""Elements that show text as it is, and figures, which have a test of their own."""
+"""Elements that show plain text, and figures, which have their own test."""
 
 
 def markdown_of(message: Message) -> Iterator[tuple[str, str]]:
-    """Every text of a message that is shown as Markdown, by its field; options of select boxes are plain text."""
+    """Every Markdown text of a message with its field; options of select boxes are plain text."""
     for descriptor, value in message.ListFields():
         values = value if descriptor.is_repeated else [value]
         for one in values:
@@ -154,7 +154,7 @@ def texts(app: AppTest) -> list[str]:
 
 
 def unmarked(text: str, names: list[str]) -> list[str]:
-    """Names that stand in a Markdown text otherwise than as text."""
+    """Names that a Markdown text renders as anything but text."""
     safe = text
     for name in sorted(names, key=len, reverse=True):
         for marked in (plain(name), plain(f"a {name}").removeprefix("a "), code(name)):
@@ -169,7 +169,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def filled(runs_dir: Path, dataset: str) -> Path:
-    """Results of all kinds on the hostile dataset, with hostile words wherever a result has some of its own."""
+    """Results of all kinds on the hostile dataset, with hostile text in every free-text field."""
     advice = finished_advice(runs_dir, dataset)
     result = json.loads(advice.result_path.read_text())
     said = [{"key": "doubt.unmeasured_rule", "values": {"rule": name}} for name in NAMES]
@@ -244,5 +244,5 @@ def test_figures_show_names_as_text() -> None:
                 assert not [text for text in found if name in text], name
 
 
-def test_nothing_is_left_for_plotly_to_take_for_more() -> None:
+def test_no_figure_text_contains_plotly_markup() -> None:
     assert not re.search(r"[<>$]|%\{|&(?!#\d+;)", as_text("<b>%{x}</b> &lt; $x^2$ %{customdata[0]:.1f}"))

@@ -17,7 +17,7 @@ def started_niceness() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
-def test_a_page_gives_way_but_what_it_starts_does_not() -> None:
+def test_a_page_lowers_its_priority_but_not_that_of_processes_it_starts() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     found: list[int] = []
 
@@ -36,17 +36,17 @@ def test_a_page_gives_way_but_what_it_starts_does_not() -> None:
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
-def test_what_goes_wrong_at_full_priority_goes_wrong_here() -> None:
+def test_errors_at_full_priority_are_raised_in_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         at_full_priority(lambda: 1 // 0)
 
 
-def test_visitors_count_while_they_are_there() -> None:
+def test_visitors_count_while_present() -> None:
     visitors = Visitors()
     assert [visitors.count(name, 0.0) for name in ("a", "b", "a")] == [1, 2, 2]
     assert visitors.count("c", PRESENT_SECONDS) == 3
     assert visitors.count("c", PRESENT_SECONDS + 1) == 1
 
 
-def test_a_single_visitor_gives_way_to_nothing() -> None:
+def test_a_single_visitor_keeps_full_priority() -> None:
     assert [niceness_among(n) for n in (1, 2, 6, 8, 20)] == [0, 2, 10, NICENESS, NICENESS]

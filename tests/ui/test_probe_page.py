@@ -39,7 +39,7 @@ def test_a_form_is_filled_from_the_address(runs_dir: Path) -> None:
     assert (app.text_input(key="grid").value, app.text_input(key="probe_budget").value) == ("raw;png", "4img")
 
 
-def test_the_rows_of_a_probe_under_way_are_shown_as_they_come(runs_dir: Path, started: list[str]) -> None:
+def test_the_rows_of_a_running_probe_are_shown(runs_dir: Path, started: list[str]) -> None:
     app = drawn(probe_page, probe_images=100)
     press(app, "Run probe")
     (run,) = list_runs(runs_dir, "advise")
@@ -71,7 +71,7 @@ def test_run_probe_queues_the_request_that_the_command_repeats(runs_dir: Path, s
     assert "Cancel" in [button.label for button in app.button]
 
 
-def test_without_advice_it_is_the_probe_alone(runs_dir: Path, started: list[str]) -> None:
+def test_without_advice_the_request_is_a_plain_probe(runs_dir: Path, started: list[str]) -> None:
     app = drawn(probe_page, grid="raw;jpeg:quality={10,50}", probe_advise=False, probe_images=100)
     press(app, "Run probe")
     assert [run.name for run in list_runs(runs_dir, "probe")] == started
@@ -81,7 +81,7 @@ def test_without_advice_it_is_the_probe_alone(runs_dir: Path, started: list[str]
     ]
 
 
-def test_alignments_that_cannot_be_had_are_not_asked_about(runs_dir: Path, started: list[str]) -> None:
+def test_excluded_alignments_are_not_requested(runs_dir: Path, started: list[str]) -> None:
     app = drawn(probe_page, probe_both=False)
     press(app, "Run probe")
     (run,) = list_runs(runs_dir, "advise")

@@ -40,7 +40,7 @@ def test_class_histogram_draws_both_splits() -> None:
         ("downscale:factor=2|jpeg:quality=50", "downscale | jpeg"),
     ],
 )
-def test_codec_family_leaves_settings_out(spec: str, family: str) -> None:
+def test_codec_family_omits_settings(spec: str, family: str) -> None:
     assert codec_family(spec) == family
 
 
@@ -49,7 +49,7 @@ def test_every_family_has_one_colour_and_known_ones_differ() -> None:
     assert len(set(colours.values())) == 4
 
 
-def test_distortion_lines_run_from_small_to_large_in_one_colour_a_family() -> None:
+def test_distortion_lines_run_from_small_to_large_in_one_colour_per_family() -> None:
     figure = distortion_figure(SETTINGS, original_bytes=12288.0)
     jpeg = trace(figure, "jpeg")
     assert list(jpeg["x"]) == [70, 210]
@@ -59,7 +59,7 @@ def test_distortion_lines_run_from_small_to_large_in_one_colour_a_family() -> No
     assert list(trace(figure, "raw")["marker"]["symbol"]) == ["star"]
 
 
-def test_the_byte_axis_is_logarithmic_and_holds_every_mark_and_the_original() -> None:
+def test_the_byte_axis_is_logarithmic_and_covers_every_mark_and_the_original() -> None:
     figure = distortion_figure(SETTINGS, original_bytes=12288.0)
     low, high = figure.layout.xaxis.range
     assert figure.layout.xaxis.type == "log"
@@ -74,7 +74,7 @@ def test_ordinary_files_are_the_other_basis() -> None:
     assert list(trace(figure, "jpeg")["y"]) == [30.0, 30.0]
 
 
-def test_one_setting_alone_makes_a_figure() -> None:
+def test_a_single_setting_makes_a_figure() -> None:
     assert len(distortion_figure([probe_setting("png", 2000, 0.0)]).data) == 1
 
 
@@ -116,7 +116,7 @@ def test_the_budget_curve_has_raw_only_where_raw_fits() -> None:
     best, raw = figure.data
     assert list(best.x) == [1000, 8000]
     assert list(raw.x) == [8000]
-    assert {shape.y0 for shape in figure.layout.shapes} == {0, 9.0}  # the budget asked for, and all images raw
+    assert {shape.y0 for shape in figure.layout.shapes} == {0, 9.0}  # the requested budget, and all images raw
     assert figure.layout.xaxis.type == "log"
 
 
@@ -150,7 +150,7 @@ def test_accuracy_matrix_reads_downwards_and_leaves_the_future_empty() -> None:
     assert len(heat["x"]) == len(heat["y"]) == 2
 
 
-def test_enlarged_images_repeat_pixels_and_nothing_else() -> None:
+def test_enlarged_images_only_repeat_pixels() -> None:
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     large = enlarge(image, 5)
     assert large.shape == (6, 6, 3)
@@ -164,7 +164,7 @@ def test_strip_has_transparent_gaps_only_between_images() -> None:
     assert list(sheet[0, :, 3]) == [255] * 4 + [0] * 2 + [255] * 4 + [0] * 2 + [255] * 4
 
 
-def test_the_frontier_is_what_no_other_point_beats() -> None:
+def test_the_frontier_has_the_points_that_no_other_point_beats() -> None:
     costs, values = [3, 1, 2, 2, 1, 5], [9, 4, 4, 7, 3, 9]
     beaten = {
         n
@@ -199,7 +199,7 @@ def test_probe_accuracy_comes_from_the_rule_at_its_best_alignment() -> None:
     assert all(row["probe_accuracy"] is None for row in probe_rows(SETTINGS))
 
 
-def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:
+def test_references_and_budget_are_dotted_for_a_single_budget() -> None:
     pilots = [
         aggregate_pilots(pilot_config(codec=codec), [pilot_result(0, last)])
         for codec, last in (("raw", 0.3), ("png", 0.35), ("jpeg:quality=50", 0.5))
@@ -209,7 +209,7 @@ def test_references_and_budget_are_dotted_where_there_is_one_budget() -> None:
     assert [shape.x0 for shape in shapes if shape.xref != "x domain"] == [614804]
 
 
-def test_the_frontier_of_forgetting_is_that_of_the_least() -> None:
+def test_the_frontier_of_forgetting_has_the_lowest_values() -> None:
     pilots = [
         aggregate_pilots(
             pilot_config(codec=codec, budget=f"{budget}"),
@@ -220,13 +220,13 @@ def test_the_frontier_of_forgetting_is_that_of_the_least() -> None:
     assert list(trace(accuracy_figure(pilots, "forgetting"), "frontier")["y"]) == [0.4, 0.2]
 
 
-def test_bytes_an_exemplar_are_the_memory_shared_out() -> None:
+def test_bytes_per_exemplar_are_the_memory_divided_by_exemplars() -> None:
     pilot = aggregate_pilots(pilot_config(), [pilot_result(0, 0.5, memory_bytes=600_000, exemplars_per_class=20.0)])
     assert storage_of(pilot, "exemplar_bytes") == 600_000 / 200
     assert storage_of(pilot, "memory_bytes") == 600_000
 
 
-def test_curves_after_each_stage_by_hand() -> None:
+def test_curves_per_stage_match_a_hand_calculation() -> None:
     run = {"accuracy_matrix": [[0.9], [0.5, 0.8], [0.3, 0.4, 0.7]], "stage_classes": [4, 2, 2]}
     assert stage_values(run) == pytest.approx([0.9, (4 * 0.5 + 2 * 0.8) / 6, (4 * 0.3 + 2 * 0.4 + 2 * 0.7) / 8])
     assert stage_values(run, "first_classes") == [0.9, 0.5, 0.3]
@@ -236,7 +236,7 @@ def test_curves_after_each_stage_by_hand() -> None:
     assert figure.layout.yaxis.title.text == "Forgetting so far"
 
 
-def test_threads_join_every_image_to_its_decoded_self() -> None:
+def test_lines_join_every_image_to_its_decoded_version() -> None:
     rows = [
         {"index": n, "class": "c", "fmse_relative": 0.1, "x": n, "y": 0.0, "decoded_x": n, "decoded_y": 1.0}
         for n in (4, 7)
@@ -250,6 +250,6 @@ def test_threads_join_every_image_to_its_decoded_self() -> None:
     assert "50%" in figure.layout.xaxis.title.text
 
 
-def test_figures_speak_the_language_asked_for() -> None:
+def test_figures_use_the_requested_language() -> None:
     assert accuracy_matrix_figure([[0.9]], [5], language("ja")).data[0].y[0] != "after stage 1"
     assert class_histogram([{"class": "a", "train": 1, "test": 1}], language("ja")).data[0].name != "training"

@@ -1,4 +1,4 @@
-"""The pages that show what came out, drawn without a browser."""
+"""The pages that show results, drawn without a browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_finished_pilots_are_tabled_with_intervals_and_a_command(runs_dir: Path)
     assert any("recallrate pilot demo" in code.value and "--seeds 0,1" in code.value for code in app.code)
 
 
-def test_downloads_hold_the_result_itself(runs_dir: Path) -> None:
+def test_downloads_contain_the_result(runs_dir: Path) -> None:
     from toolkit.report.tables import csv_text, json_text
 
     rows = [{"codec": "raw", "bpp": 24.0}, {"codec": "png", "psnr": None}]
@@ -41,7 +41,7 @@ def test_tradeoff_page_without_pilots_says_what_to_do(runs_dir: Path) -> None:
     assert "No finished pilot" in drawn(tradeoff_page).info[0].value
 
 
-def test_tradeoff_shows_one_run_and_what_compared_runs_differ_in(runs_dir: Path) -> None:
+def test_tradeoff_shows_one_run_and_the_differences_of_compared_runs(runs_dir: Path) -> None:
     for codec, align, last in (("raw", "none", 0.40), ("jpeg:quality=50", "both", 0.52)):
         pilot_folder(runs_dir, pilot_config(codec=codec, align=align), 0, last)
     app = drawn(tradeoff_page)
@@ -68,7 +68,7 @@ def test_the_address_opens_a_run(runs_dir: Path) -> None:
     app.query_params["run"] = "no-such-run"
 
 
-def test_an_address_with_a_run_that_is_gone_opens_the_first(runs_dir: Path) -> None:
+def test_an_address_with_a_deleted_run_opens_the_first(runs_dir: Path) -> None:
     pilot_folder(runs_dir, pilot_config(), 0, 0.4)
     app = AppTest.from_function(tradeoff_page, default_timeout=120)
     app.query_params["run"] = "no-such-run"
@@ -99,7 +99,7 @@ def test_measured_images_are_tabled_worst_first(runs_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["jpeg:quality=500", "nothing", "jpeg:quality=10;png"])
-def test_a_wrong_setting_of_the_images_page_is_said_in_one_line(runs_dir: Path, setting: str) -> None:
+def test_images_page_reports_an_invalid_setting_in_one_line(runs_dir: Path, setting: str) -> None:
     app = drawn(images_page, setting=setting)
     assert len(app.error) == 1
     assert "\n" not in app.error[0].value
@@ -117,7 +117,7 @@ def test_jpeg_page_starts_a_training(runs_dir: Path, started: list[str]) -> None
     assert "--controls standard,zero-dc" in command
 
 
-def test_jpeg_page_refuses_what_cannot_be_trained(runs_dir: Path) -> None:
+def test_jpeg_page_refuses_invalid_values(runs_dir: Path) -> None:
     app = drawn(jpeg_page, jpeg_seeds="one")
     assert "whole numbers" in app.error[0].value
     assert "Train" not in [button.label for button in app.button]
@@ -155,7 +155,7 @@ def test_cost_page_without_a_probe_says_what_to_do(runs_dir: Path) -> None:
     assert "come from a probe" in drawn(cost_page).info[0].value
 
 
-def test_sliders_of_the_cost_page_multiply_what_was_entered(runs_dir: Path) -> None:
+def test_sliders_of_the_cost_page_scale_the_inputs(runs_dir: Path) -> None:
     finished_advice(runs_dir)
     app = drawn(cost_page, times_storage=10.0)
     saved = {metric.label: metric.value for metric in app.metric}
@@ -164,7 +164,7 @@ def test_sliders_of_the_cost_page_multiply_what_was_entered(runs_dir: Path) -> N
     assert saved["Saved in that case"] == f"{yearly(fleet, Prices(storage=0.23), coding).saved:,.2f}"
 
 
-def test_cost_takes_the_recommended_setting_and_the_command_repeats_it(runs_dir: Path) -> None:
+def test_cost_uses_the_recommended_setting_and_the_command_repeats_it(runs_dir: Path) -> None:
     finished_advice(runs_dir)
     app = drawn(cost_page, cost_devices=100.0, cost_error=0.01)
     assert app.selectbox(key="cost_setting").value == "jpeg:quality=50"
@@ -176,7 +176,7 @@ def test_cost_takes_the_recommended_setting_and_the_command_repeats_it(runs_dir:
     assert "--devices 100 " in command
 
 
-def test_cost_takes_accuracy_from_pilots_where_there_are_some(runs_dir: Path) -> None:
+def test_cost_takes_accuracy_from_pilots_if_there_are_any(runs_dir: Path) -> None:
     finished_advice(runs_dir)
     for codec, align, last in (("raw", "none", 0.40), ("jpeg:quality=50", "both", 0.52)):
         pilot_folder(runs_dir, pilot_config(codec=codec, align=align), 0, last)
@@ -186,7 +186,7 @@ def test_cost_takes_accuracy_from_pilots_where_there_are_some(runs_dir: Path) ->
     assert any("Measured by pilots" in caption.value for caption in app.caption)
 
 
-def test_tables_that_are_gone_are_exported_again(runs_dir: Path, started: list[str]) -> None:
+def test_deleted_tables_can_be_exported_again(runs_dir: Path, started: list[str]) -> None:
     training = finished_training(runs_dir)
     path = str(runs_dir.parent / "tables" / f"{training.name}-jpeg.json")
     request = ExportRequest(str(training.path), "jpeg", path)
@@ -197,7 +197,7 @@ def test_tables_that_are_gone_are_exported_again(runs_dir: Path, started: list[s
     assert started == [list_runs(runs_dir, "export")[0].name]
 
 
-def test_a_later_address_is_taken_though_the_page_has_been_here_before(runs_dir: Path) -> None:
+def test_a_new_address_overrides_an_earlier_choice(runs_dir: Path) -> None:
     app = AppTest.from_function(images_page, default_timeout=120)
     app.query_params["setting"] = "jpeg:quality=10"
     app.run()
@@ -210,7 +210,7 @@ def test_a_later_address_is_taken_though_the_page_has_been_here_before(runs_dir:
     assert not app.exception
 
 
-def test_runs_that_would_be_shown_alike_can_be_told_apart(runs_dir: Path) -> None:
+def test_runs_with_equal_labels_are_distinguished(runs_dir: Path) -> None:
     for steps in (10, 20):
         pilot_folder(runs_dir, pilot_config(steps=steps), 0, 0.4)
     app = drawn(tradeoff_page)
@@ -218,7 +218,7 @@ def test_runs_that_would_be_shown_alike_can_be_told_apart(runs_dir: Path) -> Non
     assert len(set(options)) == len(options) == 2
 
 
-def test_notes_written_elsewhere_are_kept(runs_dir: Path) -> None:
+def test_notes_changed_elsewhere_are_kept(runs_dir: Path) -> None:
     run = pilot_folder(runs_dir, pilot_config(), 0, 0.4)
     run.note("first")
 
@@ -262,7 +262,7 @@ def test_the_report_is_shown_and_its_command_repeats_it(runs_dir: Path) -> None:
 
 
 def made_bundle(folder: Path) -> Path:
-    """A bundle's facts and card, without what the page does not open."""
+    """The manifest and card of a bundle, without files that the page does not open."""
     folder.mkdir()
     names = ("model_card.md", "memory.recall", "monitor.npz", "network.pt")
     for name in names:
@@ -279,7 +279,7 @@ def made_bundle(folder: Path) -> Path:
     return folder
 
 
-def test_monitor_page_says_what_to_do_and_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+def test_monitor_page_says_what_to_do_and_refuses_other_folders(tmp_path: Path) -> None:
     assert "Enter the folder of a bundle" in drawn(monitor_page).info[0].value
     assert "is not a bundle" in drawn(monitor_page, bundle=str(tmp_path)).error[0].value
     folder = made_bundle(tmp_path / "bundle")

@@ -1,4 +1,4 @@
-"""A real server for other machines, asked over the network as strangers and as visitors would."""
+"""A real server for other machines, accessed over the network with and without a login."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ask(
 
 
 def log_in(server: Server) -> str:
-    """The cookies of a browser that has logged in, with Streamlit's own against forged requests."""
+    """The cookies of a logged-in browser, with Streamlit's own against forged requests."""
     status, headers, _ = ask(server, "POST", "/login", urlencode({"secret": SECRET}).encode())
     assert status == 303
     login = headers["set-cookie"].partition(";")[0]
@@ -64,7 +64,7 @@ def opened(server: Server, cookie: str, session: str = "", **headers: str) -> Cl
 
 
 def draw(socket: ClientConnection, page: str = "data") -> list[ForwardMsg]:
-    """Ask for a page and take in all of it."""
+    """Request a page and receive all of it."""
     asked = BackMsg()
     asked.rerun_script.query_string = "dataset=demo&size=16"
     asked.rerun_script.page_name = page
@@ -76,7 +76,7 @@ def draw(socket: ClientConnection, page: str = "data") -> list[ForwardMsg]:
 
 
 def last_of(socket: ClientConnection) -> ForwardMsg:
-    """What the server said last before it closed, by its own rule or because Streamlit had dropped the session."""
+    """The last message before the server closed the socket, or Streamlit dropped the session."""
     last = b""
     with contextlib.suppress(ConnectionClosed):
         while True:
@@ -90,7 +90,7 @@ def session_of(said: list[ForwardMsg]) -> str:
 
 @pytest.fixture(scope="module")
 def visitor(server: Server) -> Iterator[tuple[str, ClientConnection, list[ForwardMsg]]]:
-    """Cookies, socket, and the first page as it came."""
+    """Cookies, socket, and the messages of the first page."""
     cookie = log_in(server)
     with opened(server, cookie) as socket:
         yield cookie, socket, draw(socket)
@@ -117,7 +117,8 @@ def test_a_visitor_gets_the_pages_and_their_pictures(
     shown = "".join(str(one) for one in said)
     assert "exception {" not in shown
     assert "disc-rising" in shown
-    assert "A file of our own" not in shown, "Streamlit shows strings that stand alone in its script"
+    for docstring in ("A local file, since", "The script that Streamlit runs"):
+        assert docstring not in shown, "Streamlit shows bare strings of its script"
     picture = re.findall(r'"(/media/[^"]+)"', shown)[0]
     assert ask(server, "GET", picture)[0] == 401
     assert ask(server, "GET", picture, cookie="recallrate_1=x")[0] == 401
@@ -126,7 +127,7 @@ def test_a_visitor_gets_the_pages_and_their_pictures(
     assert ask(server, "GET", "/_stcore/metrics", cookie=cookie)[0] == 200
 
 
-def test_names_that_turn_to_this_server_are_refused(
+def test_other_host_names_of_this_server_are_refused(
     server: Server, visitor: tuple[str, ClientConnection, list[ForwardMsg]]
 ) -> None:
     cookie = visitor[0]
@@ -136,7 +137,7 @@ def test_names_that_turn_to_this_server_are_refused(
             opened(server, cookie, **headers).close()
 
 
-def test_a_session_is_taken_up_again_by_its_own_login_alone(server: Server) -> None:
+def test_a_session_is_resumed_only_by_its_own_login(server: Server) -> None:
     mine, other = log_in(server), log_in(server)
     with opened(server, mine) as socket:
         session = session_of(draw(socket, "cost"))
@@ -148,7 +149,7 @@ def test_a_session_is_taken_up_again_by_its_own_login_alone(server: Server) -> N
         opened(server, "", session).close()
 
 
-def test_uploads_are_taken_for_ones_own_session_up_to_their_bound(
+def test_uploads_are_accepted_for_own_sessions_up_to_the_limit(
     server: Server, visitor: tuple[str, ClientConnection, list[ForwardMsg]]
 ) -> None:
     cookie, _, said = visitor

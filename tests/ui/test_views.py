@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from toolkit.ui.serving import SCRIPT
 
 
-def test_importing_the_app_leaves_torch_alone() -> None:
+def test_importing_the_app_does_not_import_torch() -> None:
     code = (
         "import sys, toolkit.ui.shell\n"
         "assert 'toolkit.codecs.file_formats' in sys.modules\n"
@@ -48,8 +48,8 @@ def test_the_address_chooses_dataset_and_size(runs_dir: Path) -> None:
     assert (app.query_params["dataset"], app.query_params["size"]) == ("demo", "24")
 
 
-def test_a_browser_that_missed_the_first_drawing_begins_with_what_was_chosen(runs_dir: Path, tmp_path: Path) -> None:
-    """A drawing that another one overtakes may never arrive; the next one's fields begin with their defaults."""
+def test_a_browser_that_missed_the_first_drawing_keeps_the_dataset(runs_dir: Path, tmp_path: Path) -> None:
+    """A superseded drawing may never arrive; the fields of the next one start with their defaults."""
     app = AppTest.from_file(str(SHELL), default_timeout=120)
     app.query_params["dataset"] = str(tmp_path)
     app.query_params["size"] = "16"
@@ -65,7 +65,7 @@ def test_a_browser_that_missed_the_first_drawing_begins_with_what_was_chosen(run
 
 
 @pytest.mark.parametrize("size", ["", "-1", "7", "5000", "big", "٣٢٣٢"])
-def test_a_size_in_the_address_that_cannot_be_is_put_right(runs_dir: Path, size: str) -> None:
+def test_an_invalid_size_in_the_address_is_corrected(runs_dir: Path, size: str) -> None:
     app = AppTest.from_file(str(SHELL), default_timeout=120)
     app.query_params["size"] = size
     app.run()
@@ -73,14 +73,14 @@ def test_a_size_in_the_address_that_cannot_be_is_put_right(runs_dir: Path, size:
     assert app.number_input(key="size").value == 32
 
 
-def test_data_page_says_what_is_wrong_in_one_line(runs_dir: Path, tmp_path: Path) -> None:
+def test_data_page_reports_an_error_in_one_line(runs_dir: Path, tmp_path: Path) -> None:
     app = drawn(data_page, dataset=str(tmp_path / "nowhere"))
     assert len(app.error) == 1
     assert "nowhere' does not exist" in app.error[0].value
     assert "\n" not in app.error[0].value
 
 
-def test_an_upload_is_kept_once_under_a_name_from_its_content(runs_dir: Path) -> None:
+def test_an_upload_is_saved_once_under_a_name_from_its_content(runs_dir: Path) -> None:
     from toolkit.data.uploads import keep_upload, uploads_dir
     from toolkit.foundation.errors import UsageError
 
@@ -93,7 +93,7 @@ def test_an_upload_is_kept_once_under_a_name_from_its_content(runs_dir: Path) ->
         keep_upload("notes.txt", io.BytesIO(b""))
 
 
-def test_an_upload_is_taken_and_leaves_memory(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_chosen_and_leaves_memory(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from toolkit.data.uploads import uploads_dir
 
     held: list[int] = []
@@ -117,6 +117,6 @@ def test_an_upload_is_taken_and_leaves_memory(runs_dir: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("dataset", ["~no-such-user-here/x", "a\0b"])
-def test_an_invalid_path_gives_one_line(runs_dir: Path, dataset: str) -> None:
+def test_an_invalid_path_is_reported_in_one_line(runs_dir: Path, dataset: str) -> None:
     app = drawn(data_page, dataset=dataset)
     assert "not a path" in app.error[0].value

@@ -22,7 +22,7 @@ def made(inside: Inside) -> front.Gateway:
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server for other machines with a secret."""
+    """A server with a secret for other machines."""
     monkeypatch.setenv(access.SECRET, SECRET)
     options = {"server.address": "0.0.0.0", "server.maxUploadSize": 200}
     usual = config.get_option

@@ -1,4 +1,4 @@
-"""A gateway in front of an application that records its requests, and a browser's ends of requests and sockets."""
+"""An application that records its requests, and clients that send requests and sockets through a gateway to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COOKIE = "recallrate_8501"
 
 @dataclass
 class Inside:
-    """The application behind the gateway."""
+    """The recording application behind the gateway."""
 
     seen: list[str] = field(default_factory=list)
     identity: list[str] = field(default_factory=list)
@@ -37,8 +37,8 @@ class Inside:
 
 
 @dataclass
-class Said:
-    """What came back."""
+class Answer:
+    """An answer."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -48,10 +48,10 @@ class Said:
         return dict(self.headers).get(name, "")
 
 
-Ask = Callable[..., Said]
+Ask = Callable[..., Answer]
 
 
-def asking(gateway: front.Gateway, method: str, path: str, body: bytes = b"", **headers: str) -> Awaitable[Said]:
+def asking(gateway: front.Gateway, method: str, path: str, body: bytes = b"", **headers: str) -> Awaitable[Answer]:
     given = {"host": "192.168.0.7:8501", **{name.replace("_", "-"): value for name, value in headers.items()}}
     name, _, query = path.partition("?")
     scope = {
@@ -70,7 +70,7 @@ def asking(gateway: front.Gateway, method: str, path: str, body: bytes = b"", **
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def ask() -> Said:
+    async def ask() -> Answer:
         sent: list[Any] = []
 
         async def send(message: Any) -> None:
@@ -78,16 +78,16 @@ def asking(gateway: front.Gateway, method: str, path: str, body: bytes = b"", **
 
         await gateway(scope, receive, send)
         found = [(one.decode(), value.decode()) for one, value in sent[0].get("headers", [])]
-        return Said(sent[0]["status"], found, b"".join(part.get("body", b"") for part in sent[1:]).decode())
+        return Answer(sent[0]["status"], found, b"".join(part.get("body", b"") for part in sent[1:]).decode())
 
     return ask()
 
 
-def log_in(ask: Ask, secret: str = SECRET, following: str = "/", **headers: str) -> Said:
+def log_in(ask: Ask, secret: str = SECRET, following: str = "/", **headers: str) -> Answer:
     return ask("POST", "/login", urlencode({"secret": secret, "following": following}).encode(), **headers)
 
 
-def token_of(said: Said) -> str:
+def token_of(said: Answer) -> str:
     return said.header("set-cookie").partition(";")[0].partition("=")[2]
 
 

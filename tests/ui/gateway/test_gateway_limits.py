@@ -1,4 +1,4 @@
-"""What the gateway lets through: host names, uploads, locked servers, base paths and local use."""
+"""Limits of the gateway: host names, uploads, locked servers, base paths and local use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from toolkit.ui.gateway import front, hosts, logins, uploads
         ("127.0.0.1", "of.example", False),
     ],
 )
-def test_the_server_answers_under_its_own_names_alone(
+def test_the_server_answers_only_under_its_own_names(
     monkeypatch: pytest.MonkeyPatch, address: str, host: str | None, allowed: bool
 ) -> None:
     options = {
@@ -52,7 +52,7 @@ def test_the_server_answers_under_its_own_names_alone(
     assert hosts.is_allowed_host(host) == allowed
 
 
-def test_a_page_asked_for_under_another_name_is_not_given(ask: Ask, inside: Inside) -> None:
+def test_a_page_requested_under_another_name_is_refused(ask: Ask, inside: Inside) -> None:
     token = token_of(log_in(ask))
     said = ask("GET", "/", cookie=f"{COOKIE}={token}", host="evil.example")
     assert (said.status, inside.seen) == (421, [])
@@ -71,7 +71,7 @@ def test_a_page_asked_for_under_another_name_is_not_given(ask: Ask, inside: Insi
         (-1, 0, 0, 411),
     ],
 )
-def test_uploads_are_bounded_one_by_one_and_together(
+def test_uploads_are_limited_individually_and_in_total(
     monkeypatch: pytest.MonkeyPatch, length: int | None, memory: int, kept: int, status: int | None
 ) -> None:
     monkeypatch.setattr(uploads, "in_memory", lambda: memory * uploads.MEGABYTE)
@@ -85,7 +85,7 @@ def test_uploads_are_bounded_one_by_one_and_together(
     assert refused is not None
 
 
-def test_a_login_uploads_to_its_own_sessions_alone(ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_uploads_only_to_its_own_sessions(ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "in_memory", lambda: 0)
     token = token_of(log_in(ask))
     login = logins.LOGINS.of_token(token)
@@ -98,7 +98,7 @@ def test_a_login_uploads_to_its_own_sessions_alone(ask: Ask, inside: Inside, mon
     assert inside.seen == ["PUT /_stcore/upload_file/mine/1"]
 
 
-def test_without_a_secret_it_stays_closed_and_strangers_are_not_told_why(
+def test_without_a_secret_the_server_is_locked_and_hides_the_reason(
     ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     front._log_once.cache_clear()
@@ -112,17 +112,17 @@ def test_without_a_secret_it_stays_closed_and_strangers_are_not_told_why(
     assert inside.seen == []
 
 
-def test_a_server_that_was_told_another_address_than_it_listens_at_stays_closed(
+def test_a_server_configured_with_another_address_than_its_own_is_locked(
     ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As under ``uvicorn app:app --host 0.0.0.0``, which Streamlit's options know nothing of."""
+    """As with ``uvicorn app:app --host 0.0.0.0``, which does not set Streamlit's options."""
     usual = config.get_option
     monkeypatch.setattr(config, "get_option", lambda key: "127.0.0.1" if key == "server.address" else usual(key))
     assert ask("GET", "/", host="localhost").status == 503
     assert inside.seen == []
 
 
-def test_under_a_base_path_the_door_keeps_to_it(ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gateway_keeps_to_the_base_path(ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = config.get_option
     monkeypatch.setattr(config, "get_option", lambda key: "rr" if key == "server.baseUrlPath" else usual(key))
     sent = ask("GET", "/rr/data", accept="text/html")
@@ -134,9 +134,7 @@ def test_under_a_base_path_the_door_keeps_to_it(ask: Ask, inside: Inside, monkey
     assert inside.seen == []
 
 
-def test_on_this_machine_alone_everything_is_open(
-    ask: Ask, made: front.Gateway, inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_server_is_open(ask: Ask, made: front.Gateway, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = config.get_option
     monkeypatch.setattr(config, "get_option", lambda key: "127.0.0.1" if key == "server.address" else usual(key))
     monkeypatch.setattr("streamlit.get_option", config.get_option)

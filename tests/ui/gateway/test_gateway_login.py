@@ -7,7 +7,7 @@ import json
 from urllib.parse import urlencode
 
 import pytest
-from gateway_samples import COOKIE, SECRET, Ask, Inside, Said, asking, log_in, token_of
+from gateway_samples import COOKIE, SECRET, Answer, Ask, Inside, asking, log_in, token_of
 from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
@@ -33,14 +33,14 @@ from toolkit.ui.gateway.logins import Logins
         ("GET", "/oauth2callback"),
     ],
 )
-def test_nothing_is_reached_without_a_login(ask: Ask, inside: Inside, method: str, path: str) -> None:
+def test_nothing_can_be_reached_without_a_login(ask: Ask, inside: Inside, method: str, path: str) -> None:
     assert ask(method, path, cookie=f"{COOKIE}=made-up; other=1").status == 401
     assert ask(method, path, b"x" * 100_000).status == 401
     assert ask("GET", path, accept="text/html").status in (200, 303)
     assert inside.seen == []
 
 
-def test_a_person_is_asked_for_the_secret_and_then_gets_what_was_wanted(ask: Ask, inside: Inside) -> None:
+def test_the_right_secret_leads_to_the_requested_page(ask: Ask, inside: Inside) -> None:
     sent = ask("GET", "/probe?dataset=/etc&size=32", accept="text/html,*/*")
     assert (sent.status, sent.header("location")) == (303, "/login?following=%2Fprobe%3Fdataset%3D%2Fetc%26size%3D32")
     page = ask("GET", sent.header("location"))
@@ -61,16 +61,16 @@ def test_a_person_is_asked_for_the_secret_and_then_gets_what_was_wanted(ask: Ask
 @pytest.mark.parametrize(
     "wanted", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nSet-Cookie: x", "/login?x", "", "x"]
 )
-def test_after_the_login_nobody_is_sent_elsewhere(ask: Ask, wanted: str) -> None:
+def test_a_login_never_redirects_to_another_site(ask: Ask, wanted: str) -> None:
     assert log_in(ask, following=wanted).header("location") == "/"
 
 
-def test_health_says_ok_and_nothing_more(ask: Ask, inside: Inside) -> None:
+def test_health_answers_only_ok(ask: Ask, inside: Inside) -> None:
     assert ask("GET", "/_stcore/health").text == "ok"
     assert inside.seen == []
 
 
-def test_guesses_wait_their_turn_and_too_many_are_not_read(
+def test_guesses_wait_their_turn_and_excess_ones_are_not_read(
     made: front.Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -83,7 +83,7 @@ def test_guesses_wait_their_turn_and_too_many_are_not_read(
     monkeypatch.setattr(front.asyncio, "sleep", wait)
     right = urlencode({"secret": SECRET}).encode()
 
-    async def parallel() -> list[Said]:
+    async def parallel() -> list[Answer]:
         wrong = [asking(made, "POST", "/login", b"secret=guess") for _ in range(15)]
         return list(await asyncio.gather(*wrong, asking(made, "POST", "/login", right)))
 
@@ -103,7 +103,7 @@ def test_a_form_from_another_site_and_a_long_one_are_refused(ask: Ask) -> None:
     assert ask("POST", "/login", b"secret=" + b"x" * 100_000).status == 400
 
 
-def test_logging_out_ends_the_cookie_and_only_from_here(ask: Ask, inside: Inside) -> None:
+def test_logging_out_ends_the_cookie_but_not_from_another_site(ask: Ask, inside: Inside) -> None:
     token = token_of(log_in(ask))
     assert ask("GET", "/logout", cookie=f"{COOKIE}={token}", sec_fetch_site="cross-site").status == 403
     assert ask("GET", "/x", cookie=f"{COOKIE}={token}").status == 200
@@ -119,7 +119,7 @@ def test_a_login_ends_after_an_idle_hour_and_after_twelve_hours(monkeypatch: pyt
     token = kept.begin()
     login = kept.of_token(token)
     assert login is not None
-    assert token not in repr(login), "what pages see of it opens nothing"
+    assert token not in repr(login), "the name shown to pages is not a token"
     assert kept.of_token(login.name) is None
     now[0] = logins.IDLE_SECONDS - 1
     assert kept.of_token(token) is login
@@ -138,7 +138,7 @@ def test_a_login_ends_after_an_idle_hour_and_after_twelve_hours(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("email", ["ann@lab.example", "eve@evil.example", None])
-def test_who_comes_back_from_the_provider_is_looked_at(
+def test_the_account_from_the_provider_is_checked(
     ask: Ask, inside: Inside, monkeypatch: pytest.MonkeyPatch, email: str | None
 ) -> None:
     monkeypatch.setattr(front, "has_oidc", lambda: True)

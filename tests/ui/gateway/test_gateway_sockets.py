@@ -1,4 +1,4 @@
-"""Sockets through the gateway, which end with their login."""
+"""Sockets through the gateway, which close when their login ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from toolkit.ui.gateway import front, logins
         {"origin": "null"},
     ],
 )
-def test_sockets_of_strangers_and_of_other_pages_are_refused(
+def test_sockets_without_a_login_or_from_other_pages_are_refused(
     made: front.Gateway, inside: Inside, headers: dict[str, str]
 ) -> None:
     cookie = f"{COOKIE}={logins.LOGINS.begin()}" if headers else ""
@@ -32,7 +32,7 @@ def test_sockets_of_strangers_and_of_other_pages_are_refused(
     assert inside.seen == []
 
 
-def test_a_page_left_over_from_an_ended_login_is_sent_to_the_login_page(made: front.Gateway, inside: Inside) -> None:
+def test_a_page_of_an_ended_login_is_redirected_to_the_login_page(made: front.Gateway, inside: Inside) -> None:
     socket = Socket(made, f"{COOKIE}=ended")
     asyncio.run(socket.run())
     assert socket.kinds == ["accept", "send", "close"]
@@ -40,7 +40,7 @@ def test_a_page_left_over_from_an_ended_login_is_sent_to_the_login_page(made: fr
     assert inside.seen == []
 
 
-def test_a_socket_carries_its_logins_name_which_nobody_can_forge(made: front.Gateway, inside: Inside) -> None:
+def test_a_socket_carries_its_logins_name_and_forged_names_are_dropped(made: front.Gateway, inside: Inside) -> None:
     token = logins.LOGINS.begin()
     socket = Socket(made, f"{COOKIE}={token}", **{"X-Recallrate-Login": "forged", "x-recallrate-login": "forged"})
     socket.scope["headers"] = [(name.lower(), value) for name, value in socket.scope["headers"]]  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def test_a_socket_carries_its_logins_name_which_nobody_can_forge(made: front.Gat
     assert config.get_option("server.trustedUserHeaders")["x-recallrate-login"] == "recallrate_login"
 
 
-def test_the_end_of_a_login_takes_its_pages_away(made: front.Gateway) -> None:
+def test_the_end_of_a_login_closes_its_pages(made: front.Gateway) -> None:
     token = logins.LOGINS.begin()
 
     async def scenario() -> Socket:
@@ -71,9 +71,7 @@ def test_the_end_of_a_login_takes_its_pages_away(made: front.Gateway) -> None:
     assert socket.sent_to == "/logout"
 
 
-def test_an_idle_page_is_taken_away_though_it_refreshes_itself(
-    made: front.Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_idle_page_closes_even_if_it_refreshes_itself(made: front.Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     token = logins.LOGINS.begin()
     login = logins.LOGINS.of_token(token)
     assert login is not None
