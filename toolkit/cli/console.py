@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.data.summary import FoundFacts
 from toolkit.foundation.files import write_output
 from toolkit.foundation.printing import visible
 from toolkit.foundation.progress import Progress as ProgressCallback
@@ -97,7 +98,7 @@ def lines(texts: Sequence[str], *, to_stderr: bool) -> None:
         (stderr if to_stderr else PlainConsole()).print(text, soft_wrap=True)
 
 
-def findings(facts: Mapping[str, Any]) -> None:
+def findings(facts: FoundFacts) -> None:
     """Print on standard error the notes from opening a dataset and the files left out."""
     for note in facts["notes"]:
         stderr.print(f"note: {note}", markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +19,6 @@ from toolkit.jpeg_dl.contents import VariantSummary, networks
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest
 
 jpeg_app = typer.Typer(help="The trainable JPEG layer.", no_args_is_help=True)
-
-Run = Annotated[str, typer.Argument(help="run folder or name of one seed, as `jpeg train` prints it")]
 
 
 @jpeg_app.command()
@@ -54,17 +53,14 @@ def train(
 
 
 @jpeg_app.command()
-def export(
-    run: Run,
-    output: Annotated[Path, typer.Option("-o", "--output", help="tables file to write", callback=refuse_folder)],
-    variant: Annotated[str, typer.Option(help="variant whose tables to write: jpeg or a control")] = "jpeg",
-    threads: Threads = 0,
-    json: JsonTo = None,
-) -> None:
+@options_of(ExportRequest, first="training", short={"output": "-o"}, output=inspect.Parameter.empty)
+def export(chosen: dict[str, Any], threads: Threads = 0, json: JsonTo = None) -> None:
     """Write learned tables as integers, for the codec learned-jpeg:tables=FILE."""
     set_threads(threads)
+    output = refuse_folder(Path(chosen["output"]))
+    request = ExportRequest(**chosen | {"training": _training(chosen["training"])})
     with console.progress_bar() as progress:
-        tables = ExportRequest(_training(run), variant, str(output)).run(progress)
+        tables = request.run(progress)
     console.stderr.print(f"wrote {output}: use it as learned-jpeg:tables={output}", markup=False, soft_wrap=True)
     console.emit(tables, json)
 

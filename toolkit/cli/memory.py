@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, Dataset, JsonTo, TestFolder, TrainFolder
-from toolkit.data.spec import with_splits
+from toolkit.cli.options import CsvTo, JsonTo, Threads
+from toolkit.cli.requests import options_of
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.threads import set_threads
+from toolkit.memory.facts import MemoryFacts, NamedMemoryFacts, VerifyResult
 from toolkit.memory.forgetting import identity
+from toolkit.production.facts import BuildFacts, ShardedBuildFacts
+from toolkit.production.request import MemoryRequest
+
+if TYPE_CHECKING:
+    from toolkit.memory.sharded import ShardedMemory
+    from toolkit.memory.store import ExemplarMemory
 
 memory_app = typer.Typer(help="The production memory.", no_args_is_help=True)
 
@@ -21,19 +28,11 @@ Moved = Annotated[str | None, typer.Option("--codec", help="the memory's codec, 
 
 
 @memory_app.command()
+@options_of(MemoryRequest)
 def build(
-    dataset: Dataset,
+    chosen: dict[str, Any],
     output: Annotated[Path, typer.Option("-o", "--output", help="memory file to write; a folder with --shards")],
-    codec: Annotated[str, typer.Option(help="one codec spec")],
-    budget: Annotated[str, typer.Option(help="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")],
-    size: Annotated[int, typer.Option(help="side of the images in pixels")] = 32,
-    train_folder: TrainFolder = None,
-    test_folder: TestFolder = None,
-    selection: Annotated[str, typer.Option(help="herding or random")] = "herding",
-    extractor: Annotated[str, typer.Option(help="feature extractor for herding")] = "auto",
-    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core")] = 0,
+    threads: Threads = 0,
     shards: Annotated[int, typer.Option(help="number of shards, for datasets of any size; 0 for one plain file")] = 0,
     backend: Annotated[str, typer.Option(help="where to encode: local or ray (with --shards)")] = "local",
     address: Annotated[str | None, typer.Option(help="address of a Ray cluster; a local one by default")] = None,
@@ -46,40 +45,22 @@ def build(
     With --shards the images are encoded in parallel and never all held in memory; a killed build can be continued.
     """
     set_threads(threads)
-    dataset = with_splits(dataset, train_folder, test_folder)
-    chosen: dict[str, Any] = {
-        "codec": codec,
-        "budget": budget,
-        "size": size,
-        "selection": selection,
-        "extractor": extractor,
-        "seed": seed,
-        "device": device,
-    }
+    dataset = chosen.pop("dataset")
+    built: BuildFacts | ShardedBuildFacts
     with console.progress_bar() as progress:
         if shards:
             from toolkit.production.build_sharded import build_sharded_memory
 
-            facts: dict[str, Any] = {
-                **build_sharded_memory(
-                    dataset,
-                    output,
-                    **chosen,
-                    shards=shards,
-                    backend=backend,
-                    address=address,
-                    workers=workers,
-                    progress=progress,
-                )
-            }
+            places: dict[str, Any] = {"shards": shards, "backend": backend, "address": address, "workers": workers}
+            built = build_sharded_memory(dataset, output, **chosen, **places, progress=progress)
         elif backend != "local" or address is not None or workers:
             raise UsageError("--backend ray, --address and --workers are for a sharded memory: add --shards N")
         else:
             from toolkit.production.build import build_memory
 
-            facts = {**build_memory(dataset, output, **chosen, progress=progress)}
-    console.findings({name: facts.pop(name) for name in ("notes", "quarantine")})  # the rest is as inspect has it
-    _show(facts, json, csv)
+            built = build_memory(dataset, output, **chosen, progress=progress)
+    console.findings(built)
+    _show(_without_findings(built), json, csv)
 
 
 @memory_app.command()
@@ -91,15 +72,14 @@ def inspect(
 ) -> None:
     """Show codec, budget, bytes and exemplars per class."""
     with _open(path) as memory:
-        facts = memory.summary()
-        if images:
-            facts["images"] = {
-                str(label): [identity(one) for one in memory.payloads(label)[0]] for label in memory.class_counts
-            }
-        _show(facts, json, csv)
-        if images:
-            lines = [f"{label}: {' '.join(names)}" for label, names in facts["images"].items()]
-            console.lines(lines, to_stderr="-" in (json, csv))
+        facts: MemoryFacts = memory.summary()
+        if not images:
+            _show(facts, json, csv)
+            return
+        names = {str(label): [identity(one) for one in memory.payloads(label)[0]] for label in memory.class_counts}
+    named: NamedMemoryFacts = {**facts, "images": names}
+    _show(named, json, csv)
+    console.lines([f"{label}: {' '.join(found)}" for label, found in names.items()], to_stderr="-" in (json, csv))
 
 
 @memory_app.command()
@@ -144,8 +124,11 @@ def verify(path: MemoryFile, codec: Moved = None, json: JsonTo = None) -> None:
     with _open(path, codec) as memory:
         damaged = memory.verify()
         checked = len(memory)
-    found = [{"label": item.label, "rank": item.rank, "reason": item.reason} for item in damaged]
-    console.emit({"exemplars": checked, "damaged": found}, json)
+    result: VerifyResult = {
+        "exemplars": checked,
+        "damaged": [{"label": item.label, "rank": item.rank, "reason": item.reason} for item in damaged],
+    }
+    console.emit(result, json)
     for item in damaged:
         console.stderr.print(f"class {item.label}, exemplar {item.rank}: {item.reason}", markup=False)
     if damaged:
@@ -169,13 +152,18 @@ def export(
     console.stderr.print(f"wrote {written} files to {output}", markup=False)
 
 
-def _open(path: Path, codec: str | None = None):  # type: ignore[no-untyped-def]  # its room is imported when used
+def _open(path: Path, codec: str | None = None) -> ExemplarMemory | ShardedMemory:
     from toolkit.memory.sharded import open_memory
 
     return open_memory(path, codec)
 
 
-def _show(facts: dict, json: str | None, csv: str | None) -> None:
+def _without_findings(built: BuildFacts | ShardedBuildFacts) -> MemoryFacts:
+    """A build's facts as ``memory inspect`` has them."""
+    return cast(MemoryFacts, {name: fact for name, fact in built.items() if name not in ("notes", "quarantine")})
+
+
+def _show(facts: MemoryFacts, json: str | None, csv: str | None) -> None:
     rows = [
         {"class": name, "exemplars": count}
         for name, count in zip(facts["class_names"], facts["classes"].values(), strict=True)

@@ -6,7 +6,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -16,22 +16,27 @@ from toolkit.data.spec import with_splits
 from toolkit.foundation.validation import DescribedField, described_fields
 
 Command = Callable[..., None]
+_Part = TypeVar("_Part")
 _SPLITS = {"train_folder": TrainFolder, "test_folder": TestFolder}
 
 
-def options_of(kind: type, *, first: str = "dataset", **defaults: object) -> Callable[[Command], Command]:
-    """Add the described fields of a request or configuration to a command as options.
+def options_of(
+    *kinds: type, first: str = "dataset", short: Mapping[str, str] | None = None, **defaults: object
+) -> Callable[[Command], Command]:
+    """Add the described fields of requests or configurations to a command as options.
 
     The command receives a dictionary of their values as its first argument, followed by its own parameters. A dataset
     brings the options ``--train`` and ``--test``, which become a part of its spec.
 
     Args:
-        kind: a pydantic model or a dataclass whose fields have descriptions.
+        kinds: pydantic models or dataclasses whose fields have descriptions.
         first: the field that becomes a positional argument.
-        defaults: values for fields that have no default, or a different one on the command line.
+        short: one-letter forms of options, such as ``-o``, by field.
+        defaults: defaults on the command line that differ from the fields'; ``inspect.Parameter.empty`` for none.
     """
-    chosen = list(described_fields(kind).values())
-    bounded = not issubclass(kind, BaseModel)  # a model checks its own ranges
+    chosen = [field for kind in kinds for field in described_fields(kind).values()]
+    bounded = not any(issubclass(kind, BaseModel) for kind in kinds)  # a model checks its own ranges
+    letters = short or {}
 
     def decorate(command: Command) -> Command:
         @wraps(command)
@@ -44,7 +49,7 @@ def options_of(kind: type, *, first: str = "dataset", **defaults: object) -> Cal
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         if first == "dataset":
             own = [*(_optional(name, annotation) for name, annotation in _SPLITS.items()), *own]
-        made = [_parameter(one, one.name == first, bounded, defaults) for one in chosen]
+        made = [_parameter(one, one.name == first, bounded, defaults, letters.get(one.name)) for one in chosen]
         own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]  # Typer passes all by name
         called.__signature__ = inspect.Signature([*made, *own])  # type: ignore[attr-defined]
         called.__annotations__ = {one.name: one.annotation for one in (*made, *own)}
@@ -58,7 +63,7 @@ def _optional(name: str, annotation: Any) -> inspect.Parameter:
 
 
 def _parameter(
-    field: DescribedField, is_argument: bool, bounded: bool, defaults: Mapping[str, object]
+    field: DescribedField, is_argument: bool, bounded: bool, defaults: Mapping[str, object], letter: str | None
 ) -> inspect.Parameter:
     default = defaults.get(field.name, inspect.Parameter.empty if field.required else field.default)
     plain = _plain(field.annotation)
@@ -67,9 +72,9 @@ def _parameter(
     if is_argument:
         info: Any = typer.Argument(help=field.description)
     else:
-        flag = f"--{field.name.replace('_', '-')}"
+        names = filter(None, (letter, f"--{field.option}"))
         least, most = (field.least, field.most) if bounded else (None, None)
-        info = typer.Option(flag, help=field.description, min=least, max=most)
+        info = typer.Option(*names, help=field.description, min=least, max=most)
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[plain, info]
     )
@@ -86,3 +91,8 @@ def _plain(annotation: Any) -> Any:
         inner = {_plain(one) for one in get_args(annotation)} - {type(None)}
         return (str if len(inner) > 1 else inner.pop()) | (None if type(None) in get_args(annotation) else str)
     return annotation
+
+
+def part_of(kind: type[_Part], values: Mapping[str, Any]) -> _Part:
+    """A ``kind`` made of its own fields among the values that a command received."""
+    return kind(**{name: values[name] for name in described_fields(kind)})

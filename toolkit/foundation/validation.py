@@ -69,6 +69,7 @@ class DescribedField:
     """A field of a request or configuration that users can set.
 
     Attributes:
+        option: name on the command line; ``json_schema_extra={"option": NAME}`` sets one that is not the field's.
         annotation: its type, as annotated.
         default: None if it is required.
         required: whether it has no default.
@@ -77,6 +78,7 @@ class DescribedField:
     """
 
     name: str
+    option: str
     annotation: Any
     default: Any
     required: bool
@@ -104,6 +106,15 @@ def described_fields(kind: type) -> dict[str, DescribedField]:
             continue
         least: Any = next((one.ge for one in info.metadata if isinstance(one, annotated_types.Ge)), None)
         most: Any = next((one.le for one in info.metadata if isinstance(one, annotated_types.Le)), None)
-        default = None if info.is_required() else info.default
-        found[name] = DescribedField(name, info.annotation, default, info.is_required(), info.description, least, most)
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        found[name] = DescribedField(
+            name=name,
+            option=str(extra.get("option", name)).replace("_", "-"),
+            annotation=info.annotation,
+            default=None if info.is_required() else info.default,
+            required=info.is_required(),
+            description=info.description,
+            least=least,
+            most=most,
+        )
     return found

@@ -163,7 +163,7 @@ class ExportRequest(TrainedRequest[ExportResult]):
     results: ClassVar[Any] = ExportResult
     said: ClassVar[tuple[str, ...]] = ("output",)
 
-    output: str = "tables.json"
+    output: Annotated[str, Field(description="tables file to write")] = "tables.json"
 
     def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> ExportResult:
         from toolkit.jpeg_dl.export import export_tables

@@ -71,6 +71,27 @@ class ShardedMemoryFacts(MemoryFacts):
     selection: SelectionFacts
 
 
+class NamedMemoryFacts(MemoryFacts):
+    """Facts of any memory with the names of its exemplars by label."""
+
+    images: dict[str, list[str]]
+
+
+class DamagedFacts(TypedDict):
+    """A damaged exemplar: its class, its place in selection order, and the problem."""
+
+    label: int
+    rank: int
+    reason: str
+
+
+class VerifyResult(TypedDict):
+    """The ``memory verify`` JSON; ``exemplars`` counts all that were checked."""
+
+    exemplars: int
+    damaged: list[DamagedFacts]
+
+
 class DatasetState(TypedDict):
     """A pickled :class:`~toolkit.memory.views.ExemplarDataset`: the worker process opens the memory again."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from toolkit.data.summary import FoundFacts
 from toolkit.memory.facts import FileMemoryFacts, ShardedMemoryFacts
 
 
@@ -94,23 +95,11 @@ class HistoryEntry(_Call):
     course: dict[str, list[float]]
 
 
-class LeftOut(TypedDict):
-    """A file that was left out, and why."""
-
-    file: str
-    reason: str
-
-
-class _Findings(TypedDict):
-    quarantine: list[LeftOut]
-    notes: list[str]
-
-
-class BuildFacts(FileMemoryFacts, _Findings):
+class BuildFacts(FileMemoryFacts, FoundFacts):
     """A memory's summary after a build, and what was found in the images."""
 
 
-class ShardedBuildFacts(ShardedMemoryFacts, _Findings):
+class ShardedBuildFacts(ShardedMemoryFacts, FoundFacts):
     """The same for a sharded memory."""
 
 

@@ -7,11 +7,15 @@ Storage is counted in the steady state, when as many images expire as arrive.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast
+
+from pydantic import Field
 
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.validation import described_fields
 
 GIGABYTE = 1e9
 DAYS = 365
@@ -22,22 +26,15 @@ MONTHS = 12
 class Fleet:
     """The devices that keep images, and how many they keep.
 
-    Attributes:
-        devices: number of devices that take images.
-        images_a_day: images kept per device and day.
-        retention_days: days until an image is deleted.
-        copies: copies of each image in storage, including backups.
-        inferences_a_day: images classified per device and day, kept or not.
-
     Raises:
         UsageError: a number is negative or not finite.
     """
 
-    devices: float = 1.0
-    images_a_day: float = 1000.0
-    retention_days: float = 365.0
-    copies: float = 1.0
-    inferences_a_day: float = 1000.0
+    devices: Annotated[float, Field(description="number of devices that take images")] = 1.0
+    images_a_day: Annotated[float, Field(description="images kept per device and day")] = 1000.0
+    retention_days: Annotated[float, Field(description="days until an image is deleted")] = 365.0
+    copies: Annotated[float, Field(description="copies of each image in storage, including backups")] = 1.0
+    inferences_a_day: Annotated[float, Field(description="images classified per device and day, kept or not")] = 1000.0
 
     def __post_init__(self) -> None:
         _require_amounts(self)
@@ -62,20 +59,14 @@ class Fleet:
 class Prices:
     """Prices, in any one currency.
 
-    Attributes:
-        storage: per gigabyte and month.
-        transfer: per gigabyte moved from a device to storage.
-        core_hour: per hour of one processor core.
-        error: per wrong classification.
-
     Raises:
         UsageError: a number is negative or not finite.
     """
 
-    storage: float = 0.023
-    transfer: float = 0.05
-    core_hour: float = 0.04
-    error: float = 0.0
+    storage: Annotated[float, Field(description="price per gigabyte and month")] = 0.023
+    transfer: Annotated[float, Field(description="price per gigabyte moved from a device to storage")] = 0.05
+    core_hour: Annotated[float, Field(description="price per hour of a processor core")] = 0.04
+    error: Annotated[float, Field(description="price of one wrong classification")] = 0.0
 
     def __post_init__(self) -> None:
         _require_amounts(self)
@@ -85,23 +76,28 @@ class Prices:
 class Coding:
     """One codec setting, compared with storage without it.
 
-    Attributes:
-        before_bytes: bytes per image without it: raw pixels or the original file.
-        after_bytes: bytes per image with it.
-        encode_us, decode_us: processor time per image on one core, in microseconds.
-        at_inference: whether incoming images pass through the codec too (``--align both``).
-        accuracy_change: change in accuracy in points, positive if the setting is better.
-
     Raises:
         UsageError: a size or time is negative, or a number is not finite.
     """
 
-    before_bytes: float
-    after_bytes: float
-    encode_us: float = 0.0
-    decode_us: float = 0.0
-    at_inference: bool = False
-    accuracy_change: float = 0.0
+    before_bytes: Annotated[
+        float,
+        Field(
+            description="bytes per image without the codec: raw pixels or the original file",
+            json_schema_extra={"option": "before"},
+        ),
+    ]
+    after_bytes: Annotated[
+        float,
+        Field(
+            description="bytes per image with the codec, as the probe shows",
+            json_schema_extra={"option": "after"},
+        ),
+    ]
+    encode_us: Annotated[float, Field(description="microseconds to encode an image on one core")] = 0.0
+    decode_us: Annotated[float, Field(description="microseconds to decode an image on one core")] = 0.0
+    at_inference: Annotated[bool, Field(description="code incoming images too, as with --align both")] = False
+    accuracy_change: Annotated[float, Field(description="change in accuracy in points; positive if better")] = 0.0
 
     def __post_init__(self) -> None:
         _require_amounts(self, signed=("accuracy_change",))
@@ -198,6 +194,19 @@ def cost_result(fleet: Fleet, prices: Prices, coding: Coding) -> CostResult:
     parts = {"fleet": asdict(fleet), "prices": asdict(prices), "coding": asdict(coding)}
     year = asdict(yearly(fleet, prices, coding))
     return cast(CostResult, {**year, **parts, "sensitivity": cost_sensitivity(fleet, prices, coding)})
+
+
+def cost_command(fleet: Fleet, prices: Prices, coding: Coding) -> str:
+    """The equivalent ``recallrate cost`` command."""
+    words = ["recallrate", "cost"]
+    for part in (coding, fleet, prices):
+        for field in described_fields(type(part)).values():
+            value = getattr(part, field.name)
+            if isinstance(value, bool):
+                words += [f"--{field.option}"] * value
+            else:
+                words += [f"--{field.option}", f"{value:g}"]
+    return shlex.join(words)
 
 
 def yearly(fleet: Fleet, prices: Prices, coding: Coding) -> Year:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 import streamlit as st
@@ -17,7 +16,7 @@ from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
 from toolkit.pilots.results import comparisons
 from toolkit.probe.contents import ProbeResult
-from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_result, saved_with, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_command, cost_result, saved_with, yearly
 from toolkit.report.figures.cost import sensitivity_figure
 from toolkit.runs.folder import RunFolder
 from toolkit.ui.components.choice import choose
@@ -221,16 +220,3 @@ def explain(year: Year) -> list[str]:
     if year.break_even_points is not None:
         sentences.append(say("cost.break_even_points", points=f"{year.break_even_points:,.3g}"))
     return sentences
-
-
-def cost_command(fleet: Fleet, prices: Prices, coding: Coding) -> str:
-    """The equivalent command line."""
-    words_ = ["recallrate", "cost", "--before", f"{coding.before_bytes:g}", "--after", f"{coding.after_bytes:g}"]
-    words_ += ["--at-inference"] * coding.at_inference
-    for part, names in (
-        (coding, ("encode_us", "decode_us", "accuracy_change")),
-        (fleet, ("devices", "images_a_day", "retention_days", "copies", "inferences_a_day")),
-        (prices, ("storage", "transfer", "core_hour", "error")),
-    ):
-        words_ += [word for name in names for word in (f"--{name.replace('_', '-')}", f"{getattr(part, name):g}")]
-    return shlex.join(words_)
