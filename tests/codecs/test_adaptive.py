@@ -191,8 +191,8 @@ def test_grids_expand() -> None:
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("adaptive:fmse=0.05,slope=0.001", "one of them"),
-        ("adaptive:value=1,slope=0.001", "one of them"),
+        ("adaptive:fmse=0.05,slope=0.001", "only one of fmse"),
+        ("adaptive:value=1,slope=0.001", "only one of fmse"),
         ("adaptive:value=0", r"0\.01\.\.10"),
         ("adaptive:fmse=0", r"0\.0001\.\.1"),
         ("adaptive:slope=2", r"\.\.1"),

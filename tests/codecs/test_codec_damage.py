@@ -97,7 +97,7 @@ def test_exemplars_of_different_sizes_in_one_call_are_refused(spec: str, other: 
 def test_a_grey_or_16_bit_file_among_the_exemplars_is_refused() -> None:
     codec = parse_codec("png:shared=no")
     for pixels in (natural(1, 32)[0, :, :, 0], natural(1, 32)[0].astype(np.uint16), np.zeros((32, 32, 4), np.uint8)):
-        with pytest.raises(WorkError, match="no 8-bit RGB image"):
+        with pytest.raises(WorkError, match="not an 8-bit RGB image"):
             codec.decode([bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels)))])
 
 

@@ -100,7 +100,7 @@ def test_other_components_are_counted() -> None:
     assert headers.jpeg2000_size(bytes(imagecodecs.jpeg2k_encode(grey, codecformat="j2k"))) == (20, 30, 1)
     assert headers.jpeg2000_size(forged.j2k(1000, 1000, components=3000)) == (1000, 1000, 3000)
     assert headers.jxl_size(forged.jxl(2000, 1000, extra_channels=4000)) == (2000, 1000, 4003)
-    with pytest.raises(WorkError, match="16 bits a sample"):
+    with pytest.raises(WorkError, match="16 bits per sample"):
         headers.png_size(bytes(imagecodecs.png_encode(alpha.astype(np.uint16))))
 
 

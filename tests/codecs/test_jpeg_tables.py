@@ -187,7 +187,7 @@ def test_a_file_of_another_format_or_version_is_refused(tmp_path: Path, value: o
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "tables.json"
     path.write_bytes(data)
-    with pytest.raises(UsageError, match=r"tables\.json is no table file"):
+    with pytest.raises(UsageError, match=r"tables\.json is not a table file"):
         read_tables(path)
 
 

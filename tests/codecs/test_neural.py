@@ -106,7 +106,7 @@ def test_a_memory_whose_model_is_missing_says_which_and_its_digest(tmp_path: Pat
     path.rename(tmp_path / "elsewhere.npz")
     with ExemplarMemory(tmp_path / "m.recall") as memory:
         assert memory.summary()["exemplars"] == 2, "what needs no pixels needs no model"
-        with pytest.raises(WorkError, match=rf"factorized-0\.npz.*needs decoder {digest}"):
+        with pytest.raises(WorkError, match=rf"factorized-0\.npz.*need decoder {digest}"):
             memory.codec.decode(memory.payloads(0)[0])
     with ExemplarMemory(tmp_path / "m.recall", codec=f"neural:checkpoint={tmp_path / 'elsewhere.npz'}") as memory:
         assert memory.decode(0).shape == (2, 32, 32, 3)
@@ -185,9 +185,9 @@ def test_the_spec_is_canonical_and_keeps_no_path_in_a_memory(tmp_path: Path) -> 
         ("neural:model=small,quality=1,metric=ms-ssim", "has no metric"),
         ("neural:checkpoint=/nowhere/x.npz", "cannot read the neural codec"),
         ("neural:checkpoint=/nowhere/x.npz,quality=2", "a checkpoint has its own"),
-        ("neural:model=small,quality=1,digest=0123456789ab", "digest goes with checkpoint"),
+        ("neural:model=small,quality=1,digest=0123456789ab", "digest requires checkpoint"),
         ("neural:model=small,quality=1,devices=0", "devices must be 1.."),
-        ("neural:model=small,quality=1,devices=3", "add charge_weights=yes"),
+        ("neural:model=small,quality=1,devices=3", "without charge_weights=yes"),
     ],
 )
 def test_wrong_specs_are_refused_in_one_line(spec: str, words: str) -> None:
@@ -239,7 +239,7 @@ def test_a_memory_without_its_model_says_so_once(tmp_path: Path) -> None:
     with ExemplarMemory(tmp_path / "m.recall", 20_000, f"neural:checkpoint={path}") as memory:
         memory.add_images({0: natural(5, 32)})
     path.rename(tmp_path / "elsewhere.npz")
-    with ExemplarMemory(tmp_path / "m.recall") as memory, pytest.raises(WorkError, match=r"needs decoder [0-9a-f]{12}"):
+    with ExemplarMemory(tmp_path / "m.recall") as memory, pytest.raises(WorkError, match=r"need decoder [0-9a-f]{12}"):
         memory.verify()
     with ExemplarMemory(tmp_path / "m.recall", codec=f"neural:checkpoint={tmp_path / 'elsewhere.npz'}") as memory:
         assert memory.verify() == []

@@ -26,7 +26,13 @@ from toolkit.codec_training.objective import (
     weight_ratio,
 )
 from toolkit.codecs.base import image_size
-from toolkit.codecs.neural.model_file import ModelManifest, read_model_manifest, read_model_state, write_model
+from toolkit.codecs.neural.model_file import (
+    Architecture,
+    ModelManifest,
+    read_model_manifest,
+    read_model_state,
+    write_model,
+)
 from toolkit.codecs.neural.networks import build, keep_decoder, load_state, prepare_tables, start_from_components
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
@@ -151,8 +157,13 @@ class _Trial:
         self.state = state
         self.checkpoint = folder / _CHECKPOINT
         self.views = views
-        architecture = {key: getattr(config, key) for key in ("channels", "latent", "stages")}
-        self.architecture = adapted.architecture if adapted else {"name": config.architecture, **architecture}
+        new: Architecture = {
+            "name": config.architecture,
+            "channels": config.channels,
+            "latent": config.latent,
+            "stages": config.stages,
+        }
+        self.architecture = adapted.architecture if adapted else new
         features = {side: layered_features(extractor.network) for side, extractor in extractors.items()}
         torch.manual_seed(derive(config.seed, 0, number))
         self.objective = RateDistortion(

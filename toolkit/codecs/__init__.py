@@ -1,1 +1,1 @@
-"""Image codecs as exemplar stores: spec grammar, standard formats, shared headers, wrappers."""
+"""Image codecs for exemplars: spec grammar, standard formats, shared headers, wrappers."""

@@ -1,18 +1,18 @@
-"""``adaptive``: for each image the setting of a family that its features ask for.
+"""``adaptive``: choose the quality of each image by its feature distortion.
 
-Features are a network's (see :mod:`toolkit.codecs.guide`), distortion is the relative FMSE of the probe table: an
-image's mean squared feature difference over the mean square of all features at hand.
+Features come from a network (see :mod:`toolkit.codecs.guide`). Distortion is the relative FMSE of the probe table: the
+mean squared feature difference of an image over the mean square of all features.
 
-``fmse=0.05``   the smallest setting whose distortion is at most that; the best one where none is
-``slope=1e-4``  the setting with the least distortion + slope x bytes: a byte's price is given
-``value=1``     the same at the price of one more exemplar: a class's bytes then buy the largest sum of
-                value - distortion over its exemplars
+``fmse=0.05``   the smallest setting with at most this distortion; the best setting if there is none
+``slope=1e-4``  the setting that minimises distortion + slope x bytes: a given price per byte
+``value=1``     the same with a price found so that the bytes of a class buy the largest sum of value - distortion
+                over its exemplars
 
-The last is the Lagrangian of that sum under the class's bytes (Everett, Operations Research 11, 1963). A memory fills
-them with as many exemplars as fit, so what counts is value - distortion a byte, and the best such ratio is itself the
-price at which every image chooses (Dinkelbach, Management Science 13, 1967), whatever the budget. It is found once, on
-the images the codec is fitted on, and travels with the shared headers. It holds where a class has more images than fit:
-a budget that keeps them all anyway is better spent with ``fmse`` or a smaller slope.
+The last is the Lagrangian of that sum under a byte constraint (Everett, Operations Research 11, 1963). A memory keeps
+as many exemplars as fit, so the objective is value - distortion per byte, and the best such ratio is also the price at
+which every image chooses its setting (Dinkelbach, Management Science 13, 1967), for any budget. The price is computed
+once, on the images used to fit the codec, and stored with the shared headers. It is optimal if a class has more images
+than fit; if the budget holds all of them, use ``fmse`` or a smaller slope instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LADDERS = {
     WEBP.name: (5, 10, 20, 30, 45, 60, 75, 90),
     AVIF.name: (15, 25, 35, 45, 55, 65, 75, 85),
 }
-"""Qualities of each family, the smallest first. Each adds what its header has of its own to the shared bytes."""
+"""Qualities of each family in ascending order. Each adds its own header bytes to the shared bytes."""
 _FAMILIES = {kind.name: kind for kind in (JPEG, WEBP, AVIF)}
 FMSE = 0.05
 _STATE = struct.Struct("<H")
@@ -44,15 +44,15 @@ _MOST_STATE = 2**20
 
 
 class AdaptiveCodec:
-    """One of a family's qualities for each image; its place on the ladder is a payload's first byte.
+    """A quality of the family for each image; the first byte of a payload is its index in the ladder.
 
-    The shared headers of all qualities are shared and charged, compressed together: they differ in little.
+    The shared headers of all qualities are stored and charged, compressed together because they differ in few bytes.
 
     Args:
-        family: of :data:`LADDERS`.
+        family: a key of :data:`LADDERS`.
         fmse: largest relative feature distortion.
-        slope: distortion a byte is worth; takes the place of ``fmse``.
-        value: distortion that an exemplar is worth; takes the place of both.
+        slope: price of a byte in distortion; replaces ``fmse``.
+        value: value of an exemplar in distortion; replaces both.
 
     Raises:
         UsageError: more than one of ``fmse``, ``slope`` and ``value``.
@@ -63,7 +63,7 @@ class AdaptiveCodec:
     ) -> None:
         given = sum(one is not None for one in (fmse, slope, value))
         if given > 1:
-            raise UsageError("adaptive takes fmse (a bound), slope (a price) or value (of an exemplar): one of them")
+            raise UsageError("adaptive takes only one of fmse (a bound), slope (a price) or value (of an exemplar)")
         self.family = family
         self.slope = slope
         self.value = value
@@ -162,7 +162,7 @@ class AdaptiveCodec:
         return payload[0]
 
     def _within_bound(self, images: np.ndarray, guide: Guide) -> list[bytes]:
-        """Up the ladder, with those images only that no smaller setting was enough for."""
+        """Climb the ladder, keeping only the images for which no smaller setting was enough."""
         assert self.fmse is not None
         payloads = [b""] * len(images)
         left, originals = np.arange(len(images)), guide.features(images)
@@ -177,7 +177,7 @@ class AdaptiveCodec:
         return payloads
 
     def _ladder(self, images: np.ndarray, guide: Guide) -> tuple[np.ndarray, np.ndarray, list[list[bytes]]]:
-        """Payload bytes and distortion, (N, K) each, of N images at K settings, and the K settings' payloads."""
+        """Payload bytes and distortion, (N, K) each, of N images at K settings, and the payloads of each setting."""
         originals = guide.features(images)
         coded = [setting.encode(images) for setting in self.settings]
         decoded = (setting.decode(payloads) for setting, payloads in zip(self.settings, coded, strict=True))
@@ -187,22 +187,22 @@ class AdaptiveCodec:
 
 
 def price_of_value(sizes: np.ndarray, distortion: np.ndarray, value: float) -> float:
-    """The largest sum of value - distortion a byte that a choice of one setting an image has.
+    """The largest sum of value - distortion per byte over all choices of one setting per image.
 
     Args:
         sizes: positive int (N, K), bytes of each image at each setting.
         distortion: float (N, K).
-        value: of an exemplar without distortion.
+        value: value of an exemplar without distortion.
 
     Returns:
-        Distortion a byte; 0 where every setting of every image costs more distortion than an exemplar is worth.
+        Distortion per byte; 0 if every setting of every image has a distortion above ``value``.
     """
     images = np.arange(len(sizes))
     price = 0.0
-    while True:  # rises until no choice beats it: in practice a handful of steps
+    while True:  # rises until no choice is better: in practice a few steps
         best = np.argmin(distortion + price * sizes, axis=1)
         found = float((value - distortion[images, best]).sum() / sizes[images, best].sum())
-        if not found > price * (1 + 1e-12):  # so that features that are not finite end it too
+        if not found > price * (1 + 1e-12):  # written so that NaN also ends the loop
             return price
         price = found
 
@@ -213,12 +213,12 @@ def _distortion(originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
 
 ADAPTIVE = CodecKind(
     "adaptive",
-    "for each image the quality that its features ask for",
+    "quality chosen for each image by its feature distortion",
     AdaptiveCodec,
     {
-        "family": Parameter(str, "jpeg", choices=tuple(LADDERS), always=True, help="of formats"),
+        "family": Parameter(str, "jpeg", choices=tuple(LADDERS), always=True, help="image format"),
         "fmse": Parameter(float, None, 1e-4, 1, help=f"largest relative FMSE, 0.0001 to 1; {FMSE} if not given"),
-        "slope": Parameter(float, None, 1e-8, 1, help="price of a byte in relative FMSE; takes the place of fmse"),
-        "value": Parameter(float, None, 0.01, 10, help="of an exemplar in relative FMSE; takes the place of both"),
+        "slope": Parameter(float, None, 1e-8, 1, help="price of a byte in relative FMSE; replaces fmse"),
+        "value": Parameter(float, None, 0.01, 10, help="value of an exemplar in relative FMSE; replaces both"),
     },
 )

@@ -1,4 +1,4 @@
-"""The codec protocol, and the checks that all codecs make of images and of claimed sizes."""
+"""The codec protocol, and checks of images and claimed sizes that all codecs share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
 FITTING_IMAGES = 64
-"""Enough to set a price (see :mod:`toolkit.codecs.adaptive`); other codecs look at the shape only."""
+"""Images to fit a codec on: enough for a price (see :mod:`toolkit.codecs.adaptive`); others use the shape only."""
 MAX_PIXELS = 2**22
-"""Of one image: 2048 x 2048, four times what a dataset can be opened at. The hungriest decoder, JPEG 2000's, takes
-80 MB for that. Larger images are neither encoded nor decoded."""
+"""Maximum size of an image: 2048 x 2048, four times the largest dataset size. JPEG 2000 has the largest decoder and
+takes 80 MB for it. Larger images are neither encoded nor decoded."""
 MAX_BATCH_PIXELS = 2**26
-"""Of all images in one call of ``decode`` that is not told their size: 192 MiB decoded."""
+"""Maximum number of pixels in a call of ``decode`` without a known size: 192 MiB decoded."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -27,61 +27,61 @@ _Result = TypeVar("_Result")
 
 @runtime_checkable
 class Codec(Protocol):
-    """Images to payloads and back.
+    """Encodes images to payloads and decodes them.
 
-    A payload is what one exemplar costs in the memory. What all exemplars have in common is *shared*: it is learned
-    by :meth:`fit`, stored once, and needed to decode. ``str(codec)`` is the canonical spec and parses back.
+    A payload is the cost of one exemplar in the memory. The *shared state* is common to all exemplars: it is learned by
+    :meth:`fit`, stored once, and needed to decode. ``str(codec)`` is the canonical spec and parses back.
     """
 
     @property
     def lossless(self) -> bool:
-        """True if decoding gives exactly the pixels that were encoded."""
+        """True if decoding restores the exact pixels."""
 
     def fit(self, images: np.ndarray) -> None:
-        """Learn what is shared by images like these: uint8 (N, H, W, 3), all of one size."""
+        """Learn the shared state for images like these, uint8 (N, H, W, 3)."""
 
     def encode(self, images: np.ndarray) -> list[bytes]:
-        """One payload an image; uint8 (N, H, W, 3). Fits on these images if nothing was fitted or loaded yet."""
+        """One payload per image, uint8 (N, H, W, 3). Fits on these images if nothing has been fitted or loaded."""
 
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         """The decoded images, uint8 (N, H, W, 3).
 
         Args:
             payloads: at least one.
-            size: (H, W) that every image must have, as whoever keeps the payloads knows it. None if nobody does: then
-                all have the size that the first one claims, and together at most :data:`MAX_BATCH_PIXELS`.
+            size: known (H, W) of every image, or None. Without it, all must have the size claimed by the first payload,
+                and at most :data:`MAX_BATCH_PIXELS` in total.
 
         Raises:
-            WorkError: a payload is damaged or claims another size, seen before memory is taken for its pixels; an
-                image has more than :data:`MAX_PIXELS`; nothing was fitted or loaded yet.
+            WorkError: a payload is damaged or claims another size (checked before memory is allocated for its pixels),
+                an image has more than :data:`MAX_PIXELS`, or nothing has been fitted or loaded.
         """
 
     def to_file(self, payload: bytes) -> bytes:
         """The exemplar as a self-contained file of its format (raw pixels for ``raw``)."""
 
     def shared_state(self) -> bytes:
-        """What :meth:`load_shared` needs on another machine; its length is what sharing costs."""
+        """The shared state for :meth:`load_shared` on another machine; its length is its cost."""
 
     def load_shared(self, state: bytes) -> None:
-        """Take over a shared state in place of :meth:`fit`.
+        """Load a shared state instead of calling :meth:`fit`.
 
         Raises:
-            WorkError: it is damaged, or claims more pixels or longer tables than any codec here makes.
+            WorkError: the state is damaged, or claims more pixels or longer tables than codecs here can produce.
         """
 
     def shared_bytes(self) -> int:
         """Bytes charged once for all exemplars."""
 
     def weights_bytes(self) -> int:
-        """Bytes of network weights the decoder needs (0 but for neural codecs)."""
+        """Bytes of network weights that the decoder needs (0 except for neural codecs)."""
 
     @property
     def extension(self) -> str:
-        """File name extension of :meth:`to_file`, without the dot; empty where no other program reads such a file."""
+        """File name extension of :meth:`to_file`, without the dot; empty if no other program reads such files."""
 
 
 def chain(codec: Codec) -> Iterator[Any]:
-    """The codec and those that it wraps, from the outside in."""
+    """The codec and the codecs it wraps, outermost first."""
     part: Any = codec
     while part is not None:
         yield part
@@ -89,16 +89,16 @@ def chain(codec: Codec) -> Iterator[Any]:
 
 
 def require_rgb(codec: Codec, images: np.ndarray, least: int = 1, most: int = MAX_PIXELS) -> None:
-    """Refuse what is no batch of RGB images with sides of at least ``least`` and no more than ``most`` pixels.
+    """Require a batch of RGB images with sides of at least ``least`` and at most ``most`` pixels in total.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the images are not such a batch.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise UsageError(f"{codec}: images must be uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
     height, width = images.shape[1:3]
     if min(height, width) < least:
-        raise UsageError(f"{codec}: images must have at least {least} pixels a side, got {(height, width)}")
+        raise UsageError(f"{codec}: images must have at least {least} pixels per side, got {(height, width)}")
     if height * width > most:
         raise UsageError(f"{codec}: images must have at most {most} pixels, got {height} x {width}")
 
@@ -106,17 +106,17 @@ def require_rgb(codec: Codec, images: np.ndarray, least: int = 1, most: int = MA
 def require_pixels(
     codec: Codec, claimed: Size, count: int = 1, size: Size | None = None, most: int = MAX_PIXELS
 ) -> None:
-    """Refuse to decode images whose claimed size is not the known one, or asks for too much memory.
+    """Check the claimed size of images before decoding them.
 
     Args:
         codec: for the message.
-        claimed: what a file's header or a shared state says.
-        count: images to decode at once.
-        size: known from elsewhere; None if it is not.
-        most: pixels of one image.
+        claimed: size in a file's header or a shared state.
+        count: number of images to decode at once.
+        size: known size, or None.
+        most: maximum number of pixels per image.
 
     Raises:
-        WorkError: it is so.
+        WorkError: the claimed size differs from the known one, or needs too much memory.
     """
     height, width = claimed
     if size is not None and claimed != tuple(size):
@@ -136,7 +136,7 @@ def require_pixels(
 def within_memory(
     decode: Callable[Concatenate[_Made, _Given], _Result],
 ) -> Callable[Concatenate[_Made, _Given], _Result]:
-    """A codec's method whose running out of memory or of stack is a :class:`WorkError`, one line as any other."""
+    """Turn running out of memory or stack in a codec's method into a one-line :class:`WorkError`."""
 
     @functools.wraps(decode)
     def decoding(codec: _Made, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
@@ -149,11 +149,11 @@ def within_memory(
 
 
 def image_size(images: np.ndarray) -> Size:
-    """Height and width of images (N, H, W, 3): what ``decode`` is told by whoever has encoded them."""
+    """Height and width of images (N, H, W, 3), to be passed to ``decode``."""
     return int(images.shape[1]), int(images.shape[2])
 
 
 def fitting_sample(images: np.ndarray) -> np.ndarray:
-    """Up to :data:`FITTING_IMAGES` of the images, or of their indices, evenly spread: enough to fit a codec on."""
+    """Up to :data:`FITTING_IMAGES` evenly spaced images (or their indices) to fit a codec on."""
     every = -(-len(images) // FITTING_IMAGES)
     return np.ascontiguousarray(images[:: max(1, every)])

@@ -1,4 +1,4 @@
-"""A whole split through a codec, made once and kept on disk: pilots with other seeds and alignments reuse it."""
+"""On-disk cache of a whole coded split, reused by pilots with other seeds and alignments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.foundation.progress import Progress, silent
 
 _CHUNK = 256
 _FORMAT = 1
-"""Raise it when payloads of the same spec and shared state change."""
+"""Increment when payloads change for the same spec and shared state."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class CodedImages:
 
     Attributes:
         decoded: uint8 (N, H, W, 3), a read-only memory map.
-        ends: int64 (N,), where each payload ends in ``stream``.
-        stream: uint8 (total bytes,), the payloads one after the other, a read-only memory map.
+        ends: int64 (N,), end of each payload in ``stream``.
+        stream: uint8 (total bytes,), the concatenated payloads, a read-only memory map.
     """
 
     decoded: np.ndarray
@@ -42,14 +42,14 @@ class CodedImages:
 
 
 def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress = silent) -> CodedImages:
-    """Encode and decode ``images``, or take the cached result.
+    """Encode and decode ``images``, or return the cached result.
 
     Args:
-        codec: fitted here on ``images`` if it has not been fitted or loaded; afterwards it can decode the payloads.
-            What it looks through, if anything, is part of the cache's key.
+        codec: fitted on ``images`` here unless it has been fitted or loaded; afterwards it can decode the payloads. Its
+            guide, if any, is part of the cache key.
         images: uint8 (N, H, W, 3).
         name: identifies the images: a dataset's signature and split.
-        progress: told about coding.
+        progress: called after each batch.
 
     Raises:
         WorkError: the cache folder cannot be written.
@@ -67,7 +67,7 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
         decoded = np.memmap(folder / "decoded.rgb", np.uint8, "r", shape=images.shape)
         stream = np.memmap(folder / "stream.bin", np.uint8, "r", shape=(int(ends[-1]),))
     except (OSError, ValueError, EOFError, IndexError) as error:
-        raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder") from error
+        raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}): delete that folder") from error
     return CodedImages(decoded, ends, stream)
 
 

@@ -2,9 +2,9 @@
 
     image (H, W, 3) ~ sum over r of a_r (H) x b_r (W) x c_r (3)
 
-R (H + W + 3) numbers an image. Tensor decomposition replay (ICML 2025) stores them as float32, which saves bytes at
-32 pixels only for R <= 11; here as bytes or float16. Alternating least squares starts at the singular vectors of the
-grey image and is the same every time.
+R (H + W + 3) numbers per image. Tensor decomposition replay (ICML 2025) stores them as float32, which at 32 pixels
+saves bytes only for R <= 11; here they are uint8 or float16. Alternating least squares starts from the singular
+vectors of the grey image and is deterministic.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter
 
 _ROUNDS = 50
-"""Of alternating least squares. Tiny-ImageNet at 32 px and rank 6 has 24.9 dB after 25, 25.05 after 50, 25.1 after
-100."""
+"""Rounds of alternating least squares. Tiny-ImageNet at 32 px and rank 6 reaches 24.9 dB after 25 rounds, 25.05 dB
+after 50 and 25.1 dB after 100."""
 _BATCH = 64
 _RIDGE = 1e-9
 _LEVELS = 255
 MAX_CP_PIXELS = 2**20
-"""Of one image, 1024 x 1024: at rank 64 it takes a second to decode."""
+"""Maximum size of an image, 1024 x 1024: decoding takes a second at rank 64."""
 _PRODUCTS = 2**18
-"""Outer products in memory together, 2 MiB as a cache holds; 32-pixel images of rank 6 in parts of 42."""
+"""Numbers of outer products held in memory at once, 2 MiB to fit a CPU cache: 42 images at 32 px and rank 6."""
 
 Factors = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of N images: float64 (N, H, R), (N, W, R) and (N, 3, R)."""
+"""Factors of N images: float64 (N, H, R), (N, W, R) and (N, 3, R)."""
 
 
 class TensorCodec(FixedSizeCodec):
-    """Factors of each image, columns of equal norm.
+    """Stores the factors of each image with columns of equal norm.
 
-    A payload holds the three factors one after the other: as float16, or each column as bytes between its least and
-    its largest value, which stand before the bytes as float16. The size is shared.
+    A payload is the concatenation of the three factors: float16, or uint8 with the minimum and maximum of each column
+    in front as float16. The size is shared.
 
     Args:
         rank: R.
@@ -58,7 +58,7 @@ class TensorCodec(FixedSizeCodec):
     def check(self, images: np.ndarray) -> None:
         super().check(images)
         if min(images.shape[1:3]) < self.rank:
-            raise UsageError(f"{self}: rank may be at most the shorter side, and images are {images.shape[1:3]}")
+            raise UsageError(f"{self}: rank must be at most the shorter side of the images, got {images.shape[1:3]}")
 
     def encode_images(self, images: np.ndarray) -> list[bytes]:
         payloads: list[bytes] = []
@@ -92,13 +92,13 @@ def decompose(images: np.ndarray, rank: int) -> Factors:
         rank: at most H and W.
 
     Returns:
-        Factors whose columns r have the same norm in all three.
+        Factors whose columns r have equal norms.
     """
     u, _, vt = np.linalg.svd(images.mean(axis=3), full_matrices=False)
     a, b = u[:, :, :rank], vt[:, :rank].swapaxes(1, 2)
     count, height, width, _ = images.shape
     for _ in range(_ROUNDS):
-        # matrix products and einsum treat every image by itself: none depends on its batch
+        # matrix products and einsum handle images independently, so results do not depend on the batch
         across = (a.swapaxes(1, 2) @ images.reshape(count, height, -1)).reshape(count, rank, width, 3)
         c = _solve(np.einsum("nrwk,nwr->nkr", across, b), a, b)
         along = (images.reshape(count, -1, 3) @ c).reshape(count, height, width, rank)
@@ -111,7 +111,7 @@ def decompose(images: np.ndarray, rank: int) -> Factors:
 
 
 def compose(factors: Factors) -> np.ndarray:
-    """The images, float64 (N, H, W, 3), that factors stand for."""
+    """The images, float64 (N, H, W, 3), given by factors."""
     a, b, c = factors
     count, height, rank = a.shape
     outer = (a[:, :, None] * b[:, None]).reshape(count, -1, rank)
@@ -119,7 +119,7 @@ def compose(factors: Factors) -> np.ndarray:
 
 
 def _parts(count: int, height: int, width: int, rank: int) -> Iterator[tuple[slice, slice]]:
-    """Images and rows whose outer products are few enough to be in memory together."""
+    """Slices of images and rows whose outer products fit in memory together."""
     images = max(1, _PRODUCTS // (height * width * rank))
     rows = height if images > 1 else max(1, _PRODUCTS // (width * rank))
     for first in range(0, count, images):
@@ -128,16 +128,16 @@ def _parts(count: int, height: int, width: int, rank: int) -> Iterator[tuple[sli
 
 
 def _pixels(factors: Factors) -> np.ndarray:
-    """Images as uint8 (N, H, W, 3); factors that are no numbers, as damage leaves them, give some image too."""
+    """Images as uint8 (N, H, W, 3); NaN factors from damaged payloads also give an image."""
     with np.errstate(invalid="ignore", over="ignore"):
         images = np.nan_to_num(255 * compose(factors), nan=0, posinf=255, neginf=0)
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
 def _solve(projected: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Least squares for one factor (N, K, R): what the images project to, and the other two factors."""
+    """Least squares for one factor (N, K, R), from the projected images and the other two factors."""
     gram = (one.swapaxes(1, 2) @ one) * (other.swapaxes(1, 2) @ other)
-    ridge = _RIDGE * np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1e-12  # not singular, for a black image either
+    ridge = _RIDGE * np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1e-12  # not singular even for a black image
     return np.linalg.solve(gram + ridge * np.eye(gram.shape[1]), projected.swapaxes(1, 2)).swapaxes(1, 2)
 
 
@@ -150,7 +150,7 @@ def _from_halves(stored: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _as_bytes(factor: np.ndarray) -> list[bytes]:
-    """Least and largest value of each column as float16, then the indices (K, R) between them."""
+    """Minimum and maximum of each column as float16, then indices (K, R) between them."""
     ends = np.stack([factor.min(axis=1), factor.max(axis=1)], axis=1).astype("<f2")
     low, high = ends[:, :1].astype(np.float64), ends[:, 1:].astype(np.float64)
     steps = np.where(high > low, (high - low) / _LEVELS, 1)
@@ -169,7 +169,7 @@ CP = CodecKind(
     "sum of outer products (CP tensor decomposition), a control",
     TensorCodec,
     {
-        "rank": Parameter(int, 6, 1, 64, help="outer products an image", always=True),
-        "dtype": Parameter(str, "uint8", choices=("uint8", "float16"), help="how factors are stored"),
+        "rank": Parameter(int, 6, 1, 64, help="outer products per image", always=True),
+        "dtype": Parameter(str, "uint8", choices=("uint8", "float16"), help="storage type of the factors"),
     },
 )

@@ -1,4 +1,4 @@
-"""``downscale``: smaller images for another codec, and their old size on decoding."""
+"""``downscale``: reduce images for another codec, and restore their size on decoding."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DOWN, _UP = Image.Resampling.BOX, Image.Resampling.BICUBIC
 
 
 class DownscaleCodec(FixedSizeCodec):
-    """Area-average down by ``factor``, code with the inner codec, bicubic up on decoding.
+    """Area-average down by ``factor``, encode with the inner codec, bicubic up on decoding.
 
-    The original size is shared (4 bytes), so that sizes which ``factor`` does not divide come back exactly.
+    The original size is shared (4 bytes), so sizes that ``factor`` does not divide are restored exactly.
     """
 
     size_name = "the shared size"
@@ -63,7 +63,7 @@ class DownscaleCodec(FixedSizeCodec):
         return _resize(images, *self._reduced(height, width), _DOWN)
 
     def _reduced(self, height: int, width: int) -> Size:
-        """The inner codec's images' size."""
+        """Size of the images of the inner codec."""
         return -(-height // self.factor), -(-width // self.factor)
 
 
@@ -78,6 +78,6 @@ DOWNSCALE = CodecKind(
     "downscale",
     "wrapper: area-average down, bicubic up on decoding",
     DownscaleCodec,
-    {"factor": Parameter(int, 2, 2, 16, help="by how much each side shrinks", always=True)},
+    {"factor": Parameter(int, 2, 2, 16, help="reduction of each side", always=True)},
     wraps=True,
 )

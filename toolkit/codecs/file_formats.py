@@ -1,7 +1,7 @@
-"""Ordinary image formats as exemplar codecs. imagecodecs does the work; Pillow writes AVIF.
+"""Standard image formats as exemplar codecs, through imagecodecs; Pillow encodes AVIF.
 
-Pillow's AVIF quality is the scale of ``avifenc`` and of everyone's experience; imagecodecs maps the same number to
-files up to 45 % larger. imagecodecs decodes them four times as fast.
+Pillow uses the familiar AVIF quality scale of ``avifenc``; imagecodecs maps the same number to files up to 45 % larger,
+but decodes four times as fast.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from toolkit.foundation.parameters import Parameter, Value
 from toolkit.foundation.threads import ordered_map, thread_count
 
 FULL_CHROMA_BELOW = 96
-"""Below this side, subsampling=auto means 4:4:4: it beats 4:2:0 at equal PSNR from about 28 dB on small images."""
+"""subsampling=auto means 4:4:4 below this side: on small images it beats 4:2:0 at equal PSNR from about 28 dB."""
 _PIXELS_WORTH_A_THREAD = 128 * 128
 _PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
-SHARE = Parameter(bool, True, help="store the header that all files have in common once")
+SHARE = Parameter(bool, True, help="store the common header of all files only once")
 SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
 RAW_SHARED_BYTES = SHARED_SIZE.size
 
@@ -40,12 +40,12 @@ class FileCodec:
     Args:
         kind: its registry entry, for the spec.
         values: the parsed parameters.
-        write: one image, uint8 (H, W, 3), to a file's bytes.
-        read: a file's bytes to an image.
-        claim: a file's bytes to what its header says; see :mod:`toolkit.codecs.headers`.
+        write: encodes one image, uint8 (H, W, 3), to the bytes of a file.
+        read: decodes the bytes of a file.
+        claim: reads the claimed size from a file's header; see :mod:`toolkit.codecs.headers`.
         extension: of its files.
         lossless: whether decoding is exact.
-        slow: whether encoding one small image outweighs handing it to a thread; decoding is always faster.
+        slow: whether encoding a small image takes longer than handing it to a thread; decoding is always faster.
     """
 
     def __init__(
@@ -135,10 +135,10 @@ class FileCodec:
             self._require(claim, 1, expected[:2])
         try:
             image = self._read(file)
-        except Exception as error:  # every decoder library has exceptions of its own
+        except Exception as error:  # every decoder library has its own exceptions
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
         if image.shape != expected or image.dtype != np.uint8:
-            raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: {image.dtype} of shape {image.shape}")
+            raise WorkError(f"{self}: a stored exemplar is not an 8-bit RGB image: {image.dtype} {image.shape}")
         return image
 
     def _claimed(self, file: bytes) -> headers.Claim:
@@ -150,11 +150,11 @@ class FileCodec:
     def _require(self, claim: headers.Claim, count: int, size: Size | None) -> None:
         height, width, components = claim
         if components != 3:
-            raise WorkError(f"{self}: a stored exemplar is no 8-bit RGB image: it has {components} components")
+            raise WorkError(f"{self}: a stored exemplar is not an 8-bit RGB image: it has {components} components")
         require_pixels(self, (height, width), count, size)
 
     def _workers(self, height: int, width: int) -> int:
-        """Threads that pay: for a 32-pixel JPEG (25 us) handing the work over costs as much as the work."""
+        """Number of threads to use: for a 32-pixel JPEG (25 us) a thread's overhead is as large as the work."""
         worth = _PIXELS_WORTH_A_THREAD_IF_SLOW if self._slow else _PIXELS_WORTH_A_THREAD
         return thread_count() if height * width >= worth else 1
 
@@ -205,7 +205,7 @@ def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
         if lossless:
             return bytes(imagecodecs.webp_encode(image, lossless=True, numthreads=1))
-        # imagecodecs is lossless unless told otherwise
+        # imagecodecs defaults to lossless
         return bytes(imagecodecs.webp_encode(image, level=quality, lossless=False, method=method, numthreads=1))
 
     def read(file: bytes) -> np.ndarray:
@@ -292,7 +292,7 @@ JXL = CodecKind(
     _jxl,
     {
         "quality": Parameter(float, 75.0, 1, 100, help="1 to 100", always=True),
-        "distance": Parameter(float, None, 0, 15, help="Butteraugli distance, 0 to 15; takes the place of quality"),
+        "distance": Parameter(float, None, 0, 15, help="Butteraugli distance, 0 to 15; replaces quality"),
         "effort": Parameter(int, 7, 1, 9),
         "shared": SHARE,
     },

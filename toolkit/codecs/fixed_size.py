@@ -1,4 +1,4 @@
-"""The base class of codecs whose images all have one size: a new codec writes how images become bytes and back."""
+"""The base class of codecs for images of one size: a new codec defines only how to encode and decode images."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from toolkit.codecs.base import MAX_PIXELS, Size, image_size, require_pixels, re
 from toolkit.foundation.errors import UsageError, WorkError
 
 SHARED_SIZE = struct.Struct("<HH")
-"""Height and width, first in every shared state."""
+"""Height and width, at the start of every shared state."""
 
 
 class FixedSizeCodec(ABC):
-    """A codec of images of one size, which it takes from the first images that it sees and shares (4 bytes).
+    """A codec for images of one size, which is taken from the first images and shared (4 bytes).
 
-    A codec defines ``__str__``, :meth:`encode_images` and :meth:`decode_images`. One that shares more than the size
-    also defines :meth:`learn`, :meth:`rest_of_shared` and :meth:`load_rest`. Everything else of the
-    :class:`~toolkit.codecs.base.Codec` protocol is here; a codec overrides what differs.
+    A subclass defines ``__str__``, :meth:`encode_images` and :meth:`decode_images`. If it shares more than the size, it
+    also defines :meth:`learn`, :meth:`rest_of_shared` and :meth:`load_rest`. The rest of the
+    :class:`~toolkit.codecs.base.Codec` protocol is implemented here and can be overridden.
 
     Attributes:
-        lossless, extension: as the protocol has them.
-        least_side: pixels that each side of an image must have.
-        most_pixels: of one image.
+        lossless, extension: as in the protocol.
+        least_side: minimum side of an image in pixels.
+        most_pixels: maximum number of pixels per image.
         least_state: bytes of the shortest shared state.
-        batch_is_bounded: False where a payload is as long as its pixels, so that no batch asks for more than it holds.
-        size_name, state_name: what messages call the size, and the shared state.
+        batch_is_bounded: False if payloads are as long as their pixels, so that no batch can claim more than it has.
+        size_name, state_name: names of the size and the shared state in messages.
     """
 
     lossless: bool = False
@@ -43,11 +43,11 @@ class FixedSizeCodec(ABC):
 
     _size: Size | None = None
 
-    # -- what a codec writes -----------------------------------------------------------------------------------
+    # -- for subclasses ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def encode_images(self, images: np.ndarray) -> list[bytes]:
-        """One payload an image; uint8 (N, H, W, 3), checked and of the shared size."""
+        """One payload per image, uint8 (N, H, W, 3), already checked and of the shared size."""
 
     @abstractmethod
     def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
@@ -58,18 +58,18 @@ class FixedSizeCodec(ABC):
         """
 
     def check(self, images: np.ndarray) -> None:
-        """Refuse, with a :class:`UsageError`, images that cannot be encoded; called before fitting and encoding."""
+        """Raise a :class:`UsageError` for images that cannot be encoded; called before fitting and encoding."""
         require_rgb(self, images, self.least_side, self.most_pixels)
 
     def learn(self, images: np.ndarray) -> None:  # noqa: B027  # most codecs share nothing else
-        """Learn what is shared besides the size."""
+        """Learn the rest of the shared state."""
 
     def rest_of_shared(self) -> bytes:
-        """What the shared state holds after the size."""
+        """The shared state after the size."""
         return b""
 
     def load_rest(self, rest: bytes, size: Size) -> None:
-        """Take over what :meth:`rest_of_shared` gave, with the size that stood before it.
+        """Load the result of :meth:`rest_of_shared`; ``size`` is the size stored before it.
 
         Raises:
             WorkError: it is damaged.

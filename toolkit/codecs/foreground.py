@@ -1,14 +1,14 @@
-"""``foreground``: the box in which an image's class shows by one codec, the rest of the image by a lesser one.
+"""``foreground``: encode the class-activation box at higher quality than the background.
 
 After CIM (Luo et al., CVPR 2023), which keeps the box of a class activation map at full resolution and the rest at half
-of it. Here both parts are files of ordinary codecs::
+resolution. Here both parts are files of standard codecs::
 
     image -> box -> crop -> inner codec ------------------------+
-               +--> the image with the box blended away --------+-> box, lengths, crop's payload, rest's payload
+               +--> image with the box blended away ------------+-> box, lengths, crop payload, rest payload
                         -> background codec
 
-``background=cim`` is the paper's: the whole image, every second pixel of it, by the inner codec. ``box=random`` is the
-control: a box of the same size somewhere else.
+``background=cim`` is the method of the paper: every second pixel of the whole image, by the inner codec. ``box=random``
+is the control: a box of the same size at a random position.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from toolkit.foundation.threads import ordered_map
 
 LEAST_IMAGE = 16
 LEAST_BOX = 8
-"""Pixels a side; a smaller box would be coded in the same block of a transform."""
+"""Minimum side in pixels; a smaller box would still take a whole transform block."""
 CIM = "cim"
 _LENGTH_BYTES = 5
 _LENGTH = struct.Struct("<I")
-"""Bytes of the inner codec's shared state."""
+"""Length of the inner codec's shared state."""
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right; the last two exclusive."""
 
 
 class ForegroundCodec(FixedSizeCodec):
-    """Two files an image: the box at the inner codec's setting, the rest at the background's.
+    """Two files per image: the box by the inner codec, the rest by the background codec.
 
-    A payload is the box (4 bytes up to 256 pixels a side, else 8), both payloads' lengths (1 or 2 bytes each), and the
-    payloads; a box that is the whole image has no rest. A crop's size is not the shared header's, which costs three
-    bytes for each byte that differs.
+    A payload is the box (4 bytes for sides up to 256 pixels, else 8), the lengths of both payloads (1 or 2 bytes each),
+    and the payloads; there is no rest if the box is the whole image. The size of a crop differs from that in the shared
+    header, at a cost of three bytes for each byte that differs.
 
     Args:
-        inner: a codec of image files, which say their own size.
+        inner: a codec of image files, whose headers contain the size.
         threshold: of the class activation map.
         background: ``cim``, or a codec of image files.
         box: ``cam`` or ``random``.
 
     Raises:
-        UsageError: a codec that cannot take part.
+        UsageError: a codec that is not a codec of image files.
     """
 
     least_side = LEAST_IMAGE
@@ -65,8 +65,8 @@ class ForegroundCodec(FixedSizeCodec):
     def __init__(self, inner: Codec, threshold: float, background: Codec | str, box: str) -> None:
         if not isinstance(inner, FileCodec):
             raise UsageError(
-                f"foreground cannot wrap {inner}: crops differ in size, so write a codec of image files after it, "
-                "foreground|jpeg:quality=60 for instance"
+                f"foreground cannot wrap {inner}: crops differ in size, so use a codec of image files, "
+                "such as foreground|jpeg:quality=60"
             )
         self.inner = inner
         self.threshold = threshold
@@ -131,7 +131,7 @@ class ForegroundCodec(FixedSizeCodec):
 
     def _decode_one(self, payload: bytes) -> np.ndarray:
         (top, left, bottom, right), crop, rest = self._split(payload)
-        assert self._size is not None  # splitting has asked for it
+        assert self._size is not None  # _split has checked it
         height, width = self._size
         image = np.empty((height, width, 3), np.uint8)
         if rest:
@@ -142,16 +142,16 @@ class ForegroundCodec(FixedSizeCodec):
         return image
 
     def _place(self) -> struct.Struct:
-        """How a box is stored: top, left, height - 1 and width - 1."""
+        """Storage format of a box: top, left, height - 1 and width - 1."""
         if self._size is None:
             raise WorkError(f"{self}: the shared size is missing; fit or load it before decoding")
         return struct.Struct("<4B" if max(self._size) <= 256 else "<4H")
 
     def _split(self, payload: bytes) -> tuple[Box, bytes, bytes]:
-        """Box, crop's payload and rest's payload.
+        """Box, crop payload and rest payload.
 
         Raises:
-            WorkError: the payload is cut off or damaged, or nothing was fitted or loaded yet.
+            WorkError: the payload is truncated or damaged, or nothing has been fitted or loaded.
         """
         place = self._place()
         assert self._size is not None
@@ -160,7 +160,7 @@ class ForegroundCodec(FixedSizeCodec):
             crop, start = _read_length(payload, place.size)
             rest, start = _read_length(payload, start)
         except (struct.error, IndexError):
-            raise WorkError(f"{self}: a stored exemplar is cut off after {len(payload)} bytes") from None
+            raise WorkError(f"{self}: a stored exemplar is truncated after {len(payload)} bytes") from None
         box = (top, left, top + rows + 1, left + columns + 1)
         whole = (rows + 1, columns + 1) == self._size
         if box[2] > self._size[0] or box[3] > self._size[1] or not crop or whole != (not rest):
@@ -171,7 +171,7 @@ class ForegroundCodec(FixedSizeCodec):
 
 
 def blended(image: np.ndarray, box: Box) -> np.ndarray:
-    """The image with the box filled from the pixels around it, each weighing by its nearness; nothing is cheaper.
+    """The image with the box filled from its border pixels, weighted by inverse distance, which costs few bytes.
 
     Args:
         image: uint8 (H, W, 3).
@@ -195,22 +195,22 @@ def blended(image: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _background(background: Codec | str) -> FileCodec:
-    """The codec of the rest.
+    """Check the background codec.
 
     Raises:
-        UsageError: not a codec of image files, or settings that only a comma could separate.
+        UsageError: not a codec of image files, or its spec contains a comma.
     """
     if not isinstance(background, FileCodec):
         raise UsageError(
             f"foreground: background must be {CIM} or a codec of image files such as jpeg, got {str(background)!r}"
         )
     if "," in str(background):
-        raise UsageError(f"foreground: background takes one setting, without a comma, and this one means {background}")
+        raise UsageError(f"foreground: background must be a codec without commas, got {background}")
     return background
 
 
 def _at_least(box: Sequence[int], height: int, width: int) -> Box:
-    """The box, grown about its middle to :data:`LEAST_BOX` pixels a side."""
+    """The box, grown around its centre to sides of at least :data:`LEAST_BOX` pixels."""
     top, left, bottom, right = box
     top, bottom = _grown(top, bottom, height)
     left, right = _grown(left, right, width)
@@ -224,7 +224,7 @@ def _grown(start: int, stop: int, limit: int) -> tuple[int, int]:
 
 
 def _elsewhere(box: Box, image: np.ndarray) -> Box:
-    """A box of the same size at a place drawn from the image's content: the same for the same pixels."""
+    """A box of the same size at a random position, seeded by the image's pixels."""
     random = np.random.default_rng(zlib.crc32(image.tobytes()))
     rows, columns = box[2] - box[0], box[3] - box[1]
     top, left = (int(random.integers(0, room + 1)) for room in (image.shape[0] - rows, image.shape[1] - columns))
@@ -232,7 +232,7 @@ def _elsewhere(box: Box, image: np.ndarray) -> Box:
 
 
 def _length(value: int) -> bytes:
-    """A length, seven bits a byte, the lowest first, the highest bit set in all but the last (LEB128)."""
+    """A length in LEB128: seven bits per byte, lowest first, with the high bit set in all bytes but the last."""
     written = bytearray()
     while value > 127:
         written.append(value & 127 | 128)
@@ -241,7 +241,7 @@ def _length(value: int) -> bytes:
 
 
 def _read_length(payload: bytes, start: int) -> tuple[int, int]:
-    """A length that :func:`_length` wrote, and where it ends; IndexError where no file could be so long."""
+    """A length written by :func:`_length`, and its end; IndexError if it is too long for any file."""
     value = 0
     for place, byte in enumerate(payload[start : start + _LENGTH_BYTES]):
         value |= (byte & 127) << 7 * place
@@ -252,10 +252,10 @@ def _read_length(payload: bytes, start: int) -> tuple[int, int]:
 
 FOREGROUND = CodecKind(
     "foreground",
-    "wrapper: the box in which the class shows by the inner codec, the rest by the background's",
+    "wrapper: class-activation box by the inner codec, the rest by the background codec",
     ForegroundCodec,
     {
-        "threshold": Parameter(float, 0.6, 0.05, 0.95, help="of the class activation map that makes the box"),
+        "threshold": Parameter(float, 0.6, 0.05, 0.95, help="threshold of the class activation map for the box"),
         "background": Parameter(
             Codec,
             "jpeg:quality=10",
@@ -264,7 +264,7 @@ FOREGROUND = CodecKind(
             words=f"{CIM} or a codec without commas",
             help="codec of the rest; cim: every second pixel, by the inner codec",
         ),
-        "box": Parameter(str, "cam", choices=("cam", "random"), help="random: as large, anywhere (a control)"),
+        "box": Parameter(str, "cam", choices=("cam", "random"), help="random: same size, anywhere (a control)"),
     },
     wraps=True,
     words=(CIM,),

@@ -1,7 +1,8 @@
-"""What some encoders look at images through: a network, known here by what it says only.
+"""Guides: networks that guide some encoders, defined here only as a protocol.
 
-``foreground`` asks where the class of an image shows, ``adaptive`` how far coding moves an image's features. Decoding
-needs none of it. A codec that looks has an attribute ``guide``; whoever is about to encode calls :func:`give_guide`.
+``foreground`` asks for the class-activation box of an image, ``adaptive`` for the change of its features by coding.
+Decoding needs no guide. A guided codec has an attribute ``guide``; callers set it with :func:`give_guide` before
+encoding.
 """
 
 from __future__ import annotations
@@ -16,46 +17,46 @@ from toolkit.foundation.errors import UsageError
 
 
 class Guide(Protocol):
-    """A network and the classes at hand; its methods may be called from several threads at once."""
+    """A network with the classes of a dataset; its methods are thread-safe."""
 
     @property
     def digest(self) -> str:
-        """Hexadecimal digits that change with anything that can change what is seen."""
+        """Hexadecimal digits that change with anything that affects the results."""
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Features, float32 (N, D), of images uint8 (N, H, W, 3).
 
-        Scaled so that a mean squared difference is a relative FMSE: the mean square of the features at hand is 1.
+        They are scaled to a mean square of 1 over the dataset, so that a mean squared difference is a relative FMSE.
         """
 
     def boxes(self, images: np.ndarray, threshold: float) -> np.ndarray:
-        """Where the class of each image shows: int64 (N, 4), top, left, bottom and right (the last two exclusive).
+        """Class-activation box of each image: int64 (N, 4), top, left, bottom and right (the last two exclusive).
 
         Args:
             images: uint8 (N, H, W, 3).
-            threshold: of the class activation map, from 0 at its least value to 1 at its largest.
+            threshold: on the class activation map, scaled to 0..1.
         """
 
 
 @runtime_checkable
 class Guided(Protocol):
-    """A codec whose encoder looks through a :class:`Guide`; None as long as it was given none."""
+    """A codec whose encoder uses a :class:`Guide`; None until it is set."""
 
     guide: Guide | None
 
 
 def needs_guide(codec: Codec) -> bool:
-    """Whether this codec, or one that it wraps, encodes through a network."""
+    """Whether encoding with this codec, or one that it wraps, needs a guide."""
     return any(isinstance(part, Guided) for part in chain(codec))
 
 
 def needs_network(codec: Codec) -> bool:
-    """Whether coding with this codec, or one that it wraps, runs a network: no page can do that."""
+    """Whether this codec, or one that it wraps, runs a network, which the app's pages cannot do."""
     return any(isinstance(part, Guided) or getattr(part, "runs_network", False) for part in chain(codec))
 
 
 def give_guide(codecs: Sequence[Codec], make: Callable[[], Guide]) -> None:
-    """Give those of ``codecs`` that look through a network the same one; ``make`` is called only if there are any."""
+    """Give all guided ``codecs`` the same guide; ``make`` is called only if there are any."""
     looking = [part for codec in codecs for part in chain(codec) if isinstance(part, Guided)]
     if looking:
         guide = make()
@@ -64,7 +65,7 @@ def give_guide(codecs: Sequence[Codec], make: Callable[[], Guide]) -> None:
 
 
 def guide_digest(codec: Codec) -> str:
-    """What the codec looks through, for the key of a cache; empty for one that needs no guide, or has none."""
+    """Digest of the codec's guides for a cache key; empty without guides."""
     guides = [part.guide for part in chain(codec) if isinstance(part, Guided)]
     return "|".join(guide.digest for guide in guides if guide is not None)
 
@@ -73,21 +74,21 @@ def require_guide(codec: Guided) -> Guide:
     """The codec's guide.
 
     Raises:
-        UsageError: it was given none.
+        UsageError: it has none.
     """
     if codec.guide is None:
         raise UsageError(
-            f"{codec}: its encoder looks at images through a network and there is none here (decoding needs none); "
-            "probe, advise, images, pilot and memory build have one"
+            f"{codec}: its encoder needs a feature network, which is not available here (decoding needs none); "
+            "probe, advise, images, pilot and memory build provide one"
         )
     return codec.guide
 
 
 def refuse_guide(codec: Codec, what: str) -> None:
-    """Refuse a codec that encodes through a network, where there can be none.
+    """Refuse a guided codec.
 
     Raises:
-        UsageError: ``what`` cannot use it.
+        UsageError: the codec needs a guide, which ``what`` cannot provide.
     """
     if needs_guide(codec):
-        raise UsageError(f"{what} cannot use {codec}: its encoder looks at images through a network")
+        raise UsageError(f"{what} cannot use {codec}: its encoder needs a feature network")

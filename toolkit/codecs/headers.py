@@ -1,12 +1,12 @@
-"""The size that an image file claims, read before any decoder sees the file.
+"""The claimed size of an image file, read before any decoder sees the file.
 
-A decoder takes the memory for what a header claims and only then looks at the data: a file of 1,167 bytes can ask for a
-gigabyte. A reader here follows the file to every place from which the decoder takes a size, and accepts what the
-encoders of this package write and their like: one still image without extras. What is unusual may be harmless, but it
-may also be a second image, a second size, or many passes over the pixels, so it is refused.
+A decoder allocates memory for the claimed size before it reads the data: a file of 1,167 bytes can request a gigabyte.
+A reader here checks every place from which the decoder takes a size, and accepts only files like those of the encoders
+in this package: one still image without extras. Unusual contents may be harmless, but may also be a second image, a
+second size, or many passes over the pixels, so they are refused.
 
-Each reader takes a file's bytes and gives (height, width, components), or raises a :class:`WorkError` or a
-``struct.error`` for bytes that it cannot follow.
+Each reader takes the bytes of a file and returns (height, width, components). It raises a :class:`WorkError` or a
+``struct.error`` for bytes that it cannot parse.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Claim = tuple[int, int, int]
 """Height, width and components."""
 
 _HEAD = 2**12
-"""Bytes before the image data; the longest of ours have 700. What is longer is no header but a load."""
+"""Maximum number of bytes before the image data; ours have at most 700."""
 _HEADS = 256
-"""Heads remembered. Those of a codec's files agree, or differ in a length, and small images decode in 30 us."""
+"""Size of the caches. Heads of one codec agree, or differ in a length only, and small images decode in 30 us."""
 _SCAN = b"\xff\xda"
 _PNG_HEAD, _PNG_CHUNK = struct.Struct(">16sIIBB"), struct.Struct(">I4s")
 _PNG_COMPONENTS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -31,10 +31,10 @@ _BOX = struct.Struct(">I4s")
 
 
 class _JpegSize:
-    """Of a sequential JPEG file with one scan of three components (ISO 10918-1, B.2).
+    """Size of a sequential JPEG file with one scan of three components (ISO 10918-1, B.2).
 
-    A scan that begins without data still visits every block, so that many short scans are much work. The head is what
-    all files of a codec agree in: it is compared with the last one, for 32 pixels decode in 15 us.
+    Even an empty scan visits every block, so many short scans take long. All files of a codec have the same head, so it
+    is compared with the previous one: 32-pixel images decode in 15 us.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class _JpegSize:
         if self._last is None or not file.startswith(self._last[0]):
             scan = file.find(_SCAN + b"\0\x0c\3", 0, _HEAD)
             if scan < 0:
-                raise WorkError("no JPEG file with a scan of three components")
+                raise WorkError("not a JPEG file with a scan of three components")
             last = self._last = file[: scan + 5], _jpeg_frame(file[:scan])
         else:
             last = self._last
@@ -54,7 +54,7 @@ class _JpegSize:
 
 
 def _jpeg_frame(head: bytes) -> Claim:
-    """Of the segments before the scan."""
+    """Size from the segments before the scan."""
     claim: Claim | None = None
     at = 2 if head[:2] == b"\xff\xd8" else len(head)
     while at < len(head):
@@ -62,13 +62,13 @@ def _jpeg_frame(head: bytes) -> Claim:
         if marker in (0xFFC0, 0xFFC1) and claim is None:
             depth, height, width, components = struct.unpack_from(">BHHB", head, at + 4)
             if depth != 8:
-                raise WorkError(f"no 8-bit RGB image: {depth} bits a sample")
+                raise WorkError(f"not an 8-bit RGB image: {depth} bits per sample")
             claim = height, width, components
         elif marker not in (0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE) and not 0xFFE0 <= marker <= 0xFFEF:
-            raise WorkError(f"no plain JPEG file: it has the marker {marker:04x}")
+            raise WorkError(f"not a plain JPEG file: it has the marker {marker:04x}")
         at += 2 + length
     if claim is None or at != len(head):
-        raise WorkError("no JPEG file: its segments do not lead to its scan")
+        raise WorkError("not a JPEG file: its segments do not end at its scan")
     return claim
 
 
@@ -76,28 +76,28 @@ jpeg_size = _JpegSize()
 
 
 def png_size(file: bytes) -> Claim:
-    """Of a PNG file that is a header, image data and an end (ISO 15948, 5.6).
+    """Size of a PNG file of header, image data and end only (ISO 15948, 5.6).
 
-    Other chunks may be compressed, each to a thousandth of what its reader keeps.
+    Other chunks may be compressed to a thousandth of their size in memory.
     """
     start, width, height, depth, colour = _PNG_HEAD.unpack_from(file)
     if start != b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR":
-        raise WorkError("no PNG file")
+        raise WorkError("not a PNG file")
     if depth != 8:
-        raise WorkError(f"no 8-bit RGB image: {depth} bits a sample")
+        raise WorkError(f"not an 8-bit RGB image: {depth} bits per sample")
     at, kind = 33, b"IDAT"
     while kind == b"IDAT":
         length, kind = _PNG_CHUNK.unpack_from(file, at)
         at += 12 + length
     if kind != b"IEND" or at != len(file):
-        raise WorkError("no plain PNG file: it has more than image data")
+        raise WorkError("not a plain PNG file: it contains more than image data")
     return height, width, _PNG_COMPONENTS.get(colour, 0)
 
 
 def webp_size(file: bytes) -> Claim:
-    """Of a WebP file with one frame (RFC 9649, 2.5 to 2.7); an extended one says its size twice."""
+    """Size of a WebP file with one frame (RFC 9649, 2.5 to 2.7); an extended file states it twice."""
     if file[:4] != b"RIFF" or file[8:12] != b"WEBP":
-        raise WorkError("no WebP file")
+        raise WorkError("not a WebP file")
     if file[12:16] != b"VP8X":
         return _webp_frame(file, 12)
     flags = file[20]
@@ -121,57 +121,57 @@ def _webp_frame(file: bytes, at: int) -> Claim:
     if file[at : at + 4] == b"VP8L" and file[at + 8 : at + 9] == b"\x2f":
         (bits,) = struct.unpack_from("<I", file, at + 9)
         return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF), 4 if bits >> 28 & 1 else 3
-    raise WorkError("no WebP file: it has no frame")
+    raise WorkError("not a WebP file: it has no frame")
 
 
 def jpeg2000_size(file: bytes) -> Claim:
-    """Of a codestream of one tile in one part, with blocks of 64 x 64 (ISO 15444-1, A.4 to A.6).
+    """Size of a codestream of one tile in one part, with blocks of 64 x 64 (ISO 15444-1, A.4 to A.6).
 
-    OpenJPEG takes 9 KB for each tile and 200 bytes for each block, of which there can be one for every 16 pixels.
+    OpenJPEG takes 9 KB per tile and 200 bytes per block, and there can be a block for every 16 pixels.
     """
     start, width, height, components = _J2K_SIZE.unpack_from(file)
     if start != b"\xff\x4f\xff\x51":
-        raise WorkError("no JPEG 2000 codestream")
+        raise WorkError("not a JPEG 2000 codestream")
     if components != 3:
         return height, width, components
     tile_part = file.find(b"\xff\x90\0\x0a", 0, _HEAD)
     if tile_part < 0:
-        raise WorkError("no JPEG 2000 codestream with a tile")
+        raise WorkError("not a JPEG 2000 codestream with a tile")
     claim = _j2k_main(file[:tile_part])
     _, _, tile, length, part, _, data = _J2K_PART.unpack_from(file, tile_part)
     if (tile, part, data, tile_part + length + 2) != (0, 0, 0xFF93, len(file)) or not file.endswith(b"\xff\xd9"):
-        raise WorkError("no plain JPEG 2000 codestream: its tile is not one part up to the end")
+        raise WorkError("not a plain JPEG 2000 codestream: its tile is not one part up to the end")
     return claim
 
 
 @functools.lru_cache(_HEADS)
 def _j2k_main(head: bytes) -> Claim:
-    """Of the main header, which may have the marker segments that OpenJPEG writes unasked and no others."""
+    """Size from the main header, which may have only the marker segments that OpenJPEG writes by default."""
     width, height, left, top, across, down, over, under = struct.unpack_from(">8I", head, 8)
     if struct.unpack_from(">9B", head, 42) != (7, 1, 1) * 3:
-        raise WorkError("no 8-bit RGB image: its components differ from 8 bits a pixel")
+        raise WorkError("not an 8-bit RGB image: its components do not have 8 bits per pixel")
     if (left, top, over, under) != (0, 0, 0, 0) or across < width or down < height:
         raise WorkError("a JPEG 2000 codestream that claims to have more than one tile")
     at, wanted = 51, [0xFF52, 0xFF5C]  # coding style and quantisation, then perhaps comments
     while at < len(head):
         marker, length = struct.unpack_from(">HH", head, at)
         if marker != (wanted.pop(0) if wanted else 0xFF64):
-            raise WorkError(f"no plain JPEG 2000 codestream: it has the marker {marker:04x}")
+            raise WorkError(f"not a plain JPEG 2000 codestream: it has the marker {marker:04x}")
         if marker == 0xFF52:
             style, _, layers, _, levels, *block = struct.unpack_from(">BBHBBBB", head, at + 4)
             precincts = head[at + 14 : at + 2 + length]
             if style > 1 or layers != 1 or levels > 32 or block != [4, 4] or precincts.strip(b"\x88"):
-                raise WorkError("no plain JPEG 2000 codestream: it has other blocks, precincts or layers")
+                raise WorkError("not a plain JPEG 2000 codestream: unusual blocks, precincts or layers")
         at += 2 + length
     if wanted or at != len(head):
-        raise WorkError("no plain JPEG 2000 codestream: its segments do not lead to its tile")
+        raise WorkError("not a plain JPEG 2000 codestream: its segments do not end at its tile")
     return height, width, 3
 
 
 def jxl_size(file: bytes) -> Claim:
-    """Of a bare JPEG XL codestream of a still image (ISO 18181-1, C.2 and C.3), not of a file around one."""
+    """Size of a bare JPEG XL codestream of a still image (ISO 18181-1, C.2 and C.3), without a container."""
     if file[:2] != b"\xff\x0a" or len(file) < 12:
-        raise WorkError("no JPEG XL codestream")
+        raise WorkError("not a JPEG XL codestream")
     bits = _Bits(file[2:50])
     small = bits.read(1)
     height = 8 * (1 + bits.read(5)) if small else 1 + bits.choose((9, 13, 18, 30))
@@ -181,24 +181,24 @@ def jxl_size(file: bytes) -> Claim:
         width = height * over // under
     else:
         width = 8 * (1 + bits.read(5)) if small else 1 + bits.choose((9, 13, 18, 30))
-    if bits.read(1):  # everything as usual: 8-bit sRGB without extra channels
+    if bits.read(1):  # all defaults: 8-bit sRGB without extra channels
         return height, width, 3
     if bits.read(1):
-        raise WorkError("no plain JPEG XL codestream: it is turned, animated or has a preview")
+        raise WorkError("not a plain JPEG XL codestream: it is rotated, animated or has a preview")
     if bits.read(1) or bits.read(2) != 0:
-        raise WorkError("no 8-bit RGB image: another number of bits a sample")
+        raise WorkError("not an 8-bit RGB image: another number of bits per sample")
     bits.read(1)
     extra = bits.read(2)
     if extra:
         return height, width, 3 + (1 if extra == 1 else 2 + bits.read(4) if extra == 2 else 1 + bits.read(12))
     bits.read(1)
     if not bits.read(1) and (bits.read(1) or bits.read(2) != 0):
-        raise WorkError("no plain JPEG XL codestream: it has colours other than RGB, or a profile of its own")
+        raise WorkError("not a plain JPEG XL codestream: colours other than RGB, or an embedded profile")
     return height, width, 3
 
 
 class _Bits:
-    """Reads numbers of some bits, the lowest first or, with ``high_first``, the highest."""
+    """Reads numbers of several bits, lowest bit first or, with ``high_first``, highest first."""
 
     def __init__(self, data: bytes, high_first: bool = False) -> None:
         self._value = int.from_bytes(data, "big" if high_first else "little")
@@ -208,7 +208,7 @@ class _Bits:
     def read(self, count: int) -> int:
         self._left -= count
         if self._left < 0:
-            raise WorkError("its header is cut off")
+            raise WorkError("its header is truncated")
         if self._high_first:
             return self._value >> self._left & (1 << count) - 1
         found = self._value & (1 << count) - 1
@@ -216,14 +216,14 @@ class _Bits:
         return found
 
     def choose(self, widths: tuple[int, int, int, int]) -> int:
-        """A number in as many bits as the two bits before it say."""
+        """A number whose bit width is selected by the two bits before it."""
         return self.read(widths[self.read(2)])
 
 
 def avif_size(file: bytes) -> Claim:
-    """Of an AVIF file with one AV1 still image (AVIF 1.1; ISO 23008-12), which says its size twice.
+    """Size of an AVIF file with one AV1 still image (AVIF 1.1; ISO 23008-12), which states it twice.
 
-    libavif scales an image to the size of its item, whatever size the AV1 stream has.
+    libavif scales the image to the size of its item if the AV1 stream has another size.
     """
     first, _ = _BOX.unpack_from(file)
     second, _ = _BOX.unpack_from(file, first)
@@ -237,12 +237,12 @@ def avif_size(file: bytes) -> Claim:
 
 
 def _boxes(head: bytes, at: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """Start and end of the content of each kind of box up to ``end``."""
+    """Start and end of the content of each box up to ``end``, by kind."""
     found: dict[bytes, tuple[int, int]] = {}
     while at < end:
         length, kind = _BOX.unpack_from(head, at)
         if length < 8 or at + length > end or kind in found:
-            raise WorkError("an AVIF file with boxes that do not fit, or two of a kind")
+            raise WorkError("an AVIF file with boxes that do not fit, or duplicate boxes")
         found[kind] = at + 8, at + length
         at += length
     return found
@@ -250,31 +250,31 @@ def _boxes(head: bytes, at: int, end: int) -> dict[bytes, tuple[int, int]]:
 
 @functools.lru_cache(_HEADS)
 def _avif_item(head: bytes) -> tuple[int, int, int, int]:
-    """Height, width, start and end of the only item, of all up to its data."""
+    """Height, width, start and end of the only item, from the bytes up to its data."""
     data = len(head)
     top = _boxes(head, 0, data - 8)
     data_length, kind = _BOX.unpack_from(head, data - 8)
     if [*top, kind] != [b"ftyp", b"meta", b"mdat"]:
-        raise WorkError("no AVIF file of one still image")
+        raise WorkError("not an AVIF file of one still image")
     boxes = _boxes(head, top[b"meta"][0] + 4, top[b"meta"][1])
     if sorted(boxes) != [b"hdlr", b"iinf", b"iloc", b"iprp", b"pitm"]:
-        raise WorkError("no AVIF file of one plain still image")
+        raise WorkError("not an AVIF file of one plain still image")
     items, kind = struct.unpack_from(">H16x4s", head, boxes[b"iinf"][0] + 4)
     if items != 1 or kind != b"av01":
         raise WorkError("an AVIF file with more than one AV1 image")
     version, lengths, items, _, _, extents, start, length = struct.unpack_from(">IHHHHHII", head, boxes[b"iloc"][0])
     if (version, lengths, items, extents) != (0, 0x4400, 1, 1) or (start, length) != (data, data_length - 8):
-        raise WorkError("an AVIF file whose image is not all of its data, in one piece")
+        raise WorkError("an AVIF file whose data is not exactly one image in one extent")
     properties = _boxes(head, *boxes[b"iprp"])
     found = _boxes(head, *properties[b"ipco"]) if b"ipco" in properties else {}
     if sorted(found) != [b"av1C", b"colr", b"ispe", b"pixi"]:
-        raise WorkError("no AVIF file of one plain still image: it has other properties")
+        raise WorkError("not an AVIF file of one plain still image: it has other properties")
     width, height = struct.unpack_from(">II", head, found[b"ispe"][0] + 4)
     return height, width, start, start + length
 
 
 def _av1_size(file: bytes, at: int, end: int) -> Claim:
-    """Of three of AV1's open bitstream units: an empty delimiter, a sequence header and a frame (AV1, 5.3 to 5.5)."""
+    """Size from three AV1 open bitstream units: empty delimiter, sequence header and frame (AV1, 5.3 to 5.5)."""
     frame = at + 4 + file[at + 3]
     claim = _av1_sequence(file[at:frame])
     place, length = frame + 1, 0
@@ -283,25 +283,25 @@ def _av1_size(file: bytes, at: int, end: int) -> Claim:
         place += 1
     length |= file[place] << 7 * (place - frame - 1)
     if file[frame] != 0x32 or place + 1 + length != end:
-        raise WorkError("no plain AV1 still image: it is not one sequence of one frame")
+        raise WorkError("not a plain AV1 still image: not one sequence with one frame")
     return claim
 
 
 @functools.lru_cache(_HEADS)
 def _av1_sequence(units: bytes) -> Claim:
-    """Of a delimiter and a reduced still picture's sequence header, whose frame can have no size but that one."""
+    """Size from a delimiter and the sequence header of a reduced still picture, which fixes the frame size."""
     if units[:3] != b"\x12\0\x0a" or units[3] > 127:
-        raise WorkError("no AV1 still image")
+        raise WorkError("not an AV1 still image")
     bits = _Bits(units[4:], high_first=True)
     profile = bits.read(3)
     if bits.read(2) != 3:
-        raise WorkError("no AV1 still image")
+        raise WorkError("not an AV1 still image")
     bits.read(5)
     across, down = 1 + bits.read(4), 1 + bits.read(4)
     width, height = 1 + bits.read(across), 1 + bits.read(down)
     bits.read(6)  # tools
     deep = bits.read(1)
     if deep:
-        raise WorkError("no 8-bit RGB image: more bits a sample")
+        raise WorkError("not an 8-bit RGB image: more bits per sample")
     grey = profile != 1 and bits.read(1)
     return height, width, 1 if grey else 3

@@ -1,4 +1,4 @@
-"""JPEG 2000 to a target PSNR, guarded against a trait of OpenJPEG."""
+"""JPEG 2000 to a target PSNR, with a workaround for OpenJPEG."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import imagecodecs
 import numpy as np
 
 _TOLERANCE = 1.0
-"""How far below its target an image may end, in dB: rate allocation works in steps."""
+"""Accepted shortfall from the target in dB: rate allocation works in steps."""
 
 
 def encode(image: np.ndarray, psnr: float) -> bytes:
-    """A JPEG 2000 codestream of ``image`` that decodes to at least ``psnr`` less 1 dB.
+    """A JPEG 2000 codestream of ``image`` that decodes to at least ``psnr`` - 1 dB.
 
-    OpenJPEG stops up to 20 dB early on nearly flat images (white comes back as grey), so the result is decoded and,
-    where it falls short, written again with a higher target, in the end without loss.
+    OpenJPEG stops up to 20 dB early on nearly flat images (white decodes to grey). So the result is decoded and, if it
+    falls short, encoded again with a higher target, in the end losslessly.
 
     Args:
         image: uint8 (H, W, 3).
@@ -29,12 +29,12 @@ def encode(image: np.ndarray, psnr: float) -> bytes:
 
 
 def decode(file: bytes) -> np.ndarray:
-    """The image in a codestream, whose claims :func:`toolkit.codecs.headers.jpeg2000_size` has looked at before."""
+    """Decode a codestream already checked by :func:`toolkit.codecs.headers.jpeg2000_size`."""
     return imagecodecs.jpeg2k_decode(file, numthreads=1)
 
 
 def _encode(image: np.ndarray, level: float, reversible: bool) -> bytes:
-    # the stub says int, but OpenJPEG takes fractions of a decibel
+    # the stub says int, but OpenJPEG accepts fractions of a decibel
     coded = imagecodecs.jpeg2k_encode(
         image,
         level=level,  # type: ignore[arg-type]
@@ -46,6 +46,6 @@ def _encode(image: np.ndarray, level: float, reversible: bool) -> bytes:
 
 
 def _psnr(image: np.ndarray, original: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of uint8 images in dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio of uint8 images in dB; infinite if they are equal."""
     mean_square = float(np.square(image.astype(np.float32) - original).mean())
     return 10 * math.log10(255**2 / mean_square) if mean_square else math.inf

@@ -1,4 +1,4 @@
-"""What the registry knows of a codec: its name, its parameters, and how one is made."""
+"""A registry entry of a codec: its name, its parameters, and its factory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from toolkit.foundation.parameters import Parameter, Value, write_spec
 
 @dataclass(frozen=True)
 class CodecKind:
-    """A kind of codec: its name in specs, its parameters, and how one is made from parsed values.
+    """A kind of codec: its name in specs, its parameters, and its factory.
 
-    A value of a parameter of kind :class:`~toolkit.codecs.base.Codec` is made that codec before the factory gets it,
-    unless it is one of ``words``.
+    A value of a parameter of kind :class:`~toolkit.codecs.base.Codec` is parsed to that codec before it is passed to
+    the factory, unless it is one of ``words``.
 
     Attributes:
-        factory: the codec from the values of its parameters; a wrapper's takes the inner codec first.
+        factory: makes the codec from its parameters; the factory of a wrapper takes the inner codec first.
         wraps: marks a wrapper.
-        check: takes the values of a canonical spec and raises a :class:`UsageError` if such a codec could not encode
-            here, for want of a file.
+        check: takes the values of a canonical spec and raises a :class:`UsageError` if the codec could not encode here
+            because of a missing file.
     """
 
     name: str
@@ -36,6 +36,6 @@ class CodecKind:
         return write_spec(self.name, self.parameters, values)
 
     def make(self, **given: Value) -> Codec:
-        """A codec with these values, and with the defaults of all other parameters."""
+        """A codec with these values and defaults for all other parameters."""
         defaults = {key: one.default for key, one in self.parameters.items() if one.default is not None}
         return self.factory(**defaults | given)

@@ -1,11 +1,11 @@
-"""``learned-jpeg``: ordinary JPEG files, quantised with tables from a file.
+"""``learned-jpeg``: ordinary JPEG files with quantisation tables from a file.
 
-Libjpeg rounds every coefficient to its nearest index. The other roundings choose the indices here and hand Pillow the
-pixels those indices stand for, from which libjpeg's own rounding arrives at the same indices::
+libjpeg rounds every coefficient to its nearest index. For the other roundings, the indices are chosen here and decoded
+to pixels for Pillow, so that the rounding of libjpeg gives the same indices::
 
     pixels -> YCbCr -> DCT -> indices -> steps x indices -> inverse DCT -> pixels -> Pillow -> file
 
-What is lost on the way is what 8-bit pixels cannot hold: indices at steps of 1 or 2, and colours outside the RGB cube.
+8-bit pixels cannot represent all indices: those at steps of 1 or 2, and colours outside the RGB cube, may change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from toolkit.foundation.parameters import Parameter, Value
 
 ROUNDINGS = ("nearest", "deadzone", "sample")
 _NEEDED = {"deadzone": "dead_zone", "sample": "alpha"}
-"""What a rounding takes from the table file."""
+"""The part of the table file that a rounding needs."""
 _SAMPLED_LEVELS = np.arange(-2, 3)
 _YCBCR = np.array(
     [
@@ -39,15 +39,15 @@ _YCBCR = np.array(
         [0.5, -0.587 / 1.402, -0.114 / 1.402],
     ]
 )
-"""Full-range BT.601 as JFIF has it, without its offset of 128 on chroma."""
+"""Full-range BT.601 as in JFIF, without the chroma offset of 128."""
 _RGB = np.linalg.inv(_YCBCR)
 _DCT = np.sqrt(2 / 8) * np.cos(np.pi / 16 * np.outer(np.arange(8), 2 * np.arange(8) + 1))
 _DCT[0] = np.sqrt(1 / 8)
-"""Orthonormal DCT-II: for 8 x 8 blocks faster than scipy.fft, which also takes long to import."""
+"""Orthonormal DCT-II: faster for 8 x 8 blocks than scipy.fft, which is also slow to import."""
 _SIZE = struct.Struct(">HH")
 
 Choose = Callable[[np.ndarray, int], np.ndarray]
-"""Coefficients (N, rows, columns, 8, 8) and 0 for luma or 1 for chroma to integral indices of the same shape."""
+"""Maps coefficients (N, rows, columns, 8, 8) and 0 for luma or 1 for chroma to indices of the same shape."""
 
 
 def nearest_beyond_dead_zone(coefficients: np.ndarray, steps: np.ndarray, dead_zone: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def nearest_beyond_dead_zone(coefficients: np.ndarray, steps: np.ndarray, dead_z
     Args:
         coefficients: float (..., 8, 8).
         steps: (8, 8).
-        dead_zone: (8, 8), at least 0.5, from where on the nearest index is not 0.
+        dead_zone: (8, 8), at least 0.5, so that the nearest index beyond it is not 0.
     """
     scaled = np.abs(coefficients) / steps
     return np.sign(coefficients) * np.where(scaled < dead_zone, 0, np.floor(scaled + 0.5))
@@ -68,11 +68,11 @@ def sampled(coefficients: np.ndarray, steps: np.ndarray, alpha: np.ndarray, rand
     Args:
         coefficients: float (..., 8, 8), z.
         steps, alpha: (8, 8).
-        random: draws one number a coefficient.
+        random: draws one number per coefficient.
     """
     levels = np.rint(coefficients / steps)[..., None] + _SAMPLED_LEVELS
     distances = np.square(coefficients[..., None] - levels * steps[..., None])
-    # against the nearest, so that the largest weight is 1 however sharp the rounding is
+    # relative to the nearest level, so that the largest weight is 1 at any sharpness
     likely = np.exp(-alpha[..., None] * (distances - distances.min(axis=-1, keepdims=True))).cumsum(axis=-1)
     drawn = random.random(coefficients.shape)[..., None] * likely[..., -1:]
     return np.take_along_axis(levels, (drawn >= likely).sum(axis=-1, keepdims=True), axis=-1)[..., 0]
@@ -83,9 +83,9 @@ def encode_with_tables(image: np.ndarray, tables: QuantisationTables, subsamplin
 
     Args:
         image: uint8 (H, W, 3).
-        tables: steps, and what ``rounding`` needs.
+        tables: steps, and the part that ``rounding`` needs.
         subsampling: ``420`` or ``444``.
-        rounding: one of :data:`ROUNDINGS`; ``sample`` draws the same for the same pixels every time.
+        rounding: one of :data:`ROUNDINGS`; ``sample`` is seeded by the pixels.
     """
     if rounding == "nearest":
         return _write(image, tables, subsampling)
@@ -111,7 +111,7 @@ def _chooser(tables: QuantisationTables, rounding: str, image: np.ndarray) -> Ch
 def _quantised_pixels(
     padded: np.ndarray, tables: QuantisationTables, subsampling: str, choose: Choose, size: tuple[int, int]
 ) -> np.ndarray:
-    """The pixels, uint8 (H, W, 3), that the chosen indices stand for; ``size`` is the image's before padding."""
+    """The pixels, uint8 (H, W, 3), decoded from the chosen indices; ``size`` is the image size before padding."""
     planes = np.moveaxis((padded.astype(np.float64) - 128) @ _YCBCR.T, -1, 0)
     luma, chroma = planes[:1], planes[1:]
     halved = subsampling == "420"
@@ -142,9 +142,9 @@ def _plane(coefficients: np.ndarray) -> np.ndarray:
 
 
 def _blank_outside(indices: np.ndarray, rows: int, columns: int) -> None:
-    """Luma blocks wholly outside the image, as 4:2:0 has them, become what libjpeg makes them: as cheap as can be.
+    """Set luma blocks outside the image, which occur with 4:2:0, to the cheapest values, as libjpeg does.
 
-    They have no AC, and the DC of the block that is coded before them. ``indices`` (R, C, 8, 8) is changed in place.
+    They get no AC, and the DC of the previous block in coding order. ``indices`` (R, C, 8, 8) is changed in place.
     """
     if columns < indices.shape[1]:
         indices[:, columns] = 0
@@ -161,13 +161,13 @@ def _write(image: np.ndarray, tables: QuantisationTables, subsampling: str) -> b
         "JPEG",
         qtables=[tables.luma.ravel().tolist(), tables.chroma.ravel().tolist()],
         subsampling={"444": 0, "420": 2}[subsampling],
-        optimize=False,  # Huffman tables of its own would cost each file more than they save it: headers are shared
+        optimize=False,  # headers are shared, so individual Huffman tables would cost more than they save
     )
     return file.getvalue()
 
 
 def _resized(file: bytes, height: int, width: int) -> bytes:
-    """The file with another size of the same number of blocks in its frame header: decoders cut the padding off."""
+    """The file with another size of the same number of blocks in its frame header, so that decoders crop padding."""
     at = 2
     while file[at + 1] != 0xC0:  # SOF0; each segment before it states its length
         at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
@@ -175,10 +175,10 @@ def _resized(file: bytes, height: int, width: int) -> bytes:
 
 
 def _open(path: str, rounding: str, digest: str | None = None) -> QuantisationTables:
-    """The tables in the file, ready for the rounding.
+    """Read the table file and check it for the rounding.
 
     Raises:
-        UsageError: no such file, a wrong one, other tables than ``digest`` says, or without what the rounding needs.
+        UsageError: a missing or invalid file, tables with another digest, or without what the rounding needs.
     """
     try:
         tables = read_tables(path)
@@ -187,19 +187,19 @@ def _open(path: str, rounding: str, digest: str | None = None) -> QuantisationTa
         raise UsageError(f"{where}: {error}") from error
     if digest not in (None, tables.digest):
         raise UsageError(
-            f"learned-jpeg: {path} now holds other tables ({tables.digest}) than digest={digest}: "
-            "put those back to encode with them, or leave digest out to use these"
+            f"learned-jpeg: {path} contains other tables ({tables.digest}) than digest={digest}: "
+            "restore the file, or remove digest to use these tables"
         )
     needed = _NEEDED.get(rounding)
     if needed and getattr(tables, needed) is None:
-        raise UsageError(f"learned-jpeg: rounding={rounding} needs {needed} in the tables, {path} has none")
+        raise UsageError(f"learned-jpeg: rounding={rounding} needs {needed} in the tables, but {path} has none")
     return tables
 
 
 def _learned_jpeg(
     subsampling: str, rounding: str, shared: bool, tables: str | None = None, digest: str | None = None
 ) -> FileCodec:
-    """Without ``digest`` the tables are read now; with it not until something is encoded: decoding needs none."""
+    """Without ``digest`` the tables are read now, otherwise on first encoding; decoding does not need them."""
     if tables is None:
         raise UsageError("learned-jpeg needs tables=FILE: write one with recallrate jpeg export RUN -o tables.json")
     opened = functools.cache(functools.partial(_open, tables, rounding, digest))
@@ -227,15 +227,15 @@ LEARNED_JPEG = CodecKind(
     "baseline JPEG with tables from a file",
     _learned_jpeg,
     {
-        "tables": Parameter(Path, help="a table file; any spec keeps it absolute"),
+        "tables": Parameter(Path, help="a table file; specs store its absolute path"),
         "digest": Parameter(
             str,
             pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
             words=f"{DIGEST_DIGITS} hexadecimal digits",
-            help="which tables the file held; added where it is left out",
+            help="digest of the tables; added automatically",
         ),
         "subsampling": SUBSAMPLING,
-        "rounding": Parameter(str, "nearest", choices=ROUNDINGS, help="how coefficients become indices"),
+        "rounding": Parameter(str, "nearest", choices=ROUNDINGS, help="how coefficients are rounded to indices"),
         "shared": SHARE,
     },
     check=_check,

@@ -1,4 +1,4 @@
-"""The one table of codecs. A codec is one file and one row here."""
+"""The table of all codecs. A new codec is one file and one row here."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ CODECS: dict[str, CodecKind] = {
         DOWNSCALE,
     )
 }
-"""By name, ordinary formats first."""
+"""By name, standard formats first."""

@@ -1,12 +1,12 @@
-"""One header for all exemplars.
+"""One shared header for all exemplars.
 
-Files that one encoder writes with one setting for one image size agree in most of their bytes: 623 of an ordinary
-900-byte JPEG. :class:`SharedHeader` finds the byte positions at which they agree, by encoding a fixed set of
-calibration images, and stores only the other bytes. It works for any format and needs no knowledge of it; a file
-that breaks the pattern is patched, or kept whole, so that restoring is always exact.
+Files of one encoder with one setting and image size agree in most of their bytes: 623 of a typical 900-byte JPEG.
+:class:`SharedHeader` finds these positions by encoding a fixed set of calibration images, and stores only the other
+bytes. It works for any format without parsing it. A file that does not match is patched, or stored whole, so restoring
+is always exact.
 
-Measured on Tiny-ImageNet against DEFLATE with a preset dictionary (``tests/benchmarks``), bytes an image:
-JPEG q50 4:2:0 at 32 px 220 against 245, AVIF q40 156 against 171, JPEG 2000 at 31 dB 346 against 371.
+Bytes per image on Tiny-ImageNet against DEFLATE with a preset dictionary (``tests/benchmarks``): JPEG q50 4:2:0 at
+32 px 220 against 245, AVIF q40 156 against 171, JPEG 2000 at 31 dB 346 against 371.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ import numpy as np
 from toolkit.foundation.errors import WorkError
 
 _WHOLE = 255
-"""First payload byte of a file kept whole; smaller values count patches."""
+"""First payload byte of a file stored whole; smaller values are the number of patches."""
 _PATCH = struct.Struct("<HB")
 """A patch: position and byte."""
 _REACH = 0xFFFF
-"""Runs and patches hold positions in 16 bits, so nothing beyond this is shared."""
+"""Positions in runs and patches have 16 bits, so nothing beyond this is shared."""
 _AGREEMENT = 0.8
-"""A byte is shared when this part of the files agree on it: it saves one byte in each, and costs three where not."""
+"""A byte is shared if this fraction of the files agree on it: it saves one byte per file, or else costs three."""
 _CALIBRATION_IMAGES = 32
 _CALIBRATION_SEED = 2403
 
 
 def calibration_images(height: int, width: int) -> np.ndarray:
-    """Fixed natural-looking images that tell a format's constant bytes from its content.
+    """Fixed natural-looking images that separate the constant bytes of a format from its content.
 
-    Fields with a 1/f**1.2 amplitude spectrum at widely varying contrast and brightness, so that no byte which
-    depends on the content looks constant by chance. The header thereby depends on codec and size alone, never on
-    which class came first.
+    Random fields with a 1/f**1.2 amplitude spectrum at widely varying contrast and brightness, so that no
+    content-dependent byte looks constant by chance. The header thus depends on codec and size only, never on the first
+    class.
 
     Returns:
         uint8 array of shape (32, height, width, 3).
@@ -58,9 +58,9 @@ class SharedHeader:
     """The bytes that files have in common.
 
     Attributes:
-        template: the usual leading bytes, as far as the shortest file reaches.
-        runs: (start, stop) of each stretch of ``template`` in which most files agree, ascending.
-        suffix: the bytes all files end with (JPEG's end marker, PNG's IEND chunk).
+        template: the most frequent leading bytes, up to the length of the shortest file.
+        runs: (start, stop) of each range of ``template`` in which most files agree, ascending.
+        suffix: the common last bytes of all files (JPEG's end marker, PNG's IEND chunk).
     """
 
     template: bytes
@@ -69,7 +69,7 @@ class SharedHeader:
 
     @classmethod
     def learn(cls, files: Sequence[bytes]) -> SharedHeader:
-        """Find what ``files`` have in common."""
+        """Find the common bytes of ``files``."""
         suffix = _common_suffix(files)
         reach = min(_REACH, min(len(file) for file in files) - len(suffix))
         heads = np.stack([np.frombuffer(file, np.uint8, reach) for file in files])
@@ -80,7 +80,7 @@ class SharedHeader:
         return cls(usual.tobytes()[: runs[-1][1]] if runs else b"", runs, suffix)
 
     def strip(self, file: bytes) -> bytes:
-        """The file without what is shared: a count byte, patches where the template is wrong, the other bytes."""
+        """The file without shared bytes: a count byte, patches where it differs from the template, other bytes."""
         if len(file) < len(self.template) + len(self.suffix) or not file.endswith(self.suffix):
             return bytes([_WHOLE]) + file
         patches: list[bytes] = []
@@ -99,10 +99,10 @@ class SharedHeader:
         return bytes([len(patches)]) + body
 
     def restore(self, payload: bytes) -> bytes:
-        """The file that :meth:`strip` was given.
+        """The original file of a :meth:`strip` payload.
 
         Raises:
-            WorkError: the payload cannot be one: too short, or patched beyond its end.
+            WorkError: the payload is too short, or patched beyond its end.
         """
         if not payload:
             raise WorkError("a stored exemplar is empty")
@@ -119,7 +119,7 @@ class SharedHeader:
             pieces.append(self.template[start:stop])
             end_of_run = stop
         if position > len(payload):
-            raise WorkError(f"a stored exemplar has {len(payload)} bytes, its header alone needs {position}")
+            raise WorkError(f"a stored exemplar has {len(payload)} bytes, but its header alone needs {position}")
         pieces += [payload[position:], self.suffix]
         if not payload[0]:
             return b"".join(pieces)
@@ -131,14 +131,14 @@ class SharedHeader:
         return bytes(file)
 
     def to_bytes(self) -> bytes:
-        """Serialised form: run count, runs, suffix length, suffix, then the template's shared bytes only."""
+        """Serialised form: run count, runs, suffix length, suffix, and the shared bytes of the template."""
         edges = [edge for run in self.runs for edge in run]
         shared = b"".join(self.template[start:stop] for start, stop in self.runs)
         return struct.pack(f"<H{len(edges)}HB", len(self.runs), *edges, len(self.suffix)) + self.suffix + shared
 
     @classmethod
     def from_bytes(cls, state: bytes) -> SharedHeader:
-        """The header :meth:`to_bytes` wrote.
+        """The header from the result of :meth:`to_bytes`.
 
         Raises:
             WorkError: the state is damaged.
@@ -159,7 +159,7 @@ class SharedHeader:
         except struct.error as error:
             raise WorkError(f"the shared header is damaged: {error}") from error
         if position != len(state):
-            raise WorkError(f"the shared header is damaged: {len(state)} bytes where {position} were expected")
+            raise WorkError(f"the shared header is damaged: expected {position} bytes, got {len(state)}")
         return cls(bytes(template), runs, suffix)
 
 

@@ -1,6 +1,6 @@
 """The spec grammar: ``jpeg:quality=50``, ``downscale:factor=2|webp:quality=60``, and grids of them.
 
-A grid puts braces round values and ``;`` between codecs: ``jpeg:quality={10,30};png``.
+A grid has lists of values in braces and ``;`` between codecs: ``jpeg:quality={10,30};png``.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from toolkit.foundation.errors import UsageError, quoted
 from toolkit.foundation.parameters import Value, can_be_written, parse_assignments
 
 MAX_WRAPPERS = 8
-"""Round one codec: eight halvings leave 4 of 1024 pixels."""
+"""Maximum number of wrappers around a codec: eight halvings reduce 1024 pixels to 4."""
 MAX_SETTINGS = 1000
-"""Of a grid."""
+"""Maximum number of settings in a grid."""
 MAX_SPEC, MAX_GRID = 2**12, 2**16
-"""Characters; grids come from the addresses of pages, specs from the files of memories."""
+"""Maximum length in characters; grids come from page addresses, specs from memory files."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _FOLDERS = re.compile(r"(?<==)[^,|]*[/\\]")
 
 
 def parse_codec(spec: str) -> Codec:
-    """The codec a spec names.
+    """The codec of a spec.
 
     Raises:
-        UsageError: unknown name, key or value; the message lists the accepted ones.
+        UsageError: an unknown name, key or value; the message lists the accepted ones.
     """
     *wrappers, innermost = _split(spec)
     kind, values = _parse_part(innermost)
     if kind.wraps:
-        raise UsageError(f"{kind.name} wraps another codec: write {innermost}|jpeg:quality=50, for instance")
+        raise UsageError(f"{kind.name} wraps another codec: write for example {innermost}|jpeg:quality=50")
     codec = kind.factory(**_with_codecs(kind, values))
     for part in reversed(wrappers):
         kind, values = _parse_part(part)
         if not kind.wraps:
             names = ", ".join(name for name, other in CODECS.items() if other.wraps)
-            raise UsageError(f"{kind.name} cannot stand before '|': only a wrapper can ({names})")
+            raise UsageError(f"{kind.name} cannot precede '|': only a wrapper can ({names})")
         codec = kind.factory(codec, **_with_codecs(kind, values))
     return codec
 
 
 def expand_grid(grid: str) -> list[str]:
-    """Canonical specs of every setting in a grid, in the order written, each once.
+    """Canonical specs of all settings in a grid, in order and without duplicates.
 
     Raises:
-        UsageError: an empty grid, one of more than :data:`MAX_SETTINGS`, unbalanced braces, or a setting that does not
-            parse or could not encode here.
+        UsageError: an empty grid, more than :data:`MAX_SETTINGS` settings, unbalanced braces, or a setting that does
+            not parse or cannot encode here.
     """
     specs = list(dict.fromkeys(str(parse_codec(spec)) for spec in _written(grid)))
     for canonical in specs:
@@ -63,7 +63,7 @@ def expand_grid(grid: str) -> list[str]:
 
 
 def grid_paths(grid: str) -> list[str]:
-    """The files that a grid's settings name; none is opened.
+    """The files named in a grid; none is opened.
 
     Raises:
         UsageError: too many settings, unbalanced braces, or a setting that does not parse.
@@ -72,20 +72,20 @@ def grid_paths(grid: str) -> list[str]:
 
 
 def path_values(spec: str) -> dict[str, str]:
-    """The keys of a spec that name files, and the files."""
+    """The files named in a spec, by key."""
     named = [_parse_part(part) for part in _split(spec) if part]
     return {key: str(values[key]) for kind, values in named for key in values if kind.parameters[key].kind is Path}
 
 
 def short_spec(spec: str) -> str:
-    """The spec as people and the names of runs want it: of a path only the file's own name."""
+    """The spec for people and run names: paths reduced to file names."""
     return _FOLDERS.sub("", spec)
 
 
 def spec_beside(spec: str, folder: Path) -> str:
-    """A :func:`short_spec` whose files are those in ``folder``, where they lie there.
+    """Point a :func:`short_spec` to the files in ``folder``.
 
-    Those that do not are left as they are: looked for in the working folder.
+    Files that are not there are left unchanged, relative to the working directory.
     """
     for name in {Path(path).name for path in path_values(spec).values()}:
         place = str(folder.absolute() / name).replace("\\", r"\\")
@@ -95,7 +95,7 @@ def spec_beside(spec: str, folder: Path) -> str:
 
 
 def is_lossless(spec: str) -> bool:
-    """Whether decoding gives exactly the pixels that were encoded."""
+    """Whether decoding restores the exact pixels."""
     return parse_codec(spec).lossless
 
 
@@ -107,10 +107,10 @@ def codec_family(spec: str) -> str:
 
 
 def require_decoder(codec: Codec) -> None:
-    """Refuse a codec that cannot decode here, before many exemplars are reported damaged for it.
+    """Require that the codec can decode here, before many exemplars are reported as damaged.
 
     Raises:
-        WorkError: a model that it needs is missing or another one.
+        WorkError: a model that it needs is missing or has been replaced.
     """
     for part in chain(codec):
         if hasattr(part, "require_model"):
@@ -118,7 +118,7 @@ def require_decoder(codec: Codec) -> None:
 
 
 def code_alike(spec: str, other: str) -> bool:
-    """Whether two canonical specs name the same coding, wherever the files they need may lie."""
+    """Whether two canonical specs are equal apart from the locations of their files."""
     return _without_paths(spec) == _without_paths(other)
 
 
@@ -137,33 +137,33 @@ def _check(canonical: str) -> None:
 
 
 def _split(spec: str) -> list[str]:
-    """The codecs of a spec, from the outside in; counted before any is made."""
+    """The parts of a spec, outermost first; counted before any codec is made."""
     if len(spec) > MAX_SPEC:
-        raise UsageError(f"a codec is written in at most {MAX_SPEC} characters, got {len(spec)}")
+        raise UsageError(f"a codec spec must have at most {MAX_SPEC} characters, got {len(spec)}")
     parts = spec.split("|")
     if len(parts) > 1 + MAX_WRAPPERS:
-        raise UsageError(f"a codec stands in at most {MAX_WRAPPERS} wrappers, got {len(parts) - 1}")
+        raise UsageError(f"a codec spec must have at most {MAX_WRAPPERS} wrappers, got {len(parts) - 1}")
     return [part.strip() for part in parts]
 
 
 def _written(grid: str) -> list[str]:
-    """Every spec that a grid writes; counted before any is made."""
+    """All specs of a grid; counted before any is made."""
     if len(grid) > MAX_GRID:
-        raise UsageError(f"a grid is written in at most {MAX_GRID} characters, got {len(grid)}")
+        raise UsageError(f"a grid must have at most {MAX_GRID} characters, got {len(grid)}")
     options = [_options(pattern) for part in grid.split(";") if (pattern := part.strip())]
     count = sum(math.prod(map(len, one)) for one in options)
     if count > MAX_SETTINGS:
         given = f"{count}" if count < 10**9 else "more than 10^9"
-        raise UsageError(f"a grid has at most {MAX_SETTINGS} settings, got {given}")
+        raise UsageError(f"a grid must have at most {MAX_SETTINGS} settings, got {given}")
     return ["".join(choice) for one in options for choice in itertools.product(*one)]
 
 
 def _options(pattern: str) -> list[list[str]]:
-    """What can stand at each place of a pattern: a single text, or the choices in braces."""
+    """The alternatives at each position of a pattern: a single text, or the choices in braces."""
     pieces = _BRACES.split(pattern)
     # re.split with one group alternates: text, braces' content, text, ...
     if any("{" in text or "}" in text for text in pieces[::2]):
-        raise UsageError(f"unbalanced braces in {quoted(pattern)}: write jpeg:quality={{10,50}}, for instance")
+        raise UsageError(f"unbalanced braces in {quoted(pattern)}: write for example jpeg:quality={{10,50}}")
     return [
         [choice.strip() for choice in piece.split(",")] if number % 2 else [piece]
         for number, piece in enumerate(pieces)
@@ -179,13 +179,13 @@ def _parse_part(part: str) -> tuple[CodecKind, dict[str, Value]]:
 
 
 def _with_codecs(kind: CodecKind, values: Mapping[str, Value]) -> dict[str, Value | Codec]:
-    """The values, each that names a codec inside this one made that codec; no file is read on the way."""
+    """The values, with specs of inner codecs replaced by those codecs; no file is read."""
     named = {key for key, value in values.items() if kind.parameters[key].kind is Codec and value not in kind.words}
     return {key: _inside(str(value)) if key in named else value for key, value in values.items()}
 
 
 def _inside(text: str) -> Codec | str:
-    """The codec that a text names; the text itself where that codec would wrap another or need a file."""
+    """The codec of a spec, or the text itself if that codec would wrap another or need a file."""
     kind = CODECS.get(text.partition(":")[0])
     if kind is not None and (kind.wraps or any(one.kind is Path for one in kind.parameters.values())):
         return text

@@ -1,1 +1,1 @@
-"""Neural codecs: trained networks and entropy-coded streams as ordinary entries of a grid."""
+"""Neural codecs: trained networks with entropy-coded streams."""

@@ -1,10 +1,10 @@
 """``neural``: trained image codecs as exemplar codecs.
 
-``neural:model=small,quality=2``               ours for 32 to 64 pixels, three rates, comes with the project
-``neural:model=bmshj2018-hyperprior,quality=3``    CompressAI's zoo, for photographs
-``neural:checkpoint=FILE``                     of ``recallrate neural train``, or a state dict of CompressAI's
+``neural:model=small,quality=2``                   included model for 32 to 64 pixels, three rates
+``neural:model=bmshj2018-hyperprior,quality=3``    CompressAI zoo, for photographs
+``neural:checkpoint=FILE``                         a file of ``recallrate neural train``, or a CompressAI state dict
 
-The entropy tables travel with the exemplars; the decoder's weights do not, but its digest does.
+Entropy tables and the decoder's digest are stored with the exemplars; the decoder's weights are not.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ ZOO = (
     "mbt2018-vbr",
 )
 SLOW = ("mbt2018", "cheng2020-anchor", "cheng2020-attn", "mbt2018-vbr")
-"""Autoregressive: a decoder's step for every pixel of the latents."""
+"""Autoregressive models: one decoder step per pixel of the latents."""
 SMALL_FOLDER = Path(__file__).with_name("weights")
 _WEIGHTS = struct.Struct("<I")
-"""Bytes of the decoder's weights."""
+"""Size of the decoder's weights in bytes."""
 _MAGIC = b"RRN1"
 MAX_NEURAL_PIXELS = 2**20
-"""Of one image, 1024 x 1024: networks take 100 to 600 bytes for each pixel."""
+"""Maximum size of an image, 1024 x 1024: networks take 100 to 600 bytes per pixel."""
 _lock = threading.Lock()
 
 
 class NeuralCodec(FixedSizeCodec):
-    """A model behind the codec protocol: loads it when it is first needed.
+    """A model as a codec, loaded on first use.
 
     Args:
         spec: canonical.
         source: opens the model.
         charge_weights: whether shared bytes include the decoder's weights.
-        devices: how many devices share these.
+        devices: number of devices that share the weights.
     """
 
     runs_network = True
     most_pixels = MAX_NEURAL_PIXELS
     least_state = SHARED_SIZE.size + _WEIGHTS.size + DIGEST_DIGITS // 2
-    size_name, state_name = "what is shared", "what is shared"
+    size_name, state_name = "the shared state", "the shared state"
 
     def __init__(self, spec: str, source: _Source, charge_weights: bool, devices: int) -> None:
         self._spec = spec
@@ -104,7 +104,7 @@ class NeuralCodec(FixedSizeCodec):
 
     def to_file(self, payload: bytes) -> bytes:
         if self._size is None or self._decoder is None:
-            raise WorkError(f"{self}: what is shared is missing; fit or load it first")
+            raise WorkError(f"{self}: the shared state is missing; fit or load it first")
         head = SHARED_SIZE.pack(*self._size) + _WEIGHTS.pack(self._weights)
         return _MAGIC + bytes.fromhex(self._decoder) + head + payload
 
@@ -125,20 +125,20 @@ class NeuralCodec(FixedSizeCodec):
         return self._weights or self._source.weights_bytes()
 
     def require_model(self) -> None:
-        """Refuse to go on without the model that stored streams need.
+        """Require the model that stored streams need.
 
         Raises:
-            WorkError: it is missing or another; the message says which.
+            WorkError: it is missing or has been replaced; the message names it.
         """
         self._model()
 
     def _model(self) -> Model:
-        """The model, if it is the one that the exemplars were coded with.
+        """The model, if it is the one the exemplars were encoded with.
 
         Raises:
-            WorkError: it is missing or another; the message says which.
+            WorkError: it is missing or has been replaced; the message names it.
         """
-        wanted = f"; what is stored needs decoder {self._decoder}" if self._rest else ""
+        wanted = f"; stored exemplars need decoder {self._decoder}" if self._rest else ""
         try:
             model = self._source.open()
         except (UsageError, WorkError) as error:
@@ -146,12 +146,12 @@ class NeuralCodec(FixedSizeCodec):
                 raise
             raise WorkError(f"{error}{wanted}") from error
         if self._decoder not in (None, model.decoder):
-            raise WorkError(f"{self}: {self._source.name} now has decoder {model.decoder}{wanted}")
+            raise WorkError(f"{self}: {self._source.name} has decoder {model.decoder}{wanted}")
         return model
 
 
 class _Source:
-    """Where a model comes from: a file, which must hold the decoder of ``digest`` if one is given, or the zoo."""
+    """Source of a model: a file, with the decoder of ``digest`` if given, or the zoo."""
 
     def __init__(
         self, model: str, quality: int = 0, metric: str = "", path: Path | None = None, digest: str | None = None
@@ -164,10 +164,10 @@ class _Source:
         return f"{self._model}, quality {self._quality}" if self._quality else self._model
 
     def open(self) -> Model:
-        """The model, loaded once a process.
+        """The model, loaded once per process.
 
         Raises:
-            UsageError: its file is missing, damaged or holds another decoder.
+            UsageError: its file is missing, damaged or contains another decoder.
             WorkError: it cannot be downloaded.
         """
         self.require_decoder()
@@ -177,26 +177,26 @@ class _Source:
             return _file_model(*_stamp(self.path))
 
     def manifest(self) -> ModelManifest | None:
-        """What a file says of itself; None for the zoo and for files of other makers."""
+        """The manifest of a file; None for the zoo and for CompressAI files."""
         return None if self.path is None else _file_manifest(*_stamp(self.path))
 
     def require_decoder(self) -> None:
-        """Refuse a file that holds another decoder than it should."""
+        """Refuse a file with a decoder other than that of the digest."""
         found = None if self.digest is None else _digest_of(self)
         if found != self.digest:
             raise UsageError(
-                f"neural: {self.path} now holds another decoder ({found}) than digest={self.digest}: put that file "
-                "back, or leave digest out to use this one"
+                f"neural: {self.path} contains another decoder ({found}) than digest={self.digest}: "
+                "restore the file, or remove digest to use this decoder"
             )
 
     def weights_bytes(self) -> int:
-        """Of the decoder; the model is loaded where its file does not say."""
+        """Bytes of the decoder's weights; loads the model if its file does not state them."""
         manifest = self.manifest()
         return self.open().weights_bytes if manifest is None else manifest.weights_bytes
 
 
 def _stamp(path: Path) -> tuple[Path, int, int]:
-    """What changes with a file, for what is read of it once: every batch asks."""
+    """Path, modification time and size, as a key for cached contents; called for every batch."""
     try:
         found = path.stat()
     except OSError as error:
@@ -230,7 +230,7 @@ def _zoo_model(name: str, quality: int, metric: str) -> Model:
 
 
 def _digest_of(source: _Source) -> str:
-    """Names the decoder without loading the network; of another maker's file the whole file."""
+    """Digest of the decoder without loading the network; digest of the whole file for CompressAI files."""
     manifest = source.manifest()
     if manifest is not None:
         return manifest.decoder
@@ -249,11 +249,11 @@ def _neural(
 ) -> NeuralCodec:
     if (model is None) == (checkpoint is None):
         raise UsageError(
-            f"neural needs either model={SMALL},quality=1..{SMALL_QUALITIES}, a model of CompressAI's "
+            f"neural needs either model={SMALL},quality=1..{SMALL_QUALITIES}, a CompressAI model "
             f"({', '.join(ZOO)}) with quality=1..8, or checkpoint=FILE of recallrate neural train"
         )
     if devices > 1 and not charge_weights:
-        raise UsageError(f"neural: devices={devices} share weights that are not charged: add charge_weights=yes")
+        raise UsageError(f"neural: devices={devices} has no effect without charge_weights=yes")
     values: dict[str, Value | None] = {
         "model": model,
         "quality": quality,
@@ -264,12 +264,12 @@ def _neural(
     }
     if checkpoint is not None:
         if quality is not None or metric != METRIC.default:
-            raise UsageError("neural: quality and metric are chosen with model=, a checkpoint has its own")
+            raise UsageError("neural: quality and metric require model=, a checkpoint has its own")
         source = _Source(Path(checkpoint).name, path=Path(checkpoint), digest=digest)
         values["digest"] = source.digest = digest or _digest_of(source)
         return NeuralCodec(NEURAL.spec(values), source, charge_weights, devices)
     if digest is not None:
-        raise UsageError("neural: digest goes with checkpoint=FILE")
+        raise UsageError("neural: digest requires checkpoint=FILE")
     assert model is not None
     highest = highest_quality(model)
     if quality is None or quality > highest:
@@ -282,7 +282,7 @@ def _neural(
 
 
 def highest_quality(model: str) -> int:
-    """How many qualities a model comes in, from 1 on."""
+    """Highest quality of a model; the lowest is 1."""
     return SMALL_QUALITIES if model == SMALL else 6 if model.startswith("cheng") else 8
 
 
@@ -291,24 +291,24 @@ def _check(checkpoint: str | None = None, digest: str | None = None, **_: object
         _Source(Path(checkpoint).name, path=Path(checkpoint), digest=digest).require_decoder()
 
 
-METRIC = Parameter(str, "mse", choices=("mse", "ms-ssim"), help="what CompressAI's model was trained for")
+METRIC = Parameter(str, "mse", choices=("mse", "ms-ssim"), help="training metric of the CompressAI model")
 NEURAL = CodecKind(
     "neural",
-    "a trained network; its weights lie beside the memory",
+    "a trained network; its weights are stored separately",
     _neural,
     {
-        "model": Parameter(str, choices=(SMALL, *ZOO), help=f"{SMALL}, or a name of CompressAI's zoo"),
-        "quality": Parameter(int, None, 1, 8, help="of the model; higher takes more bytes", always=True),
-        "checkpoint": Parameter(Path, help="a file of recallrate neural train; any spec keeps it absolute"),
+        "model": Parameter(str, choices=(SMALL, *ZOO), help=f"{SMALL}, or a name from the CompressAI zoo"),
+        "quality": Parameter(int, None, 1, 8, help="quality of the model; higher takes more bytes", always=True),
+        "checkpoint": Parameter(Path, help="a file of recallrate neural train; specs store its absolute path"),
         "digest": Parameter(
             str,
             pattern=rf"[0-9a-f]{{{DIGEST_DIGITS}}}",
             words=f"{DIGEST_DIGITS} hexadecimal digits",
-            help="which decoder the file held; added where it is left out",
+            help="digest of the decoder; added automatically",
         ),
         "metric": METRIC,
         "charge_weights": Parameter(bool, False, help="count the decoder's weights against the budget"),
-        "devices": Parameter(int, 1, 1, 10**9, help="that share one copy of the weights when they are charged"),
+        "devices": Parameter(int, 1, 1, 10**9, help="devices that share one copy of the charged weights"),
     },
     check=_check,
 )

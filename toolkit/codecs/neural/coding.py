@@ -1,8 +1,7 @@
-"""Images to entropy-coded streams and back, an exemplar each, with networks that are ready to code.
+"""Encode images to entropy-coded streams, one per exemplar, and decode them, with prepared networks.
 
-The streams are those of :mod:`toolkit.codecs.neural.rans`, but for models that decode a pixel's neighbours one after
-the other. Those take CompressAI's own streams, behind a checksum, because its decoder can abort the process when it is
-given damaged ones.
+Streams are those of :mod:`toolkit.codecs.neural.rans`, except for autoregressive and variable-rate models. These use
+CompressAI's own streams behind a checksum, because its decoder can abort the process on damaged streams.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _BATCHES_TOGETHER = 8
 _OWN_STREAMS = struct.Struct("<IHHI")
 """Checksum, latent height and width, length of the first of two strings."""
 _LOWEST_STATE = 1 << 31
-"""Regular states of CompressAI's coder are in [2^31, 2^63)."""
+"""Valid states of CompressAI's coder are in [2^31, 2^63)."""
 
 
 class Model(Protocol):
@@ -37,8 +36,8 @@ class Model(Protocol):
 
     Attributes:
         name: of its architecture.
-        decoder: digest of all that decoding needs.
-        weights_bytes: what the decoder's weights take, entropy tables aside.
+        decoder: digest of everything that decoding needs.
+        weights_bytes: bytes of the decoder's weights, without entropy tables.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Model(Protocol):
 
     @property
     def tables(self) -> Tables | None:
-        """Entropy tables; None where the streams are CompressAI's own."""
+        """Entropy tables; None for CompressAI's own streams."""
 
     def encode(self, images: np.ndarray, tables: Tables | None) -> list[bytes]:
         """Verified streams of images uint8 (N, H, W, 3)."""
@@ -57,7 +56,7 @@ class Model(Protocol):
 
 
 class FactorizedModel:
-    """A factorized prior: every channel has a table of its own, the same everywhere and on every machine."""
+    """A factorized prior: one table per channel, the same at every position and on every machine."""
 
     def __init__(self, network: Any, name: str, decoder: str, weights_bytes: int) -> None:
         self.network = network.to(memory_format=torch.channels_last)
@@ -89,7 +88,7 @@ class FactorizedModel:
         return self.pixels(torch.from_numpy(values.reshape(shape)) + _medians(self.network), size)
 
     def range_of_values(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The lowest and the highest value of each channel in all of these images, int64 (M,) each."""
+        """Lowest and highest value of each channel over all images, int64 (M,) each."""
         found = [self._values(part) for some in images for part in _parts(some)]
         lows, highs = (np.stack([bound(one, (0, 2, 3)) for one in found]) for bound in (np.min, np.max))
         return lows.min(axis=0), highs.max(axis=0)
@@ -103,9 +102,9 @@ class FactorizedModel:
         return _synthesised(self.network, latents, size)
 
     def _rows(self, shape: Sequence[int], tables: Tables) -> tuple[np.ndarray, np.ndarray]:
-        """The tables of the values that are in a stream, and which values these are, bool (M h w,).
+        """Tables of the values in a stream, and which values these are, bool (M h w,).
 
-        A channel whose table has a single symbol is silent.
+        Channels with a single-symbol table are constant and left out.
         """
         rows = _channels(shape)
         heard = tables.lengths[rows] > 1
@@ -113,10 +112,10 @@ class FactorizedModel:
 
 
 class HyperpriorModel:
-    """A scale (and mean) hyperprior: a first, factorized part of each stream says which tables the rest has.
+    """A scale (and mean) hyperprior: a first, factorized part of each stream selects the tables of the rest.
 
-    A network computes that, and its rounding may differ with the size of a batch. So it always sees one image at a
-    time, whatever the batch, and the ends of the streams tell where a machine comes to other tables.
+    A network computes the selection, and its rounding may depend on the batch size, so it always processes one image at
+    a time. A machine that selects other tables is detected at the end of a stream.
     """
 
     def __init__(self, network: Any, name: str, decoder: str, weights_bytes: int, has_means: bool) -> None:
@@ -169,20 +168,20 @@ class HyperpriorModel:
         side = side_values + _medians(self.network)
         out = torch.cat([self.network.h_s(one) for one in side.split(1)])
         scales, means = out.chunk(2, 1) if self._has_means else (out, torch.zeros(()))
-        # damaged streams may ask for scales that are no numbers
+        # damaged streams may give NaN scales
         indexes = self.network.gaussian_conditional.build_indexes(torch.nan_to_num(scales))
         return self._side_rows + indexes.flatten(1).to(torch.int64).numpy(), means
 
 
 class OwnStreamsModel:
-    """CompressAI's own streams, an image at a time: autoregressive models, and those of variable rate (``level``)."""
+    """CompressAI's own streams, one image at a time: autoregressive and variable-rate models (``level``)."""
 
     def __init__(self, network: Any, name: str, decoder: str, weights_bytes: int, level: int | None) -> None:
         self.network = network
         self.name, self.decoder, self.weights_bytes = name, decoder, weights_bytes
         self.tables = None
         self._options = {} if level is None else {"s": level}
-        # with offsets of variable rates a latent comes back within a whole step, else within half a one
+        # decoded latents are within a whole step with the offsets of variable rates, otherwise within half a step
         self._reach = 0.5 if level is None else 1 / float(network.Gain[level].abs())
         self._timed = not is_autoregressive(network)
         self._one_at_a_time = threading.Lock()
@@ -225,7 +224,7 @@ class OwnStreamsModel:
         return np.concatenate(images)
 
     def _say_how_long(self, seconds: float, size: tuple[int, int]) -> None:
-        """Warn once, if it is worth a warning at all."""
+        """Warn once if the model is slow."""
         if not self._timed:
             self._timed = True
             warnings.warn(
@@ -237,11 +236,11 @@ class OwnStreamsModel:
 
 
 def _readable(string: bytes, values: int) -> bytes:
-    """A string of CompressAI's that its decoder neither aborts at nor reads beyond, whatever was in it.
+    """Check and pad a CompressAI string so that its decoder neither aborts nor reads beyond the end.
 
-    It starts from a state in the first 8 bytes, and from a regular one it never comes to an irregular one, where it
-    would abort. It does not look for the end: a value takes 2 bytes, and one beyond the tables another half a byte for
-    each unit of a number that the string itself spells.
+    The decoder starts from a state in the first 8 bytes; from a valid state it never reaches an invalid one, on which
+    it would abort. It does not check for the end: a value takes 2 bytes, and a value beyond the tables another half
+    byte for each unit of a number in the string itself.
     """
     if len(string) < 8 or not _LOWEST_STATE <= int.from_bytes(string[:8], "little") < _LOWEST_STATE << 32:
         raise WorkError("a stream is damaged: it does not begin with a state")
@@ -250,7 +249,7 @@ def _readable(string: bytes, values: int) -> bytes:
 
 @contextlib.contextmanager
 def _seen_latents(network: Any) -> Iterator[list[torch.Tensor]]:
-    """Collects the latents that leave the analysis and those that enter the synthesis; CompressAI returns neither."""
+    """Collect the latents after the analysis and before the synthesis, which CompressAI does not return."""
     seen: list[torch.Tensor] = []
     hooks = (
         network.g_a.register_forward_hook(lambda _, given, latents: seen.append(latents)),
@@ -264,12 +263,12 @@ def _seen_latents(network: Any) -> Iterator[list[torch.Tensor]]:
 
 
 def is_autoregressive(network: Any) -> bool:
-    """Whether decoding takes a step for every pixel of the latents."""
+    """Whether decoding takes one step per pixel of the latents."""
     return hasattr(network, "context_prediction")
 
 
 def _medians(network: Any) -> torch.Tensor:
-    """Where each channel's density has its middle, float32 (1, C, 1, 1)."""
+    """Median of each channel's density, float32 (1, C, 1, 1)."""
     return network.entropy_bottleneck.quantiles[:, 0, 1].reshape(1, -1, 1, 1)
 
 
@@ -283,7 +282,7 @@ def _channels(shape: Sequence[int]) -> np.ndarray:
 
 
 def _opened(tables: Tables, streams: Sequence[bytes], length: int) -> Decoder:
-    """A decoder of streams whose checksums fit; those of others are not worth their values' memory."""
+    """A decoder for streams; checksums are verified before memory is allocated for the values."""
     decoder = Decoder(tables, streams, length)
     _refuse_damaged(decoder.damaged)
     return decoder
@@ -308,7 +307,7 @@ def _parts(images: np.ndarray) -> list[np.ndarray]:
 
 
 def _groups(streams: Sequence[bytes], size: tuple[int, int]) -> list[Sequence[bytes]]:
-    """Streams whose values are in memory together; whole batches, so that no image's batch depends on it."""
+    """Streams whose values are in memory together, in whole batches, so that batches do not depend on the grouping."""
     group = _BATCHES_TOGETHER * _batch(size)
     return [streams[start : start + group] for start in range(0, len(streams), group)]
 
@@ -324,12 +323,12 @@ def _latent_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _shrinks_by(network: Any) -> int:
-    """How many pixels a side a latent stands for; CompressAI's have four halvings."""
+    """Pixels per side of a latent; CompressAI networks have four downsampling steps."""
     return int(2 ** getattr(network, "stages", 4))
 
 
 def _padded(network: Any, images: np.ndarray) -> torch.Tensor:
-    """Images as float32 (N, 3, H, W) in [0, 1], their last row and column repeated up to what the network divides."""
+    """Images as float32 (N, 3, H, W) in [0, 1], padded by replication to a multiple of the downsampling factor."""
     factor = network.downsampling_factor
     height, width = images.shape[1:3]
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(torch.float32) / 255

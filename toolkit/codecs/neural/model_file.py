@@ -1,4 +1,4 @@
-"""Neural codecs as files: what ``recallrate neural train`` leaves behind and ``neural:checkpoint=FILE`` codes with.
+"""Model files of neural codecs, written by ``recallrate neural train`` and used by ``neural:checkpoint=FILE``.
 
 An ``.npz`` of plain arrays, the network's state by name, and ``manifest.json``::
 
@@ -6,9 +6,10 @@ An ``.npz`` of plain arrays, the network's state by name, and ``manifest.json``:
      "architecture": {"name": "factorized", "channels": 64, "latent": 96, "stages": 3},
      "decoder": "1f0c...", "weights_bytes": 431000, "trained": {}}
 
-``decoder`` names all that decoding needs, whatever the encoder is like: streams stay good for every file that has the
-same. ``weights_bytes`` is what that takes, entropy tables aside, for they travel with the exemplars. ``trained`` says
-where the weights come from and changes nothing. The manifest is read without the arrays, and nothing is executed.
+``decoder`` is a digest of everything that decoding needs, independent of the encoder: streams stay valid for every file
+with the same digest. ``weights_bytes`` is its size without entropy tables, which are stored with the exemplars.
+``trained`` records the origin of the weights and has no effect. The manifest is read without the arrays, and nothing is
+executed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypedDict, cast
 
 import numpy as np
 
@@ -37,39 +38,48 @@ _DECODER = ("g_s.", "h_s.", "entropy_bottleneck.quantiles", "entropy_bottleneck.
 _TABLES = ("._quantized_cdf", "._offset", "._cdf_length")
 _MOST_MANIFEST = 2**20
 _MOST_OURS, _MOST_OTHERS = 2**26, 2**28
-"""Bytes that all members inflate to (none gives more than it states); the largest of CompressAI's zoo have 2^27."""
+"""Maximum total size of the uncompressed members; the largest of the CompressAI zoo have 2^27 bytes."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Architecture(TypedDict):
+    """Name and sizes of a network, as for :func:`toolkit.codecs.neural.networks.build`."""
+
+    name: str
+    channels: int
+    latent: int
+    stages: int
 
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """What a model file says of itself; see the module."""
+    """The manifest of a model file; see the module."""
 
-    architecture: dict[str, Any]
+    architecture: Architecture
     decoder: str
     weights_bytes: int
     trained: dict[str, Any] = field(default_factory=dict)
 
 
 def write_model(
-    path: str | Path, architecture: Mapping[str, Any], state: Mapping[str, np.ndarray], trained: Mapping[str, Any]
+    path: str | Path, architecture: Architecture, state: Mapping[str, np.ndarray], trained: Mapping[str, Any]
 ) -> ModelManifest:
-    """Write a model file, atomically; the same content gives the same bytes.
+    """Write a model file atomically; the same content gives the same bytes.
 
     Args:
-        path: of the file to make.
-        architecture: as :func:`toolkit.codecs.neural.networks.build` takes it.
-        state: arrays by name, entropy tables included; floats are kept as they are.
+        path: the file to write.
+        architecture: as for :func:`toolkit.codecs.neural.networks.build`.
+        state: arrays by name, including entropy tables; dtypes are preserved.
         trained: any JSON object.
 
     Raises:
         WorkError: the file cannot be written.
     """
-    manifest = ModelManifest(dict(architecture), decoder_digest(state), weights_bytes(state), dict(trained))
+    manifest = ModelManifest(architecture.copy(), decoder_digest(state), weights_bytes(state), dict(trained))
     facts = {"format": FORMAT, "version": VERSION, **vars(manifest)}
     parts = {_MANIFEST: json.dumps(facts, indent=1).encode()} | {f"{n}.npy": _npy(a) for n, a in state.items()}
 
-    def write(file: Any) -> None:
+    def write(file: IO[bytes]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in parts.items():
                 archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
@@ -79,10 +89,10 @@ def write_model(
 
 
 def read_model_manifest(path: str | Path) -> ModelManifest | None:
-    """What a model file says of itself; None if it is a file of another kind.
+    """The manifest of a model file; None for files of another kind.
 
     Raises:
-        UsageError: it cannot be read, is damaged, or a newer version has written it.
+        UsageError: the file cannot be read, is damaged, or is from a newer version.
     """
     try:
         with open(path, "rb") as file:
@@ -100,9 +110,8 @@ def read_model_manifest(path: str | Path) -> ModelManifest | None:
             return None
         if facts["version"] > VERSION:
             raise UsageError(newer(path, "version", facts["version"], VERSION))
-        return ModelManifest(
-            dict(facts["architecture"]), str(facts["decoder"]), int(facts["weights_bytes"]), dict(facts["trained"])
-        )
+        architecture = cast("Architecture", dict(facts["architecture"]))  # checked by build
+        return ModelManifest(architecture, str(facts["decoder"]), int(facts["weights_bytes"]), dict(facts["trained"]))
     except OSError as error:
         raise UsageError(describe_os_error(error, "read the neural codec", path)) from error
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, RecursionError) as error:
@@ -113,7 +122,7 @@ def read_model_state(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a model file.
 
     Raises:
-        UsageError: the file is damaged, or its decoder is not the one that its manifest names.
+        UsageError: the file is damaged, or its decoder is not the one named in its manifest.
     """
     manifest = read_model_manifest(path)
     try:
@@ -123,12 +132,12 @@ def read_model_state(path: str | Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types for a damaged file
         raise UsageError(f"{path} is a damaged model file: {one_line(error)}") from error
     if manifest is None or decoder_digest(arrays) != manifest.decoder:
-        raise UsageError(f"{path} is a damaged model file: its decoder is not the one that its manifest names")
+        raise UsageError(f"{path} is a damaged model file: its decoder is not the one named in its manifest")
     return arrays
 
 
 def decoder_digest(state: Mapping[str, np.ndarray]) -> str:
-    """Hexadecimal digits that change with anything decoding needs."""
+    """Hexadecimal digits that change with anything that decoding needs."""
     content = hashlib.sha256()
     for name in sorted(state):
         if name.startswith(_DECODER):
@@ -138,12 +147,12 @@ def decoder_digest(state: Mapping[str, np.ndarray]) -> str:
 
 
 def weights_bytes(state: Mapping[str, np.ndarray]) -> int:
-    """Bytes of all that decoding needs but the entropy tables."""
+    """Bytes of everything that decoding needs, without entropy tables."""
     return sum(array.nbytes for name, array in without_tables(state).items() if name.startswith(_DECODER))
 
 
 def without_tables(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays that are no entropy tables."""
+    """The arrays without entropy tables."""
     return {name: array for name, array in state.items() if not name.endswith(_TABLES)}
 
 

@@ -1,4 +1,4 @@
-"""Networks of neural image codecs: our own small ones, and CompressAI's zoo. CompressAI is imported only here.
+"""Networks of neural image codecs: our own small ones, and the CompressAI zoo. CompressAI is imported only here.
 
 Sources: Balle et al., "Variational image compression with a scale hyperprior" (arXiv 1802.01436); Minnen et al.,
 "Joint autoregressive and hierarchical priors" (arXiv 1809.02736); Cheng et al. (arXiv 2001.01568).
@@ -19,6 +19,7 @@ from torch import nn
 
 from toolkit.codecs.neural.coding import FactorizedModel, HyperpriorModel, Model, OwnStreamsModel, is_autoregressive
 from toolkit.codecs.neural.model_file import (
+    Architecture,
     decoder_digest,
     read_model_manifest,
     read_model_state,
@@ -29,7 +30,7 @@ from toolkit.codecs.neural.rans import PRECISION
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # of torch, about how CompressAI scripts a function
+    warnings.simplefilter("ignore", FutureWarning)  # from torch, about a scripted function of CompressAI
     from compressai import zoo
     from compressai.entropy_models import EntropyBottleneck, GaussianConditional
     from compressai.layers import GDN
@@ -37,16 +38,16 @@ with warnings.catch_warnings():
     from compressai.models.utils import conv, deconv
 
 _TAIL_MASS = 1e-5
-"""What the tables leave to values beyond them, CompressAI 1e-9: the tables are charged, and the rest has a tail."""
+"""Probability mass outside the tables (CompressAI: 1e-9): tables are charged, and streams have a tail for the rest."""
 _FIRST_SCALE = 2.0
-"""Latents begin small: from CompressAI's 10, a tenth of a short training goes by before the rate has come down."""
+"""Initial latents are small: from CompressAI's 10, the rate takes a tenth of a short training to come down."""
 _PATCH = 4
 _CDF_TOTAL = 1 << PRECISION
 _SCALES = tuple(float(scale) for scale in np.geomspace(0.11, 64, 32))
 
 
 class Factorized(FactorizedPrior):
-    """A factorized prior for small images: sides are halved ``stages`` times, CompressAI's four times."""
+    """A factorized prior for small images, with ``stages`` downsampling steps (CompressAI: four)."""
 
     def __init__(self, channels: int, latent: int, stages: int) -> None:
         nn.Module.__init__(self)
@@ -60,7 +61,7 @@ class Factorized(FactorizedPrior):
 
 
 class Hyperprior(ScaleHyperprior):
-    """A scale hyperprior for small images: one halving for the hyperprior, 32 scales."""
+    """A scale hyperprior for small images: one downsampling step for the hyperprior, 32 scales."""
 
     def __init__(self, channels: int, latent: int, stages: int) -> None:
         nn.Module.__init__(self)
@@ -84,7 +85,7 @@ class Hyperprior(ScaleHyperprior):
 
 
 class _WithLinear(nn.Module):
-    """A convolution between pixels and latents, and a network that corrects it; both see the same input."""
+    """A linear convolution plus a network that corrects it; both get the same input."""
 
     def __init__(self, linear: nn.Module, correction: nn.Sequential) -> None:
         super().__init__()
@@ -95,9 +96,9 @@ class _WithLinear(nn.Module):
 
 
 def _transforms(channels: int, latent: int, stages: int) -> tuple[_WithLinear, _WithLinear]:
-    """Analysis and synthesis: a linear transform of blocks and its correction, which starts as nothing.
+    """Analysis and synthesis: a linear block transform and its correction, initially zero.
 
-    The convolutions work at a quarter of the side, which takes a third of the time of CompressAI's::
+    The convolutions work at a quarter of the side, which takes a third of the time of CompressAI networks::
 
         pixels ─ unshuffle 4 ─ conv ─ GDN ─ conv ─ GDN ─(conv /2 ─ GDN)─ conv /2 ─ latents
         pixels ─   shuffle 4 ─ conv ─ IGDN ─ conv ─ IGDN ─(shuffle 2 ─ conv ─ IGDN)─ shuffle 2 ─ conv ─ latents
@@ -132,14 +133,14 @@ def _transforms(channels: int, latent: int, stages: int) -> tuple[_WithLinear, _
 
 @torch.no_grad()
 def start_from_components(network: CompressionModel, images: Sequence[np.ndarray], rate: float) -> None:
-    """Make an untrained network the best linear one: principal components of the images' blocks, coded at ``rate``.
+    """Initialise a network as the best linear codec: principal components of image blocks, coded at ``rate``.
 
-    From random weights a network takes tens of thousands of steps to come that far.
+    From random weights, training takes tens of thousands of steps to reach this point.
 
     Args:
-        network: of :func:`build`; changed in place.
+        network: from :func:`build`; changed in place.
         images: uint8 (N, H, W, 3) each.
-        rate: bits a pixel, by the entropy of the rounded components.
+        rate: bits per pixel, as the entropy of the rounded components.
     """
     block = 2**network.stages
     mean = np.concatenate([some.reshape(-1, 3) for some in images]).mean(axis=0) / 255
@@ -163,9 +164,9 @@ def start_from_components(network: CompressionModel, images: Sequence[np.ndarray
 
 
 def _spread(bottleneck: EntropyBottleneck, deviations: np.ndarray) -> None:
-    """Start each channel's density as wide as its values are."""
+    """Initialise the width of each channel's density from the spread of its values."""
     layers = len(bottleneck.filters) + 1
-    wide = torch.from_numpy(np.maximum(0.08, 0.6 * deviations)).float()  # a logistic's deviation is 1.8 times its scale
+    wide = torch.from_numpy(np.maximum(0.08, 0.6 * deviations)).float()  # logistic: deviation = 1.8 scale
     scales = wide ** (1 / layers)
     for layer, matrix in enumerate(bottleneck.matrices):
         outputs = (*bottleneck.filters, 1)[layer]
@@ -175,7 +176,7 @@ def _spread(bottleneck: EntropyBottleneck, deviations: np.ndarray) -> None:
 
 
 def _blocks(images: np.ndarray, block: int) -> np.ndarray:
-    """Blocks of images uint8 (N, H, W, 3), whole ones only: float64 (many, 3 block^2)."""
+    """Complete blocks of images uint8 (N, H, W, 3): float64 (blocks, 3 block^2)."""
     height, width = (side // block for side in images.shape[1:3])
     cut = images[:: max(1, len(images) // 1000), : height * block, : width * block].astype(np.float64)
     return cut.reshape(-1, height, block, width, block, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3 * block**2)
@@ -186,20 +187,20 @@ def _entropy(values: np.ndarray) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def build(architecture: Mapping[str, Any]) -> CompressionModel:
-    """An untrained network: ``{"name": "factorized" or "hyperprior", "channels", "latent", "stages"}``.
+def build(architecture: Architecture) -> CompressionModel:
+    """An untrained network; its name is ``factorized`` or ``hyperprior``.
 
     Raises:
-        UsageError: another architecture.
+        UsageError: an unknown architecture.
     """
     kinds = {"factorized": Factorized, "hyperprior": Hyperprior}
-    given = dict(architecture)
+    given: dict[str, Any] = {**architecture}
     name = given.pop("name", None)
     sizes = ("channels", "latent", "stages")
     if name not in kinds or set(given) != set(sizes) or not all(_is_size(given[key]) for key in sizes):
         raise UsageError(f"a neural codec must be {' or '.join(kinds)} with {', '.join(sizes)}, got {architecture}")
     if not 2 <= given["stages"] <= 5:
-        raise UsageError(f"a neural codec has 2 to 5 stages, got {given['stages']}")
+        raise UsageError(f"a neural codec must have 2 to 5 stages, got {given['stages']}")
     return kinds[name](**given)
 
 
@@ -208,12 +209,12 @@ def _is_size(value: object) -> bool:
 
 
 def prepare_tables(network: CompressionModel, images: Sequence[np.ndarray] = ()) -> dict[str, np.ndarray]:
-    """Make a trained network ready to code: rounded to float16, with entropy tables. Returns its state.
+    """Prepare a trained network for coding: round it to float16, add entropy tables, and return its state.
 
     Args:
         network: in evaluation mode, on the CPU; changed in place.
-        images: training images, uint8 (N, H, W, 3) each; a latent channel that never changes in them is no part of a
-            stream.
+        images: training images, uint8 (N, H, W, 3) each; latent channels that are constant on them are left out of
+            streams.
     """
     bottleneck = network.entropy_bottleneck
     with torch.no_grad():
@@ -235,7 +236,7 @@ def prepare_tables(network: CompressionModel, images: Sequence[np.ndarray] = ())
 
 
 def keep_decoder(network: CompressionModel, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state with the encoder's weights taken from a network: what is stored decodes as before."""
+    """The state with the encoder weights of a network; stored exemplars decode as before."""
     new = {
         name: value.detach().half().numpy()
         for name, value in network.named_parameters()
@@ -245,10 +246,10 @@ def keep_decoder(network: CompressionModel, state: Mapping[str, np.ndarray]) -> 
 
 
 def load_state(network: CompressionModel, state: Mapping[str, np.ndarray]) -> None:
-    """Give a network the arrays of a model file; those of float16 become float32.
+    """Load the arrays of a model file into a network; float16 becomes float32.
 
     Raises:
-        UsageError: they are another architecture's.
+        UsageError: they belong to another architecture.
     """
     tensors = {
         name: torch.from_numpy(array.astype(np.float32) if array.dtype == np.float16 else array.copy())
@@ -261,10 +262,10 @@ def load_state(network: CompressionModel, state: Mapping[str, np.ndarray]) -> No
 
 
 def open_model(path: Path) -> Model:
-    """The model in a file of ours, or in a state dict of CompressAI's zoo.
+    """The model in a file of ours, or in a state dict of the CompressAI zoo.
 
     Raises:
-        UsageError: no such file, or no model that this program knows.
+        UsageError: a missing file, or an unknown model.
     """
     manifest = read_model_manifest(path)
     if manifest is None:
@@ -279,7 +280,7 @@ def open_model(path: Path) -> Model:
 
 
 def open_zoo_model(name: str, quality: int, metric: str) -> Model:
-    """One of CompressAI's pretrained models, downloaded if it is not here yet.
+    """A pretrained CompressAI model, downloaded if necessary.
 
     Raises:
         UsageError: there is no such model.
@@ -288,7 +289,7 @@ def open_zoo_model(name: str, quality: int, metric: str) -> Model:
     variable = name.endswith("-vbr")
     try:
         make = zoo.image_models[name]
-        with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads; results are on the other
+        with contextlib.redirect_stdout(sys.stderr):  # torch reports downloads on stdout, which is for results
             network = make(quality=0 if variable else quality, metric=metric, pretrained=True, progress=True)
     except OSError as error:  # urllib's errors are of this kind
         wanted = weights_files(name, metric)[quality]
@@ -303,14 +304,14 @@ def open_zoo_model(name: str, quality: int, metric: str) -> Model:
 
 
 def weights_files(name: str, metric: str) -> dict[int, Path]:
-    """Where the weights of each quality of a model of the zoo lie once they are downloaded; they may not be there yet.
+    """Paths of the weights of a zoo model after download, by quality; the files may not exist yet.
 
-    All qualities of a model of variable rate are one file.
+    All qualities of a variable-rate model are in one file.
     """
     from compressai.zoo import image, image_vbr
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    # under the name with -relu, CompressAI 1.2.8 loads the weights of the one without
+    # for names with -relu, CompressAI 1.2.8 loads the weights of the model without
     urls = {**image.model_urls, **image_vbr.model_urls}.get(name.removesuffix("-relu"), {}).get(metric, {})
     by_quality = dict.fromkeys(range(1, 9), urls) if isinstance(urls, str) else urls
     return {quality: folder / url.rsplit("/", 1)[-1] for quality, url in by_quality.items()}
@@ -326,17 +327,17 @@ def _from_state_dict(path: Path) -> Model:
         raise UsageError(f"{path}: {error}") from None
     except Exception as error:  # torch and pickle raise a dozen types for other files
         raise UsageError(
-            f"{path} holds no neural codec that is known here: expected a file of recallrate neural train, or the "
-            "state dict of one of CompressAI's image models"
+            f"{path} does not contain a known neural codec: expected a file of recallrate neural train, or the "
+            "state dict of a CompressAI image model"
         ) from error
     return _of_network(network, name, None)
 
 
 def _kind_of(state: Mapping[str, torch.Tensor]) -> tuple[Any, str]:
-    """The architecture of CompressAI's that has these weights."""
+    """The CompressAI architecture with these weights."""
     names = set(state)
     if "g_a.6.weight" not in names and "g_a.0.conv1.weight" not in names:
-        raise UsageError("holds no neural codec: it has no weights of CompressAI's analysis transforms")
+        raise UsageError("not a neural codec: it has no weights of a CompressAI analysis transform")
     if any(name.startswith("context_prediction") for name in names):
         name = "cheng2020-anchor" if "g_a.0.conv1.weight" in names else "mbt2018"
         if any(".conv_a." in key for key in names):
@@ -357,7 +358,7 @@ def _of_network(network: CompressionModel, name: str, level: int | None) -> Mode
     network.eval()
     network.update()
     state = {key: value.detach().numpy() for key, value in network.state_dict().items()}
-    # tables that are computed here may differ in a count elsewhere; where they travel with the exemplars, those decide
+    # tables computed on another machine may differ slightly; if they are stored with exemplars, the stored ones count
     named = state if is_autoregressive(network) or level is not None else without_tables(state)
     return _ready(network, name, decoder_digest(named), weights_bytes(state), level)
 

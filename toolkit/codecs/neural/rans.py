@@ -1,18 +1,18 @@
-"""Range asymmetric numeral systems (rANS), many short streams at once: one stream an exemplar, in integers only.
+"""Range asymmetric numeral systems (rANS) for many short streams at once, one per exemplar, in integer arithmetic.
 
-A stream of CompressAI's coder costs 6 bytes more than its content and, from Python, 3 ms; a damaged one can abort the
-process. Here it is 3 bytes, one of them a checksum; numpy codes hundreds side by side; and whatever bytes a stream has,
-decoding it ends: in values, or in the news that it is damaged.
+A stream of CompressAI's coder has an overhead of 6 bytes and takes 3 ms from Python, and a damaged one can abort the
+process. Here the overhead is 3 bytes including a checksum, numpy codes hundreds of streams in parallel, and decoding
+terminates for any bytes, with values or with a report of damage.
 
 A long sequence is dealt to several lanes, so that an image of 512 pixels takes as many steps as one of 64::
 
     value   0 1 2 3 4 5 ...       stream:  checksum (7 bits), whether there is a tail (1 bit)
-    lane    0 1 2 0 1 2 ...                the lanes' states, 4 bytes each
-                                           the bytes that the lanes read, in the order in which they read them
-                                           tail: values beyond the tables, the last first; its length in 2 bytes
+    lane    0 1 2 0 1 2 ...                states of the lanes, 4 bytes each
+                                           bytes of the lanes, in the order in which they are read
+                                           tail: values beyond the tables, last first; its length in 2 bytes
 
-A single lane starts from state 1 and not, as usual, from the lowest regular state, which saves 1.5 bytes: the decoder
-knows that the state may stay low once no bytes are left to read.
+A single lane starts from state 1 instead of the lowest normalised state, which saves 1.5 bytes: the decoder accepts a
+low state once no bytes are left.
 
 Source: Duda, "Asymmetric numeral systems" (arXiv 1311.2540); Giesen, "Interleaved entropy coders" (arXiv 1402.3392).
 """
@@ -31,30 +31,30 @@ import numpy as np
 from toolkit.foundation.errors import WorkError
 
 PRECISION = 16
-"""Frequencies of a table add up to 2^16, as CompressAI makes them."""
+"""Frequencies of a table add up to 2^16, as in CompressAI."""
 _TOTAL = 1 << PRECISION
 _LOWEST = 1 << 23
-"""A regular state is in [2^23, 2^31)."""
+"""A normalised state is in [2^23, 2^31)."""
 _STATE_BYTES = 4
 _TAIL = 128
 _SYMBOLS_A_LANE = 8192
 _FEW = 16
-"""Up to so many streams are coded one by one: a symbol takes 1 us in Python, and 100 us for all streams in numpy."""
+"""Up to this many streams are coded one by one: a symbol takes 1 us in Python, or 100 us for all streams in numpy."""
 _MOST_STATE = 2**20
-"""Bytes that stored tables inflate to; those of CompressAI's largest models take 200 kB."""
+"""Maximum size of decompressed tables in bytes; those of CompressAI's largest models have 200 kB."""
 _MOST_OF_A_VALUE = 2 + 5
-"""Bytes that a value may take in a stream: two of a lane's, and five in the tail."""
+"""Maximum number of bytes per value in a stream: two in a lane, five in the tail."""
 _ROWS = struct.Struct("<H")
 _LENGTH = struct.Struct("<H")
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Frequency tables, a row each; the last symbol of a row stands for any value beyond it.
+    """Frequency tables, one per row; the last symbol of a row is the escape symbol for values outside it.
 
     Attributes:
-        frequencies: of each row an int array whose entries are at least 1 and add up to 2^16.
-        offsets: int64 (rows,), the value that a row's first symbol stands for.
+        frequencies: an int array per row, with entries of at least 1 that add up to 2^16.
+        offsets: int64 (rows,), the value of the first symbol of each row.
     """
 
     frequencies: tuple[np.ndarray, ...]
@@ -62,7 +62,7 @@ class Tables:
 
     @classmethod
     def of_cdfs(cls, cdfs: np.ndarray, lengths: np.ndarray, offsets: np.ndarray) -> Tables:
-        """From CompressAI's form: int (rows, longest), row r valid up to ``lengths[r]``, rising from 0 to 2^16."""
+        """From CompressAI's format: int (rows, longest), row r valid up to ``lengths[r]``, rising from 0 to 2^16."""
         rows = tuple(np.diff(row[:length].astype(np.int64)) for row, length in zip(cdfs, lengths, strict=True))
         return cls(rows, np.asarray(offsets, np.int64))
 
@@ -71,12 +71,12 @@ class Tables:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Symbols of each row, int64 (rows + 1,): one row more, of a single symbol, fills the lanes up."""
+        """Number of symbols per row, int64 (rows + 1,); the extra row has a single symbol for padding lanes."""
         return np.array([*(len(row) for row in self.frequencies), 1])
 
     @cached_property
     def _first(self) -> np.ndarray:
-        """Where each row begins in the tables laid end to end."""
+        """Start of each row in the concatenated tables."""
         return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
 
     @cached_property
@@ -85,12 +85,12 @@ class Tables:
 
     @cached_property
     def _edges(self) -> np.ndarray:
-        """Cumulative frequencies laid end to end; row r has those from r x 2^16, so that one search serves all rows."""
+        """Concatenated cumulative frequencies; row r starts at r x 2^16, so that one search covers all rows."""
         return np.cumsum(self._widths) - self._widths
 
     @cached_property
     def _lists(self) -> tuple[list[int], list[int]]:
-        """Frequencies and edges for a loop in Python."""
+        """Frequencies and edges as lists, for loops in Python."""
         return self._widths.tolist(), self._edges.tolist()
 
     def to_bytes(self) -> bytes:
@@ -106,7 +106,7 @@ class Tables:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Tables:
-        """The tables :meth:`to_bytes` wrote.
+        """The tables from the result of :meth:`to_bytes`.
 
         Raises:
             WorkError: the state is damaged.
@@ -116,25 +116,25 @@ class Tables:
             inflater = zlib.decompressobj()
             content = inflater.decompress(state[_ROWS.size :], _MOST_STATE)
             if not inflater.eof or inflater.unused_data:
-                raise ValueError(f"they are cut off, or have more than {_MOST_STATE} bytes")
+                raise ValueError(f"they are truncated, or have more than {_MOST_STATE} bytes")
             lengths = np.frombuffer(content, "<u2", rows).astype(np.int64)
             offsets = np.frombuffer(content, "<i4", rows, 2 * rows).astype(np.int64)
             widths = np.frombuffer(content, "<u2", int(lengths.sum()), 6 * rows).astype(np.int64) + 1
             if 6 * rows + 2 * len(widths) != len(content):
-                raise ValueError("its length does not fit its head")
+                raise ValueError("their length does not match the header")
             frequencies = tuple(np.split(widths, np.cumsum(lengths)[:-1]))
             if any(row.sum() != _TOTAL for row in frequencies):
-                raise ValueError("the frequencies of a row do not add up")
+                raise ValueError(f"the frequencies of a row do not add up to {_TOTAL}")
         except (struct.error, zlib.error, ValueError) as error:
             raise WorkError(f"the stored entropy tables are damaged: {error}") from error
         return cls(frequencies, offsets)
 
     def encode(self, values: np.ndarray, rows: np.ndarray) -> list[bytes]:
-        """A stream for each of N sequences.
+        """One stream per sequence.
 
         Args:
             values: int (N, S).
-            rows: int (S,) or (N, S), the table of each value.
+            rows: int (S,) or (N, S), table row of each value.
         """
         rows = np.broadcast_to(rows, values.shape)
         symbols = values - self.offsets[rows]
@@ -147,12 +147,12 @@ class Tables:
 
 
 class Decoder:
-    """Reads N streams of the same number of values side by side.
+    """Reads N streams of equal length in parallel.
 
     Args:
-        tables: those the streams were written with.
-        streams: as :meth:`Tables.encode` wrote them.
-        length: values in each stream, all that will be read.
+        tables: the tables used for encoding.
+        streams: from :meth:`Tables.encode`.
+        length: number of values per stream, all of which will be read.
     """
 
     def __init__(self, tables: Tables, streams: Sequence[bytes], length: int) -> None:
@@ -160,17 +160,17 @@ class Decoder:
         self._lanes = _lanes(length)
         self._lane = 0
         head = _STATE_BYTES * self._lanes
-        # a stream that no encoder writes would make a place as long for every other one
+        # the buffer is as long as the longest stream, so longer ones than an encoder can write are refused
         most = 1 + head + _LENGTH.size + _MOST_OF_A_VALUE * length
         parts = [_opened(stream) if len(stream) <= most else None for stream in streams]
         self.damaged = np.array([part is None for part in parts], bool)
         self._tails = [b"" if part is None else part[1] for part in parts]
         bodies = [b"" if part is None else part[0] for part in parts]
-        # a single lane's state has fewer bytes where the whole stream has
+        # the state of a single lane is shorter if the whole stream is
         bodies = [body.rjust(head, b"\0") if self._lanes == 1 else body for body in bodies]
         self._ends = np.array([len(body) for body in bodies], np.int64)
         self.damaged |= self._ends < head
-        # two bytes more than any stream has: lanes of a damaged one may ask for what is not there
+        # two extra bytes, since lanes of a damaged stream may read beyond its end
         self._bytes = np.zeros((len(bodies), int(self._ends.max(initial=head)) + 2), np.uint8)
         for row, body in zip(self._bytes, bodies, strict=True):
             row[: len(body)] = np.frombuffer(body, np.uint8)
@@ -180,7 +180,7 @@ class Decoder:
         self._tail_at = [0] * len(bodies)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """The next values, int64 (N, S); ``rows`` is int (S,) or (N, S). Of a damaged stream they mean nothing."""
+        """The next values, int64 (N, S); ``rows`` is int (S,) or (N, S). Values of a damaged stream are arbitrary."""
         count = len(self._x)
         rows = np.broadcast_to(rows, (count, rows.shape[-1]))
         tables = self._tables
@@ -197,9 +197,9 @@ class Decoder:
         return values
 
     def _read_together(self, rows: np.ndarray) -> np.ndarray:
-        """The next symbols of all streams, a step of numpy for each; places in the tables laid end to end.
+        """The next symbols of all streams as positions in the concatenated tables, one numpy step per symbol.
 
-        Symbols are dealt to the lanes in turn over the whole stream, so that a part may begin and end between lanes.
+        Symbols are dealt to the lanes in turn over the whole stream, so a part may begin and end between lanes.
         """
         count, length = rows.shape
         found = np.empty((count, length), np.int64)
@@ -218,7 +218,7 @@ class Decoder:
         return found
 
     def _step(self, rows: np.ndarray) -> np.ndarray:
-        """A symbol from each of the next lanes, int (N, lanes or fewer); bytes are given out when all have had one."""
+        """One symbol from each of the next lanes, int (N, lanes or fewer); states are refilled after the last lane."""
         tables = self._tables
         lanes = slice(self._lane, self._lane + rows.shape[1])
         base, x = rows << PRECISION, self._x[:, lanes]
@@ -231,7 +231,7 @@ class Decoder:
         return found
 
     def _read_alone(self, number: int, rows: list[int]) -> list[int]:
-        """The same for one stream, a step of Python for each."""
+        """The same for one stream in Python, symbol by symbol."""
         widths, edges = self._tables._lists
         body = self._bytes[number].tolist()
         x, at, end = int(self._x[number, 0]), int(self._at[number]), int(self._ends[number])
@@ -249,8 +249,8 @@ class Decoder:
         return symbols
 
     def finish(self) -> np.ndarray:
-        """Which streams turned out to be damaged, bool (N,): they did not end where and as they should."""
-        if self._lane:  # the encoder filled the last step up
+        """Which streams are damaged, bool (N,): those that did not end at the expected position and state."""
+        if self._lane:  # the encoder padded the last step
             self._lane = 0
             self._refill()
         unread = [at != len(tail) for at, tail in zip(self._tail_at, self._tails, strict=True)]
@@ -258,7 +258,7 @@ class Decoder:
         return self.damaged | ~ended | np.array(unread, bool)
 
     def _refill(self) -> None:
-        """Give every lane whose state became too small its next bytes, two at most."""
+        """Refill every lane whose state became too small with its next bytes, at most two."""
         missing = (self._x < _LOWEST).astype(np.int64) + (self._x < _LOWEST >> 8)
         if not missing.any():
             return
@@ -273,7 +273,7 @@ class Decoder:
         self._at += rank[:, -1]
 
     def _beyond(self, number: int) -> int:
-        """The next value of a stream's tail; 0, and the stream is damaged, where there is none."""
+        """The next value of a stream's tail; if there is none, 0, and the stream is marked as damaged."""
         value = shift = 0
         tail = self._tails[number]
         while self._tail_at[number] < len(tail) and shift <= 28:
@@ -288,7 +288,7 @@ class Decoder:
 
 
 def _sealed(body: bytes, beyond: np.ndarray) -> bytes:
-    """A stream from the coded symbols and the values that the tables have no symbol for."""
+    """A stream from the coded symbols and the values outside the tables."""
     flag = 0
     if len(beyond):
         flag, tail = _TAIL, b"".join(_varint(int(value)) for value in beyond)
@@ -297,7 +297,7 @@ def _sealed(body: bytes, beyond: np.ndarray) -> bytes:
 
 
 def _opened(stream: bytes) -> tuple[bytes, bytes] | None:
-    """What :func:`_sealed` was given, the values still coded; None if the stream is damaged."""
+    """Body and tail of a stream from :func:`_sealed`; None if it is damaged."""
     if not stream or zlib.crc32(stream[1:]) % _TAIL != stream[0] % _TAIL:
         return None
     if stream[0] < _TAIL:
@@ -318,7 +318,7 @@ def _lanes(length: int) -> int:
 
 
 def _deal(sequence: np.ndarray, filler: int) -> np.ndarray:
-    """Sequences (N, S) to (steps, N, lanes), the last step filled up."""
+    """Sequences (N, S) to (steps, N, lanes), with the last step padded."""
     count, length = sequence.shape
     lanes = _lanes(length)
     steps = -(-length // lanes)
@@ -332,7 +332,7 @@ def _encode(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
     steps, count, lanes = widths.shape
     room = 2 * steps * lanes + _STATE_BYTES * lanes + 2
     written = np.zeros((count, room), np.uint8)
-    at = np.full(count, room - 2)  # filled from its end, for rANS decodes last what was encoded first
+    at = np.full(count, room - 2)  # filled from the end, because rANS decodes in reverse order
     images = np.broadcast_to(np.arange(count)[:, None], (count, lanes))
     x = np.full((count, lanes), _first_state(lanes), np.int64)
     spare_from = _LOWEST >> PRECISION << 8
@@ -342,7 +342,7 @@ def _encode(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
             rank = np.cumsum(spare, axis=1)
             at -= rank[:, -1]
             place = at[:, None] + rank - spare
-            for byte in (0, 1):  # of two bytes the higher one is read first
+            for byte in (0, 1):  # the higher of two bytes is read first
                 take = spare > byte
                 bits = x >> np.where(spare == 2, 8 * (1 - byte), 0) & 255
                 written[images[take], (place + byte)[take]] = bits[take]
@@ -356,7 +356,7 @@ def _encode(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
 
 
 def _encode_alone(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
-    """The same for a few streams of one lane, in Python: a step of numpy costs as much for one as for hundreds."""
+    """The same for a few single-lane streams in Python, since a numpy step costs the same for one as for hundreds."""
     bodies = []
     for width, start in zip(
         np.moveaxis(widths[..., 0], 1, 0).tolist(), np.moveaxis(starts[..., 0], 1, 0).tolist(), strict=True
@@ -373,7 +373,7 @@ def _encode_alone(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first, the sign in the lowest bit."""
+    """Seven bits per byte, lowest first, with the sign in the lowest bit."""
     left = value << 1 if value >= 0 else (-value << 1) - 1
     digits = bytearray()
     while left > 127:
