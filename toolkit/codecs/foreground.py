@@ -25,6 +25,7 @@ from toolkit.codecs.file_formats import FileCodec
 from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.guide import Guide, require_guide
 from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.varint import read_varint, write_varint
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.parameters import Parameter, Value
 from toolkit.foundation.threads import ordered_map
@@ -127,7 +128,7 @@ class ForegroundCodec(FixedSizeCodec):
             lesser = image[::2, ::2] if self._halves else blended(image, box)
             rest = self.background.encode(np.ascontiguousarray(lesser[None]))[0]
         place = self._place().pack(top, left, bottom - top - 1, right - left - 1)
-        return place + _length(len(crop)) + _length(len(rest)) + crop + rest
+        return place + write_varint(len(crop)) + write_varint(len(rest)) + crop + rest
 
     def _decode_one(self, payload: bytes) -> np.ndarray:
         (top, left, bottom, right), crop, rest = self._split(payload)
@@ -157,8 +158,8 @@ class ForegroundCodec(FixedSizeCodec):
         assert self._size is not None
         try:
             top, left, rows, columns = place.unpack_from(payload)
-            crop, start = _read_length(payload, place.size)
-            rest, start = _read_length(payload, start)
+            crop, start = read_varint(payload, place.size, _LENGTH_BYTES)
+            rest, start = read_varint(payload, start, _LENGTH_BYTES)
         except (struct.error, IndexError):
             raise WorkError(f"{self}: a stored exemplar is truncated after {len(payload)} bytes") from None
         box = (top, left, top + rows + 1, left + columns + 1)
@@ -229,25 +230,6 @@ def _elsewhere(box: Box, image: np.ndarray) -> Box:
     rows, columns = box[2] - box[0], box[3] - box[1]
     top, left = (int(random.integers(0, room + 1)) for room in (image.shape[0] - rows, image.shape[1] - columns))
     return top, left, top + rows, left + columns
-
-
-def _length(value: int) -> bytes:
-    """A length in LEB128: seven bits per byte, lowest first, with the high bit set in all bytes but the last."""
-    written = bytearray()
-    while value > 127:
-        written.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*written, value])
-
-
-def _read_length(payload: bytes, start: int) -> tuple[int, int]:
-    """A length written by :func:`_length`, and its end; IndexError if it is too long for any file."""
-    value = 0
-    for place, byte in enumerate(payload[start : start + _LENGTH_BYTES]):
-        value |= (byte & 127) << 7 * place
-        if byte < 128:
-            return value, start + place + 1
-    raise IndexError
 
 
 FOREGROUND = CodecKind(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import imagecodecs
 import numpy as np
+
+from toolkit.codecs.psnr import psnr_of
 
 _TOLERANCE = 1.0
 """Accepted shortfall from the target in dB: rate allocation works in steps."""
@@ -23,7 +23,7 @@ def encode(image: np.ndarray, psnr: float) -> bytes:
     """
     for extra in (0, 3, 6, 9):
         file = _encode(image, psnr + extra, reversible=False)
-        if _psnr(decode(file), image) >= psnr - _TOLERANCE:
+        if psnr_of(image[None], decode(file)[None])[0] >= psnr - _TOLERANCE:
             return file
     return _encode(image, 0, reversible=True)
 
@@ -43,9 +43,3 @@ def _encode(image: np.ndarray, level: float, reversible: bool) -> bytes:
         numthreads=1,
     )
     return bytes(coded)
-
-
-def _psnr(image: np.ndarray, original: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of uint8 images in dB; infinite if they are equal."""
-    mean_square = float(np.square(image.astype(np.float32) - original).mean())
-    return 10 * math.log10(255**2 / mean_square) if mean_square else math.inf

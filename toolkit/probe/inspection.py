@@ -12,6 +12,7 @@ from PIL import Image
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.guide import needs_network
+from toolkit.codecs.psnr import psnr_of
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError
 from toolkit.probe.contents import ImageRow
@@ -98,14 +99,3 @@ def _codec(spec: str) -> Codec:
 def _from_png(text: str) -> np.ndarray:
     with Image.open(io.BytesIO(b64decode(text))) as image:
         return np.asarray(image)
-
-
-def psnr_of(originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image in dB, infinite where no pixel differs; float64 (N,).
-
-    Args:
-        originals, decoded: uint8 (N, H, W, 3).
-    """
-    errors = decoded.astype(np.float64) - originals
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(255**2 / np.square(errors).mean(axis=(1, 2, 3))))

@@ -14,6 +14,7 @@ import numpy as np
 from toolkit.advice.contents import AdviceResult, is_advice
 from toolkit.codecs.base import image_size
 from toolkit.codecs.guide import needs_network
+from toolkit.codecs.psnr import psnr_of
 from toolkit.codecs.spec import codec_family, is_lossless, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
@@ -25,7 +26,6 @@ from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, comparisons, storage_of
 from toolkit.probe.contents import ProbeResult, Setting
-from toolkit.probe.inspection import psnr_of
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.contents import Result
 from toolkit.runs.folder import DAMAGED, RunFolder

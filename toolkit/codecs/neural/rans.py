@@ -28,6 +28,7 @@ from functools import cached_property
 
 import numpy as np
 
+from toolkit.codecs.varint import write_varint
 from toolkit.foundation.errors import WorkError
 
 PRECISION = 16
@@ -291,7 +292,7 @@ def _sealed(body: bytes, beyond: np.ndarray) -> bytes:
     """A stream from the coded symbols and the values outside the tables."""
     flag = 0
     if len(beyond):
-        flag, tail = _TAIL, b"".join(_varint(int(value)) for value in beyond)
+        flag, tail = _TAIL, b"".join(_signed_varint(int(value)) for value in beyond)
         body += tail + _LENGTH.pack(len(tail))
     return bytes([zlib.crc32(body) % _TAIL | flag]) + body
 
@@ -372,11 +373,6 @@ def _encode_alone(widths: np.ndarray, starts: np.ndarray) -> list[bytes]:
     return bodies
 
 
-def _varint(value: int) -> bytes:
-    """Seven bits per byte, lowest first, with the sign in the lowest bit."""
-    left = value << 1 if value >= 0 else (-value << 1) - 1
-    digits = bytearray()
-    while left > 127:
-        digits.append(left & 127 | 128)
-        left >>= 7
-    return bytes([*digits, left])
+def _signed_varint(value: int) -> bytes:
+    """An integer with its sign in the lowest bit."""
+    return write_varint(value << 1 if value >= 0 else (-value << 1) - 1)
