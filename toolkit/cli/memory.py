@@ -12,7 +12,7 @@ from toolkit.cli.options import CsvTo, JsonTo, Threads
 from toolkit.cli.requests import options_of
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.threads import set_threads
-from toolkit.memory.facts import MemoryFacts, NamedMemoryFacts, VerifyResult
+from toolkit.memory.facts import MemoryFacts, VerifyResult
 from toolkit.memory.forgetting import identity
 from toolkit.production.facts import BuildFacts, ShardedBuildFacts
 from toolkit.production.request import MemoryRequest
@@ -73,13 +73,13 @@ def inspect(
     """Show codec, budget, bytes and exemplars per class."""
     with _open(path) as memory:
         facts: MemoryFacts = memory.summary()
-        if not images:
-            _show(facts, json, csv)
-            return
-        names = {str(label): [identity(one) for one in memory.payloads(label)[0]] for label in memory.class_counts}
-    named: NamedMemoryFacts = {**facts, "images": names}
-    _show(named, json, csv)
-    console.lines([f"{label}: {' '.join(found)}" for label, found in names.items()], to_stderr="-" in (json, csv))
+        if images:
+            facts["images"] = {
+                str(label): [identity(one) for one in memory.payloads(label)[0]] for label in memory.class_counts
+            }
+    _show(facts, json, csv)
+    lines = [f"{label}: {' '.join(names)}" for label, names in facts.get("images", {}).items()]
+    console.lines(lines, to_stderr="-" in (json, csv))
 
 
 @memory_app.command()

@@ -11,6 +11,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo, Threads
 from toolkit.cli.requests import options_of
 from toolkit.codec_training.config import CodecTraining, make_codec_config, parse_numbers
+from toolkit.codecs.neural.inventory import ListedModels
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.threads import set_threads
 
@@ -77,4 +78,5 @@ def list_models(
 
     rows = known_models(folder)
     console.table("neural codecs", rows, to_stderr="-" in (json, csv))
-    console.emit({"models": rows}, json, rows, csv)
+    result: ListedModels = {"models": rows}
+    console.emit(result, json, rows, csv)

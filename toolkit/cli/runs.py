@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NotRequired, TypedDict
@@ -19,7 +19,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.sizes import format_size
 from toolkit.report.tables import csv_text
 from toolkit.runs import ending, index
-from toolkit.runs.contents import Attempt, Config, Event
+from toolkit.runs.contents import Attempt, Event
 from toolkit.runs.export import export_runs
 from toolkit.runs.find import find_run
 from toolkit.runs.folder import DAMAGED, RunFolder
@@ -39,6 +39,12 @@ class ListedRun(index.RunRow):
     run_dir: str
 
 
+class ListedRuns(TypedDict):
+    """The ``runs list`` JSON, newest first."""
+
+    runs: list[ListedRun]
+
+
 class DescribedRun(TypedDict):
     """The ``runs show`` JSON: everything about a run except its matrices.
 
@@ -55,7 +61,7 @@ class DescribedRun(TypedDict):
     sweeps: NotRequired[list[str]]
     forked_from: NotRequired[str | None]
     progress: Event | None
-    config: Config
+    config: Mapping[str, object]
     result: dict[str, int | float | str]
     environment: Attempt | None
     command: str
@@ -90,7 +96,8 @@ def list_(
             print(f"{row['state']:<10} {accuracy:>6}  {row['name']}" + (f"  ({remark})" if remark else ""))
     _say(f"{len(found)} runs in {folder}")
     flat = [{**row, "sweeps": ", ".join(row["sweeps"])} for row in found]
-    console.emit({"runs": found}, json, flat, csv)
+    result: ListedRuns = {"runs": found}
+    console.emit(result, json, flat, csv)
 
 
 @runs_app.command()

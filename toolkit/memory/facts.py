@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class MemoryFacts(TypedDict):
@@ -16,6 +16,7 @@ class MemoryFacts(TypedDict):
         weights_bytes: the decoder's weights; not counted.
         file_bytes: size on disk.
         classes: exemplars by label.
+        images: names of the exemplars by label, as ``memory inspect --images`` adds them.
     """
 
     codec: str
@@ -28,6 +29,7 @@ class MemoryFacts(TypedDict):
     exemplars: int
     classes: dict[str, int]
     class_names: list[str]
+    images: NotRequired[dict[str, list[str]]]
 
 
 class FileMemoryFacts(MemoryFacts):
@@ -69,12 +71,6 @@ class ShardedMemoryFacts(MemoryFacts):
 
     shards: list[ShardFacts]
     selection: SelectionFacts
-
-
-class NamedMemoryFacts(MemoryFacts):
-    """Facts of any memory with the names of its exemplars by label."""
-
-    images: dict[str, list[str]]
 
 
 class DamagedFacts(TypedDict):

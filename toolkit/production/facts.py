@@ -66,7 +66,13 @@ class ReadingRow(TypedDict):
     features_height: float
 
 
-class _Call(TypedDict):
+class MonitorCall(TypedDict):
+    """The ``monitor`` JSON.
+
+    ``images`` counts this call and ``seen`` the whole stream; ``alarms`` maps each chart above its threshold to the
+    first image that raised it; ``heights`` are those after the last image; ``unreadable`` maps files to reasons.
+    """
+
     bundle: str
     folder: str
     time: float
@@ -79,17 +85,13 @@ class _Call(TypedDict):
     unreadable: dict[str, str]
 
 
-class MonitorReport(_Call):
-    """Result of one ``monitor`` call.
-
-    ``images`` counts this call and ``seen`` the whole stream; ``alarms`` maps each chart above its threshold to the
-    first image that raised it; ``heights`` are those after the last image; ``unreadable`` maps files to reasons.
-    """
+class MonitorReport(MonitorCall):
+    """A call with the readings of its images, which the CSV holds."""
 
     readings: list[ReadingRow]
 
 
-class HistoryEntry(_Call):
+class HistoryEntry(MonitorCall):
     """A stored report: ``course`` has ``seen`` and each chart's height at up to 50 images instead of all readings."""
 
     course: dict[str, list[float]]

@@ -19,6 +19,12 @@ class ModelRow(TypedDict):
     note: str
 
 
+class ListedModels(TypedDict):
+    """The ``neural list`` JSON."""
+
+    models: list[ModelRow]
+
+
 def known_models(folder: Path | None = None) -> list[ModelRow]:
     """One row per model.
 
