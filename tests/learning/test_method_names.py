@@ -1,4 +1,4 @@
-"""Methods by name."""
+"""Method specs."""
 
 from __future__ import annotations
 
