@@ -29,7 +29,7 @@ def _dataset(sizes: list[int]) -> ImageDataset:
 def test_classes_share_the_draw_as_equally_as_they_can(sizes: list[int], count: int, expected: list[int]) -> None:
     dataset = _dataset(sizes)
     drawn = dataset.stratified_train_indices(count, seed=3)
-    # which class gets the last one when they do not go round is drawn too
+    # which classes get the remainder is random, too
     assert sorted(np.bincount(dataset.train.labels[drawn], minlength=len(sizes))) == sorted(expected)
     assert drawn.tolist() == sorted(set(drawn.tolist()))
 

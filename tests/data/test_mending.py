@@ -56,7 +56,7 @@ def test_a_file_that_becomes_readable_leaves_quarantine(
     assert (mended.quarantine, len(mended.train)) == ((), 6)
     assert mended.signature != refused.signature
     np.testing.assert_array_equal(mended.train.images[2], pixels_of(files["train/ant/2.png"]))
-    with monkeypatch.context() as patch:  # read before: what is cached of it is no failure
+    with monkeypatch.context() as patch:  # read earlier: its cache entry is not a failure
         patch.setattr(Path, "read_bytes", guarded)
         assert load_dataset(str(root), 16).signature == mended.signature
 

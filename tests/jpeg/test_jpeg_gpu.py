@@ -35,7 +35,7 @@ def test_whole_batches_agree_with_the_eager_layer(shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("name", EAGER)
-def test_what_the_kernels_do_not_know_is_left_to_the_eager_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_settings_are_left_to_the_eager_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, images = make(EAGER[name], "cuda")
     launches = Launches(monkeypatch)
     assert layer(images).shape == images.shape

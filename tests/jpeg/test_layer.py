@@ -1,4 +1,4 @@
-"""The layer as a module: modes, ranges, optimiser groups, compilers, several processes, and what it refuses."""
+"""The layer as a module: modes, ranges, optimiser groups, compilers, several processes, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_both_ranges_give_the_same_image_and_normalisation_follows() -> None:
     torch.testing.assert_close(normalised, (unit - mean) / std, atol=1e-4, rtol=0)
 
 
-def test_uint8_and_channels_last_images_are_as_good_as_any() -> None:
+def test_uint8_and_channels_last_images_give_the_same() -> None:
     x = images(2, 3, 19, 21).round()
     layer = JPEGLayer(standard_tables(50))
     expected = layer(x)
@@ -97,7 +97,7 @@ def test_without_dc_every_block_is_grey_in_the_mean() -> None:
     torch.testing.assert_close(blocks, torch.full_like(blocks, 128), atol=1e-2, rtol=0)
 
 
-def test_matched_sharpness_has_the_asked_hardness_and_no_gradient() -> None:
+def test_matched_sharpness_has_the_requested_hardness_and_no_gradient() -> None:
     layer = JPEGLayer(standard_tables(30), alpha_mode="matched", hardness=0.7)
     torch.testing.assert_close(layer.alphas() * layer.tables() ** 2, torch.full((2, 8, 8), 0.7))
     assert not layer.alphas().requires_grad
@@ -245,7 +245,7 @@ def test_two_processes_train_one_layer(tmp_path: Path) -> None:
         ({"bits": 1}, r"bits must be 2..24, got 1"),
         ({"levels": 4}, "levels must be full or an odd number"),
         ({"subsampling": "411"}, "subsampling must be one of 444, 420, got '411'"),
-        ({"bits": 2}, "levels must be full where bits=2 leave 3 levels, got 5"),
+        ({"bits": 2}, r"levels must be full for bits=2 \(3 levels\), got 5"),
         ({"bits": 2.5}, "bits must be 2..24, got 2.5"),
         ({"bits": "8"}, "bits must be 2..24, got '8'"),
         ({"alpha": "sharp"}, "alpha must be positive and finite, got 'sharp'"),
@@ -269,14 +269,14 @@ def test_impossible_layers_are_refused(choices: dict, message: str) -> None:
         JPEGLayer(**{"steps": ones(), **choices})
 
 
-def test_three_levels_are_all_there_are_of_two_bits() -> None:
+def test_two_bits_have_three_levels() -> None:
     x = images(1, 3, 16, 16)
     steps = torch.full((2, 8, 8), 200.0)
     sharp = JPEGLayer(steps, alpha=5.0, bits=2, levels="full")
     torch.testing.assert_close(sharp(x), JPEGLayer(steps, mode="hard", bits=2, levels="full")(x), rtol=0, atol=0.1)
 
 
-def test_a_dark_batch_among_others_is_no_mistake() -> None:
+def test_a_dark_batch_among_others_is_accepted() -> None:
     layer = JPEGLayer(ones())
     layer(images(1, 3, 16, 16))
     assert layer(torch.full((1, 3, 16, 16), 0.5)).shape == (1, 3, 16, 16)
@@ -290,7 +290,11 @@ def test_a_dark_batch_among_others_is_no_mistake() -> None:
         (torch.zeros(1, 3, 7, 16), 255, "images must be at least 8 x 8, got 7 x 16"),
         (torch.full((1, 3, 16, 16), 200.0), 1, r"pixels must lie in \[0, 1\], got \[200, 200\]"),
         (torch.full((1, 3, 16, 16), -2.0), 1, r"pixels must lie in \[0, 1\], got \[-2, -2\]"),
-        (torch.full((1, 3, 16, 16), 0.5), 255, r"pixels must lie in \[0, 255\], got \[0.5, 0.5\]: is it pixel_range=1"),
+        (
+            torch.full((1, 3, 16, 16), 0.5),
+            255,
+            r"pixels must lie in \[0, 255\], got \[0.5, 0.5\]: did you mean pixel_range=1",
+        ),
         (torch.full((1, 3, 16, 16), float("nan")), 255, r"pixels must lie in \[0, 255\], got \[nan, nan\]"),
         (torch.zeros(1, 3, 16, 16).numpy(), 255, "images must be a tensor, got ndarray"),
         (torch.zeros(1, 3, 16, 16, dtype=torch.complex64), 255, "images must be dense, .* got torch.complex64"),

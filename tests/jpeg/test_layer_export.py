@@ -68,8 +68,8 @@ def test_it_exports_for_batches_of_any_size(mode: str) -> None:
         torch.testing.assert_close(seeded(program.module(), images(count)), seeded(layer, images(count)))
 
 
-def test_full_windows_say_that_they_cannot_be_exported() -> None:
-    with pytest.raises(ValueError, match=r"levels=full looks at the tables, which torch\.export .*hide: take an odd"):
+def test_full_windows_report_that_they_cannot_be_exported() -> None:
+    with pytest.raises(ValueError, match=r"levels=full needs .* the tables, which torch\.export .*hide: use an odd"):
         torch.export.export(make("soft", levels="full"), (images(),))
 
 
@@ -109,7 +109,7 @@ def test_in_hard_mode_it_exports_to_onnx(choices: dict[str, Any], tmp_path: Path
         torch.testing.assert_close(torch.from_numpy(found), model(images(batch)), rtol=1e-4, atol=1e-4)
 
 
-def test_hard_mode_is_made_of_operations_that_onnx_has() -> None:
+def test_hard_mode_uses_only_operations_of_onnx() -> None:
     program = torch.export.export(make("hard", subsampling="420"), (images(),)).run_decompositions()
     used = {str(node.target).split(".")[1] for node in program.graph.nodes if node.op == "call_function"}
     assert "floor" in used

@@ -1,4 +1,4 @@
-"""The layer in other types than float32, against the float32 layer: values, gradients, and what a cast may round."""
+"""The layer in other types than float32, against the float32 layer: values, gradients, and rounding by casts."""
 
 from __future__ import annotations
 

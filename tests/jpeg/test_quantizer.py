@@ -130,7 +130,7 @@ def test_a_very_hard_soft_quantiser_rounds() -> None:
     torch.testing.assert_close(soft_quantize(z, q, 1e3), hard_quantize(z, q))
 
 
-def test_straight_through_passes_the_gradient_but_for_clipped_coefficients() -> None:
+def test_straight_through_passes_the_gradient_except_for_clipped_coefficients() -> None:
     z = torch.tensor([0.6, -7.3, 126.9, 127.4, 127.6, -500.0], dtype=torch.float64).requires_grad_()
     q = torch.ones(6, dtype=torch.float64, requires_grad=True)
     out = straight_through(z, q)

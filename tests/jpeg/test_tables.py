@@ -51,7 +51,7 @@ class Linear(nn.Module):
         return images.flatten(1) @ self.weights.T
 
 
-def test_sensitivity_is_the_mean_square_of_the_gradient_an_image() -> None:
+def test_sensitivity_is_the_mean_square_of_the_gradient_per_image() -> None:
     network, transform = Linear(16), BlockTransform()
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 255
     labels = torch.tensor([0, 1, 1, 0, 1])
@@ -88,7 +88,7 @@ def test_sensitive_frequencies_get_fine_steps() -> None:
     torch.testing.assert_close(chroma * (planes[1] + planes[2]), (chroma * (planes[1] + planes[2]))[0].expand(64))
 
 
-def test_a_network_that_sees_nothing_gives_finite_steps() -> None:
+def test_an_insensitive_network_gives_finite_steps() -> None:
     network = Linear(16)
     nn.init.zeros_(network.weights)
     steps = by_sensitivity(network, [(torch.rand(2, 3, 16, 16) * 255, torch.tensor([0, 1]))], BlockTransform())
@@ -108,7 +108,7 @@ def test_magnitude_and_laplace_follow_the_mean_magnitude(subsampling: str) -> No
     torch.testing.assert_close(by_laplace([images], transform, clip=0.01), mean * math.log(100) / 127)
 
 
-def test_laplace_steps_clip_what_they_promise() -> None:
+def test_laplace_steps_clip_the_given_fraction() -> None:
     scale = torch.linspace(1, 40, 64)
     uniform = torch.rand(20_000, 64, generator=torch.Generator().manual_seed(2)) - 0.5
     z = -scale * torch.sign(uniform) * torch.log1p(-2 * uniform.abs())

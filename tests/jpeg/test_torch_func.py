@@ -163,15 +163,15 @@ def test_every_way_to_a_jacobian_gives_the_same() -> None:
 
 
 @pytest.mark.parametrize("mode", DRAWN)
-def test_drawn_modes_draw_for_every_sample_if_asked_to(mode: str) -> None:
+def test_random_modes_draw_per_sample_on_request(mode: str) -> None:
     layer, x = make(mode), pixels(1, 1, 3, 16, 16).expand(2, -1, -1, -1, -1)
     first, second = vmap(layer, randomness="different")(x)
     assert not torch.equal(first, second)
 
 
-def test_full_windows_say_what_they_cannot_do() -> None:
+def test_full_windows_report_what_they_do_not_support() -> None:
     layer, x = make(levels="full"), pixels(1, 3, 16, 16)
-    with pytest.raises(ValueError, match=r"levels=full looks at the tables, which .* a vmap over them hide"):
+    with pytest.raises(ValueError, match=r"levels=full needs .* the tables, which .* a vmap over them hide"):
         vmap(lambda steps: functional_call(layer, {"steps": steps}, (x,)))(layer.steps.detach()[None])
 
 

@@ -69,7 +69,7 @@ EAGER: dict[str, dict[str, Any]] = {
 
 
 def make(case: dict[str, Any], device: str = "cpu") -> tuple[JPEGLayer, torch.Tensor]:
-    """A layer and images for a case; of its few coefficients none lies so near a tie that rounding errors decide it."""
+    """A layer and images for a case; none of the few coefficients is so near a tie that rounding errors matter."""
     options = {"shape": (2, 3, 16, 24), **case}
     torch.manual_seed(0)
     shape, step = options.pop("shape"), options.pop("steps", None)
@@ -87,7 +87,7 @@ def make(case: dict[str, Any], device: str = "cpu") -> tuple[JPEGLayer, torch.Te
 
 
 def distances(case: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
-    """How far the kernels' output, in steps of 1 in [0, 255], and gradients, relatively, are from the eager code's."""
+    """Errors against the eager code: of the output in grey levels of [0, 255], of the gradients relatively."""
     layer, images = make(case, device)
     twin, twins_images = copy.deepcopy(layer).double(), images.detach().double().requires_grad_(images.requires_grad)
     out, expected = layer(images), twin(twins_images)
@@ -108,14 +108,14 @@ def distances(case: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
 
 
 def relative(ours: torch.Tensor | None, theirs: torch.Tensor | None) -> float:
-    """Distance over length; endless if only one is there."""
+    """Relative distance; infinite if only one of both exists."""
     if ours is None or theirs is None:
         return 0.0 if ours is theirs else float("inf")
     return float((ours - theirs).norm() / theirs.norm())
 
 
 def type_agrees(case: dict[str, Any], dtype: torch.dtype, device: str = "cpu") -> None:
-    """Another type's layer by the kernels: its rounded tables in float32, only what comes out rounded again."""
+    """A layer of another type through the kernels: rounded tables, float32 arithmetic and a rounded result."""
     layer, images = make(case, device)
     layer, images = layer.to(dtype), images.detach().to(dtype).requires_grad_()
     exact, exacts_images = copy.deepcopy(layer).float(), images.detach().float().requires_grad_()
@@ -262,7 +262,7 @@ CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().i
 
 
 def interpret() -> None:
-    """Prints what is found in Triton's interpreter, as JSON."""
+    """Prints the results from Triton's interpreter as JSON."""
     found: dict[str, Any] = {name: case_in_the_interpreter(case) for name, case in CASES.items()}
     for name, check in CHECKS.items():
         try:
@@ -274,7 +274,7 @@ def interpret() -> None:
 
 
 def compile_without_a_gpu() -> None:
-    """The kernels through Triton's compiler, which takes less of Python than its interpreter does."""
+    """The kernels through Triton's compiler, which supports less of Python than its interpreter."""
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
 

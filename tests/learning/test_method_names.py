@@ -1,4 +1,4 @@
-"""Methods by name."""
+"""Method specs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_every_method_named_is_implemented_with_the_parameters_named() -> None:
             assert getattr(method, key) == parameter.default
 
 
-def test_a_spec_is_canonical_when_only_what_differs_is_written() -> None:
+def test_a_canonical_spec_has_only_non_default_values() -> None:
     assert canonical_method("icarl:temperature=2") == "icarl"
     assert canonical_method("der:charge_weights=yes") == "der:charge_weights=yes"
     assert canonical_method("derpp:beta=1, alpha=0.1") == "derpp:alpha=0.1,beta=1"

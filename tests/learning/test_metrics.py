@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand."""
+"""Metrics against hand-computed values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published recipes: what they ask of a pilot."""
+"""Published recipes and the pilot configurations they give."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 
 
 def stored_bytes(path: Path) -> int:
-    """What the file holds, counted by SQL alone."""
+    """Contents of the file, counted by SQL alone."""
     with sqlite3.connect(path) as connection:
         payloads, count = connection.execute(
             "SELECT coalesce(sum(length(payload)), 0), count(*) FROM exemplars"

@@ -1,4 +1,4 @@
-"""Functions of coefficients, element by element, in pieces that stay in the cache: their values and derivatives."""
+"""Values and derivatives of element-wise functions of coefficients, computed in chunks that stay in the cache."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 CHUNK = 1 << 16
-"""Elements of a piece."""
+"""Elements per chunk."""
 ChunkSlice = slice | None
 Slopes = Callable[..., tuple[torch.Tensor | None, ...]]
-"""Of z, of what broadcasts against it and of which derivatives are wanted: those, element by element."""
+"""From z, the tensors that broadcast against it and the wanted derivatives to these derivatives, element-wise."""
 
 
 def cache_chunks(z: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[ChunkSlice, tuple[torch.Tensor, ...]]]:
-    """Pieces of z along its first dimension that fit the cache, with whatever broadcasts against them; None for all.
+    """Chunks of z along its first dimension that fit the cache, with the tensors that broadcast against them.
 
-    Compilers and GPUs do better with the whole.
+    The slice is None for the whole, which compilers and GPUs process faster.
     """
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     whole = traced or z.device.type != "cpu" or z.dim() < 2 or z.numel() <= CHUNK

@@ -1,7 +1,7 @@
-"""The layer by its fused kernels: what they are given, their gradients, and when they serve.
+"""The layer through its fused kernels: arguments, gradients, and when the kernels apply.
 
 Needs Triton; only the layer imports this, and only for CUDA tensors. With ``TRITON_INTERPRET=1`` in the environment,
-tensors on the CPU go through Triton's interpreter: for tests.
+CPU tensors go through Triton's interpreter, for tests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from toolkit.jpeg.triton_kernels import backward_kernel, forward_kernel, sum_ker
 
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _TILE, _WARPS, _PROGRAMS = 32, 4, 2
-"""Blocks a tile, warps a program, programs a multiprocessor: as many as its registers hold."""
+"""Blocks per tile, warps per program, programs per multiprocessor, as its registers allow."""
 
 
 class _Settings(NamedTuple):
@@ -32,9 +32,9 @@ class _Settings(NamedTuple):
     bits: int
     zero_dc: bool
     scale: float
-    """255 over the range of pixels."""
+    """255 divided by the pixel range."""
     hardness: float
-    """kappa, where there is no log_alpha."""
+    """kappa, used without log_alpha."""
 
     def launch(self, kernel: Any, images: torch.Tensor, *given: torch.Tensor | None, **more: Any) -> None:
         size = (images.shape[2], images.shape[3])
@@ -59,7 +59,7 @@ class _Settings(NamedTuple):
 
 
 class _Fused(torch.autograd.Function):
-    """The layer for dense float32 images (N, 3, H, W) and float32 tables; saves the images alone."""
+    """The layer for dense float32 images (N, 3, H, W) and float32 tables; saves only the images."""
 
     @staticmethod
     def forward(
@@ -114,7 +114,7 @@ def _format(images: torch.Tensor) -> torch.memory_format:
 
 
 def available(device: torch.device) -> bool:
-    """Whether a device can run the kernels: CUDA from capability 8.0 (for bfloat16), or the CPU, interpreted."""
+    """Whether a device can run the kernels: CUDA from capability 8.0 on (for bfloat16), or the interpreter on a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and _INTERPRETED
@@ -124,9 +124,9 @@ def available(device: torch.device) -> bool:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _runs(device: torch.device, settings: _Settings, alpha: bool) -> bool:
-    """Whether the kernels compile and run where they should: a trial on one block, which warns if they do not.
+    """Whether the kernels compile and run on a supported device: a trial on one block, with a warning if they do not.
 
-    A user without, say, the C compiler that Triton wants is told so once, and trains on with the eager code.
+    A user without, for example, the C compiler that Triton needs is warned once and continues with the eager code.
     """
     try:
         images = torch.zeros(1, 3, BLOCK, BLOCK, device=device, requires_grad=True)
@@ -141,7 +141,7 @@ def _runs(device: torch.device, settings: _Settings, alpha: bool) -> bool:
 
 
 class Quantiser(NamedTuple):
-    """What the layer does besides its transform; its fields are :class:`~toolkit.jpeg.layer.JPEGLayer`'s."""
+    """Settings of the quantiser, as in :class:`~toolkit.jpeg.layer.JPEGLayer`."""
 
     mode: str
     levels: int | str
@@ -152,7 +152,7 @@ class Quantiser(NamedTuple):
 
 
 class OutputNormalisation(NamedTuple):
-    """What follows the layer: float (3,) each, or None."""
+    """Normalisation of the output: float (3,) each, or None."""
 
     mean: torch.Tensor | None
     std: torch.Tensor | None
@@ -165,7 +165,7 @@ def _serves(images: torch.Tensor, steps: torch.Tensor, transform: BlockTransform
     return transform.subsampling == "444" and not transform.integer and whole and quantised and single
 
 
-@torch.compiler.disable  # a compiler breaks its graph here, and need not look into kernels
+@torch.compiler.disable  # a graph break; the compiler need not trace the kernels
 def run(
     images: torch.Tensor,
     steps: torch.Tensor,
@@ -174,17 +174,17 @@ def run(
     quantiser: Quantiser,
     after: OutputNormalisation,
 ) -> torch.Tensor | None:
-    """What the layer makes of images, in float32, or None where that is for the eager code.
+    """The layer's output in float32, or None for settings that need the eager code.
 
-    The kernels know 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding. They
-    compute in float32, for images and tables of any type but float64, and know nothing of ``torch.func``.
+    The kernels support 4:4:4 without rounding; ``soft`` with 5 levels, ``hard`` and ``ste``; and zero padding. They
+    compute in float32, for images and tables of any type except float64, and do not support ``torch.func``.
 
     Args:
         images: (N, 3 or 1, H, W).
         steps: (2, 8, 8).
-        log_alpha: (2,); None where the steps give alpha, or nothing is soft.
+        log_alpha: (2,); None if alpha depends on the steps, or the mode is not ``soft``.
         transform: the layer's.
-        quantiser, after: what else the layer does.
+        quantiser, after: the other settings of the layer.
     """
     if not images.numel() or not available(images.device) or not _serves(images, steps, transform, quantiser):
         return None

@@ -1,4 +1,4 @@
-"""The JPEG layer: a trainable compression in front of a network, trained with it (arXiv 2410.07081)."""
+"""The JPEG layer: trainable compression in front of a network, trained with it (arXiv 2410.07081)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from toolkit.jpeg.transform import BLOCK, BlockTransform
 
 ALPHA_MODES = ("fixed", "matched", "trained")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""What images may be in, besides integers."""
+"""Accepted types of images, besides integers."""
 _LUMA_CHROMA = (0, 1, 1)
-"""Which table quantises Y, Cb and Cr."""
+"""Table index of Y, Cb and Cr."""
 _HAS_TRITON = importlib.util.find_spec("triton") is not None  # not on Windows and macOS
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -52,21 +52,21 @@ class JPEGLayer(nn.Module):
             straight through), ``noise`` (additive uniform), ``sample`` (a draw), ``identity`` (transform only). May be
             set later: ``layer.mode = "hard"``.
         alpha: sharpness of the soft quantiser; 5 in the paper for CIFAR and fine-grained sets.
-        alpha_mode: ``fixed``; ``matched``, ``hardness / q**2`` at every step without gradient (the paper's for
-            ImageNet); or ``trained``, one a table, starting at ``alpha``.
+        alpha_mode: ``fixed``; ``matched``, ``hardness / q**2`` for every step without gradient (the paper's choice for
+            ImageNet); or ``trained``, one per table, starting at ``alpha``.
         hardness: of ``matched``; 0.7 in the paper.
         levels, bits: of the quantiser; indices are limited to +-(2**(bits - 1) - 1). Baseline JPEG files hold 11 bits;
-            24, all that a float32 can count, clip nothing even at steps far below 1.
+            24, the integer precision of float32, never clips even at steps far below 1.
         trainable: whether the steps are parameters.
-        zero_dc: set every block's mean to zero: the control for a layer that works by removing it.
+        zero_dc: set the mean of every block to zero, as a control for layers whose effect is to remove it.
         subsampling, padding, integer: see :class:`~toolkit.jpeg.transform.BlockTransform`; ``integer`` is for ``hard``.
         mean, std: normalisation of the output per channel, in the units of ``pixel_range``; none by default.
 
-    The layer computes in float32, or in float64 if its images or its tables are; what comes out has the images' type.
-    ``.half()`` and ``.bfloat16()`` round its tables and nothing else; training them needs float32.
+    The layer computes in float32, or in float64 if images or tables are float64; the output has the images' type.
+    ``.half()`` and ``.bfloat16()`` only round the tables; training them needs float32.
 
     Raises:
-        ValueError: any of these outside what is accepted.
+        ValueError: an argument is out of range.
     """
 
     mean: torch.Tensor | None
@@ -128,24 +128,24 @@ class JPEGLayer(nn.Module):
         self._mode = mode
 
     def tables(self) -> torch.Tensor:
-        """The steps in use, within [1e-5, 255]: float32 (2, 8, 8), float64 in a layer of float64."""
+        """The steps in use, within [1e-5, 255]: float32 (2, 8, 8), or float64 in a float64 layer."""
         return apply(_Bound, self.steps.to(computing_type(self.steps)))
 
     def alphas(self) -> torch.Tensor:
-        """The sharpness of each step, of the type of :meth:`tables`, (2, 8, 8)."""
+        """The sharpness at each step, (2, 8, 8), of the type of :meth:`tables`."""
         if self.alpha_mode == "matched":
             return self.hardness / self.tables().detach().square()
         return self.log_alpha.to(computing_type(self.log_alpha)).exp().view(2, 1, 1).expand(2, BLOCK, BLOCK)
 
     def parameter_groups(self, lr: float = 0.003, alpha_lr: float | None = None) -> list[dict[str, Any]]:
-        """Groups for an optimiser, without weight decay; the paper uses Adam, 0.003 (CIFAR) or 0.005 (fine-grained)."""
+        """Optimiser groups without weight decay; the paper uses Adam with 0.003 (CIFAR) or 0.005 (fine-grained)."""
         rates = ((self.steps, lr), (self.log_alpha, lr if alpha_lr is None else alpha_lr))
         return [{"params": [one], "lr": rate, "weight_decay": 0.0} for one, rate in rates if one.requires_grad]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W), or (N, 1, H, W) taken as grey, to (N, 3, H, W).
+        """Images (N, 3, H, W), or grey (N, 1, H, W), to (N, 3, H, W).
 
-        Floating-point images give their own type, integers that of the steps.
+        The output has the type of floating-point images; for integers, the type of the steps.
 
         Raises:
             ValueError: another shape or type, sides below 8, or pixels outside ``pixel_range``.
@@ -173,7 +173,7 @@ class JPEGLayer(nn.Module):
         return out if self.std is None else out / self.std.to(dtype)
 
     def _fused(self, images: torch.Tensor) -> torch.Tensor | None:
-        """The output by one Triton kernel each way, on CUDA devices and for the settings that it knows."""
+        """The output through one Triton kernel per direction, on CUDA devices for supported settings, or None."""
         if not _HAS_TRITON or not (images.is_cuda or _INTERPRETED):
             return None
         from toolkit.jpeg import fused
@@ -184,7 +184,7 @@ class JPEGLayer(nn.Module):
         return fused.run(images, self.steps, log_alpha, self.transform, quantiser, after)
 
     def coefficients(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The coefficients to be quantised, of float RGB images (N, 3, H, W) in [0, 255]; see ``analyse``."""
+        """The coefficients before quantisation of float RGB images (N, 3, H, W) in [0, 255]; see ``analyse``."""
         return self.transform.analyse(pixels)
 
     def _quantise(self, coefficients: torch.Tensor, tables: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
@@ -219,14 +219,14 @@ class JPEGLayer(nn.Module):
         if torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():
             raise ValueError("the TorchScript exporter cannot take a JPEGLayer: torch.onnx.export(dynamo=True) can")
         if torch.compiler.is_compiling() or images.device.type != "cpu" or not images.numel() or is_transformed(images):
-            return  # looking at the values would make the device wait, or cannot be done
+            return  # the values cannot be read, or only with a device synchronisation
         low, high = (float(bound) for bound in torch.aminmax(images.detach()))
         slack = 0.02 * self.pixel_range
         if not (-slack <= low and high <= self.pixel_range + slack):
             raise ValueError(f"pixels must lie in [0, {self.pixel_range}], got [{low:g}, {high:g}]")
-        # later batches may be dark for good reasons, such as a black image under attack
+        # later batches may be dark legitimately, such as a black image under attack
         if not self._has_seen_images and self.pixel_range == 255 and 0 < high <= 1 and bool((images % 1).any()):
-            raise ValueError(f"pixels must lie in [0, 255], got [{low:g}, {high:g}]: is it pixel_range=1?")
+            raise ValueError(f"pixels must lie in [0, 255], got [{low:g}, {high:g}]: did you mean pixel_range=1?")
         self._has_seen_images = True
 
     def extra_repr(self) -> str:
@@ -234,14 +234,14 @@ class JPEGLayer(nn.Module):
 
 
 def prepend(network: nn.Module, layer: nn.Module) -> nn.Sequential:
-    """``network`` behind ``layer``; its parts keep their names: ``.layer`` and ``.network``."""
+    """``network`` preceded by ``layer``, as the submodules ``.layer`` and ``.network``."""
     return nn.Sequential(OrderedDict(layer=layer, network=network))
 
 
 class _Bound(Derived):
-    """Clamping that lets a gradient pass which would bring a value back inside (as CompressAI's lower bound does).
+    """Clamping that passes gradients that move a value back inside (like CompressAI's lower bound).
 
-    A tangent, which does not say where a value would go, passes inside the bounds only.
+    A tangent, which has no such direction, passes only inside the bounds.
     """
 
     @staticmethod
@@ -267,7 +267,7 @@ class _Bound(Derived):
 
 
 def _is_channels_last(images: torch.Tensor) -> bool:
-    if is_transformed():  # vmap does not say
+    if is_transformed():  # unknown under vmap
         return False
     return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
 

@@ -1,6 +1,6 @@
-"""What the layer computes in: float32, or float64 where it is given that, whatever its images and its tables are in.
+"""The layer's computing type: float32, or float64 for float64 inputs, whatever the types of images and tables.
 
-bfloat16 has 8 bits for coefficients of 11 bits, and float16 rounds a coefficient of 1000 to a half.
+bfloat16 has 8 bits for 11-bit coefficients, and float16 rounds a coefficient of 1000 to multiples of a half.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ def computing_type(*tensors: torch.Tensor) -> torch.dtype:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A block that autocast leaves alone; there is none on the meta device."""
+    """A context without autocast; a null context on the meta device, which has none."""
     available = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if available else nullcontext()

@@ -1,14 +1,14 @@
-"""Quantisers of DCT coefficients: soft with analytic gradients, and the ones it is compared with.
+"""Quantisers of DCT coefficients: soft with analytic gradients, and others for comparison.
 
 The soft quantiser (JPEG Inspired Deep Learning, arXiv 2410.07081, section 3) makes the index i of the level i q random,
-P(i | z) ~ exp(-alpha (z - i q)^2), and gives its mean. Its hardness is kappa = alpha q^2: below about 0.7 it is nearly
-the identity, above about 10 nearly rounding. With m1, m2, m3 the moments of k = i - a about any level a, d = z/q - a,
-V = m2 - m1^2 and C = m3 - m1 m2,
+P(i | z) ~ exp(-alpha (z - i q)^2), and returns its mean. Its hardness is kappa = alpha q^2: below about 0.7 it is close
+to the identity, above about 10 close to rounding. With the moments m1, m2, m3 of k = i - a about any level a,
+d = z/q - a, V = m2 - m1^2 and C = m3 - m1 m2,
 
     Q = q (a + m1),  dQ/dz = 2 kappa V,  dQ/dq = a + m1 + 2 kappa ((d - a) V - C),  dQ/dalpha = q^3 (2 d V - C),
 
-so that a backward pass needs z and three moments, recomputed, instead of every level of every coefficient.
-All of them work chunk by chunk: their temporaries stay in the cache.
+so that a backward pass needs z and three recomputed moments instead of every level of every coefficient. All quantisers
+work in chunks whose temporaries stay in the cache.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from toolkit.jpeg.derivatives import Derived, apply
 
 MODES = ("soft", "hard", "ste", "noise", "sample", "identity")
 NEGLIGIBLE = 50.0
-"""Exponents stop at its negative, weight 2e-22, nothing beside 1. Smaller ones would become subnormal, here or in the
-products that follow, and a processor takes ten times as long over those."""
+"""Exponents are clamped at minus this value, a weight of 2e-22, negligible next to 1. Smaller weights would lead to
+subnormal numbers here or in later products, and processors are ten times slower on those."""
 
 
 def soft_quantize(
@@ -38,15 +38,15 @@ def soft_quantize(
     Args:
         z: coefficients, float, any shape.
         q: steps > 0, broadcastable to z.
-        alpha: > 0, broadcastable to z; with respect to q it is held constant.
-        levels: how many levels around z/q count (odd), or ``full`` for all 2**bits - 1.
+        alpha: > 0, broadcastable to z; constant with respect to q.
+        levels: odd number of levels around z/q, or ``full`` for all 2**bits - 1.
         bits: indices are limited to +-(2**(bits - 1) - 1).
 
     Returns:
         A tensor like z.
 
     Raises:
-        ValueError: levels even or below 3, or more than there are.
+        ValueError: levels even, below 3 or more than exist.
     """
     return apply(_Soft, z, q, _as_alpha(alpha, q), None, window_reach(levels, bits), bits)
 
@@ -60,31 +60,31 @@ def sample_quantize(
     *,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """A level drawn from P(i | z); its gradient is that of the mean. Arguments as for :func:`soft_quantize`."""
+    """A level drawn from P(i | z), with the gradient of the mean. Arguments as for :func:`soft_quantize`."""
     return apply(_Soft, z, q, _as_alpha(alpha, q), _uniform(z, generator), window_reach(levels, bits), bits)
 
 
 def hard_quantize(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
-    """The nearest level, q round(z/q) with halves away from zero as in libjpeg; no gradient passes."""
+    """The nearest level, q round(z/q), with halves rounded away from zero as in libjpeg; no gradient."""
     with torch.no_grad():
         return _rounded(z, q, bits)
 
 
 def straight_through(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
-    """Hard quantisation whose rounding counts as the identity in the backward pass.
+    """Hard quantisation whose rounding is the identity in the backward pass.
 
-    Then dQ/dz is 1 (0 where the index is at its limit) and dQ/dq is round(z/q) - z/q (the limit there).
+    Then dQ/dz is 1 (0 for clipped coefficients) and dQ/dq is round(z/q) - z/q (the limit for clipped ones).
     """
     return apply(_StraightThrough, z, q, bits)
 
 
 def additive_noise(z: torch.Tensor, q: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
-    """z plus uniform noise of one step's width, the usual stand-in for rounding in learned compression."""
+    """z plus uniform noise of one step's width, the usual proxy for rounding in learned compression."""
     return z + q * (_uniform(z, generator) - 0.5)
 
 
 def clipped(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
-    """Where the nearest index lies beyond the limit, so that the coefficient loses magnitude; bool like z."""
+    """Where the nearest index is beyond the limit, so that the coefficient loses magnitude; bool like z."""
     return (z / q).abs() >= index_limit(bits) + 0.5
 
 
@@ -92,7 +92,7 @@ def index_limit(bits: int) -> int:
     """The largest index, 2**(bits - 1) - 1.
 
     Raises:
-        ValueError: bits that leave no index but 0, or more than a float32 can count.
+        ValueError: bits outside 2..24; float32 represents integers of 24 bits exactly.
     """
     if isinstance(bits, bool) or not isinstance(bits, Integral) or not 2 <= bits <= 24:
         raise ValueError(f"bits must be 2..24, got {bits!r}")
@@ -100,17 +100,17 @@ def index_limit(bits: int) -> int:
 
 
 def window_reach(levels: int | str, bits: int) -> int:
-    """Half of a window of ``levels``; the limit itself for ``full``.
+    """Half the width of a window of ``levels``; the limit itself for ``full``.
 
     Raises:
-        ValueError: even, below 3, or more levels than there are; or bits outside 2..24.
+        ValueError: levels even, below 3 or more than exist; or bits outside 2..24.
     """
     limit = index_limit(bits)
     if levels == "full":
         return limit
     if not isinstance(levels, Integral) or levels < 3 or levels % 2 == 0 or levels >= 2 * limit + 1:
         accepted = f"full or an odd number from 3 to {2 * limit - 1}" if limit > 1 else "full"
-        raise ValueError(f"levels must be {accepted} where bits={bits} leave {2 * limit + 1} levels, got {levels!r}")
+        raise ValueError(f"levels must be {accepted} for bits={bits} ({2 * limit + 1} levels), got {levels!r}")
     return int(levels) // 2
 
 
@@ -122,8 +122,8 @@ def level_weights(
     Args:
         d: z/q - centre.
         kappa: alpha q**2, broadcastable.
-        centre: the window's middle index, as :func:`window_centre` gives it.
-        reach: half of the window, or the limit itself for all levels.
+        centre: the window's middle index, from :func:`window_centre`.
+        reach: half the width of the window, or the limit itself for all levels.
         bits: levels beyond the limit get weight 0.
     """
     limit = index_limit(bits)
@@ -133,7 +133,7 @@ def level_weights(
     for k in _offsets(kappa, reach, limit):
         exponent = (kappa * (twice - k) * k - peak).clamp(-NEGLIGIBLE, 0.0)  # vmap has no rule for clamp_
         weight = exponent.exp_()
-        if reach == limit:  # a window of all levels is not shifted at the limits but cut off
+        if reach == limit:  # a window of all levels is truncated at the limits instead of shifted
             weight = weight.masked_fill_((centre + k).abs() > limit, 0.0)
         yield k, weight
 
@@ -146,7 +146,7 @@ def window_centre(u: torch.Tensor, reach: int, bits: int) -> torch.Tensor:
 
 
 class _Soft(Derived):
-    """The mean of the random quantiser, or a draw from it; saves z alone."""
+    """The mean of the random quantiser, or a draw from it; saves only z."""
 
     @staticmethod
     def forward(
@@ -182,7 +182,7 @@ class _Soft(Derived):
 
 
 class _StraightThrough(Derived):
-    """Rounding whose derivative takes it for the identity; saves z alone."""
+    """Rounding with the derivative of the identity; saves only z."""
 
     @staticmethod
     def forward(z: torch.Tensor, q: torch.Tensor, bits: int) -> torch.Tensor:
@@ -242,7 +242,7 @@ def _nearest(u: torch.Tensor, bits: int) -> torch.Tensor:
 def _sums(
     weights: Iterator[tuple[int, torch.Tensor]], highest: int = 3
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sums of w, k w, k^2 w and k^3 w over the window, up to the power asked for."""
+    """Sums of w, k w, k^2 w and k^3 w over the window, up to power ``highest``."""
     sums: list[torch.Tensor] = []
     for k, w in weights:
         if not sums:
@@ -254,7 +254,7 @@ def _sums(
 
 
 def _draw(weights: Iterator[tuple[int, torch.Tensor]], uniform: torch.Tensor) -> torch.Tensor:
-    """The offset k at which the cumulated weights pass ``uniform`` times their sum."""
+    """The offset k at which the cumulative weights exceed ``uniform`` times their sum."""
     kept = list(weights)
     total = torch.stack([w for _, w in kept]).sum(0)
     reached = torch.zeros_like(total)
@@ -266,17 +266,17 @@ def _draw(weights: Iterator[tuple[int, torch.Tensor]], uniform: torch.Tensor) ->
 
 
 def _offsets(kappa: torch.Tensor, reach: int, limit: int) -> range:
-    """Offsets worth visiting; of all levels, only those whose weight is not certain to vanish.
+    """Offsets of the window; for all levels, only those whose weight may not be negligible.
 
     Raises:
-        ValueError: the sharpness cannot be looked at, as under ``torch.export`` or in a ``vmap`` over tables.
+        ValueError: the sharpness cannot be read, as under ``torch.export`` or in a ``vmap`` over tables.
     """
     if reach == limit and not kappa.is_meta:
         try:
             spread = math.sqrt(NEGLIGIBLE / float(kappa.min())) + 1
         except RuntimeError:
-            what = "levels=full looks at the tables, which torch.export and a vmap over them hide"
-            raise ValueError(f"{what}: take an odd number of levels") from None
+            what = "levels=full needs the values of the tables, which torch.export and a vmap over them hide"
+            raise ValueError(f"{what}: use an odd number of levels") from None
         reach = min(2 * limit, math.ceil(spread))
     return range(-reach, reach + 1)
 
@@ -288,5 +288,5 @@ def _as_alpha(alpha: torch.Tensor | float, q: torch.Tensor) -> torch.Tensor:
 def _uniform(z: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """Uniform in [0, 1), shaped like z."""
     if generator is None:
-        return torch.rand_like(z, memory_format=torch.contiguous_format)  # which exports for any size of batch
+        return torch.rand_like(z, memory_format=torch.contiguous_format)  # exports for any batch size
     return torch.rand(z.shape, generator=generator, device=z.device, dtype=z.dtype)

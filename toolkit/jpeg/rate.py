@@ -1,9 +1,9 @@
-"""The rate of quantised coefficients, estimated analytically so that it can be trained.
+"""A differentiable, analytic estimate of the rate of quantised coefficients.
 
 Each frequency's index has the mean probability P(i) = mean over blocks of P(i | z) under the random quantiser; an ideal
-entropy coder spends H = -sum P(i) log2 P(i) bits on it. The rate is the sum over frequencies and planes, a pixel. It
-knows nothing of run lengths, DC prediction or headers; how it relates to real files is for the caller to calibrate.
-After Learned JPEG Compression for DNN Vision (arXiv 2606.16185), whose formulas are not public: a reconstruction.
+entropy coder spends H = -sum P(i) log2 P(i) bits on it. The rate is the sum over frequencies and planes, per pixel. It
+ignores run lengths, DC prediction and headers; the caller calibrates it against real files. A reconstruction of Learned
+JPEG Compression for DNN Vision (arXiv 2606.16185), whose formulas are not public.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def level_probabilities(
         levels, bits: see :func:`~toolkit.jpeg.quantizer.soft_quantize`.
 
     Returns:
-        float (F, 2 limit + 1); the index i stands at i + limit, limit being 2**(bits - 1) - 1.
+        float (F, 2 limit + 1) with index i at position i + limit, where limit = 2**(bits - 1) - 1.
     """
     return apply(_Histogram, z, q, alpha, window_reach(levels, bits), bits)
 
 
 def hard_probabilities(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
-    """Share of each index at each frequency after rounding; shapes as for :func:`level_probabilities`."""
+    """Fraction of each index at each frequency after rounding; shapes as for :func:`level_probabilities`."""
     limit = index_limit(bits)
     index = (hard_quantize(z, q, bits) / q).round_()
     counts = torch.zeros(z.shape[1], 2 * limit + 1, dtype=z.dtype, device=z.device)
@@ -44,7 +44,7 @@ def hard_probabilities(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch
 
 
 def hard_entropy(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tensor:
-    """Bits an index at each frequency after rounding, float (F,); of any number of bits, for it keeps no histogram.
+    """Bits per index at each frequency after rounding, float (F,); for any bit width, as it needs no histogram.
 
     Shapes as for :func:`level_probabilities`.
     """
@@ -54,18 +54,18 @@ def hard_entropy(z: torch.Tensor, q: torch.Tensor, bits: int = 8) -> torch.Tenso
 
 
 def entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    """Bits a symbol, along the last dimension."""
+    """Bits per symbol, along the last dimension."""
     # the logarithm of an index that never occurs has no finite gradient
     return -(probabilities * probabilities.clamp(min=1e-12).log2()).sum(-1)
 
 
 def bits_per_pixel(entropies: torch.Tensor, blocks: int, pixels: int) -> torch.Tensor:
-    """Bits a pixel of ``blocks`` blocks in ``pixels`` pixels, whose frequencies cost ``entropies`` bits each."""
+    """Bits per pixel of ``blocks`` blocks in ``pixels`` pixels, whose frequencies cost ``entropies`` bits each."""
     return entropies.sum() * blocks / pixels
 
 
 class _Histogram(Derived):
-    """Mean of P(i | z) over blocks; saves z alone."""
+    """Mean of P(i | z) over blocks; saves only z."""
 
     @staticmethod
     def forward(z: torch.Tensor, q: torch.Tensor, alpha: torch.Tensor, reach: int, bits: int) -> torch.Tensor:
@@ -111,7 +111,7 @@ class _Histogram(Derived):
         d, kappa = u - centre, alpha * q * q
         weights = list(level_weights(d, kappa, centre, ctx.reach, ctx.bits))
         total = torch.stack([w for _, w in weights]).sum(0)
-        # a weight is exp of kappa (2 d - k) k, but for what is common to all
+        # a weight is exp(kappa (2 d - k) k), up to a common factor
         of_d, of_kappa = (of_z - u * of_q) / q, q * (q * of_alpha + 2 * alpha * of_q)
         slopes = [of_kappa * (2 * d - k) * k + 2 * kappa * k * of_d for k, _ in weights]
         mean = sum((w * slope for (_, w), slope in zip(weights, slopes, strict=True)), torch.zeros_like(z)) / total

@@ -1,6 +1,6 @@
-"""Quantisation tables: JPEG's standard ones, initial ones for training, and integer ones for files.
+"""Quantisation tables: JPEG's standard tables and initial tables for training.
 
-A pair of tables is a float tensor of steps (2, 8, 8), luma then chroma; frequencies run row by row, DC first.
+A pair of tables is a float tensor of steps (2, 8, 8), luma then chroma; frequencies are in row-major order, DC first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolkit.jpeg.quantizer import clipped, index_limit
 from toolkit.jpeg.transform import BlockTransform
 
 SMALLEST, LARGEST = 1e-5, 255.0
-"""The range in which the paper keeps its steps."""
+"""The paper's range of steps."""
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -43,7 +43,7 @@ def standard_tables(quality: int) -> torch.Tensor:
     """libjpeg's tables at a quality: annex K of ITU-T T.81, scaled and limited to 1..255 as jpeg_set_quality does.
 
     Raises:
-        ValueError: quality outside 1..100, or no integer.
+        ValueError: quality outside 1..100 or not an integer.
     """
     if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
         raise ValueError(f"quality must be 1..100, got {quality!r}")
@@ -60,10 +60,10 @@ def ones() -> torch.Tensor:
 def by_sensitivity(
     network: nn.Module, batches: Iterable[LabelledImages], transform: BlockTransform, *, largest: float = 10.0
 ) -> torch.Tensor:
-    """Coarse steps where a trained network does not look: the paper's initialisation for CIFAR and fine-grained sets.
+    """Coarse steps where a trained network is insensitive: the paper's choice for CIFAR and fine-grained datasets.
 
-    The sensitivity of a frequency is S = mean over images and blocks of (dCE/dz)^2; luma gets steps in proportion
-    to 1/S, chroma to 2/(S_Cb + S_Cr), each table scaled so that its largest step is ``largest`` (5..20 in the paper).
+    The sensitivity of a frequency is S = mean over images and blocks of (dCE/dz)^2; luma steps are proportional to 1/S,
+    chroma steps to 2/(S_Cb + S_Cr), each table scaled so that its largest step is ``largest`` (5..20 in the paper).
 
     Args:
         network: RGB images (N, 3, H, W) in [0, 255] to logits, in evaluation mode.
@@ -76,7 +76,7 @@ def by_sensitivity(
 
 
 def sensitivity(network: nn.Module, batches: Iterable[LabelledImages], transform: BlockTransform) -> torch.Tensor:
-    """Mean squared gradient of each image's cross entropy for each plane's frequencies, float (3, 64)."""
+    """Mean squared gradient of each image's cross entropy by plane and frequency, float (3, 64)."""
     total = torch.zeros(3, 64)
     blocks = 0
     for images, labels in batches:
@@ -104,10 +104,10 @@ def by_magnitude(images: Iterable[torch.Tensor], transform: BlockTransform, *, b
 def by_laplace(
     images: Iterable[torch.Tensor], transform: BlockTransform, *, bits: int = 8, clip: float = 1e-3
 ) -> torch.Tensor:
-    """The finest steps whose range of indices still holds all but ``clip`` of each frequency's coefficients.
+    """The finest steps that clip at most a fraction ``clip`` of each frequency's coefficients.
 
-    Coefficients are taken to be Laplacian with scale mean|z|, so that P(|z| > limit q) = exp(-limit q / scale). Unlike
-    the sensitivity's, these steps clip next to nothing.
+    Coefficients are assumed to be Laplacian with scale mean|z|, so that P(|z| > limit q) = exp(-limit q / scale).
+    Unlike steps by sensitivity, these clip almost nothing.
     """
     scale = _mean_magnitude(images, transform)
     return (scale * math.log(1 / clip) / index_limit(bits)).clamp(SMALLEST, LARGEST)
@@ -116,7 +116,7 @@ def by_laplace(
 def clip_rate(
     images: Iterable[torch.Tensor], transform: BlockTransform, steps: torch.Tensor, *, bits: int = 8
 ) -> torch.Tensor:
-    """Part of each table's coefficients whose index lies beyond the limit, float (2, 8, 8)."""
+    """Fraction of coefficients whose index is beyond the limit, float (2, 8, 8)."""
     counts, total = torch.zeros(2, 64), torch.zeros(2, 1)
     for table, z in _coefficients(images, transform):
         counts[table] += clipped(z, steps[table].to(z.device).flatten(), bits).sum(0).cpu()

@@ -1,7 +1,7 @@
-"""From RGB images to DCT coefficients of 8x8 blocks and back, as JPEG does it.
+"""JPEG's transform between RGB images and DCT coefficients of 8x8 blocks.
 
-Full-range BT.601 colour (JFIF), orthonormal DCT-II, chroma at full (4:4:4) or half (4:2:0) resolution. Colour and DCT
-are linear, so that at 4:4:4 both together are one 192 x 192 matrix on the 3 x 64 samples of a block.
+Full-range BT.601 colour (JFIF), orthonormal DCT-II, chroma at full (4:4:4) or half (4:2:0) resolution. Colour transform
+and DCT are linear, so at 4:4:4 they combine to one 192 x 192 matrix on the 3 x 64 samples of a block.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK = 8
 SUBSAMPLINGS = ("444", "420")
 PADDINGS = ("zero", "replicate")
 LEVEL = 128.0
-"""What JPEG subtracts from samples before the DCT."""
+"""Level shift of samples before the DCT."""
 COLOUR = (
     (0.299, 0.587, 0.114),
     (-0.168735891647856, -0.331264108352144, 0.5),
@@ -33,7 +33,7 @@ INVERSE_COLOUR = tuple(map(tuple, torch.tensor(COLOUR, dtype=torch.float64, devi
 
 
 def rgb_to_ycbcr(images: torch.Tensor) -> torch.Tensor:
-    """Y, Cb, Cr of float RGB (N, 3, H, W); chroma is centred on 0, whatever the range of the pixels."""
+    """Y, Cb, Cr of float RGB (N, 3, H, W); chroma is centred on 0 for any pixel range."""
     return _mixed(images, COLOUR)
 
 
@@ -43,7 +43,7 @@ def ycbcr_to_rgb(planes: torch.Tensor) -> torch.Tensor:
 
 
 def dct_matrix() -> torch.Tensor:
-    """The orthonormal 8-point DCT-II, float64 (8, 8): row u holds frequency u."""
+    """The orthonormal 8-point DCT-II, float64 (8, 8): row u is frequency u."""
     index = torch.arange(BLOCK, device="cpu")
     u, x = torch.meshgrid(index, index, indexing="ij")
     matrix = torch.cos(math.pi * (2 * x + 1).double() * u / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
@@ -52,9 +52,9 @@ def dct_matrix() -> torch.Tensor:
 
 
 def pad_to_multiple(images: torch.Tensor, multiple: int, padding: str) -> torch.Tensor:
-    """Images (N, C, H, W) extended at the bottom and on the right to multiples of ``multiple``.
+    """Images (N, C, H, W) padded at the bottom and on the right to multiples of ``multiple``.
 
-    ``zero`` is the layer's paper's (grey, once the level is subtracted), ``replicate`` what JPEG encoders do.
+    ``zero`` is the choice of the layer's paper (grey, after the level shift), ``replicate`` that of JPEG encoders.
     """
     height, width = images.shape[-2:]
     below, right = -height % multiple, -width % multiple
@@ -64,13 +64,13 @@ def pad_to_multiple(images: torch.Tensor, multiple: int, padding: str) -> torch.
 
 
 def to_blocks(planes: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W) with sides divisible by 8 to (N, H/8, W/8, C, 64), each block row by row."""
+    """(N, C, H, W) with sides divisible by 8 to (N, H/8, W/8, C, 64), each block in row-major order."""
     cut = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK))
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(4)
 
 
 def from_blocks(blocks: torch.Tensor, *, channels_last: bool = False) -> torch.Tensor:
-    """The inverse of :func:`to_blocks`; ``channels_last`` chooses the memory format of the result."""
+    """The inverse of :func:`to_blocks`; ``channels_last`` selects the memory format of the result."""
     count, rows, columns, channels = blocks.shape[:4]
     cut = blocks.unflatten(4, (BLOCK, BLOCK))
     if channels_last:
@@ -80,7 +80,7 @@ def from_blocks(blocks: torch.Tensor, *, channels_last: bool = False) -> torch.T
 
 
 def halve(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
-    """Half the resolution by averaging 2x2 samples; with ``integer``, rounded as libjpeg does (up, down, up, ...)."""
+    """Halve the resolution by averaging 2x2 samples; with ``integer``, ties alternate as in libjpeg."""
     if not integer:
         return functional.avg_pool2d(planes, 2)
     bias = planes.new_tensor([1.0, 2.0]).repeat(planes.shape[-1] // 4 + 1)[: planes.shape[-1] // 2]
@@ -88,9 +88,9 @@ def halve(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
 
 
 def double(planes: torch.Tensor, *, integer: bool = False) -> torch.Tensor:
-    """Twice the resolution by libjpeg's "fancy" triangle filter, 3/4 of the nearer and 1/4 of the farther sample.
+    """Double the resolution with libjpeg's "fancy" triangle filter, 3/4 of the nearer and 1/4 of the farther sample.
 
-    That is bilinear interpolation at pixel centres. With ``integer``, rounded as libjpeg does.
+    This is bilinear interpolation at pixel centres. With ``integer``, rounded as in libjpeg.
     """
     wide = functional.interpolate(planes, scale_factor=2, mode="bilinear", align_corners=False)
     if not integer:
@@ -110,10 +110,10 @@ class BlockTransform(nn.Module):
     Args:
         subsampling: ``444``, or ``420`` for chroma at half resolution.
         padding: ``zero`` or ``replicate``, at the bottom and on the right.
-        integer: round samples to integers wherever libjpeg does, and clip pixels; has no gradient then.
-        device: of its matrices; torch's default by default.
+        integer: round samples to integers where libjpeg does, and clip pixels; without gradient.
+        device: of the matrices; torch's default device if None.
 
-    Its matrices are float32 whatever type the module is cast to, float64 after ``.double()``.
+    The matrices are float32 whatever type the module is cast to, or float64 after ``.double()``.
 
     Raises:
         ValueError: an unknown name.
@@ -143,7 +143,7 @@ class BlockTransform(nn.Module):
             self.register_buffer(name, matrix, persistent=False)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> BlockTransform:
-        """On its way to another device or type: the matrices are made anew, neither rounded nor left empty."""
+        """Move to another device or type; the matrices are recomputed, so that they are neither rounded nor empty."""
         super()._apply(fn, recurse)
         for name, matrix in _matrices(self.dct.device, computing_type(self.dct)).items():
             setattr(self, name, matrix)
@@ -153,8 +153,8 @@ class BlockTransform(nn.Module):
         """Coefficients of float RGB images (N, 3, H, W) in [0, 255].
 
         Returns:
-            4:4:4: one tensor (N, h, w, 3, 64), h and w counting blocks; 4:2:0: luma (N, h, w, 1, 64) and chroma
-            (N, h/2, w/2, 2, 64). Frequencies run row by row, DC first. float32, or float64 if the images are.
+            4:4:4: one tensor (N, h, w, 3, 64), with h and w in blocks; 4:2:0: luma (N, h, w, 1, 64) and chroma
+            (N, h/2, w/2, 2, 64). Frequencies are in row-major order, DC first. float32, or float64 if the images are.
         """
         multiple = BLOCK if self.subsampling == "444" else 2 * BLOCK
         images = images.to(computing_type(images))
@@ -172,9 +172,9 @@ class BlockTransform(nn.Module):
     def synthesise(
         self, coefficients: tuple[torch.Tensor, ...], size: tuple[int, int], *, channels_last: bool = False
     ) -> torch.Tensor:
-        """Float RGB images (N, 3, *size) of coefficients as :meth:`analyse` gives them.
+        """Float RGB images (N, 3, *size) of coefficients from :meth:`analyse`.
 
-        Pixels may leave [0, 255] by what quantisation added, unless ``integer``.
+        Unless ``integer``, quantisation errors may move pixels outside [0, 255].
         """
         height, width = size
         if self.subsampling == "444" and not self.integer:
@@ -182,7 +182,7 @@ class BlockTransform(nn.Module):
             return from_blocks(blocks, channels_last=channels_last)[:, :, :height, :width] + LEVEL
         planes = [self._inverse(blocks) for blocks in coefficients]
         if self.subsampling == "420":
-            # libjpeg interpolates between real samples only, never towards the padding
+            # libjpeg interpolates only between real samples, never towards the padding
             chroma = planes[1][:, :, : -(-height // 2), : -(-width // 2)]
             planes = [plane[:, :, :height, :width] for plane in (planes[0], double(chroma, integer=self.integer))]
         images = ycbcr_to_rgb(torch.cat(planes, dim=1)[:, :, :height, :width]) + LEVEL
@@ -199,7 +199,7 @@ class BlockTransform(nn.Module):
 
 
 class _Product(Derived):
-    """x @ matrix, which is constant; autocast stays out of it even if the backward pass is within."""
+    """x @ matrix for a constant matrix, without autocast even if the backward pass runs under it."""
 
     @staticmethod
     def forward(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -225,12 +225,12 @@ def _product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _mixed(planes: torch.Tensor, weights: tuple[tuple[float, ...], ...]) -> torch.Tensor:
-    """Weighted sums of channels (N, C, H, W), a row of weights for each of the result's."""
+    """Weighted sums of channels (N, C, H, W), with one row of weights per output channel."""
     return _product(planes.movedim(1, 3), planes.new_tensor(weights).T).movedim(3, 1)
 
 
 def _matrices(device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """A block's DCT (64, 64), and both ways of colour and DCT together (192, 192)."""
+    """A block's DCT (64, 64), and the combined colour transform and DCT in both directions (192, 192)."""
     block = torch.kron(dct_matrix(), dct_matrix())
     colour, inverse = (torch.tensor(one, dtype=torch.float64, device="cpu") for one in (COLOUR, INVERSE_COLOUR))
     backwards = torch.kron(inverse, block.T.contiguous())

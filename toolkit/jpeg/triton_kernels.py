@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def"
-"""The JPEG layer on CUDA devices: one Triton kernel forwards, one backwards, and a small one that adds up.
+"""The JPEG layer on CUDA devices: one Triton kernel for each direction, and a small one for sums.
 
 ```
 x -- YCbCr -- DCT --> z -- quantise --> Q -- IDCT -- RGB -- (. - mean) / std --> out        stored: out
@@ -8,8 +8,8 @@ g / std -- YCbCr -- DCT --> dQ -- dQ/dz --> dz -- IDCT -- RGB --> dx            
                              `--- dQ/dq, dQ/dalpha --> sums over blocks
 ```
 
-A program takes tiles of blocks, a block a column, 64 samples or frequencies down: a thread meets but two frequencies.
-Sums over blocks are taken in a fixed order, without atomics: results repeat bit by bit.
+A program processes tiles of blocks, one block per column with 64 samples or frequencies: a thread has only two
+frequencies. Sums over blocks have a fixed order, without atomics: results are bitwise reproducible.
 
 Needs Triton; :mod:`toolkit.jpeg.fused` launches them.
 """
@@ -25,11 +25,11 @@ from toolkit.jpeg.transform import COLOUR, INVERSE_COLOUR, LEVEL
 
 _RGB_TO_YCC = tl.constexpr(COLOUR)
 _YCC_TO_RGB = tl.constexpr(tuple(zip(*INVERSE_COLOUR, strict=True)))
-"""Row by row what Y, Cb and Cr give to red, green and blue."""
+"""Row by row the contributions of Y, Cb and Cr to red, green and blue."""
 _LEVEL, _SMALLEST, _LARGEST = tl.constexpr(LEVEL), tl.constexpr(SMALLEST), tl.constexpr(LARGEST)
 _LOG2_E, _LEAST = tl.constexpr(math.log2(math.e)), tl.constexpr(-NEGLIGIBLE * math.log2(math.e))
 _ROUNDER = tl.constexpr(1.5 * 2**23)
-"""Adding and subtracting it rounds a float32, half to even, in two additions; an instruction for it would be slower."""
+"""Adding and subtracting it rounds a float32, half to even; faster than the rounding instruction."""
 
 
 @triton.jit
@@ -40,12 +40,12 @@ def _halves(x, HALF: tl.constexpr):
 
 @triton.jit
 def _product(matrix, x):
-    """A matrix given in two halves of 16 bits, times float32 x (64, TILE).
+    """A matrix split into two 16-bit halves, times float32 x (64, TILE).
 
-    Three products of halves err by 2**-22 with float16, one of TF32 by 2**-11, too much for coefficients of 1000.
-    ``tf32x3`` is as exact but takes twice the time and shared memory, and Triton's interpreter would not show its
-    rounding; ``ieee`` leaves the matrix units idle. Pixels and coefficients are far from float16's limit of 65504;
-    gradients may have any magnitude and go in bfloat16, which errs by 2**-16.
+    Three products of float16 halves have an error of 2**-22, one of TF32 of 2**-11, too much for coefficients of 1000.
+    ``tf32x3`` is as accurate but takes twice the time and shared memory, and Triton's interpreter does not reproduce
+    its rounding; ``ieee`` does not use the matrix units. Pixels and coefficients are far below float16's limit of
+    65504; gradients may have any magnitude and use bfloat16, with an error of 2**-16.
     """
     high, low = matrix
     x_high, x_low = _halves(x, high.dtype)
@@ -56,7 +56,7 @@ def _product(matrix, x):
 
 @triton.jit
 def _transform(dct, HALF: tl.constexpr, ZERO_DC: tl.constexpr):
-    """A block's DCT (64, 64) and its inverse, in halves; without the row of the DC, means vanish in both."""
+    """A block's DCT (64, 64) and its inverse, in halves; with ``ZERO_DC``, both without the DC row."""
     i = tl.arange(0, 64)
     matrix = tl.load(dct + i[:, None] * 64 + i[None, :])
     if ZERO_DC:
@@ -67,7 +67,7 @@ def _transform(dct, HALF: tl.constexpr, ZERO_DC: tl.constexpr):
 
 @triton.jit
 def _table(steps, log_alpha, hardness, plane):
-    """q, 1 / q and kappa for powers of two, of a plane's table; columns of 64."""
+    """q, 1 / q and kappa * log2(e) of a plane's table; columns of 64."""
     which = tl.minimum(plane, 1)
     q = tl.load(steps + which * 64 + tl.arange(0, 64))
     q = tl.minimum(tl.maximum(q, _SMALLEST), _LARGEST)[:, None]
@@ -79,7 +79,7 @@ def _table(steps, log_alpha, hardness, plane):
 
 @triton.jit
 def _row(plane, M: tl.constexpr, factors):
-    """A row of a constant matrix (3, 3), times factors for its columns."""
+    """A row of a constant matrix (3, 3), times factors of its columns."""
     y, cb = plane == 0, plane == 1
     red = tl.where(y, M[0][0], tl.where(cb, M[1][0], M[2][0]))
     green = tl.where(y, M[0][1], tl.where(cb, M[1][1], M[2][1]))
@@ -89,7 +89,7 @@ def _row(plane, M: tl.constexpr, factors):
 
 @triton.jit
 def _places(tile, blocks, size, strides, TILE: tl.constexpr, EDGE: tl.constexpr):
-    """Offsets (64, TILE) of a tile's samples in the first channel, and which of them lie in an image."""
+    """Offsets (64, TILE) of a tile's samples in the first channel, and a mask of those inside an image."""
     block = tile * TILE + tl.arange(0, TILE)
     columns, rows = (size[1] + 7) // 8, (size[0] + 7) // 8
     line = block // columns
@@ -112,7 +112,7 @@ def _mixed(place, stride, inside, outside, weights, shift):
 
 @triton.jit
 def _samples(place, stride, inside, plane, scale):
-    """Y, Cb or Cr, centred; outside of images lies grey, which is what the layer's zero padding is."""
+    """Y, Cb or Cr, centred; grey outside of images, which is the layer's zero padding."""
     weights = _row(plane, _RGB_TO_YCC, (scale, scale, scale))
     return _mixed(place, stride, inside, _LEVEL / scale, weights, tl.where(plane == 0, -_LEVEL, 0.0))
 
@@ -124,7 +124,7 @@ def _plus(rgb, weights, samples):
 
 @triton.jit
 def _gains(std, scale):
-    """What a pixel's distance from grey is multiplied by in the output."""
+    """Factors of a pixel's difference from grey in the output."""
     if std is not None:
         gains = 1 / (scale * tl.load(std)), 1 / (scale * tl.load(std + 1)), 1 / (scale * tl.load(std + 2))
     else:
@@ -134,7 +134,7 @@ def _gains(std, scale):
 
 @triton.jit
 def _centred_moments(d, sharp):
-    """m1, m2, m3 of k = -2..2 for |d| <= 1/2 from two exponentials, neither above 1.
+    """m1, m2, m3 of k = -2..2 for |d| <= 1/2, from two exponentials of at most 1.
 
     With t = w(1) w(-1) = exp(-2 kappa), w(2) = t w(1)^2, w(-2) = t w(-1)^2 and w(1)^2 + w(-1)^2 = both^2 - 2 t, every
     sum is a polynomial in both = w(1) + w(-1), times apart = w(1) - w(-1) if the power of k is odd.
@@ -143,7 +143,7 @@ def _centred_moments(d, sharp):
     tail = tl.exp2(-twice)
     above, below = tl.exp2(twice * d - sharp), tl.exp2(-twice * d - sharp)
     both, apart = above + below, above - below
-    root = tl.rsqrt(both * (both * tail + 1) + (1 - 2 * tail * tail))  # a division would see to overflow, in vain
+    root = tl.rsqrt(both * (both * tail + 1) + (1 - 2 * tail * tail))  # a division would handle overflow needlessly
     part = root * root
     m1 = apart * (both * (2 * tail) + 1) * part
     m2 = (both * (both * (4 * tail) + 1) - 8 * tail * tail) * part
@@ -152,11 +152,11 @@ def _centred_moments(d, sharp):
 
 @triton.jit
 def _shifted_moments(d, sharp):
-    """The same for any d: at the limits the window is shifted inwards, see ``quantizer.level_weights``."""
+    """The same moments for any d: at the limits, the window is shifted inwards, see ``quantizer.level_weights``."""
     nearest = tl.minimum(tl.maximum((d + _ROUNDER) - _ROUNDER, -2.0), 2.0)
     total, first, second, third = tl.zeros_like(d), tl.zeros_like(d), tl.zeros_like(d), tl.zeros_like(d)
     for k in tl.static_range(-2, 3):
-        # the difference to the nearest's exponent, as a product: exactly 0 there, however large d is
+        # relative to the exponent of the nearest level, as a product: exactly 0 there for any d
         exponent = sharp * ((k - nearest) * (2 * d - k - nearest))
         weight = tl.exp2(tl.minimum(tl.maximum(exponent, _LEAST), 0.0))
         total += weight
@@ -172,7 +172,7 @@ def _window(z, table, LIMIT: tl.constexpr):
     inner: tl.constexpr = LIMIT - 2
     u = z * table[1]
     centre = (u + _ROUNDER) - _ROUNDER
-    if tl.max(tl.abs(centre)) <= inner:  # for a whole tile: true of most
+    if tl.max(tl.abs(centre)) <= inner:  # for the whole tile, which is the usual case
         m1, m2, m3 = _centred_moments(u - centre, table[2])
     else:
         centre = tl.minimum(tl.maximum(centre, -inner), inner)
@@ -188,7 +188,7 @@ def _nearest(u, LIMIT: tl.constexpr):
 
 @triton.jit
 def _slopes(z, table, SOFT: tl.constexpr, LIMIT: tl.constexpr):
-    """dQ/dz, dQ/dq and dQ/dalpha over q**3."""
+    """dQ/dz, dQ/dq and (dQ/dalpha) / q**3."""
     if SOFT:
         centre, d, m1, m2, m3 = _window(z, table, LIMIT)
         kappa = table[2] / _LOG2_E
@@ -202,7 +202,7 @@ def _slopes(z, table, SOFT: tl.constexpr, LIMIT: tl.constexpr):
     return of_z, of_q, of_alpha
 
 
-@triton.jit(do_not_specialize=["blocks"])  # else a last, smaller batch would compile it again
+@triton.jit(do_not_specialize=["blocks"])  # otherwise a smaller last batch would trigger another compilation
 def forward_kernel(
     images,
     out,
@@ -267,7 +267,7 @@ def backward_kernel(
     HALF: tl.constexpr,
     FOR_ALPHA: tl.constexpr,
 ):
-    """``partials`` (programs, 4, 64): sums of dQ/dq and of dQ/dalpha over q**3, of luma and of chroma."""
+    """``partials`` (programs, 4, 64): sums of dQ/dq and (dQ/dalpha) / q**3, for luma and chroma."""
     exact, _ = _transform(dct, tl.float16, ZERO_DC)
     forth, back = _transform(dct, HALF, ZERO_DC)
     gains = _gains(std, scale)
@@ -302,7 +302,7 @@ def backward_kernel(
 
 @triton.jit(do_not_specialize=["programs"])
 def sum_kernel(partials, steps, log_alpha, grad_steps, grad_log_alpha, programs, ROWS: tl.constexpr):
-    """One program a table: the programs' sums to gradients, which pass the steps' bounds as in ``layer._Bound``."""
+    """Reduce partial sums to gradients, one program per table; gradients pass the bounds as in ``layer._Bound``."""
     table, frequency = tl.program_id(0), tl.arange(0, 64)
     of_q, of_alpha = tl.zeros((64,), tl.float32), tl.zeros((64,), tl.float32)
     for start in range(0, programs, ROWS):

@@ -1,7 +1,7 @@
-"""The one table of methods: their parameters, what they learn from, where they come from. No torch: the app reads it.
+"""The table of methods: parameters, training data and sources. Imports no torch, as the app reads it.
 
-A method is written like a codec: ``icarl`` or ``icarl:temperature=1``. What each does stands in its own file under
-:mod:`toolkit.learning.methods`; a method is that file and one row here.
+A method spec looks like a codec spec: ``icarl`` or ``icarl:temperature=1``. A method consists of one file in
+:mod:`toolkit.learning.methods` and one row here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, Value, parse_assignments, write_spec
 
-TEMPERATURE = Parameter(float, 2.0, 0.1, 20, help="of the softmax that the old network is imitated in")
-CHARGE_WEIGHTS = Parameter(bool, False, help="take the bytes of the added weights out of the memory's budget")
+TEMPERATURE = Parameter(float, 2.0, 0.1, 20, help="softmax temperature of the distillation")
+CHARGE_WEIGHTS = Parameter(bool, False, help="charge the bytes of added weights to the memory's budget")
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class MethodKind:
         name: in specs.
         summary: one line for people.
         source: the paper.
-        implementation: ``module:Class`` of its :class:`~toolkit.learning.methods.base.Method`, imported by runs only.
-        parameters: its keys.
+        implementation: ``module:Class`` of its :class:`~toolkit.learning.methods.base.Method`, imported only by runs.
+        parameters: by key.
         exemplars: learns from the memory; False for the bounds.
-        everything: sees all earlier classes' training images, as no deployed learner does.
-        frozen: trains nothing: a classifier in closed form on the features of a fixed network.
+        everything: sees the training images of all earlier classes, unlike a deployed learner.
+        frozen: trains no network: a closed-form classifier on the features of a fixed network.
     """
 
     name: str
@@ -61,25 +61,25 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind(
             "replay",
-            "new images and exemplars alike",
+            "cross entropy on new images and exemplars",
             "Ratcliff, 1990",
             "toolkit.learning.methods.replay:Replay",
         ),
         MethodKind(
             "icarl",
-            "distillation, and the nearest class mean decides",
+            "distillation, classification by the nearest class mean",
             "Rebuffi et al., CVPR 2017",
             "toolkit.learning.methods.icarl:ICaRL",
             {"temperature": TEMPERATURE},
         ),
         MethodKind(
             "bic",
-            "distillation, then two numbers correct the new classes' outputs",
+            "distillation, then a linear correction of the new classes' outputs",
             "Wu et al., CVPR 2019",
             "toolkit.learning.methods.bic:BiC",
             {
                 "temperature": TEMPERATURE,
-                "held_out": Parameter(float, 0.1, 0.02, 0.5, help="part of the exemplars that only judges the bias"),
+                "held_out": Parameter(float, 0.1, 0.02, 0.5, help="fraction of exemplars held out for the correction"),
             },
         ),
         MethodKind(
@@ -91,19 +91,19 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind(
             "podnet",
-            "feature maps are kept alike, cosine classifier with proxies",
+            "distillation of feature maps, cosine classifier with proxies",
             "Douillard et al., ECCV 2020",
             "toolkit.learning.methods.podnet:PODNet",
             {
-                "spatial": Parameter(float, 5.0, 0, 100, help="weight of the feature maps' distillation"),
-                "flat": Parameter(float, 1.0, 0, 100, help="weight of the pooled features' distillation"),
-                "proxies": Parameter(int, 10, 1, 100, help="proxies a class"),
-                "scale": Parameter(float, 8.0, 1, 100, help="what cosines are multiplied by"),
+                "spatial": Parameter(float, 5.0, 0, 100, help="weight of the distillation of feature maps"),
+                "flat": Parameter(float, 1.0, 0, 100, help="weight of the distillation of pooled features"),
+                "proxies": Parameter(int, 10, 1, 100, help="proxies per class"),
+                "scale": Parameter(float, 8.0, 1, 100, help="scale factor of the cosines"),
             },
         ),
         MethodKind(
             "der",
-            "one more network a stage, the earlier ones frozen",
+            "one additional network per stage, earlier ones frozen",
             "Yan et al., CVPR 2021",
             "toolkit.learning.methods.expanding:DER",
             {"charge_weights": CHARGE_WEIGHTS},
@@ -115,12 +115,12 @@ METHODS: dict[str, MethodKind] = {
             "toolkit.learning.methods.foster:FOSTER",
             {
                 "temperature": TEMPERATURE,
-                "beta": Parameter(float, 0.97, 0, 0.9999, help="how strongly rare classes are favoured"),
+                "beta": Parameter(float, 0.97, 0, 0.9999, help="how strongly rare classes are upweighted"),
             },
         ),
         MethodKind(
             "memo",
-            "one more last block a stage, shared early blocks",
+            "one additional last block per stage, shared early blocks",
             "Zhou et al., ICLR 2023",
             "toolkit.learning.methods.expanding:MEMO",
             {
@@ -136,7 +136,7 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind(
             "derpp",
-            "exemplars keep the outputs they once had",
+            "replay that also matches the exemplars' stored logits",
             "Buzzega et al., NeurIPS 2020",
             "toolkit.learning.methods.derpp:DERpp",
             {
@@ -146,17 +146,17 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind(
             "ncm",
-            "frozen features, the nearest class mean: seconds a run",
+            "frozen features, nearest class mean: seconds per run",
             "Mensink et al., PAMI 2013",
             "toolkit.learning.methods.frozen:NCM",
             frozen=True,
         ),
         MethodKind(
             "ridge",
-            "frozen features, random projection and ridge regression: seconds a run",
+            "frozen features, random projection and ridge regression: seconds per run",
             "McDonnell et al., NeurIPS 2023",
             "toolkit.learning.methods.frozen:Ridge",
-            {"width": Parameter(int, 2000, 0, 20000, help="of the random projection; 0 for the features themselves")},
+            {"width": Parameter(int, 2000, 0, 20000, help="of the random projection; 0 for none")},
             frozen=True,
         ),
     )
@@ -164,7 +164,7 @@ METHODS: dict[str, MethodKind] = {
 
 
 def parse_method(spec: str) -> tuple[MethodKind, dict[str, Value]]:
-    """The method a spec names, and all of its parameters' values.
+    """The method of a spec, and the values of all its parameters.
 
     Raises:
         UsageError: unknown method, parameter or value; the message lists the accepted ones.
@@ -177,6 +177,6 @@ def parse_method(spec: str) -> tuple[MethodKind, dict[str, Value]]:
 
 
 def canonical_method(spec: str) -> str:
-    """The spec with only what differs from the defaults; see :func:`parse_method` for the errors."""
+    """The spec with only the values that differ from the defaults; see :func:`parse_method` for the errors."""
     kind, values = parse_method(spec)
     return write_spec(kind.name, kind.parameters, values)

@@ -1,4 +1,4 @@
-"""Losses of the methods: pure functions of logits and features, and the distillation that several share."""
+"""Losses of the methods: pure functions of logits and features, and the distillation shared by several."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from toolkit.training.loop import Loss
 def distillation(
     logits: torch.Tensor, teacher: torch.Tensor, temperature: float, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Cross entropy of the student's softmax against the teacher's, both at ``temperature``, mean over the batch.
+    """Cross entropy between teacher and student softmax at ``temperature``, averaged over the batch.
 
     As in PyCIL, without the factor T^2 of Hinton et al. (2015).
 
     Args:
         logits, teacher: (N, C), of the same classes.
         temperature: divides both.
-        weights: (C,): the target is weighted by class and normalised again (FOSTER, eq. 11).
+        weights: (C,), class weights of the target, which is then renormalised (FOSTER, eq. 11).
     """
     target = functional.softmax(teacher / temperature, dim=1)
     if weights is not None:
@@ -53,7 +53,7 @@ def distilled(
 def distilled_by_age(
     teacher: nn.Module, known: int, total: int, temperature: float, label_smoothing: float = 0.0
 ) -> Loss:
-    """:func:`distilled` with the two terms weighed by the parts of the classes that are new and old (BiC, eq. 3)."""
+    """:func:`distilled` with its two terms weighted by the fractions of new and old classes (BiC, eq. 3)."""
     old = known / total
     return distilled(teacher, known, temperature, plain=1 - old, imitated=old, label_smoothing=label_smoothing)
 
@@ -61,14 +61,14 @@ def distilled_by_age(
 def nca(similarities: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor | float) -> torch.Tensor:
     """PODNet's classification loss: the NCA of Movshovitz-Attias et al. (2017) with a margin, as in the published code.
 
-    After the largest similarity of an image was taken off all of them, the label's own leaves a constant 1 in the
-    denominator, so the loss saturates like a cross entropy. The paper's eq. 6 leaves nothing there and cuts the loss at
-    0; until then it is linear, and trainings of hundreds of steps blow up.
+    After subtraction of the largest similarity of an image, the label's own term in the denominator is a constant 1, so
+    the loss saturates like a cross entropy. Eq. 6 of the paper omits this term and clips the loss at 0; above, it is
+    linear, and trainings of hundreds of steps diverge.
 
     Args:
         similarities: scaled cosine similarities (N, C).
         labels: int64 (N,).
-        margin: taken off the label's similarity.
+        margin: subtracted from the label's similarity.
     """
     label = labels[:, None]
     after = similarities.scatter(1, label, similarities.gather(1, label) - margin)
@@ -79,11 +79,11 @@ def nca(similarities: torch.Tensor, labels: torch.Tensor, margin: torch.Tensor |
 def pooled_outputs_distance(maps: list[torch.Tensor], teacher: list[torch.Tensor]) -> torch.Tensor:
     """POD-spatial (PODNet, eq. 4): distance of feature maps pooled along height and along width.
 
-    Each map is squared, summed along either axis, both results are laid end to end and normalised; the Euclidean
+    Each map is squared and summed along each axis; both results are concatenated and normalised. The Euclidean
     distance to the teacher's is averaged over batch and layers.
 
     Args:
-        maps, teacher: of each layer (N, C, H, W).
+        maps, teacher: one (N, C, H, W) per layer.
     """
     pairs = zip(maps, teacher, strict=True)
     return torch.stack([(_pooled(ours) - _pooled(theirs)).norm(dim=1).mean() for ours, theirs in pairs]).mean()
@@ -98,8 +98,8 @@ def effective_number_weights(frequencies: torch.Tensor, beta: float) -> torch.Te
     """Class weights (C,) by the effective number of images (Cui et al., CVPR 2019), with mean 1.
 
     Args:
-        frequencies: images a class, float (C,), each above 0.
-        beta: 0 weighs all classes alike; towards 1, inversely to their images.
+        frequencies: images per class, float (C,), each above 0.
+        beta: 0 gives equal weights; towards 1, weights become inversely proportional to the images per class.
     """
     weights = (1 - beta) / (1 - beta**frequencies)
     return weights / weights.sum() * len(weights)

@@ -1,14 +1,14 @@
 """Metrics of class-incremental learning: pure functions of the accuracy matrix and the stages' class counts.
 
 ``matrix[t][k]`` is the accuracy on stage k's classes after stage t, for k <= t: a triangle of fractions. Within a
-stage every class weighs the same. The definitions differ between papers; these are ours:
+stage, all classes have equal weight. Definitions differ between papers; these are ours:
 
 - last accuracy: over all classes, after the last stage;
 - average incremental accuracy: mean over t of the accuracy over the classes seen by stage t (iCaRL);
-- forgetting: mean over stages k but the last of (best accuracy on k before the last stage - final accuracy on k)
-  (Chaudhry et al., ECCV 2018);
-- backward transfer: mean over stages k but the last of (final accuracy on k - accuracy on k right after stage k)
-  (Lopez-Paz & Ranzato, NeurIPS 2017).
+- forgetting: mean over all stages k except the last of (best accuracy on k before the last stage - final accuracy
+  on k) (Chaudhry et al., ECCV 2018);
+- backward transfer: mean over all stages k except the last of (final accuracy on k - accuracy on k right after
+  stage k) (Lopez-Paz & Ranzato, NeurIPS 2017).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtrit  # the same as stats.t.ppf, without a second of imports
+from scipy.special import stdtrit  # equal to stats.t.ppf, but a second faster to import
 
 Matrix = Sequence[Sequence[float]]
 
@@ -28,11 +28,11 @@ def _require_triangle(matrix: Matrix, classes: Sequence[int]) -> None:
 
 
 def accuracy_after(matrix: Matrix, classes: Sequence[int], stage: int) -> float:
-    """Accuracy over all classes seen by ``stage``, each class weighing the same.
+    """Accuracy over all classes seen by ``stage``, with equal class weights.
 
     Args:
         matrix: see the module.
-        classes: number of classes of each stage.
+        classes: number of classes per stage.
         stage: 0-based.
     """
     return float(np.average(matrix[stage], weights=classes[: stage + 1]))
@@ -51,7 +51,7 @@ def average_incremental_accuracy(matrix: Matrix, classes: Sequence[int]) -> floa
 
 
 def forgetting(matrix: Matrix, classes: Sequence[int]) -> float:
-    """How far each earlier stage has fallen from its best; 0 for a single stage."""
+    """Mean drop of the earlier stages from their best accuracy; 0 for a single stage."""
     _require_triangle(matrix, classes)
     last = len(classes) - 1
     drops = [max(matrix[t][k] for t in range(k, last)) - matrix[last][k] for k in range(last)]
@@ -59,7 +59,7 @@ def forgetting(matrix: Matrix, classes: Sequence[int]) -> float:
 
 
 def backward_transfer(matrix: Matrix, classes: Sequence[int]) -> float:
-    """How later stages changed the accuracy on earlier ones (negative: forgetting); 0 for a single stage."""
+    """Mean change of the accuracy on earlier stages (negative: forgetting); 0 for a single stage."""
     _require_triangle(matrix, classes)
     last = len(classes) - 1
     changes = [matrix[last][k] - matrix[k][k] for k in range(last)]
@@ -67,7 +67,7 @@ def backward_transfer(matrix: Matrix, classes: Sequence[int]) -> float:
 
 
 def stage_accuracies(predicted: np.ndarray, labels: np.ndarray, stages: Sequence[Sequence[int]]) -> list[float]:
-    """One row of the matrix: for each stage the mean over its classes of the class accuracy.
+    """One row of the matrix: for each stage, the mean class accuracy.
 
     Args:
         predicted, labels: int arrays (N,).
@@ -88,7 +88,7 @@ def summarise(matrix: Matrix, classes: Sequence[int]) -> dict[str, float]:
 
 
 def mean_and_ci95(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean over seeds, and half the width of its 95 % interval, t(0.975, n - 1) s / sqrt(n); None for one value."""
+    """Mean over seeds, and half-width of its 95 % interval, t(0.975, n - 1) s / sqrt(n), or None for one value."""
     count = len(values)
     mean = float(np.mean(values))
     if count < 2:

@@ -1,9 +1,9 @@
-"""Published settings by name: how the numbers people compare with on CIFAR-100 were obtained. No torch.
+"""Published settings by name, behind the usual reference numbers on CIFAR-100. Imports no torch.
 
 PyCIL's settings (Zhou et al., 2021) of the iCaRL protocol: ResNet-32, batches of 128, SGD with momentum 0.9, crops
-after padding by 4, flips, brightness jitter 63/255, classes in the order of numpy's permutation with seed 1993, ten
-stages of ten; exemplars and new images are drawn alike. The first stage takes 200 epochs (lr 0.1, a tenth at 60, 120
-and 170, weight decay 5e-4) but for methods that say otherwise.
+after padding by 4, flips, brightness jitter 63/255, classes in the order of NumPy's permutation with seed 1993, ten
+stages of ten classes; exemplars and new images are drawn from one pool. Unless a method says otherwise, the first stage
+takes 200 epochs (lr 0.1, divided by ten at 60, 120 and 170, weight decay 5e-4).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Published:
     """A recipe.
 
     Attributes:
-        choices: fields of a pilot's configuration; what a user gives goes before.
+        choices: fields of a pilot's configuration; the user's choices override them.
         seed: of the class order.
-        departs: in what our run still differs from the published one.
+        departs: remaining differences between our run and the published one.
     """
 
     choices: Mapping[str, object]
@@ -37,7 +37,7 @@ def _pycil(
     departs: str = "",
     changes: Mapping[str, object] | None = None,
 ) -> Published:
-    """A PyCIL recipe; milestones are epochs of a later stage, ``changes`` what the method has otherwise."""
+    """A PyCIL recipe; milestones are epochs of a later stage, ``changes`` the method's own settings."""
     choices: dict[str, object] = {
         "method": method,
         "size": 32,
@@ -67,7 +67,7 @@ RECIPES: dict[str, Published] = {
     "pycil-replay": _pycil("replay", 70, (30, 50)),
     "pycil-icarl": _pycil("icarl", 170, (80, 120)),
     "pycil-bic": _pycil(
-        "bic", 170, (60, 100, 140), departs="the correction takes a tenth of the steps, not as many epochs again"
+        "bic", 170, (60, 100, 140), departs="the correction takes a tenth of the steps instead of as many epochs again"
     ),
     "pycil-wa": _pycil("wa", 170, (60, 100, 140)),
     "pycil-podnet": _pycil(
@@ -78,7 +78,7 @@ RECIPES: dict[str, Published] = {
     ),
     "pycil-der": _pycil("der", 170, (80, 120, 150)),
     "pycil-foster": _pycil(
-        "foster", 300, departs="without AutoAugment, which the published numbers rest on", changes=_COSINE
+        "foster", 300, departs="without AutoAugment, which the published numbers use", changes=_COSINE
     ),
     "pycil-memo": _pycil("memo", 170, (80, 120, 150)),
 }
@@ -88,7 +88,7 @@ def published(name: str) -> Published:
     """The recipe of that name.
 
     Raises:
-        UsageError: there is none; the message lists those there are.
+        UsageError: unknown name; the message lists the known ones.
     """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")

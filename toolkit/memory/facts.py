@@ -1,4 +1,4 @@
-"""Types of the summaries of memories, and of what a pickled dataset carries."""
+"""Types of the summaries of memories, and of the state of a pickled dataset."""
 
 from __future__ import annotations
 

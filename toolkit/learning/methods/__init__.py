@@ -1,4 +1,4 @@
-"""Methods: what changes in the loss, the classifier and after a stage. One file a method (or a family)."""
+"""Methods: changes to the loss, to the classifier and after a stage. One file per method or family."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from toolkit.learning.methods.base import Method
 
 
 def build_method(spec: str, *, label_smoothing: float = 0.0) -> Method:
-    """The method a spec names.
+    """The method of a spec.
 
     Raises:
         UsageError: unknown method or parameter.

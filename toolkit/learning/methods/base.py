@@ -1,7 +1,7 @@
-"""What a method may change of a stage: the network's shape, the phases of training with their losses, what comes after.
+"""The interface of methods: the network's structure, the training phases with their losses, and steps after a stage.
 
-The pilot owns the order of things. For every stage it calls ``begin``, trains each of ``phases`` with the one training
-loop, calls ``finish``, commits the exemplars, and hands them, decoded, to ``remember``.
+The pilot controls the order. For every stage it calls ``begin``, trains each of ``phases`` with the training loop,
+calls ``finish``, commits the exemplars, and passes them, decoded, to ``remember``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from toolkit.training.networks import Classifier
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's number, and how many outputs there are before it and with it."""
+    """A stage's index, and the number of outputs before it and including it."""
 
     index: int
     known: int
@@ -31,12 +31,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage offers to learn from.
+    """Training data of a stage.
 
     Attributes:
         new: training images of the new classes (of all classes so far for a method that sees everything).
         memory: decoded exemplars of the earlier classes; None in the first stage.
-        memory_share: part of each batch that comes from the memory.
+        memory_share: fraction of each batch drawn from the memory.
     """
 
     new: AnyPool
@@ -44,7 +44,7 @@ class StageData:
     memory_share: float
 
     def frequencies(self, classes: int) -> torch.Tensor:
-        """Images of each class that one pass over as many images as there are would draw; float32 (classes,)."""
+        """Expected draws per class in one pass over as many images as there are; float32 (classes,)."""
         count = torch.bincount(self.new.labels, minlength=classes).float()
         if self.memory is None:
             return count
@@ -58,14 +58,14 @@ class Phase:
     """One training within a stage.
 
     Attributes:
-        network: trained in place, as far as its parameters require gradients.
+        network: trained in place, for the parameters that require gradients.
         loss: of the network and a batch.
-        data: what the batches are drawn from.
-        share: part of the stage's optimiser steps; those of all phases sum to 1.
+        data: source of the batches.
+        share: fraction of the stage's optimiser steps; the shares of all phases sum to 1.
         lr: relative to the recipe's.
-        weight_decay: in place of the recipe's.
-        augmented: False gives the images as they are.
-        prepare: called right before the training, also of a resumed run.
+        weight_decay: replaces the recipe's.
+        augmented: False disables augmentation.
+        prepare: called right before the training, also in a resumed run.
     """
 
     network: nn.Module
@@ -79,12 +79,12 @@ class Phase:
 
 
 class Method:
-    """Plain training on whatever a stage offers. Methods override what they change.
+    """Plain training on the data of a stage. Methods override what they change.
 
     Attributes:
-        heads: what can classify; the first is the method's own.
-        has_teacher: from the second stage on, ``auxiliary["teacher"]`` is the network as the last stage left it.
-        auxiliary: networks kept beside the one that learns, such as a teacher; saved with every checkpoint.
+        heads: available classifiers; the first is the method's own.
+        has_teacher: from the second stage on, ``auxiliary["teacher"]`` is the network after the previous stage.
+        auxiliary: further networks, such as a teacher; saved with every checkpoint.
     """
 
     heads: ClassVar[tuple[str, ...]] = ("linear",)
@@ -97,19 +97,19 @@ class Method:
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> nn.Module:
-        """The network as the first stage finds it."""
+        """The network before the first stage."""
         return Classifier(backbone(), classes, mean, std)
 
     def begin(self, network: nn.Module, stage: Stage) -> nn.Module:
-        """Give the network the shape that ``stage`` trains. Must need nothing but its arguments: a resumed run calls
-        this for every stage up to its own and then loads the weights."""
+        """Give the network the structure for ``stage``. Must depend only on its arguments: a resumed run calls this for
+        every stage up to the current one and then loads the weights."""
         if self.has_teacher and stage.index:
             self.auxiliary["teacher"] = frozen_copy(network)
         grow(network, stage.total)
         return network
 
     def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:
-        """What to train, one after the other."""
+        """The training phases, in order."""
         return [Phase(network, self.loss(stage), data)]
 
     def loss(self, stage: Stage) -> Loss:
@@ -117,40 +117,40 @@ class Method:
         return cross_entropy(self.label_smoothing)
 
     def finish(self, network: nn.Module, stage: Stage) -> nn.Module:
-        """The network after its training; the same condition as for ``begin``."""
+        """The network after its training; the condition of ``begin`` applies."""
         return network
 
     def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
-        """Learn from the decoded exemplars of all classes, after the memory's commit; asking for them decodes them."""
+        """Learn from the exemplars of all classes, after the memory's commit; calling ``exemplars`` decodes them."""
 
     def predictor(self, network: nn.Module, head: str) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Images (N, 3, H, W) to scores (N, classes) by one of :attr:`heads`."""
+        """A function from images (N, 3, H, W) to scores (N, classes) of one of :attr:`heads`."""
         return network
 
     def weights_bytes(self, network: nn.Module) -> int:
-        """Bytes of weights beyond an ordinary network's that the memory's budget pays for."""
+        """Bytes of weights beyond an ordinary network's that are charged to the memory's budget."""
         return 0
 
-    # What a method keeps with each exemplar. With extra_bytes at 0 the two others are never called.
+    # Data that a method stores with each exemplar. If extra_bytes returns 0, the other two are never called.
 
     def extra_bytes(self, outputs: int) -> int:
-        """Bytes kept with each exemplar that is stored while the network has ``outputs`` outputs; the budget pays."""
+        """Bytes stored with each exemplar while the network has ``outputs`` outputs; charged to the budget."""
         return 0
 
     def pack_extras(self, logits: np.ndarray) -> list[bytes]:
-        """What is kept with new exemplars, :meth:`extra_bytes` bytes each.
+        """The data to store with new exemplars, :meth:`extra_bytes` bytes each.
 
         Args:
-            logits: float32 (N, outputs), the network's for the decoded exemplars when their stage ends.
+            logits: float32 (N, outputs), of the network for the decoded exemplars at the end of their stage.
         """
         raise NotImplementedError
 
     def unpack_extras(self, packed: Sequence[bytes], outputs: int) -> np.ndarray:
-        """Float32 (N, ...) of what :meth:`pack_extras` gave: the ``extras`` of the exemplars in each batch.
+        """The inverse of :meth:`pack_extras`, float32 (N, ...): the ``extras`` of the exemplars in each batch.
 
         Args:
-            packed: one an exemplar, of all stages so far.
-            outputs: that the network will have in the end.
+            packed: one per exemplar, of all stages so far.
+            outputs: final number of outputs of the network.
         """
         raise NotImplementedError
 
@@ -172,5 +172,5 @@ def pool_features(
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose weights stay as they are: a teacher."""
+    """A copy in evaluation mode with frozen weights: a teacher."""
     return copy.deepcopy(network).eval().requires_grad_(False)

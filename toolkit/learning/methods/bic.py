@@ -1,8 +1,8 @@
 """BiC, bias correction (Wu et al., CVPR 2019): distillation, then scale and shift of the new classes' logits.
 
-A tenth of the exemplars (at least one of every class), and as many images of every new class, train nothing but those
-two numbers of each stage; a class that has one image only lends it to both. The correction takes a tenth of the stage's
-steps and sees the images as they are.
+A tenth of the exemplars (at least one per class), and equally many images of every new class, train only the two
+correction parameters of each stage; the only image of a class serves both purposes. The correction takes a tenth of the
+stage's steps, without augmentation.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class BiasCorrected(nn.Module):
 
     Attributes:
         classifier: the network.
-        corrections: (2,) each: scale and shift of the classes of each stage but the first.
-        ends: outputs at the end of each stage.
+        corrections: scale and shift, (2,), for each stage except the first.
+        ends: number of outputs at the end of each stage.
         correcting: only the last correction is trained, and the network stays in evaluation mode.
     """
 
@@ -49,7 +49,7 @@ class BiasCorrected(nn.Module):
         return torch.cat(parts, dim=1)
 
     def grow(self, classes: int) -> None:
-        """Outputs for ``classes`` classes in all; those added get a correction that does nothing yet."""
+        """Grow to ``classes`` outputs; the new ones get an identity correction."""
         if classes == self.ends[-1]:
             return
         self.classifier.grow(classes)
@@ -58,7 +58,7 @@ class BiasCorrected(nn.Module):
         self.corrections.append(nn.Parameter(torch.tensor([1.0, 0.0], device=device)))
 
     def correct(self, only: bool) -> None:
-        """Train only the last correction, or (``only`` False) everything but the corrections."""
+        """Train only the last correction, or with ``only=False`` everything except the corrections."""
         self.correcting = only
         self.classifier.requires_grad_(not only)
         for correction in self.corrections:
@@ -72,7 +72,7 @@ class BiasCorrected(nn.Module):
 
 
 class BiC(Method):
-    """Replay with distillation, and a correction of every stage's bias towards its new classes."""
+    """Replay with distillation, and a correction of each stage's bias towards its new classes."""
 
     has_teacher = True
 
@@ -93,13 +93,13 @@ class BiC(Method):
         loss = distilled_by_age(
             self.auxiliary["teacher"], stage.known, stage.total, self.temperature, self.label_smoothing
         )
-        fitted, judging = split_for_correction(data, self.held_out, stage)
+        fitted, held_out = split_for_correction(data, self.held_out, stage)
         return [
             Phase(network, loss, fitted, 1 - CORRECTION_SHARE, prepare=lambda: network.correct(only=False)),
             Phase(
                 network,
                 cross_entropy(),
-                judging,
+                held_out,
                 CORRECTION_SHARE,
                 augmented=False,
                 prepare=lambda: network.correct(only=True),
@@ -108,10 +108,10 @@ class BiC(Method):
 
 
 def split_for_correction(data: StageData, held_out: float, stage: Stage) -> tuple[StageData, StageData]:
-    """The images that train the network, and those, balanced over all classes, that train the correction.
+    """Split the data into images for the network and images, balanced over all classes, for the correction.
 
-    Of each old class the last ``held_out`` of its exemplars are held out, at least one; of each new class as many
-    images as of an old class on average. A class's only image serves for both.
+    The fraction ``held_out`` of each old class's exemplars is held out, at least one and from the end; of each new
+    class, as many images as of an old class on average. The only image of a class is in both parts.
     """
     assert data.memory is not None
     counts = torch.bincount(data.memory.labels, minlength=stage.known)[: stage.known]
@@ -119,14 +119,14 @@ def split_for_correction(data: StageData, held_out: float, stage: Stage) -> tupl
     each = max(1, round(float(apart.float().mean())))
     new_counts = torch.bincount(data.new.labels, minlength=stage.total)
     new_apart = torch.full_like(new_counts, each).minimum((new_counts - 1).clamp(min=1))
-    old_fit, old_judge = _last_of_each_class(data.memory, apart)
-    new_fit, new_judge = _last_of_each_class(data.new, new_apart)
+    old_fit, old_held = _last_of_each_class(data.memory, apart)
+    new_fit, new_held = _last_of_each_class(data.new, new_apart)
     fitted = StageData(new_fit, old_fit, data.memory_share)
-    return fitted, StageData(new_judge, old_judge, stage.known / stage.total)
+    return fitted, StageData(new_held, old_held, stage.known / stage.total)
 
 
 def _last_of_each_class(pool: AnyPool, apart: torch.Tensor) -> tuple[AnyPool, AnyPool]:
-    """``pool`` without, and only with, the last ``apart[label]`` items of each label; an only item is in both."""
+    """``pool`` without the last ``apart[label]`` items of each label, and only these; a single item is in both."""
     held = torch.zeros(len(pool), dtype=torch.bool, device=pool.labels.device)
     kept = torch.ones_like(held)
     for label, count in enumerate(apart.tolist()):

@@ -1,8 +1,8 @@
-"""The bounds that every method lies between: no memory at all, and no forgetting to prevent.
+"""The bounds of all methods: no memory, and all training data.
 
-``finetune`` trains on the new classes' images only. ``joint`` trains, for as many steps a stage as any other method,
-on all training images of all classes so far; like them it goes on from the last stage's network. Both differ from
-replay in what they are given, which :mod:`toolkit.learning.catalog` says, and in nothing else.
+``finetune`` trains only on the new classes' images. ``joint`` trains on all training images of all classes so far, with
+as many steps per stage as the other methods; like them, it continues from the last stage's network. Both differ from
+replay only in their training data, which :mod:`toolkit.learning.catalog` defines.
 """
 
 from __future__ import annotations

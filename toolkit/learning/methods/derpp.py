@@ -1,8 +1,8 @@
-"""DER++, dark experience replay (Buzzega et al., NeurIPS 2020): exemplars keep the logits the network once gave them.
+"""DER++, dark experience replay (Buzzega et al., NeurIPS 2020): exemplars are stored with the network's logits.
 
-Departs from the paper in that a stage's images are seen for many passes, that exemplars and their logits are taken
-when a stage ends, not along the stream, and that both terms on the exemplars use one draw. The logits are stored in
-half precision; their bytes count against the budget.
+Differs from the paper: a stage's images are seen for many passes, exemplars and their logits are stored at the end of a
+stage instead of during the stream, and both terms on the exemplars use the same draw. The logits are stored in half
+precision; their bytes count against the budget.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOGIT_BYTES = 2
 
 
 class DERpp(Method):
-    """Cross entropy of new images, and of exemplars both their labels and their stored logits."""
+    """Cross entropy on new images and exemplars, and regression to the exemplars' stored logits."""
 
     def __init__(self, *, alpha: float = 0.3, beta: float = 0.5, label_smoothing: float = 0.0) -> None:
         super().__init__(label_smoothing=label_smoothing)
@@ -43,12 +43,12 @@ class DERpp(Method):
         return _LOGIT_BYTES * outputs
 
     def pack_extras(self, logits: np.ndarray) -> list[bytes]:
-        """Half-precision numbers, 2 bytes an output."""
+        """Half-precision logits, 2 bytes per output."""
         limit = float(np.finfo(np.float16).max)
         return [row.tobytes() for row in np.clip(logits, -limit, limit).astype("<f2")]
 
     def unpack_extras(self, packed: Sequence[bytes], outputs: int) -> np.ndarray:
-        """Float32 (N, outputs), nan for outputs that there were not yet."""
+        """Float32 (N, outputs), nan for outputs that did not exist yet."""
         logits = np.full((len(packed), outputs), np.nan, np.float32)
         for row, data in zip(logits, packed, strict=True):
             values = np.frombuffer(data, "<f2")
@@ -59,12 +59,12 @@ class DERpp(Method):
 def dark_experience(
     logits: torch.Tensor, batch: Batch, known: int, alpha: float, beta: float, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Cross entropy of the new + ``beta`` x that of the exemplars + ``alpha`` x mean squared error of their logits.
+    """Cross entropy of new images + ``beta`` x that of exemplars + ``alpha`` x mean squared error of their logits.
 
     Args:
         logits: (N, C); exemplars last.
-        batch: its extras are the exemplars' stored logits, nan for classes that came after an exemplar was stored.
-        known: classes of earlier stages.
+        batch: its extras are the exemplars' stored logits, nan for classes later than the exemplar's stage.
+        known: number of classes of earlier stages.
     """
     if batch.extras is None:
         raise ValueError("the exemplars of this batch have no stored logits")

@@ -1,9 +1,9 @@
-"""ER-ACE, asymmetric cross entropy (Caccia et al., ICLR 2022): new images compete with the new classes only.
+"""ER-ACE, asymmetric cross entropy (Caccia et al., ICLR 2022): the loss of new images covers only the new classes.
 
-So new classes cannot push the old ones' outputs down; what comes from the memory competes with all classes. The paper's
-memory holds images of the current task as well, without which no loss would ever raise a new class above an old one.
-Ours gets them when a stage ends, so a part of the new images takes their place: as many as would leave every class
-alike in that term. Departs also in that a stage's images are seen for many passes, not once.
+New classes therefore cannot suppress the outputs of old ones; the loss of exemplars covers all classes. The paper's
+memory also holds images of the current task, without which no loss would raise a new class above an old one. Ours gets
+them at the end of a stage, so some of the new images replace them: as many as balance the classes in that term. It also
+differs in that a stage's images are seen for many passes, not once.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def asymmetric_cross_entropy(
 
     Args:
         logits: (N, C); exemplars last.
-        batch: its labels, and how many are exemplars'.
-        stage: how many classes are old and new.
+        batch: labels, and the number of exemplars.
+        stage: numbers of old and new classes.
     """
     first, known, labels = len(logits) - batch.exemplars, stage.known, batch.labels
     value = functional.cross_entropy(logits[:first, known:], labels[:first] - known, label_smoothing=label_smoothing)

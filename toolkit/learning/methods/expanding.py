@@ -1,12 +1,12 @@
 """DER (Yan et al., CVPR 2021) and MEMO (Zhou et al., ICLR 2023): the network grows with the stages.
 
-Both keep what earlier stages learned in a frozen branch and add a branch a stage, whose features are laid beside the
-others'; an auxiliary head on the newest branch tells the new classes from all the old ones. DER's branches are whole
-networks; MEMO's only the last block, on early blocks that all of them share.
+Both freeze the branches of earlier stages and add one branch per stage, whose features are concatenated with the
+others; an auxiliary head on the newest branch separates the new classes from all old ones. DER's branches are whole
+networks, MEMO's only the last block, on shared early blocks.
 
 Both follow PyCIL: a new branch starts from the last one's weights, the head is aligned as in WA after each stage
-(DER's masks and balanced second training are left out), and MEMO's shared blocks are trained in every stage
-(``shared=frozen`` trains them in the first only).
+(DER's masks and balanced second training are omitted), and MEMO's shared blocks are trained in every stage
+(``shared=frozen`` trains them only in the first).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from toolkit.training.networks import CifarResNet, GrowingLinear, Normalisation
 
 
 class ExpandingClassifier(nn.Module):
-    """Shared early layers, a branch for each stage, and one head on all branches' features.
+    """Shared early layers, one branch per stage, and one head on the features of all branches.
 
     Args:
-        shared: images to the branches' input.
-        branch: the first branch: to features (N, D).
+        shared: from images to the branches' input.
+        branch: the first branch, to features (N, D).
         features: D.
-        classes: outputs to begin with.
+        classes: initial number of outputs.
         freeze_shared: from the second branch on.
     """
 
@@ -49,7 +49,7 @@ class ExpandingClassifier(nn.Module):
         self.auxiliary: nn.Linear | None = None
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """All branches' features side by side, (N, branches x D)."""
+        """Concatenated features of all branches, (N, branches x D)."""
         early = self.shared(images)
         return torch.cat([branch(early) for branch in self.branches], dim=1)
 
@@ -57,13 +57,13 @@ class ExpandingClassifier(nn.Module):
         return self.head(self.features(images))
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits, and the auxiliary head's on the newest branch: first all old classes as one, then each new one."""
+        """Logits, and auxiliary logits of the newest branch: first all old classes as one, then each new one."""
         assert self.auxiliary is not None
         features = self.features(images)
         return self.head(features), self.auxiliary(features[:, -self.width :])
 
     def grow(self, classes: int) -> None:
-        """One more branch, outputs for ``classes`` classes in all, and the earlier branches frozen."""
+        """Add a branch, grow to ``classes`` outputs and freeze the earlier branches."""
         known = self.head.out_features
         if classes == known:
             return
@@ -75,7 +75,7 @@ class ExpandingClassifier(nn.Module):
         self.auxiliary = nn.Linear(self.width, classes - known + 1).to(self.head.weight.device)
 
     def train(self, mode: bool = True) -> ExpandingClassifier:
-        """Frozen parts stay in evaluation mode: their batch statistics are part of what they learned."""
+        """Frozen parts stay in evaluation mode: their batch statistics are frozen, too."""
         super().train(mode)
         if len(self.branches) > 1:
             if self.freeze_shared:
@@ -86,7 +86,7 @@ class ExpandingClassifier(nn.Module):
 
 
 class _Expanding(Method):
-    """What DER and MEMO have in common: everything but where a network is cut."""
+    """Common base of DER and MEMO, which differ only in where the network is divided."""
 
     def __init__(self, *, charge_weights: bool = False, label_smoothing: float = 0.0) -> None:
         super().__init__(label_smoothing=label_smoothing)
@@ -117,7 +117,7 @@ class _Expanding(Method):
 
 
 class DER(_Expanding):
-    """A whole network a stage."""
+    """One whole network per stage."""
 
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
@@ -127,7 +127,7 @@ class DER(_Expanding):
 
 
 class MEMO(_Expanding):
-    """The last block a stage."""
+    """One last block per stage."""
 
     def __init__(self, *, charge_weights: bool = False, shared: str = "trained", label_smoothing: float = 0.0) -> None:
         super().__init__(charge_weights=charge_weights, label_smoothing=label_smoothing)
@@ -138,7 +138,7 @@ class MEMO(_Expanding):
     ) -> nn.Module:
         whole = backbone()
         if not isinstance(whole, CifarResNet):
-            raise UsageError("memo needs a network it can cut: resnet8, resnet20, resnet32 or resnet56")
+            raise UsageError("memo needs a network it can divide: resnet8, resnet20, resnet32 or resnet56")
         early, last = whole.cut()
         shared = nn.Sequential(Normalisation(mean, std), early)
         return ExpandingClassifier(shared, last, whole.num_features, classes, self.shared == "frozen")

@@ -1,11 +1,11 @@
-"""FOSTER (Wang et al., ECCV 2022): a new network learns what the old one misses; both are then compressed into one.
+"""FOSTER (Wang et al., ECCV 2022): a new network learns the residual of the old one; both are then compressed into one.
 
-Boosting: the old network is frozen, a new one and a head on both networks' features are trained; a second head on the
-new features alone, and distillation of the old logits, steer it. Compression: a student that starts as the old network
-imitates both, rare classes weighing more. Each has its published part (170 and 130 of 300 epochs) of the stage's steps.
-Departs as PyCIL's plain setting does (the logits are weighed by class frequency, the weights not aligned, the student
-has no weight decay), and in that one beta serves both phases, the new network's own head starts as the old one, and
-there is no AutoAugment, which the published numbers rest on.
+Boosting: the old network is frozen; a new one and a head on both networks' features are trained, with a second head on
+the new features alone and distillation of the old logits. Compression: both are distilled into a student that starts as
+the old network, with higher weights for rare classes. Each takes its published share (170 and 130 of 300 epochs) of the
+stage's steps. Differs like PyCIL's default (logits weighted by class frequency, weights not aligned, no weight decay
+for the student), and also uses one beta for both phases, starts the new network's own head as the old one, and omits
+AutoAugment, which the published numbers use.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ BOOSTING_SHARE = 170 / 300
 
 
 class Boosted(nn.Module):
-    """A frozen old classifier, a new one, and a head on both one's features.
+    """A frozen old classifier, a new one, and a head on the features of both.
 
     Args:
-        old: as the last stage left it; copied.
-        classes: outputs in all.
+        old: the classifier after the last stage; copied.
+        classes: total number of outputs.
     """
 
     def __init__(self, old: Classifier, classes: int) -> None:
         super().__init__()
-        self.new = copy.deepcopy(old)  # its head sees the new features alone
+        self.new = copy.deepcopy(old)  # its head uses the new features alone
         self.new.grow(classes)
         self.head = copy.deepcopy(old.head)
         self.head.grow(classes, 2 * old.head.in_features)
@@ -48,7 +48,7 @@ class Boosted(nn.Module):
         return self.head(self.features(images))
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits of both together, of the new one alone, and of the old one."""
+        """Logits of both networks together, of the new one, and of the old one."""
         features = self.features(images)
         old, new = features.chunk(2, dim=1)
         return self.head(features), self.new.head(new), self.old.head(old)  # type: ignore[operator]
@@ -60,7 +60,7 @@ class Boosted(nn.Module):
 
 
 class FOSTER(Method):
-    """Boosting, then compression, in every stage but the first."""
+    """Boosting, then compression, in every stage except the first."""
 
     def __init__(self, *, temperature: float = 2.0, beta: float = 0.97, label_smoothing: float = 0.0) -> None:
         super().__init__(label_smoothing=label_smoothing)

@@ -1,9 +1,9 @@
-"""Learners on frozen features: nothing is trained, so a whole pilot takes seconds.
+"""Learners on frozen features: no network is trained, so a whole pilot takes seconds.
 
-``ncm``: the nearest class mean (Mensink et al., PAMI 2013). ``ridge``: random projection, ReLU and ridge regression, as
-in RanPAC (McDonnell et al., NeurIPS 2023). Depart from both papers in that means and regression are computed from the
-decoded exemplars alone, anew after every stage: the papers' running sums over all training images would hide what the
-memory is worth. The features are those of one extractor for all codecs, trained on original images.
+``ncm``: nearest class mean (Mensink et al., PAMI 2013). ``ridge``: random projection, ReLU and ridge regression, as in
+RanPAC (McDonnell et al., NeurIPS 2023). Unlike in both papers, means and regression are recomputed after every stage
+from the decoded exemplars alone: the papers' running sums over all training images would hide the effect of the memory.
+All codecs share the features of one extractor, trained on original images.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PROJECTION_SEED = 0
 
 
 class FrozenFeatures(nn.Module):
-    """A fixed network's features, and a table that turns them into scores.
+    """The features of a fixed network, and a table that maps them to scores.
 
     Attributes:
-        table: float32 (rows, D'): what the head is; a row a class for means, a column a class for regression.
+        table: float32 matrix of the head; one row per class for means, one column per class for regression.
     """
 
     table: torch.Tensor
@@ -44,11 +44,11 @@ class FrozenFeatures(nn.Module):
         return self._scores(self.features(images), self.table)
 
     def grow(self, classes: int) -> None:
-        """Nothing to do: the table is made anew after every commit."""
+        """Nothing to do: the table is recomputed after every commit."""
 
 
 class _Frozen(Method, ABC):
-    """What both learners share: no phases, and a table fitted on the memory's exemplars."""
+    """Common base of both learners: no phases, and a table fitted on the memory's exemplars."""
 
     def build(
         self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]

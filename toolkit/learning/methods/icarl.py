@@ -1,7 +1,7 @@
-"""iCaRL (Rebuffi et al., CVPR 2017): distillation, herding, and the nearest mean of exemplars decides.
+"""iCaRL (Rebuffi et al., CVPR 2017): distillation, herding, and classification by the nearest mean of exemplars.
 
-Departs from the paper as PyCIL does: softmax cross entropy and a distillation at a temperature in place of sigmoids.
-Both heads are reported; the nearest-mean one is the method's own.
+Differs from the paper like PyCIL: softmax cross entropy and distillation with a temperature instead of sigmoids. Both
+heads are reported; the nearest-mean head is the method's own.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-"""PODNet (Douillard et al., ECCV 2020): pooled feature maps are distilled, a cosine classifier has proxies for modes.
+"""PODNet (Douillard et al., ECCV 2020): distillation of pooled feature maps, and a cosine classifier with proxies.
 
-After the main training the classifier alone is finetuned on a balanced set. Departs from the paper in that new
-proxies start at random, not from clusters of features; in that the maps of all but the last stage are taken after
-their ReLU; in that the scale is fixed, as CosFace's is (trained, it fell to 0 or stayed near 1 in the few hundred
-steps of a pilot, and the features learned nothing: published trainings take a hundred times as many); and in that the
-finetuning leaves the backbone's batch statistics alone and has the published ratio of epochs (20 to 160) and of
-learning rates (0.005 to 0.1), but takes its steps from the stage's. PyCIL's version differs further: cross entropy, and
-no finetuning.
+After the main training, the classifier alone is finetuned on a balanced set. Differences from the paper:
+
+- new proxies are initialised at random, not from clusters of features;
+- the maps of all stages except the last are taken after their ReLU;
+- the scale is fixed, as in CosFace (trained, it fell to 0 or stayed near 1 in the few hundred steps of a pilot, and the
+  features learned nothing; published trainings take a hundred times as many steps);
+- finetuning freezes the backbone's batch statistics; it has the published ratio of epochs (20 to 160) and of learning
+  rates (0.005 to 0.1), but its steps are part of the stage's.
+
+PyCIL's version differs further: cross entropy, and no finetuning.
 """
 
 from __future__ import annotations
@@ -47,13 +50,13 @@ class PodClassifier(Classifier):
 
 
 class ProxyHead(nn.Module):
-    """Cosine similarity to several proxies a class, averaged with softmax weights (eq. 7), times a scale.
+    """Cosine similarity to several proxies per class, averaged with softmax weights (eq. 7), times a scale.
 
     Args:
         features: D.
-        classes: outputs to begin with.
-        proxies: a class.
-        scale: what similarities are multiplied by.
+        classes: initial number of outputs.
+        proxies: per class.
+        scale: factor of the similarities.
     """
 
     def __init__(self, features: int, classes: int, proxies: int, scale: float = 1.0) -> None:
@@ -71,20 +74,20 @@ class ProxyHead(nn.Module):
         return len(self.weight) // self.proxies
 
     def grow(self, outputs: int) -> None:
-        """Have ``outputs`` outputs, keeping the proxies there are."""
+        """Grow to ``outputs`` outputs, keeping the existing proxies."""
         added = self._fresh(outputs - self.out_features, self.weight.shape[1]).to(self.weight.device)
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), added]))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Scaled similarities (N, classes) of features (N, D)."""
-        with torch.autocast(features.device.type, enabled=False):  # cosines of eight bits would be too coarse
+        with torch.autocast(features.device.type, enabled=False):  # 8-bit cosines would be too coarse
             similar = functional.normalize(features.float(), dim=1) @ functional.normalize(self.weight, dim=1).T
             each = similar.view(len(similar), -1, self.proxies)
             return self.scale * (functional.softmax(each, dim=2) * each).sum(dim=2)
 
 
 class PODNet(Method):
-    """NCA loss, POD on maps and features from the second stage on, then balanced finetuning of the classifier."""
+    """NCA loss; from the second stage on also POD on maps and features, and balanced finetuning of the classifier."""
 
     has_teacher = True
 
@@ -132,7 +135,7 @@ class PODNet(Method):
 
     def loss(self, stage: Stage) -> Loss:
         teacher = self.auxiliary["teacher"]
-        # the more classes are old beside the new ones, the more there is to keep (section 3.3)
+        # the weight grows with the ratio of all to new classes (section 3.3)
         factor = (stage.total / (stage.total - stage.known)) ** 0.5
 
         def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
@@ -148,7 +151,7 @@ class PODNet(Method):
 
 
 def balanced(data: StageData, stage: Stage) -> StageData:
-    """All exemplars, and of each new class as many images as an old class has exemplars on average."""
+    """All exemplars, and as many images per new class as an old class has exemplars on average."""
     assert data.memory is not None
     each = max(1, round(len(data.memory) / stage.known))
     members = [torch.nonzero(data.new.labels == label).flatten()[:each] for label in range(stage.known, stage.total)]
@@ -160,7 +163,7 @@ def _plain_loss(network: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _nca(network: nn.Module, similarities: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The margin is taken off the cosine, so it is scaled like it."""
+    """NCA with a margin on the cosine, which is therefore scaled like it."""
     return nca(similarities, batch.labels, MARGIN * network.head.scale)  # type: ignore[operator, union-attr]
 
 

@@ -1,4 +1,4 @@
-"""Experience replay: cross entropy on new images and exemplars alike (Ratcliff, 1990)."""
+"""Experience replay: cross entropy on new images and exemplars (Ratcliff, 1990)."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from toolkit.learning.methods.base import Method
 
 
 class Replay(Method):
-    """No distillation, no bias correction: what the memory alone achieves."""
+    """No distillation, no bias correction: the effect of the memory alone."""

@@ -1,7 +1,7 @@
 """WA, weight aligning (Zhao et al., CVPR 2020): distillation, then the new classes' weights are scaled to the old norm.
 
-The two terms of the loss are weighed by the parts of the classes that are new and old, as in the paper; the weights
-stay unclipped, as in PyCIL.
+The two terms of the loss are weighted by the fractions of new and old classes, as in the paper; the weights are not
+clipped, as in PyCIL.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class WA(Method):
 
 @torch.no_grad()
 def align_weights(head: nn.Linear, known: int) -> None:
-    """Scale the weight rows from ``known`` on so that their mean norm is that of the rows before (eq. 8 of the paper).
+    """Scale the weight rows from ``known`` on to the mean norm of the earlier rows (eq. 8 of the paper).
 
-    Does nothing where there are no rows before. Biases stay.
+    Does nothing without earlier rows. Biases are unchanged.
     """
     if not 0 < known < head.out_features:
         return
