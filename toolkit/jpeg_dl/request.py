@@ -50,7 +50,7 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
         return shlex.join([*words, "--seeds", str(self.seed)])
 
     def check(self, dataset: ImageDataset | None = None, progress: Progress = silent) -> None:
-        """See :meth:`~toolkit.runs.request.Request.check`; ``dataset`` is the configuration's, where it is open."""
+        """See :meth:`~toolkit.runs.request.Request.check`; ``dataset`` is the configured dataset if already open."""
         from toolkit.jpeg_dl.experiment import check_training
 
         check_training(self.config, dataset, progress)
@@ -61,7 +61,7 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
         return {"device": str(resolve_device(self.config.device))}
 
     def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> dict[str, Any]:
-        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, where it is open."""
+        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configured dataset if already open."""
         from toolkit.jpeg_dl.experiment import train_variants
 
         return train_variants(run, self.config, self.seed, reporter, dataset)
@@ -72,12 +72,12 @@ class JPEGRequest(SeededRequest[JPEGConfig]):
     def require_result(self, run: RunFolder, result: dict[str, Any]) -> None:
         super().require_result(run, result)
         if result["seed"] != self.seed or result["variants"].keys() != set(self.config.variants):
-            raise Damaged(f"{run.name} is damaged: result.json: it belongs to another seed or to other variants")
+            raise Damaged(f"{run.name} is damaged: result.json: it belongs to another seed or other variants")
 
 
 @dataclass(frozen=True)
 class TrainedRequest(FieldsRequest):
-    """A request that concerns a finished training.
+    """A request about a finished training.
 
     Attributes:
         training: path of the run folder.
@@ -129,7 +129,7 @@ class AttackRequest(TrainedRequest):
         """The L-infinity bounds for pixels in [0, 1].
 
         Raises:
-            UsageError: ``eps`` does not hold numbers above 0 and within the range of pixels.
+            UsageError: ``eps`` is not a list of numbers above 0 and within the pixel range.
         """
         try:
             units = [float(text) for text in self.eps.split(",")]

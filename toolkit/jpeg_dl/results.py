@@ -1,4 +1,4 @@
-"""What finished trainings with the JPEG layer say together. No torch here."""
+"""Results of finished trainings with the JPEG layer over seeds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class Trainings:
         return self.config.run_name(0)
 
     def result(self) -> dict[str, Any] | None:
-        """The ``jpeg train`` JSON of the finished runs; None while there is none."""
+        """The ``jpeg train`` JSON of the finished runs; None if there are none."""
         finished = [run.located(result) for run, _ in self.runs if (result := run.result) is not None]
         return aggregate_trainings(self.config, finished) if finished else None
 
 
 def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Trainings]:
-    """The trainings of one dataset (its path absolute) and size, those begun last first.
+    """The trainings of one dataset (with an absolute path) and size, latest first.
 
     Args:
-        runs: run folders, newest first; those of other kinds, and those that are not whole, are passed over.
-        dataset, size: what they were trained on.
+        runs: run folders, newest first; runs of other kinds and damaged runs are skipped.
+        dataset, size: the training data.
     """
     found: dict[str, tuple[JPEGConfig, list[tuple[RunFolder, int]]]] = {}
     for run in runs:
         if run.config["kind"] != "jpeg":
             continue
-        with suppress(WorkError):  # the list of runs says what is wrong with it
+        with suppress(WorkError):  # the list of runs reports it
             request = JPEGRequest.of(run)
             config = request.config
             if (config.dataset, config.size) == (dataset, size):
@@ -59,7 +59,7 @@ def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Traini
 
 
 def aggregate_trainings(config: JPEGConfig, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
+    """Means and half-widths of 95 % intervals over seeds for every variant, and for its gain over plain by seed."""
     variants: dict[str, Any] = {}
     for name in config.variants:
         records = [run["variants"][name] for run in runs]
