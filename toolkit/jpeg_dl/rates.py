@@ -86,16 +86,16 @@ def energy_passed(
     return torch.where(before > 0, after / before.clamp_min(1e-30), 1.0).view(2, 8, 8)
 
 
-def matching_quality(images: torch.Tensor, bits_a_pixel: float, transform: BlockTransform) -> int:
+def matching_quality(images: torch.Tensor, target: float, transform: BlockTransform) -> int:
     """The quality whose standard tables are closest to an estimated rate; 1 or 100 if it is out of range."""
     low, high = 1, 100
     while high - low > 1:  # the rate grows with quality
         middle = (low + high) // 2
-        if hard_rate(images, standard_tables(middle), transform) < bits_a_pixel:
+        if hard_rate(images, standard_tables(middle), transform) < target:
             low = middle
         else:
             high = middle
-    gaps = {q: abs(hard_rate(images, standard_tables(q), transform) - bits_a_pixel) for q in (low, high)}
+    gaps = {q: abs(hard_rate(images, standard_tables(q), transform) - target) for q in (low, high)}
     return min(gaps, key=gaps.__getitem__)
 
 
