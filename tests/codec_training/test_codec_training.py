@@ -1,4 +1,4 @@
-"""Training neural codecs: the objective by hand, rates that are reached for, interruptions, frozen decoders."""
+"""Training of neural codecs: the objective by hand, target rates, interruptions, frozen decoders."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_objective_is_rate_plus_weighted_distortion(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
-def test_in_training_the_decoder_gets_what_it_gets_in_use(name: str) -> None:
+def test_the_decoder_gets_the_same_latents_in_training_and_at_inference(name: str) -> None:
     torch.manual_seed(0)
     network = build({"name": name, "channels": 16, "latent": 8, "stages": 3})
     images = batch().images.float() / 255
@@ -81,7 +81,7 @@ def test_in_training_the_decoder_gets_what_it_gets_in_use(name: str) -> None:
     assert float(noisy_bits) != pytest.approx(own, rel=1e-4), "the rate that is trained has noise"
 
 
-def test_training_starts_from_principal_components_at_the_wanted_rate() -> None:
+def test_training_starts_from_principal_components_at_the_target_rate() -> None:
     """With as many latents as a block has numbers the transform is orthogonal, and nothing is lost but by rounding."""
     images = load_dataset("demo", 16).train.images[:200]
     network = build({"name": "factorized", "channels": 16, "latent": 192, "stages": 3}).eval()
@@ -99,7 +99,7 @@ def test_training_starts_from_principal_components_at_the_wanted_rate() -> None:
     assert bool((spread[:-1] >= spread[1:] - 1e-3).all()), "the components come by the variance they hold"
 
 
-def test_lambda_rises_below_the_wanted_rate_and_falls_above_it() -> None:
+def test_lambda_rises_below_the_target_rate_and_falls_above_it() -> None:
     torch.manual_seed(0)
     network = build({"name": "factorized", "channels": 16, "latent": 8, "stages": 3})
     low, high = RateDistortion(network, 0.06, weight=5.0).train(), RateDistortion(network, 12.0, weight=5.0).train()
@@ -111,7 +111,7 @@ def test_lambda_rises_below_the_wanted_rate_and_falls_above_it() -> None:
     assert float(kept.log_weight) == pytest.approx(math.log(5))
 
 
-def test_sizes_take_turns_with_as_many_pixels_each() -> None:
+def test_sizes_alternate_with_the_same_number_of_pixels() -> None:
     pools = [torch.zeros(20, 16, 16, 3, dtype=torch.uint8), torch.zeros(20, 32, 32, 3, dtype=torch.uint8)]
     batches = TurnBatches(pools, 12, seed=0)
     assert [tuple(batches(step).images.shape) for step in range(3)] == [
@@ -125,7 +125,7 @@ def test_sizes_take_turns_with_as_many_pixels_each() -> None:
     assert sorted(seen.tolist()) == list(range(20)), "every image once before any comes again"
 
 
-def test_training_improves_what_is_decoded(tmp_path: Path) -> None:
+def test_training_improves_decoded_images(tmp_path: Path) -> None:
     images = load_dataset("demo", 16).test.images[:64]
 
     def psnr(folder: Path) -> float:
@@ -139,7 +139,7 @@ def test_training_improves_what_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
-def test_an_interrupted_training_ends_in_the_same_files(
+def test_an_interrupted_training_gives_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     wanted = config(architecture=name, rates=(1.0, 0.5), steps=5)
@@ -166,7 +166,7 @@ def test_an_interrupted_training_ends_in_the_same_files(
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
-def test_an_adapted_codec_decodes_what_was_stored_before(tmp_path: Path, name: str) -> None:
+def test_an_adapted_codec_decodes_earlier_streams(tmp_path: Path, name: str) -> None:
     train_codecs(config(architecture=name), tmp_path / "first")
     first = tmp_path / "first" / "neural-1bpp.npz"
     assert adapted_rate(first, "") == 1.0
@@ -186,7 +186,7 @@ def test_an_adapted_codec_decodes_what_was_stored_before(tmp_path: Path, name: s
     assert after.encode(images) != payloads
 
 
-def test_an_adapted_codec_does_not_replace_the_file_it_comes_from(tmp_path: Path) -> None:
+def test_an_adapted_codec_does_not_overwrite_its_original_file(tmp_path: Path) -> None:
     train_codecs(config(steps=2), tmp_path)
     file = tmp_path / "neural-1bpp.npz"
     before = file.read_bytes()
@@ -195,7 +195,7 @@ def test_an_adapted_codec_does_not_replace_the_file_it_comes_from(tmp_path: Path
     assert file.read_bytes() == before
 
 
-def test_a_feature_term_looks_through_the_extractor(tmp_path: Path) -> None:
+def test_the_feature_term_uses_the_extractor(tmp_path: Path) -> None:
     plain = train_codecs(config(steps=3), tmp_path / "plain")
     seen = train_codecs(config(steps=3, feature_weight=2.0, extractor="random"), tmp_path / "seen")
     assert "fmse_relative" not in plain["codecs"][0]["measured"][0]
@@ -203,9 +203,7 @@ def test_a_feature_term_looks_through_the_extractor(tmp_path: Path) -> None:
     assert plain["codecs"][0]["decoder"] != seen["codecs"][0]["decoder"]
 
 
-def test_each_size_is_looked_at_through_an_extractor_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_size_has_its_own_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     looked: list[tuple[int, int]] = []
     numbers = itertools.count()
@@ -243,7 +241,7 @@ def test_measured_bytes_are_those_of_real_streams(tmp_path: Path) -> None:
     assert measured["images"] == len(images)
 
 
-def test_another_training_in_the_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+def test_another_training_in_the_folder_is_refused_with_the_differences(tmp_path: Path) -> None:
     train_codecs(config(steps=2), tmp_path / "t")
     with pytest.raises(UsageError, match=r"contains another training \(steps=2\)"):
         train_codecs(config(steps=3), tmp_path / "t")
@@ -270,7 +268,7 @@ def test_wrong_choices_are_refused(changes: dict[str, Any], words: str) -> None:
         config(**changes)
 
 
-def test_only_model_files_are_adapted(tmp_path: Path) -> None:
+def test_only_model_files_can_be_adapted(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "other.pt")
     for refused in (
         lambda: adapted_rate(tmp_path / "other.pt", ""),
@@ -283,9 +281,7 @@ def test_only_model_files_are_adapted(tmp_path: Path) -> None:
         parse_numbers("1;2", float, "--bpp")
 
 
-def test_each_rate_goes_on_from_the_nearest_one_that_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_rate_starts_from_the_nearest_trained_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "read_model_state", lambda path: path.name)
     codecs = [{"rate": 0.5, "lambda": 3.0, "file": "low.npz"}, {"rate": 2.0, "lambda": 9.0, "file": "high.npz"}]
     for rate, file, weight in ((0.25, "low.npz", 3 / 4**0.25), (1.5, "high.npz", 9 / 2), (3.0, "high.npz", 36.0)):

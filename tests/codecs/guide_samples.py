@@ -1,4 +1,4 @@
-"""A guide without a network: boxes that a test writes down, and features anybody can compute."""
+"""A guide without a network: given boxes, and simple features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Untrained neural codecs as model files: what they code is poor, how they code it is the real thing."""
+"""Untrained neural codecs as model files: poor quality, but real coding."""
 
 from __future__ import annotations
 

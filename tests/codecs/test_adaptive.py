@@ -1,4 +1,4 @@
-"""The quality that each image's features ask for."""
+"""Quality chosen for each image by its features."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ IMAGES = np.concatenate([natural(12, 32), noise(3, 32), flat(32)])
 
 @pytest.mark.parametrize("family", ["jpeg", "webp", "avif"])
 @pytest.mark.parametrize("fmse", [0.0001, 0.0005, 0.005])
-def test_every_image_has_the_smallest_setting_that_is_good_enough(family: str, fmse: float) -> None:
+def test_every_image_gets_the_smallest_sufficient_setting(family: str, fmse: float) -> None:
     _, distortion = curves(family)
     good = distortion <= fmse
     expected = np.where(good.any(axis=1), good.argmax(axis=1), len(LADDERS[family]) - 1)
@@ -66,7 +66,7 @@ def test_the_thresholds_above_are_between_the_best_and_the_worst_setting() -> No
 
 
 @pytest.mark.parametrize("slope", [1e-7, 1e-6, 1e-5])
-def test_a_slope_takes_the_setting_with_the_least_distortion_and_price(slope: float) -> None:
+def test_a_slope_minimises_distortion_plus_price(slope: float) -> None:
     sizes, distortion = curves("jpeg")
     expected = np.argmin(distortion + slope * (sizes + 1), axis=1)
     payloads = seeing(f"adaptive:slope={slope}").encode(IMAGES)
@@ -75,7 +75,7 @@ def test_a_slope_takes_the_setting_with_the_least_distortion_and_price(slope: fl
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("value", [0.3, 1.0, 3.0])
-def test_the_price_of_a_value_is_the_best_that_a_byte_can_buy(seed: int, value: float) -> None:
+def test_the_price_of_a_value_is_the_best_ratio_per_byte(seed: int, value: float) -> None:
     rng = np.random.default_rng(seed)
     sizes = np.sort(rng.integers(20, 300, (5, 3)), axis=1)
     distortion = -np.sort(-rng.uniform(0, 1, (5, 3)), axis=1)
@@ -90,7 +90,7 @@ def test_exemplars_worth_less_than_their_distortion_have_no_price() -> None:
     assert price_of_value(np.array([[10, 20]]), np.array([[0.9, 0.5]]), 0.4) == 0
 
 
-def test_a_value_sets_the_price_when_fitted_and_the_price_travels() -> None:
+def test_a_value_sets_the_price_when_fitted_and_the_price_is_shared() -> None:
     codec, alike = seeing("adaptive:value=0.3", SharpGuide), IMAGES[:12]
     codec.fit(alike)
     sizes, distortion = (curve[:12] for curve in curves("jpeg"))
@@ -116,7 +116,7 @@ def test_the_more_an_exemplar_is_worth_the_more_are_kept() -> None:
 
 
 @pytest.mark.parametrize("family", ["jpeg", "webp", "avif"])
-def test_decoding_needs_no_network_and_is_the_settings_own(family: str) -> None:
+def test_decoding_needs_no_network_and_equals_that_of_the_setting(family: str) -> None:
     images = natural(9, 33)[:, :, :32][:, :32]
     codec = seeing(f"adaptive:family={family},fmse=0.0002")
     payloads = codec.encode(images)
@@ -130,7 +130,7 @@ def test_decoding_needs_no_network_and_is_the_settings_own(family: str) -> None:
         assert np.array_equal(seen, plain.decode([payload[1:]])[0])
 
 
-def test_the_file_is_one_that_others_read() -> None:
+def test_the_file_opens_in_other_programs() -> None:
     codec = seeing("adaptive")
     payload = codec.encode(natural(1, 32))[0]
     with Image.open(io.BytesIO(codec.to_file(payload))) as file:
@@ -138,7 +138,7 @@ def test_the_file_is_one_that_others_read() -> None:
     assert codec.extension == "jpg"
 
 
-def test_all_headers_are_charged_and_cost_less_than_two_apart() -> None:
+def test_all_headers_are_charged_and_cost_less_than_two_separate_ones() -> None:
     codec = seeing("adaptive")
     codec.fit(natural(1, 32))
     one = parse_codec("jpeg:quality=50")

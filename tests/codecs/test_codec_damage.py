@@ -38,7 +38,7 @@ def test_hundreds_of_damaged_payloads_give_pixels_or_a_work_error(spec: str) -> 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("damaged", [b"", b"\xff", b"\xff\xd8", b"\xff" * 40], ids=["empty", "none", "start", "ones"])
-def test_payloads_that_are_no_image_at_all_are_refused(spec: str, damaged: bytes) -> None:
+def test_payloads_that_are_not_images_are_refused(spec: str, damaged: bytes) -> None:
     codec = parse_codec(spec)
     payloads = codec.encode(natural(2, 32))
     with pytest.raises(WorkError):
@@ -48,7 +48,7 @@ def test_payloads_that_are_no_image_at_all_are_refused(spec: str, damaged: bytes
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if "shared=no" in spec])
-def test_zeros_are_no_ordinary_file(spec: str) -> None:
+def test_zeros_are_not_a_file(spec: str) -> None:
     with pytest.raises(WorkError, match="cannot be decoded"):
         parse_codec(spec).decode([bytes(400)])
 

@@ -20,7 +20,7 @@ def outer(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_image_of_rank_one_comes_back_but_for_rounding(seed: int) -> None:
+def test_an_image_of_rank_one_is_restored_up_to_rounding(seed: int) -> None:
     image = outer(seed)
     a, b, c = decompose(image / 255.0, 1)
     assert np.abs(compose((a, b, c)) * 255 - image).max() < 1.5, "pixels are rounded, so the rank is not quite 1"
@@ -67,7 +67,7 @@ def test_a_larger_rank_loses_less() -> None:
     assert np.all(np.diff(quality) > 0.5)
 
 
-def test_bytes_lose_little_beside_float16() -> None:
+def test_uint8_loses_little_compared_with_float16() -> None:
     images = natural(6, 32)
     coarse, fine = parse_codec("cp:rank=6"), parse_codec("cp:rank=6,dtype=float16")
     lost = [psnr(codec.decode(codec.encode(images)), images).mean() for codec in (fine, coarse)]

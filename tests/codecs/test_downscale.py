@@ -15,7 +15,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 
 @pytest.mark.parametrize("inner", ["raw", "png", "jpeg:quality=50", "jpeg2000", "webp:quality=50,shared=no"])
 @pytest.mark.parametrize(("size", "factor"), [(8, 2), (32, 4), (33, 2), (33, 3), (96, 16)])
-def test_images_come_back_in_their_size_from_a_fresh_codec(inner: str, size: int, factor: int) -> None:
+def test_a_fresh_codec_restores_the_image_size(inner: str, size: int, factor: int) -> None:
     images = natural(3, size)
     codec = parse_codec(f"downscale:factor={factor}|{inner}")
     payloads = codec.encode(images)

@@ -55,7 +55,7 @@ def restored_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [8, 32, 33, 96])
 @pytest.mark.parametrize("spec", [*LOSSLESS, *LOSSY])
-def test_images_come_back_in_shape_and_exactly_if_lossless(spec: str, size: int) -> None:
+def test_decoding_restores_the_shape_and_if_lossless_the_pixels(spec: str, size: int) -> None:
     codec = parse_codec(spec)
     assert codec.lossless == (spec in LOSSLESS)
     for draw in KINDS.values():
@@ -136,7 +136,7 @@ def test_raw_stores_the_pixels_and_shares_only_their_shape() -> None:
     assert codec.shared_state() == bytes([33, 0, 33, 0])
 
 
-def test_raw_images_that_are_not_square_come_back() -> None:
+def test_raw_restores_images_that_are_not_square() -> None:
     codec, images = parse_codec("raw"), noise(2, 40)[:, :, :24]
     assert np.array_equal(codec.decode(codec.encode(images)), images)
 

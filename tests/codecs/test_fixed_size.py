@@ -1,4 +1,4 @@
-"""The base class of codecs of one size: what it shares, what it refuses, and that it never stays half fitted."""
+"""The base class of codecs of one size: shared state, refusals, and no half-fitted state."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_size_and_rest_are_shared_and_read_back() -> None:
     assert other.to_file(payloads[0]) == codec.shared_state() + payloads[0]
 
 
-def test_what_cannot_be_fitted_or_loaded_leaves_nothing_behind() -> None:
+def test_a_failed_fit_or_load_leaves_nothing_behind() -> None:
     codec = MeanColour()
     for refused in (np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8)):
         with pytest.raises(UsageError):

@@ -1,4 +1,4 @@
-"""The box in which a class shows by one codec, the rest by another."""
+"""The class-activation box by one codec, the rest by another."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_cim_keeps_every_second_pixel_of_the_whole_image() -> None:
     assert np.array_equal(codec.decode(codec.encode(images)), expected)
 
 
-def test_a_payload_says_its_box_and_both_lengths_and_nothing_else() -> None:
+def test_a_payload_contains_its_box_both_lengths_and_nothing_else() -> None:
     images = natural(1, 32)
     codec = seeing(USUAL)
     payload = codec.encode(images)[0]
@@ -109,7 +109,7 @@ def test_shared_bytes_are_both_codecs_headers_and_eight_bytes() -> None:
     assert codec.weights_bytes() == 0
 
 
-def test_a_small_box_grows_to_a_block_about_its_middle() -> None:
+def test_a_small_box_grows_to_a_block_around_its_centre() -> None:
     images = natural(1, 32)
     for box, stored in (
         ((10, 10, 11, 12), [7, 7, 7, 7]),
@@ -119,7 +119,7 @@ def test_a_small_box_grows_to_a_block_about_its_middle() -> None:
         assert list(seeing(USUAL, box).encode(images)[0][:4]) == stored
 
 
-def test_a_random_box_is_as_large_within_the_image_and_the_same_every_time() -> None:
+def test_a_random_box_has_the_same_size_inside_the_image_and_is_reproducible() -> None:
     images = noise(60, 32)
     codec = seeing("foreground:box=random|jpeg", (4, 6, 20, 30))
     payloads = codec.encode(images)
@@ -131,7 +131,7 @@ def test_a_random_box_is_as_large_within_the_image_and_the_same_every_time() -> 
     assert places[:, 1].max() == 8
 
 
-def test_what_fills_the_box_lies_between_the_pixels_around_it_and_costs_little() -> None:
+def test_the_blended_box_is_between_the_pixels_around_it_and_costs_little() -> None:
     images = natural(8, 64)
     for image in images:
         filled = blended(image, (16, 8, 48, 64))
@@ -154,7 +154,7 @@ def test_constant_images_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("box", [(4, 6, 20, 30), (0, 0, 32, 32)])
 @pytest.mark.parametrize("spec", SPECS)
-def test_every_payload_that_is_cut_off_is_refused(spec: str, box: tuple[int, int, int, int]) -> None:
+def test_every_truncated_payload_is_refused(spec: str, box: tuple[int, int, int, int]) -> None:
     codec = seeing(spec, box)
     payload = codec.encode(natural(1, 32))[0]
     for length in range(len(payload)):
@@ -181,7 +181,7 @@ def test_hundreds_of_damaged_payloads_give_pixels_or_a_work_error(spec: str) -> 
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 8, 20, 640, 700])
-def test_a_shared_state_that_is_cut_off_is_refused_at_once_or_when_decoding(cut: int) -> None:
+def test_a_truncated_shared_state_is_refused_at_once_or_when_decoding(cut: int) -> None:
     codec, fresh = seeing(USUAL), parse_codec(USUAL)
     payloads = codec.encode(natural(1, 32))
 
@@ -212,7 +212,7 @@ def test_encoding_without_a_network_is_refused_in_one_line(spec: str) -> None:
         refuse_guide(codec, "a cupboard")
 
 
-def test_a_guide_reaches_the_codecs_that_look_and_is_made_for_them_only() -> None:
+def test_only_guided_codecs_get_a_guide_which_is_made_only_for_them() -> None:
     codecs = [parse_codec(spec) for spec in ("jpeg", "downscale|adaptive", USUAL)]
     made: list[HandMadeGuide] = []
 
@@ -230,7 +230,7 @@ def test_a_guide_reaches_the_codecs_that_look_and_is_made_for_them_only() -> Non
     assert not needs_guide(codecs[0])
 
 
-def test_two_guides_do_not_share_what_is_kept_on_disk() -> None:
+def test_two_guides_do_not_share_cached_images() -> None:
     images = natural(3, 32)
     one, other = seeing(USUAL, (0, 0, 16, 16)), seeing(USUAL, (8, 8, 32, 32))
     other.guide.digest = "another"  # type: ignore[attr-defined]
@@ -309,7 +309,7 @@ def test_a_bad_spec_is_refused_in_one_line(spec: str, told: str) -> None:
     ],
 )
 @pytest.mark.parametrize("spec", [USUAL, "foreground:background=cim|png"])
-def test_images_that_have_no_foreground_are_refused(spec: str, images: np.ndarray, told: str) -> None:
+def test_invalid_images_are_refused_with_the_reason(spec: str, images: np.ndarray, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         seeing(spec).encode(images)
 

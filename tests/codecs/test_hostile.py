@@ -1,4 +1,4 @@
-"""What hostile streams, states and grids may cost, and that a claimed size is refused before it is believed."""
+"""Costs of hostile streams, states and grids, and refusal of claimed sizes before allocation."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_part_of_another_size_is_refused_in_a_foreground() -> None:
         ("neural:model=small,quality=1", MAX_NEURAL_PIXELS),
     ],
 )
-def test_a_state_of_more_pixels_than_can_be_decoded_is_refused(spec: str, largest: int) -> None:
+def test_a_state_with_too_many_pixels_to_decode_is_refused(spec: str, largest: int) -> None:
     state, _ = coded(spec)
     side = int(largest**0.5)
     parse_codec(spec).load_shared(struct.pack("<HH", side, side) + state[4:])
@@ -90,12 +90,12 @@ def test_a_state_of_more_pixels_than_can_be_decoded_is_refused(spec: str, larges
 
 
 @pytest.mark.parametrize("spec", ["raw", "png", "jpeg", "cp", "downscale|png", "neural:model=small,quality=1"])
-def test_what_could_not_be_decoded_is_not_encoded(spec: str) -> None:
+def test_images_too_large_to_decode_are_not_encoded(spec: str) -> None:
     with pytest.raises(UsageError, match="at most"):
         parse_codec(spec).encode(np.zeros((1, 2048, 2049, 3), np.uint8))
 
 
-def test_the_largest_image_can_be_decoded_and_a_larger_one_not() -> None:
+def test_the_largest_image_can_be_decoded_but_not_a_larger_one() -> None:
     codec = parse_codec("webp:shared=no")
     assert codec.decode([forged.flat_webp(2048, 2048)]).shape == (1, 2048, 2048, 3)
     for size in (None, (2049, 2048)):
@@ -162,13 +162,13 @@ def test_wrappers_are_counted_before_they_are_made(grid: str) -> None:
         grid_paths(grid)
 
 
-def test_as_many_wrappers_as_leave_pixels_are_taken() -> None:
+def test_as_many_wrappers_as_leave_pixels_are_accepted() -> None:
     spec = "downscale:factor=2|" * MAX_WRAPPERS + "raw"
     assert str(parse_codec(spec)) == spec
 
 
 @pytest.mark.parametrize("spec", ["jpeg:quality=" + "9" * 3000, "jpeg:" + "q" * 3000 + "=1", "j" * 3000])
-def test_what_is_refused_is_quoted_in_part(spec: str) -> None:
+def test_messages_quote_only_part_of_a_long_spec(spec: str) -> None:
     with pytest.raises(UsageError) as refusal:
         parse_codec(spec)
     assert len(str(refusal.value)) < 400

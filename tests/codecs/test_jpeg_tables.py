@@ -1,4 +1,4 @@
-"""Table files: what is written and read back, what is refused, and what identifies them."""
+"""Table files: writing, reading, refusals and digests."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_optional_keys_may_be_left_out(tmp_path: Path) -> None:
         ({"a": 1}, ["8 x 8", "got {'a': 1}"]),
     ],
 )
-def test_a_table_that_is_none_is_refused_with_what_is_accepted(tmp_path: Path, luma: object, told: list[str]) -> None:
+def test_an_invalid_table_is_refused_with_what_is_accepted(tmp_path: Path, luma: object, told: list[str]) -> None:
     path = written(tmp_path, content(luma=luma))
     with pytest.raises(UsageError) as refusal:
         read_tables(path)
@@ -184,7 +184,7 @@ def test_a_file_of_another_format_or_version_is_refused(tmp_path: Path, value: o
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xd8\xff\xe0", b"[" * 100_000], ids=["empty", "cut", "jpeg", "deep"])
-def test_a_file_that_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_json_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "tables.json"
     path.write_bytes(data)
     with pytest.raises(UsageError, match=r"tables\.json is not a table file"):
@@ -199,7 +199,7 @@ def test_a_missing_file_or_a_folder_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trained", [{"loss": float("nan")}, {"path": Path()}])
-def test_what_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path, trained: dict[str, object]) -> None:
+def test_values_outside_json_are_refused_and_the_old_file_stays(tmp_path: Path, trained: dict[str, object]) -> None:
     path = written(tmp_path, content())
     with pytest.raises(UsageError, match="trained must be JSON"):
         write_tables(path, QuantisationTables(LUMA, CHROMA, trained=trained))
@@ -227,7 +227,7 @@ def test_the_digest_changes_with_any_number_and_with_nothing_else() -> None:
     assert QuantisationTables(LUMA.astype(np.uint8), CHROMA.tolist(), trained={"a": 1}).digest == tables[0].digest
 
 
-def test_the_digest_is_the_one_that_memories_and_runs_already_name() -> None:
+def test_the_digest_equals_that_in_existing_memories_and_runs() -> None:
     assert QuantisationTables(LUMA, CHROMA).digest == "7205d2b4"
     assert QuantisationTables(LUMA, CHROMA, PAIR, PAIR).digest == "9a0c4e34"
 

@@ -99,7 +99,7 @@ def test_all_bytes_before_the_first_pixel_are_shared(spec: Build, size: int, rou
 @pytest.mark.parametrize("rounding", ["nearest", "deadzone", "sample"])
 @pytest.mark.parametrize("subsampling", ["420", "444"])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 17), (16, 24), (24, 16), (33, 31), (100, 90)])
-def test_images_of_any_size_come_back_in_it(
+def test_images_of_any_size_keep_their_size(
     spec: Build, height: int, width: int, subsampling: str, rounding: str
 ) -> None:
     images = np.concatenate([natural(3, 100), noise(1, 100)])[:, :height, :width]
@@ -245,7 +245,7 @@ def test_flat_greys_give_the_same_file_with_a_dead_zone(spec: Build, size: int, 
     ],
 )
 @pytest.mark.parametrize("sign", [1, -1])
-def test_an_index_is_zero_below_the_threshold_and_else_the_nearest(
+def test_an_index_is_zero_below_the_threshold_and_otherwise_the_nearest(
     ratio: float, dead_zone: float, index: int, sign: int
 ) -> None:
     steps = np.arange(64).reshape(8, 8) + 1

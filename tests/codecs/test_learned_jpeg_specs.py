@@ -1,4 +1,4 @@
-"""How the learned-jpeg codec is named, and what becomes of caches and memories when its tables change or are gone."""
+"""Specs of the learned-jpeg codec, and caches and memories whose tables have changed or are missing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_canonical_spec_is_absolute_and_names_the_content(
 
 
 @pytest.mark.parametrize("path", [r"C:\models\tables.json", "/models/../tables.json"])
-def test_an_absolute_path_of_any_system_stays_as_it_is(path: str) -> None:
+def test_an_absolute_path_of_any_system_is_unchanged(path: str) -> None:
     canonical = f"learned-jpeg:tables={path},digest=0123abcd"
     assert str(parse_codec(canonical)) == canonical
 
@@ -122,7 +122,7 @@ def test_a_grid_takes_several_files_and_refuses_those_it_could_not_encode_with(t
             expand_grid(refused)
 
 
-def test_a_wrapped_codec_comes_back(spec: Build) -> None:
+def test_a_wrapped_codec_parses_back(spec: Build) -> None:
     codec, images = parse_codec(f"downscale:factor=2|{spec(options='')}"), natural(3, 32)
     assert isinstance(codec, Codec)
     payloads = codec.encode(images)
@@ -131,7 +131,7 @@ def test_a_wrapped_codec_comes_back(spec: Build) -> None:
     np.testing.assert_array_equal(fresh.decode(payloads), codec.decode(payloads))
 
 
-def test_specs_code_alike_wherever_their_files_lie() -> None:
+def test_specs_code_alike_wherever_their_files_are() -> None:
     one = "downscale:factor=2|learned-jpeg:tables=/a/t.json,digest=0123abcd,rounding=sample"
     assert code_alike(one, one.replace("/a/t.json", "/b/s.json"))
     assert not code_alike(one, one.replace("0123abcd", "0123abce"))
@@ -169,7 +169,7 @@ def test_cached_images_follow_the_tables_and_not_the_file_name(spec: Build, opti
     assert np.array_equal(results[1], results[0]) == ("deadzone" not in options)
 
 
-def test_tables_that_changed_meanwhile_are_not_encoded_with(spec: Build) -> None:
+def test_changed_tables_are_not_used_for_encoding(spec: Build) -> None:
     canonical = str(parse_codec(spec()))
     spec(QuantisationTables(*standard(50)))
     with pytest.raises(UsageError, match=r"contains other tables .*remove digest"):
@@ -231,7 +231,7 @@ def test_damaged_payloads_of_a_codec_without_its_tables_are_work_errors(tmp_path
             fresh.decode([damaged])
 
 
-def test_the_codec_is_registered_beside_the_others() -> None:
+def test_the_codec_is_registered() -> None:
     from toolkit.codecs.registry import CODECS
 
     kind = CODECS["learned-jpeg"]

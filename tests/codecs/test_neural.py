@@ -1,4 +1,4 @@
-"""Neural codecs in the memory's terms: sizes, streams, tables that travel, weights that may be missing."""
+"""Neural codecs in a memory: sizes, streams, stored tables, missing weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolkit.memory.store import ExemplarMemory
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (33, 47), (16, 16), (9, 5), (1, 1), (225, 320)])
-def test_any_size_comes_back_from_a_fresh_codec(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+def test_a_fresh_codec_restores_any_size(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     images = natural(3, max(64, *size))[:, : size[0], : size[1]]
     codec = parse_codec(f"neural:checkpoint={model_file(tmp_path, name)}")
     payloads = codec.encode(images)
@@ -35,7 +35,7 @@ def test_any_size_comes_back_from_a_fresh_codec(tmp_path: Path, name: str, size:
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior"])
-def test_what_is_decoded_is_the_networks_own_reconstruction(tmp_path: Path, name: str) -> None:
+def test_decoded_images_equal_the_reconstruction_of_the_network(tmp_path: Path, name: str) -> None:
     """Against CompressAI's forward pass in evaluation mode, which rounds and codes nothing."""
     from toolkit.codecs.neural.networks import build, load_state
 
@@ -83,7 +83,7 @@ def test_a_stream_cut_or_changed_anywhere_is_reported_and_nothing_crashes(tmp_pa
             codec.decode([one])
 
 
-def test_a_memory_reports_damaged_streams_and_goes_on(tmp_path: Path) -> None:
+def test_a_memory_reports_damaged_streams_and_continues(tmp_path: Path) -> None:
     import sqlite3
 
     with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={model_file(tmp_path)}") as memory:
@@ -98,7 +98,7 @@ def test_a_memory_reports_damaged_streams_and_goes_on(tmp_path: Path) -> None:
             assert len(memory.decode(0)) == 5
 
 
-def test_a_memory_whose_model_is_missing_says_which_and_its_digest(tmp_path: Path) -> None:
+def test_a_memory_with_a_missing_model_names_the_model_and_its_digest(tmp_path: Path) -> None:
     path = model_file(tmp_path)
     digest = read_model_manifest(path).decoder  # type: ignore[union-attr]
     with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={path}") as memory:
@@ -144,7 +144,7 @@ def test_weights_are_reported_and_charged_when_asked(tmp_path: Path) -> None:
     assert wrapped.shared_bytes() == len(wrapped.shared_state()) + expected
 
 
-def test_silent_channels_take_no_part_in_a_stream(tmp_path: Path) -> None:
+def test_constant_channels_are_left_out_of_streams(tmp_path: Path) -> None:
     from toolkit.codecs.neural.model_file import write_model
     from toolkit.codecs.neural.networks import build, prepare_tables
 
@@ -197,7 +197,7 @@ def test_wrong_specs_are_refused_in_one_line(spec: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_hold_no_codec_are_refused(tmp_path: Path) -> None:
+def test_files_without_a_codec_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no model")
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "classifier.pt")
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
@@ -234,7 +234,7 @@ def test_images_of_other_channels_or_sizes_are_refused(tmp_path: Path) -> None:
         codec.encode(natural(1, 48))
 
 
-def test_a_memory_without_its_model_says_so_once(tmp_path: Path) -> None:
+def test_a_memory_without_its_model_reports_it_once(tmp_path: Path) -> None:
     path = model_file(tmp_path)
     with ExemplarMemory(tmp_path / "m.recall", 20_000, f"neural:checkpoint={path}") as memory:
         memory.add_images({0: natural(5, 32)})
@@ -245,7 +245,7 @@ def test_a_memory_without_its_model_says_so_once(tmp_path: Path) -> None:
         assert memory.verify() == []
 
 
-def test_a_memory_finds_the_model_that_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_finds_the_model_next_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, moved = tmp_path / "made", tmp_path / "moved"
     made.mkdir()
     spec = f"downscale:factor=2|neural:checkpoint={model_file(made)}"
@@ -264,7 +264,7 @@ def test_a_memory_finds_the_model_that_lies_beside_it(tmp_path: Path, monkeypatc
         assert len(memory.decode(1)) == 2
 
 
-def test_the_model_that_ships_is_small_and_beats_no_network_at_all() -> None:
+def test_the_included_model_is_small_and_beats_a_codec_without_network() -> None:
     files = sorted(SMALL_FOLDER.glob("small-*.npz"))
     assert len(files) == 3
     assert sum(path.stat().st_size for path in files) <= 4 * 10**6

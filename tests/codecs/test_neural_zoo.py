@@ -1,4 +1,4 @@
-"""CompressAI's zoo as exemplar codecs: state dicts, slow and variable-rate models, weights that are not here."""
+"""The CompressAI zoo as exemplar codecs: state dicts, slow and variable-rate models, missing weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import WorkError
 
 
-def test_the_zoo_is_compressais() -> None:
+def test_the_zoo_equals_that_of_compressai() -> None:
     from compressai import zoo
 
     assert set(ZOO) == set(zoo.image_models)
@@ -46,7 +46,7 @@ def zoo_state(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"])
-def test_state_dicts_of_compressais_models_code_images(tmp_path: Path, name: str) -> None:
+def test_state_dicts_of_compressai_models_code_images(tmp_path: Path, name: str) -> None:
     torch.save(zoo_state(name), tmp_path / "zoo.pth.tar")
     codec = parse_codec(f"neural:checkpoint={tmp_path / 'zoo.pth.tar'}")
     images = natural(3, 80)
@@ -57,7 +57,7 @@ def test_state_dicts_of_compressais_models_code_images(tmp_path: Path, name: str
     assert codec.decode(payloads).shape == images.shape
 
 
-def test_tables_that_another_machine_computes_otherwise_do_not_matter(
+def test_tables_computed_differently_on_another_machine_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from compressai.models import CompressionModel
@@ -109,7 +109,7 @@ def vbr_network(name: str) -> Any:
 
 @pytest.mark.parametrize("name", ["bmshj2018-hyperprior-vbr", "mbt2018-mean-vbr", "mbt2018-vbr"])
 @pytest.mark.filterwarnings("ignore:.*too slow for exemplars")
-def test_models_of_variable_rate_code_images_and_higher_qualities_take_more_bytes(
+def test_variable_rate_models_code_images_and_higher_qualities_take_more_bytes(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     from compressai import zoo
@@ -128,7 +128,7 @@ def test_models_of_variable_rate_code_images_and_higher_qualities_take_more_byte
     opened._zoo_model.cache_clear()
 
 
-def test_streams_of_compressais_are_verified_by_decoding_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressai_streams_are_verified_by_decoding_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from compressai.models import Cheng2020Anchor
 
     torch.save(zoo_state("cheng2020-anchor"), tmp_path / "slow.pth.tar")
@@ -144,7 +144,7 @@ def test_streams_of_compressais_are_verified_by_decoding_them(tmp_path: Path, mo
         codec.encode(natural(1, 20))
 
 
-def test_without_a_network_one_line_names_file_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_internet_one_line_names_file_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import urllib.error
 
     from compressai.zoo import image

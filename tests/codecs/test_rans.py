@@ -1,4 +1,4 @@
-"""The entropy coder: exact, close to the entropy, and never beaten by damage."""
+"""The entropy coder: exact, close to the entropy, and safe against damage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw(made: Tables, rows: np.ndarray, count: int, seed: int = 0) -> np.ndarra
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 50, 1000, 8192, 8193, 20000])
-def test_values_come_back(length: int) -> None:
+def test_values_are_restored(length: int) -> None:
     made = tables()
     rows = np.arange(length) % len(made)
     values = draw(made, rows, 5)
@@ -47,7 +47,7 @@ def test_values_come_back(length: int) -> None:
     assert not damaged.any()
 
 
-def test_each_image_may_have_tables_of_its_own() -> None:
+def test_each_image_may_have_its_own_tables() -> None:
     made = tables()
     rows = np.random.default_rng(3).integers(0, len(made), (7, 300))
     values = np.concatenate([draw(made, row, 1, seed) for seed, row in enumerate(rows)])
@@ -70,7 +70,7 @@ def test_a_stream_can_be_read_in_parts(length: int, cuts: list[int], count: int)
     assert not decoder.finish().any()
 
 
-def test_values_beyond_the_tables_come_back() -> None:
+def test_values_beyond_the_tables_are_restored() -> None:
     made = tables()
     rows = np.arange(40) % len(made)
     values = draw(made, rows, 3)
@@ -103,7 +103,7 @@ def test_streams_do_not_depend_on_their_neighbours() -> None:
 
 
 @pytest.mark.parametrize("length", [30, 9000])
-def test_every_truncation_and_every_flipped_bit_is_noticed(length: int) -> None:
+def test_every_truncation_and_every_flipped_bit_is_detected(length: int) -> None:
     made = tables()
     rows = np.arange(length) % len(made)
     values = draw(made, rows, 1)
@@ -119,7 +119,7 @@ def test_every_truncation_and_every_flipped_bit_is_noticed(length: int) -> None:
     assert decode(made, cut + flipped, rows)[1].all()
 
 
-def test_whatever_bytes_are_given_decoding_ends() -> None:
+def test_decoding_terminates_for_any_bytes() -> None:
     made, rng = tables(), np.random.default_rng(5)
     rows = np.arange(400) % len(made)
     streams = [rng.bytes(int(length)) for length in rng.integers(0, 300, 3000)]
@@ -145,7 +145,7 @@ def test_tables_survive_a_file() -> None:
             Tables.from_bytes(damaged)
 
 
-def test_compressais_tables_code_as_compressai_does() -> None:
+def test_streams_are_slightly_shorter_than_those_of_compressai() -> None:
     """Its own coder needs more bytes for the same values from the same tables, but not many more."""
     import torch
 

@@ -1,4 +1,4 @@
-"""The shared header: what it finds, that stripping and restoring is exact, and that damage is told."""
+"""The shared header: common bytes, exact stripping and restoring, and reports of damage."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_byte_is_shared_when_four_fifths_agree(agreeing: int, shared: bool) ->
     assert [header.restore(header.strip(file)) for file in files] == files
 
 
-def test_a_stripped_file_is_the_patches_and_what_is_not_shared() -> None:
+def test_a_stripped_file_is_the_patches_and_the_other_bytes() -> None:
     header = SharedHeader(b"ABC\0\0FG", ((0, 3), (5, 7)), b"!")
     assert header.strip(b"ABCxyFGrest!") == b"\0xyrest"
     assert header.strip(b"AbCxyFGrest!") == b"\1" + struct.pack("<H", 1) + b"bxyrest"
@@ -81,14 +81,14 @@ def test_a_header_read_back_from_bytes_restores_the_same(files: list[bytes], dat
         assert copy.strip(file) == header.strip(file)
 
 
-def test_a_file_shorter_than_the_template_is_kept_whole() -> None:
+def test_a_file_shorter_than_the_template_is_stored_whole() -> None:
     header = SharedHeader(b"0123456789", ((0, 10),), b"END")
     for file in (b"", b"0", b"0123456789", b"012345678END"):
         assert header.strip(file) == bytes([WHOLE]) + file
         assert header.restore(header.strip(file)) == file
 
 
-def test_a_file_with_another_ending_is_kept_whole() -> None:
+def test_a_file_with_another_ending_is_stored_whole() -> None:
     header = SharedHeader(b"0123456789", ((0, 10),), b"END")
     assert header.strip(b"0123456789...and") == bytes([WHOLE]) + b"0123456789...and"
 
@@ -103,7 +103,7 @@ def test_up_to_254_mismatches_are_patched(mismatches: int, whole: bool) -> None:
     assert header.restore(payload) == file
 
 
-def test_patches_that_cost_more_than_the_file_are_not_made() -> None:
+def test_files_are_not_patched_if_that_costs_more() -> None:
     header = SharedHeader(bytes(60), ((0, 60),), b"")
     assert header.strip(b"\1" * 60) == bytes([WHOLE]) + b"\1" * 60
 

@@ -1,4 +1,4 @@
-"""One small finished training that several tests look at."""
+"""One small finished training shared by several tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command a run folder names does the same again."""
+"""The command of a run folder repeats the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle goes on where the pilot ended, and nothing but an untouched one is opened."""
+"""Bundles continue from the end of the pilot, and only unchanged bundles are opened."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def bundle(folder: Path) -> Iterator[Bundle]:
     opened.memory.close()
 
 
-def test_the_memory_and_the_facts_are_the_pilots(bundle: Bundle, pilot: RunFolder) -> None:
+def test_memory_and_facts_come_from_the_pilot(bundle: Bundle, pilot: RunFolder) -> None:
     result = pilot.result or {}
     assert bundle.memory.nbytes == result["memory_bytes"]
     assert bundle.facts["class_order"] == result["class_order"]
@@ -84,7 +84,7 @@ def test_the_memory_and_the_facts_are_the_pilots(bundle: Bundle, pilot: RunFolde
     assert f"{result['memory_bytes']:,} of {result['budget_bytes']:,} bytes" in card
 
 
-def test_the_network_gives_the_pilots_accuracy_on_preprocessed_test_images(bundle: Bundle, pilot: RunFolder) -> None:
+def test_the_network_reaches_the_accuracy_of_the_pilot(bundle: Bundle, pilot: RunFolder) -> None:
     dataset = load_dataset("demo", 32)
     images = np.stack([bundle.preprocess(image) for image in dataset.test.images])
     outputs = toolkit.predict(bundle.network(), torch.from_numpy(images), device=torch.device("cpu")).argmax(1).numpy()
@@ -93,7 +93,7 @@ def test_the_network_gives_the_pilots_accuracy_on_preprocessed_test_images(bundl
     assert accuracy == pytest.approx((pilot.result or {})["last_accuracy"], abs=0.011)  # bfloat16 in the pilot
 
 
-def test_preprocessing_is_what_the_alignment_says(pilot: RunFolder, tmp_path: Path) -> None:
+def test_preprocessing_follows_the_alignment(pilot: RunFolder, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
     coded = {}
@@ -113,7 +113,7 @@ def test_preprocessing_is_what_the_alignment_says(pilot: RunFolder, tmp_path: Pa
     }
 
 
-def test_images_of_any_kind_are_taken_as_the_dataset_takes_them(bundle: Bundle) -> None:
+def test_images_of_any_kind_are_prepared_like_those_of_the_dataset(bundle: Bundle) -> None:
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 256, (50, 90, 3), dtype=np.uint8))
     stream = io.BytesIO()
@@ -145,7 +145,7 @@ def test_a_missing_file_or_folder_is_refused(folder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("files", [None, {}, {"../../etc/hostname": "0"}])
-def test_a_manifest_that_names_other_files_is_refused(folder: Path, files: dict[str, str] | None) -> None:
+def test_a_manifest_that_lists_other_files_is_refused(folder: Path, files: dict[str, str] | None) -> None:
     facts = read_bundle_manifest(folder)
     write_manifest(
         folder,
@@ -157,7 +157,7 @@ def test_a_manifest_that_names_other_files_is_refused(folder: Path, files: dict[
         load_bundle(folder)
 
 
-def test_a_file_that_is_not_named_and_a_link_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_an_unlisted_file_and_a_link_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "tables.json").write_text("{}")
     with pytest.raises(UsageError, match=r"tables\.json is missing or has been changed"):
         load_bundle(folder)
@@ -168,14 +168,14 @@ def test_a_file_that_is_not_named_and_a_link_are_refused(folder: Path, tmp_path:
         load_bundle(folder)
 
 
-def test_forgetting_in_a_bundle_keeps_it_open(folder: Path) -> None:
+def test_a_bundle_still_opens_after_forgetting(folder: Path) -> None:
     assert recallrate(["memory", "forget", str(folder / "memory.recall"), "--class", "0"]) == 0
     bundle = load_bundle(folder)
     assert 0 not in bundle.memory.class_counts
     bundle.memory.close()
 
 
-def test_a_network_trained_on_brings_a_baseline_of_its_own(folder: Path) -> None:
+def test_a_further_trained_network_gets_a_new_baseline(folder: Path) -> None:
     bundle = load_bundle(folder)
     network = bundle.network()
     with torch.no_grad():
@@ -201,7 +201,7 @@ def test_a_newer_bundle_is_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
-def test_a_memory_that_was_changed_is_refused_until_the_bundle_is_sealed(folder: Path) -> None:
+def test_a_changed_memory_is_refused_until_the_bundle_is_sealed(folder: Path) -> None:
     bundle = load_bundle(folder)
     label = bundle.facts["class_order"][0]
     bundle.memory.forget(label)
@@ -257,7 +257,7 @@ def test_the_example_learns_new_classes_as_a_pilot_would(tmp_path: Path) -> None
     assert again.memory.nbytes <= 60000
 
 
-def test_learned_tables_travel_with_the_bundle(tmp_path: Path) -> None:
+def test_learned_tables_are_copied_to_the_bundle(tmp_path: Path) -> None:
     tables = tmp_path / "tables.json"
     write_tables(tables, QuantisationTables(*standard_steps(40)))
     run = piloted(tmp_path / "runs", codec=f"learned-jpeg:tables={tables}", steps=1)
@@ -269,7 +269,7 @@ def test_learned_tables_travel_with_the_bundle(tmp_path: Path) -> None:
     assert np.array_equal(again.preprocess(image), bundle.preprocess(image))
 
 
-def test_a_neural_codecs_model_travels_with_the_bundle(tmp_path: Path) -> None:
+def test_the_model_of_a_neural_codec_is_copied_to_the_bundle(tmp_path: Path) -> None:
     train_codecs(
         make_training(dataset="demo", sizes=(32,), rates=(1.0,), steps=1, channels=16, latent=8, device="cpu"),
         tmp_path / "codecs",
@@ -289,7 +289,7 @@ def test_a_neural_codecs_model_travels_with_the_bundle(tmp_path: Path) -> None:
     ("values", "message"),
     [({"method": "finetune"}, "keeps no exemplars"), ({"method": "der"}, "der has reshaped")],
 )
-def test_pilots_that_leave_nothing_to_go_on_with_are_refused(
+def test_pilots_without_exemplars_or_a_plain_network_are_refused(
     tmp_path: Path, values: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -323,7 +323,7 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures(tmp_path_factory.mktemp("accepted") / "images", dataset.test.images[order])
 
 
-def test_accepted_images_raise_no_alarm_and_the_stream_goes_on(folder: Path, accepted: Path) -> None:
+def test_accepted_images_raise_no_alarm_and_the_stream_continues(folder: Path, accepted: Path) -> None:
     first = watch_folder(folder, accepted)
     assert not first["alarm"]
     second = watch_folder(folder, accepted)
@@ -332,7 +332,7 @@ def test_accepted_images_raise_no_alarm_and_the_stream_goes_on(folder: Path, acc
     assert [one["seen"] for one in history(folder)] == [first["seen"], second["seen"], first["seen"]]
 
 
-def test_images_from_elsewhere_raise_an_alarm(folder: Path, tmp_path: Path) -> None:
+def test_other_images_raise_an_alarm(folder: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
     report = watch_folder(folder, pictures(tmp_path / "noise", noise))
     assert report["alarm"]

@@ -1,4 +1,4 @@
-"""The charts' averages by hand, and their false alarms on streams that do not change."""
+"""Averages of the charts computed by hand, and false alarms on streams without change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def made() -> tuple[Charts, Embedding]:
     return charts_of()
 
 
-def test_averages_are_those_of_the_definition(made: tuple[Charts, Embedding]) -> None:
+def test_averages_follow_the_definition(made: tuple[Charts, Embedding]) -> None:
     charts, embedding = made
     charts.start_over()
     known = charts.baseline[0]
@@ -67,7 +67,7 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
     assert alarms <= 6  # Poisson with mean 1.5: more than 6 in one of a thousand
 
 
-def test_a_shift_of_one_score_or_of_the_features_is_seen(made: tuple[Charts, Embedding]) -> None:
+def test_a_shift_of_one_score_or_of_the_features_is_detected(made: tuple[Charts, Embedding]) -> None:
     charts, embedding = made
     rng = np.random.default_rng(2)
     for moved, shift, chart in ((1.0, 0.0, "a"), (0.0, 1.0, KERNEL)):
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_thresholds() -> None:
     ("count", "rate", "message"),
     [(49, 1e-4, "at least 50 accepted images, got 49"), (60, 1e-6, "1e-05 or more"), (60, 0.5, "below 0.1, got 0.5")],
 )
-def test_what_cannot_be_charted_is_refused(count: int, rate: float, message: str) -> None:
+def test_too_few_images_and_rates_out_of_range_are_refused(count: int, rate: float, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Charts.of(("a",), np.zeros((count, 1)), np.zeros((count, 2)), false_alarms=rate)
 

@@ -1,4 +1,4 @@
-"""A sharded build of a folder as it may be found: links, pipes, files that cannot be read; and what is said of it."""
+"""Sharded builds of a folder with links, pipes and unreadable files, and their reports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LEFT_OUT = {
 NOTES = ["1 image: 16-bit samples: their range was guessed to be 12 bits"]
 
 
-def test_a_sharded_build_takes_what_the_catalog_takes_and_names_the_rest(folder: Path, tmp_path: Path) -> None:
+def test_a_sharded_build_reads_the_images_of_the_catalog_and_reports_the_rest(folder: Path, tmp_path: Path) -> None:
     facts = build_sharded_memory(str(folder), tmp_path / "memory", **REQUEST, shards=2, workers=1)
     assert {one["file"]: one["reason"] for one in facts["quarantine"]} == LEFT_OUT
     assert facts["notes"] == NOTES
@@ -59,13 +59,13 @@ def test_a_sharded_build_takes_what_the_catalog_takes_and_names_the_rest(folder:
     assert kept == [{content_digest(image) for image in train.images[train.labels == label]} for label in (0, 1)]
 
 
-def test_a_plain_build_names_the_same(folder: Path, tmp_path: Path) -> None:
+def test_a_plain_build_reports_the_same(folder: Path, tmp_path: Path) -> None:
     facts = build_memory(str(folder), tmp_path / "memory.recall", **REQUEST)
     assert {one["file"]: one["reason"] for one in facts["quarantine"]} == LEFT_OUT
     assert facts["notes"] == NOTES
 
 
-def test_a_build_that_goes_on_says_what_its_first_half_found(
+def test_a_resumed_build_reports_the_findings_of_its_first_half(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = with_splits(str(folder), "train", "test")

@@ -1,4 +1,4 @@
-"""Attacks against models whose weak spots are known in closed form, and the report over all of them."""
+"""Attacks against models with known closed-form weaknesses, and the report over all attacks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_gradients_of_a_linear_model_reach_the_closed_form(attack: Callable[...,
 
 
 @pytest.mark.parametrize("eps", EPS)
-def test_the_gradient_free_attack_finds_some_of_what_the_closed_form_allows_and_no_more(eps: float) -> None:
+def test_the_gradient_free_attack_finds_part_of_the_closed_form_and_no_more(eps: float) -> None:
     model, (images, labels) = random_linear(), images_and_labels()
     x = as_input(images)
     logits = model(x)
@@ -105,7 +105,7 @@ def test_the_gradient_free_attack_finds_some_of_what_the_closed_form_allows_and_
     assert fooled[margin <= 0].all()
 
 
-def test_the_gradient_free_attack_keeps_to_its_queries() -> None:
+def test_the_gradient_free_attack_respects_its_query_limit() -> None:
     class Counting(Linear):
         seen = 0
 
@@ -121,7 +121,7 @@ def test_the_gradient_free_attack_keeps_to_its_queries() -> None:
 
 
 @pytest.mark.parametrize("name", attacks.attack_names())
-def test_adversarial_images_stay_within_eps_and_the_pixels_range(name: str) -> None:
+def test_adversarial_images_stay_within_eps_and_the_pixel_range(name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 2, (8, 3, SIDE, SIDE), generator=generator).float() * 255
     x[:4] = torch.rand(4, 3, SIDE, SIDE, generator=generator) * 255
@@ -137,7 +137,7 @@ def test_adversarial_images_stay_within_eps_and_the_pixels_range(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["pgd", "bpda", "transfer", "gradient-free"])
-def test_a_seed_decides_and_the_global_generators_do_not_notice(name: str) -> None:
+def test_results_depend_on_the_seed_and_global_generators_are_restored(name: str) -> None:
     layered = prepend(curved(), JPEGLayer(torch.full((2, 8, 8), 3.0)))
     more = {"transfer": {"source": curved()}, "gradient-free": {"queries": 60}}.get(name, {})
     x = as_input(images_and_labels()[0])
@@ -157,7 +157,7 @@ def test_a_seed_decides_and_the_global_generators_do_not_notice(name: str) -> No
     assert not torch.equal(attack(2), first)
 
 
-def test_a_layer_that_rounds_hides_from_pgd_but_not_from_bpda() -> None:
+def test_a_rounding_layer_resists_pgd_but_not_bpda() -> None:
     _, layered, images, labels = masked_pair()
     layered.layer.mode = "hard"
     x = as_input(images)
@@ -217,7 +217,7 @@ def test_the_worst_case_is_taken_image_by_image() -> None:
     assert result["worst"][0] == sum(brute) / 4
 
 
-def test_a_point_is_not_masking_nor_is_what_more_steps_explain() -> None:
+def test_one_point_or_an_effect_of_more_steps_is_not_masking() -> None:
     rows = {"pgd": [0.60, 0.50], "pgd-20": [0.55, 0.45], "bpda": [0.54, 0.44], "transfer": [0.9, 0.9]}
     assert masking_notes(rows, EPS[:2]) == []
     (note,) = masking_notes({**rows, "transfer": [0.50, 0.35]}, EPS[:2])
@@ -225,7 +225,7 @@ def test_a_point_is_not_masking_nor_is_what_more_steps_explain() -> None:
     assert "transfer 35.0%, 10.0 points less" in note
 
 
-def test_networks_are_left_as_they_were_even_after_a_failure() -> None:
+def test_networks_are_restored_even_after_a_failure() -> None:
     plain, layered, images, labels = masked_pair()
     plain.train()
     layered.eval()
@@ -292,7 +292,7 @@ def test_bad_images_labels_and_networks_are_refused() -> None:
         report_on((plain, prepend(plain, JPEGLayer(torch.ones(2, 8, 8), pixel_range=1)), images, labels))
 
 
-def test_attacks_refuse_what_they_cannot_take() -> None:
+def test_attacks_refuse_invalid_inputs() -> None:
     model, (images, labels) = random_linear(), images_and_labels()
     x = as_input(images)
     with pytest.raises(UsageError, match="float"):
@@ -308,7 +308,7 @@ def test_attacks_refuse_what_they_cannot_take() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_networks_of_another_type_are_attacked_in_float32(dtype: torch.dtype) -> None:
+def test_networks_of_another_dtype_are_attacked_with_float32_images(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()).to(dtype)
     layered = prepend(nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()), JPEGLayer(torch.full((2, 8, 8), 6.0)))

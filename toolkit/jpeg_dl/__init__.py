@@ -1,1 +1,1 @@
-"""Experiments with the trainable JPEG layer: a plain network, the layer in front of it, and the controls."""
+"""Experiments with the trainable JPEG layer: a plain network, a network behind the layer, and controls."""

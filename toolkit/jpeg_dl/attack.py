@@ -30,20 +30,20 @@ def attack_run(
     device: str = "auto",
     progress: Progress = silent,
 ) -> AttackResult:
-    """The robustness of a run's plain network and of a variant's layered one, on evenly spread test images.
+    """Robustness of a run's plain network and of a variant with its layer, on evenly spaced test images.
 
     Args:
         run: a finished training.
         eps: L-infinity bounds for pixels in [0, 1].
         mode: the quantiser as deployed, ``soft`` or ``hard``.
-        images: attacked at most.
-        queries: of the gradient-free attack, an image.
+        images: maximum number of test images.
+        queries: of the gradient-free attack, per image.
 
     Returns:
-        :func:`~toolkit.robustness.evaluation.robustness_report` with the run and the variant named.
+        :func:`~toolkit.robustness.evaluation.robustness_report` with the names of run and variant.
 
     Raises:
-        UsageError: the run has no such variant, or one without a layer; eps or mode that are not accepted.
+        UsageError: the run has no such variant, the variant has no quantiser, or eps or mode is invalid.
     """
     target = resolve_device(device)
     config, network, layer = load_trained(run, variant)

@@ -1,4 +1,4 @@
-"""How the analytic rate relates to the sizes of real JPEG files."""
+"""Calibration of the analytic rate against the sizes of real JPEG files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from toolkit.jpeg_dl.rates import code_lengths
 
 
 def calibrate_rate(images: np.ndarray, tables: Sequence[np.ndarray], subsampling: str = "444") -> RateEstimate:
-    """Estimated against real bits a pixel, over all pairs of an image and a table.
+    """Estimated against real bits per pixel, over all pairs of an image and a table.
 
-    A real file's size is taken without what any file of that size costs (a grey image's): headers would only shift it.
+    The size of a uniformly grey file is subtracted from real file sizes: headers would only add an offset.
 
     Args:
         images: uint8 (N, H, W, 3).
-        tables: integer steps (2, 8, 8), 1..255, of a wide range of rates.
+        tables: integer steps (2, 8, 8), 1..255, over a wide range of rates.
         subsampling: ``444`` or ``420``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Configuration of a training with the JPEG layer: every field that changes its result, validated. No torch."""
+"""Configuration of a training with the JPEG layer: every field that changes its result, validated. Imports no torch."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class JPEGConfig(BaseModel):
         if unknown := [name for name in variants if name not in known]:
             raise ValueError(f"{unknown[0]} is not one of {', '.join(known)}")
         if variants[:1] != ("plain",) or len(set(variants)) != len(variants):
-            raise ValueError("plain must come first, because the others are compared with it, and each only once")
+            raise ValueError("plain must come first, because the others are compared with it; names must be distinct")
         if "standard" in variants and "jpeg" not in variants[: variants.index("standard")]:
             raise ValueError("standard uses the rate of jpeg, which must come before it")
         return variants
@@ -151,5 +151,5 @@ def make_jpeg_config(**values: object) -> JPEGConfig:
     """
     config = validated(JPEGConfig, values)
     if config.freeze and config.start != "plain":
-        raise UsageError("freeze needs start=plain: an untrained network cannot judge tables")
+        raise UsageError("freeze needs start=plain: an untrained network gives tables no useful gradient")
     return config

@@ -1,4 +1,4 @@
-"""Run the comparison for every seed: plain network, layer, controls; and what the seeds say together."""
+"""Train and measure all variants of a run: plain network, layer, controls."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _PLAIN_FILES = ("plain.pt", "plain.json")
 
 
 def check_training(config: JPEGConfig, dataset: ImageDataset | None = None, progress: Progress = silent) -> None:
-    """Find what is wrong with a configuration before anything is written.
+    """Check a configuration before anything is written.
 
     Raises:
-        UsageError: dataset, network or device are not to be had.
+        UsageError: the dataset, network or device is not available.
     """
     resolve_device(config.device)
     build_backbone(config.network)
@@ -52,13 +52,13 @@ def check_training(config: JPEGConfig, dataset: ImageDataset | None = None, prog
 def train_variants(
     run: RunFolder, config: JPEGConfig, seed: int, reporter: RunReporter, dataset: ImageDataset | None = None
 ) -> TrainingResult:
-    """Train every variant that the run's folder lacks; the run's ``result.json``.
+    """Train every variant missing from the run folder; the run's ``result.json``.
 
     Args:
-        run: its folder, where networks, records and checkpoints go.
-        config, seed: what to do.
-        reporter: told how far it is.
-        dataset: the configuration's, where it is open already.
+        run: the run folder, for networks, records and checkpoints.
+        config, seed: the request.
+        reporter: receives progress.
+        dataset: the configured dataset if already open.
     """
     device = resolve_device(config.device)
     dataset = dataset or load_dataset(config.dataset, config.size, progress=reporter.show)
@@ -78,7 +78,7 @@ def train_variants(
 
 
 def _calibration(data: TrainingData, records: Mapping[str, VariantRecord], config: JPEGConfig) -> RateEstimate:
-    """The analytic rate against real files, for standard tables and the learned ones."""
+    """Calibrate the analytic rate with standard and learned tables."""
     tables = [standard_tables(quality).numpy().astype(int) for quality in _CALIBRATION_QUALITIES]
     for record in records.values():
         if learned := record.get("tables"):
@@ -89,7 +89,7 @@ def _calibration(data: TrainingData, records: Mapping[str, VariantRecord], confi
 
 @dataclass
 class _Trial:
-    """One seed of a configuration; each variant's record is kept in the run folder once it is trained."""
+    """One seed of a configuration; each variant's record is written to the run folder after training."""
 
     run: RunFolder
     config: JPEGConfig
@@ -100,10 +100,10 @@ class _Trial:
     _steps: torch.Tensor | None = field(default=None, init=False)
 
     def record(self, name: str) -> VariantRecord:
-        """A variant's results, after training it if need be."""
+        """The results of a variant, which is trained first if necessary."""
         path = self.run.path / f"{name}.json"
         if name == "plain":
-            self._take_plain()
+            self._copy_plain()
         if not path.exists():
             self._train(name, path)
         if name == "plain":
@@ -124,7 +124,7 @@ class _Trial:
         return self.run.path.parent / "plain-networks" / self.config.plain_name(self.seed)
 
     def _share_plain(self) -> None:
-        """Leave the plain network to other runs of the folder that would train the same."""
+        """Store the plain network for other runs in the folder that would train the same one."""
 
         def fill(folder: Path) -> None:
             for name in _PLAIN_FILES:
@@ -133,8 +133,8 @@ class _Trial:
         if not self._shared().exists():
             build_folder(self._shared(), fill)
 
-    def _take_plain(self) -> None:
-        """Take over the plain network of another run; its record last, for that is what says it is there."""
+    def _copy_plain(self) -> None:
+        """Copy the plain network of another run, its record last, because the record marks it as complete."""
         if self._shared().exists():
             for name in _PLAIN_FILES:
                 if not (self.run.path / name).exists():
@@ -155,7 +155,7 @@ class _Trial:
         return load_network(self.run.path / "plain.pt")
 
     def _first_steps(self, name: str) -> torch.Tensor:
-        """What the variant's tables begin with; ``standard`` gets the quality whose rate the learned tables have."""
+        """Initial tables of the variant; ``standard`` gets the quality with the rate of the learned tables."""
         if name == "standard":
             target = read_json(self.run.path / "jpeg.json")["bits_per_pixel"]
             transform = build_layer("jpeg", self.config, standard_tables(75)).transform
@@ -165,14 +165,14 @@ class _Trial:
         return self._steps
 
     def _measure(self, variant: Variant, initial: torch.Tensor | None) -> VariantRecord:
-        """Test accuracy as trained, and for a layer also through the soft and the hard quantiser, tables and rates."""
+        """Test accuracy as trained; with a layer also soft and hard accuracy, tables and rates."""
         layer = variant.layer
         record: VariantRecord = {"accuracy": accuracy(variant.model, self.data, self.device)}
         if layer is None or initial is None:
             return record
         if layer.mode != "identity":
             soft, hard = self._soft_and_hard(variant, layer)
-            # as trained: noise and sampling have no place at test time
+            # as trained, but without noise and sampling at test time
             as_trained = hard if layer.mode in ("hard", "ste") else soft
             record = {"accuracy": as_trained, "soft_accuracy": soft, "hard_accuracy": hard}
             self._add_tables(record, layer, initial)
@@ -221,7 +221,7 @@ def load_trained(run: RunFolder, name: str) -> tuple[JPEGConfig, Classifier, JPE
     """A finished variant from its run folder: configuration, network, and the layer unless it is ``plain``.
 
     Raises:
-        UsageError: the folder holds no such variant, or weights of another network.
+        UsageError: the folder has no such variant, or weights of another network.
     """
     config = JPEGConfig.model_validate(run.config["config"])
     if not (run.path / f"{name}.json").exists():

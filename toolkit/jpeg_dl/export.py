@@ -1,4 +1,4 @@
-"""Learned tables as a file for the ``learned-jpeg`` codec."""
+"""Export learned tables to a file for the ``learned-jpeg`` codec."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from toolkit.runs.folder import RunFolder
 from toolkit.training.networks import Classifier
 
 WIDEST = 1.0
-"""Largest dead zone threshold, in steps: beyond it the nearest index would no longer be a neighbour of 0."""
+"""Largest dead zone threshold in steps: above it, the nearest index would no longer be a neighbour of 0."""
 
 
 def export_tables(
@@ -32,7 +32,7 @@ def export_tables(
     """Write a trained variant's tables as integers 1..255, with its sharpness and, if trained for rate, dead zones.
 
     Raises:
-        UsageError: no such trained variant, or tables beyond what a JPEG file holds.
+        UsageError: no such trained variant, or steps out of range for a JPEG file.
         WorkError: the file cannot be written.
     """
     config, network, layer = load_trained(run, variant)
@@ -59,11 +59,11 @@ def export_tables(
 
 
 def dead_zones(network: Classifier, data: TrainingData, steps: torch.Tensor, config: JPEGConfig) -> np.ndarray:
-    """Thresholds below which the training's own loss prefers index 0 to index 1, float64 (2, 8, 8) in steps.
+    """Thresholds below which the training loss prefers index 0 to index 1, float64 (2, 8, 8) in steps.
 
-    To second order, an error e in a coefficient raises an image's cross entropy by S e^2 / 2 (S: its sensitivity, the
-    mean squared gradient, which is the Fisher information's diagonal). Index 0 instead of 1 for z = u q saves the
-    difference of their information d, in bits, at lambda / pixels a bit. It pays for
+    To second order, an error e in a coefficient raises the cross entropy of an image by S e^2 / 2 (S: its sensitivity,
+    the mean squared gradient, which is the diagonal of the Fisher information). Index 0 instead of 1 for z = u q saves
+    the difference d of their information in bits, at lambda / pixels per bit. It lowers the loss for
     u < 1/2 + lambda d / (pixels S q^2).
     """
     transform = BlockTransform()

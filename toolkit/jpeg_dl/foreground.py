@@ -1,4 +1,4 @@
-"""Trainings with the layer in this process, one seed after the other."""
+"""Run trainings with the layer in this process, one seed after another."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from toolkit.runs.execution import carry_out_in
 
 
 def run_jpeg(config: JPEGConfig, seeds: Sequence[int], runs_dir: Path, progress: Progress = silent) -> TrainingsSummary:
-    """Run (or resume, or just read) one training a seed; the ``jpeg train`` JSON.
+    """Run (or resume, or just read) one training per seed; the ``jpeg train`` JSON.
 
     Raises:
-        UsageError: the network, device or seeds are not to be had.
-        WorkError: a run failed; the others' results stay.
+        UsageError: the network or device is not available, or seeds are not distinct.
+        WorkError: a run failed; results of the other runs are kept.
     """
     require_distinct(seeds)
     dataset = load_dataset(config.dataset, config.size, progress=progress)

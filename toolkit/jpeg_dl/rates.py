@@ -1,4 +1,4 @@
-"""Bits of quantised images: the analytic estimate for given tables, and standard tables of the same rate."""
+"""Rates of quantised images: the analytic estimate for given tables, and standard tables of the same rate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from toolkit.jpeg.tables import standard_tables
 from toolkit.jpeg.transform import BlockTransform
 
 REAL_BITS = 12
-"""Index bits at which nothing is clipped that an 8-bit image holds, at steps of a JPEG file: 1 or more."""
+"""Bit width of indices that never clips an 8-bit image at the steps of a JPEG file: 1 or more."""
 ALL_BITS = 24
-"""Index bits at which nothing is clipped at any step that training may find."""
+"""Bit width of indices that never clips at any step that training may find."""
 
 
 def soft_rate(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
-    """The layer's estimated bits a pixel for ``images`` (N, 3, H, W) in [0, 255], with gradients for its tables."""
+    """Estimated bits per pixel of the layer for ``images`` (N, 3, H, W) in [0, 255], with gradients for its tables."""
     bits = min(layer.bits, REAL_BITS)  # the estimate keeps a histogram over all indices
     dtype = computing_type(images, layer.steps)
     with without_autocast(images.device):
@@ -36,7 +36,7 @@ def soft_rate(layer: JPEGLayer, images: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def hard_rate(images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform, *, bits: int = REAL_BITS) -> float:
-    """Estimated bits a pixel of ``images`` (N, 3, H, W) in [0, 255] rounded with ``tables`` (2, 8, 8)."""
+    """Estimated bits per pixel of ``images`` (N, 3, H, W) in [0, 255] rounded with ``tables`` (2, 8, 8)."""
     pixels = images.shape[0] * images.shape[2] * images.shape[3]
     rates = [
         bits_per_pixel(hard_entropy(z, tables[table].flatten(), bits), len(z), pixels)
@@ -47,7 +47,7 @@ def hard_rate(images: torch.Tensor, tables: torch.Tensor, transform: BlockTransf
 
 @torch.no_grad()
 def code_lengths(images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform) -> torch.Tensor:
-    """Bits a pixel of each image under the probabilities that all of them have together; float (N,).
+    """Bits per pixel of each image under the joint index probabilities of all images; float (N,).
 
     Args:
         images: (N, 3, H, W) in [0, 255].
@@ -69,10 +69,10 @@ def code_lengths(images: torch.Tensor, tables: torch.Tensor, transform: BlockTra
 def energy_passed(
     images: torch.Tensor, tables: torch.Tensor, transform: BlockTransform, *, bits: int = REAL_BITS
 ) -> torch.Tensor:
-    """The quantiser's frequency response: energy of the rounded coefficients over that of the coefficients.
+    """Frequency response of the quantiser: energy of the rounded coefficients over that of the coefficients.
 
-    1 where all of a frequency passes, 0 where nothing does, 1 where there was nothing to pass; float64 (2, 8, 8), luma
-    and chroma. Rounding up can make it more than 1, clipping of the index makes it less.
+    float64 (2, 8, 8), luma and chroma: 1 for frequencies that pass unchanged or have no energy, 0 for frequencies that
+    are removed. Rounding up can raise it above 1; clipping lowers it.
 
     Args:
         images: (N, 3, H, W) in [0, 255].
@@ -86,16 +86,16 @@ def energy_passed(
     return torch.where(before > 0, after / before.clamp_min(1e-30), 1.0).view(2, 8, 8)
 
 
-def matching_quality(images: torch.Tensor, bits_a_pixel: float, transform: BlockTransform) -> int:
-    """The quality whose standard tables come closest to an estimated rate; 1 or 100 where it lies beyond them."""
+def matching_quality(images: torch.Tensor, target: float, transform: BlockTransform) -> int:
+    """The quality whose standard tables are closest to an estimated rate; 1 or 100 if it is out of range."""
     low, high = 1, 100
     while high - low > 1:  # the rate grows with quality
         middle = (low + high) // 2
-        if hard_rate(images, standard_tables(middle), transform) < bits_a_pixel:
+        if hard_rate(images, standard_tables(middle), transform) < target:
             low = middle
         else:
             high = middle
-    gaps = {q: abs(hard_rate(images, standard_tables(q), transform) - bits_a_pixel) for q in (low, high)}
+    gaps = {q: abs(hard_rate(images, standard_tables(q), transform) - target) for q in (low, high)}
     return min(gaps, key=gaps.__getitem__)
 
 

@@ -49,7 +49,7 @@ class JPEGRequest(SeededRequest[JPEGConfig, TrainingResult]):
         return shlex.join([*words, "--seeds", str(self.seed)])
 
     def check(self, dataset: ImageDataset | None = None, progress: Progress = silent) -> None:
-        """See :meth:`~toolkit.runs.request.Request.check`; ``dataset`` is the configuration's, where it is open."""
+        """See :meth:`~toolkit.runs.request.Request.check`; ``dataset`` is the configured dataset if already open."""
         from toolkit.jpeg_dl.experiment import check_training
 
         check_training(self.config, dataset, progress)
@@ -60,7 +60,7 @@ class JPEGRequest(SeededRequest[JPEGConfig, TrainingResult]):
         return {"device": str(resolve_device(self.config.device))}
 
     def work(self, run: RunFolder, reporter: RunReporter, dataset: ImageDataset | None = None) -> TrainingResult:
-        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configuration's, where it is open."""
+        """See :meth:`~toolkit.runs.request.Request.work`; ``dataset`` is the configured dataset if already open."""
         from toolkit.jpeg_dl.experiment import train_variants
 
         return train_variants(run, self.config, self.seed, reporter, dataset)
@@ -71,13 +71,13 @@ class JPEGRequest(SeededRequest[JPEGConfig, TrainingResult]):
     def require_result(self, run: RunFolder, result: AnyResult) -> TrainingResult:
         known = super().require_result(run, result)
         if known["seed"] != self.seed or known["variants"].keys() != set(self.config.variants):
-            raise Damaged(f"{run.name} is damaged: result.json: it belongs to another seed or to other variants")
+            raise Damaged(f"{run.name} is damaged: result.json: it belongs to another seed or other variants")
         return known
 
 
 @dataclass(frozen=True)
 class TrainedRequest(FieldsRequest[Outcome], Generic[Outcome]):
-    """A request that concerns a finished training.
+    """A request about a finished training.
 
     Attributes:
         training: path of the run folder.
@@ -129,7 +129,7 @@ class AttackRequest(TrainedRequest[AttackResult]):
         """The L-infinity bounds for pixels in [0, 1].
 
         Raises:
-            UsageError: ``eps`` does not hold numbers above 0 and within the range of pixels.
+            UsageError: ``eps`` is not a list of numbers above 0 and within the pixel range.
         """
         try:
             units = [float(text) for text in self.eps.split(",")]

@@ -1,4 +1,4 @@
-"""What finished trainings with the JPEG layer say together. No torch here."""
+"""Results of finished trainings with the JPEG layer over seeds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class Trainings:
         return self.config.run_name(0)
 
     def result(self) -> TrainingsSummary | None:
-        """The ``jpeg train`` JSON of the finished runs; None while there is none."""
+        """The ``jpeg train`` JSON of the finished runs; None if there are none."""
         requests = [(JPEGRequest(self.config, seed), run) for run, seed in self.runs]
         finished = [result for request, run in requests if (result := request.result_in(run)) is not None]
         return aggregate_trainings(self.config, finished) if finished else None
 
 
 def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Trainings]:
-    """The trainings of one dataset (its path absolute) and size, those begun last first.
+    """The trainings of one dataset (with an absolute path) and size, latest first.
 
     Args:
-        runs: run folders, newest first; those of other kinds, and those that are not whole, are passed over.
-        dataset, size: what they were trained on.
+        runs: run folders, newest first; runs of other kinds and damaged runs are skipped.
+        dataset, size: the training data.
     """
     found: dict[str, tuple[JPEGConfig, list[tuple[RunFolder, int]]]] = {}
     for run in runs:
         if run.config["kind"] != "jpeg":
             continue
-        with suppress(WorkError):  # the list of runs says what is wrong with it
+        with suppress(WorkError):  # the list of runs reports it
             request = JPEGRequest.of(run)
             config = request.config
             if (config.dataset, config.size) == (dataset, size):
@@ -61,7 +61,7 @@ def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Traini
 
 
 def aggregate_trainings(config: JPEGConfig, runs: Sequence[TrainingResult]) -> TrainingsSummary:
-    """Means and 95 % half-widths over seeds of every variant, and of its gain over plain, paired by seed."""
+    """Means and half-widths of 95 % intervals over seeds for every variant, and for its gain over plain by seed."""
     variants: dict[str, VariantSummary] = {}
     for name in config.variants:
         records: list[Mapping[str, Any]] = [{**run["variants"][name]} for run in runs]

@@ -1,4 +1,4 @@
-"""Train one variant from a run's folder: checkpointed, resumable, stopped by a loss that is no number."""
+"""Train one variant in a run folder: with checkpoints, resumable, stopped by a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from toolkit.training.weights import save_network, write_tensors
 
 @dataclass
 class Variant:
-    """A network under training: the classifier, the layer before it (None for plain), and both as one module."""
+    """A network to train: the classifier, the layer in front (None for plain), and both as one module."""
 
     name: str
     network: Classifier
@@ -37,7 +37,7 @@ class Variant:
 def train_variant(
     variant: Variant, config: JPEGConfig, data: TrainingData, seed: int, folder: Path, reporter: RunReporter
 ) -> None:
-    """Train in place, from the last checkpoint if there is one; every variant of a seed sees the same batches.
+    """Train in place, from the last checkpoint if there is one; all variants of a seed use the same batches.
 
     Raises:
         WorkError: the loss is no longer finite (the message names the step and the last good checkpoint), or the
@@ -80,7 +80,7 @@ def train_variant(
 
 
 def save_variant(variant: Variant, network_name: str, folder: Path) -> None:
-    """Write the trained weights and drop the checkpoint."""
+    """Write the trained weights and delete the checkpoint."""
     save_network(variant.network, network_name, folder / f"{variant.name}.pt")
     if variant.layer is not None:
         write_tensors(folder / f"{variant.name}-layer.pt", variant.layer.state_dict())
@@ -88,24 +88,24 @@ def save_variant(variant: Variant, network_name: str, folder: Path) -> None:
 
 
 def load_layer_state(path: Path) -> dict[str, torch.Tensor]:
-    """A layer's state as :func:`save_variant` wrote it; nothing in the file is executed.
+    """Load a layer's state written by :func:`save_variant`; nothing in the file is executed.
 
     Raises:
-        UsageError: missing, or not a layer's state.
+        UsageError: the file is missing, or not the state of a layer.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist: was the layer trained to the end?")
+        raise UsageError(f"{path} does not exist: did the training finish?")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise a dozen types for a damaged file
         raise UsageError(f"{path} is refused: it is not plain weights ({one_line(error)})") from error
     if not isinstance(state, dict) or getattr(state.get("steps"), "shape", None) != (2, 8, 8):
-        raise UsageError(f"{path} does not hold the state of a JPEG layer: it needs steps of shape (2, 8, 8)")
+        raise UsageError(f"{path} is not the state of a JPEG layer: it has no steps of shape (2, 8, 8)")
     return state
 
 
 def accuracy(model: nn.Module, data: TrainingData, device: torch.device) -> float:
-    """Part of the test images whose largest logit is their class's."""
+    """Fraction of test images classified correctly."""
     model.eval()
     logits = predict(model, torch.from_numpy(np.array(data.test_images)), batch_size=256, device=device)
     return float((logits.argmax(1).cpu() == torch.from_numpy(data.test_labels)).float().mean())

@@ -1,4 +1,4 @@
-"""The networks under comparison: plain, behind the layer, and behind each control."""
+"""The networks to compare: plain, with the layer, and with each control."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from toolkit.jpeg_dl.rates import ALL_BITS, REAL_BITS
 from toolkit.training.networks import Classifier, build_backbone, pixel_statistics
 
 STATISTICS_IMAGES = 512
-"""Training images that initialisers, clip rates and rates are measured on."""
+"""Number of training images for initialisers, clip rates and rates."""
 _BATCH = 64
 
 
 def evenly_spread(count: int, at_most: int) -> np.ndarray:
-    """Indices of at most so many of ``count`` images, evenly spread, for these lie class by class; int64, ascending."""
+    """Indices of at most ``at_most`` of ``count`` images, evenly spaced, since images are sorted by class; int64."""
     return np.linspace(0, count - 1, min(at_most, count)).astype(int)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images uint8 (N, H, W, 3) and labels int64 (N,), to train on and to test on.
+    """Images uint8 (N, H, W, 3) and labels int64 (N,) for training and testing.
 
-    ``test_bytes`` is what a test image takes in storage, headers shared, in the mean.
+    ``test_bytes`` is the mean storage size of a test image with shared headers.
     """
 
     images: np.ndarray
@@ -48,7 +48,7 @@ class TrainingData:
 
     @classmethod
     def of(cls, dataset: ImageDataset, config: JPEGConfig, progress: Progress = silent) -> TrainingData:
-        """The splits through the configured codec; or the training split cut in two by a fixed stratified draw."""
+        """The splits after the configured codec; with ``held_out``, a fixed stratified split of the training images."""
         codec = parse_codec(config.codec)
         refuse_guide(codec, "the JPEG layer's training")
         dataset = validation_view(dataset) if config.held_out else dataset
@@ -64,7 +64,7 @@ class TrainingData:
         )
 
     def sample(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of evenly spread training images, float (N, 3, H, W) in [0, 255], and labels."""
+        """Batches of evenly spaced training images, float (N, 3, H, W) in [0, 255], and labels."""
         chosen = evenly_spread(len(self.labels), STATISTICS_IMAGES)
         for start in range(0, len(chosen), _BATCH):
             part = chosen[start : start + _BATCH]
@@ -72,23 +72,23 @@ class TrainingData:
             yield images, torch.from_numpy(self.labels[part])
 
     def sample_images(self) -> torch.Tensor:
-        """:meth:`sample`'s images in one tensor."""
+        """The images of :meth:`sample` in one tensor."""
         return torch.cat([images for images, _ in self.sample()])
 
 
 def build_network(config: JPEGConfig, data: TrainingData, seed: int) -> Classifier:
-    """An untrained network; the same weights for every variant of a seed."""
+    """An untrained network with the same weights for every variant of a seed."""
     torch.manual_seed(derive(seed, 0))
     return Classifier(build_backbone(config.network), data.classes, *pixel_statistics(data.images))
 
 
 def initial_tables(config: JPEGConfig, data: TrainingData, plain: Classifier) -> torch.Tensor:
-    """The steps (2, 8, 8) that training begins with; ``plain`` is the trained plain network."""
+    """Initial steps (2, 8, 8); ``plain`` is the trained plain network."""
     transform = BlockTransform(config.subsampling)
     if config.quality is not None:
         return standard_tables(config.quality)
     if config.init == "sensitivity":
-        # the transform of the sensitivity's definition is 4:4:4 whatever the layer's is
+        # sensitivity is defined with 4:4:4, regardless of the layer
         return by_sensitivity(plain.eval(), data.sample(), BlockTransform(), largest=config.largest)
     if config.init == "magnitude":
         return by_magnitude((images for images, _ in data.sample()), transform, bits=config.bits)
@@ -98,7 +98,7 @@ def initial_tables(config: JPEGConfig, data: TrainingData, plain: Classifier) ->
 
 
 def build_layer(variant: str, config: JPEGConfig, steps: torch.Tensor) -> JPEGLayer:
-    """The layer of any variant but ``plain``, with ``steps`` (2, 8, 8) in it."""
+    """The layer of a variant other than ``plain``, with initial ``steps`` (2, 8, 8)."""
     modes = {"standard": "hard", "zero-dc": "identity", "ste": "ste", "noise": "noise"}
     return JPEGLayer(
         steps,
@@ -106,7 +106,7 @@ def build_layer(variant: str, config: JPEGConfig, steps: torch.Tensor) -> JPEGLa
         alpha=config.alpha,
         alpha_mode=config.alpha_mode,
         hardness=config.hardness,
-        # a network that learned behind noise has seen nothing clipped
+        # a network trained with noise has not seen clipping
         bits=ALL_BITS if variant in ("unclipped", "noise") else REAL_BITS if variant == "standard" else config.bits,
         trainable=variant not in ("standard", "zero-dc"),
         zero_dc=variant == "zero-dc",
