@@ -37,7 +37,7 @@ def test_exported_tables_are_the_learned_ones_rounded(trained: tuple[RunFolder, 
     np.testing.assert_allclose(written.alpha, 0.05, rtol=1e-5)
 
 
-def test_dead_zones_are_wider_where_bits_are_dear_and_the_network_does_not_look(tables: Path) -> None:
+def test_dead_zones_are_wider_for_expensive_and_insensitive_frequencies(tables: Path) -> None:
     dead_zone = read_tables(tables).dead_zone
     assert dead_zone is not None
     assert dead_zone.min() >= 0.5

@@ -1,4 +1,4 @@
-"""Training with the layer: what is compared, resuming, and what stops it."""
+"""Training with the layer: variants, resuming, and errors."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_images_may_pass_a_codec_first(tmp_path: Path) -> None:
     assert sizes[1] < 150
 
 
-def test_a_loss_that_is_no_number_stops_with_step_and_checkpoint(tmp_path: Path) -> None:
+def test_a_nan_loss_stops_with_step_and_checkpoint(tmp_path: Path) -> None:
     config = small_config(variants=("plain",), steps=60, checkpoint_every=1, lr=1e12)
     with pytest.raises(WorkError, match=r"plain: the loss is nan at step 25.*last good checkpoint is plain-checkpoint"):
         run_jpeg(config, [0], tmp_path)
@@ -172,7 +172,7 @@ def test_a_damaged_layer_is_refused(
         path.write_bytes(kept)
 
 
-def test_a_variant_that_is_not_there_is_named(trained: tuple[RunFolder, dict[str, Any]]) -> None:
+def test_a_missing_variant_is_named(trained: tuple[RunFolder, dict[str, Any]]) -> None:
     with pytest.raises(UsageError, match="has no trained variant 'dct': it has plain, jpeg, standard"):
         load_trained(trained[0], "dct")
 
@@ -206,13 +206,13 @@ def test_impossible_configurations_are_refused(choices: dict[str, Any], message:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
+def test_cuda_is_refused_without_a_device(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device cuda was asked for"):
         run_jpeg(small_config(device="cuda"), [0], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_is_not_known_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_unknown_network_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="or timm:NAME, got 'resnet9'"):
         run_jpeg(small_config(network="resnet9"), [0], tmp_path)
     assert not list(tmp_path.iterdir())

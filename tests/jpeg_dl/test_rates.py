@@ -35,8 +35,8 @@ def test_rates_beyond_any_quality_give_the_last_one() -> None:
     assert matching_quality(images, 99.0, transform) == 100
 
 
-def test_the_energy_that_passes_is_that_of_the_rounded_coefficients() -> None:
-    """By hand: halves of a step pass as a whole one (four times the energy), less than half as nothing."""
+def test_the_passed_energy_is_that_of_the_rounded_coefficients() -> None:
+    """By hand: half a step rounds to a whole one (four times the energy), less than half to zero."""
     blocks = torch.zeros(2, 1, 1, 3, 64)
     blocks[:, ..., 0, 0] = torch.tensor([5.0, 10.0]).view(2, 1, 1)  # steps of 10: 10 and 10
     blocks[:, ..., 0, 1] = 4.0

@@ -1,4 +1,4 @@
-"""Attacks against models whose weak spots are known in closed form, and the report over all of them."""
+"""Attacks against models with closed-form optima, and the report over all attacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def random_linear() -> Linear:
 
 
 def images_and_labels(count: int = 60, spread: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images far from black and white, and what they are called: right in most cases."""
+    """Images far from black and white with their labels, most of which the model gets right."""
     generator = torch.Generator().manual_seed(5)
     images = torch.randint(128 - spread, 128 + spread, (count, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
     labels = random_linear()(images.permute(0, 3, 1, 2)).argmax(1)
@@ -93,7 +93,7 @@ def test_gradients_of_a_linear_model_reach_the_closed_form(attack: Callable[...,
 
 
 @pytest.mark.parametrize("eps", EPS)
-def test_the_gradient_free_attack_finds_some_of_what_the_closed_form_allows_and_no_more(eps: float) -> None:
+def test_the_gradient_free_attack_stays_below_the_closed_form_optimum(eps: float) -> None:
     model, (images, labels) = random_linear(), images_and_labels()
     x = as_input(images)
     logits = model(x)
@@ -137,7 +137,7 @@ def test_adversarial_images_stay_within_eps_and_the_pixels_range(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["pgd", "bpda", "transfer", "gradient-free"])
-def test_a_seed_decides_and_the_global_generators_do_not_notice(name: str) -> None:
+def test_a_seed_determines_the_result_and_global_generators_are_untouched(name: str) -> None:
     layered = prepend(curved(), JPEGLayer(torch.full((2, 8, 8), 3.0)))
     more = {"transfer": {"source": curved()}, "gradient-free": {"queries": 60}}.get(name, {})
     x = as_input(images_and_labels()[0])
@@ -217,7 +217,7 @@ def test_the_worst_case_is_taken_image_by_image() -> None:
     assert result["worst"][0] == sum(brute) / 4
 
 
-def test_a_point_is_not_masking_nor_is_what_more_steps_explain() -> None:
+def test_small_differences_and_effects_of_more_steps_are_not_masking() -> None:
     rows = {"pgd": [0.60, 0.50], "pgd-20": [0.55, 0.45], "bpda": [0.54, 0.44], "transfer": [0.9, 0.9]}
     assert masking_notes(rows, EPS[:2]) == []
     (note,) = masking_notes({**rows, "transfer": [0.50, 0.35]}, EPS[:2])
@@ -225,7 +225,7 @@ def test_a_point_is_not_masking_nor_is_what_more_steps_explain() -> None:
     assert "transfer 35.0%, 10.0 points less" in note
 
 
-def test_networks_are_left_as_they_were_even_after_a_failure() -> None:
+def test_networks_are_unchanged_even_after_a_failure() -> None:
     plain, layered, images, labels = masked_pair()
     plain.train()
     layered.eval()
@@ -292,7 +292,7 @@ def test_bad_images_labels_and_networks_are_refused() -> None:
         report_on((plain, prepend(plain, JPEGLayer(torch.ones(2, 8, 8), pixel_range=1)), images, labels))
 
 
-def test_attacks_refuse_what_they_cannot_take() -> None:
+def test_attacks_refuse_invalid_inputs() -> None:
     model, (images, labels) = random_linear(), images_and_labels()
     x = as_input(images)
     with pytest.raises(UsageError, match="float"):
