@@ -64,7 +64,7 @@ def test_distilled_adds_both_terms_over_the_old_outputs_only() -> None:
     assert float(loss(Fixed(LOGITS), batch)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_nca_has_a_one_in_the_denominator_for_the_most_similar_class() -> None:
+def test_nca_has_a_one_in_the_denominator_where_the_label_was() -> None:
     similar = np.array([[2.0, 1.0, 0.5], [0.1, 5.0, 0.2], [3.0, 1.0, 0.0]])
     # the first two labels are the most similar, so the 1 is their own; the third's 1 is that of the most similar
     first = math.log(1 + math.exp(1.0 - 1.4) + math.exp(0.5 - 1.4))
@@ -104,7 +104,7 @@ def test_new_images_compete_with_new_classes_and_some_with_all() -> None:
     assert float(first_stage) == pytest.approx(entropy(LOGITS, LABELS), rel=1e-5)
 
 
-def test_stored_logits_are_distilled_if_present() -> None:
+def test_stored_logits_are_imitated_where_there_are_any() -> None:
     stored = np.array([[1.0, np.nan], [0.5, -0.5]])
     labels = np.array([2, 3, 3, 0, 1])
     kept = np.pad(stored, ((0, 0), (0, 2)), constant_values=np.nan)
@@ -175,7 +175,7 @@ def test_only_the_last_correction_is_trained_and_batch_statistics_stay() -> None
     assert network.classifier.backbone.training
 
 
-def test_the_correction_is_trained_on_separate_images() -> None:
+def test_the_correction_judges_by_images_that_train_nothing_else() -> None:
     data = StageData(pool([30, 30], first=2), pool([20, 10]), 0.5)
     fitted, judging = split_for_correction(data, 0.1, Stage(1, 2, 4))
     assert judging.memory is not None
@@ -195,7 +195,7 @@ def test_finetuning_data_is_balanced() -> None:
     assert data.memory_share == pytest.approx(3 / 5)
 
 
-def test_frequencies_are_those_of_the_batches() -> None:
+def test_frequencies_are_those_that_batches_have() -> None:
     data = StageData(pool([30, 10], first=2), pool([5, 15]), 0.25)
     found = data.frequencies(4)
     assert float(found.sum()) == pytest.approx(60)

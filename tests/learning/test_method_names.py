@@ -9,14 +9,14 @@ from toolkit.learning.catalog import METHODS, canonical_method, parse_method
 from toolkit.learning.methods import build_method
 
 
-def test_every_listed_method_is_implemented_with_its_parameters() -> None:
+def test_every_method_named_is_implemented_with_the_parameters_named() -> None:
     for name, kind in METHODS.items():
         method = build_method(name)
         for key, parameter in kind.parameters.items():
             assert getattr(method, key) == parameter.default
 
 
-def test_a_canonical_spec_has_only_values_that_differ_from_defaults() -> None:
+def test_a_spec_is_canonical_when_only_what_differs_is_written() -> None:
     assert canonical_method("icarl:temperature=2") == "icarl"
     assert canonical_method("der:charge_weights=yes") == "der:charge_weights=yes"
     assert canonical_method("derpp:beta=1, alpha=0.1") == "derpp:alpha=0.1,beta=1"

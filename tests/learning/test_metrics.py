@@ -1,4 +1,4 @@
-"""Metrics against hand calculations."""
+"""Metrics against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_b0_by_hand() -> None:
     assert metrics.backward_transfer(B0, classes) == pytest.approx(((0.3 - 0.9) + (0.5 - 0.8)) / 2)
 
 
-def test_b50_weights_the_large_first_stage_by_its_classes() -> None:
+def test_b50_weighs_the_large_first_stage_by_its_classes() -> None:
     classes = [50, 10]
     matrix = [[0.8], [0.6, 0.9]]
     assert metrics.last_accuracy(matrix, classes) == pytest.approx((50 * 0.6 + 10 * 0.9) / 60)
@@ -70,12 +70,12 @@ def test_more_than_a_hundred_classes_agree_with_a_class_by_class_count() -> None
     assert metrics.average_incremental_accuracy(matrix, classes) == pytest.approx(np.mean(overall))
 
 
-def test_classes_have_equal_weight_regardless_of_their_test_images() -> None:
+def test_classes_weigh_the_same_whatever_their_number_of_test_images() -> None:
     labels = np.array([0] * 90 + [1] * 10)
     predicted = np.zeros(100, dtype=int)
     assert metrics.stage_accuracies(predicted, labels, [[0, 1]]) == [0.5]
 
 
-def test_a_matrix_that_is_not_triangular_is_refused() -> None:
+def test_a_matrix_that_is_no_triangle_is_refused() -> None:
     with pytest.raises(ValueError, match="triangle"):
         metrics.last_accuracy([[0.5], [0.5]], [1, 1])

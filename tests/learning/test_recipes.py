@@ -1,4 +1,4 @@
-"""Published recipes as configurations of a pilot."""
+"""Published recipes: what they ask of a pilot."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from toolkit.training.loop import Recipe
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_every_recipe_is_a_valid_pilot_configuration(name: str) -> None:
+def test_every_recipe_is_a_pilots_configuration(name: str) -> None:
     config = make_pilot_config(dataset="demo", codec="raw", budget="20img", **RECIPES[name].choices)
     assert config.method == name.removeprefix("pycil-")
     assert config.network == "resnet32"
     assert (config.initial, config.increment, config.batch_size) == (10, 10, 128)
 
 
-def test_icarls_learning_rate_drops_at_the_published_epochs() -> None:
+def test_icarls_learning_rate_falls_where_it_was_published_to() -> None:
     choices = published("pycil-icarl").choices
     later = Recipe(170, lr=0.1, schedule="milestones", milestones=choices["milestones"])  # type: ignore[arg-type]
     assert [later.lr_at(epoch) for epoch in (79, 80, 119, 120)] == pytest.approx([0.1, 0.01, 0.01, 0.001])
@@ -28,6 +28,6 @@ def test_icarls_learning_rate_drops_at_the_published_epochs() -> None:
     assert class_order_from_seed(100, published("pycil-icarl").seed)[:5] == [68, 56, 78, 8, 23]
 
 
-def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="unknown recipe 'magic': choose one of pycil-finetune"):
         published("magic")
