@@ -1,4 +1,4 @@
-"""The app's server as a process of its own."""
+"""The app's server as a process."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, address: str = "127.0.0.1") -> None:
-        """Start it and wait until it says that it listens."""
+        """Start it and wait until it listens."""
         streamlit = ["streamlit", "run", "app.py", "--server.headless", "true", "--server.maxUploadSize", "200"]
         self.launch(*streamlit, "--server.port", str(self.port), "--server.address", address)
 
     def launch(self, module: str, *arguments: str) -> None:
-        """Start a Python module that serves the app and wait until it says that it listens."""
+        """Start a Python module that serves the app, and wait until it listens."""
         command = [sys.executable, "-m", module, *arguments]
         self.process = subprocess.Popen(
             command,
@@ -56,13 +56,15 @@ class Server:
             line = self.process.stdout.readline()
             assert line, said.decode()
             said += line
-        self.reader = threading.Thread(target=self.process.stdout.read, daemon=True)  # or the pipe would fill up
+        self.reader = threading.Thread(
+            target=self.process.stdout.read, daemon=True
+        )  # so that the pipe does not fill up
         self.reader.start()
         urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=60).close()
 
     def kill(self) -> None:
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)  # `recallrate app` has the server for its child
+            os.killpg(self.process.pid, signal.SIGKILL)  # the server is a child of `recallrate app`
             self.process.wait()
             self.reader.join()
             assert self.process.stdout is not None

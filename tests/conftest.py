@@ -1,4 +1,4 @@
-"""What every room's tests share: a cache and runs folder of their own, and the real data where there is some."""
+"""Shared by all tests: a temporary cache and runs folder, and the real data if available."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECALLRATE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("RECALLRATE_RUNS", str(tmp_path_factory.mktemp("runs")))
-        patch.setenv("RAY_AUTH_MODE", "token")  # here, since Ray reads it when it is first imported
+        patch.setenv("RAY_AUTH_MODE", "token")  # now, since Ray reads it on import
         patch.setenv("RAY_AUTH_TOKEN", "of-this-test-session")
         yield
 
 
 @pytest.fixture(autouse=True)
 def main_module_stays() -> Iterator[None]:
-    """Streamlit's AppTest puts its script in the place of ``__main__``, which spawned processes would then run."""
+    """Restore ``__main__``, which AppTest replaces by its script and spawned processes would then run."""
     before = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = before

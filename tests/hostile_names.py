@@ -1,4 +1,4 @@
-"""Names that terminals, spreadsheets, Markdown, Plotly or HTML would take for more than text."""
+"""Names that terminals, spreadsheets, Markdown, Plotly or HTML would interpret as more than text."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ NAMES = (
     "\x1b[31mred",
     "x\u202ey",
 )
-"""Such as folders may have."""
+"""Names that a folder may have."""
 FOLDER = Path("a[", "x] :cat: **b**")
-"""As a path it holds ``[/x]``, which ends rich's markup."""
+"""As a path it contains ``[/x]``, which ends rich's markup."""
 
 
 def hostile_dataset(parent: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Results and run folders made up for the app's tests: small, and known by heart."""
+"""Small synthetic results and run folders with known values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def probe_result(settings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def finished_advice(runs_dir: Path, dataset: str = "demo") -> RunFolder:
-    """Advice on the demo set with a result: jpeg at quality 50, aligned, but for the rule that likes quality."""
+    """Advice on the demo set with a result: aligned jpeg at quality 50, except by the rule ``best-quality``."""
     request = AdviceRequest(dataset, 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
     run = RunFolder.create(runs_dir / request.run_name(), request.kind, request.contents())
     picks = {"predicted-gain": ("jpeg:quality=50", "both"), "best-quality": ("raw", "none")}
@@ -190,7 +190,7 @@ def pilot_result(seed: int, last: float, **values: Any) -> dict[str, Any]:
 
 
 def pilot_folder(runs_dir: Path, config: PilotConfig, seed: int, last: float | None = None) -> RunFolder:
-    """A pilot's folder, with a result where ``last`` accuracy is given."""
+    """A pilot's folder, with a result if ``last`` accuracy is given."""
     request = {"seed": seed, "config": config.model_dump(mode="json")}
     run = RunFolder.create(runs_dir / config.run_name(seed), "pilot", request)
     if last is not None:
@@ -199,7 +199,7 @@ def pilot_folder(runs_dir: Path, config: PilotConfig, seed: int, last: float | N
 
 
 def finished_images(runs_dir: Path, dataset: str = "demo", name: str = "disc-rising") -> RunFolder:
-    """Three measured images of the demo set: 7 is changed most, 0 least."""
+    """Three measured images of the demo set: 7 changes most, 0 least."""
     request = ImagesRequest(dataset, 32, "jpeg:quality=10", images=100)
     run = request.folder(runs_dir)
     rows = [

@@ -1,4 +1,4 @@
-"""The public names: what type checkers see of them is what they are, and the page about them is up to date."""
+"""The public names: the stub matches them, and their page in the documentation is up to date."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_api() -> ModuleType:
     return made
 
 
-def test_the_stub_has_exactly_the_public_names_from_where_they_load(make_api: ModuleType) -> None:
+def test_the_stub_has_exactly_the_public_names_with_their_modules(make_api: ModuleType) -> None:
     assert make_api.public_names() == toolkit._PUBLIC
     assert {"__version__", *make_api.public_names()} == set(toolkit.__all__)
 

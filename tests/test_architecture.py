@@ -1,4 +1,4 @@
-"""The house's rules that a machine can check: rooms import downwards, heavy libraries load only where they are used."""
+"""Rules of the architecture: rooms import only downwards, and heavy libraries load only when used."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_no_files_form_a_circle() -> None:
+def test_no_files_form_an_import_cycle() -> None:
     files = {module_of(path): path for path in ROOT.rglob("*.py")}
     # a name imported from a module is that module, not the package around it; toolkit itself loads on demand
     known = {name: {one for one in imported(path) if one in files} - {name, "toolkit"} for name, path in files.items()}
@@ -83,7 +83,7 @@ def test_no_files_form_a_circle() -> None:
         pytest.fail(f"these files import each other: {' <- '.join(error.args[1])}")
 
 
-def test_only_the_faces_import_streamlit_or_typer() -> None:
+def test_only_the_app_and_the_command_line_import_streamlit_or_typer() -> None:
     for path in SOURCES:
         room = path.relative_to(ROOT).parts[0]
         if room not in ("cli", "ui"):
@@ -96,7 +96,7 @@ def loaded_after(statement: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.split()}
 
 
-def test_importing_the_toolkit_is_light() -> None:
+def test_importing_the_toolkit_imports_no_heavy_library() -> None:
     assert not loaded_after("import toolkit") & (HEAVY | {"torch", "streamlit", "numpy", "PIL", "imagecodecs"})
 
 
@@ -125,7 +125,7 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
         "toolkit.codecs.spec",
     ],
 )
-def test_what_the_app_reads_needs_no_torch(module: str) -> None:
+def test_modules_used_by_the_app_do_not_import_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & (HEAVY | {"torch"})
 
 
@@ -141,10 +141,10 @@ def test_every_public_name_exists() -> None:
 
 
 FACES = ("ui/views", "cli")
-"""Whose names are what a face calls them: a page's ``page``, a command's name."""
+"""Rooms whose names are fixed: a page's ``page``, a command's name."""
 
 
-def test_a_public_name_means_one_thing() -> None:
+def test_a_public_name_is_defined_once() -> None:
     places: dict[str, set[str]] = {}
     for path in SOURCES:
         where = path.relative_to(ROOT).as_posix()
@@ -153,5 +153,5 @@ def test_a_public_name_means_one_thing() -> None:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 places.setdefault(node.name, set()).add(where)
-    del places["main"]  # of what is started as a process
+    del places["main"]  # of modules that are started as processes
     assert not {name: where for name, where in places.items() if len(where) > 1}

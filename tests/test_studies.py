@@ -1,4 +1,4 @@
-"""The studies' scripts load and explain themselves: what they use of the toolkit is still there."""
+"""The scripts of the studies load and print their help, so their imports from the toolkit still exist."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 STUDIES = Path(__file__).parents[1] / "notebooks" / "studies"
 SHARED = ("study.py", "jpeg_layer_report.py")
-"""What other studies use."""
+"""Modules shared by the studies."""
 SCRIPTS = sorted(set(STUDIES.glob("*.py")) - {STUDIES / name for name in SHARED})
 
 
 @pytest.mark.parametrize(
     "path", sorted(set(STUDIES.glob("*.py")) - {STUDIES / name for name in SHARED}), ids=lambda path: path.stem
 )
-def test_a_study_loads_and_says_how_it_is_run(
+def test_a_study_loads_and_prints_its_help(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(STUDIES))

@@ -72,14 +72,14 @@ def test_regret_is_the_best_choice_minus_the_pick() -> None:
     assert [row["rule"] for row in regret_table(problems)] == ["psnr", "random"]
 
 
-def test_a_rank_correlation_of_constants_is_not_a_number_but_nothing() -> None:
+def test_a_rank_correlation_of_constants_is_none() -> None:
     row = regret_table([make_problem("a", {"psnr": [1, 1, 1, 1]}, [0.3, 0.4, 0.5, 0.6])])[0]
     assert row["spearman"] is None
     assert row["mean_regret"] == pytest.approx(0)  # of equals the one that stores more
     json.dumps(row, allow_nan=False)
 
 
-def test_the_gains_weights_are_found_again_and_never_negative() -> None:
+def test_the_weights_of_the_gain_are_recovered_and_never_negative() -> None:
     problems = [make_problem(name, {}, []) for name in "abc"]
     assert fit_gain(problems) == pytest.approx(WEIGHTS, abs=1e-6)
     harmful = [replace(one, by_seed=one.by_seed - 0.5 * one.quantities["growth"][:, None]) for one in problems]
@@ -88,7 +88,7 @@ def test_the_gains_weights_are_found_again_and_never_negative() -> None:
     assert fitted["growth"] == pytest.approx(0)
 
 
-def test_an_alignment_that_was_never_piloted_is_expected_to_be_no_better_than_none() -> None:
+def test_an_alignment_without_pilots_is_predicted_like_none() -> None:
     problem = make_problem("a", {}, [])
     unseen = {**problem.quantities, "shift_if_train": np.zeros(6)}
     harmless = problem.by_seed + WEIGHTS["shift_if_train"] * problem.quantities["shift_if_train"][:, None] / 100
@@ -96,7 +96,7 @@ def test_an_alignment_that_was_never_piloted_is_expected_to_be_no_better_than_no
     assert fitted["shift_if_train"] == fitted["shift_if_none"] == pytest.approx(WEIGHTS["shift_if_none"])
 
 
-def test_what_unaligned_pilots_say_does_not_blur_the_other_weights() -> None:
+def test_unaligned_pilots_do_not_affect_the_other_weights() -> None:
     problem = make_problem("a", {}, [])
     odd = problem.by_seed + np.array([0, 0, 0, 0, 0.4, -0.3])[:, None]
     fitted = fit_gain([replace(problem, by_seed=odd)])
@@ -104,7 +104,7 @@ def test_what_unaligned_pilots_say_does_not_blur_the_other_weights() -> None:
         assert fitted[name] == pytest.approx(WEIGHTS[name])
 
 
-def test_what_alignment_costs_is_read_from_settings_piloted_both_ways() -> None:
+def test_the_cost_of_alignment_comes_from_settings_piloted_both_ways() -> None:
     problem = make_problem("a", {}, [0.3, 0.5, 0.42, 0.38, 0.9, 0.7])
     shifts = np.array([0, 0, 0.2, 0.4, 0, 0.1])
     problem = replace(
@@ -119,7 +119,7 @@ def test_what_alignment_costs_is_read_from_settings_piloted_both_ways() -> None:
     assert fitted["shift_if_train"] == pytest.approx(12 / 0.4)
 
 
-def test_settings_piloted_under_train_and_both_are_counted_once_a_problem() -> None:
+def test_settings_piloted_under_train_and_both_count_once_per_problem() -> None:
     def pair(name: str, both: float, train: float) -> Problem:
         problem = make_problem(name, {}, [0.3, both, train])
         return replace(problem, codecs=("raw", "webp", "webp"), aligns=("none", "both", "train"))
@@ -130,7 +130,7 @@ def test_settings_piloted_under_train_and_both_are_counted_once_a_problem() -> N
     assert calibrate_rules([make_problem(name, {}, []) for name in "ab"])["train_pairs"] == 0
 
 
-def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
+def test_parameters_for_a_problem_exclude_its_own_dataset() -> None:
     problems = [make_problem(name, {}, [], noise=0.02) for name in ("a", "a, larger", "b")]
     mine = left_out_scores("predicted-gain", problems[0], problems)
     other = fit_gain([problems[2]])
@@ -139,13 +139,13 @@ def test_a_problem_does_not_see_pilots_on_its_own_dataset() -> None:
     np.testing.assert_allclose(left_out_scores("predicted-gain", scrambled[0], scrambled), mine)
 
 
-def test_a_rule_fitted_on_what_it_is_judged_by_says_so() -> None:
+def test_a_rule_fitted_in_sample_is_marked() -> None:
     alone, others = [make_problem("a", {}, [])], [make_problem(name, {}, []) for name in "ab"]
     assert regret_table(alone)[0]["in_sample"]
     assert not regret_table(others)[0]["in_sample"]
 
 
-def test_shipped_parameters_are_judged_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_parameters_are_evaluated_without_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = [make_problem(name, {}, []) for name in "ab"]
     shipped = replace(calibration(), parameters={"predicted-gain": WEIGHTS | {"growth": 0.0}}, datasets=["c"])
     row = regret_table(problems, shipped)[0]
@@ -155,13 +155,13 @@ def test_shipped_parameters_are_judged_as_they_are(monkeypatch: pytest.MonkeyPat
     assert regret_table(problems, replace(shipped, datasets=["a"]))[0]["in_sample"]
 
 
-def test_what_the_pick_gained_stands_beside_what_was_expected() -> None:
+def test_the_gain_of_a_pick_is_listed_with_its_expectation() -> None:
     problems = [make_problem("a", {"psnr": [0, 3, 2, 1]}, [0.30, 0.40, 0.45, 0.35]), make_problem("b", {}, [])]
     one = regret_table(problems[:1])[0]["problems"][0]
     assert one["gain"] == pytest.approx(10)
 
 
-def test_the_threshold_is_the_smallest_of_least_regret() -> None:
+def test_the_threshold_is_the_smallest_with_the_lowest_regret() -> None:
     problem = make_problem("a", {}, [0.1, 0.2, 0.3, 0.25])  # ratios 0, 0.1, 0.2, 0.3: 0.2 lets in the third
     assert fit_threshold([problem]) == {"threshold": 0.2}
 
@@ -177,14 +177,14 @@ def test_the_calibration_has_the_best_rule_and_the_worst_datasets_95_percent_err
     json.dumps(found, allow_nan=False)
 
 
-def test_a_problem_survives_json() -> None:
+def test_a_problem_round_trips_through_json() -> None:
     problem = make_problem("a", {"psnr": [0, 3, 2, 1]}, [0.30, 0.40, 0.45, 0.35])
     again = Problem.from_dict(json.loads(json.dumps(problem.as_dict())))
     assert regret_table([again]) == regret_table([problem])
     np.testing.assert_array_equal(again.gains, problem.gains)
 
 
-def test_the_packages_calibration_is_whole() -> None:
+def test_the_packages_calibration_is_complete() -> None:
     known = calibration()
     assert known.default_rule in RULES
     assert set(known.parameters) == set(PARAMETRIC)
@@ -215,7 +215,7 @@ def gain_by_hand(payload: int, budget: int, distortion: float, loss: float) -> f
 
 
 def more_kept(held: float) -> float:
-    """Than with two exemplars: of two stages with half of the classes each the first can be forgotten."""
+    """Gain over two exemplars: with two stages of half the classes each, only the first can be forgotten."""
     return float(np.exp(-((4 / held) ** 6)) - np.exp(-((4 / 2) ** 6))) / 2
 
 
@@ -236,7 +236,7 @@ def test_a_budgets_best_choice_by_hand() -> None:
     assert plan.at(100) is None
 
 
-def test_the_curve_doubles_up_to_what_holds_everything_raw() -> None:
+def test_the_curve_doubles_up_to_the_bytes_of_all_raw_images() -> None:
     evidence = make_evidence(LOSSY, raw_exemplars=2)
     curve = BudgetPlan.of(evidence, WEIGHTS).curve(evidence.budget)
     sizes = [row["budget_bytes"] for row in curve]

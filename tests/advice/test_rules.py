@@ -50,7 +50,7 @@ def test_every_rule_scores_every_choice_with_a_finite_number(name: str) -> None:
     np.testing.assert_array_equal(asked_rule.scores, again.scores)
 
 
-def test_rules_that_cannot_judge_alignment_score_all_alike_and_take_both() -> None:
+def test_rules_without_a_view_of_alignment_score_all_equally_and_pick_both() -> None:
     evidence = make_evidence(GRID)
     for rule in RULES.values():
         if rule.judges_alignment:
@@ -63,7 +63,7 @@ def test_rules_that_cannot_judge_alignment_score_all_alike_and_take_both() -> No
         assert picked.align == ("none" if evidence.settings[picked.setting].lossless else "both")
 
 
-def test_of_equal_scores_the_preferred_alignment_then_the_more_exemplars() -> None:
+def test_ties_go_to_the_preferred_alignment_then_to_more_exemplars() -> None:
     assert pick(np.array([1.0, 1.0, 0.0]), ["none", "both", "both"], np.array([9.0, 1.0, 1.0])) == 1
     assert pick(np.array([1.0, 1.0]), ["both", "both"], np.array([1.0, 2.0])) == 1
     # a rule that sees no difference between alignments spares incoming images the coding
@@ -77,13 +77,13 @@ def test_most_exemplars_counts_what_fits() -> None:
     assert found["jpeg:quality=50", "both"] == pytest.approx(3 * (1000 + LABEL_BYTES) / (100 + LABEL_BYTES))
 
 
-def test_best_quality_is_psnr_and_among_lossless_ones_the_number_that_fits() -> None:
+def test_best_quality_ranks_by_psnr_then_by_exemplars() -> None:
     evidence = make_evidence([("png", 600, {"psnr": 100.0}), ("jpeg:quality=50", 100, {"psnr": 30.0})])
     found = scores_of(evidence, from_table.best_quality(evidence))
     assert found["png", "none"] > found["raw", "none"] > found["jpeg:quality=50", "both"] == pytest.approx(30, abs=1e-4)
 
 
-def test_the_codec_is_chosen_in_the_middle_of_the_bytes_that_all_cover() -> None:
+def test_the_codec_is_chosen_in_the_middle_of_the_common_byte_range() -> None:
     # jpeg covers 50..400 bytes, webp 40..500: compared at sqrt(50 * 400) = 141 bytes
     x = math.log(math.sqrt(50 * 400))
     jpeg = np.interp(x, np.log([50, 100, 400]), [0.30, 0.05, 0.01])
@@ -179,7 +179,7 @@ def test_the_volume_ratio_agrees_with_a_loop_over_classes() -> None:
     assert quantities.volume_ratio(evidence, 1) == pytest.approx(np.mean(ratios), rel=1e-5)
 
 
-def test_dpp_volume_takes_the_most_exemplars_within_the_threshold() -> None:
+def test_dpp_volume_picks_the_most_exemplars_within_the_threshold() -> None:
     table = {"volume_ratio": np.array([0.0, -0.04, 0.2, 0.5]), "exemplars": np.array([4.0, 30.0, 90.0, 99.0])}
     scores = fitted.consistent_volume(table, {"threshold": 0.05})
     assert scores.tolist() == [math.log1p(4), math.log1p(30), -0.2, -0.5]
@@ -244,7 +244,7 @@ def test_ssim_chooses_the_codec_that_is_higher_in_the_middle_of_the_bytes() -> N
     assert evidence.settings[evidence.choices[asked_rule.pick].setting].codec.startswith("webp")
 
 
-def test_random_is_a_draw_with_a_fixed_seed() -> None:
+def test_random_picks_with_a_fixed_seed() -> None:
     evidence = make_evidence(GRID)
     assert ask_rule(RULES["random"], evidence).scores.tolist() == np.random.default_rng(0).random(16).tolist()
 
@@ -259,9 +259,7 @@ def accuracy(outputs: np.ndarray, labels: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("align", ["none", "both"])
-def test_probe_accuracy_fits_on_what_the_memory_holds_and_tests_as_aligned(
-    align: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_accuracy_fits_on_the_memory_and_tests_as_aligned(align: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "_RIDGES", (0.1,))
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     coded = evidence.settings[1]
@@ -331,7 +329,7 @@ def test_the_domain_shift_is_what_linear_discriminant_analysis_gains_over_chance
     assert under[Choice(1, "both")] == under[Choice(1, "train")] == 0
 
 
-def test_growth_counts_images_that_there_are_and_stages_to_come() -> None:
+def test_growth_counts_available_images_and_later_stages() -> None:
     evidence = make_evidence([("jpeg:quality=50", 10, {})], raw_exemplars=3)
     evidence = replace(evidence, stages=((0,), (1, 2), (3,)))
     found = quantities.tabulate(evidence, ("growth", "exemplars"))
@@ -351,7 +349,7 @@ def test_exemplars_are_spread_as_the_memory_allocates_them() -> None:
     assert evidence.spread(np.array([[1.0, 2.0], [3.0, 9.0]])).shape == (2, 2, CLASSES)
 
 
-def test_a_class_with_few_images_holds_no_more_than_these() -> None:
+def test_a_class_holds_at_most_its_images() -> None:
     evidence = replace(
         make_evidence([("jpeg:quality=50", 100, {})], raw_exemplars=3),
         class_sizes=(2, 90, 90, 90),
@@ -365,14 +363,14 @@ def test_a_class_with_few_images_holds_no_more_than_these() -> None:
     assert quantities.growth(evidence, 1) == pytest.approx(expected)
 
 
-def test_no_more_can_be_kept_than_was_learned() -> None:
+def test_no_more_can_be_retained_than_was_learned() -> None:
     evidence = make_evidence([("jpeg:quality=50", 10, {})], raw_exemplars=1)
     evidence = replace(evidence, stages=tuple((label,) for label in range(CLASSES)))
     most = quantities.tabulate(evidence, ("growth",))["growth"].max()
     assert 0.4 < most < 1
 
 
-def test_classes_that_all_come_at_once_have_nothing_to_gain() -> None:
+def test_a_single_stage_has_nothing_to_gain() -> None:
     evidence = replace(make_evidence(), stages=(tuple(range(CLASSES)),))
     assert not quantities.QUANTITIES["growth"](evidence).any()
 

@@ -1,4 +1,4 @@
-"""A server of the app on a port of its own, and a browser that notices every error on the page's console."""
+"""A server of the app on its own port, and a browser that records every error on the page's console."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUICK = 60_000
-"""Milliseconds, for what a page does."""
+"""Milliseconds for actions of a page."""
 _HARMLESS = (
-    # Streamlit looks for its own address below the page's first, when a page other than the first one is opened
+    # Streamlit first looks for its address below the page's, if the page is not the first one
     "Failed to load resource: the server responded with a status of 404",
-    # and what a page says while a test has its server killed
+    # messages of a page whose server has been killed by a test
     "Cannot send rerun backMessage when disconnected from server",
     "Failed to load resource: net::ERR_CONNECTION_REFUSED",
     "Client Error in reaching server endpoint",
@@ -60,7 +60,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """A new page of a given width and whatever else a context takes; none may have said an error at the end."""
+    """A function that opens a page with a width and further context options; fails if a page logged an error."""
     errors: list[str] = []
     contexts = []
 

@@ -1,4 +1,4 @@
-"""What people do on the app's pages, step by step."""
+"""Actions of users on the app's pages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from playwright.sync_api import Locator, Page, expect
 
 QUICK = 60_000
 SLOW = 600_000
-"""Milliseconds: for what the page does, and for what training takes on a busy machine."""
+"""Milliseconds for actions of a page, and for training on a busy machine."""
 NARROW = 390
 PAGES = ("Data", "Probe", "Images", "Pilot", "Trade-off", "JPEG layer", "Cost", "Report", "Monitor")
 
 
 def enter(page: Page, role: str, name: str, value: str) -> None:
-    """Type a value into a field of the page or the sidebar and have it taken."""
+    """Type a value into a field of the page or the sidebar and submit it."""
     field = page.get_by_role(role, name=name)  # type: ignore[arg-type]  # roles are literals
     field.fill(value)
     field.press("Enter")
@@ -34,14 +34,14 @@ def open_sidebar(page: Page) -> None:
 
 
 def close_sidebar(page: Page) -> None:
-    """Hide it where it covers the page."""
+    """Hide it if it covers the page."""
     if is_narrow(page):
         page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
         expect(page.get_by_test_id("stExpandSidebarButton")).to_be_visible(timeout=QUICK)
 
 
 def go(page: Page, name: str) -> None:
-    """To another page by the sidebar, which then hides itself where it covers the page."""
+    """Go to another page by the sidebar, which then hides itself if it covers the page."""
     open_sidebar(page)
     page.get_by_role("link", name=name, exact=True).click()
     expect(heading(page, name)).to_be_visible(timeout=QUICK)
@@ -55,7 +55,7 @@ def heading(page: Page, name: str) -> Locator:
 
 
 def settled(page: Page) -> None:
-    """Until the script has drawn everything."""
+    """Wait until the script has drawn everything."""
     expect(page.locator("[data-test-script-state=running]")).to_have_count(0, timeout=QUICK)
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=QUICK)
 

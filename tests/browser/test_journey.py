@@ -1,4 +1,4 @@
-"""From an empty machine to a trade-off chart in a real browser, through a reload and the death of the server."""
+"""From an empty machine to a trade-off chart in a real browser, with a reload and a restart of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single pages in a real browser, on results made up beforehand."""
+"""Single pages in a real browser, with synthetic results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_page_fits_the_window_and_shows_no_error(
         assert overflow <= 0, f"{name} is {overflow} px wider than the window"
 
 
-def test_every_chart_and_picture_has_words(shown: Server, open_page: Callable[..., Page]) -> None:
+def test_every_chart_and_picture_has_a_description(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/?dataset=demo&size=32")
     for name in (*PAGES[1:], PAGES[0]):
@@ -92,7 +92,7 @@ def test_a_click_on_a_mark_leads_to_its_images(shown: Server, open_page: Callabl
     assert "setting=jpeg%3Aquality%3D10" in page.url
 
 
-def test_tiles_are_reached_and_pressed_by_keyboard(shown: Server, open_page: Callable[..., Page]) -> None:
+def test_tiles_can_be_used_by_keyboard(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/images?dataset=demo&size=32&setting=jpeg:quality=10")
     slider = page.get_by_role("slider", name="Images")
@@ -114,7 +114,7 @@ def test_tiles_are_reached_and_pressed_by_keyboard(shown: Server, open_page: Cal
     assert "inset(0px 60% 0px 0px)" in str(edge.evaluate("image => getComputedStyle(image).clipPath"))
 
 
-def test_addresses_open_the_same_again(shown: Server, open_page: Callable[..., Page]) -> None:
+def test_addresses_reopen_the_same_view(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/tradeoff?dataset=demo&size=32")
     run = page.get_by_role("combobox", name=re.compile("^Run"))
@@ -133,13 +133,13 @@ def test_addresses_open_the_same_again(shown: Server, open_page: Callable[..., P
     expect(other.get_by_text("Folder:")).to_contain_text(found[1], timeout=QUICK)
 
 
-def test_the_form_of_the_probe_is_reached_with_the_tab_key_alone(shown: Server, open_page: Callable[..., Page]) -> None:
+def test_the_probe_form_can_be_reached_with_the_tab_key(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/probe?dataset=demo&size=32")
     for role, name in (("button", "Run probe"), ("textbox", "Codec settings"), ("textbox", "Memory budget")):
         expect(page.get_by_role(role, name=name)).to_be_visible(timeout=QUICK)  # type: ignore[arg-type]
     settled(page)
-    page.wait_for_load_state("networkidle")  # each kind of field comes with a script of its own
+    page.wait_for_load_state("networkidle")  # each kind of field loads its own script
     page.get_by_role("link", name="Data", exact=True).focus()
     seen = []
     for _ in range(60):
@@ -172,7 +172,7 @@ def test_japanese_by_the_switch_by_the_address_and_by_the_browser(
     expect(native.get_by_test_id("stSidebar").get_by_text("データセット").first).to_be_visible(timeout=QUICK)
 
 
-def test_what_a_screen_reader_is_told_of_the_pilot_form(shown: Server, open_page: Callable[..., Page]) -> None:
+def test_the_pilot_form_is_described_for_screen_readers(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/pilot?dataset=demo&size=32")
     expect(page.get_by_role("button", name="Start")).to_be_visible(timeout=QUICK)
@@ -217,7 +217,7 @@ def test_an_uploaded_archive_with_broken_files_is_opened_without_them(
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_a_wrong_entry_is_refused_in_its_place_and_nothing_typed_is_lost(
+def test_an_invalid_entry_is_refused_in_place_and_no_input_is_lost(
     shown: Server, open_page: Callable[..., Page]
 ) -> None:
     page = open_page()
@@ -242,7 +242,7 @@ def test_a_pilot_is_cancelled_and_resumed(server: Server, open_page: Callable[..
     expect(page.get_by_text("2 runs")).to_be_visible(timeout=QUICK)
     enter(page, "spinbutton", "Classes in the first stage", "5")
     enter(page, "spinbutton", "Classes in each later stage", "5")
-    enter(page, "spinbutton", "Training steps per stage", "100")  # not done before the click, however fast the machine
+    enter(page, "spinbutton", "Training steps per stage", "100")  # enough that it is not done before the click
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("0 of 2 runs done")).to_be_visible(timeout=QUICK)
     page.get_by_role("button", name="Cancel").first.click()

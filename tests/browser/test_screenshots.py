@@ -1,9 +1,8 @@
-"""The pages of the documentation: every page shows a small study without an error, and can be drawn for ``docs/``.
+"""Screenshots for the documentation: every page shows a small study without an error.
 
-With ``RECALLRATE_SCREENSHOTS=FOLDER`` the pages that it uses are written there as small PNGs. With
-``RECALLRATE_DATA`` as well the tutorial's study of photographs is drawn beside the demo's, and the Trade-off page of
-the study of Tiny-ImageNet, the README's picture. Finished runs under ``RECALLRATE_RUNS`` are shown again instead of
-being made.
+With ``RECALLRATE_SCREENSHOTS=FOLDER``, the pages used in ``docs/`` are written there as small PNGs. With
+``RECALLRATE_DATA``, this includes the tutorial's study of photographs and the README's picture, the Trade-off page of
+the study of Tiny-ImageNet. Finished runs under ``RECALLRATE_RUNS`` are reused.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ WIDTH, HEIGHT = 1200, 900
 MOST_BYTES = 150_000
 DRAWN = os.environ.get("RECALLRATE_SCREENSHOTS")
 DATA = os.environ.get("RECALLRATE_DATA")
-KEPT_RUNS = os.environ.get("RECALLRATE_RUNS")  # read now: each test session sets one of its own
+KEPT_RUNS = os.environ.get("RECALLRATE_RUNS")  # read now, since each test session sets its own
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is shown: images, and the probe, pilots and single images that are made of them.
+    """A study to show: a dataset with its probe, pilots and single images.
 
     Attributes:
-        name: begins the names of the pictures.
-        dataset: as the address has it.
+        name: prefix of the names of the pictures.
+        dataset: as in the address.
         pilots: codecs and alignments.
     """
 
@@ -57,7 +56,7 @@ class Study:
     size: int = 32
 
     def make(self, dataset: str, runs_dir: Path) -> None:
-        """Make what is not there yet; ``dataset`` is what the requests name."""
+        """Run what is missing; ``dataset`` is the spec in the requests."""
         advice = toolkit.AdviceRequest(
             dataset=dataset,
             size=self.size,
@@ -89,10 +88,10 @@ class Study:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The study of the road, whose pilots are in its results.
+    """The road study, whose results contain its pilots.
 
     Attributes:
-        name, dataset, budget, size: as :class:`Study` has them.
+        name, dataset, budget, size: as in :class:`Study`.
         results: its JSON.
     """
 
@@ -103,7 +102,7 @@ class Recorded:
     size: int = 32
 
     def make(self, dataset: str, runs_dir: Path) -> None:
-        """Write the pilots as finished runs; those that are older than a second head had one."""
+        """Write the pilots as finished runs; those from before the second head had one head."""
         for pilot in read_json(self.results)["pilots"]:
             config = toolkit.PilotConfig(**pilot["config"] | {"dataset": dataset})
             for result in pilot["runs"]:
@@ -140,11 +139,11 @@ _RESULTS = ROOT / "notebooks" / "studies" / "results"
 RECORDED = Recorded("road", "tiny-imagenet-20", "4img", _RESULTS / "road.json")
 PLACES = ("data", "probe", "images", "pilot", "tradeoff", "jpeg", "cost", "report", "monitor")
 LAST_DRAWN = dict.fromkeys(("data", "probe", "tradeoff"), ".main-svg") | dict.fromkeys(("images", "report"), "img")
-"""What a page draws last of what its picture shows."""
+"""The last element drawn of each picture."""
 RESULTS_BELOW = ("probe", "report")
-"""Where the results are below a form that fills the window."""
+"""Pages whose results are below a form that fills the window."""
 PICTURES = {"app-probe", "road-tradeoff", *(f"tutorial-{place}" for place in LAST_DRAWN)}
-"""Those that the documentation uses."""
+"""The pictures used by the documentation."""
 SHOWN = [(DEMO, place) for place in PLACES]
 if DRAWN and DATA:
     SHOWN += [*((PHOTOGRAPHS, place) for place in PLACES), (RECORDED, "tradeoff")]
@@ -154,7 +153,7 @@ if DRAWN and DATA:
 def shown(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Study | Recorded, Server]]:
-    """A study and a server whose working folder has the images, so that addresses need no long path."""
+    """A study, and a server whose working folder has the images, so that addresses are short."""
     study = request.param
     made = Server(tmp_path_factory.mktemp("shown"))
     if KEPT_RUNS and study is not RECORDED:
@@ -198,7 +197,7 @@ def test_the_pages_of_the_documentation_show_a_study(
 
 
 def write_small(png: bytes, path: Path) -> None:
-    """As it is if that is small enough; else, as with many photographs, with a palette."""
+    """Write a PNG, with a palette if it is too large otherwise, as with many photographs."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     image.save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:

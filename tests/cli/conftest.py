@@ -1,4 +1,4 @@
-"""What the command line's tests share."""
+"""Shared by the tests of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.foundation import threads
 
 @pytest.fixture(autouse=True)
 def threads_restored() -> Iterator[None]:
-    """Commands set the number of threads for the whole process."""
+    """Restore the number of threads, which commands set for the whole process."""
     before = threads._threads
     yield
     threads.set_threads(before)

@@ -1,4 +1,4 @@
-"""``cost`` as scripts call it."""
+"""``cost`` as used by scripts."""
 
 from __future__ import annotations
 

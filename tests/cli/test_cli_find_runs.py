@@ -1,4 +1,4 @@
-"""Every command finds a run in whatever way a command has named it, and leaves alone what a link leads to."""
+"""Every command finds a run by any of its names, and does not touch targets of links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolkit.runs.queue import tickets
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Finished, failed and cancelled pilots in a folder of their own; the default folder is empty."""
+    """Finished, failed and cancelled pilots in their own folder; the default folder is empty."""
     monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
     monkeypatch.setenv("RECALLRATE_RUNS", str(tmp_path / "default"))
     folder = tmp_path / "there" / "runs"
@@ -37,7 +37,7 @@ def name_of(seed: int) -> str:
 
 
 def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
-    """How one may name a run."""
+    """Ways to name a run."""
     name = name_of(seed)
     relative = os.path.relpath(runs_dir / name)
     given = ("--runs-dir", str(runs_dir))
@@ -53,7 +53,7 @@ def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
     ]
 
 
-def test_a_run_is_shown_noted_and_exported_however_it_is_named(
+def test_a_run_is_shown_noted_and_exported_under_any_of_its_names(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, way in enumerate(ways(runs_dir, 0)):
@@ -69,12 +69,12 @@ def test_a_run_is_shown_noted_and_exported_however_it_is_named(
             (row,) = csv.DictReader(io.StringIO(archive.read("results.csv").decode()))
             assert row["last_accuracy"] == "0.5"
     monkeypatch.chdir(runs_dir)
-    assert call(capsys, "runs", "show", name_of(0))[0] == 0, "a folder here, with no separator"
+    assert call(capsys, "runs", "show", name_of(0))[0] == 0, "a folder in the working folder, without a separator"
     monkeypatch.chdir(runs_dir / name_of(0))
     assert call(capsys, "runs", "show", "./")[0] == 0
 
 
-def test_resumed_and_retried_runs_are_queued_in_the_folder_that_they_are_in(
+def test_resumed_and_retried_runs_are_queued_in_their_own_folder(
     capsys: pytest.CaptureFixture[str], runs_dir: Path
 ) -> None:
     for way in ways(runs_dir, 2):
@@ -87,7 +87,7 @@ def test_resumed_and_retried_runs_are_queued_in_the_folder_that_they_are_in(
     assert not (runs_dir.parents[1] / "default").exists()
 
 
-def test_one_run_named_twice_is_one_and_two_of_one_name_are_not_mixed(
+def test_a_run_named_twice_counts_once_and_runs_of_equal_name_are_not_mixed(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     path = runs_dir / name_of(0)
@@ -100,13 +100,13 @@ def test_one_run_named_twice_is_one_and_two_of_one_name_are_not_mixed(
     assert not (tmp_path / "two.zip").exists()
 
 
-def test_what_is_no_run_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
     for name in (runs_dir, "./there/", runs_dir / "nothing", "nothing"):
         status, _, err = call(capsys, "runs", "show", name)
         assert (status, len(err.splitlines())) == (2, 1), name
 
 
-def test_where_a_pilot_and_a_training_say_they_are_is_found_from_anywhere(
+def test_the_printed_folders_of_pilots_and_trainings_are_found_from_any_folder(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(runs_dir.parent)
@@ -151,7 +151,7 @@ def test_where_a_pilot_and_a_training_say_they_are_is_found_from_anywhere(
     assert f"seed 0: {training.path}" in err
 
 
-def test_a_damaged_run_is_listed_with_the_reason_and_harms_no_other(
+def test_a_damaged_run_is_listed_with_its_reason_and_affects_no_other(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     (runs_dir / name_of(2) / "result.json").write_text('"x"')
@@ -185,7 +185,7 @@ def test_an_export_follows_no_link_and_waits_for_no_pipe(
     (run / "inner" / "link").symlink_to(secret / "key")
     (run / "inner" / "kept").write_text("kept")
     os.mkfifo(run / "pipe")
-    os.utime(run / "inner" / "kept", (0, 0))  # before what a .zip can say
+    os.utime(run / "inner" / "kept", (0, 0))  # before the first date of a .zip
     status, _, err = call(capsys, "runs", "export", run, "-o", tmp_path / output)
     assert status == 0, err
     for name in ("environment.json", "folder", "inner/link", "pipe"):

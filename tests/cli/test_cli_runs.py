@@ -1,4 +1,4 @@
-"""``runs`` and ``sweep`` as a script would use them."""
+"""``runs`` and ``sweep`` as used by scripts."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
     assert (status, len(err.splitlines())) == (2, 1)
 
 
-def test_resume_and_retry_queue_what_they_may(in_runs: Any, runs_dir: Path) -> None:
+def test_resume_and_retry_queue_only_runs_in_the_right_state(in_runs: Any, runs_dir: Path) -> None:
     for action, seed in (("resume", 1), ("retry", 2), ("resume", 0), ("cancel", 0)):
         status, _, err = in_runs(action, planned(seed).run_name())
         assert (status, len(err.splitlines())) == (2, 1), action
@@ -107,7 +107,7 @@ def test_resume_and_retry_queue_what_they_may(in_runs: Any, runs_dir: Path) -> N
     assert RunFolder(runs_dir / planned(3).run_name()).status() == "cancelled"
 
 
-def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_runs: Any, runs_dir: Path) -> None:
+def test_a_changed_setting_needs_a_fork_which_records_its_origin(in_runs: Any, runs_dir: Path) -> None:
     name = planned(2).run_name()
     status, _, err = in_runs("resume", name, "--set", "lr=0.05")
     assert status == 2
@@ -123,7 +123,7 @@ def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_ru
     assert RunFolder(runs_dir / name).status() == "cancelled", "the old one stays as it was"
 
 
-def test_rm_refuses_what_runs(in_runs: Any, runs_dir: Path) -> None:
+def test_rm_refuses_running_runs(in_runs: Any, runs_dir: Path) -> None:
     run = RunFolder(runs_dir / planned(3).run_name())
     with run.running():
         status, _, err = in_runs("rm", run.name)
@@ -133,7 +133,7 @@ def test_rm_refuses_what_runs(in_runs: Any, runs_dir: Path) -> None:
     assert not run.path.exists()
 
 
-def test_notes_are_found_and_logs_are_shown(in_runs: Any) -> None:
+def test_notes_can_be_searched_and_logs_are_shown(in_runs: Any) -> None:
     assert in_runs("note", planned(1).run_name(), "look here")[0] == 0
     assert "look here" in in_runs("list", "--text", "LOOK")[1]
     assert "failed reason=the loss is nan at step 25" in in_runs("logs", planned(1).run_name())[1]
@@ -152,7 +152,7 @@ def test_export_as_zip_and_as_folder(in_runs: Any, tmp_path: Path) -> None:
     assert in_runs("export", names[0], "-o", tmp_path / "out")[0] == 2
 
 
-def test_a_run_from_a_newer_version_is_one_line_everywhere(in_runs: Any, runs_dir: Path) -> None:
+def test_a_run_from_a_newer_version_is_reported_in_one_line(in_runs: Any, runs_dir: Path) -> None:
     name = planned(3).run_name()
     write_json(runs_dir / name / "config.json", {"format": 99, "kind": "pilot"})
     assert "newer version" in in_runs("list", "--state", "unreadable")[1]
@@ -163,7 +163,7 @@ def test_a_run_from_a_newer_version_is_one_line_everywhere(in_runs: Any, runs_di
 
 @pytest.fixture
 def background(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of a supervisor: png fails, everything else succeeds."""
+    """A fake supervisor: png fails, everything else succeeds."""
 
     def work(runs_dir: Path, settings: object = None) -> None:
         for ticket in tickets(runs_dir):
@@ -176,7 +176,7 @@ def background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "ensure", work)
 
 
-def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
+def test_ctrl_c_leaves_a_sweep_running_and_prints_how_to_follow_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object) -> None:
@@ -193,7 +193,7 @@ def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
 
 
 @pytest.mark.usefixtures("background")
-def test_a_sweep_goes_on_after_failures_and_names_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_sweep_continues_after_failures_and_names_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "night.yaml"
     file.write_text(SWEEP)
     sweep = ("sweep", file, "--runs-dir", tmp_path / "runs")
@@ -210,11 +210,11 @@ def test_a_sweep_goes_on_after_failures_and_names_them(capsys: pytest.CaptureFix
     assert err.count("no png today") == 2
     assert call(capsys, "runs", "list", "--sweep", "night", "--runs-dir", tmp_path / "runs")[1].count("pilot-") == 4
     file.write_text(SWEEP.replace(", png", ""))
-    assert call(capsys, *sweep)[0] == 0, "what is done is not run again"
+    assert call(capsys, *sweep)[0] == 0, "finished runs are not repeated"
     assert RunFolder(tmp_path / "runs" / report["runs"][0]["run"]).origin == {"sweeps": ["night"]}
 
 
-def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
+def test_a_dry_run_lists_hours_and_bytes_and_creates_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path
 ) -> None:
     file = tmp_path / "night.yaml"
@@ -230,7 +230,7 @@ def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
     assert run_folders(runs_dir) == before
 
 
-def test_a_dry_run_of_one_pilot_says_what_it_would_take_and_runs_nothing(
+def test_a_dry_run_of_one_pilot_estimates_its_cost_and_runs_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolkit.pilots.estimate.warmup_seconds_per_step", lambda config, progress: 2.0)

@@ -1,4 +1,4 @@
-"""The documentation as the tests see it: pages, their prose, links, headings and code blocks."""
+"""The documentation as data: pages with their prose, links, headings and code blocks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[*\"')\]]*\s+(?=[*\"'(\[]*[A-Z0-9`])")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: the line it begins at, its language and its text."""
+    """A fenced block: its first line, language and text."""
 
     line: int
     language: str
@@ -28,7 +28,7 @@ class Block:
 
 @dataclass(frozen=True)
 class DocPage:
-    """A Markdown file by its path from the repository's root."""
+    """A Markdown file, by its path from the repository's root."""
 
     name: str
 
@@ -58,7 +58,7 @@ class DocPage:
 
     @property
     def anchors(self) -> set[str]:
-        """What a link may put after ``#``: headings as GitHub and MkDocs write them."""
+        """Anchors of links: headings as written by GitHub and MkDocs."""
         return {_anchor(title) for title in _HEADING.findall(self.outside_blocks)}
 
     @property

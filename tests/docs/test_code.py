@@ -1,4 +1,4 @@
-"""What the documentation shows can be typed: Python blocks run, commands parse, and the short ones run on the demo."""
+"""Code in the documentation works: Python blocks run, commands parse, and short ones run on the demo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.foundation import threads
 SLOW = {"README.md"}
 """Pages whose Python blocks train a network."""
 RUN_HERE = [page for page in PAGES if page.name != "docs/extending.md"]
-"""The code of the page about extending is run by ``test_extending.py``."""
+"""Pages whose code is run by ``test_extending.py``."""
 PYTHON = [(page, block) for page in RUN_HERE for block in page.blocks if block.language == "python"]
 _COMMENT = re.compile(r"\s+# .*$", re.MULTILINE)
 
@@ -40,12 +40,12 @@ TRAINING = {
     "docs/methods.md": "recallrate pilot",
     "docs/production.md": "recallrate memory",
 }
-"""How the lines begin that are carried out, by page; those that train a network for it are slow."""
+"""Beginnings of the lines to run, by page; those that train a network are slow."""
 
 
 @pytest.fixture(autouse=True)
 def restored(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in an empty folder; commands set the number of threads for the whole process."""
+    """Work in an empty folder, and restore the number of threads, which commands set."""
     monkeypatch.chdir(str(tmp_path))
     monkeypatch.setattr(threads, "_threads", threads._threads)
 
@@ -58,7 +58,7 @@ def marked(pairs: list[tuple[DocPage, Block]]) -> list[object]:
 
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.name}:{block.line}" for page, block in PYTHON])
-def test_a_python_block_uses_public_names_only(page: DocPage, block: Block) -> None:
+def test_a_python_block_uses_only_public_names(page: DocPage, block: Block) -> None:
     modules = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.ImportFrom)]
     assert not [node.module for node in modules if (node.module or "").startswith("toolkit.")]
 
@@ -69,8 +69,8 @@ def test_a_python_block_runs(page: DocPage, block: Block, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(("name", "line"), RECALLRATE, ids=[f"{name}: {line}" for name, line in RECALLRATE])
-def test_a_command_is_one_that_the_command_line_accepts(name: str, line: str) -> None:
-    words = [word for word in shlex.split(line)[1:] if word != "--help"]  # that prints, and needs nothing else
+def test_a_command_parses(name: str, line: str) -> None:
+    words = [word for word in shlex.split(line)[1:] if word != "--help"]  # prints and exits
     command = typer.main.get_command(app)
     context = command.make_context("recallrate", [], resilient_parsing=True)
     while hasattr(command, "resolve_command") and words:
@@ -78,13 +78,13 @@ def test_a_command_is_one_that_the_command_line_accepts(name: str, line: str) ->
     try:
         command.make_context("recallrate", words, parent=context)
     except typer.exceptions.TyperException as error:
-        # a text may leave arguments out, a block that is copied may not
+        # text may omit arguments, a code block may not
         if (name, line) in SHOWN or not error.format_message().startswith("Missing"):
             raise
 
 
 @pytest.mark.parametrize(("name", "line"), SCRIPTS, ids=[f"{name}: {line}" for name, line in SCRIPTS])
-def test_a_script_that_is_named_exists(name: str, line: str) -> None:
+def test_a_named_script_exists(name: str, line: str) -> None:
     files = [word for word in shlex.split(line) if "/" in word and "=" not in word and not word.startswith("DATA")]
     assert all((ROOT / file).exists() for file in files)
 
@@ -93,7 +93,7 @@ def test_a_script_that_is_named_exists(name: str, line: str) -> None:
     ("name", "beginning"),
     [*QUICK.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in TRAINING.items())],
 )
-def test_commands_do_their_work_on_the_demo(name: str, beginning: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run_on_the_demo(name: str, beginning: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for line in command_lines(DocPage(name)) if line.startswith(beginning)]
     # DATASET, RUN: there is none; torchvision's are downloaded
     possible = [line for line in lines if not re.search(r"\b[A-Z]{3,}\b|torchvision:", line)]

@@ -1,4 +1,4 @@
-"""docs/extending.md: every example is put where the page says, its row into its table, and run."""
+"""docs/extending.md: every example is installed as the page says, with its row in its table, and run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from toolkit.ui import shell
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 ONE_THREAD = ("--threads", "1")
-"""So small a piece of work takes longer with several, and far longer beside other tests."""
+"""A task this small takes longer with several threads, and far longer next to other tests."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def module_name(path: str) -> str:
 
 
 class Example:
-    """A section of the page, its new file installed as the module that it will be.
+    """A section of the page, with its new file installed as a module.
 
     Attributes:
         module: the new file.
@@ -85,7 +85,7 @@ class Example:
         return eval(f"({self.row})", self.names)[0]
 
     def run(self, *more: str) -> None:
-        """The command lines, in this process, with more arguments."""
+        """Run the command lines in this process with further arguments."""
         assert self.commands
         for line in self.commands:
             program, *arguments = shlex.split(line)
@@ -156,7 +156,7 @@ def test_a_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "rule smallest was never compared with pilots: the error of its picks is not known" in advice["notes"]
 
 
-def test_a_rule_is_in_the_list_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_appears_in_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = Example("A rule", monkeypatch).entry()
     monkeypatch.setitem(RULES, rule.name, rule)
 

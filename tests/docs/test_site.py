@@ -1,4 +1,4 @@
-"""MkDocs builds the site, and what pages link to outside their folder is in it."""
+"""MkDocs builds the site, including linked files outside ``docs/``."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_the_readme_is_short() -> None:
         'pip install -c constraints.txt -e ".[test]" && pytest',
     ],
 )
-def test_the_readme_has_both_commands_on_lines_of_their_own(command: str) -> None:
+def test_the_readme_has_each_command_on_its_own_line(command: str) -> None:
     assert command in README.text.splitlines()
 
 

@@ -40,7 +40,7 @@ def test_impossible_attacks_are_refused(
 
 
 @pytest.mark.parametrize("eps", ["0", "1,0,2", "-1", "300", "nan"])
-def test_bounds_are_refused_in_the_given_units(eps: str) -> None:
+def test_bounds_are_refused_in_their_given_units(eps: str) -> None:
     with pytest.raises(UsageError) as caught:
         AttackRequest("x", eps=eps).bounds()
     assert str(caught.value) == f"eps must be above 0 and at most 255, in units of 1/255, got {eps!r}"

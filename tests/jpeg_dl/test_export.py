@@ -37,7 +37,7 @@ def test_exported_tables_are_the_learned_ones_rounded(trained: tuple[RunFolder, 
     np.testing.assert_allclose(written.alpha, 0.05, rtol=1e-5)
 
 
-def test_dead_zones_are_wider_where_bits_are_expensive_and_the_network_is_insensitive(tables: Path) -> None:
+def test_dead_zones_are_wider_for_expensive_and_insensitive_frequencies(tables: Path) -> None:
     dead_zone = read_tables(tables).dead_zone
     assert dead_zone is not None
     assert dead_zone.min() >= 0.5
@@ -45,7 +45,7 @@ def test_dead_zones_are_wider_where_bits_are_expensive_and_the_network_is_insens
     assert dead_zone.std() > 0
 
 
-def test_files_contain_the_tables_and_open_in_pillow(tables: Path) -> None:
+def test_files_carry_the_tables_and_open_anywhere(tables: Path) -> None:
     codec = parse_codec(f"learned-jpeg:tables={tables}")
     images = np.array(load_dataset("demo", 32).test.images[:4])
     file = codec.to_file(codec.encode(images)[0])

@@ -1,4 +1,4 @@
-"""The command of a run folder repeats the run."""
+"""The command of a run folder repeats its run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from toolkit.jpeg_dl.request import JPEGRequest
         {"held_out": True, "init": "quality=50", "rate_weight": 0.1, "variants": ("plain", "jpeg"), "codec": "png"},
     ],
 )
-def test_the_command_means_the_same_configuration(monkeypatch: pytest.MonkeyPatch, values: dict[str, object]) -> None:
+def test_the_command_parses_to_the_same_configuration(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, object]
+) -> None:
     asked: list[object] = []
 
     def run_seeds(config: object, seeds: list[int], runs_dir: Path, progress: object) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Training with the layer: variants, resuming, and failures."""
+"""Training with the layer: variants, resuming, and errors."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_images_may_pass_a_codec_first(tmp_path: Path) -> None:
     assert sizes[1] < 150
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_and_checkpoint(tmp_path: Path) -> None:
+def test_a_nan_loss_stops_with_step_and_checkpoint(tmp_path: Path) -> None:
     config = small_config(variants=("plain",), steps=60, checkpoint_every=1, lr=1e12)
     with pytest.raises(WorkError, match=r"plain: the loss is nan at step 25.*last good checkpoint is plain-checkpoint"):
         run_jpeg(config, [0], tmp_path)
@@ -166,7 +166,7 @@ def test_a_damaged_layer_is_refused(
             torch.save({"steps": torch.ones(3)}, path)
         else:
             path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not plain weights|is not the state of a JPEG layer"):
+        with pytest.raises(UsageError, match=r"not plain weights|does not hold the state of a JPEG layer"):
             load_trained(run, "noise")
     finally:
         path.write_bytes(kept)
@@ -206,7 +206,7 @@ def test_impossible_configurations_are_refused(choices: dict[str, Any], message:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_is_refused_if_unavailable(tmp_path: Path) -> None:
+def test_cuda_is_refused_without_a_device(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device cuda was asked for"):
         run_jpeg(small_config(device="cuda"), [0], tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The two catalogues say the same things, and everything that is asked for is there."""
+"""The two catalogues have the same texts, including every text that the code uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.language.sentence import Sentence
 ROOT = Path(toolkit.__file__).parent
 ROOMS = ("ui", "report")
 UNTRANSLATED = {"CSV", "JSON", "PSNR", "SSIM", "FMSE", "Recall Rate", "± 95 %", "raw"}
-"""The same in every language."""
+"""Texts that are the same in every language."""
 _NOT_SHOWN = ("html", "code", "get_option", "set_option", "form")
 
 
@@ -34,7 +34,7 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_every_catalogue_has_the_same_keys_and_places(code: str) -> None:
+def test_every_catalogue_has_the_same_keys_and_placeholders(code: str) -> None:
     texts = language(code).texts
     assert texts.keys() == ENGLISH.texts.keys()
     for key, text in texts.items():
@@ -57,7 +57,7 @@ def test_japanese_is_japanese() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_text_that_is_asked_for_exists_with_its_values(path: Path) -> None:
+def test_every_used_text_exists_with_its_values(path: Path) -> None:
     for call in calls(path):
         if getattr(call.func, "id", "") != "say" or not call.args:
             continue
@@ -83,7 +83,7 @@ def test_every_sentence_exists_with_its_values(path: Path) -> None:
         assert places(ENGLISH.texts[str(call.args[0].value)]) == given, call.args[0].value
 
 
-def test_a_sentence_is_data_and_is_said_in_any_language() -> None:
+def test_a_sentence_is_data_and_can_be_written_in_any_language() -> None:
     sentence = Sentence("limit.uneven_classes", least=3, most=40)
     again = Sentence.from_dict(json.loads(json.dumps(sentence.as_dict())))
     assert str(again).startswith("classes have 3 to 40 images")
@@ -91,8 +91,8 @@ def test_a_sentence_is_data_and_is_said_in_any_language() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ui").rglob("*.py")), ids=lambda path: path.name)
-def test_no_page_says_anything_that_is_not_in_a_catalogue(path: Path) -> None:
-    """What Streamlit's functions are given to show comes from ``say``; keys, formats and icons are no texts."""
+def test_pages_show_only_texts_of_a_catalogue(path: Path) -> None:
+    """Texts passed to Streamlit come from ``say``; keys, formats and icons are not texts."""
     shown = {"label", "help", "alt", "placeholder", "caption"}
     for call in calls(path):
         function = call.func
@@ -111,7 +111,7 @@ def test_an_unknown_language_is_refused() -> None:
         language("fr")
 
 
-def test_values_are_put_in() -> None:
+def test_values_are_inserted() -> None:
     assert ENGLISH("runs.done_of", done=2, total=3) == "2 of 3 runs done"
     with pytest.raises(KeyError):
         ENGLISH("runs.done_of", done=2)

@@ -1,4 +1,4 @@
-"""Every method through three tiny stages: its result, its budget, and what a kill may not change."""
+"""Every method through three tiny stages: its result, its budget, and the same result after a kill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def config(**changes: Any) -> PilotConfig:
 
 
 class Killed(BaseException):
-    """Ends a run as a kill would: nothing catches it."""
+    """Ends a run like a kill: nothing catches it."""
 
 
 def killed_after(saves: int, setup: PilotConfig, folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_icarl_reports_both_heads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("method", "seen"), [("finetune", [4, 4, 2]), ("replay", [4, 8, 10]), ("joint", [4, 8, 10])])
-def test_a_stage_offers_what_the_method_may_see(
+def test_a_stage_offers_the_images_that_its_method_may_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, seen: list[int]
 ) -> None:
     classes, exemplars = [], []
@@ -112,7 +112,7 @@ def test_stored_logits_cost_their_bytes(tmp_path: Path) -> None:
         assert memory.summary()["label_bytes"] == LABEL_BYTES * len(memory)
 
 
-def test_charged_weights_come_out_of_the_budget(tmp_path: Path) -> None:
+def test_charged_weights_reduce_the_budget(tmp_path: Path) -> None:
     weights = sum(tensor.nbytes for tensor in build_backbone("resnet8").state_dict().values())
     free, charged = (
         run_pilot(config(method=method, steps=2, budget=str(2 * weights + 25_000)), 0, tmp_path)
@@ -128,7 +128,7 @@ def test_charged_weights_come_out_of_the_budget(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["memo", "podnet"])
-def test_networks_that_a_method_cannot_cut_are_refused(tmp_path: Path, method: str) -> None:
+def test_networks_that_a_method_cannot_split_are_refused(tmp_path: Path, method: str) -> None:
     with pytest.raises(UsageError, match="resnet8, resnet20, resnet32 or resnet56"):
         run_seeds(config(method=method, network="timm:resnet10t"), [0], tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -139,7 +139,7 @@ def test_an_unknown_extractor_is_refused(tmp_path: Path) -> None:
         run_seeds(config(method="ncm", extractor="best"), [0], tmp_path / "none")
 
 
-def test_the_first_stage_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
+def test_the_first_stage_may_have_its_own_recipe(tmp_path: Path) -> None:
     result = run_pilot(config(initial_steps=4, steps=3), 0, tmp_path)
     assert result["optimizer_steps"] == 4 + 3 + 3
     natural = run_pilot(config(memory_share="natural", epochs=0.5, initial_epochs=1.0), 0, tmp_path)
@@ -159,7 +159,7 @@ def test_exemplars_decoded_batch_by_batch_give_the_same_result(
 
 
 @pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.exemplars])
-def test_a_last_stage_of_one_class_and_one_exemplar_a_class_are_enough(tmp_path: Path, method: str) -> None:
+def test_a_last_stage_of_one_class_and_one_exemplar_per_class_are_enough(tmp_path: Path, method: str) -> None:
     setup = config(method=method, initial=6, increment=3, steps=4, batch_size=8, budget="7900", codec="raw")
     result = run_pilot(setup, 0, tmp_path)
     assert result["stage_classes"] == [6, 3, 1]

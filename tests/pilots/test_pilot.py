@@ -1,4 +1,4 @@
-"""One pilot, small but real: its result, its memory, and what a kill may not change."""
+"""One small but real pilot: its result, its memory, and the same result after a kill."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return runs_dir, run_pilot(config(align="both"), 1, runs_dir)
 
 
-def test_the_result_has_the_contracts_keys(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_result_has_the_documented_keys(finished: tuple[Path, dict[str, Any]]) -> None:
     assert set(finished[1]) >= {
         "seed",
         "class_order",
@@ -78,7 +78,7 @@ def test_every_metric_follows_from_the_matrix(finished: tuple[Path, dict[str, An
     assert result["accuracy_matrix"] == result["accuracy_matrix_on_coded"], "aligned: deployed on coded images"
 
 
-def test_the_memory_kept_is_the_memory_reported_and_within_its_budget(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_stored_memory_matches_the_report_and_its_budget(finished: tuple[Path, dict[str, Any]]) -> None:
     runs_dir, result = finished
     with ExemplarMemory(runs_dir / result["run_dir"] / "memory.recall") as memory:
         assert memory.nbytes == result["memory_bytes"] <= memory.budget == result["budget_bytes"]
@@ -98,7 +98,7 @@ def test_exemplars_are_decoded_training_images_of_their_class(finished: tuple[Pa
             assert {image.tobytes() for image in memory.decode(label)} <= coded
 
 
-def test_a_finished_run_is_read_not_repeated(
+def test_a_finished_run_is_read_and_not_repeated(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
@@ -108,7 +108,7 @@ def test_a_finished_run_is_read_not_repeated(
     assert run_pilot(config(align="both"), 1, finished[0]) == finished[1]
 
 
-def test_the_run_folder_says_what_was_done_where(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_run_folder_records_request_and_environment(finished: tuple[Path, dict[str, Any]]) -> None:
     run = RunFolder(finished[0] / finished[1]["run_dir"])
     assert run.status() == "done"
     assert run.config["config"]["codec"] == "jpeg:quality=40"
@@ -165,7 +165,7 @@ KILLER = """
 
 
 @pytest.mark.kills
-def test_a_run_killed_again_and_again_ends_in_the_same_result(tmp_path: Path) -> None:
+def test_a_run_killed_repeatedly_has_the_same_result(tmp_path: Path) -> None:
     values = config(align="train").model_dump(mode="json")
     reference = run_pilot(config(align="train"), 3, tmp_path / "whole")
 
@@ -237,7 +237,7 @@ def test_a_cancelled_run_stops_and_resumes(tmp_path: Path) -> None:
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
-def test_what_cannot_be_right_is_refused_before_anything_is_written(
+def test_invalid_requests_are_refused_before_anything_is_written(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -253,7 +253,7 @@ def test_a_budget_too_small_names_one_that_works(tmp_path: Path) -> None:
     assert min(result["exemplars"]) >= 1
 
 
-def test_a_full_disk_fails_in_one_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
+def test_a_full_disk_fails_in_one_line_and_the_run_resumes_later(tmp_path: Path) -> None:
     reference = run_pilot(config(), 0, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
 

@@ -20,7 +20,7 @@ DATASET = load_dataset("demo", 16)
 EXTRACTOR = build_extractor("random", DATASET, device=torch.device("cpu"))
 
 
-def test_each_row_is_what_the_codec_and_independent_measures_say() -> None:
+def test_each_row_matches_the_codec_and_independent_measures() -> None:
     result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=40)
     rows = result["images"]
     assert len(rows) == 40
@@ -39,7 +39,7 @@ def test_each_row_is_what_the_codec_and_independent_measures_say() -> None:
         assert row["fmse"] == pytest.approx(float(difference.square().mean()), rel=1e-3)
 
 
-def test_places_are_the_principal_components_of_the_originals() -> None:
+def test_positions_are_the_principal_components_of_the_originals() -> None:
     result = measure_images(DATASET, "jpeg:quality=10", EXTRACTOR, images=60)
     rows = result["images"]
     features = EXTRACTOR(np.asarray(DATASET.train.images[[row["index"] for row in rows]])).double().numpy()
@@ -55,7 +55,7 @@ def test_a_lossless_codec_moves_nothing() -> None:
 
 
 @pytest.mark.parametrize("spec", ["foreground|jpeg:quality=60", "adaptive:fmse=0.01", "neural:model=small,quality=2"])
-def test_pages_show_what_only_a_network_could_code(spec: str) -> None:
+def test_pages_show_images_that_only_a_network_can_code(spec: str) -> None:
     result = measure_images(DATASET, spec, EXTRACTOR, images=12)
     codec, rows = result["codec"], result["images"][3:7]
     originals = np.asarray(DATASET.train.images[[row["index"] for row in rows]])
@@ -71,7 +71,7 @@ def test_pages_show_what_only_a_network_could_code(spec: str) -> None:
     assert json.loads(json.dumps(result)) == result
 
 
-def test_what_everybody_can_code_carries_no_images() -> None:
+def test_results_of_ordinary_codecs_store_no_images() -> None:
     result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=4)
     assert "decoded" not in result["images"][0]
     row = result["images"][0]
@@ -84,7 +84,7 @@ def test_one_image_is_refused() -> None:
         measure_images(DATASET, "png", EXTRACTOR, images=1)
 
 
-def test_a_request_is_named_by_what_it_means_and_repeated_by_its_command() -> None:
+def test_a_request_is_named_by_its_meaning_and_repeated_by_its_command() -> None:
     request = ImagesRequest("demo", 16, "jpeg:quality=30,shared=yes", images=40, extractor="random")
     assert request.run_name() == ImagesRequest("demo", 16, "jpeg:quality=30", images=40, extractor="random").run_name()
     assert request.run_name() != ImagesRequest("demo", 16, "jpeg:quality=31", images=40, extractor="random").run_name()
@@ -93,7 +93,7 @@ def test_a_request_is_named_by_what_it_means_and_repeated_by_its_command() -> No
     )
 
 
-def test_names_of_earlier_probes_stay() -> None:
-    """Old run folders must be found again: this name was made before requests had a class of their own."""
+def test_names_of_earlier_probes_are_unchanged() -> None:
+    """Old run folders must still be found: this name predates the request classes."""
     request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
     assert request.run_name() == "probe-demo-d85d1abb"

@@ -57,7 +57,7 @@ def table(demo, extractor) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     return probe_codecs(demo, CODECS, budget=BUDGET, extractor=extractor, images=130)
 
 
-def test_the_table_has_the_contracts_keys_and_is_json(table: dict[str, Any]) -> None:
+def test_the_table_has_the_documented_keys_and_is_json(table: dict[str, Any]) -> None:
     assert {"dataset", "size", "images", "extractor", "budget_bytes", "seconds", "settings"} <= set(table)
     assert [setting["codec"] for setting in table["settings"]] == CODECS
     assert all(set(setting) >= KEYS for setting in table["settings"])
@@ -111,7 +111,7 @@ def test_more_quality_distorts_less_and_costs_more(table: dict[str, Any]) -> Non
     assert low["cka"] < high["cka"]
 
 
-def test_exemplars_that_fit_are_about_what_a_memory_holds(demo, table: dict[str, Any], tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_estimate_of_exemplars_is_close_to_a_memory(demo, table: dict[str, Any], tmp_path) -> None:  # type: ignore[no-untyped-def]
     setting = table["settings"][3]
     with ExemplarMemory(tmp_path / "m.recall", BUDGET, setting["codec"]) as memory:
         memory.add_images({label: demo.train.images[demo.train.labels == label] for label in range(10)})
@@ -129,7 +129,7 @@ def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None
         assert setting["equivalent_exemplars_original"] == pytest.approx(uncompressed * ratio, rel=1e-3)
 
 
-def test_codecs_that_look_through_a_network_have_the_probes(demo, extractor) -> None:  # type: ignore[no-untyped-def]
+def test_guided_codecs_use_the_network_of_the_probe(demo, extractor) -> None:  # type: ignore[no-untyped-def]
     codecs = ["foreground:background=jpeg:quality=10|jpeg:quality=90", "adaptive:family=jpeg,fmse=0.01", "cp:rank=4"]
     plain = ["jpeg:quality=90", "jpeg:quality=10"]
     rows = probe_codecs(demo, [*codecs, *plain], budget=BUDGET, extractor=extractor, images=130)
@@ -156,7 +156,7 @@ def test_nothing_to_probe_is_refused(demo, extractor, codecs: list[str], images:
         probe_codecs(demo, codecs, budget=1000, extractor=extractor, images=images)
 
 
-def test_the_cka_survives_features_that_do_not_vary(demo, extractor, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_cka_handles_constant_features(demo, extractor, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     class Constant:
         name, layer = "constant", None
 

@@ -1,4 +1,4 @@
-"""The arithmetic of cost against hand-computed years."""
+"""Yearly cost against hand calculations."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def test_at_the_break_even_price_of_an_error_nothing_is_saved() -> None:
     assert price == pytest.approx((54 * 0.24 + 32.85 - 365_000 * 300e-6 / 3600 * 0.05) / 18_250)
 
 
-def test_there_is_no_break_even_where_both_are_won() -> None:
+def test_there_is_no_break_even_if_both_improve() -> None:
     assert yearly(FLEET, PRICES, replace(CODING, accuracy_change=2.0)).break_even_error is None
     assert yearly(FLEET, PRICES, replace(CODING, accuracy_change=0.0)).break_even_error is None
 
 
-def test_a_setting_that_costs_bytes_but_wins_accuracy_breaks_even_too() -> None:
+def test_a_setting_with_more_bytes_and_accuracy_breaks_even_too() -> None:
     larger = replace(CODING, after_bytes=2_000_000, accuracy_change=1.0)
     price = yearly(FLEET, PRICES, larger).break_even_error
     assert price is not None
     assert yearly(FLEET, replace(PRICES, error=price), larger).saved == pytest.approx(0, abs=1e-9)
 
 
-def test_points_that_may_be_lost() -> None:
+def test_break_even_points_of_accuracy() -> None:
     points = yearly(FLEET, PRICES, CODING).break_even_points
     assert points is not None
     assert yearly(FLEET, PRICES, replace(CODING, accuracy_change=-points)).saved == pytest.approx(0, abs=1e-9)

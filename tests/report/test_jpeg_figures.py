@@ -37,7 +37,7 @@ def test_lines_run_from_the_clean_accuracy_to_the_largest_eps() -> None:
     assert "200 images" in bpda["hovertemplate"]
 
 
-def test_the_controls_worst_cases_stand_beside() -> None:
+def test_the_worst_cases_of_controls_are_included() -> None:
     lines = robustness_figure(REPORT, others={"standard": REPORT}).to_plotly_json()["data"]
     assert len(lines) == 7
     assert list(lines[-1]["y"]) == [0.9, 0.3, 0.1]  # of its layered network; the plain one is the same
@@ -62,7 +62,7 @@ def test_the_response_averages_frequencies_of_equal_distance() -> None:
     assert line.y[0] == line.y[14] == 0
 
 
-def test_variants_stand_under_each_other_with_the_plain_one_on_top() -> None:
+def test_variants_are_stacked_with_the_plain_one_on_top() -> None:
     variants = {
         name: {"mean": {"accuracy": mean}, "ci95": {"accuracy": half}}
         for name, mean, half in (("plain", 0.5, 0.02), ("jpeg", 0.6, None))

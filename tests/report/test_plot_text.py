@@ -1,4 +1,4 @@
-"""The report's own drawings take names for text."""
+"""Drawings of the report show names as text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from toolkit.report.plots import stages_svg
 
 
 def outlines(name: str) -> set[str]:
-    """The glyphs of the report's font that are drawn with a line of this name in the legend."""
+    """The glyphs of the report's font drawn for a line with this name in the legend."""
     drawn = stages_svg({name: [0.5, 0.4]}, ENGLISH).decode()
     return set(re.findall(r'id="NotoSans[\w-]*-([0-9a-f]+)"', drawn))
 
 
 @pytest.mark.parametrize("name", [r"$\nonsense{$", "$x^2$", "a$b$c"])
-def test_dollars_in_a_legend_begin_no_formula(name: str) -> None:
+def test_dollars_in_a_legend_start_no_formula(name: str) -> None:
     font = TTFont(REGULAR)
     dollar = font.getGlyphID(font.getBestCmap()[ord("$")])
     assert f"{dollar:x}" in outlines(name)

@@ -1,4 +1,4 @@
-"""Attacks against models with known closed-form weaknesses, and the report over all attacks."""
+"""Attacks against models with closed-form optima, and the report over all attacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def random_linear() -> Linear:
 
 
 def images_and_labels(count: int = 60, spread: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images far from black and white, and what they are called: right in most cases."""
+    """Images far from black and white with their labels, most of which the model gets right."""
     generator = torch.Generator().manual_seed(5)
     images = torch.randint(128 - spread, 128 + spread, (count, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
     labels = random_linear()(images.permute(0, 3, 1, 2)).argmax(1)
@@ -93,7 +93,7 @@ def test_gradients_of_a_linear_model_reach_the_closed_form(attack: Callable[...,
 
 
 @pytest.mark.parametrize("eps", EPS)
-def test_the_gradient_free_attack_finds_part_of_the_closed_form_and_no_more(eps: float) -> None:
+def test_the_gradient_free_attack_stays_below_the_closed_form_optimum(eps: float) -> None:
     model, (images, labels) = random_linear(), images_and_labels()
     x = as_input(images)
     logits = model(x)
@@ -105,7 +105,7 @@ def test_the_gradient_free_attack_finds_part_of_the_closed_form_and_no_more(eps:
     assert fooled[margin <= 0].all()
 
 
-def test_the_gradient_free_attack_respects_its_query_limit() -> None:
+def test_the_gradient_free_attack_keeps_to_its_queries() -> None:
     class Counting(Linear):
         seen = 0
 
@@ -121,7 +121,7 @@ def test_the_gradient_free_attack_respects_its_query_limit() -> None:
 
 
 @pytest.mark.parametrize("name", attacks.attack_names())
-def test_adversarial_images_stay_within_eps_and_the_pixel_range(name: str) -> None:
+def test_adversarial_images_stay_within_eps_and_the_pixels_range(name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 2, (8, 3, SIDE, SIDE), generator=generator).float() * 255
     x[:4] = torch.rand(4, 3, SIDE, SIDE, generator=generator) * 255
@@ -137,7 +137,7 @@ def test_adversarial_images_stay_within_eps_and_the_pixel_range(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["pgd", "bpda", "transfer", "gradient-free"])
-def test_results_depend_on_the_seed_and_global_generators_are_restored(name: str) -> None:
+def test_a_seed_determines_the_result_and_global_generators_are_untouched(name: str) -> None:
     layered = prepend(curved(), JPEGLayer(torch.full((2, 8, 8), 3.0)))
     more = {"transfer": {"source": curved()}, "gradient-free": {"queries": 60}}.get(name, {})
     x = as_input(images_and_labels()[0])
@@ -157,7 +157,7 @@ def test_results_depend_on_the_seed_and_global_generators_are_restored(name: str
     assert not torch.equal(attack(2), first)
 
 
-def test_a_rounding_layer_resists_pgd_but_not_bpda() -> None:
+def test_a_layer_that_rounds_hides_from_pgd_but_not_from_bpda() -> None:
     _, layered, images, labels = masked_pair()
     layered.layer.mode = "hard"
     x = as_input(images)
@@ -217,7 +217,7 @@ def test_the_worst_case_is_taken_image_by_image() -> None:
     assert result["worst"][0] == sum(brute) / 4
 
 
-def test_one_point_or_an_effect_of_more_steps_is_not_masking() -> None:
+def test_small_differences_and_effects_of_more_steps_are_not_masking() -> None:
     rows = {"pgd": [0.60, 0.50], "pgd-20": [0.55, 0.45], "bpda": [0.54, 0.44], "transfer": [0.9, 0.9]}
     assert masking_notes(rows, EPS[:2]) == []
     (note,) = masking_notes({**rows, "transfer": [0.50, 0.35]}, EPS[:2])
@@ -225,7 +225,7 @@ def test_one_point_or_an_effect_of_more_steps_is_not_masking() -> None:
     assert "transfer 35.0%, 10.0 points less" in note
 
 
-def test_networks_are_restored_even_after_a_failure() -> None:
+def test_networks_are_unchanged_even_after_a_failure() -> None:
     plain, layered, images, labels = masked_pair()
     plain.train()
     layered.eval()
@@ -252,7 +252,7 @@ def test_progress_runs_to_its_total() -> None:
     report_on(
         masked_pair(), batch_size=15, progress=lambda what, done, total: told.setdefault(what, []).append((done, total))
     )
-    assert set(told) == {"gradient attacks", "gradient-free attack, plain", "gradient-free attack, layered"}
+    assert set(told) == {"attacks by gradients", "gradient-free attack, plain", "gradient-free attack, layered"}
     for steps in told.values():
         assert steps == [(done, 6) for done in range(1, 7)]
 
@@ -263,7 +263,7 @@ def test_progress_runs_to_its_total() -> None:
         ({"eps": (0.0,)}, "eps must be above 0"),
         ({"eps": (4 / 255, 1.5)}, "at most 1"),
         ({"eps": (float("nan"),)}, "eps must be above 0"),
-        ({"eps": ()}, "eps must not be empty"),
+        ({"eps": ()}, "no eps"),
         ({"mode": "ste"}, "mode must be one of soft, hard"),
         ({"queries": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
@@ -308,7 +308,7 @@ def test_attacks_refuse_invalid_inputs() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_networks_of_another_dtype_are_attacked_with_float32_images(dtype: torch.dtype) -> None:
+def test_networks_of_another_type_are_attacked_in_float32(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()).to(dtype)
     layered = prepend(nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()), JPEGLayer(torch.full((2, 8, 8), 6.0)))

@@ -117,6 +117,6 @@ def test_an_upload_is_chosen_and_leaves_memory(runs_dir: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("dataset", ["~no-such-user-here/x", "a\0b"])
-def test_an_invalid_path_is_reported_in_one_line(runs_dir: Path, dataset: str) -> None:
+def test_an_invalid_path_gives_one_line(runs_dir: Path, dataset: str) -> None:
     app = drawn(data_page, dataset=dataset)
     assert "not a path" in app.error[0].value

@@ -1,6 +1,6 @@
 """The built wheel, installed beside the libraries of this environment and used from an empty folder.
 
-What a clone has by being a clone, a wheel has only if it is packed: weights, words, fonts, templates.
+A clone has all files; a wheel only has those that were packed, such as weights, catalogues, fonts and templates.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FONTS = {"NotoSansCJKjp-Regular", "NotoSansCJKjp-Bold"}
 
 
 def tracked() -> list[str]:
-    """Files of the clone that git knows and that are there."""
+    """Existing files of the clone that git tracks."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=CLONE, capture_output=True, text=True, check=True).stdout
     return [name for name in listed.split("\0") if name and (CLONE / name).is_file()]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the tracked files alone: what an earlier build left in the clone would be packed too."""
+    """A wheel built only from tracked files, since leftovers of earlier builds would be packed too."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
     for name in tracked():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Installation:
-    """A second environment that holds the wheel and finds the libraries of this one."""
+    """A second environment with the wheel and the libraries of this one."""
 
     def __init__(self, folder: Path, wheel: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
@@ -67,7 +67,7 @@ class Installation:
         self.environment |= {"RECALLRATE_RUNS": str(folder / "runs"), "RECALLRATE_CACHE": str(folder / "cache")}
 
     def run(self, *command: str | Path) -> str:
-        """What a command prints that succeeds in the empty folder."""
+        """The output of a command that succeeds in the empty folder."""
         done = subprocess.run(command, cwd=self.elsewhere, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -82,7 +82,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     return found
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
+def test_the_wheel_contains_exactly_the_files_of_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == {name for name in tracked() if name.startswith("toolkit/")}
@@ -163,7 +163,7 @@ def test_the_app_draws_its_first_page(installed: Installation) -> None:
         "from streamlit import config\n"
         "from streamlit.testing.v1 import AppTest\n"
         "from toolkit.ui.serving import SCRIPT\n"
-        "config.set_option('server.address', '127.0.0.1')\n"  # `recallrate app` says so; elsewhere it is locked
+        "config.set_option('server.address', '127.0.0.1')\n"  # as `recallrate app` does; other addresses are locked
         "page = AppTest.from_file(SCRIPT, default_timeout=120).run()\n"
         "assert not page.exception and not page.error, page\n"
         "assert [title.value for title in page.title] == ['Data'], page\n"
