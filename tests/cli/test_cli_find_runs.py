@@ -96,7 +96,7 @@ def test_one_run_named_twice_is_one_and_two_of_one_name_are_not_mixed(
     assert (status, "wrote 1 runs" in err) == (0, True)
     other = pilot_folder(tmp_path / "other", pilot_config(), 0, 0.9).path
     status, _, err = call(capsys, "runs", "export", path, other, "-o", tmp_path / "two.zip")
-    assert (status, "two runs are called" in err) == (2, True)
+    assert (status, "two runs are named" in err) == (2, True)
     assert not (tmp_path / "two.zip").exists()
 
 

@@ -89,7 +89,7 @@ def test_show_ends_with_the_command_that_reproduces_the_run(in_runs: Any, runs_d
 def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
     status, _, err = in_runs("show", "pilot-demo")
     assert status == 2
-    assert "fits 4 runs" in err
+    assert "matches 4 runs" in err
     assert all(f"-s{seed}" in err for seed in range(4))
     status, _, err = in_runs("show", "nothing")
     assert (status, len(err.splitlines())) == (2, 1)

@@ -66,7 +66,7 @@ def test_a_queued_run_stays_queued_until_a_worker_has_it(tmp_path: Path) -> None
     enqueue([run], tmp_path)
     with run.claimed():
         assert run.status() == "running"
-        with pytest.raises(WorkError, match="another worker's"), run.claimed():
+        with pytest.raises(WorkError, match="claimed by another worker"), run.claimed():
             pass
     assert run.status() == "queued"
 
@@ -194,5 +194,5 @@ def test_a_choice_that_became_possible_later_does_not_make_another_run(tmp_path:
     RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5}})
     reopened = RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5, "new": False}})
     assert reopened.config["config"] == {"steps": 5}
-    with pytest.raises(WorkError, match="already holds another run"):
+    with pytest.raises(WorkError, match="already contains another run"):
         RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 6, "new": False}})
