@@ -1,4 +1,4 @@
-"""The index says what the folders say, whatever has happened to it."""
+"""The index agrees with the run folders, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(runs_dir: Path, **wanted: object) -> set[str]:
     return {row["name"] for row in query(runs_dir, Filter(**wanted))}  # type: ignore[arg-type]
 
 
-def test_rows_say_what_the_folders_say(runs_dir: Path) -> None:
+def test_rows_match_the_run_folders(runs_dir: Path) -> None:
     rows = {row["name"]: row for row in query(runs_dir)}
     assert [rows[f"pilot-{name}"]["state"] for name in "abc"] == ["done", "failed", "lost"]
     assert (rows["pilot-a"]["last_accuracy"], rows["pilot-a"]["seed"]) == (0.5, 3)
@@ -61,7 +61,7 @@ def test_an_unknown_state_is_refused() -> None:
         Filter(state="over")
 
 
-def test_what_changes_in_a_folder_shows_at_once(runs_dir: Path) -> None:
+def test_changes_in_a_folder_are_visible_at_once(runs_dir: Path) -> None:
     assert names(runs_dir, state="queued") == set()
     run = RunFolder(runs_dir / "pilot-c")
     enqueue([run], runs_dir)
@@ -77,7 +77,7 @@ def test_what_changes_in_a_folder_shows_at_once(runs_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "another version"])
-def test_a_useless_index_is_made_anew_and_notes_survive_it(runs_dir: Path, harm: str) -> None:
+def test_an_unusable_index_is_rebuilt_and_notes_survive(runs_dir: Path, harm: str) -> None:
     RunFolder(runs_dir / "pilot-a").note("kept")
     before = query(runs_dir)
     path = runs_dir / "index.sqlite"

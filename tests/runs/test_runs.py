@@ -1,4 +1,4 @@
-"""Run folders: status from what is on disk and alive, whoever asks."""
+"""Run folders: status from files and live processes, the same for every observer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, name: str = "pilot-x") -> RunFolder:
     return RunFolder.create(tmp_path / name, "pilot", {"seed": 0, "config": {"codec": "raw"}})
 
 
-def test_the_last_event_tells_how_a_run_stands(tmp_path: Path) -> None:
+def test_the_last_event_determines_the_status(tmp_path: Path) -> None:
     run = folder(tmp_path)
     assert run.status() == "lost", "nobody has it queued"
     enqueue([run], tmp_path)
@@ -41,7 +41,7 @@ def test_the_last_event_tells_how_a_run_stands(tmp_path: Path) -> None:
     assert run.status() == "done"
 
 
-def test_a_run_is_running_while_a_process_holds_it_and_lost_when_that_dies(tmp_path: Path) -> None:
+def test_a_run_is_running_while_a_process_holds_its_lock_and_lost_after_a_kill(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.log("started")
     code = (
@@ -61,7 +61,7 @@ def test_a_run_is_running_while_a_process_holds_it_and_lost_when_that_dies(tmp_p
     assert run.status() == "lost"
 
 
-def test_a_queued_run_stays_queued_until_a_worker_has_it(tmp_path: Path) -> None:
+def test_a_claimed_run_is_running_and_queued_again_after_its_release(tmp_path: Path) -> None:
     run = folder(tmp_path)
     enqueue([run], tmp_path)
     with run.claimed():
@@ -71,7 +71,7 @@ def test_a_queued_run_stays_queued_until_a_worker_has_it(tmp_path: Path) -> None
     assert run.status() == "queued"
 
 
-def test_asking_whether_a_lock_is_held_never_makes_it_look_held(tmp_path: Path) -> None:
+def test_checking_a_lock_never_makes_it_look_held(tmp_path: Path) -> None:
     run = folder(tmp_path)
     with run.running():
         pass
@@ -81,7 +81,7 @@ def test_asking_whether_a_lock_is_held_never_makes_it_look_held(tmp_path: Path) 
         assert not run.is_running()
 
 
-def test_the_queue_keeps_its_order_and_a_run_queued_again_goes_to_its_end(tmp_path: Path) -> None:
+def test_the_queue_keeps_its_order_and_requeued_runs_go_last(tmp_path: Path) -> None:
     first, second = folder(tmp_path, "pilot-z"), folder(tmp_path, "pilot-a")
     enqueue([first, second], tmp_path)
     assert [ticket.run for ticket in tickets(tmp_path)] == [first, second]
@@ -91,7 +91,7 @@ def test_the_queue_keeps_its_order_and_a_run_queued_again_goes_to_its_end(tmp_pa
     assert [ticket.run for ticket in tickets(tmp_path)] == [second, first], "a damaged ticket still counts"
 
 
-def test_tries_count_only_while_no_checkpoint_is_saved(tmp_path: Path) -> None:
+def test_tries_count_only_attempts_without_a_new_checkpoint(tmp_path: Path) -> None:
     run = folder(tmp_path)
     enqueue([run], tmp_path)
     (ticket,) = tickets(tmp_path)
@@ -111,13 +111,13 @@ def test_a_folder_from_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert worker.main([str(run.path)]) == 1
 
 
-def test_a_folder_from_before_there_were_versions_is_read(tmp_path: Path) -> None:
+def test_a_folder_without_a_version_is_read(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.config_path.write_text(json.dumps({"kind": "pilot", "seed": 0, "config": {"codec": "raw"}}))
     assert folder(tmp_path).config == {"kind": "pilot", "seed": 0, "config": {"codec": "raw"}}
 
 
-def test_a_line_cut_short_by_a_kill_is_passed_over(tmp_path: Path) -> None:
+def test_a_line_truncated_by_a_kill_is_skipped(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.log("started")
     with (run.path / "events.jsonl").open("a") as file:
@@ -147,14 +147,14 @@ def test_notes_and_sweeps_are_kept_in_the_folder(tmp_path: Path) -> None:
     assert run.notes == ""
 
 
-def test_a_folder_is_reopened_for_the_same_request_only(tmp_path: Path) -> None:
+def test_a_folder_is_reopened_only_for_the_same_request(tmp_path: Path) -> None:
     run = folder(tmp_path)
     assert folder(tmp_path) == run
     with pytest.raises(WorkError, match="another run"):
         RunFolder.create(run.path, "pilot", {"seed": 1, "config": {"codec": "raw"}})
 
 
-def test_who_waits_for_the_slot_says_so(tmp_path: Path) -> None:
+def test_waiting_for_a_slot_is_reported(tmp_path: Path) -> None:
     told: list[str] = []
     with training_slot(tmp_path):
         code = (
@@ -170,7 +170,7 @@ def test_who_waits_for_the_slot_says_so(tmp_path: Path) -> None:
     assert told[1].strip() == "in"
 
 
-def test_the_worker_carries_out_probes_and_pilots_and_goes_on_after_a_failure(tmp_path: Path) -> None:
+def test_the_worker_runs_probes_and_pilots_and_continues_after_a_failure(tmp_path: Path) -> None:
     config = make_pilot_config(dataset="demo", size=16, initial=5, increment=5, codec="raw", budget="2img", steps=1)
     wrong = config.model_copy(update={"budget": "10"})
     request = ProbeRequest("demo", 16, "raw;png", "2img", extractor="self", images=20)
@@ -190,7 +190,7 @@ def test_the_worker_carries_out_probes_and_pilots_and_goes_on_after_a_failure(tm
     assert [setting["codec"] for setting in json.loads(runs[1].result_path.read_text())["settings"]] == ["raw", "png"]
 
 
-def test_a_choice_that_became_possible_later_does_not_make_another_run(tmp_path: Path) -> None:
+def test_a_field_added_later_does_not_create_another_run(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5}})
     reopened = RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5, "new": False}})
     assert reopened.config["config"] == {"steps": 5}

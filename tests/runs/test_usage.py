@@ -1,4 +1,4 @@
-"""Memory and energy of an attempt: read where they can be, null where not, never guessed."""
+"""Memory and energy of an attempt: measured if possible, else null, never guessed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rapl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_energy_is_the_packages_difference(rapl: Path) -> None:
+def test_energy_is_the_difference_of_the_package_counters(rapl: Path) -> None:
     counter(rapl, "intel-rapl:0", 1_000_000)
     counter(rapl, "intel-rapl:0:0", 400_000)  # a part of the package
     counter(rapl, "intel-rapl:1", 0)
@@ -37,17 +37,17 @@ def test_energy_is_the_packages_difference(rapl: Path) -> None:
     assert facts["peak_memory_bytes"] > 1e7
 
 
-def test_energy_that_cannot_be_told_is_null(rapl: Path) -> None:
+def test_unknown_energy_is_null(rapl: Path) -> None:
     with usage_recorded(rapl / "environment.json"):
         pass
     assert read_json(rapl / "environment.json")["energy_joules"] is None
     counter(rapl, "intel-rapl:0", 9_000_000)
     with usage_recorded(rapl / "environment.json"):
-        counter(rapl, "intel-rapl:0", 1)  # the counter began anew
+        counter(rapl, "intel-rapl:0", 1)  # the counter was reset
     assert read_json(rapl / "environment.json")["energy_joules"] is None
 
 
-def test_usage_is_recorded_of_failures_and_hides_none(rapl: Path) -> None:
+def test_usage_is_recorded_for_failures_without_hiding_them(rapl: Path) -> None:
     with pytest.raises(ZeroDivisionError), usage_recorded(rapl / "environment.json"):
         raise ZeroDivisionError
     assert "peak_memory_bytes" in read_json(rapl / "environment.json")
@@ -55,6 +55,6 @@ def test_usage_is_recorded_of_failures_and_hides_none(rapl: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_the_git_state_is_that_of_the_toolkits_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_git_state_describes_the_toolkits_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment.toolkit, "__file__", str(tmp_path / "toolkit" / "__init__.py"))
     assert environment.git_state.__wrapped__() is None

@@ -265,7 +265,7 @@ def read_notes(path: Path) -> str:
 
 
 def read_events(path: Path, last_bytes: int | None = None) -> list[Event]:
-    """All events of a log, or those in its last ``last_bytes``, oldest first.
+    """All events of a log, or those in its last ``last_bytes`` bytes, oldest first.
 
     Truncated lines are skipped: a kill, a full disk or a power cut leaves them behind.
 

@@ -172,7 +172,7 @@ class RunFolder:
         contents.append_event(self.path / "events.jsonl", event, facts)
 
     def events(self, last_bytes: int | None = None) -> list[Event]:
-        """All events, or those in the log's last ``last_bytes``; truncated lines are skipped."""
+        """All events, or those in the last ``last_bytes`` bytes of the log; truncated lines are skipped."""
         return contents.read_events(self.path / "events.jsonl", last_bytes)
 
     def last_event(self, *, progress: bool = False) -> Event | None:
