@@ -1,4 +1,4 @@
-"""What part of a regret is the pilots' own luck, against hand-computed cases and simulation."""
+"""The part of a regret that is seed noise, against hand-computed cases and simulation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def problem_of(by_seed: np.ndarray) -> Problem:
     return Problem("a", "a", codecs, ("none",) * count, by_seed, exemplars=np.arange(1.0, count + 1))
 
 
-def test_pilots_of_the_other_seeds_choose_and_the_seed_left_out_judges() -> None:
+def test_pilots_choose_on_the_other_seeds_and_are_evaluated_on_the_left_out_seed() -> None:
     problem = problem_of(np.array([[0.50, 0.20, 0.20], [0.30, 0.45, 0.30], [0.35, 0.30, 0.40]]))
     # without the first seed the second choice is best (0.375), without the second the third (0.375), without the third
     # the second (0.375)
@@ -26,14 +26,14 @@ def test_pilots_of_the_other_seeds_choose_and_the_seed_left_out_judges() -> None
     assert behind_pilots(problem, 1) == pytest.approx(100 * (0 + (0.30 - 0.45) + 0) / 3)
 
 
-def test_one_seed_says_nothing_about_luck() -> None:
+def test_one_seed_gives_no_estimate_of_noise() -> None:
     problem = problem_of(np.array([[0.5], [0.3]]))
     assert behind_pilots(problem, 0) is None
     assert standard_error(problem.by_seed) is None
     assert within_reach(problem)["regret"] is None
 
 
-def test_the_standard_error_is_what_choices_and_seeds_leave() -> None:
+def test_the_standard_error_comes_from_the_residuals_of_choices_and_seeds() -> None:
     # choice and seed effects alone leave nothing
     assert standard_error(np.add.outer([0.1, 0.3, 0.5], [0.0, 0.05])) == pytest.approx(0)
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def test_the_standard_error_is_what_choices_and_seeds_leave() -> None:
     assert standard_error(noisy) == pytest.approx(0.02 / np.sqrt(3), rel=0.05)
 
 
-def test_what_is_within_reach_is_what_one_who_knows_the_truth_reaches() -> None:
+def test_within_reach_agrees_with_a_simulated_oracle() -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(0.4, 0.03, (2000, 20))
     measured = truth[:, :, None] + 0.03 * rng.normal(size=(2000, 20, 3))
@@ -53,7 +53,7 @@ def test_what_is_within_reach_is_what_one_who_knows_the_truth_reaches() -> None:
     assert np.mean([one["correlation"] for one in told]) == pytest.approx(np.mean(correlations), abs=0.04)
 
 
-def test_choices_whose_images_meet_uncoded_have_an_error_of_their_own() -> None:
+def test_unaligned_choices_have_their_own_standard_error() -> None:
     rng = np.random.default_rng(2)
     unaligned = np.arange(200) % 2 > 0
     noise = np.where(unaligned, 0.05, 0.01)[:, None] * rng.normal(size=(200, 3))
@@ -67,7 +67,7 @@ def test_choices_whose_images_meet_uncoded_have_an_error_of_their_own() -> None:
     assert (found["standard_error"], found["standard_error_unaligned"]) == pytest.approx((errors[0], errors[1]))
 
 
-def test_choices_that_differ_by_nothing_but_noise_cannot_be_ranked() -> None:
+def test_choices_that_differ_only_by_noise_cannot_be_ranked() -> None:
     same = np.array([[0.4, 0.5], [0.5, 0.4], [0.45, 0.45]])
     found = within_reach(problem_of(same))
     assert found["correlation"] == 0
