@@ -26,7 +26,7 @@ def call_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of eight noisy 20-pixel images, and one file that is no image."""
+    """Two classes of eight noisy 20-pixel images, and one file that is not an image."""
     rng = np.random.default_rng(0)
     root = tmp_path / "images"
     for name, level in (("dark", 60), ("light", 180)):
@@ -54,7 +54,7 @@ def test_strict_makes_a_broken_file_a_failure(capsys: pytest.CaptureFixture[str]
     assert len(err.splitlines()) == 1
 
 
-def test_csv_has_a_row_a_class(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_csv_has_one_row_per_class(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     status, out, _ = call(capsys, "data", folder, "--csv", "-")
     assert status == 0
     assert [row["class"] for row in csv.DictReader(io.StringIO(out))] == ["dark", "light"]
@@ -157,7 +157,7 @@ def test_memory_build_inspect_verify_export(capsys: pytest.CaptureFixture[str], 
     assert call(capsys, "memory", "build", "demo", "-o", path, "--codec", "png", "--budget", "3img")[0] == 2
 
 
-def test_a_sharded_memory_goes_the_same_road(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_sharded_memory_has_the_same_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "memory"
     wanted = ["--size", 16, "--codec", "jpeg:quality=40", "--budget", "3img", "--selection", "random"]
     built = call_json(capsys, "memory", "build", "demo", "-o", path, *wanted, "--shards", 2, "--workers", 1)
@@ -212,7 +212,7 @@ def test_a_sharded_memory_goes_the_same_road(capsys: pytest.CaptureFixture[str],
         (["regret", "--runs-dir", "/no/such/folder"], "is not a folder of runs"),
     ],
 )
-def test_wrong_usage_exits_2_and_says_what_is_accepted(
+def test_wrong_usage_exits_2_and_names_accepted_values(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -242,7 +242,7 @@ def test_a_failure_is_one_line_and_debug_shows_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_warning_is_one_line_without_a_place_in_the_code() -> None:
+def test_a_warning_is_one_line_without_source_location() -> None:
     code = (
         "import warnings\nfrom toolkit import cli\n"
         "cli.run = lambda *_: warnings.warn('two\\nlines', stacklevel=2)\ncli.main(['data'])"

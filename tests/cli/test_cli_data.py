@@ -1,4 +1,4 @@
-"""Datasets on the command line: splits that the user names, and what is said when one is opened."""
+"""Datasets on the command line: splits named by the user, and notes printed on opening."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPENING = ("data", "probe", "images", "advise", "pilot", "memory build", "jpeg t
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Splits of two classes under names that nobody knows, with a folder of neither beside them."""
+    """Splits of two classes under unknown names, and an unrelated folder beside them."""
     rng = np.random.default_rng(0)
     for name, count in {"A/dark": 8, "A/light": 8, "B/dark": 3, "B/light": 3, "C/dark": 1}.items():
         (tmp_path / "set" / name).mkdir(parents=True)
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_every_command_that_opens_a_dataset_takes_its_splits() -> None:
+def test_every_command_that_opens_a_dataset_accepts_its_splits() -> None:
     for words in OPENING:
         parameters = _command(words).params
         assert any(parameter.name == "dataset" for parameter in parameters), words
@@ -59,7 +59,7 @@ def test_data_opens_the_splits_that_are_named(capsys: pytest.CaptureFixture[str]
     assert call(capsys, "data", "demo", "--train", "A")[0] == 2
 
 
-def test_what_was_noted_and_left_out_is_said_and_in_the_json(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_notes_and_left_out_files_are_printed_and_in_the_json(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     os.mkfifo(folder / "A/dark/pipe\n.png")
     status, out, err = call(capsys, "data", folder, "--train", "A", "--size", 16, "--json", "-")
     assert status == 0, err
@@ -91,7 +91,7 @@ def test_what_was_noted_and_left_out_is_said_and_in_the_json(capsys: pytest.Capt
     assert r"left out: A/dark/pipe\n.png: neither a file nor a folder" in err.splitlines()
 
 
-def test_a_layout_that_is_not_known_exits_2_with_one_line(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_an_unknown_layout_exits_2_with_one_line(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     (folder / "C").rename(folder / "train")
     status, out, err = call(capsys, "data", folder)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
@@ -99,7 +99,7 @@ def test_a_layout_that_is_not_known_exits_2_with_one_line(capsys: pytest.Capture
     assert "--train FOLDER --test FOLDER" in err
 
 
-def test_a_run_carries_its_splits_and_goes_on_from_anywhere(
+def test_a_run_stores_its_splits_and_resumes_from_any_folder(
     capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder.parent)

@@ -1,4 +1,4 @@
-"""Every command finds a run in whatever way a command has named it, and leaves alone what a link leads to."""
+"""Every command finds a run by any name that a command has printed, and never changes the target of a link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolkit.runs.queue import tickets
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Finished, failed and cancelled pilots in a folder of their own; the default folder is empty."""
+    """Finished, failed and cancelled pilots in a separate folder; the default folder is empty."""
     monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
     monkeypatch.setenv("RECALLRATE_RUNS", str(tmp_path / "default"))
     folder = tmp_path / "there" / "runs"
@@ -37,7 +37,7 @@ def name_of(seed: int) -> str:
 
 
 def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
-    """How one may name a run."""
+    """The ways to name a run."""
     name = name_of(seed)
     relative = os.path.relpath(runs_dir / name)
     given = ("--runs-dir", str(runs_dir))
@@ -53,7 +53,7 @@ def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
     ]
 
 
-def test_a_run_is_shown_noted_and_exported_however_it_is_named(
+def test_a_run_is_shown_noted_and_exported_by_path_name_or_part(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, way in enumerate(ways(runs_dir, 0)):
@@ -74,7 +74,7 @@ def test_a_run_is_shown_noted_and_exported_however_it_is_named(
     assert call(capsys, "runs", "show", "./")[0] == 0
 
 
-def test_resumed_and_retried_runs_are_queued_in_the_folder_that_they_are_in(
+def test_resumed_and_retried_runs_are_queued_in_their_own_folder(
     capsys: pytest.CaptureFixture[str], runs_dir: Path
 ) -> None:
     for way in ways(runs_dir, 2):
@@ -87,7 +87,7 @@ def test_resumed_and_retried_runs_are_queued_in_the_folder_that_they_are_in(
     assert not (runs_dir.parents[1] / "default").exists()
 
 
-def test_one_run_named_twice_is_one_and_two_of_one_name_are_not_mixed(
+def test_a_run_named_twice_counts_once_and_runs_of_one_name_are_not_mixed(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     path = runs_dir / name_of(0)
@@ -100,13 +100,13 @@ def test_one_run_named_twice_is_one_and_two_of_one_name_are_not_mixed(
     assert not (tmp_path / "two.zip").exists()
 
 
-def test_what_is_no_run_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
+def test_a_path_that_is_not_a_run_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
     for name in (runs_dir, "./there/", runs_dir / "nothing", "nothing"):
         status, _, err = call(capsys, "runs", "show", name)
         assert (status, len(err.splitlines())) == (2, 1), name
 
 
-def test_where_a_pilot_and_a_training_say_they_are_is_found_from_anywhere(
+def test_printed_run_paths_work_from_any_folder(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(runs_dir.parent)
@@ -151,7 +151,7 @@ def test_where_a_pilot_and_a_training_say_they_are_is_found_from_anywhere(
     assert f"seed 0: {training.path}" in err
 
 
-def test_a_damaged_run_is_listed_with_the_reason_and_harms_no_other(
+def test_a_damaged_run_is_listed_with_the_reason_and_does_not_affect_others(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     (runs_dir / name_of(2) / "result.json").write_text('"x"')
@@ -172,7 +172,7 @@ def test_a_damaged_run_is_listed_with_the_reason_and_harms_no_other(
 
 
 @pytest.mark.parametrize("output", ["out.zip", "out"])
-def test_an_export_follows_no_link_and_waits_for_no_pipe(
+def test_an_export_skips_links_and_pipes(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, output: str
 ) -> None:
     run = runs_dir / name_of(0)
@@ -208,7 +208,7 @@ def test_an_export_follows_no_link_and_waits_for_no_pipe(
     assert "of another user" not in "".join(found.values())
 
 
-def test_results_go_through_links_and_into_pipes_and_folders_are_refused(
+def test_results_may_go_to_links_and_pipes_but_not_folders(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     listed = ("runs", "list", "--runs-dir", runs_dir)

@@ -34,7 +34,7 @@ def test_training_reports_every_network(trained: tuple[Path, dict[str, Any]]) ->
     )
 
 
-def test_exported_tables_serve_as_a_codec(
+def test_exported_tables_work_as_a_codec(
     capsys: pytest.CaptureFixture[str], trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     tables = tmp_path / "tables.json"

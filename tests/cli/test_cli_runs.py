@@ -95,7 +95,7 @@ def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
     assert (status, len(err.splitlines())) == (2, 1)
 
 
-def test_resume_and_retry_queue_what_they_may(in_runs: Any, runs_dir: Path) -> None:
+def test_resume_and_retry_queue_only_permitted_states(in_runs: Any, runs_dir: Path) -> None:
     for action, seed in (("resume", 1), ("retry", 2), ("resume", 0), ("cancel", 0)):
         status, _, err = in_runs(action, planned(seed).run_name())
         assert (status, len(err.splitlines())) == (2, 1), action
@@ -107,7 +107,7 @@ def test_resume_and_retry_queue_what_they_may(in_runs: Any, runs_dir: Path) -> N
     assert RunFolder(runs_dir / planned(3).run_name()).status() == "cancelled"
 
 
-def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_runs: Any, runs_dir: Path) -> None:
+def test_a_changed_field_needs_a_fork_which_records_its_origin(in_runs: Any, runs_dir: Path) -> None:
     name = planned(2).run_name()
     status, _, err = in_runs("resume", name, "--set", "lr=0.05")
     assert status == 2
@@ -123,7 +123,7 @@ def test_a_changed_choice_needs_a_fork_which_remembers_where_it_comes_from(in_ru
     assert RunFolder(runs_dir / name).status() == "cancelled", "the old one stays as it was"
 
 
-def test_rm_refuses_what_runs(in_runs: Any, runs_dir: Path) -> None:
+def test_rm_refuses_running_runs(in_runs: Any, runs_dir: Path) -> None:
     run = RunFolder(runs_dir / planned(3).run_name())
     with run.running():
         status, _, err = in_runs("rm", run.name)
@@ -176,7 +176,7 @@ def background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "ensure", work)
 
 
-def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
+def test_ctrl_c_leaves_a_sweep_running_and_names_the_command_to_follow_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object) -> None:
@@ -193,7 +193,7 @@ def test_ctrl_c_leaves_a_sweep_going_and_says_how_to_look(
 
 
 @pytest.mark.usefixtures("background")
-def test_a_sweep_goes_on_after_failures_and_names_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_sweep_continues_after_failures_and_names_them(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "night.yaml"
     file.write_text(SWEEP)
     sweep = ("sweep", file, "--runs-dir", tmp_path / "runs")
@@ -214,7 +214,7 @@ def test_a_sweep_goes_on_after_failures_and_names_them(capsys: pytest.CaptureFix
     assert RunFolder(tmp_path / "runs" / report["runs"][0]["run"]).origin == {"sweeps": ["night"]}
 
 
-def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
+def test_a_dry_run_lists_hours_and_bytes_and_creates_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path
 ) -> None:
     file = tmp_path / "night.yaml"
@@ -230,7 +230,7 @@ def test_a_dry_run_lists_hours_and_bytes_and_makes_nothing(
     assert run_folders(runs_dir) == before
 
 
-def test_a_dry_run_of_one_pilot_says_what_it_would_take_and_runs_nothing(
+def test_a_dry_run_of_one_pilot_shows_its_estimate_and_runs_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolkit.pilots.estimate.warmup_seconds_per_step", lambda config, progress: 2.0)

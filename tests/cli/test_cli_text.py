@@ -1,4 +1,4 @@
-"""Whatever names hold, the command line prints them as text, and spreadsheets take its CSV for text."""
+"""Names are printed as plain text whatever they contain, and spreadsheets treat CSV cells as text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_tables_titles_headers_and_sentences_are_text(capsys: pytest.CaptureFixt
     assert any(line.split() == ["┃", "name", "┃", NAMES[0], "┃"] for line in said.out.splitlines())
 
 
-def test_a_progress_bar_takes_names_as_they_are(
+def test_a_progress_bar_shows_names_unchanged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "stderr", console.PlainConsole(stderr=True, force_terminal=True, width=200))
@@ -59,7 +59,7 @@ def test_commands_on_a_hostile_dataset(capsys: pytest.CaptureFixture[str], tmp_p
     assert "[large]/:dog: [i]torn.png: not an image" in err
 
 
-def test_an_error_names_a_path_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_error_shows_a_path_unchanged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, _, err = call(capsys, "data", tmp_path / "no" / FOLDER / "\x1b]0;title\x07")
     assert status == 2
     assert str(FOLDER) in err
@@ -88,7 +88,7 @@ def test_an_error_names_a_path_as_it_is(capsys: pytest.CaptureFixture[str], tmp_
         (Path("-x"), "'-x"),
     ],
 )
-def test_a_cell_never_begins_a_formula_and_numbers_stay_numbers(value: object, cell: str) -> None:
+def test_a_cell_is_never_a_formula_and_numbers_stay_numbers(value: object, cell: str) -> None:
     header, row = csv.reader(io.StringIO(csv_text([{"=name": "x", "value": value}]), newline=""))
     assert header == ["'=name", "value"]
     assert row == ["x", cell]
