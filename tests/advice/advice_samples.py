@@ -1,4 +1,4 @@
-"""Hand-made evidence: features chosen by tests, and rows of a probe's table."""
+"""Synthetic evidence: features chosen by tests, and rows of a probe table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAW_BYTES = 1000
 
 
 def row(**values: Any) -> dict[str, Any]:
-    """A row of the probe's table, lossless unless told otherwise."""
+    """A row of the probe table, lossless by default."""
     usual = {
         "stored_bytes": float(RAW_BYTES),
         "psnr": 100.0,
@@ -33,7 +33,7 @@ def row(**values: Any) -> dict[str, Any]:
 
 
 def features(rng: np.random.Generator, labels: np.ndarray, spread: float = 0.3) -> torch.Tensor:
-    """Classes as clusters on the axes, of length 1."""
+    """Classes as clusters on the axes, unit length."""
     centres = np.eye(DIMENSIONS)[labels]
     return functional.normalize(torch.from_numpy(centres + spread * rng.normal(size=centres.shape)).float(), dim=1)
 
@@ -41,7 +41,7 @@ def features(rng: np.random.Generator, labels: np.ndarray, spread: float = 0.3) 
 def setting(
     codec: str, payload: int, candidates: torch.Tensor, held_out: torch.Tensor, labels: np.ndarray, **values: Any
 ) -> CodedFeatures:
-    """A setting whose payloads have equal size, with candidates in the given order."""
+    """A setting with payloads of equal size; candidates are selected in their given order."""
     order = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
     sizes = np.full(len(labels), payload)
     return CodedFeatures(codec, row(stored_bytes=float(payload), **values), 0, sizes, candidates, held_out, order)
@@ -54,7 +54,7 @@ def make_evidence(
     noise: float = 0.1,
     seed: int = 0,
 ) -> Evidence:
-    """Raw and lossy settings, (codec, payload bytes, columns of its row); and a budget in raw images per class."""
+    """Raw and lossy settings (codec, payload bytes, columns of its row) at a budget in raw images per class."""
     rng = np.random.default_rng(seed)
     labels, tested = np.arange(CLASSES * PER_CLASS) % CLASSES, np.arange(HELD_OUT) % CLASSES
     originals, held_out = features(rng, labels), features(rng, tested)

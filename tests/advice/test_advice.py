@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit.advice.evidence import Evidence, gather
+from toolkit.advice.evidence import Evidence
+from toolkit.advice.gather import gather
 from toolkit.advice.recommend import advise
 from toolkit.advice.request import AdviceRequest, run_advice
 from toolkit.advice.rules import quantities
@@ -30,7 +31,7 @@ CODECS = ["png", "jpeg:quality=20", "jpeg:quality=70", "webp:quality=40"]
 
 
 class Colours:
-    """Features without a network: the mean colours of an image's quarters."""
+    """Features without a network: mean colours of an image's quarters."""
 
     name, layer = "colours", None
 
@@ -41,7 +42,7 @@ class Colours:
 
 
 def dataset_of(images: np.ndarray, labels: np.ndarray) -> ImageDataset:
-    """A dataset of these training images and one test image per class that must not be opened."""
+    """A dataset of these training images, with one test image per class that must not be read."""
     sizes = np.full(len(labels), 999)
 
     class Poisoned:
@@ -90,27 +91,27 @@ def test_a_fifth_of_every_class_is_held_out_and_test_images_are_never_opened() -
     assert view.signature != dataset.signature
 
 
-def test_for_many_pixels_the_sample_has_equal_classes_and_holds_out_a_fifth() -> None:
+def test_a_limited_view_takes_equally_many_images_per_class_and_holds_out_a_fifth() -> None:
     view = validation_view(noisy([40, 40, 40]), most_bytes=30 * 3 * 16 * 16)
     assert np.bincount(view.train.labels).tolist() == [8, 8, 8]
     assert np.bincount(view.test.labels).tolist() == [2, 2, 2]
 
 
-def test_remaining_images_may_go_to_any_class() -> None:
+def test_every_class_may_get_the_remaining_images() -> None:
     labels = np.arange(40) % 10
     chosen = {int(labels[index]) for seed in range(30) for index in stratified_indices(labels, 3, seed)}
     assert chosen == set(range(10))
 
 
-def test_exemplars_of_uneven_classes_are_those_in_the_memory() -> None:
+def test_exemplars_of_uneven_classes_agree_with_a_memory() -> None:
     _, evidence = gathered(noisy([150, 10, 10, 10, 10]), budget=40_000)
     for index in range(len(evidence.settings)):
         kept = len(evidence.kept(index)) / 5
-        looked = len(evidence.labels) / 5  # four fifths of what there is
+        looked = len(evidence.labels) / 5  # four fifths of all images
         assert min(evidence.exemplars_per_class(index), looked) == pytest.approx(kept, rel=0.1)
 
 
-def test_sizes_of_classes_are_those_of_all_images() -> None:
+def test_class_sizes_count_all_images() -> None:
     dataset = noisy([60, 60, 60])
     view = validation_view(dataset, most_bytes=30 * 3 * 16 * 16)
     sizes = dataset.train_class_sizes()
@@ -137,7 +138,7 @@ def test_the_advice_of_a_request_opens_no_test_image(monkeypatch: pytest.MonkeyP
     assert found["recommended"]["codec"] in {row["codec"] for row in found["settings"]}
 
 
-def test_the_json_has_the_documented_keys(advice: dict[str, Any]) -> None:
+def test_the_json_satisfies_the_contract(advice: dict[str, Any]) -> None:
     assert [row["codec"] for row in advice["settings"]] == ["raw", *CODECS]
     assert [row["rule"] for row in advice["rules"]] == list(RULES)
     for row in advice["rules"]:
@@ -149,7 +150,7 @@ def test_the_json_has_the_documented_keys(advice: dict[str, Any]) -> None:
     json.dumps(advice, allow_nan=False)
 
 
-def test_the_sentences_contain_the_figures(advice: dict[str, Any]) -> None:
+def test_the_sentences_contain_the_numbers(advice: dict[str, Any]) -> None:
     recommended = advice["recommended"]
     text = " ".join(recommended["reasons"])
     setting = next(row for row in advice["settings"] if row["codec"] == recommended["codec"])
@@ -162,14 +163,14 @@ def test_the_sentences_contain_the_figures(advice: dict[str, Any]) -> None:
         assert f"{recommended['inference_us']:.0f} µs" in text
 
 
-def test_the_sentences_are_kept_as_data_for_other_languages(advice: dict[str, Any]) -> None:
+def test_sentences_are_stored_as_data_for_other_languages(advice: dict[str, Any]) -> None:
     for part in ("reasons", "would_change"):
         kept = advice["recommended"]["sentences"][part]
         assert [str(Sentence.from_dict(one)) for one in kept] == advice["recommended"][part]
     assert [str(Sentence.from_dict(one)) for one in advice["sentences"]] == advice["notes"]
 
 
-def test_the_rules_see_the_contents_of_a_memory_with_that_budget(tmp_path: Any) -> None:
+def test_rules_see_the_exemplars_of_a_memory_with_that_budget(tmp_path: Any) -> None:
     dataset = noisy([40] * 5)
     view = validation_view(dataset)
     table, evidence = gathered(dataset, budget=15_000, codecs=["jpeg:quality=70"])
@@ -192,7 +193,7 @@ def _in_order(pixels: np.ndarray, labels: np.ndarray, label: int, coded: Any, ev
     return pixels[members[[place[int(one)] for one in coded.order[label]]]]
 
 
-def test_settings_that_do_not_fit_are_listed_and_left_out() -> None:
+def test_settings_that_do_not_fit_are_listed_as_excluded() -> None:
     raw_bytes = RAW_SHARED_BYTES + 5 * (3 * 16 * 16 + LABEL_BYTES)
     found = advise(*gathered(noisy([40] * 5), budget=raw_bytes - 1), rule="predicted-gain")
     assert "raw" in {one["codec"] for one in found["excluded"]}
@@ -207,7 +208,7 @@ def test_settings_that_do_not_fit_are_listed_and_left_out() -> None:
     assert at_budget["expected_gain"] == pytest.approx(0)
 
 
-def test_a_budget_too_small_for_any_setting_is_refused_in_one_line() -> None:
+def test_a_budget_that_holds_nothing_is_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match="budget of 50 bytes is too small: no setting stores an exemplar of each of 5"):
         gathered(noisy([40] * 5), budget=50)
 
@@ -220,7 +221,7 @@ def test_a_grid_of_one_setting_is_compared_with_raw(codecs: list[str]) -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_classes_of_very_different_sizes_are_noted() -> None:
+def test_uneven_classes_are_noted() -> None:
     found = advise(*gathered(noisy([100, 60, 8, 3, 1])))
     assert any("classes have 1 to 100 images" in note for note in found["notes"])
 
@@ -257,7 +258,7 @@ def test_features_with_nan_are_refused_with_the_extractors_name() -> None:
         def __call__(self, pixels: np.ndarray) -> torch.Tensor:
             return super().__call__(pixels) * float("nan")
 
-    with pytest.raises(WorkError, match="extractor colours gives features of the originals that are not finite"):
+    with pytest.raises(WorkError, match="extractor colours returned features of the originals that are not finite"):
         gathered(noisy([20] * 3), extractor=Broken())
 
 
@@ -288,19 +289,19 @@ def test_stages_that_do_not_fit_are_refused_before_any_work() -> None:
             gathered(noisy([20] * 5), progress=lambda *told: pytest.fail("images were coded"), **wrong)
 
 
-def test_gains_calibrated_with_other_features_are_called_a_guess(usual: tuple[dict[str, Any], Evidence]) -> None:
+def test_other_features_than_the_calibrations_give_no_interval(usual: tuple[dict[str, Any], Evidence]) -> None:
     found = advise(*usual)
     assert found["extractor"] == "colours"
     assert found["recommended"]["interval"] is None
     assert any("calibrated with features of stage0" in note for note in found["notes"])
 
 
-def test_one_image_per_class_cannot_be_tested() -> None:
-    with pytest.raises(UsageError, match="at least two training images of some class"):
+def test_one_image_per_class_is_refused() -> None:
+    with pytest.raises(UsageError, match="a class with at least two training images"):
         gathered(noisy([1] * 6))
 
 
-def test_excluded_alignments_are_not_advised() -> None:
+def test_only_requested_alignments_are_advised() -> None:
     found = advise(*gathered(noisy([40] * 5), aligns=["none"]))
     assert {one["align"] for row in found["rules"] for one in row["scores"]} == {"none"}
     assert found["recommended"]["inference_us"] == 0
@@ -318,7 +319,7 @@ def test_another_rule_can_recommend(usual: tuple[dict[str, Any], Evidence]) -> N
         advise(table, evidence, rule="best")
 
 
-def test_raw_pixels_picked_by_another_rule_are_not_called_the_best() -> None:
+def test_raw_picked_by_another_rule_is_not_called_the_best() -> None:
     found = advise(*gathered(noisy([40] * 5), budget=5000), rule="best-quality")
     picked = found["recommended"]
     best = max(found["rules"][[*RULES].index("predicted-gain")]["scores"], key=lambda one: one["score"])
@@ -329,7 +330,7 @@ def test_raw_pixels_picked_by_another_rule_are_not_called_the_best() -> None:
     assert "no other setting is expected to be better" not in text
 
 
-def test_a_regret_measured_on_other_alignments_says_so(usual: tuple[dict[str, Any], Evidence]) -> None:
+def test_a_regret_measured_on_other_alignments_is_noted(usual: tuple[dict[str, Any], Evidence]) -> None:
     found = advise(*usual, rule="fmse-knee")["recommended"]
     assert found["align"] == "both"
     assert not any("has not been measured" in reason for reason in found["reasons"])
@@ -340,17 +341,17 @@ def test_a_regret_measured_on_other_alignments_says_so(usual: tuple[dict[str, An
     assert any("its regret with align none has not been measured" in reason for reason in found["reasons"])
 
 
-def test_a_random_pick_is_called_random(usual: tuple[dict[str, Any], Evidence]) -> None:
+def test_a_random_pick_is_described_as_random(usual: tuple[dict[str, Any], Evidence]) -> None:
     table, evidence = usual
     found = advise({**table, "extractor": "stage0"}, evidence, rule="random")["recommended"]
     assert any("Rule random picks at random" in reason for reason in found["reasons"])
 
 
-def test_budgets_name_the_rule_that_expects_their_gains(usual: tuple[dict[str, Any], Evidence]) -> None:
+def test_budgets_name_the_rule_that_predicts_their_gains(usual: tuple[dict[str, Any], Evidence]) -> None:
     assert advise(*usual, rule="most-exemplars")["budgets"]["rule"] == "predicted-gain"
 
 
-def test_a_budget_that_holds_all_images_says_so() -> None:
+def test_a_budget_that_holds_all_images_is_noted() -> None:
     found = advise(*gathered(noisy([40] * 5), budget=10**6))["recommended"]
     assert "holds every training image as" in found["reasons"][0]
     assert found["exemplars"] == 200
@@ -364,18 +365,18 @@ def test_one_stage_has_no_smallest_budget() -> None:
     assert "tested against pilots" not in text
 
 
-def test_a_half_budget_that_holds_nothing_is_noted() -> None:
+def test_half_a_budget_that_holds_nothing_is_noted() -> None:
     found = advise(*gathered(noisy([40] * 5), budget=1200, codecs=["jpeg:quality=5"]))
     assert any("no setting can store one exemplar of every" in one for one in found["recommended"]["would_change"])
 
 
-def test_rules_with_a_single_setting_do_not_count_as_agreeing() -> None:
+def test_rules_with_only_one_setting_are_not_counted_as_agreeing() -> None:
     found = advise(*gathered(noisy([40] * 5), budget=1700, codecs=["jpeg:quality=5"]))
     assert len({one["codec"] for row in found["rules"] for one in row["scores"]}) == 1
     assert not any("Other rules" in one or "other rules" in one for one in found["recommended"]["would_change"])
 
 
-def test_the_same_request_gives_the_same_advice_except_times(advice: dict[str, Any]) -> None:
+def test_the_same_request_gives_the_same_advice_except_for_times(advice: dict[str, Any]) -> None:
     def without_times(value: Any) -> Any:
         if isinstance(value, dict):
             timed = (

@@ -1,4 +1,4 @@
-"""The share of regret due to seed noise of the pilots, against hand-computed cases and simulation."""
+"""The part of a regret that is seed noise, against hand-computed cases and simulation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def problem_of(by_seed: np.ndarray) -> Problem:
     return Problem("a", "a", codecs, ("none",) * count, by_seed, exemplars=np.arange(1.0, count + 1))
 
 
-def test_pilots_choose_by_the_other_seeds_and_are_evaluated_on_the_seed_left_out() -> None:
+def test_pilots_choose_on_the_other_seeds_and_are_evaluated_on_the_left_out_seed() -> None:
     problem = problem_of(np.array([[0.50, 0.20, 0.20], [0.30, 0.45, 0.30], [0.35, 0.30, 0.40]]))
     # without the first seed the second choice is best (0.375), without the second the third (0.375), without the third
     # the second (0.375)
@@ -26,14 +26,14 @@ def test_pilots_choose_by_the_other_seeds_and_are_evaluated_on_the_seed_left_out
     assert behind_pilots(problem, 1) == pytest.approx(100 * (0 + (0.30 - 0.45) + 0) / 3)
 
 
-def test_one_seed_gives_no_noise_estimate() -> None:
+def test_one_seed_gives_no_estimate_of_noise() -> None:
     problem = problem_of(np.array([[0.5], [0.3]]))
     assert behind_pilots(problem, 0) is None
     assert standard_error(problem.by_seed) is None
     assert within_reach(problem)["regret"] is None
 
 
-def test_the_standard_error_is_the_residual_after_choices_and_seeds() -> None:
+def test_the_standard_error_comes_from_the_residuals_of_choices_and_seeds() -> None:
     # choice and seed effects alone leave nothing
     assert standard_error(np.add.outer([0.1, 0.3, 0.5], [0.0, 0.05])) == pytest.approx(0)
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def test_the_standard_error_is_the_residual_after_choices_and_seeds() -> None:
     assert standard_error(noisy) == pytest.approx(0.02 / np.sqrt(3), rel=0.05)
 
 
-def test_the_achievable_regret_is_that_of_an_oracle() -> None:
+def test_within_reach_agrees_with_a_simulated_oracle() -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(0.4, 0.03, (2000, 20))
     measured = truth[:, :, None] + 0.03 * rng.normal(size=(2000, 20, 3))

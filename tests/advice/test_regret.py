@@ -29,9 +29,9 @@ WEIGHTS = {
 
 
 def make_problem(name: str, scores: dict[str, list[float]], accuracy: list[float], noise: float = 0.0) -> Problem:
-    """Six choices, raw the first, the last two not aligned; their gains follow the law of WEIGHTS.
+    """Six choices, the first raw, the last two not aligned, with gains from WEIGHTS.
 
-    Where ``accuracy`` is given, as many choices, all but raw aligned.
+    With ``accuracy``, as many choices, all but raw aligned.
     """
     count = len(accuracy) or 6
     aligns = ["none", *["both"] * (count - 1)] if accuracy else ["none", "both", "both", "both", "none", "train"]
@@ -67,19 +67,19 @@ def test_regret_is_the_best_choice_minus_the_pick() -> None:
     assert [one["spearman"] for one in psnr["problems"]] == pytest.approx([0.8, 1.0])  # 1 - 6 * 2 / (4 * 15)
     assert psnr["problems"][0]["codec"] == "jpeg:quality=10"
     assert psnr["time_share"] == pytest.approx(10 / 1000)
-    # a blind pick has the mean over all choices to expect
+    # the expectation of a random pick is the mean over all choices
     assert table["random"]["problems"][0]["regret"] == pytest.approx(100 * (0.45 - 0.375))
     assert [row["rule"] for row in regret_table(problems)] == ["psnr", "random"]
 
 
-def test_a_rank_correlation_of_constants_is_none() -> None:
+def test_the_rank_correlation_of_constants_is_none() -> None:
     row = regret_table([make_problem("a", {"psnr": [1, 1, 1, 1]}, [0.3, 0.4, 0.5, 0.6])])[0]
     assert row["spearman"] is None
-    assert row["mean_regret"] == pytest.approx(0)  # of equals the one that stores more
+    assert row["mean_regret"] == pytest.approx(0)  # of equal scores, more exemplars
     json.dumps(row, allow_nan=False)
 
 
-def test_the_weights_of_the_gain_are_recovered_and_never_negative() -> None:
+def test_the_weights_of_the_gain_are_recovered_and_non_negative() -> None:
     problems = [make_problem(name, {}, []) for name in "abc"]
     assert fit_gain(problems) == pytest.approx(WEIGHTS, abs=1e-6)
     harmful = [replace(one, by_seed=one.by_seed - 0.5 * one.quantities["growth"][:, None]) for one in problems]
@@ -88,7 +88,7 @@ def test_the_weights_of_the_gain_are_recovered_and_never_negative() -> None:
     assert fitted["growth"] == pytest.approx(0)
 
 
-def test_an_alignment_without_pilots_is_predicted_like_none() -> None:
+def test_an_alignment_without_pilots_is_assumed_no_better_than_none() -> None:
     problem = make_problem("a", {}, [])
     unseen = {**problem.quantities, "shift_if_train": np.zeros(6)}
     harmless = problem.by_seed + WEIGHTS["shift_if_train"] * problem.quantities["shift_if_train"][:, None] / 100
@@ -96,7 +96,7 @@ def test_an_alignment_without_pilots_is_predicted_like_none() -> None:
     assert fitted["shift_if_train"] == fitted["shift_if_none"] == pytest.approx(WEIGHTS["shift_if_none"])
 
 
-def test_unaligned_pilots_do_not_affect_the_other_weights() -> None:
+def test_unaligned_pilots_do_not_influence_the_other_weights() -> None:
     problem = make_problem("a", {}, [])
     odd = problem.by_seed + np.array([0, 0, 0, 0, 0.4, -0.3])[:, None]
     fitted = fit_gain([replace(problem, by_seed=odd)])
@@ -130,7 +130,7 @@ def test_settings_piloted_under_train_and_both_count_once_per_problem() -> None:
     assert calibrate_rules([make_problem(name, {}, []) for name in "ab"])["train_pairs"] == 0
 
 
-def test_parameters_for_a_problem_exclude_its_own_dataset() -> None:
+def test_parameters_are_fitted_without_the_problems_own_dataset() -> None:
     problems = [make_problem(name, {}, [], noise=0.02) for name in ("a", "a, larger", "b")]
     mine = left_out_scores("predicted-gain", problems[0], problems)
     other = fit_gain([problems[2]])
@@ -139,13 +139,13 @@ def test_parameters_for_a_problem_exclude_its_own_dataset() -> None:
     np.testing.assert_allclose(left_out_scores("predicted-gain", scrambled[0], scrambled), mine)
 
 
-def test_a_rule_fitted_in_sample_is_marked() -> None:
+def test_rules_fitted_on_the_evaluated_dataset_are_marked_in_sample() -> None:
     alone, others = [make_problem("a", {}, [])], [make_problem(name, {}, []) for name in "ab"]
     assert regret_table(alone)[0]["in_sample"]
     assert not regret_table(others)[0]["in_sample"]
 
 
-def test_shipped_parameters_are_evaluated_without_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_parameters_are_evaluated_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = [make_problem(name, {}, []) for name in "ab"]
     shipped = replace(calibration(), parameters={"predicted-gain": WEIGHTS | {"growth": 0.0}}, datasets=["c"])
     row = regret_table(problems, shipped)[0]
@@ -155,18 +155,18 @@ def test_shipped_parameters_are_evaluated_without_fitting(monkeypatch: pytest.Mo
     assert regret_table(problems, replace(shipped, datasets=["a"]))[0]["in_sample"]
 
 
-def test_the_gain_of_a_pick_is_listed_with_its_expectation() -> None:
+def test_measured_and_expected_gains_are_reported() -> None:
     problems = [make_problem("a", {"psnr": [0, 3, 2, 1]}, [0.30, 0.40, 0.45, 0.35]), make_problem("b", {}, [])]
     one = regret_table(problems[:1])[0]["problems"][0]
     assert one["gain"] == pytest.approx(10)
 
 
-def test_the_threshold_is_the_smallest_with_the_lowest_regret() -> None:
-    problem = make_problem("a", {}, [0.1, 0.2, 0.3, 0.25])  # ratios 0, 0.1, 0.2, 0.3: 0.2 lets in the third
+def test_the_threshold_is_the_smallest_with_the_least_regret() -> None:
+    problem = make_problem("a", {}, [0.1, 0.2, 0.3, 0.25])  # ratios 0, 0.1, 0.2, 0.3: 0.2 admits the third
     assert fit_threshold([problem]) == {"threshold": 0.2}
 
 
-def test_the_calibration_has_the_best_rule_and_the_worst_datasets_95_percent_error() -> None:
+def test_the_calibration_has_the_best_rule_and_the_widest_datasets_95_percent_error() -> None:
     problems = [make_problem(name, {}, [], noise=noise) for name, noise in zip("abc", (0.01, 0.01, 0.1), strict=True)]
     found = calibrate_rules(problems)
     assert found["default_rule"] == "predicted-gain"
@@ -177,7 +177,7 @@ def test_the_calibration_has_the_best_rule_and_the_worst_datasets_95_percent_err
     json.dumps(found, allow_nan=False)
 
 
-def test_a_problem_round_trips_through_json() -> None:
+def test_a_problem_survives_a_json_round_trip() -> None:
     problem = make_problem("a", {"psnr": [0, 3, 2, 1]}, [0.30, 0.40, 0.45, 0.35])
     again = Problem.from_dict(json.loads(json.dumps(problem.as_dict())))
     assert regret_table([again]) == regret_table([problem])
@@ -215,11 +215,11 @@ def gain_by_hand(payload: int, budget: int, distortion: float, loss: float) -> f
 
 
 def more_kept(held: float) -> float:
-    """Gain over two exemplars: with two stages of half the classes each, only the first can be forgotten."""
+    """Growth over two exemplars: of two stages with half of the classes each, only the first can be forgotten."""
     return float(np.exp(-((4 / held) ** 6)) - np.exp(-((4 / 2) ** 6))) / 2
 
 
-def test_a_budgets_best_choice_by_hand() -> None:
+def test_the_best_choice_at_a_budget_agrees_with_a_hand_calculation() -> None:
     evidence = make_evidence(LOSSY, raw_exemplars=2)
     plan = BudgetPlan.of(evidence, WEIGHTS)
     for budget in (1500, evidence.budget, 20 * evidence.budget):
@@ -236,7 +236,7 @@ def test_a_budgets_best_choice_by_hand() -> None:
     assert plan.at(100) is None
 
 
-def test_the_curve_doubles_up_to_the_bytes_of_all_raw_images() -> None:
+def test_the_curve_doubles_up_to_all_images_raw() -> None:
     evidence = make_evidence(LOSSY, raw_exemplars=2)
     curve = BudgetPlan.of(evidence, WEIGHTS).curve(evidence.budget)
     sizes = [row["budget_bytes"] for row in curve]
@@ -247,7 +247,7 @@ def test_the_curve_doubles_up_to_the_bytes_of_all_raw_images() -> None:
     assert gains == sorted(gains)
 
 
-def test_the_smallest_budget_is_where_a_finer_search_finds_it() -> None:
+def test_the_smallest_budget_is_exact_to_the_byte() -> None:
     evidence = make_evidence(LOSSY, raw_exemplars=2)
     plan = BudgetPlan.of(evidence, WEIGHTS)
     assert plan.ceiling == pytest.approx(20 * more_kept(PER_CLASS))

@@ -50,7 +50,7 @@ def test_every_rule_scores_every_choice_with_a_finite_number(name: str) -> None:
     np.testing.assert_array_equal(asked_rule.scores, again.scores)
 
 
-def test_rules_without_a_view_of_alignment_score_all_equally_and_pick_both() -> None:
+def test_rules_that_do_not_judge_alignment_score_all_equally_and_pick_both() -> None:
     evidence = make_evidence(GRID)
     for rule in RULES.values():
         if rule.judges_alignment:
@@ -63,27 +63,27 @@ def test_rules_without_a_view_of_alignment_score_all_equally_and_pick_both() -> 
         assert picked.align == ("none" if evidence.settings[picked.setting].lossless else "both")
 
 
-def test_ties_go_to_the_preferred_alignment_then_to_more_exemplars() -> None:
+def test_ties_are_broken_by_alignment_then_by_exemplars() -> None:
     assert pick(np.array([1.0, 1.0, 0.0]), ["none", "both", "both"], np.array([9.0, 1.0, 1.0])) == 1
     assert pick(np.array([1.0, 1.0]), ["both", "both"], np.array([1.0, 2.0])) == 1
-    # a rule that sees no difference between alignments spares incoming images the coding
+    # a rule without a difference between alignments picks the one that codes no incoming images
     assert pick(np.array([1.0, 1.0, 0.9]), ["both", "train", "none"], np.array([9.0, 1.0, 1.0]), True) == 1
 
 
-def test_most_exemplars_counts_what_fits() -> None:
+def test_most_exemplars_counts_the_exemplars_that_fit() -> None:
     evidence = make_evidence(GRID, raw_exemplars=3)
     found = scores_of(evidence, from_table.most_exemplars(evidence))
     assert found["raw", "none"] == pytest.approx(3)
     assert found["jpeg:quality=50", "both"] == pytest.approx(3 * (1000 + LABEL_BYTES) / (100 + LABEL_BYTES))
 
 
-def test_best_quality_ranks_by_psnr_then_by_exemplars() -> None:
+def test_best_quality_is_psnr_and_among_lossless_settings_the_number_that_fits() -> None:
     evidence = make_evidence([("png", 600, {"psnr": 100.0}), ("jpeg:quality=50", 100, {"psnr": 30.0})])
     found = scores_of(evidence, from_table.best_quality(evidence))
     assert found["png", "none"] > found["raw", "none"] > found["jpeg:quality=50", "both"] == pytest.approx(30, abs=1e-4)
 
 
-def test_the_codec_is_chosen_in_the_middle_of_the_common_byte_range() -> None:
+def test_the_codec_is_chosen_in_the_middle_of_the_common_range_of_bytes() -> None:
     # jpeg covers 50..400 bytes, webp 40..500: compared at sqrt(50 * 400) = 141 bytes
     x = math.log(math.sqrt(50 * 400))
     jpeg = np.interp(x, np.log([50, 100, 400]), [0.30, 0.05, 0.01])
@@ -118,7 +118,7 @@ def test_curvature_is_the_inverse_radius_of_the_circle_through_three_points() ->
 
 
 def test_the_knee_is_where_fmse_begins_to_rise() -> None:
-    # from raw to 4 times the exemplars nothing is lost, beyond that FMSE rises steeply
+    # up to 4 times the exemplars of raw FMSE is flat, beyond that it rises steeply
     evidence = make_evidence(
         [
             ("jpeg:quality=90", 500, {"fmse_relative": 0.001}),
@@ -197,7 +197,7 @@ def test_mmd_agrees_with_a_double_loop() -> None:
     assert from_features.squared_mmd(torch.from_numpy(one), torch.from_numpy(one), 1.3) == pytest.approx(0, abs=1e-12)
 
 
-def test_the_kernels_width_is_the_median_distance_and_1_where_all_are_equal() -> None:
+def test_the_kernel_width_is_the_median_distance_or_1_for_equal_features() -> None:
     x = torch.tensor([[0.0], [1.0], [3.0]])
     assert from_features.median_distance(x) == 2.0
     assert from_features.median_distance(torch.ones(5, 2)) == from_features.median_distance(torch.ones(1, 2)) == 1.0
@@ -211,13 +211,13 @@ def test_mmd_prefers_many_undistorted_exemplars() -> None:
     assert found["jpeg:quality=50", "both"] > found["raw", "none"] > found["jpeg:quality=10", "both"]
 
 
-def test_mmd_is_the_mean_over_classes_of_what_fits_against_the_class() -> None:
+def test_mmd_is_the_mean_over_classes_of_exemplars_that_fit_against_the_class() -> None:
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     labels = evidence.labels.numpy()
     fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
     x, decoded = evidence.originals.double().numpy(), evidence.settings[1].candidates.double().numpy()
     distances = np.sort([np.linalg.norm(a - b) for i, a in enumerate(x) for b in x[:i]])
-    width = distances[(len(distances) - 1) // 2]  # torch takes the lower of two middle values
+    width = distances[(len(distances) - 1) // 2]  # torch returns the lower of two middle values
 
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.mean([[math.exp(-((one - two) ** 2).sum() / (2 * width**2)) for two in b] for one in a]))
@@ -230,7 +230,7 @@ def test_mmd_is_the_mean_over_classes_of_what_fits_against_the_class() -> None:
     assert found["jpeg:quality=50", "both"] == pytest.approx(-np.mean(by_class), rel=1e-4)
 
 
-def test_ssim_chooses_the_codec_that_is_higher_in_the_middle_of_the_bytes() -> None:
+def test_ssim_picks_the_codec_with_the_higher_value_in_the_middle_of_the_bytes() -> None:
     x = math.log(math.sqrt(50 * 400))
     jpeg = np.interp(x, np.log([50, 100, 400]), [0.70, 0.90, 0.97])
     webp = np.interp(x, np.log([40, 500]), [0.60, 0.95])
@@ -244,7 +244,7 @@ def test_ssim_chooses_the_codec_that_is_higher_in_the_middle_of_the_bytes() -> N
     assert evidence.settings[evidence.choices[asked_rule.pick].setting].codec.startswith("webp")
 
 
-def test_random_picks_with_a_fixed_seed() -> None:
+def test_random_scores_have_a_fixed_seed() -> None:
     evidence = make_evidence(GRID)
     assert ask_rule(RULES["random"], evidence).scores.tolist() == np.random.default_rng(0).random(16).tolist()
 
@@ -259,7 +259,9 @@ def accuracy(outputs: np.ndarray, labels: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("align", ["none", "both"])
-def test_probe_accuracy_fits_on_the_memory_and_tests_as_aligned(align: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_accuracy_is_fitted_on_the_memory_and_tested_as_aligned(
+    align: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(heads, "_RIDGES", (0.1,))
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     coded = evidence.settings[1]
@@ -281,7 +283,7 @@ def test_probe_accuracy_fits_on_the_memory_and_tests_as_aligned(align: str, monk
 
 
 @pytest.mark.parametrize("align", ["none", "train", "both"])
-def test_last_stage_has_exemplars_of_old_classes_and_all_images_of_new_ones(
+def test_last_stage_uses_exemplars_of_old_classes_and_all_images_of_new_ones(
     align: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heads, "_RIDGES", (0.1,))
@@ -304,12 +306,12 @@ def test_last_stage_has_exemplars_of_old_classes_and_all_images_of_new_ones(
     assert found["jpeg:quality=50", align] == pytest.approx(np.mean(expected))
 
 
-def test_a_single_stage_has_no_newest_one() -> None:
+def test_last_stage_equals_probe_accuracy_with_a_single_stage() -> None:
     evidence = replace(make_evidence(), stages=((0, 1, 2, 3),))
     np.testing.assert_array_equal(from_features.last_stage(evidence), from_features.probe_accuracy("ridge")(evidence))
 
 
-def test_the_domain_shift_is_what_linear_discriminant_analysis_gains_over_chance() -> None:
+def test_the_domain_shift_agrees_with_linear_discriminant_analysis() -> None:
     evidence = make_evidence()
     original = evidence.originals.double().numpy()
     moved = replace(evidence.settings[1], candidates=evidence.originals + torch.tensor([0.2, 0, 0, -0.1, 0, 0]))
@@ -344,12 +346,12 @@ def test_exemplars_are_spread_as_the_memory_allocates_them() -> None:
     for budget in (40, 60, 400, 900, 2600, 10**5):
         allocated = allocate({label: [10] * size for label, size in enumerate(class_sizes)}, budget, 0)
         found = evidence.spread(np.array(sum(allocated.values()) / CLASSES))
-        assert found == pytest.approx(list(allocated.values()), abs=1), budget  # a memory holds no parts of images
+        assert found == pytest.approx(list(allocated.values()), abs=1), budget  # a memory holds only whole images
         assert found.sum() == pytest.approx(sum(allocated.values()))
     assert evidence.spread(np.array([[1.0, 2.0], [3.0, 9.0]])).shape == (2, 2, CLASSES)
 
 
-def test_a_class_holds_at_most_its_images() -> None:
+def test_a_small_class_has_no_more_exemplars_than_images() -> None:
     evidence = replace(
         make_evidence([("jpeg:quality=50", 100, {})], raw_exemplars=3),
         class_sizes=(2, 90, 90, 90),
@@ -363,14 +365,14 @@ def test_a_class_holds_at_most_its_images() -> None:
     assert quantities.growth(evidence, 1) == pytest.approx(expected)
 
 
-def test_no_more_can_be_retained_than_was_learned() -> None:
+def test_retention_is_at_most_1() -> None:
     evidence = make_evidence([("jpeg:quality=50", 10, {})], raw_exemplars=1)
     evidence = replace(evidence, stages=tuple((label,) for label in range(CLASSES)))
     most = quantities.tabulate(evidence, ("growth",))["growth"].max()
     assert 0.4 < most < 1
 
 
-def test_a_single_stage_has_nothing_to_gain() -> None:
+def test_a_single_stage_has_no_growth() -> None:
     evidence = replace(make_evidence(), stages=(tuple(range(CLASSES)),))
     assert not quantities.QUANTITIES["growth"](evidence).any()
 

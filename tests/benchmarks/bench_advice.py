@@ -8,7 +8,7 @@ import time
 from bench_probe import GRID
 from reporting import benchmark_spec, save, table
 
-from toolkit.advice.evidence import gather
+from toolkit.advice.gather import gather
 from toolkit.advice.recommend import advise
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.catalog import load_dataset

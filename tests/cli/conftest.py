@@ -1,4 +1,4 @@
-"""Shared by the tests of the command line."""
+"""Fixtures of the command-line tests."""
 
 from __future__ import annotations
 

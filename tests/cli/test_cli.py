@@ -157,7 +157,7 @@ def test_memory_build_inspect_verify_export(capsys: pytest.CaptureFixture[str], 
     assert call(capsys, "memory", "build", "demo", "-o", path, "--codec", "png", "--budget", "3img")[0] == 2
 
 
-def test_a_sharded_memory_supports_the_same_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_sharded_memory_has_the_same_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "memory"
     wanted = ["--size", 16, "--codec", "jpeg:quality=40", "--budget", "3img", "--selection", "random"]
     built = call_json(capsys, "memory", "build", "demo", "-o", path, *wanted, "--shards", 2, "--workers", 1)
@@ -212,7 +212,7 @@ def test_a_sharded_memory_supports_the_same_commands(capsys: pytest.CaptureFixtu
         (["regret", "--runs-dir", "/no/such/folder"], "is not a folder of runs"),
     ],
 )
-def test_wrong_usage_exits_2_with_the_accepted_values(
+def test_wrong_usage_exits_2_and_names_accepted_values(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -242,7 +242,7 @@ def test_a_failure_is_one_line_and_debug_shows_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_warning_is_one_line_without_a_code_location() -> None:
+def test_a_warning_is_one_line_without_source_location() -> None:
     code = (
         "import warnings\nfrom toolkit import cli\n"
         "cli.run = lambda *_: warnings.warn('two\\nlines', stacklevel=2)\ncli.main(['data'])"

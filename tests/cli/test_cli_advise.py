@@ -51,7 +51,7 @@ def test_advise_prints_the_recommendation_and_writes_files(capsys: pytest.Captur
         assert [row["rule"] for row in csv.DictReader(file)] == list(RULES)
 
 
-def test_advise_writes_only_json_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_advise_to_standard_output_is_only_json(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = call(capsys, *ADVISE, "--json", "-", "--aligns", "none", "--rule", "most-exemplars")
     assert status == 0
     assert json.loads(out)["recommended"]["rule"] == "most-exemplars"
@@ -66,7 +66,7 @@ def test_advise_writes_only_json_to_standard_output(capsys: pytest.CaptureFixtur
         (("--budget", "99"), "a budget of 99 bytes is too small"),
         (("--codecs", "jpeg:quality=0"), "jpeg: quality must be 1..100"),
         (("--initial", "11"), "initial must be 1..10"),
-        (("--within", "inf"), "within must be a number of points, 0 or more, got inf"),
+        (("--within", "inf"), "within must be a finite number of points >= 0, got inf"),
         (("--within", "-1"), "--within"),
     ],
 )
@@ -90,9 +90,7 @@ def test_regret_shows_the_packages_study(capsys: pytest.CaptureFixture[str], tmp
 
 
 @pytest.mark.parametrize(("option", "value"), [("--seed", 1), ("--images", 50), ("--extractor", "self")])
-def test_options_for_own_pilots_are_refused_without_them(
-    capsys: pytest.CaptureFixture[str], option: str, value: object
-) -> None:
+def test_options_for_own_pilots_need_runs_dir(capsys: pytest.CaptureFixture[str], option: str, value: object) -> None:
     status, out, err = call(capsys, "regret", option, value)
     assert (status, out) == (2, "")
     assert option in err
@@ -138,7 +136,7 @@ def test_pilots_are_sorted_into_problems(pilots: Path) -> None:
     assert set(measured.seconds) == set(RULES) == set(measured.scores) | set(PARAMETRIC)
 
 
-def test_regret_of_own_pilots(capsys: pytest.CaptureFixture[str], pilots: Path, tmp_path: Path) -> None:
+def test_regret_of_the_users_own_pilots(capsys: pytest.CaptureFixture[str], pilots: Path, tmp_path: Path) -> None:
     status, out, _ = call(
         capsys, "regret", "--runs-dir", pilots, "--extractor", "random", "--images", 120, "--json", tmp_path / "r.json"
     )
@@ -150,7 +148,7 @@ def test_regret_of_own_pilots(capsys: pytest.CaptureFixture[str], pilots: Path, 
     assert rows["random"]["mean_regret"] == pytest.approx(100 * (0.50 - (0.31 + 0.50 + 0.44 + 0.40) / 4))
 
 
-def test_a_problem_whose_images_were_deleted_is_left_out(capsys: pytest.CaptureFixture[str], pilots: Path) -> None:
+def test_a_problem_without_its_images_is_left_out(capsys: pytest.CaptureFixture[str], pilots: Path) -> None:
     for seed in (0, 1):
         for codec, align in (("raw", "none"), ("jpeg:quality=80", "both"), ("jpeg:quality=20", "both")):
             finished(pilots, codec, align, seed, 0.5, dataset="/nowhere/images")
@@ -160,7 +158,7 @@ def test_a_problem_whose_images_were_deleted_is_left_out(capsys: pytest.CaptureF
     assert "predicted-gain: fitted on pilots of these images" in out
 
 
-def test_problems_with_equal_names_show_their_paths() -> None:
+def test_problems_with_equal_names_are_distinguished_by_path() -> None:
     same = {"size": 16, "initial": 5, "increment": 5, "codec": "raw", "budget": "3img"}
     configs = [make_pilot_config(dataset=dataset, **same) for dataset in ("/a/x", "/b/x", "demo")]
     names = tell_apart([config.model_dump(mode="json") for config in configs])
@@ -170,7 +168,7 @@ def test_problems_with_equal_names_show_their_paths() -> None:
     assert not names[2].endswith(")")
 
 
-def test_regret_without_pilots_says_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_regret_without_pilots_names_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, _, err = call(capsys, "regret", "--runs-dir", tmp_path)
     assert status == 2
     assert "needs finished pilots of raw and of at least 2 other choices" in err

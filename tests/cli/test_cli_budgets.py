@@ -1,4 +1,4 @@
-"""Invalid budgets, for every command that takes a budget."""
+"""Invalid budgets at every command that takes one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMS = "262144, 256KiB, 1.5MB or 20img (raw images per class)"
         ("9000000TiB", f"must be less than 8 EiB, such as {FORMS}"),
     ],
 )
-def test_an_invalid_budget_is_refused_with_accepted_forms_and_given_value(
+def test_an_invalid_budget_is_refused_with_accepted_and_given_values(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, budget: str, accepted: str
 ) -> None:
     where = ("memory", "build", "demo", "-o", str(tmp_path / "m")) if command == "memory" else (command, "demo")

@@ -1,4 +1,4 @@
-"""Datasets on the command line: splits named by the user, and messages on opening."""
+"""Datasets on the command line: splits named by the user, and notes printed on opening."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPENING = ("data", "probe", "images", "advise", "pilot", "memory build", "jpeg t
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two splits of two classes with unusual names, next to a folder that is not a split."""
+    """Splits of two classes under unknown names, and an unrelated folder beside them."""
     rng = np.random.default_rng(0)
     for name, count in {"A/dark": 8, "A/light": 8, "B/dark": 3, "B/light": 3, "C/dark": 1}.items():
         (tmp_path / "set" / name).mkdir(parents=True)
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_every_command_that_opens_a_dataset_takes_its_splits() -> None:
+def test_every_command_that_opens_a_dataset_accepts_its_splits() -> None:
     for words in OPENING:
         parameters = _command(words).params
         assert any(parameter.name == "dataset" for parameter in parameters), words

@@ -1,4 +1,4 @@
-"""Every command finds a run by any of its names, and does not touch targets of links."""
+"""Every command finds a run by any name that a command has printed, and never changes the target of a link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolkit.runs.queue import tickets
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Finished, failed and cancelled pilots in their own folder; the default folder is empty."""
+    """Finished, failed and cancelled pilots in a separate folder; the default folder is empty."""
     monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
     monkeypatch.setenv("RECALLRATE_RUNS", str(tmp_path / "default"))
     folder = tmp_path / "there" / "runs"
@@ -37,7 +37,7 @@ def name_of(seed: int) -> str:
 
 
 def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
-    """Ways to name a run."""
+    """The ways to name a run."""
     name = name_of(seed)
     relative = os.path.relpath(runs_dir / name)
     given = ("--runs-dir", str(runs_dir))
@@ -53,7 +53,7 @@ def ways(runs_dir: Path, seed: int) -> list[tuple[str, ...]]:
     ]
 
 
-def test_a_run_is_shown_noted_and_exported_under_any_of_its_names(
+def test_a_run_is_shown_noted_and_exported_by_path_name_or_part(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, way in enumerate(ways(runs_dir, 0)):
@@ -87,7 +87,7 @@ def test_resumed_and_retried_runs_are_queued_in_their_own_folder(
     assert not (runs_dir.parents[1] / "default").exists()
 
 
-def test_a_run_named_twice_counts_once_and_runs_of_equal_name_are_not_mixed(
+def test_a_run_named_twice_counts_once_and_runs_of_one_name_are_not_mixed(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     path = runs_dir / name_of(0)
@@ -96,17 +96,17 @@ def test_a_run_named_twice_counts_once_and_runs_of_equal_name_are_not_mixed(
     assert (status, "wrote 1 runs" in err) == (0, True)
     other = pilot_folder(tmp_path / "other", pilot_config(), 0, 0.9).path
     status, _, err = call(capsys, "runs", "export", path, other, "-o", tmp_path / "two.zip")
-    assert (status, "two runs are called" in err) == (2, True)
+    assert (status, "two runs are named" in err) == (2, True)
     assert not (tmp_path / "two.zip").exists()
 
 
-def test_a_folder_that_is_not_a_run_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
+def test_a_path_that_is_not_a_run_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
     for name in (runs_dir, "./there/", runs_dir / "nothing", "nothing"):
         status, _, err = call(capsys, "runs", "show", name)
         assert (status, len(err.splitlines())) == (2, 1), name
 
 
-def test_the_printed_folders_of_pilots_and_trainings_are_found_from_any_folder(
+def test_printed_run_paths_work_from_any_folder(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(runs_dir.parent)
@@ -151,7 +151,7 @@ def test_the_printed_folders_of_pilots_and_trainings_are_found_from_any_folder(
     assert f"seed 0: {training.path}" in err
 
 
-def test_a_damaged_run_is_listed_with_its_reason_and_affects_no_other(
+def test_a_damaged_run_is_listed_with_the_reason_and_does_not_affect_others(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     (runs_dir / name_of(2) / "result.json").write_text('"x"')
@@ -172,7 +172,7 @@ def test_a_damaged_run_is_listed_with_its_reason_and_affects_no_other(
 
 
 @pytest.mark.parametrize("output", ["out.zip", "out"])
-def test_an_export_follows_no_link_and_waits_for_no_pipe(
+def test_an_export_skips_links_and_pipes(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path, output: str
 ) -> None:
     run = runs_dir / name_of(0)
@@ -208,7 +208,7 @@ def test_an_export_follows_no_link_and_waits_for_no_pipe(
     assert "of another user" not in "".join(found.values())
 
 
-def test_results_go_through_links_and_into_pipes_and_folders_are_refused(
+def test_results_may_go_to_links_and_pipes_but_not_folders(
     capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path: Path
 ) -> None:
     listed = ("runs", "list", "--runs-dir", runs_dir)

@@ -1,4 +1,4 @@
-"""``neural train|list`` as used by scripts, and trained codecs in every command that takes a codec."""
+"""``neural train|list`` as a script would use them, and trained codecs in every command that takes a codec."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "neural-1bpp.npz"
 
 
-def test_training_reports_measurements_and_usage(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+def test_training_reports_its_measurements_and_how_to_use_the_model(
+    capsys: pytest.CaptureFixture[str], trained: Path
+) -> None:
     result = json.loads((trained.parent / "result.json").read_text())
     measured = result["codecs"][0]["measured"][0]
     assert {"size", "bpp", "psnr", "images", "shared_bytes"} <= set(measured)
@@ -127,7 +129,7 @@ def test_an_adapted_codec_has_its_own_network(
     assert "remove --channels, --stages" in err
 
 
-def test_the_list_shows_models_by_spec(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+def test_the_list_contains_every_codec_that_a_grid_can_name(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
     status, out, err = call(capsys, "neural", "list", trained.parent, "--json", "-")
     assert status == 0, err
     models = {model["spec"]: model for model in json.loads(out)["models"]}

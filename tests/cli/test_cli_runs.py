@@ -89,13 +89,13 @@ def test_show_ends_with_the_command_that_reproduces_the_run(in_runs: Any, runs_d
 def test_names_may_be_short_but_not_ambiguous(in_runs: Any) -> None:
     status, _, err = in_runs("show", "pilot-demo")
     assert status == 2
-    assert "fits 4 runs" in err
+    assert "matches 4 runs" in err
     assert all(f"-s{seed}" in err for seed in range(4))
     status, _, err = in_runs("show", "nothing")
     assert (status, len(err.splitlines())) == (2, 1)
 
 
-def test_resume_and_retry_queue_only_runs_in_the_right_state(in_runs: Any, runs_dir: Path) -> None:
+def test_resume_and_retry_queue_only_permitted_states(in_runs: Any, runs_dir: Path) -> None:
     for action, seed in (("resume", 1), ("retry", 2), ("resume", 0), ("cancel", 0)):
         status, _, err = in_runs(action, planned(seed).run_name())
         assert (status, len(err.splitlines())) == (2, 1), action
@@ -107,7 +107,7 @@ def test_resume_and_retry_queue_only_runs_in_the_right_state(in_runs: Any, runs_
     assert RunFolder(runs_dir / planned(3).run_name()).status() == "cancelled"
 
 
-def test_a_changed_setting_needs_a_fork_which_records_its_origin(in_runs: Any, runs_dir: Path) -> None:
+def test_a_changed_field_needs_a_fork_which_records_its_origin(in_runs: Any, runs_dir: Path) -> None:
     name = planned(2).run_name()
     status, _, err = in_runs("resume", name, "--set", "lr=0.05")
     assert status == 2
@@ -176,7 +176,7 @@ def background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "ensure", work)
 
 
-def test_ctrl_c_leaves_a_sweep_running_and_prints_how_to_follow_it(
+def test_ctrl_c_leaves_a_sweep_running_and_names_the_command_to_follow_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: object) -> None:
@@ -230,7 +230,7 @@ def test_a_dry_run_lists_hours_and_bytes_and_creates_nothing(
     assert run_folders(runs_dir) == before
 
 
-def test_a_dry_run_of_one_pilot_estimates_its_cost_and_runs_nothing(
+def test_a_dry_run_of_one_pilot_shows_its_estimate_and_runs_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolkit.pilots.estimate.warmup_seconds_per_step", lambda config, progress: 2.0)

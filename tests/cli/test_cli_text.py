@@ -1,4 +1,4 @@
-"""The command line prints any name as text, and spreadsheets read its CSV cells as text."""
+"""Names are printed as plain text whatever they contain, and spreadsheets treat CSV cells as text."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_error_shows_a_path_unchanged(capsys: pytest.CaptureFixture[str], tmp
         (Path("-x"), "'-x"),
     ],
 )
-def test_a_cell_never_starts_a_formula_and_numbers_stay_numbers(value: object, cell: str) -> None:
+def test_a_cell_is_never_a_formula_and_numbers_stay_numbers(value: object, cell: str) -> None:
     header, row = csv.reader(io.StringIO(csv_text([{"=name": "x", "value": value}]), newline=""))
     assert header == ["'=name", "value"]
     assert row == ["x", cell]

@@ -342,5 +342,5 @@ def test_a_folder_whose_name_is_not_utf8_is_listed(runs_dir: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(runs_dir) + b"/pilot-\xff"))
     shutil.copytree(runs_dir / pilot_config(codec="png").run_name(0), strange)
     after = look(runs_dir)
-    assert after.pop("pilot-\\udcff")[0]["error"] == "pilot-\\udcff is damaged: its name is not text in UTF-8"
+    assert after.pop("pilot-\\udcff")[0]["error"] == "pilot-\\udcff is damaged: its name is not UTF-8"
     assert after == before

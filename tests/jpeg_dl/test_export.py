@@ -45,7 +45,7 @@ def test_dead_zones_are_wider_for_expensive_and_insensitive_frequencies(tables: 
     assert dead_zone.std() > 0
 
 
-def test_files_carry_the_tables_and_open_anywhere(tables: Path) -> None:
+def test_files_contain_the_tables_and_open_in_pillow(tables: Path) -> None:
     codec = parse_codec(f"learned-jpeg:tables={tables}")
     images = np.array(load_dataset("demo", 32).test.images[:4])
     file = codec.to_file(codec.encode(images)[0])

@@ -166,7 +166,7 @@ def test_a_damaged_layer_is_refused(
             torch.save({"steps": torch.ones(3)}, path)
         else:
             path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not plain weights|does not hold the state of a JPEG layer"):
+        with pytest.raises(UsageError, match=r"not plain weights|is not the state of a JPEG layer"):
             load_trained(run, "noise")
     finally:
         path.write_bytes(kept)

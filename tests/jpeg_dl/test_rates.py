@@ -29,7 +29,7 @@ def test_standard_tables_match_their_own_rate(quality: int, subsampling: str) ->
     assert matching_quality(images, rate, transform) == quality
 
 
-def test_rates_beyond_any_quality_give_the_last_one() -> None:
+def test_rates_out_of_range_give_the_first_or_last_quality() -> None:
     images, transform = demo_images(8), BlockTransform()
     assert matching_quality(images, 1e-6, transform) == 1
     assert matching_quality(images, 99.0, transform) == 100
@@ -54,7 +54,7 @@ def test_the_passed_energy_is_that_of_the_rounded_coefficients() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_the_rate_of_a_layer_of_another_type_is_the_float32_layers(dtype: torch.dtype) -> None:
+def test_the_rate_of_a_layer_of_another_dtype_equals_that_in_float32(dtype: torch.dtype) -> None:
     layer, images = JPEGLayer(standard_tables(50), alpha=0.05, alpha_mode="trained"), demo_images(4)
     expected = soft_rate(layer, images)
     slope, _ = torch.autograd.grad(expected, [layer.steps, layer.log_alpha])

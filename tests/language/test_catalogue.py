@@ -1,4 +1,4 @@
-"""The two catalogues have the same texts, including every text that the code uses."""
+"""The two catalogues have the same keys, and every used text exists."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_every_catalogue_has_the_same_keys_and_placeholders(code: str) -> None:
+def test_all_catalogues_have_the_same_keys_and_placeholders(code: str) -> None:
     texts = language(code).texts
     assert texts.keys() == ENGLISH.texts.keys()
     for key, text in texts.items():
@@ -43,7 +43,7 @@ def test_every_catalogue_has_the_same_keys_and_placeholders(code: str) -> None:
 
 
 def test_japanese_is_japanese() -> None:
-    """Kana or kanji in every text but those of names, figures and units."""
+    """Kana or kanji in every text except names, numbers and units."""
     plain = {key for key, text in language("ja").texts.items() if not re.search(r"[぀-ヿ一-鿿]", text)}
     assert plain <= {
         "metric.psnr",
@@ -83,7 +83,7 @@ def test_every_sentence_exists_with_its_values(path: Path) -> None:
         assert places(ENGLISH.texts[str(call.args[0].value)]) == given, call.args[0].value
 
 
-def test_a_sentence_is_data_and_can_be_written_in_any_language() -> None:
+def test_a_sentence_is_data_and_can_be_shown_in_any_language() -> None:
     sentence = Sentence("limit.uneven_classes", least=3, most=40)
     again = Sentence.from_dict(json.loads(json.dumps(sentence.as_dict())))
     assert str(again).startswith("classes have 3 to 40 images")
@@ -91,8 +91,8 @@ def test_a_sentence_is_data_and_can_be_written_in_any_language() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ui").rglob("*.py")), ids=lambda path: path.name)
-def test_pages_show_only_texts_of_a_catalogue(path: Path) -> None:
-    """Texts passed to Streamlit come from ``say``; keys, formats and icons are not texts."""
+def test_pages_take_all_text_from_the_catalogues(path: Path) -> None:
+    """All text given to Streamlit's functions comes from ``say``; keys, formats and icons are not text."""
     shown = {"label", "help", "alt", "placeholder", "caption"}
     for call in calls(path):
         function = call.func
@@ -111,7 +111,7 @@ def test_an_unknown_language_is_refused() -> None:
         language("fr")
 
 
-def test_values_are_inserted() -> None:
+def test_values_are_filled_in() -> None:
     assert ENGLISH("runs.done_of", done=2, total=3) == "2 of 3 runs done"
     with pytest.raises(KeyError):
         ENGLISH("runs.done_of", done=2)

@@ -1,4 +1,4 @@
-"""Every method through three tiny stages: its result, its budget, and the same result after a kill."""
+"""Every method in three tiny stages: its result, its budget, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_method_runs_keeps_its_budget_and_resumes_exactly(tmp_path: Path, meth
         assert min(whole["exemplars"]) >= 1
     else:
         assert whole["exemplars_per_class"] == whole["memory_bytes"] == 0
-    # frozen learners save twice a stage; the others also within a stage's six steps, and between its phases
+    # frozen learners save twice per stage; the others also within a stage's six steps, and between its phases
     for saves in (1, 2) if kind.frozen else (2, 4):
         killed_after(saves, setup, tmp_path / "killed")
     assert reproducible(run_pilot(setup, 2, tmp_path / "killed")) == reproducible(whole)
@@ -84,7 +84,7 @@ def test_icarl_reports_both_heads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("method", "seen"), [("finetune", [4, 4, 2]), ("replay", [4, 8, 10]), ("joint", [4, 8, 10])])
-def test_a_stage_offers_the_images_that_its_method_may_use(
+def test_a_stage_offers_only_the_images_that_the_method_may_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, seen: list[int]
 ) -> None:
     classes, exemplars = [], []
@@ -100,7 +100,7 @@ def test_a_stage_offers_the_images_that_its_method_may_use(
     assert (sum(exemplars) > 0) == (method == "replay")
 
 
-def test_stored_logits_cost_their_bytes(tmp_path: Path) -> None:
+def test_stored_logits_are_charged_to_the_budget(tmp_path: Path) -> None:
     result = run_pilot(config(method="derpp", steps=2, budget="400img"), 0, tmp_path)
     plain = run_pilot(config(method="replay", steps=2, budget="400img"), 0, tmp_path)
     assert result["exemplars"] == plain["exemplars"], "everything fits"
@@ -112,7 +112,7 @@ def test_stored_logits_cost_their_bytes(tmp_path: Path) -> None:
         assert memory.summary()["label_bytes"] == LABEL_BYTES * len(memory)
 
 
-def test_charged_weights_reduce_the_budget(tmp_path: Path) -> None:
+def test_charged_weights_reduce_the_budget_for_exemplars(tmp_path: Path) -> None:
     weights = sum(tensor.nbytes for tensor in build_backbone("resnet8").state_dict().values())
     free, charged = (
         run_pilot(config(method=method, steps=2, budget=str(2 * weights + 25_000)), 0, tmp_path)
@@ -159,7 +159,7 @@ def test_exemplars_decoded_batch_by_batch_give_the_same_result(
 
 
 @pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.exemplars])
-def test_a_last_stage_of_one_class_and_one_exemplar_per_class_are_enough(tmp_path: Path, method: str) -> None:
+def test_a_last_stage_of_one_class_and_one_exemplar_per_class_suffice(tmp_path: Path, method: str) -> None:
     setup = config(method=method, initial=6, increment=3, steps=4, batch_size=8, budget="7900", codec="raw")
     result = run_pilot(setup, 0, tmp_path)
     assert result["stage_classes"] == [6, 3, 1]

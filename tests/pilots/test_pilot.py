@@ -1,4 +1,4 @@
-"""One small but real pilot: its result, its memory, and the same result after a kill."""
+"""One small but real pilot: its result, its memory, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_metric_follows_from_the_matrix(finished: tuple[Path, dict[str, An
     assert result["accuracy_matrix"] == result["accuracy_matrix_on_coded"], "aligned: deployed on coded images"
 
 
-def test_the_stored_memory_matches_the_report_and_its_budget(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_memory_file_agrees_with_the_report_and_fits_the_budget(finished: tuple[Path, dict[str, Any]]) -> None:
     runs_dir, result = finished
     with ExemplarMemory(runs_dir / result["run_dir"] / "memory.recall") as memory:
         assert memory.nbytes == result["memory_bytes"] <= memory.budget == result["budget_bytes"]
@@ -108,7 +108,7 @@ def test_a_finished_run_is_read_and_not_repeated(
     assert run_pilot(config(align="both"), 1, finished[0]) == finished[1]
 
 
-def test_the_run_folder_records_request_and_environment(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_the_run_folder_records_what_ran_where(finished: tuple[Path, dict[str, Any]]) -> None:
     run = RunFolder(finished[0] / finished[1]["run_dir"])
     assert run.status() == "done"
     assert run.config["config"]["codec"] == "jpeg:quality=40"
@@ -135,7 +135,7 @@ KILLER = """
     from toolkit.runs.folder import RunFolder
 
     runs_dir, values, where = Path(sys.argv[1]), eval(sys.argv[2]), sys.argv[3]
-    set_threads(int(sys.argv[4]))  # sums depend on it in their last bits, and another test may have chosen a number
+    set_threads(int(sys.argv[4]))  # the last bits of sums depend on it, and another test may have changed it
     calls = {"save": 0, "add": 0, "log": 0}
 
     def dies(owner, name, after, nth):
@@ -153,7 +153,7 @@ KILLER = """
     if where == "mid-stage":
         dies(Checkpoint, "save", True, 2)       # stage 0, step 4 of 6 saved
     elif where == "memory-committed":
-        dies(ExemplarMemory, "add", True, 1)    # committed, but no checkpoint knows it
+        dies(ExemplarMemory, "add", True, 1)    # committed, but not in a checkpoint
     elif where == "before-commit":
         dies(ExemplarMemory, "add", False, 1)
     elif where == "last-stage":
@@ -165,7 +165,7 @@ KILLER = """
 
 
 @pytest.mark.kills
-def test_a_run_killed_repeatedly_has_the_same_result(tmp_path: Path) -> None:
+def test_a_repeatedly_killed_run_has_the_same_result(tmp_path: Path) -> None:
     values = config(align="train").model_dump(mode="json")
     reference = run_pilot(config(align="train"), 3, tmp_path / "whole")
 
@@ -181,14 +181,14 @@ def test_a_run_killed_repeatedly_has_the_same_result(tmp_path: Path) -> None:
     assert reproducible(json.loads((run.path / "result.json").read_text())) == reproducible(reference)
 
 
-def test_the_same_seed_gives_the_same_result_and_another_seed_another(tmp_path: Path) -> None:
+def test_a_seed_repeats_its_result_and_another_seed_changes_it(tmp_path: Path) -> None:
     first, again = (run_pilot(config(), 0, tmp_path / name) for name in ("a", "b"))
     other = run_pilot(config(), 5, tmp_path / "a")
     assert reproducible(first) == reproducible(again)
     assert first["class_order"] != other["class_order"]
 
 
-def test_lossless_codecs_store_different_bytes_but_see_the_same_pixels(tmp_path: Path) -> None:
+def test_lossless_codecs_store_different_bytes_but_train_on_the_same_pixels(tmp_path: Path) -> None:
     raw, png = (run_pilot(config(codec=codec, budget="400img"), 0, tmp_path) for codec in ("raw", "png"))
     assert raw["accuracy_matrix"] == png["accuracy_matrix"], "everything fits, so the pixels decide"
     assert raw["accuracy_matrix_on_original"] == raw["accuracy_matrix_on_coded"]
@@ -237,7 +237,7 @@ def test_a_cancelled_run_stops_and_resumes(tmp_path: Path) -> None:
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
-def test_invalid_requests_are_refused_before_anything_is_written(
+def test_invalid_configurations_are_refused_before_anything_is_written(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -245,7 +245,7 @@ def test_invalid_requests_are_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_budget_too_small_names_one_that_works(tmp_path: Path) -> None:
+def test_a_budget_too_small_names_a_sufficient_one(tmp_path: Path) -> None:
     with pytest.raises(BudgetTooSmall) as caught:
         run_seeds(config(budget="700"), [0], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -253,7 +253,7 @@ def test_a_budget_too_small_names_one_that_works(tmp_path: Path) -> None:
     assert min(result["exemplars"]) >= 1
 
 
-def test_a_full_disk_fails_in_one_line_and_the_run_resumes_later(tmp_path: Path) -> None:
+def test_a_full_disk_fails_in_one_line_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     reference = run_pilot(config(), 0, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
 

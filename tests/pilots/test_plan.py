@@ -40,7 +40,7 @@ def test_the_same_setting_written_twice_is_planned_once() -> None:
 
 
 @pytest.mark.parametrize("empty", range(4))
-def test_a_plan_needs_at_least_one_of_each(empty: int) -> None:
+def test_a_plan_needs_at_least_one_value_of_each(empty: int) -> None:
     choices: list = [["raw"], ["both"], ["20img"], [0]]
     choices[empty] = []
     with pytest.raises(UsageError, match="choose at least one"):
@@ -72,7 +72,7 @@ def test_defaults_are_raw_and_a_middle_jpeg(offered: list[str], chosen: list[str
     assert plan.default_settings(offered) == chosen
 
 
-def test_enqueueing_skips_finished_and_active_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enqueueing_skips_done_and_running_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
     monkeypatch.setattr(supervisor, "ensure", lambda runs_dir, settings: started.append(runs_dir))
     planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
@@ -107,7 +107,7 @@ def test_the_pilot_command_parses_to_the_same_request(
     assert asked == [(config, [0, 2])]
 
 
-def test_the_probe_command_writes_only_what_differs() -> None:
+def test_the_probe_command_contains_only_non_default_options() -> None:
     request = ProbeRequest("/data/my pictures", 32, "raw;png", "20img", extractor="self", images=100, strict=True)
     assert request.command() == (
         "recallrate probe '/data/my pictures' --size 32 --codecs 'raw;png' --budget 20img --images 100 "
@@ -115,7 +115,7 @@ def test_the_probe_command_writes_only_what_differs() -> None:
     )
 
 
-def test_the_name_of_a_probe_changes_with_every_part_of_the_request() -> None:
+def test_a_probes_name_changes_with_every_field_of_the_request() -> None:
     request = ProbeRequest("demo", 32, "raw", "20img")
     others = [
         ProbeRequest("demo", 64, "raw", "20img"),
@@ -156,7 +156,7 @@ def test_only_pilots_of_the_same_recipe_are_compared(tmp_path: Path) -> None:
     assert rows[1]["last_accuracy_ci95"] == pytest.approx(4.302653 * 0.264575 / 3**0.5, rel=1e-5)
 
 
-def test_a_run_is_estimated_from_finished_runs_of_its_kind(tmp_path: Path) -> None:
+def test_estimates_follow_finished_runs_of_the_same_kind(tmp_path: Path) -> None:
     _finished(tmp_path, 0, 0.4)
     runs = list_runs(tmp_path, "pilot")
     planned = plan.plan(["png"], ["none"], ["5img"], [0, 1], **SHARED)

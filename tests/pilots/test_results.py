@@ -1,4 +1,4 @@
-"""Results of running and finished runs."""
+"""Reading unfinished and finished runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolkit.jpeg_dl.results import trainings
 from toolkit.pilots.results import accuracy_so_far, comparisons, differences, losses_so_far, setting_name
 
 
-def test_accuracy_so_far_weights_classes_equally_and_uses_the_images_of_the_alignment(tmp_path: Path) -> None:
+def test_accuracy_so_far_weights_classes_equally_on_the_images_of_the_alignment(tmp_path: Path) -> None:
     config = pilot_config(codec="jpeg:quality=50", align="both", initial=4, increment=4)
     run = pilot_folder(tmp_path, config, 0)
     run.log("stage", stage=0, accuracy={"original": [0.1], "coded": [0.8]}, memory={})
@@ -26,7 +26,7 @@ def test_accuracy_so_far_weights_classes_equally_and_uses_the_images_of_the_alig
     assert accuracy_so_far(run, config, classes=10) == pytest.approx(expected)
 
 
-def test_losses_so_far_leave_out_progress_of_other_work(tmp_path: Path) -> None:
+def test_losses_so_far_exclude_progress_of_other_work(tmp_path: Path) -> None:
     run = pilot_folder(tmp_path, pilot_config(), 0)
     run.log("progress", what="decoding", done=5, total=10)
     run.log("progress", what="training", done=10, total=20, loss=2.5)
@@ -34,7 +34,7 @@ def test_losses_so_far_leave_out_progress_of_other_work(tmp_path: Path) -> None:
     assert losses_so_far(run) == [(10, 2.5), (20, 1.5)]
 
 
-def test_differences_have_only_fields_that_differ() -> None:
+def test_differences_contain_only_differing_fields() -> None:
     rows = [{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}]
     assert differences(rows) == {"b": [2, 3], "c": [None, 4]}
     assert differences(rows[:1]) == {}
@@ -64,7 +64,7 @@ def test_trainings_are_grouped_by_configuration(tmp_path: Path) -> None:
     assert all(one.result() is None for one in found)
 
 
-def test_commands_of_requests_about_a_training_parse_back(tmp_path: Path) -> None:
+def test_requests_about_a_training_have_equivalent_commands(tmp_path: Path) -> None:
     attack = AttackRequest("/runs/jpeg-x-s0", images=50)
     assert attack.command() == "recallrate jpeg attack /runs/jpeg-x-s0 --images 50"
     assert attack.bounds() == pytest.approx((1 / 255, 2 / 255, 3 / 255, 4 / 255))

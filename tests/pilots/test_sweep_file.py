@@ -1,4 +1,4 @@
-"""Sweep files: their runs, and errors with their location."""
+"""Sweep files: their runs, and errors with their position."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_grid_is_every_combination_once(tmp_path: Path) -> None:
+def test_the_grid_contains_every_combination_once(tmp_path: Path) -> None:
     sweep = read_sweep(written(tmp_path, GOOD))
     assert sweep.name == "look"
     assert len(sweep.planned) == (1 + 2 * 2) * 2 * 2, "raw needs no alignment"
@@ -74,7 +74,7 @@ def test_single_values_and_defaults(tmp_path: Path) -> None:
         (GOOD, "", "look.yaml:1: a sweep file needs lines"),
     ],
 )
-def test_an_error_is_one_line_with_its_location(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_mistake_is_one_line_with_its_position(tmp_path: Path, old: str, new: str, said: str) -> None:
     assert old in GOOD
     with pytest.raises(UsageError, match=said) as caught:
         read_sweep(written(tmp_path, GOOD.replace(old, new)))
@@ -99,14 +99,14 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]
         ("#" * 2**19, "is not a sweep file: it has more than 262,144 bytes"),
     ],
 )
-def test_excessive_documents_are_errors_too(tmp_path: Path, text: str, said: str) -> None:
+def test_files_that_would_exhaust_memory_or_crash_the_reader_are_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         read_sweep(written(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 10_000
 
 
-def test_a_sweep_may_be_piped_and_share_lists_by_alias() -> None:
+def test_a_sweep_may_be_a_pipe_and_share_lists_by_alias() -> None:
     text = GOOD.replace("[2img, 4img]", "&some [2img, 4img]")
     ours, theirs = os.pipe()
     os.write(theirs, f"name: piped\n{text}".encode())
@@ -118,7 +118,7 @@ def test_a_sweep_may_be_piped_and_share_lists_by_alias() -> None:
     assert (sweep.name, len(sweep.planned)) == ("piped", 20)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*No such file"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
@@ -133,7 +133,9 @@ def test_epochs_are_counted_over_all_images() -> None:
     assert plan.step_count(run.config, 10, 1000) == 200
 
 
-def test_a_warm_up_estimates_runs_without_finished_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_up_estimates_runs_without_a_similar_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planned = read_sweep(written(tmp_path, GOOD)).planned
     warmed: list[object] = []
     monkeypatch.setattr(estimate, "warmup_seconds_per_step", lambda config, progress: warmed.append(config) or 0.5)

@@ -20,7 +20,7 @@ DATASET = load_dataset("demo", 16)
 EXTRACTOR = build_extractor("random", DATASET, device=torch.device("cpu"))
 
 
-def test_each_row_matches_the_codec_and_independent_measures() -> None:
+def test_each_row_agrees_with_the_codec_and_independent_measures() -> None:
     result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=40)
     rows = result["images"]
     assert len(rows) == 40
@@ -39,7 +39,7 @@ def test_each_row_matches_the_codec_and_independent_measures() -> None:
         assert row["fmse"] == pytest.approx(float(difference.square().mean()), rel=1e-3)
 
 
-def test_positions_are_the_principal_components_of_the_originals() -> None:
+def test_coordinates_are_principal_components_of_the_originals() -> None:
     result = measure_images(DATASET, "jpeg:quality=10", EXTRACTOR, images=60)
     rows = result["images"]
     features = EXTRACTOR(np.asarray(DATASET.train.images[[row["index"] for row in rows]])).double().numpy()
@@ -49,7 +49,7 @@ def test_positions_are_the_principal_components_of_the_originals() -> None:
     assert result["explained"] == pytest.approx((values[:2] / values.sum()).tolist(), rel=1e-3)
 
 
-def test_a_lossless_codec_moves_nothing() -> None:
+def test_a_lossless_codec_moves_no_point() -> None:
     rows = measure_images(DATASET, "png", EXTRACTOR, images=20)["images"]
     assert all(row["psnr"] is None and row["fmse"] == 0 and row["x"] == row["decoded_x"] for row in rows)
 
@@ -66,12 +66,12 @@ def test_pages_show_images_that_only_a_network_can_code(spec: str) -> None:
         seen = inspect_image(codec, original, 8, row)
         assert np.array_equal(seen.decoded, image)
         assert (seen.stored_bytes, seen.file_bytes) == (row["stored_bytes"], row["file_bytes"])
-    with pytest.raises(UsageError, match="which no page runs"):
+    with pytest.raises(UsageError, match="which pages do not run"):
         inspect_image(codec, originals[0])
     assert json.loads(json.dumps(result)) == result
 
 
-def test_results_of_ordinary_codecs_store_no_images() -> None:
+def test_codecs_without_a_network_store_no_images() -> None:
     result = measure_images(DATASET, "jpeg:quality=30", EXTRACTOR, images=4)
     assert "decoded" not in result["images"][0]
     row = result["images"][0]
@@ -80,11 +80,11 @@ def test_results_of_ordinary_codecs_store_no_images() -> None:
 
 
 def test_one_image_is_refused() -> None:
-    with pytest.raises(UsageError, match="two images"):
+    with pytest.raises(UsageError, match="at least 2 images are required, got 1"):
         measure_images(DATASET, "png", EXTRACTOR, images=1)
 
 
-def test_a_request_is_named_by_its_meaning_and_repeated_by_its_command() -> None:
+def test_equivalent_requests_share_a_name_and_the_command_reproduces_them() -> None:
     request = ImagesRequest("demo", 16, "jpeg:quality=30,shared=yes", images=40, extractor="random")
     assert request.run_name() == ImagesRequest("demo", 16, "jpeg:quality=30", images=40, extractor="random").run_name()
     assert request.run_name() != ImagesRequest("demo", 16, "jpeg:quality=31", images=40, extractor="random").run_name()
@@ -94,6 +94,6 @@ def test_a_request_is_named_by_its_meaning_and_repeated_by_its_command() -> None
 
 
 def test_names_of_earlier_probes_are_unchanged() -> None:
-    """Old run folders must still be found: this name predates the request classes."""
+    """Old run folders must be found again: this name was created before request classes existed."""
     request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
     assert request.run_name() == "probe-demo-d85d1abb"

@@ -1,4 +1,4 @@
-"""The probe's table against quantities computed one image at a time."""
+"""The probe table against quantities computed one image at a time."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_bytes_and_pixel_errors_agree_with_coding_the_images_one_by_one(demo, ta
         assert setting["ratio_raw"] == pytest.approx(3 * 24 * 24 / setting["stored_bytes"], rel=1e-3)
 
 
-def test_feature_errors_agree_with_one_pass_over_all_images(demo, extractor, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+def test_feature_errors_agree_with_a_single_pass_over_all_images(demo, extractor, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
     pixels = np.asarray(demo.train.images[demo.stratified_train_indices(130, 0)])
     codec = parse_codec("jpeg:quality=30")
     before, after = extractor(pixels), extractor(codec.decode(codec.encode(pixels)))
@@ -98,20 +98,20 @@ def test_feature_errors_agree_with_one_pass_over_all_images(demo, extractor, tab
     assert setting["fmse_relative"] == pytest.approx(relative, rel=1e-3)
 
 
-def test_lossless_settings_distort_nothing(table: dict[str, Any]) -> None:
+def test_lossless_settings_have_no_distortion(table: dict[str, Any]) -> None:
     for setting in table["settings"][:2]:
         assert (setting["psnr"], setting["ssim"], setting["fmse"]) == (100.0, 1.0, 0.0)
         assert setting["cka"] == pytest.approx(1.0)
 
 
-def test_more_quality_distorts_less_and_costs_more(table: dict[str, Any]) -> None:
+def test_higher_quality_distorts_less_and_costs_more(table: dict[str, Any]) -> None:
     low, high = table["settings"][2], table["settings"][3]
     assert low["stored_bytes"] < high["stored_bytes"]
     assert low["fmse_relative"] > high["fmse_relative"]
     assert low["cka"] < high["cka"]
 
 
-def test_the_estimate_of_exemplars_is_close_to_a_memory(demo, table: dict[str, Any], tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_exemplars_that_fit_agree_with_a_memory(demo, table: dict[str, Any], tmp_path) -> None:  # type: ignore[no-untyped-def]
     setting = table["settings"][3]
     with ExemplarMemory(tmp_path / "m.recall", BUDGET, setting["codec"]) as memory:
         memory.add_images({label: demo.train.images[demo.train.labels == label] for label in range(10)})
@@ -129,7 +129,7 @@ def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None
         assert setting["equivalent_exemplars_original"] == pytest.approx(uncompressed * ratio, rel=1e-3)
 
 
-def test_guided_codecs_use_the_network_of_the_probe(demo, extractor) -> None:  # type: ignore[no-untyped-def]
+def test_codecs_with_a_network_use_the_probes_extractor(demo, extractor) -> None:  # type: ignore[no-untyped-def]
     codecs = ["foreground:background=jpeg:quality=10|jpeg:quality=90", "adaptive:family=jpeg,fmse=0.01", "cp:rank=4"]
     plain = ["jpeg:quality=90", "jpeg:quality=10"]
     rows = probe_codecs(demo, [*codecs, *plain], budget=BUDGET, extractor=extractor, images=130)
@@ -151,12 +151,12 @@ def test_progress_ends_at_the_total(demo, extractor) -> None:  # type: ignore[no
 
 
 @pytest.mark.parametrize(("codecs", "images"), [([], 100), (["png"], 3)])
-def test_nothing_to_probe_is_refused(demo, extractor, codecs: list[str], images: int) -> None:  # type: ignore[no-untyped-def]
+def test_an_empty_grid_is_refused(demo, extractor, codecs: list[str], images: int) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError):
         probe_codecs(demo, codecs, budget=1000, extractor=extractor, images=images)
 
 
-def test_the_cka_handles_constant_features(demo, extractor, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_cka_is_defined_for_constant_features(demo, extractor, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     class Constant:
         name, layer = "constant", None
 

@@ -15,7 +15,7 @@ PRICES = Prices(storage=0.02, transfer=0.1, core_hour=0.05, error=0.01)
 CODING = Coding(before_bytes=1_000_000, after_bytes=100_000, encode_us=300, decode_us=60, accuracy_change=-0.5)
 
 
-def test_a_year_by_hand() -> None:
+def test_a_year_agrees_with_a_hand_calculation() -> None:
     year = yearly(FLEET, PRICES, CODING)
     assert (year.stored_before, year.stored_after) == (60e9, 6e9)  # 10 x 100 x 30 x 2 = 60,000 images
     assert (year.sent_before, year.sent_after) == (365e9, 36.5e9)
@@ -32,7 +32,7 @@ def test_coding_at_inference_costs_time_for_every_image_classified() -> None:
     assert both - alone == pytest.approx(3_650_000 * 360e-6 / 3600 * 0.05)
 
 
-def test_at_the_break_even_price_of_an_error_nothing_is_saved() -> None:
+def test_nothing_is_saved_at_the_break_even_price_of_an_error() -> None:
     price = yearly(FLEET, PRICES, CODING).break_even_error
     assert price is not None
     assert yearly(FLEET, replace(PRICES, error=price), CODING).saved == pytest.approx(0, abs=1e-9)
@@ -44,7 +44,7 @@ def test_there_is_no_break_even_if_both_improve() -> None:
     assert yearly(FLEET, PRICES, replace(CODING, accuracy_change=0.0)).break_even_error is None
 
 
-def test_a_setting_with_more_bytes_and_accuracy_breaks_even_too() -> None:
+def test_a_setting_that_costs_bytes_but_gains_accuracy_breaks_even_too() -> None:
     larger = replace(CODING, after_bytes=2_000_000, accuracy_change=1.0)
     price = yearly(FLEET, PRICES, larger).break_even_error
     assert price is not None

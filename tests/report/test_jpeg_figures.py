@@ -19,7 +19,7 @@ REPORT = {
 }
 
 
-def test_every_attack_is_a_line_and_the_worst_case_the_boldest() -> None:
+def test_every_attack_has_a_line_and_the_worst_case_the_boldest() -> None:
     lines = robustness_figure(REPORT).to_plotly_json()["data"]
     assert len(lines) == 6
     for model, colour in MODEL_COLOURS.items():
@@ -37,13 +37,13 @@ def test_lines_run_from_the_clean_accuracy_to_the_largest_eps() -> None:
     assert "200 images" in bpda["hovertemplate"]
 
 
-def test_the_worst_cases_of_controls_are_included() -> None:
+def test_worst_cases_of_the_controls_are_shown_too() -> None:
     lines = robustness_figure(REPORT, others={"standard": REPORT}).to_plotly_json()["data"]
     assert len(lines) == 7
     assert list(lines[-1]["y"]) == [0.9, 0.3, 0.1]  # of its layered network; the plain one is the same
 
 
-def test_a_table_shows_its_steps_with_the_lowest_frequency_at_the_upper_left() -> None:
+def test_a_table_shows_its_steps_with_the_lowest_frequency_at_the_top_left() -> None:
     steps = [[float(8 * row + column) for column in range(8)] for row in range(8)]
     figure = table_figure(steps, 255)
     (heat,) = figure.data
@@ -62,7 +62,7 @@ def test_the_response_averages_frequencies_of_equal_distance() -> None:
     assert line.y[0] == line.y[14] == 0
 
 
-def test_variants_are_stacked_with_the_plain_one_on_top() -> None:
+def test_variants_are_listed_with_the_plain_one_on_top() -> None:
     variants = {
         name: {"mean": {"accuracy": mean}, "ci95": {"accuracy": half}}
         for name, mean, half in (("plain", 0.5, 0.02), ("jpeg", 0.6, None))

@@ -1,4 +1,4 @@
-"""Drawings of the report show names as text."""
+"""The report's figures show names as plain text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def outlines(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [r"$\nonsense{$", "$x^2$", "a$b$c"])
-def test_dollars_in_a_legend_start_no_formula(name: str) -> None:
+def test_dollars_in_a_legend_are_not_a_formula(name: str) -> None:
     font = TTFont(REGULAR)
     dollar = font.getGlyphID(font.getBestCmap()[ord("$")])
     assert f"{dollar:x}" in outlines(name)

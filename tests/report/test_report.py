@@ -1,4 +1,4 @@
-"""The report: numbers come from the run files, user text is data, and the same runs give the same bytes."""
+"""The report: numbers agree with the run files, user text is data, and the same runs give the same bytes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def written(runs_dir: Path, code: str = "en", **options: Any) -> Report:
 
 
 def text_of(pdf: bytes) -> str:
-    """All text, without line breaks and the thin spaces of justification."""
+    """All text without line breaks and the thin spaces of justification."""
     return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages))
 
 
@@ -51,7 +51,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def test_the_numbers_on_paper_are_those_of_the_run_files(runs_dir: Path) -> None:
+def test_the_numbers_in_the_report_agree_with_the_run_files(runs_dir: Path) -> None:
     text = squeezed(text_of(pdf_of(written(runs_dir))))
     for values in (RAW, JPEG):
         results = [json.loads(path.read_text()) for path in runs_dir.glob("*/result.json")]
@@ -76,7 +76,7 @@ def test_the_same_runs_give_the_same_bytes(runs_dir: Path) -> None:
     assert pdf_of(written(runs_dir)) == pdf_of(written(runs_dir))
 
 
-def test_it_is_tagged_for_accessibility_and_embeds_its_fonts(runs_dir: Path) -> None:
+def test_the_pdf_is_tagged_for_accessibility_and_embeds_its_fonts(runs_dir: Path) -> None:
     pdf = pdf_of(written(runs_dir, "ja"))
     reader = PdfReader(io.BytesIO(pdf))
     catalogue: Any = reader.trailer["/Root"]
@@ -159,7 +159,7 @@ def test_the_best_pilot_is_recommended_with_a_warning_about_the_test_images(runs
     )
 
 
-def test_piloted_advice_decides_the_recommendation(runs_dir: Path) -> None:
+def test_piloted_advice_determines_the_recommendation(runs_dir: Path) -> None:
     for seed in range(3):  # the best on the test images, but not what the advice says
         pilot_folder(runs_dir, pilot_config(codec="webp:quality=50", align="both"), seed, 0.9)
     advice = finished_advice(runs_dir)
@@ -193,7 +193,7 @@ def test_one_seed_is_not_presented_as_significant(tmp_path: Path) -> None:
     assert "One seed cannot separate" in answer["text"]
 
 
-def test_images_that_cannot_be_opened_are_noted(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_cannot_be_opened_are_mentioned(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*given: object, **named: object) -> None:
         raise WorkError("the folder is gone")
 
@@ -204,7 +204,7 @@ def test_images_that_cannot_be_opened_are_noted(runs_dir: Path, monkeypatch: pyt
     pdf_of(report)
 
 
-def test_pages_are_rendered_as_images(runs_dir: Path) -> None:
+def test_pages_are_rendered_as_png(runs_dir: Path) -> None:
     pages = pages_of(written(runs_dir), 40)
     assert len(pages) == len(PdfReader(io.BytesIO(pdf_of(written(runs_dir)))).pages)
     assert all(page.startswith(b"\x89PNG") for page in pages)
@@ -242,7 +242,7 @@ def test_bounds_are_in_the_table_and_never_recommended(runs_dir: Path) -> None:
     pdf_of(report)
 
 
-def test_methods_without_exemplars_are_not_enough_for_a_report(tmp_path: Path) -> None:
+def test_methods_without_exemplars_alone_give_no_report(tmp_path: Path) -> None:
     run = pilot_folder(tmp_path, pilot_config(method="finetune"), 0, 0.5)
     with pytest.raises(WorkError, match="with exemplars"):
         gather_study([run])
@@ -253,7 +253,7 @@ def test_the_same_run_given_twice_counts_once(runs_dir: Path, tmp_path: Path) ->
     assert len(gather_study([*list_runs(runs_dir), *list_runs(copy)]).raw["runs"]) == 3  # type: ignore[index]
 
 
-def test_pilots_without_a_common_seed_are_noted(tmp_path: Path) -> None:
+def test_pilots_without_a_common_seed_are_mentioned(tmp_path: Path) -> None:
     for seed in (0, 1):
         pilot_folder(tmp_path, pilot_config(codec="raw", align="none"), seed + 5, 0.3)
         pilot_folder(tmp_path, pilot_config(codec="jpeg:quality=50", align="both"), seed, 0.6)
@@ -261,12 +261,12 @@ def test_pilots_without_a_common_seed_are_noted(tmp_path: Path) -> None:
     assert "no seed in common" in answer["text"]
 
 
-def test_a_renamed_run_folder_can_be_reported(runs_dir: Path) -> None:
+def test_a_renamed_run_folder_is_reported_as_before(runs_dir: Path) -> None:
     next(runs_dir.glob("*jpeg-quality-50*s0")).rename(runs_dir / "pilot-renamed-s0")
     pdf_of(written(runs_dir))
 
 
-def test_advice_contradicted_by_pilots_is_not_recommended(runs_dir: Path) -> None:
+def test_advice_contradicted_by_the_pilots_is_not_an_instruction(runs_dir: Path) -> None:
     for seed in range(3):
         for path in runs_dir.glob(f"*raw*s{seed}/result.json"):
             path.write_text(json.dumps({**json.loads(path.read_text()), "last_accuracy": 0.8}))

@@ -105,7 +105,7 @@ def test_the_gradient_free_attack_stays_below_the_closed_form_optimum(eps: float
     assert fooled[margin <= 0].all()
 
 
-def test_the_gradient_free_attack_keeps_to_its_queries() -> None:
+def test_the_gradient_free_attack_respects_its_query_limit() -> None:
     class Counting(Linear):
         seen = 0
 
@@ -121,7 +121,7 @@ def test_the_gradient_free_attack_keeps_to_its_queries() -> None:
 
 
 @pytest.mark.parametrize("name", attacks.attack_names())
-def test_adversarial_images_stay_within_eps_and_the_pixels_range(name: str) -> None:
+def test_adversarial_images_stay_within_eps_and_the_pixel_range(name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 2, (8, 3, SIDE, SIDE), generator=generator).float() * 255
     x[:4] = torch.rand(4, 3, SIDE, SIDE, generator=generator) * 255
@@ -157,7 +157,7 @@ def test_a_seed_determines_the_result_and_global_generators_are_untouched(name: 
     assert not torch.equal(attack(2), first)
 
 
-def test_a_layer_that_rounds_hides_from_pgd_but_not_from_bpda() -> None:
+def test_a_rounding_layer_resists_pgd_but_not_bpda() -> None:
     _, layered, images, labels = masked_pair()
     layered.layer.mode = "hard"
     x = as_input(images)
@@ -252,7 +252,7 @@ def test_progress_runs_to_its_total() -> None:
     report_on(
         masked_pair(), batch_size=15, progress=lambda what, done, total: told.setdefault(what, []).append((done, total))
     )
-    assert set(told) == {"attacks by gradients", "gradient-free attack, plain", "gradient-free attack, layered"}
+    assert set(told) == {"gradient attacks", "gradient-free attack, plain", "gradient-free attack, layered"}
     for steps in told.values():
         assert steps == [(done, 6) for done in range(1, 7)]
 
@@ -263,7 +263,7 @@ def test_progress_runs_to_its_total() -> None:
         ({"eps": (0.0,)}, "eps must be above 0"),
         ({"eps": (4 / 255, 1.5)}, "at most 1"),
         ({"eps": (float("nan"),)}, "eps must be above 0"),
-        ({"eps": ()}, "no eps"),
+        ({"eps": ()}, "eps must not be empty"),
         ({"mode": "ste"}, "mode must be one of soft, hard"),
         ({"queries": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
@@ -308,7 +308,7 @@ def test_attacks_refuse_invalid_inputs() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_networks_of_another_type_are_attacked_in_float32(dtype: torch.dtype) -> None:
+def test_networks_of_another_dtype_are_attacked_with_float32_images(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()).to(dtype)
     layered = prepend(nn.Sequential(nn.Conv2d(3, 2, SIDE), nn.Flatten()), JPEGLayer(torch.full((2, 8, 8), 6.0)))

@@ -1,4 +1,4 @@
-"""The index agrees with the folders, whatever has happened to it."""
+"""The index agrees with the run folders, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(runs_dir: Path, **wanted: object) -> set[str]:
     return {row["name"] for row in query(runs_dir, Filter(**wanted))}  # type: ignore[arg-type]
 
 
-def test_rows_agree_with_the_folders(runs_dir: Path) -> None:
+def test_rows_match_the_run_folders(runs_dir: Path) -> None:
     rows = {row["name"]: row for row in query(runs_dir)}
     assert [rows[f"pilot-{name}"]["state"] for name in "abc"] == ["done", "failed", "lost"]
     assert (rows["pilot-a"]["last_accuracy"], rows["pilot-a"]["seed"]) == (0.5, 3)
@@ -61,7 +61,7 @@ def test_an_unknown_state_is_refused() -> None:
         Filter(state="over")
 
 
-def test_a_change_in_a_folder_shows_at_once(runs_dir: Path) -> None:
+def test_changes_in_a_folder_are_visible_at_once(runs_dir: Path) -> None:
     assert names(runs_dir, state="queued") == set()
     run = RunFolder(runs_dir / "pilot-c")
     enqueue([run], runs_dir)

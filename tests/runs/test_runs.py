@@ -1,4 +1,4 @@
-"""Run folders: status from files and live processes."""
+"""Run folders: status from files and live processes, the same for every observer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_last_event_determines_the_status(tmp_path: Path) -> None:
     assert run.status() == "done"
 
 
-def test_a_run_is_running_while_a_process_holds_it_and_lost_when_that_dies(tmp_path: Path) -> None:
+def test_a_run_is_running_while_a_process_holds_its_lock_and_lost_after_a_kill(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.log("started")
     code = (
@@ -61,12 +61,12 @@ def test_a_run_is_running_while_a_process_holds_it_and_lost_when_that_dies(tmp_p
     assert run.status() == "lost"
 
 
-def test_a_queued_run_stays_queued_until_a_worker_has_it(tmp_path: Path) -> None:
+def test_a_claimed_run_is_running_and_queued_again_after_its_release(tmp_path: Path) -> None:
     run = folder(tmp_path)
     enqueue([run], tmp_path)
     with run.claimed():
         assert run.status() == "running"
-        with pytest.raises(WorkError, match="another worker's"), run.claimed():
+        with pytest.raises(WorkError, match="claimed by another worker"), run.claimed():
             pass
     assert run.status() == "queued"
 
@@ -81,7 +81,7 @@ def test_checking_a_lock_never_makes_it_look_held(tmp_path: Path) -> None:
         assert not run.is_running()
 
 
-def test_the_queue_keeps_its_order_and_a_run_queued_again_goes_to_its_end(tmp_path: Path) -> None:
+def test_the_queue_keeps_its_order_and_requeued_runs_go_last(tmp_path: Path) -> None:
     first, second = folder(tmp_path, "pilot-z"), folder(tmp_path, "pilot-a")
     enqueue([first, second], tmp_path)
     assert [ticket.run for ticket in tickets(tmp_path)] == [first, second]
@@ -91,7 +91,7 @@ def test_the_queue_keeps_its_order_and_a_run_queued_again_goes_to_its_end(tmp_pa
     assert [ticket.run for ticket in tickets(tmp_path)] == [second, first], "a damaged ticket still counts"
 
 
-def test_tries_count_only_while_no_checkpoint_is_saved(tmp_path: Path) -> None:
+def test_tries_count_only_attempts_without_a_new_checkpoint(tmp_path: Path) -> None:
     run = folder(tmp_path)
     enqueue([run], tmp_path)
     (ticket,) = tickets(tmp_path)
@@ -154,7 +154,7 @@ def test_a_folder_is_reopened_only_for_the_same_request(tmp_path: Path) -> None:
         RunFolder.create(run.path, "pilot", {"seed": 1, "config": {"codec": "raw"}})
 
 
-def test_a_run_that_waits_for_the_slot_records_it(tmp_path: Path) -> None:
+def test_waiting_for_a_slot_is_reported(tmp_path: Path) -> None:
     told: list[str] = []
     with training_slot(tmp_path):
         code = (
@@ -190,9 +190,9 @@ def test_the_worker_runs_probes_and_pilots_and_continues_after_a_failure(tmp_pat
     assert [setting["codec"] for setting in json.loads(runs[1].result_path.read_text())["settings"]] == ["raw", "png"]
 
 
-def test_a_field_added_later_does_not_change_the_name_of_a_run(tmp_path: Path) -> None:
+def test_a_field_added_later_does_not_create_another_run(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5}})
     reopened = RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 5, "new": False}})
     assert reopened.config["config"] == {"steps": 5}
-    with pytest.raises(WorkError, match="already holds another run"):
+    with pytest.raises(WorkError, match="already contains another run"):
         RunFolder.create(tmp_path / "pilot-a", "pilot", {"seed": 0, "config": {"steps": 6, "new": False}})

@@ -43,11 +43,11 @@ def test_unknown_energy_is_null(rapl: Path) -> None:
     assert read_json(rapl / "environment.json")["energy_joules"] is None
     counter(rapl, "intel-rapl:0", 9_000_000)
     with usage_recorded(rapl / "environment.json"):
-        counter(rapl, "intel-rapl:0", 1)  # the counter began anew
+        counter(rapl, "intel-rapl:0", 1)  # the counter was reset
     assert read_json(rapl / "environment.json")["energy_joules"] is None
 
 
-def test_usage_is_recorded_for_failures_and_hides_none(rapl: Path) -> None:
+def test_usage_is_recorded_for_failures_without_hiding_them(rapl: Path) -> None:
     with pytest.raises(ZeroDivisionError), usage_recorded(rapl / "environment.json"):
         raise ZeroDivisionError
     assert "peak_memory_bytes" in read_json(rapl / "environment.json")
@@ -55,6 +55,6 @@ def test_usage_is_recorded_for_failures_and_hides_none(rapl: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_the_git_state_is_that_of_the_toolkits_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_git_state_describes_the_toolkits_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment.toolkit, "__file__", str(tmp_path / "toolkit" / "__init__.py"))
     assert environment.git_state.__wrapped__() is None

@@ -1,7 +1,7 @@
-"""Budgets, both ways: the accuracy that a budget buys, and the smallest budget that keeps an accuracy.
+"""The best choice at any budget, and the smallest budget that keeps an accuracy.
 
-Accuracy is the expected gain, in points of last accuracy, over raw pixels at the requested budget. Losses do not depend
-on the budget, so one probe serves all budgets.
+Accuracy is the expected gain over raw pixels at the requested budget, in points of last accuracy. Losses do not depend
+on the budget, so one probe suffices for all budgets.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class BudgetPlan:
-    """Every budget at once.
+    """Expected gains as a function of the budget.
 
     Attributes:
-        evidence: at a budget that holds all images raw.
-        losses: float64 (choices,), points lost however large the budget.
+        evidence: evidence at a budget that holds all images raw.
+        losses: float64 (choices,), points lost at any budget.
         parameters: of ``predicted-gain``.
     """
 
@@ -38,14 +38,14 @@ class BudgetPlan:
 
     @classmethod
     def of(cls, evidence: Evidence, parameters: Parameters) -> BudgetPlan:
-        """The plan for evidence and calibrated parameters."""
+        """The plan for evidence, with calibrated parameters."""
         whole = evidence.at_budget(everything(evidence))
         rule = PARAMETRIC[GAIN]
         table = tabulate(whole, rule.quantities) | {"growth": np.zeros(len(whole.choices))}
         return cls(whole, -rule.combine(table, parameters), parameters)
 
     def at(self, budget: int) -> BudgetRow | None:
-        """The best choice at a budget; None if no setting fits an exemplar of every class."""
+        """The best choice at a budget; None if no setting fits one exemplar per class."""
         evidence = self.evidence.at_budget(budget)
         fitting = {setting.codec for setting in evidence.settings}
         held = np.array([evidence.held(self.evidence.settings[one.setting]) for one in self.evidence.choices])
@@ -67,7 +67,7 @@ class BudgetPlan:
         }
 
     def curve(self, budget: int) -> list[BudgetRow]:
-        """Rows at doublings of a budget, from an eighth of it to the size of all raw images, at most twelve."""
+        """Rows at doublings of a budget, from an eighth of it to the size of all raw images; at most twelve."""
         top = max(budget, self.evidence.budget)
         doublings = range(-3, min(9, int(np.ceil(np.log2(top / budget))) + 1))
         return [row for power in doublings if (row := self.at(int(budget * 2.0**power))) is not None]
@@ -75,7 +75,7 @@ class BudgetPlan:
     def smallest(self, within: float) -> BudgetRow:
         """The row of the smallest budget whose expected gain is at most ``within`` points below all images raw.
 
-        Found by bisection, to the byte: the best gain never falls as the budget grows.
+        Found by bisection, exact to the byte, because the best gain never decreases as the budget grows.
         """
 
         def enough(budget: int) -> bool:
@@ -84,7 +84,7 @@ class BudgetPlan:
 
         budget = bisect_left(range(self.evidence.budget), True, key=enough)
         row = self.at(budget)
-        assert row is not None  # the budget of everything holds all images raw
+        assert row is not None  # this budget holds all images raw
         return row
 
     @property

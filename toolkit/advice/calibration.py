@@ -1,4 +1,4 @@
-"""What the package learned from its regret study: parameters, the default rule, and its expected error."""
+"""The calibration from the package's regret study: parameters of rules, the default rule, and its expected error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PATH = Path(__file__).with_name("calibration.json")
 GAIN = "predicted-gain"
 """The rule whose scores are points of last accuracy over raw pixels."""
 ADVICE_IMAGES = 2000
-"""With 4,800 images the default rule recommended the same for Tiny-ImageNet-20, in 1.7 times the time."""
+"""With 4,800 images the default rule gave the same recommendation for Tiny-ImageNet-20 in 1.7 times the time."""
 WITHIN = 1.0
-"""Points of accuracy that the smallest budget may cost."""
+"""Default number of accuracy points that the smallest budget may lose."""
 RANDOM = "random"
-"""The rule whose pick is a random draw: its regret is the mean over all choices, and its agreement means nothing."""
+"""The rule that picks at random: its regret is the mean over all choices, and its agreement carries no information."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Calibration:
     """The JSON of :func:`toolkit.advice.regret.table.calibrate_rules`.
 
     Attributes:
-        extractor: the features that the table and the parameters are for.
+        extractor: feature extractor of the study.
         train_pairs: number of settings piloted under both ``train`` and ``both``; if 0, ``train`` is assumed to equal
             ``none``.
         train_held: number of these in which ``train`` was no worse.
-        most_growth: the largest growth that any pilot had.
+        most_growth: largest growth of any pilot.
     """
 
     default_rule: str
@@ -46,7 +46,7 @@ class Calibration:
     within_reach: list[WithinReach]
 
     def applies_to(self, table: ProbeResult) -> bool:
-        """Whether a ``probe`` JSON has the features that the study used."""
+        """Whether a ``probe`` JSON was measured with the study's features."""
         return (table["extractor"], table["layer"]) == (self.extractor, None)
 
     def regret_of(self, rule: str) -> RuleRegret | None:

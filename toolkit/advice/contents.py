@@ -13,16 +13,16 @@ from toolkit.probe.contents import AtLeast0, CodecSpec, ProbeResult
 from toolkit.runs.contents import Contents, Count, Number
 
 
-def _in_the_catalogues(found: SentenceContents) -> SentenceContents:
-    """A sentence that the catalogues have, with all its values."""
+def _in_catalogues(found: SentenceContents) -> SentenceContents:
+    """Check that the catalogues have the sentence and that no value is missing."""
     try:
         str(Sentence.from_dict(found))
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"no sentence: {error}") from None
+        raise ValueError(f"not a sentence of the catalogues: {error}") from None
     return found
 
 
-Said = Annotated[SentenceContents, AfterValidator(_in_the_catalogues)]
+Said = Annotated[SentenceContents, AfterValidator(_in_catalogues)]
 
 
 class Score(Contents):
@@ -48,7 +48,7 @@ class RulePick(Contents):
 
 
 class Excluded(Contents):
-    """A setting that the budget cannot hold, with the reason in English and as data."""
+    """A setting that does not fit the budget, with the reason in English and as data."""
 
     codec: CodecSpec
     reason: str
@@ -120,7 +120,7 @@ class Budgets(Contents):
 
 
 class AdviceResult(ProbeResult):
-    """The ``advise`` JSON: the probe's and the advice."""
+    """The ``advise`` JSON: the ``probe`` JSON plus the advice."""
 
     rules: list[RulePick]
     excluded: list[Excluded]
@@ -131,16 +131,16 @@ class AdviceResult(ProbeResult):
 
 
 def is_advice(result: ProbeResult) -> TypeGuard[AdviceResult]:
-    """Whether a result is that of advice, not of a probe alone."""
+    """Whether a result contains advice, not only a probe."""
     return "recommended" in result
 
 
 class ProblemRegret(TypedDict):
     """A rule on one problem.
 
-    ``regret`` and ``behind_pilots`` are in points of last accuracy. ``gain`` is what the pick gained over raw pixels,
-    ``expected_gain`` what ``predicted-gain`` expected of it. ``in_sample``: the rule's parameters were fitted on pilots
-    of these images. Fields that do not apply are None.
+    ``regret`` and ``behind_pilots`` are in points of last accuracy. ``gain`` is the pick's measured gain over raw
+    pixels, ``expected_gain`` the one predicted by ``predicted-gain``. ``in_sample``: the rule's parameters were fitted
+    on pilots of these images. Fields that do not apply are None.
     """
 
     problem: str
@@ -158,7 +158,7 @@ class ProblemRegret(TypedDict):
 class RuleRegret(TypedDict):
     """A rule over all problems: means, and the worst regret.
 
-    ``time_share`` is the time of rule and probe over that of the pilots.
+    ``time_share`` is the time of rule and probe relative to that of the pilots.
     """
 
     rule: str
@@ -189,7 +189,7 @@ class WithinReach(TypedDict):
 
 
 class ProblemChoice(TypedDict):
-    """A choice of a problem: accuracy as a fraction, and everything known about it without pilots."""
+    """A choice of a problem: accuracy as a fraction, and everything that is known about it without pilots."""
 
     codec: str
     align: str
@@ -201,7 +201,7 @@ class ProblemChoice(TypedDict):
 
 
 class ProblemContents(TypedDict):
-    """A problem as JSON; ``seconds`` are per rule."""
+    """A problem as JSON; ``seconds`` is by rule."""
 
     name: str
     dataset: str
@@ -212,7 +212,7 @@ class ProblemContents(TypedDict):
 
 
 class CalibrationContents(TypedDict):
-    """What the package keeps of a regret study; see :func:`~toolkit.advice.regret.table.calibrate_rules`."""
+    """Stored results of a regret study; see :func:`~toolkit.advice.regret.table.calibrate_rules`."""
 
     default_rule: str
     parameters: dict[str, dict[str, float]]
@@ -229,7 +229,7 @@ class CalibrationContents(TypedDict):
 class RegretResult(TypedDict):
     """The ``regret`` JSON.
 
-    ``left_out`` and ``measured`` are present for pilots of the user's own: problems that could not be measured with the
+    ``left_out`` and ``measured`` are present for the user's own pilots: problems that could not be measured, with the
     reason, and the measured ones.
     """
 

@@ -1,25 +1,24 @@
-"""The recommendation: what every rule picks, what the default rule's pick should gain, and what would change it.
+"""The recommendation: the picks of all rules, the expected gain of the default rule's pick, and budgets.
 
-Training images only, through a :func:`~toolkit.data.dataset.validation_view`; test data are never opened.
+Based on training images only, through a :func:`~toolkit.data.dataset.validation_view`; test data are never opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from toolkit.advice.budgets import BudgetPlan
-from toolkit.advice.calibration import GAIN, RANDOM, WITHIN, Calibration, calibration
+from toolkit.advice.calibration import GAIN, WITHIN, Calibration, calibration
 from toolkit.advice.contents import AdviceResult, BudgetRow, Budgets, Recommended, RulePick, RuleRegret, RunnerUp
 from toolkit.advice.evidence import Choice, Evidence
-from toolkit.advice.rules.base import RuleScores, ask_rule, pick
+from toolkit.advice.reasons import best_of, points, reasons, would_change
+from toolkit.advice.rules.base import RuleScores, ask_rule
 from toolkit.advice.rules.quantities import growth
 from toolkit.advice.rules.registry import FEATURES, RULES, require_rule
-from toolkit.codecs.spec import is_lossless, short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import Progress, silent
-from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
 from toolkit.probe.contents import ProbeResult
 
@@ -32,13 +31,13 @@ def advise(
     within: float = WITHIN,
     progress: Progress = silent,
 ) -> AdviceResult:
-    """The ``advise`` JSON: the probe's with every rule's pick, the recommendation, and budgets.
+    """The ``advise`` JSON: the ``probe`` JSON with every rule's pick, the recommendation, and budgets.
 
     Args:
-        table, evidence: as :func:`~toolkit.advice.evidence.gather` gives them.
-        rule: recommends; by default the calibration's, the one of least regret.
-        within: points of accuracy that the smallest budget may cost.
-        progress: told about rules asked.
+        table, evidence: from :func:`~toolkit.advice.gather.gather`.
+        rule: the rule that recommends; by default the one with the least mean regret.
+        within: accuracy points that the smallest budget may lose.
+        progress: receives the number of rules evaluated.
 
     Raises:
         UsageError: an unknown rule.
@@ -49,7 +48,7 @@ def advise(
     asked_rules = {}
     for done, one in enumerate(RULES.values(), 1):
         asked_rules[one.name] = ask_rule(one, evidence)
-        progress("asking the rules", done, len(RULES))
+        progress("evaluating the rules", done, len(RULES))
     gains = asked_rules[GAIN].scores
     chosen = asked_rules[asked].pick
     beyond = _beyond(evidence, known, evidence.choices[chosen])
@@ -57,15 +56,7 @@ def advise(
     interval = known.interval if known.applies_to(table) and measured and not beyond else None
     plan = BudgetPlan.of(evidence, known.parameters[GAIN])
     curve = plan.curve(evidence.budget)
-    looks_at_exemplars = RULES[asked].uses == FEATURES
-    limits = (note for note in evidence.notes if note.key != "limit.few_looked_at" or looks_at_exemplars)
-    notes = [*limits, *_doubts(table, known)]
-    if measured is None:
-        notes.append(Sentence("doubt.unmeasured_rule", rule=asked))
-    if beyond:
-        notes.append(Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth))
-    if not evidence.replays:
-        notes.append(Sentence("doubt.one_stage"))
+    notes = list(_notes(table, evidence, known, asked, beyond))
     return {
         **table,
         "rules": [_as_row(evidence, asked_rule) for asked_rule in asked_rules.values()],
@@ -89,9 +80,9 @@ def advise(
 
 
 def _budgets(plan: BudgetPlan, curve: Sequence[BudgetRow], within: float, recommended_gain: float | None) -> Budgets:
-    """The plan as JSON; gains are over raw pixels, or over the recommended choice where raw pixels do not fit.
+    """The plan as JSON; gains are over raw pixels, or over the recommended choice if raw pixels do not fit.
 
-    Where all classes come in one stage nothing is replayed, and no budget is the smallest.
+    With a single stage nothing is replayed, so there is no smallest budget.
     """
     less = recommended_gain or 0.0
 
@@ -110,29 +101,30 @@ def _budgets(plan: BudgetPlan, curve: Sequence[BudgetRow], within: float, recomm
 
 
 def _beyond(evidence: Evidence, known: Calibration, choice: Choice) -> float | None:
-    """The growth of a choice, where it is beyond all that pilots have measured."""
+    """The growth of a choice if it exceeds all growths that pilots have measured, else None."""
     grows = growth(evidence, choice.setting)
     return grows if grows > known.most_growth else None
 
 
-def _tells_apart(evidence: Evidence) -> bool:
-    """Whether features differ at all; where they do not, no gain can be foretold."""
-    return not any(note.key == "limit.same_features" for note in evidence.notes)
-
-
-def _can_state_gain(evidence: Evidence) -> bool:
-    """Whether raw pixels, which gains are over, fit the budget, and features tell anything."""
-    return evidence.raw_choice is not None and _tells_apart(evidence)
-
-
-def _doubts(table: ProbeResult, known: Calibration) -> Iterator[Sentence]:
-    """Why what was learned on other problems may not hold here, or be flattered."""
+def _notes(
+    table: ProbeResult, evidence: Evidence, known: Calibration, rule: str, beyond: float | None
+) -> Iterator[Sentence]:
+    """Limits of the evidence, and reasons why the calibration may not apply here or may be too optimistic."""
+    for limit in evidence.notes:
+        if limit.key != "limit.few_looked_at" or RULES[rule].uses == FEATURES:
+            yield limit
     if not known.applies_to(table):
         yield Sentence("doubt.extractor", extractor=known.extractor)
     if table["extractor"].startswith("checkpoint:"):
         yield Sentence("doubt.checkpoint")
     if short_name(table["dataset"]) in known.datasets:
         yield Sentence("doubt.own_pilots")
+    if known.regret_of(rule) is None:
+        yield Sentence("doubt.unmeasured_rule", rule=rule)
+    if beyond:
+        yield Sentence("doubt.beyond", growth=float(beyond), most=known.most_growth)
+    if not evidence.replays:
+        yield Sentence("doubt.one_stage")
 
 
 def _as_row(evidence: Evidence, asked_rule: RuleScores) -> RulePick:
@@ -163,26 +155,25 @@ def recommend(
     asked_rules: dict[str, RuleScores],
     measured: RuleRegret | None = None,
 ) -> Recommended:
-    """What to do, in figures and sentences.
+    """The recommendation as numbers and sentences.
 
     Args:
-        evidence: what is known.
-        asked_rule: the recommending rule's.
+        evidence: input of the rules.
+        asked_rule: scores of the recommending rule.
         gains: points of last accuracy over raw pixels, float64 (choices,).
         known: the package's calibration.
-        interval: of the expected gain, half its width in points; None where it is not known.
+        interval: half-width of the expected gain's 95 % interval in points; None if unknown.
         curve: the best choice at other budgets.
-        asked_rules: of all rules.
-        measured: the rule's row of the regret table, where that holds for features like these.
+        asked_rules: scores of all rules, by name.
+        measured: the rule's row of the regret table, if it was measured with these features.
     """
     picked = evidence.choices[asked_rule.pick]
     setting = evidence.settings[picked.setting]
-    comparable = _can_state_gain(evidence)
     if picked == evidence.raw_choice:
-        interval = None  # by definition no gain
+        interval = None  # the gain is 0 by definition
     second = _runner_up(evidence, asked_rule)
-    reasons = list(_reasons(evidence, asked_rule, gains, known, interval, measured))
-    changes = list(_would_change(evidence, asked_rule, gains, curve, asked_rules))
+    because = list(reasons(evidence, asked_rule, gains, known, interval, measured))
+    changes = list(would_change(evidence, asked_rule, gains, curve, asked_rules))
     return {
         "rule": asked_rule.rule,
         "codec": setting.codec,
@@ -190,33 +181,23 @@ def recommend(
         "exemplars": int(evidence.exemplars_per_class(picked.setting) * evidence.classes + 1e-6),
         "exemplars_per_class": round(evidence.exemplars_per_class(picked.setting), 2),
         "raw_exemplars_per_class": round(evidence.raw_exemplars, 2),
-        "expected_gain": _points(gains[asked_rule.pick]) if comparable else None,
-        "interval": interval if comparable else None,
-        "inference_us": _inference_microseconds(evidence, picked),
+        "expected_gain": points(gains[asked_rule.pick]) if evidence.has_gains else None,
+        "interval": interval if evidence.has_gains else None,
+        "inference_us": evidence.inference_us(picked),
         "runner_up": None if second is None else _runner_up_row(evidence, second, gains),
-        "reasons": [str(reason) for reason in reasons],
+        "reasons": [str(reason) for reason in because],
         "would_change": [str(change) for change in changes],
         "sentences": {
-            "reasons": [reason.as_dict() for reason in reasons],
+            "reasons": [reason.as_dict() for reason in because],
             "would_change": [change.as_dict() for change in changes],
         },
     }
 
 
 def _runner_up(evidence: Evidence, asked_rule: RuleScores) -> int | None:
-    """The best choice with another setting."""
+    """Index of the best choice with another setting; None if there is only one setting."""
     mine = evidence.choices[asked_rule.pick].setting
-    return _best_of(evidence, asked_rule, lambda choice: choice.setting != mine)
-
-
-def _best_of(evidence: Evidence, asked_rule: RuleScores, wanted: Callable[[Choice], bool]) -> int | None:
-    """Index of the best choice of some."""
-    among = [index for index, choice in enumerate(evidence.choices) if wanted(choice)]
-    if not among:
-        return None
-    exemplars = evidence.by_setting(evidence.exemplars_per_class)[among]
-    aligns = [evidence.choices[index].align for index in among]
-    return among[pick(asked_rule.scores[among], aligns, exemplars, RULES[asked_rule.rule].judges_alignment)]
+    return best_of(evidence, asked_rule, lambda choice: choice.setting != mine)
 
 
 def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> RunnerUp:
@@ -225,173 +206,5 @@ def _runner_up_row(evidence: Evidence, index: int, gains: np.ndarray) -> RunnerU
         "codec": evidence.settings[choice.setting].codec,
         "align": choice.align,
         "exemplars_per_class": round(evidence.exemplars_per_class(choice.setting), 2),
-        "expected_gain": _points(gains[index]) if _can_state_gain(evidence) else None,
+        "expected_gain": points(gains[index]) if evidence.has_gains else None,
     }
-
-
-def _inference_microseconds(evidence: Evidence, choice: Choice) -> float:
-    """What an image costs more at inference, processor time on one thread."""
-    row = evidence.settings[choice.setting].row
-    return round(float(row["encode_us"] + row["decode_us"]), 1) if choice.align == "both" else 0.0
-
-
-def _reasons(
-    evidence: Evidence,
-    asked_rule: RuleScores,
-    gains: np.ndarray,
-    known: Calibration,
-    interval: float | None,
-    measured: RuleRegret | None,
-) -> Iterator[Sentence]:
-    picked = evidence.choices[asked_rule.pick]
-    setting = evidence.settings[picked.setting]
-    fit = evidence.exemplars_per_class(picked.setting)
-    yield Sentence(
-        "reason.fit_all" if fit >= np.mean(evidence.class_sizes) else "reason.fit",
-        budget=format_size(evidence.budget),
-        fit=fit,
-        setting=short_spec(setting.codec),
-        stored=setting.row["stored_bytes"],
-        raw=evidence.raw_exemplars,
-    )
-    gain = _points(gains[asked_rule.pick])
-    if evidence.raw_choice is None:
-        yield Sentence("reason.raw_does_not_fit")
-    elif not _tells_apart(evidence):
-        pass  # a note says why
-    elif picked == evidence.raw_choice:
-        best = int(np.argmax(gains))
-        more, other = _points(gains[best] - gains[asked_rule.pick]), evidence.choices[best]
-        if more > 0:
-            other_setting = short_spec(evidence.settings[other.setting].codec)
-            yield Sentence(
-                "reason.raw_by_rule", rule=asked_rule.rule, gain=more, setting=other_setting, align=other.align, by=GAIN
-            )
-        else:
-            yield Sentence("reason.raw")
-    elif interval is None:
-        yield Sentence("reason.gain_unsure", gain=gain)
-    else:
-        yield Sentence("reason.gain", gain=gain, datasets=len(known.datasets), interval=interval)
-    yield from _alignment_reasons(evidence, asked_rule, gains, known)
-    if measured is not None and evidence.replays:
-        yield from _regret_reasons(asked_rule.rule, picked, setting.lossless, known, measured)
-
-
-def _regret_reasons(
-    rule: str, picked: Choice, lossless: bool, known: Calibration, measured: RuleRegret
-) -> Iterator[Sentence]:
-    """How far off the rule was where pilots were run."""
-    regret = measured["mean_regret"]
-    if measured["in_sample"]:
-        yield Sentence("reason.regret_in_sample", rule=rule, dataset=known.datasets[0], regret=regret)
-        return
-    yield Sentence(
-        "reason.regret_drawn" if rule == RANDOM else "reason.regret",
-        rule=rule,
-        problems=len(known.problems),
-        worst=measured["worst_regret"],
-        regret=regret,
-    )
-    if rule == RANDOM or lossless:
-        return
-    picks = [(one["codec"], one["align"]) for one in measured["problems"]]
-    aligns = sorted({align for codec, align in picks if codec and align and not is_lossless(codec)})
-    if picked.align not in aligns:
-        yield Sentence("reason.regret_other_align", aligns=", ".join(aligns), align=picked.align)
-
-
-def _alignment_reasons(
-    evidence: Evidence, asked_rule: RuleScores, gains: np.ndarray, known: Calibration
-) -> Iterator[Sentence]:
-    picked = evidence.choices[asked_rule.pick]
-    if evidence.settings[picked.setting].lossless:
-        yield Sentence("reason.lossless")
-        return
-    yield Sentence(f"reason.align_{picked.align}")
-    if picked.align == "train" and known.train_pairs:
-        yield Sentence("reason.train_held", held=known.train_held, pairs=known.train_pairs)
-    for index, choice in enumerate(evidence.choices):
-        if choice.setting == picked.setting and choice.align != picked.align:
-            assumed = choice.align == "train" and not known.train_pairs
-            key = "reason.other_align_assumed" if assumed else "reason.other_align"
-            cost = _inference_microseconds(evidence, choice)
-            if cost and not assumed:
-                key = "reason.other_align_costs"
-            yield Sentence(
-                key, align=choice.align, difference=_points(gains[index] - gains[asked_rule.pick]), cost=cost
-            )
-    if cost := _inference_microseconds(evidence, picked):
-        yield Sentence("reason.inference", cost=cost)
-
-
-def _would_change(
-    evidence: Evidence,
-    asked_rule: RuleScores,
-    gains: np.ndarray,
-    curve: Sequence[BudgetRow],
-    asked_rules: dict[str, RuleScores],
-) -> Iterator[Sentence]:
-    """What else the user could want to know before believing it."""
-    picked = evidence.choices[asked_rule.pick]
-    chosen = (evidence.settings[picked.setting].codec, picked.align)
-    if picked.align == "both":
-        best = _best_of(evidence, asked_rule, lambda choice: choice.align != "both")
-        if best is not None:
-            choice = evidence.choices[best]
-            yield Sentence(
-                "change.no_coding",
-                setting=short_spec(evidence.settings[choice.setting].codec),
-                align=choice.align,
-                difference=_points(gains[best] - gains[asked_rule.pick]),
-            )
-    if asked_rule.rule == GAIN and evidence.replays:
-        yield from _at_other_budgets(evidence.budget, chosen, gains[asked_rule.pick], curve)
-    others = [
-        one
-        for one in asked_rules.values()
-        if one.rule not in (asked_rule.rule, RANDOM) and _chooses_between_settings(evidence, one)
-    ]
-    agree = [one.rule for one in others if evidence.choices[one.pick].setting == picked.setting]
-    if agree:
-        yield Sentence("change.agree", agree=len(agree), others=len(others), rules=", ".join(agree))
-    elif others:
-        yield Sentence("change.none_agrees", others=len(others))
-
-
-def _at_other_budgets(
-    budget: int, chosen: tuple[str, str], gain: float, curve: Sequence[BudgetRow]
-) -> Iterator[Sentence]:
-    """The best choice at half the budget and at twice the budget."""
-    rows = {row["budget_bytes"]: row for row in curve}
-    for other in (budget // 2, budget * 2):
-        row, size = rows.get(other), format_size(other)
-        if row is None:
-            if other < budget:
-                yield Sentence("change.none_at_budget", budget=size)
-            continue  # more than all images need
-        difference = _points(row["expected_gain"] - gain)
-        if (row["codec"], row["align"]) == chosen:
-            yield Sentence("change.same_at_budget", budget=size, difference=difference)
-        else:
-            yield Sentence(
-                "change.at_budget",
-                budget=size,
-                difference=difference,
-                setting=short_spec(row["codec"]),
-                align=row["align"],
-            )
-
-
-def _chooses_between_settings(evidence: Evidence, asked_rule: RuleScores) -> bool:
-    """Whether a rule found some setting better than another, alignments aside."""
-    best: dict[int, float] = {}
-    for choice, score in zip(evidence.choices, asked_rule.scores, strict=True):
-        best[choice.setting] = max(best.get(choice.setting, -np.inf), float(score))
-    return len(set(best.values())) > 1
-
-
-def _points(gain: float) -> float:
-    """Points of accuracy to a thousandth, and 0 for what would be said as -0.0."""
-    rounded = round(float(gain), 3)
-    return 0.0 if abs(rounded) < 0.05 else rounded

@@ -19,12 +19,12 @@ from toolkit.probe.request import ProbeRequest, dataset_of, extractor_of
 from toolkit.runs.choices import Extractor
 
 VIEW_BYTES = 1024**3
-"""Maximum size of the pixels that advice reads of a dataset."""
+"""Maximum bytes of pixels that advice reads from a dataset."""
 
 
 @dataclass(frozen=True)
 class AdviceRequest(ProbeRequest):
-    """Everything that changes advice; see ``recallrate advise --help``."""
+    """Everything that determines advice; see ``recallrate advise --help``."""
 
     kind: ClassVar[str] = "advise"
     results: ClassVar[Any] = AdviceResult
@@ -40,9 +40,9 @@ class AdviceRequest(ProbeRequest):
     aligns: Annotated[str, Field(description="alignments to consider")] = ",".join(ALIGNS)
     rule: Annotated[
         str | None,
-        Field(description="rule to recommend by, one of those in `recallrate regret`; the best by default"),
+        Field(description="rule that recommends, one of those in `recallrate regret`; the best by default"),
     ] = None
-    within: Annotated[float, Field(ge=0, description="points of accuracy that the smallest budget may cost")] = WITHIN
+    within: Annotated[float, Field(ge=0, description="accuracy points that the smallest budget may lose")] = WITHIN
 
     def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> AdviceResult:
         return run_advice(self, progress, on_row)
@@ -57,11 +57,11 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
     """
     codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
     if not 0 <= request.within < math.inf:
-        raise UsageError(f"within must be a number of points, 0 or more, got {request.within}")
+        raise UsageError(f"within must be a finite number of points >= 0, got {request.within}")
     if request.rule is not None:
         require_rule(request.rule)
 
-    from toolkit.advice.evidence import gather
+    from toolkit.advice.gather import gather
     from toolkit.advice.recommend import advise
     from toolkit.data.dataset import validation_view
     from toolkit.memory.budget import budget_bytes

@@ -95,29 +95,43 @@ def regret(
     csv: CsvTo = None,
 ) -> None:
     """Show how far each rule's pick fell short of the best piloted choice, in the package's study or your pilots."""
-    from toolkit.advice.calibration import calibration
-
     set_threads(threads)
     if runs_dir is None:
-        known = calibration()
-        for name in ("images", "seed"):
-            if is_given(context, name):
-                raise UsageError(f"the package's table is fixed: --{name} needs --runs-dir")
-        if extractor != known.extractor:
-            raise UsageError(
-                f"the package's table is for features of {known.extractor}, got --extractor {extractor}: that needs "
-                "--runs-dir"
-            )
-        title = f"features of {known.extractor}"
-        result: RegretResult = {
-            "extractor": known.extractor,
-            "problems": known.problems,
-            "regret": known.regret,
-            "within_reach": known.within_reach,
-        }
+        result = _package_regret(context, extractor)
+        title = f"features of {result['extractor']}"
     else:
-        title = f"pilots in {runs_dir}"
         result = _own_regret(runs_dir, extractor, images, seed)
+        title = f"pilots in {runs_dir}"
+    _show_regret(result, title, to_stderr="-" in (json, csv))
+    rows = [{key: value for key, value in row.items() if key != "problems"} for row in result["regret"]]
+    console.emit(result, json, rows, csv)
+
+
+def _package_regret(context: typer.Context, extractor: str) -> RegretResult:
+    """The package's study; options that would change it are refused."""
+    from toolkit.advice.calibration import calibration
+
+    known = calibration()
+    for name in ("images", "seed"):
+        if is_given(context, name):
+            raise UsageError(f"the package's table is fixed: --{name} needs --runs-dir")
+    if extractor != known.extractor:
+        raise UsageError(
+            f"the package's table is for features of {known.extractor}, got --extractor {extractor}: that needs "
+            "--runs-dir"
+        )
+    return {
+        "extractor": known.extractor,
+        "problems": known.problems,
+        "regret": known.regret,
+        "within_reach": known.within_reach,
+    }
+
+
+def _show_regret(result: RegretResult, title: str, to_stderr: bool) -> None:
+    """Print the table of rules, the best achievable regret, and the default rule's picks."""
+    from toolkit.advice.calibration import calibration
+
     rows, names = result["regret"], result["problems"]
     shown = [
         {
@@ -131,9 +145,7 @@ def regret(
         for row in rows
     ]
     console.table(
-        f"Regret in points of last accuracy, {_counted(len(names), 'problem')}, {title}",
-        shown,
-        to_stderr="-" in (json, csv),
+        f"Regret in points of last accuracy, {_counted(len(names), 'problem')}, {title}", shown, to_stderr=to_stderr
     )
     reach = [
         {
@@ -146,7 +158,7 @@ def regret(
         }
         for row in result["within_reach"]
     ]
-    console.table("Best achievable regret given seed noise", reach, to_stderr="-" in (json, csv))
+    console.table("Best achievable regret given seed noise", reach, to_stderr=to_stderr)
     default = next(row for row in rows if row["rule"] == calibration().default_rule)
     firsts: dict[str, ProblemRegret] = {}
     for one in default["problems"]:
@@ -162,12 +174,11 @@ def regret(
         }
         for one in firsts.values()
     ]
-    console.table(f"Picks of {default['rule']}, advice of the first seed", picks, to_stderr="-" in (json, csv))
+    console.table(f"Picks of {default['rule']}, advice of the first seed", picks, to_stderr=to_stderr)
     console.lines(
         [*(f"problem: {name}" for name in names), *_in_sample(rows), *result.get("left_out", [])],
-        to_stderr="-" in (json, csv),
+        to_stderr=to_stderr,
     )
-    console.emit(result, json, [{key: value for key, value in row.items() if key != "problems"} for row in rows], csv)
 
 
 def _in_sample(rows: list[RuleRegret]) -> list[str]:

@@ -140,7 +140,7 @@ def images(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Measure single images through one codec, those with the most distorted features first."""
+    """Measure single images coded with one codec, those with the most distorted features first."""
     set_threads(threads)
     request = ImagesRequest(**chosen)
     with console.progress_bar() as progress:

@@ -20,7 +20,7 @@ def show_estimate(
     """List runs with their state, estimated hours and memory bytes.
 
     Args:
-        name: of the sweep, or a name for the runs together.
+        name: name of the sweep or of the group of runs.
         planned: the runs.
         folder: where the run folders are created.
         slots: number of concurrent runs.

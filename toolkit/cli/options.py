@@ -32,7 +32,7 @@ def refuse_folder(value: Path) -> Path:
 
 
 def _help(choice: Any) -> str:
-    """What a choice of requests means."""
+    """Description of a field of requests."""
     return str(get_args(choice)[1].description)
 
 

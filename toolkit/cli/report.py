@@ -54,7 +54,7 @@ def _assumptions(path: Path | None) -> tuple[Fleet, Prices]:
     if path is None:
         return Fleet(), Prices()
     try:
-        with open(path, "rb") as file:  # a pipe as well, as a shell makes of <(recallrate cost ...)
+        with open(path, "rb") as file:  # may be a pipe, as from a shell's <(recallrate cost ...)
             found = parse_json(read_stream(file, LARGEST_JSON))
         return Fleet(**found["fleet"]), Prices(**found["prices"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -94,5 +94,5 @@ def _plain(annotation: Any) -> Any:
 
 
 def part_of(kind: type[_Part], values: Mapping[str, Any]) -> _Part:
-    """A ``kind`` made of its own fields among the values that a command received."""
+    """A ``kind`` built from those of a command's values that are its fields."""
     return kind(**{name: values[name] for name in described_fields(kind)})

@@ -55,7 +55,7 @@ def request_of(run: RunFolder) -> Request:
     """
     kind = run.config["kind"]
     if kind not in KINDS:
-        raise Damaged(f"{run.name} is damaged: config.json: its kind must be one of {', '.join(KINDS)}, got {kind}")
+        raise Damaged(f"{run.name} is damaged: config.json: kind must be one of {', '.join(KINDS)}, got {kind}")
     return KINDS[kind].of(run)
 
 

@@ -1,1 +1,1 @@
-"""What the faces say, in English and Japanese: a catalogue file for each."""
+"""Texts of app, command line and reports: one catalogue file per language."""

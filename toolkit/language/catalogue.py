@@ -1,4 +1,4 @@
-"""The catalogues, and the callable that looks a text up."""
+"""Catalogues of texts, and the callable that looks them up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from toolkit.foundation.errors import UsageError
 
 LANGUAGES = {"en": "English", "ja": "日本語"}
-"""By code, each in its own words."""
+"""Language code -> name in the language itself."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Language:
 
     Attributes:
         code: ``en`` or ``ja``.
-        texts: by dotted key, such as ``probe.title``; places for values stand in braces.
+        texts: by dotted key, such as ``probe.title``; placeholders for values are in braces.
     """
 
     code: str
     texts: Mapping[str, str]
 
     def __call__(self, key: str, **values: Any) -> str:
-        """The text for ``key`` with its values put in.
+        """The text for ``key`` with its values filled in.
 
         Raises:
-            KeyError: there is no such text, or a value is missing.
+            KeyError: no such text, or a missing value.
         """
         return self.texts[key].format(**values)
 
@@ -51,4 +51,4 @@ def language(code: str) -> Language:
 
 
 ENGLISH = language("en")
-"""What is said where nobody has chosen."""
+"""The default catalogue."""

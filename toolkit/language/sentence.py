@@ -1,4 +1,4 @@
-"""Sentences of a result as data, so that they can be put into any language when the result is read."""
+"""Sentences of a result as data, so that they can be shown in any language when the result is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SentenceContents(TypedDict):
 
 
 class Sentence:
-    """A text of the catalogues with its values; ``str`` returns it in English.
+    """A text of the catalogues with its values; ``str`` gives it in English.
 
     Args:
         key: in the catalogues.

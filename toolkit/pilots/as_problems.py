@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from toolkit.advice.calibration import ADVICE_IMAGES
-from toolkit.advice.evidence import Choice, Evidence, gather
+from toolkit.advice.evidence import Choice, Evidence
+from toolkit.advice.gather import gather
 from toolkit.advice.problem import Problem
 from toolkit.advice.request import VIEW_BYTES
 from toolkit.advice.rules.base import ask_rule

@@ -117,14 +117,14 @@ def make_pilot_config(**values: object) -> PilotConfig:
 
 
 def parse_choices(assignments: Sequence[str], taken: Sequence[str] = ()) -> dict[str, Any]:
-    """``["lr=0.05", "class_order=[1,0]"]`` to a dictionary; values are JSON where they parse as JSON, else text.
+    """``["lr=0.05", "class_order=[1,0]"]`` as a dictionary; values are parsed as JSON if possible, else taken as text.
 
     Args:
         assignments: as given.
         taken: names that cannot be set this way.
 
     Raises:
-        UsageError: no ``=``, or a name that is none of a pilot's choices or is taken.
+        UsageError: no ``=``, or a name that is not a free field of a pilot.
     """
     free = [name for name in PilotConfig.model_fields if name not in taken]
     choices: dict[str, Any] = {}

@@ -113,7 +113,7 @@ def rough_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> 
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
     """Seconds per step in the pilot's second stage on this machine, without the first half of the steps.
 
-    The second stage is timed because methods distil or have grown from there on. Nothing is coded, since the codec does
+    The second stage is timed because methods distil or grow from there on. Nothing is coded, since the codec does
     not change a step, and no run is written. Evaluation and coding are not included. 0 for methods that train nothing.
     """
     if parse_method(config.method)[0].frozen:

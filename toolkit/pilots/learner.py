@@ -133,7 +133,7 @@ class Learner:
         network = self.method.build(self._backbone, self.data.stage(0).total, mean, std)
         self.network = self._placed(network)
 
-    # -- a stage's training ------------------------------------------------------------------------------------
+    # -- training a stage --------------------------------------------------------------------------------------
 
     def begin(self, stage: int) -> None:
         """Give the network the shape of a stage; all randomness depends only on (seed, stage)."""
@@ -209,7 +209,7 @@ class Learner:
             augmented=phase.augmented,
         )
 
-    # -- after it ----------------------------------------------------------------------------------------------
+    # -- after the training ------------------------------------------------------------------------------------
 
     def commit(self, stage: int) -> None:
         """Commit the exemplars of the new classes; repeated calls after a kill commit only once."""
@@ -263,7 +263,7 @@ class Learner:
             return StreamedPool(decode, everything, outputs, extras)
         return Pool(decode(everything), outputs, extras)
 
-    # -- within ------------------------------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------------------------------
 
     def _backbone(self) -> nn.Module:
         if not self.kind.frozen:

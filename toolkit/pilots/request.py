@@ -70,7 +70,7 @@ class PilotRequest(SeededRequest[PilotConfig, PilotResult]):
     def require_result(self, run: RunFolder, result: AnyResult) -> PilotResult:
         known = super().require_result(run, result)
         if known["seed"] != self.seed:
-            raise Damaged(f"{run.name} is damaged: result.json: its seed must be {self.seed}, got {known['seed']}")
+            raise Damaged(f"{run.name} is damaged: result.json: seed must be {self.seed}, got {known['seed']}")
         return known
 
 

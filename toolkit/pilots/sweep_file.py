@@ -117,7 +117,7 @@ def _parse(path: Path) -> _Entries:
             raise entries.refuse(line, f"{key} is already in line {entries.lines[key]}")
         try:
             entries.values[key] = loader.construct_object(value_node, deep=True)
-        except Exception as error:  # for odd scalars PyYAML passes on errors of int, float and datetime, and IndexError
+        except Exception as error:  # for odd scalars PyYAML raises errors of int, float and datetime, and IndexError
             raise entries.refuse(line, f"{key}: {getattr(error, 'problem', None) or one_line(error)}") from error
         entries.lines[key] = line
     return entries

@@ -1,1 +1,1 @@
-"""What each codec setting costs and keeps, measured on the user's own images."""
+"""Cost and distortion of codec settings, measured on the user's own images."""

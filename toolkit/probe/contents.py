@@ -1,4 +1,4 @@
-"""Contracts of the ``probe`` and ``images`` JSON, which pages, reports and advice rely on. No torch."""
+"""Contracts of the ``probe`` and ``images`` JSON, which pages, reports and advice rely on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ AtLeast0 = Annotated[Number, Field(ge=0)]
 class Setting(Contents):
     """A row of the probe table: one codec setting.
 
-    Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` occur once. ``psnr`` is in dB,
-    None for a lossless setting; ``cka`` is None where it is not finite.
+    Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` are charged once. ``psnr`` is in
+    dB, None for a lossless setting; ``cka`` is None if it is not finite.
     """
 
     codec: CodecSpec
@@ -52,7 +52,7 @@ class Setting(Contents):
 
 
 def figure_of(setting: Setting, name: str) -> float | None:
-    """A numeric field of a row by its name; None where it has no value."""
+    """A numeric field of a row by its name; None if it has no value."""
     values: Mapping[str, object] = setting
     value = values.get(name)
     return value if isinstance(value, (int, float)) else None
@@ -85,10 +85,11 @@ _Class = TypedDict("_Class", {"class": str})  # the key is a reserved word
 class ImageRow(Contents, _Class):
     """One image of the ``images`` JSON.
 
-    ``index`` counts in the training split. ``psnr`` is in dB, None for an image without error. ``fmse_relative`` is
-    relative to the mean square of all originals' features, so the mean over rows is the probe's. ``x`` and ``y`` place
-    the original, ``decoded_x`` and ``decoded_y`` the decoded image in the plane of the originals' first two principal
-    components. ``decoded`` is the decoded image as a PNG file in base64, if coding runs a network: pages run none.
+    ``index`` refers to the training split. ``psnr`` is in dB, None for an image without error. ``fmse_relative`` is
+    relative to the mean square of all originals' features, so the mean over rows is the probe's. ``x`` and ``y``,
+    ``decoded_x`` and ``decoded_y`` are coordinates of the original and the decoded image in the plane of the originals'
+    first two principal components. ``decoded`` is the decoded image as base64 PNG, present if coding runs a network,
+    because pages run none.
     """
 
     index: Count

@@ -1,4 +1,4 @@
-"""Single images through one codec: bytes and distortion of each, and its place among the others in feature space."""
+"""Single images coded with one codec: bytes, distortion and position in feature space of each."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def measure_images(
     Args:
         dataset: only its training split is used.
         spec: a codec.
-        extractor: judges the decoded images.
-        images: how many at most, stratified over the classes.
-        seed: of the draw.
-        progress: told about images done.
+        extractor: compares the decoded images with the originals.
+        images: maximum number of images, stratified over the classes.
+        seed: seed of the sample.
+        progress: receives the number of images done.
 
     Raises:
         UsageError: fewer than 2 images.
     """
     if images < 2:
-        raise UsageError(f"at least two images are needed for a comparison, got {images}")
+        raise UsageError(f"at least 2 images are required, got {images}")
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
     give_guide([codec], lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels))
@@ -64,12 +64,44 @@ def measure_images(
         before.append(extractor(pixels))
         after.append(before[-1] if codec.lossless else extractor(decoded))
         coded += _compare(codec, pixels, payloads, decoded)
-        progress(f"looking at images of {codec}", min(start + _BATCH, len(chosen)), len(chosen))
+        progress(f"measuring images of {codec}", min(start + _BATCH, len(chosen)), len(chosen))
     originals, features = torch.cat(before), torch.cat(after)
+    plane = _Plane.of(originals)
+    return {
+        "dataset": dataset.name,
+        "size": dataset.size,
+        "codec": str(codec),
+        "extractor": extractor.name,
+        "layer": extractor.layer,
+        "shared_bytes": codec.shared_bytes(),
+        "seed": seed,
+        "explained": plane.explained,
+        "images": _rows(dataset, chosen, coded, originals, features, plane),
+    }
+
+
+class _Coded(TypedDict):
+    """The keys of an :class:`~toolkit.probe.contents.ImageRow` that need no features."""
+
+    stored_bytes: int
+    file_bytes: int
+    psnr: float | None
+    ssim: float
+    decoded: NotRequired[str]
+
+
+def _rows(
+    dataset: ImageDataset,
+    chosen: np.ndarray,
+    coded: Sequence[_Coded],
+    originals: torch.Tensor,
+    features: torch.Tensor,
+    plane: _Plane,
+) -> list[ImageRow]:
+    """Rows of the chosen images, from features (N, D) of the original and the decoded images."""
     fmse = distortion.fmse(originals, features, "none").tolist()
     scale = float(originals.square().mean()) or 1.0
-    plane = _Plane.of(originals)
-    rows: list[ImageRow] = [
+    return [
         {
             "index": index,
             "class": dataset.class_names[int(dataset.train.labels[index])],
@@ -85,27 +117,6 @@ def measure_images(
             chosen.tolist(), coded, fmse, plane.places(originals), plane.places(features), strict=True
         )
     ]
-    return {
-        "dataset": dataset.name,
-        "size": dataset.size,
-        "codec": str(codec),
-        "extractor": extractor.name,
-        "layer": extractor.layer,
-        "shared_bytes": codec.shared_bytes(),
-        "seed": seed,
-        "explained": plane.explained,
-        "images": rows,
-    }
-
-
-class _Coded(TypedDict):
-    """The keys of an :class:`~toolkit.probe.contents.ImageRow` that need no features."""
-
-    stored_bytes: int
-    file_bytes: int
-    psnr: float | None
-    ssim: float
-    decoded: NotRequired[str]
 
 
 def _compare(codec: Codec, pixels: np.ndarray, payloads: Sequence[bytes], decoded: np.ndarray) -> list[_Coded]:
@@ -127,7 +138,7 @@ def _compare(codec: Codec, pixels: np.ndarray, payloads: Sequence[bytes], decode
 
 @dataclass(frozen=True)
 class _Plane:
-    """The plane of the first two principal components of some features.
+    """The plane of the first two principal components of features.
 
     Attributes:
         centre: float32 (D,).
@@ -148,6 +159,6 @@ class _Plane:
         return cls(centre, axes[:2].T, (variance[:2] / variance.sum().clamp_min(1e-30)).tolist())
 
     def places(self, features: torch.Tensor) -> list[tuple[float, float]]:
-        """Coordinates of features (N, D); y is 0 where there is one axis."""
+        """Coordinates of features (N, D); y is 0 if there is only one axis."""
         found = ((features - self.centre).double() @ self.axes).tolist()
         return [(place[0], place[1] if len(place) > 1 else 0.0) for place in found]

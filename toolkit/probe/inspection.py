@@ -1,4 +1,4 @@
-"""One image through one codec: what the numbers of the probe table look like. No torch here."""
+"""One image coded with one codec, to show what the numbers of the probe table look like. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Inspection:
     Attributes:
         original, decoded: uint8 (H, W, 3).
         difference: the signed difference, amplified around mid-grey; uint8 (H, W, 3).
-        stored_bytes: payload, what one exemplar costs.
-        file_bytes: as a file of its own, header and all.
-        psnr: dB; infinite when no pixel differs.
+        stored_bytes: size of the payload, the cost of one exemplar.
+        file_bytes: size as a standalone file with header.
+        psnr: dB; infinite if no pixel differs.
     """
 
     original: np.ndarray
@@ -39,12 +39,12 @@ class Inspection:
 
 
 def decode_images(spec: str, images: np.ndarray, rows: Sequence[ImageRow]) -> np.ndarray:
-    """Images as decoded: as their rows in an ``images`` JSON have them, else coded here.
+    """Decoded images: taken from their rows of an ``images`` JSON if these have them, else coded here.
 
     Args:
         spec: a codec.
         images: uint8 (N, H, W, 3).
-        rows: of these images.
+        rows: rows of these images.
 
     Raises:
         UsageError: coding runs a network, and the rows have no decoded images.
@@ -62,11 +62,11 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow 
     Args:
         spec: a codec.
         image: uint8 (H, W, 3).
-        amplify: factor on the difference, which is cut at black and white.
-        row: the image's in an ``images`` JSON, if it has one.
+        amplify: factor of the difference, which is clipped to black and white.
+        row: the image's row of an ``images`` JSON, if there is one.
 
     Raises:
-        UsageError: a wrong spec or image, or coding runs a network, and the row has no decoded image.
+        UsageError: an invalid spec or image, or coding runs a network and the row has no decoded image.
     """
     image = np.ascontiguousarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -92,7 +92,7 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow 
 def _codec(spec: str) -> Codec:
     codec = parse_codec(spec)
     if needs_network(codec):
-        raise UsageError(f"{spec} codes with a network, which no page runs: measure its images first")
+        raise UsageError(f"{spec} codes with a network, which pages do not run: measure its images first")
     return codec
 
 

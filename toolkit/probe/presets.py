@@ -10,4 +10,4 @@ PRESETS = {
     ),
     "edge device": "raw;jpeg:quality={10,20,30,50,75,90};downscale:factor=2|jpeg:quality={50,75,90}",
 }
-"""Quick: seconds. Thorough: every format. Edge device: only codecs a microcontroller's library can write."""
+"""Quick: seconds. Thorough: every format. Edge device: only codecs with encoders for microcontrollers."""

@@ -1,4 +1,4 @@
-"""Requests for probes and for measurements of single images, and the functions that carry them out."""
+"""Requests for probes and for measurements of single images, and functions that carry them out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProbeRequest(FieldsRequest[ProbeResult]):
-    """Everything that changes the result of a probe; see ``recallrate probe --help``."""
+    """Everything that determines the result of a probe; see ``recallrate probe --help``."""
 
     kind: ClassVar[str] = "probe"
     results: ClassVar[Any] = ProbeResult
@@ -64,7 +64,7 @@ class ProbeRequest(FieldsRequest[ProbeResult]):
 
 @dataclass(frozen=True)
 class ImagesRequest(FieldsRequest[ImagesResult]):
-    """Everything that changes the measurements of single images; see ``recallrate images --help``."""
+    """Everything that determines the measurements of single images; see ``recallrate images --help``."""
 
     kind: ClassVar[str] = "images"
     results: ClassVar[Any] = ImagesResult
@@ -96,7 +96,7 @@ def dataset_of(request: ProbeRequest | ImagesRequest, progress: Progress = silen
 
     Raises:
         UsageError: no such dataset, size or device.
-        WorkError: it cannot be read.
+        WorkError: the dataset cannot be read.
     """
     # imported here so that the app can describe requests without loading torch
     from toolkit.data.catalog import load_dataset
@@ -109,7 +109,7 @@ def dataset_of(request: ProbeRequest | ImagesRequest, progress: Progress = silen
 def extractor_of(
     request: ProbeRequest | ImagesRequest, images: ImageDataset, progress: Progress = silent
 ) -> FeatureExtractor:
-    """The request's feature extractor, trained on ``images`` if it is a kind that is trained.
+    """The request's feature extractor, trained on ``images`` if its kind requires training.
 
     Raises:
         UsageError: no such extractor.

@@ -1,4 +1,4 @@
-"""The probe table: every setting of a codec grid coded, decoded and compared with the originals."""
+"""The probe table: images coded and decoded with every setting of a codec grid and compared with the originals."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from toolkit.training.device import beside_workers
 
 IMAGES = 1000
 LEAST_IMAGES = 4
-"""The unbiased CKA needs four images at a time."""
+"""Minimum for the unbiased CKA."""
 _CHUNK = 100
-"""Images a work item; also the minibatch of the CKA estimate, so classes are mixed by shuffling first."""
+"""Images per work item; also the minibatch of the CKA estimate, so images are shuffled first to mix the classes."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Tally:
 
     Attributes:
         stored: payload bytes of every image so far.
-        compared: how many images the distortions are of.
+        compared: number of images that distortions were measured on.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Tally:
         self.cka = distortion.LinearCKA()
 
     def count(self, coded: _CodedChunk) -> None:
-        """Take in the bytes and times of a chunk."""
+        """Add bytes and times of a chunk."""
         self.stored += coded.stored
         self.sums["files"] += sum(coded.files)
         self.sums["encode"] += coded.encode_seconds
         self.sums["decode"] += coded.decode_seconds
 
     def compare(self, decoded: torch.Tensor, original: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Take in pixels uint8 (N, H, W, 3) and features (N, D) of the decoded images and of the originals."""
+        """Add distortions from pixels uint8 (N, H, W, 3) and features (N, D) of original and decoded images."""
         self.compared += len(decoded)
         values = {
             "psnr": float(distortion.psnr(original, decoded, "sum")),
@@ -79,19 +79,19 @@ class Tally:
             self.cka.update(before, after)
 
     def mean(self, name: str) -> float:
-        """Mean of a sum over the images it is of."""
+        """A sum divided by the number of its images."""
         return self.sums[name] / (len(self.stored) if name in ("files", "encode", "decode") else self.compared)
 
 
 @dataclass(frozen=True)
 class Coded:
-    """What one setting made of the images.
+    """The images coded with one setting.
 
     Attributes:
         codec: fitted.
-        tally: means over the images.
-        payload_bytes: int64 (N,), what each image's exemplar costs but for its label.
-        features: float32 (N, D) of the decoded images; of a lossless codec the originals' own. None where not kept.
+        tally: sums over the images.
+        payload_bytes: int64 (N,), cost of each exemplar without its label.
+        features: float32 (N, D) of the decoded images, for a lossless codec those of the originals; None if not kept.
     """
 
     codec: Codec
@@ -102,12 +102,12 @@ class Coded:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A pass of images through every setting.
+    """Images coded with every setting.
 
     Attributes:
-        originals: float32 (N, D), features of the images as they were.
+        originals: float32 (N, D), features of the original images.
         settings: in the order of the codecs.
-        network_seconds: spent on features and distortions.
+        network_seconds: time spent on features and distortions.
     """
 
     originals: torch.Tensor
@@ -127,18 +127,18 @@ def probe_codecs(
     progress: Progress = silent,
     on_row: OnRow = ignore_row,
 ) -> ProbeResult:
-    """Measure every setting on training images; the ``probe`` JSON of the contract.
+    """Measure every setting on training images; the ``probe`` JSON.
 
     Args:
         dataset: only its training split is used.
         codecs: specs.
         budget: bytes, for the number of exemplars that fit.
-        extractor: judges the decoded images.
-        eyes: what encoders that look at images look through; ``extractor`` by default.
-        images: how many to use at most, stratified over the classes.
-        seed: of the draw.
-        progress: told about (images x settings) done.
-        on_row: told each setting's row as it is done.
+        extractor: compares the decoded images with the originals.
+        eyes: guides encoders that need a network; ``extractor`` by default.
+        images: maximum number of images, stratified over the classes.
+        seed: seed of the sample.
+        progress: receives the number of (chunk of images, setting) pairs done.
+        on_row: receives each setting's row when it is finished.
 
     Raises:
         UsageError: no codecs or fewer than 4 images.
@@ -172,34 +172,30 @@ def measure(
 ) -> Measurement:
     """Code and decode images with every setting and compare them with the originals.
 
-    Codec work runs in threads ahead of the network; the originals' features are computed once. Times an image are
-    processor time on one thread.
+    Codecs run in threads ahead of the network; the originals' features are computed once. Times per image are processor
+    time on one thread.
 
     Args:
         pixels: uint8 (N, H, W, 3) in random order, at least 4.
         codecs: specs.
-        extractor: judges the decoded images.
-        make_guide: what encoders look through, made if any of them does.
-        keep_features: whether the features of the decoded images are kept.
-        compared: of how many images distortions are measured, to the next hundred; None means of all.
-        progress: told about (images x settings) done.
-        finished: told about each setting when all its images are done.
+        extractor: compares the decoded images with the originals.
+        make_guide: creates the guide for encoders that need a network; called if any does.
+        keep_features: whether to keep the features of the decoded images.
+        compared: number of images whose distortion is measured, rounded up to hundreds; None means all.
+        progress: receives the number of (chunk of images, setting) pairs done.
+        finished: called for each setting when all its images are done.
 
     Raises:
         UsageError: no codecs.
-        WorkError: the extractor gives features that are not finite.
+        WorkError: the extractor returns features that are not finite.
     """
     if not codecs:
         raise UsageError("no codecs to probe")
     pixels = np.ascontiguousarray(pixels)
     chunks = np.array_split(np.arange(len(pixels)), max(1, math.ceil(len(pixels) / _CHUNK)))
-    network_seconds = 0.0
-    originals = []
-    for chunk in chunks:
-        clock = time.perf_counter()
-        originals.append(_finite_features(extractor, pixels[chunk], "the originals"))
-        network_seconds += time.perf_counter() - clock
-
+    clock = time.perf_counter()
+    originals = [_finite_features(extractor, pixels[chunk], "the originals") for chunk in chunks]
+    network_seconds = time.perf_counter() - clock
     parsed = [parse_codec(spec) for spec in codecs]
     give_guide(parsed, make_guide)
     for codec in parsed:
@@ -236,7 +232,7 @@ def measure(
 def _finite_features(extractor: FeatureExtractor, pixels: np.ndarray, what: str) -> torch.Tensor:
     features = extractor(pixels)
     if not bool(torch.isfinite(features).all()):
-        raise WorkError(f"extractor {extractor.name} gives features of {what} that are not finite: use another one")
+        raise WorkError(f"extractor {extractor.name} returned features of {what} that are not finite: use another")
     return features
 
 
@@ -249,7 +245,7 @@ def probe_table(
     seed: int,
     seconds: float,
 ) -> ProbeResult:
-    """The ``probe`` JSON of a measurement; ``file_bytes`` is the mean size of the images' original files."""
+    """The ``probe`` JSON of a measurement; ``file_bytes`` is the mean size of the original files."""
     codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
     return {
         "dataset": dataset.name,

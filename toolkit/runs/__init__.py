@@ -1,1 +1,1 @@
-"""Run folders: requests, events, locks and results on disk, for everything that takes longer than a moment."""
+"""Run folders: requests, events, locks and results on disk, for all work that takes longer than a moment."""

@@ -1,8 +1,8 @@
-"""The contracts of the files in a run folder, and the one way to read them.
+"""Contracts of the files in a run folder, and the functions that read and check them.
 
-Another process, a person or a failing disk may have written these files, so everything is checked here: a reader of
-:class:`~toolkit.runs.folder.RunFolder` gets a value of these types, or :class:`Damaged` with the reason. The rooms that
-know a kind of run check the rest of its request and result with :func:`require`.
+Another process, a person or a failing disk may have changed these files, so all of them are validated here: a reader of
+:class:`~toolkit.runs.folder.RunFolder` gets a value of these types, or :class:`Damaged` with the reason. Packages that
+define a kind of run check the rest of its request and result with :func:`require`.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from toolkit.foundation.files import append_to
 from toolkit.foundation.validation import first_problem
 
 FORMAT = 1
-"""Version of the folder's contents; a folder from a newer toolkit is refused."""
+"""Version of the folder's contents; folders from a newer toolkit are refused."""
 LATEST = 250_000_000_000
-"""Seconds since 1970 up to which a date can be made of them anywhere."""
+"""Latest time, in seconds since 1970, that every platform can convert to a date."""
 MOST_EVENT_BYTES = 64 * 2**20
-"""Of a log, from its end: a week of a run that says every second how far it is."""
+"""Maximum size read from the end of a log: a week of progress events, one per second."""
 TICKET = ".queue"
-"""Of a run that waits or is under way."""
+"""Name of the file that marks a queued or running run."""
 _WATCHED = ("config.json", "events.jsonl", "result.json", "notes.txt", "origin.json", "cancel", TICKET)
 MOST_BYTES = 2**25
-"""Of any other file."""
+"""Maximum size of any other file."""
 _SQLITE = 2**63
-"""Integers from here on cannot be kept in an index."""
+"""SQLite cannot store integers from here on."""
 
 Count = Annotated[int, Field(ge=0, lt=_SQLITE)]
 Number = Annotated[float, Field(ge=-_SQLITE, le=_SQLITE)]
 Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
-"""Means of shares may round up."""
+"""A fraction; a mean of fractions may exceed 1 by rounding."""
 
 
 _Contract = TypeVar("_Contract")
 
 
 class Damaged(WorkError):
-    """A run folder holds something that the toolkit did not write, or that cannot be read."""
+    """A run folder contains data that the toolkit did not write or that cannot be read."""
 
 
 class Newer(WorkError):
@@ -57,11 +57,11 @@ class Newer(WorkError):
 
 @with_config(ConfigDict(extra="allow", strict=True))
 class Contents(TypedDict):
-    """A JSON object that may have further keys; nothing is converted."""
+    """A JSON object that may have further keys; values are not converted."""
 
 
 class Choices(Contents, total=False):
-    """Fields that requests of several kinds share; None and absent mean the same."""
+    """Fields shared by several kinds of requests; None and a missing key mean the same."""
 
     dataset: str | None
     size: Annotated[int, Field(ge=1, le=2**16)] | None
@@ -74,7 +74,7 @@ class Choices(Contents, total=False):
 
 
 class Config(Choices):
-    """``config.json``: the request of a run; its choices are in ``config`` if the run has a seed of its own."""
+    """``config.json``: the request of a run; its choices are in ``config`` if the run has its own seed."""
 
     format: NotRequired[Annotated[int, Field(ge=1)]]
     kind: Annotated[str, Field(min_length=1)]
@@ -82,7 +82,7 @@ class Config(Choices):
 
 
 class Origin(Contents, total=False):
-    """``origin.json``: the sweeps that asked for the run, the first one made it; the run that it was forked from."""
+    """``origin.json``: the sweeps that requested the run, its creator first, and the run that it was forked from."""
 
     sweeps: Annotated[list[str], FailFast()]
     forked_from: str | None
@@ -98,7 +98,7 @@ class Result(Contents):
 
 
 class AnyResult(Result, total=False):
-    """``result.json`` as far as all kinds agree."""
+    """``result.json``: the fields that all kinds share."""
 
     seconds: Annotated[Number, Field(ge=0)] | None
     last_accuracy: Number | None
@@ -113,7 +113,7 @@ class _Logged(Contents):
 
 
 class Event(_Logged, total=False):
-    """A line of ``events.jsonl``, with the keys that readers look at."""
+    """A line of ``events.jsonl``, with the keys that readers use."""
 
     reason: str
     what: str
@@ -152,7 +152,7 @@ class _Stage(_Logged):
 
 
 _EVENTS: dict[object, type] = {"failed": _Failed, "progress": _InProgress, "found": _Found, "stage": _Stage}
-"""Events with keys that readers rely on."""
+"""Contracts of events with keys that readers rely on."""
 
 
 class GitState(TypedDict):
@@ -163,7 +163,7 @@ class GitState(TypedDict):
 
 
 class Attempt(Contents, total=False):
-    """``environment.json``: machine, libraries and command of the latest attempt; only shown, so never refused."""
+    """``environment.json``: machine, libraries and command of the latest attempt; only displayed, so not validated."""
 
     python: str
     system: str
@@ -181,7 +181,7 @@ class Attempt(Contents, total=False):
 
 
 def stamp_of(folder: Path) -> str:
-    """What changes whenever a file does that tells how a run stands."""
+    """A text that changes whenever a file that determines the run's state changes."""
     parts = []
     for name in _WATCHED:
         try:
@@ -193,23 +193,23 @@ def stamp_of(folder: Path) -> str:
 
 
 def utf8_name(name: str) -> str:
-    """A name with escapes for what is no text in UTF-8."""
+    """A name with bytes that are not UTF-8 escaped."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder has a request, whatever that holds."""
+    """Whether a folder has a request, valid or not."""
     try:
         (folder / "config.json").lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # it cannot be looked into: a run, where it is called as all runs are
+    except OSError:  # unreadable: taken as a run if it is named like one
         return "-" in folder.name
     return True
 
 
 def moment_of(path: Path) -> float:
-    """When a file was written, in seconds since 1970, as a date can be made of; 0 where that cannot be told."""
+    """Modification time of a file in seconds since 1970, clipped to 0..:data:`LATEST`; 0 if unknown."""
     try:
         return min(max(path.lstat().st_mtime, 0.0), LATEST)
     except OSError:
@@ -220,8 +220,8 @@ def read_config(path: Path) -> Config:
     """The request of a run, with its ``kind``.
 
     Raises:
-        Damaged: it is none, or cannot be read.
-        Newer: it is one of a newer version.
+        Damaged: it is invalid or cannot be read.
+        Newer: it is from a newer version of the toolkit.
     """
     config = _read(path)
     made = config.get("format", FORMAT) if isinstance(config, dict) else FORMAT
@@ -233,7 +233,7 @@ def read_config(path: Path) -> Config:
 
 
 def read_origin(path: Path) -> Origin:
-    """Where a run comes from; nothing where the file is missing.
+    """The origin of a run; empty if the file is missing.
 
     Raises:
         Damaged: it is not an :class:`Origin`.
@@ -242,7 +242,7 @@ def read_origin(path: Path) -> Origin:
 
 
 def read_result(path: Path) -> AnyResult | None:
-    """The result; None where there is none yet.
+    """The result; None if there is none yet.
 
     Raises:
         Damaged: it is not a :class:`Result`.
@@ -251,10 +251,10 @@ def read_result(path: Path) -> AnyResult | None:
 
 
 def read_notes(path: Path) -> str:
-    """What the user wrote about a run.
+    """The user's notes about a run.
 
     Raises:
-        Damaged: it is no file of text.
+        Damaged: the file cannot be read.
     """
     if not os.path.lexists(path):
         return ""
@@ -265,12 +265,12 @@ def read_notes(path: Path) -> str:
 
 
 def read_events(path: Path, last_bytes: int | None = None) -> list[Event]:
-    """All events of a log, or those in its last so many bytes, the oldest first.
+    """All events of a log, or those in its last ``last_bytes`` bytes, oldest first.
 
-    The beginning of an event is passed over: a kill, a full disk or a power cut has ended it.
+    Truncated lines are skipped: a kill, a full disk or a power cut leaves them behind.
 
     Raises:
-        Damaged: any other line is no :class:`Event`.
+        Damaged: any other line is not an :class:`Event`.
     """
     if not os.path.lexists(path):
         return []
@@ -282,7 +282,7 @@ def read_events(path: Path, last_bytes: int | None = None) -> list[Event]:
     except (OSError, Unfit) as error:
         raise _damaged(path, error) from error
     found = []
-    for line in lines[1:] if start else lines:  # the first one most likely begins before
+    for line in lines[1:] if start else lines:  # the first one is probably incomplete
         if (stripped := line.strip(b"\0\r ")) and (event := _event(stripped, path)) is not None:
             found.append(event)
     return found
@@ -290,9 +290,9 @@ def read_events(path: Path, last_bytes: int | None = None) -> list[Event]:
 
 @lru_cache(maxsize=4096)
 def problem_of(folder: Path, stamp: str) -> Damaged | Newer | None:
-    """What is wrong with a run folder whose files have that stamp: read once, however many ask."""
+    """The problem of a run folder whose files have this stamp, or None; cached."""
     if utf8_name(folder.name) != folder.name:
-        return Damaged(f"{utf8_name(folder.name)} is damaged: its name is not text in UTF-8")
+        return Damaged(f"{utf8_name(folder.name)} is damaged: its name is not UTF-8")
     try:
         read_config(folder / "config.json")
         read_origin(folder / "origin.json")
@@ -300,15 +300,15 @@ def problem_of(folder: Path, stamp: str) -> Damaged | Newer | None:
         read_result(folder / "result.json")
         read_events(folder / "events.jsonl")
     except (Damaged, Newer) as problem:
-        return type(problem)(str(problem))  # without the frames that it has come through
+        return type(problem)(str(problem))  # without the traceback
     return None
 
 
 def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
-    """Append an event of now to a log; a number that is none, as a loss may become, is left out.
+    """Append an event to a log with the current time; non-finite numbers, such as a diverged loss, are omitted.
 
     Raises:
-        WorkError: it cannot be written.
+        WorkError: the log cannot be written.
     """
     known = {name: fact for name, fact in facts.items() if not isinstance(fact, float) or math.isfinite(fact)}
     line = json.dumps({"time": round(time.time(), 3), "event": event, **known}) + "\n"
@@ -316,7 +316,7 @@ def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
         with append_to(path) as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # cut short by a kill or a full disk: it must not spoil this line too
+                if file.read(1) != b"\n":  # truncated by a kill or a full disk: it must not spoil this line too
                     line = "\n" + line
             file.write(line.encode())
     except OSError as error:
@@ -324,7 +324,7 @@ def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
 
 
 def _event(line: bytes, path: Path) -> Event | None:
-    """What a line says; None where it has been cut short."""
+    """The event in a line; None if the line is truncated."""
     try:
         event = parse_json(line, nonfinite="none", printable=True)
     except Unfit as error:
@@ -336,15 +336,15 @@ def _event(line: bytes, path: Path) -> Event | None:
 
 
 def require(contract: type[_Contract], value: object, path: Path) -> _Contract:
-    """The value itself, once it is known to satisfy a contract.
+    """The value itself, if it satisfies a contract.
 
     Args:
         contract: a TypedDict, perhaps with validators around it.
         value: as read from JSON.
-        path: the file that holds it, for the message.
+        path: the file that contains it, for the message.
 
     Raises:
-        Damaged: it does not; with the file's name and the first problem.
+        Damaged: the value violates the contract; with the file's name and the first problem.
     """
     try:
         _adapter(cast(Hashable, contract)).validate_python(value)

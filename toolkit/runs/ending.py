@@ -14,14 +14,14 @@ from toolkit.runs.folder import RunFolder
 from toolkit.runs.locks import Taken, holding
 
 CANCEL_SECONDS = 6.0
-"""By when a cancelled run in the background has stopped, whatever it was doing."""
+"""A cancelled background run stops within this time, whatever it is doing."""
 
 
 def cancel(runs: Sequence[RunFolder], seconds: float = CANCEL_SECONDS) -> list[RunFolder]:
     """Ask runs to stop, and wait until they have.
 
     Returns:
-        Those that have not: they run in the foreground of a process that reports no progress at the moment.
+        Runs that have not stopped: they run in the foreground of a process that currently reports no progress.
     """
     for run in runs:
         run.request_cancel()
@@ -33,11 +33,11 @@ def cancel(runs: Sequence[RunFolder], seconds: float = CANCEL_SECONDS) -> list[R
 
 
 def remove(run: RunFolder) -> None:
-    """Delete a run's folder: all of it, or nothing if it is running.
+    """Delete a run's folder, unless the run is running.
 
     Raises:
-        UsageError: it is running.
-        WorkError: it cannot be deleted.
+        UsageError: the run is running.
+        WorkError: the folder cannot be deleted.
     """
     gone = run.path.with_name(f".removed-{secrets.token_hex(4)}")
     try:

@@ -1,4 +1,4 @@
-"""The facts about machine and libraries that belong beside a measurement."""
+"""Facts about machine and libraries that are recorded with every measurement."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ def environment() -> Attempt:
 
 
 def attempt_facts(run: RunFolder, command: str) -> Attempt:
-    """What ``environment.json`` says about the attempt that has just logged ``started``.
+    """Contents of ``environment.json`` for the attempt that has just logged ``started``.
 
     Args:
         run: its folder.
-        command: that does the same again.
+        command: the command that reproduces it.
     """
     attempt = sum(event["event"] == "started" for event in run.events())
     return {**environment(), "attempt": attempt, "command": command, "sweeps": run.origin.get("sweeps", [])}
 
 
 def require_one_rank() -> None:
-    """Refuse to be one of several processes that would each train, and each keep a memory.
+    """Refuse to run as one of several ranks, because each would train and fill its own memory.
 
     Raises:
-        UsageError: it is so.
+        UsageError: torchrun started several ranks.
     """
     ranks = os.environ.get("WORLD_SIZE", "1").strip()
     if ranks not in ("", "0", "1"):
         raise UsageError(
-            f"started by torchrun with {ranks} ranks: each would select exemplars and fill a memory of its own, and "
-            "the budget would be spent several times; start one process, and let a sweep's slots, --workers or "
-            "--backend ray do the rest"
+            f"started by torchrun with {ranks} ranks: each would select exemplars and fill its own memory, so the "
+            "budget would be spent several times; start one process, and parallelise with a sweep's slots, --workers "
+            "or --backend ray"
         )
 
 
 @lru_cache(maxsize=1)
 def git_state() -> GitState | None:
-    """Commit of the toolkit's checkout and whether it was changed since; None where it is not a checkout."""
+    """Commit of the toolkit's checkout and whether files have changed since; None if it is not a checkout."""
     root = Path(toolkit.__file__).parents[1]
     if not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Carry out a request in its run folder, in this process: the one way for all kinds of requests."""
+"""Carry out a request of any kind in its run folder, in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.runs.request import Outcome, Request
 from toolkit.runs.usage import usage_recorded
 
 Work = Callable[[RunFolder, RunReporter], Outcome]
-"""As :meth:`~toolkit.runs.request.Request.work`."""
+"""Signature of :meth:`~toolkit.runs.request.Request.work`."""
 
 
 def carry_out_in(
@@ -34,7 +34,7 @@ def carry_out_in(
 def carry_out(
     request: Request[Outcome], run: RunFolder, progress: Progress = silent, work: Work[Outcome] | None = None
 ) -> Outcome:
-    """The request's result, read from its folder if it is there; a failure is logged in the folder and raised.
+    """The request's result, read from its folder if it is finished; a failure is logged in the folder and raised.
 
     A request that is not light waits for a training slot of the folder that contains ``run``.
 

@@ -1,4 +1,4 @@
-"""Copy run folders into a folder or a ``.zip`` for others."""
+"""Copy run folders into a folder or a ``.zip`` to share them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def export_runs(runs: Iterable[RunFolder], output: Path, extra: Mapping[str, str
     """Copy runs' folders, without locks and other hidden files, into a ``.zip`` or a new folder.
 
     Args:
-        runs: their folders; no two of one name.
+        runs: folders with distinct names.
         output: ends in ``.zip``, or does not exist yet.
-        extra: further files: name to text.
+        extra: further files: name -> text.
 
     Returns:
-        Bytes of what was copied, and what was left out: links, which could lead to any file, pipes and the like.
+        Bytes copied, and the names left out: links, which could lead to any file, pipes and other special files.
 
     Raises:
-        UsageError: the folder exists, or two runs have the same name.
-        WorkError: it cannot be written, or a file cannot be read.
+        UsageError: the output folder exists, or two runs have the same name.
+        WorkError: the output cannot be written, or a file cannot be read.
     """
     output = Path(os.path.realpath(output))
     files: dict[str, Path] = {}
     left_out: list[str] = []
     for run in runs:
         if any(name.startswith(f"{run.shown_name}/") for name in files):
-            raise UsageError(f"two runs are called {run.name}: export them one by one")
+            raise UsageError(f"two runs are named {run.name}: export them one by one")
         for path in _visible_files(run.path):
             name = utf8_name(f"{run.name}/{path.relative_to(run.path).as_posix()}")
             if stat.S_ISREG(path.lstat().st_mode):
@@ -53,13 +53,13 @@ def export_runs(runs: Iterable[RunFolder], output: Path, extra: Mapping[str, str
             raise UsageError(f"{output} exists: choose a new folder, or a name that ends in .zip")
         else:
             _copy(output, files, extra)
-    except Unfit as error:  # it has just been replaced
+    except Unfit as error:  # a file was replaced meanwhile
         raise WorkError(f"a file of these runs cannot be read: {error}") from error
     return sum(path.stat().st_size for path in files.values()), left_out
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    """Whatever is no folder and not hidden, below a folder; links to folders are not followed."""
+    """Everything below a folder except folders and hidden files; links to folders are listed, not followed."""
     for root, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         folders[:] = sorted(name for name in folders if name not in links)
@@ -78,7 +78,7 @@ def _zip(file: IO[bytes], files: Mapping[str, Path], extra: Mapping[str, str]) -
 
 
 def _copy(output: Path, files: Mapping[str, Path], extra: Mapping[str, str]) -> None:
-    """Fill a folder that takes its name only once it is complete."""
+    """Fill a temporary folder, and rename it once it is complete."""
     building = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
         building.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Find a run by how any command prints it."""
+"""Find runs by path, name or part of the name."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _SHOWN = 8
 
 
 def find_run(name: str, runs_dir: Path) -> RunFolder:
-    """A run as any command prints it: its folder's path, its name, or enough of the name.
+    """Find a run by its folder's path, its name, or a unique part of the name.
 
-    A path has a separator, or leads to a run from the folder one is in. A name is that of a run in ``runs_dir``, the
-    only one there that begins with it, or the only one that contains it.
+    A path has a separator or leads from the current folder to a run. A name is looked up in ``runs_dir``: an exact
+    match comes first, then the only run that begins with it, then the only run that contains it.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: no run or several runs match.
     """
     path = _as_path(name)
     if os.path.dirname(name):
         if RunFolder(path).exists():
             return RunFolder(path)
-        raise UsageError(f"{name} is no run folder: it has no config.json")
+        raise UsageError(f"{name} is not a run folder: it has no config.json")
     names = [run.name for run in run_folders(runs_dir)]
     if name in names:
         return RunFolder(Path(runs_dir) / name)
@@ -36,15 +36,15 @@ def find_run(name: str, runs_dir: Path) -> RunFolder:
         raise UsageError(f"no run in {runs_dir} has {name!r} in its name")
     if len(fitting) > 1:
         more = f" and {len(fitting) - _SHOWN} more" if len(fitting) > _SHOWN else ""
-        raise UsageError(f"{name!r} fits {len(fitting)} runs: {', '.join(fitting[:_SHOWN])}{more}")
+        raise UsageError(f"{name!r} matches {len(fitting)} runs: {', '.join(fitting[:_SHOWN])}{more}")
     return RunFolder(Path(runs_dir) / fitting[0])
 
 
 def find_runs(names: Sequence[str], runs_dir: Path) -> list[RunFolder]:
-    """Runs as :func:`find_run` finds them, or all of a folder of them; each once.
+    """Runs by name as in :func:`find_run`, or all runs of a folder of runs; each once.
 
     Raises:
-        UsageError: nothing there, or a run that this version cannot read. Of a folder of runs such ones are passed on.
+        UsageError: no run was found, or a named run is unreadable. Unreadable runs of a folder are returned.
     """
     found: dict[Path, RunFolder] = {}
     for name in names:
@@ -62,5 +62,5 @@ def find_runs(names: Sequence[str], runs_dir: Path) -> list[RunFolder]:
 
 
 def _as_path(name: str) -> Path:
-    """A path as written, made absolute; links in it stay, so that a linked run is of the folder that it is found in."""
+    """An absolute path with unresolved links, so that a linked run belongs to the folder that contains the link."""
     return Path(os.path.abspath(Path(name).expanduser()))

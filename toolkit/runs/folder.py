@@ -1,10 +1,10 @@
-"""Run folders: the truth about every probe and pilot, on disk, in a form that survives any process. No torch here.
+"""Run folders: the complete state of every run on disk, independent of any process. Imports no torch.
 
-A folder holds ``config.json`` (what to do), ``events.jsonl`` (append-only: what happened), ``environment.json``,
+A folder contains ``config.json`` (the request), ``events.jsonl`` (append-only log), ``environment.json``,
 ``origin.json`` (the sweeps it belongs to, the run it was forked from), ``notes.txt``, checkpoints while it runs, and
-``result.json`` (written atomically, last). While it waits or is under way it holds a ticket (:mod:`.queue`). A process
-that runs it holds ``.lock``, and one that is about to ``.claim``; the operating system lets go of both when the
-process dies, however it dies.
+``result.json`` (written atomically, last). A queued or running run has a ticket (:mod:`.queue`). A process that runs it
+holds ``.lock``, and one that is about to run it ``.claim``; the operating system releases both when the process dies,
+however it dies.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from toolkit.runs.contents import FORMAT, TICKET, AnyResult, Attempt, Config, Co
 from toolkit.runs.locks import held, holding
 
 STATUSES = ("queued", "running", "done", "failed", "cancelled", "lost")
-"""``lost``: it was under way, its process has gone, and nobody has it queued."""
+"""``lost``: it was running, its process is gone, and it is not queued."""
 DAMAGED = "damaged"
-"""The state of a folder that holds what the toolkit cannot have written: it can be removed, nothing else."""
+"""State of a folder with contents that the toolkit did not write; it can only be removed."""
 SLOT_VARIABLE = "RECALLRATE_SLOT"
-"""Environment variable with which a supervisor tells a worker which of the folder's training slots it has."""
+"""Environment variable by which a supervisor assigns a worker one of the folder's training slots."""
 _TAIL_BYTES = 1 << 16
 _Outcome = TypeVar("_Outcome", bound=Result)
 
 
 class Cancelled(WorkError):
-    """The user asked for the run to stop."""
+    """The user cancelled the run."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder. ``kind`` is ``pilot``, ``probe``, ``advise`` or ``jpeg``."""
+    """The folder of one run."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, kind: str, request: Mapping[str, object]) -> RunFolder:
-        """Make the folder, or reopen it if it was made for the same request.
+        """Create the folder, or reopen it if it was created for the same request.
 
         Raises:
-            WorkError: the folder holds another request, or cannot be written.
+            WorkError: the folder contains another request, or cannot be written.
         """
         run = cls(path)
         config = {"kind": kind, **request}
         if run.exists():
             if not _agrees(run.config, json.loads(json.dumps(config))):
-                raise WorkError(f"{path} already holds another run: choose another folder")
+                raise WorkError(f"{path} already contains another run: choose another folder")
             return run
         write_json(run.config_path, {"format": FORMAT, **config})
         return run
@@ -67,16 +67,16 @@ class RunFolder:
 
     @property
     def shown_name(self) -> str:
-        """The name, with escapes for what is no text in UTF-8."""
+        """The name with bytes that are not UTF-8 escaped."""
         return contents.utf8_name(self.name)
 
     def exists(self) -> bool:
-        """Whether there is a request, of whatever kind."""
+        """Whether the folder has a request, valid or not."""
         return contents.is_run_folder(self.path)
 
     @property
     def created(self) -> float:
-        """When the request was written, in seconds since 1970; 0 where that cannot be told."""
+        """Time at which the request was written, in seconds since 1970; 0 if unknown."""
         return contents.moment_of(self.config_path)
 
     @property
@@ -98,7 +98,7 @@ class RunFolder:
         return contents.read_config(self.config_path)
 
     def unreadable(self) -> str | None:
-        """Why this version of the toolkit cannot read the request; None where it can."""
+        """Why this version of the toolkit cannot read the request; None if it can."""
         try:
             _ = self.config
         except WorkError as error:
@@ -106,18 +106,18 @@ class RunFolder:
         return None
 
     def check(self) -> None:
-        """Read everything that the folder says of itself.
+        """Read and validate all files of the folder.
 
         Raises:
-            Damaged: a part of it is not what the toolkit writes.
-            Newer: it is from a newer version of the toolkit.
+            Damaged: a file is not what the toolkit writes.
+            Newer: the folder is from a newer version of the toolkit.
         """
         if (problem := contents.problem_of(self.path, contents.stamp_of(self.path))) is not None:
             raise type(problem)(str(problem))
 
     @property
     def result(self) -> AnyResult | None:
-        """The result, once there is one."""
+        """The result; None if there is none yet."""
         return contents.read_result(self.result_path)
 
     def located(self, result: _Outcome) -> _Outcome:
@@ -126,11 +126,11 @@ class RunFolder:
 
     @property
     def origin(self) -> Origin:
-        """The sweeps that asked for the run, and the run that it was forked from."""
+        """The sweeps that requested the run, and the run that it was forked from."""
         return contents.read_origin(self.path / "origin.json")
 
     def join_sweep(self, sweep: str) -> None:
-        """Note that a sweep has asked for the run."""
+        """Record that a sweep requested the run."""
         origin = self.origin
         sweeps = origin.get("sweeps", [])
         if sweep not in sweeps:
@@ -138,12 +138,12 @@ class RunFolder:
 
     @property
     def notes(self) -> str:
-        """What the user wrote about the run."""
+        """The user's notes."""
         return contents.read_notes(self.path / "notes.txt")
 
     @property
     def environment(self) -> Attempt | None:
-        """``environment.json`` of the latest attempt; None if it is missing or unreadable: it is only shown."""
+        """``environment.json`` of the latest attempt; None if missing or unreadable, since it is only displayed."""
         try:
             facts = read_json(self.path / "environment.json")
         except WorkError:
@@ -151,7 +151,7 @@ class RunFolder:
         return cast(Attempt, facts) if isinstance(facts, dict) else None
 
     def printed(self, last_bytes: int) -> str:
-        """The end of what its worker has printed."""
+        """The end of the worker's output."""
         return read_tail(self.path / "worker.log", last_bytes).decode(errors="replace")
 
     def note(self, text: str) -> None:
@@ -172,11 +172,11 @@ class RunFolder:
         contents.append_event(self.path / "events.jsonl", event, facts)
 
     def events(self, last_bytes: int | None = None) -> list[Event]:
-        """All events, or those in the log's last so many bytes; a line cut short by a kill is left out."""
+        """All events, or those in the last ``last_bytes`` bytes of the log; truncated lines are skipped."""
         return contents.read_events(self.path / "events.jsonl", last_bytes)
 
     def last_event(self, *, progress: bool = False) -> Event | None:
-        """The latest event other than ``progress``, or the latest ``progress``; most often without reading them all."""
+        """The latest event other than ``progress``, or the latest ``progress``; reads the end of the log first."""
         for last_bytes in (_TAIL_BYTES, None):
             for event in reversed(self.events(last_bytes)):
                 if (event["event"] == "progress") == progress:
@@ -197,26 +197,26 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Be the one process that is about to run it, from before loading the libraries until the end.
+        """Claim the run for this process, from before its libraries are loaded until the end.
 
         Raises:
-            WorkError: another process is.
+            WorkError: another process has claimed it.
         """
-        with holding(self.path / ".claim", f"{self.path.name} is another worker's"):
+        with holding(self.path / ".claim", f"{self.path.name} is claimed by another worker"):
             yield
 
     def is_running(self) -> bool:
-        """Whether a live process runs it or is about to."""
+        """Whether a live process runs the run or is about to."""
         return held(self.path / ".lock") or held(self.path / ".claim")
 
     def status(self) -> str:
-        """One of :data:`STATUSES`, or :data:`DAMAGED` where the log does not tell which."""
+        """One of :data:`STATUSES`, or :data:`DAMAGED` if the log cannot be read."""
         if os.path.lexists(self.result_path):
             return "done"
         return "running" if self.is_running() else self.status_at_rest()
 
     def status_at_rest(self) -> str:
-        """The status when no process runs it: never ``running``."""
+        """The status without a live process: never ``running``."""
         if os.path.lexists(self.result_path):
             return "done"
         try:
@@ -231,11 +231,11 @@ class RunFolder:
         return "queued" if os.path.lexists(self.path / TICKET) else "lost"
 
     def progress(self) -> Event | None:
-        """The latest progress event: ``what``, ``done``, ``total`` and perhaps ``seconds_left``."""
+        """The latest progress event: ``what``, ``done``, ``total`` and, if known, ``seconds_left``."""
         return self.last_event(progress=True)
 
     def log_found(self, part: Mapping[str, object]) -> None:
-        """Log a part of an unfinished result, for pages that watch the run.
+        """Log a part of an unfinished result, for pages that follow the run.
 
         Raises:
             WorkError: the folder cannot be written.
@@ -243,7 +243,7 @@ class RunFolder:
         self.log("found", part=part)
 
     def found(self) -> list[Contents]:
-        """The parts of the result that the latest attempt has logged so far."""
+        """Parts of the result that the latest attempt has logged so far."""
         parts: list[Contents] = []
         for event in self.events():
             if event["event"] == "started":
@@ -253,17 +253,17 @@ class RunFolder:
         return parts
 
     def error(self) -> str | None:
-        """Why the run failed, if it did."""
+        """Reason of the latest failure, if any."""
         return next((event["reason"] for event in reversed(self.events()) if event["event"] == "failed"), None)
 
     def log_finished(self) -> None:
-        """Log what a kill between the result and its event has left out."""
+        """Log the ``finished`` event if a kill prevented it after the result was written."""
         if not any(event["event"] == "finished" for event in self.events()):
             self.log("finished", seconds=(self.result or {}).get("seconds"))
 
     @contextmanager
     def failures_logged(self) -> Iterator[None]:
-        """Log what ends the block early, then let it pass on."""
+        """Log an exception that ends the block, and reraise it."""
         try:
             yield
         except Cancelled:
@@ -285,10 +285,10 @@ class RunFolder:
         return os.path.lexists(self.path / "cancel")
 
     def clear_cancel(self) -> None:
-        """Let the run start again.
+        """Withdraw the request to stop, so that the run can start again.
 
         Raises:
-            WorkError: what says that it shall stop cannot be removed.
+            WorkError: the ``cancel`` file cannot be removed.
         """
         try:
             (self.path / "cancel").unlink(missing_ok=True)
@@ -296,20 +296,20 @@ class RunFolder:
             raise WorkError(describe_os_error(error, "remove", self.path / "cancel")) from error
 
     def raise_if_cancelled(self) -> None:
-        """Raise :class:`Cancelled` once the user has asked for it."""
+        """Raise :class:`Cancelled` if the user has cancelled the run."""
         if self.cancel_requested():
             raise Cancelled("cancelled by the user")
 
 
 def _agrees(stored: Any, asked: Any) -> bool:
-    """Whether a request is the stored one; it may name choices that were not possible yet when that was written."""
+    """Whether a request equals the stored one; it may have fields that did not exist when that was written."""
     if isinstance(stored, dict) and isinstance(asked, dict):
         return all(name in asked and _agrees(value, asked[name]) for name, value in stored.items())
     return bool(stored == asked)
 
 
 def run_folders(runs_dir: Path) -> list[RunFolder]:
-    """Every run folder under ``runs_dir``, whatever its files hold, by name."""
+    """All run folders under ``runs_dir``, intact or not, sorted by name."""
     try:
         names = sorted(entry.name for entry in os.scandir(runs_dir) if not entry.name.startswith("."))
     except OSError:
@@ -319,10 +319,10 @@ def run_folders(runs_dir: Path) -> list[RunFolder]:
 
 @contextmanager
 def training_slot(runs_dir: Path, progress: Progress = silent) -> Iterator[None]:
-    """Hold a training slot of the folder: more trainings at once than planned would slow each other down.
+    """Hold a training slot of the folder, because too many concurrent trainings slow each other down.
 
-    A worker of a supervisor has a slot of its own; everyone else shares the first. Waits until the slot is free, and
-    says so.
+    Each worker of a supervisor has its own slot; all other processes share the first. Waits until the slot is free, and
+    reports the wait as progress.
     """
     slot = os.environ.get(SLOT_VARIABLE, "0")
     make_folder(runs_dir)

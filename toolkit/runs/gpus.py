@@ -1,4 +1,4 @@
-"""GPUs as the driver's own library reports them: without torch, and without a process a question."""
+"""GPUs as reported by the driver's own library, without torch or extra processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
-    """NVIDIA's management library, initialised; None where there is none."""
+    """NVIDIA's management library (NVML), initialised; None if it is not installed."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
         return library if library.nvmlInit_v2() == 0 else None
@@ -33,7 +33,7 @@ def _devices() -> list[tuple[ctypes.CDLL, ctypes.c_void_p]]:
 
 
 def gpu_names() -> list[str]:
-    """Names of all GPUs of the machine; empty where there is none."""
+    """Names of all GPUs of the machine."""
     names = []
     for library, handle in _devices():
         name = ctypes.create_string_buffer(96)
@@ -43,7 +43,7 @@ def gpu_names() -> list[str]:
 
 
 def gpu_joules() -> float | None:
-    """Energy all GPUs have used since their driver was loaded, in joules; None where it cannot be read."""
+    """Energy all GPUs have used since their driver was loaded, in joules; None if it cannot be read."""
     total = 0.0
     devices = _devices()
     for library, handle in devices:
@@ -55,7 +55,7 @@ def gpu_joules() -> float | None:
 
 
 def visible_gpus() -> list[str]:
-    """What ``CUDA_VISIBLE_DEVICES`` can be set to, one entry a GPU this process may use."""
+    """Values for ``CUDA_VISIBLE_DEVICES``, one per GPU that this process may use."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return [str(index) for index in range(len(_devices()))]

@@ -1,8 +1,8 @@
-"""An index of a runs folder: an SQLite file beside the run folders, which stay the truth.
+"""An index of a runs folder: an SQLite file beside the run folders, which remain the source of truth.
 
-Every query first updates the index: it reads a row again when the size or time of one of its folder's files has
-changed, and rebuilds the index when it is missing, damaged or of another version. The index never stores whether a run
-is alive, only its state if none of its processes were.
+Every query first updates the index: it rereads a row if the size or time of one of its folder's files has changed, and
+rebuilds the index if it is missing, damaged or of another version. The index stores the state that a run has without
+a live process; whether one is alive is checked at query time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from toolkit.runs.contents import Choices, Newer, stamp_of
 from toolkit.runs.folder import DAMAGED, STATUSES, RunFolder, run_folders
 
 VERSION = 3
-"""Of the table; an index of another version is rebuilt."""
+"""Version of the table; an index of another version is rebuilt."""
 UNREADABLE = "unreadable"
 """The state of a folder from a newer version."""
 STATES = (*STATUSES, DAMAGED, UNREADABLE)
-"""Every state of a row."""
+"""All states of a row."""
 _FINAL = ("done", DAMAGED, UNREADABLE)
 """States that change only together with the folder's files."""
 _FIGURES = ("last_accuracy", "average_incremental_accuracy", "forgetting", "memory_bytes", "seconds")
@@ -35,7 +35,7 @@ _COLUMNS = ("name", "stamp", "state", "sweeps", "seed", "created", "changed", *_
 class RunRow(TypedDict):
     """A run in the index; fields that do not apply are None.
 
-    ``state`` is the present one of :data:`STATES`; ``created`` and ``changed`` are seconds since 1970.
+    ``state`` is the current one of :data:`STATES`; ``created`` and ``changed`` are seconds since 1970.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Filter:
             raise UsageError(f"state must be one of {', '.join(STATES)}, got {self.state!r}")
 
     def accepts(self, row: RunRow) -> bool:
-        """Whether a row with its present state passes the filter."""
+        """Whether a row with its current state passes the filter."""
         exact = all(
             wanted is None or value == wanted
             for value, wanted in ((row["kind"], self.kind), (row["state"], self.state), (row["method"], self.method))
@@ -110,7 +110,7 @@ def query(
     Args:
         runs_dir: the folder of run folders.
         wanted: which of them; all by default.
-        check: raises WorkError for a damaged run; it may know more about the run's kind than the folder does.
+        check: raises WorkError for a damaged run; may check more than the folder does, such as the run's kind.
     """
     wanted = wanted or Filter()
     runs_dir = Path(runs_dir)
@@ -124,7 +124,7 @@ def query(
 
 
 def _live_row(row: dict[str, Any], runs_dir: Path, check: Callable[[RunFolder], object]) -> RunRow:
-    """A row of the table as callers see it, with the run's present state."""
+    """A row of the table as returned to callers, with the run's current state."""
     row["sweeps"] = json.loads(row["sweeps"])
     stamp = row.pop("stamp")
     if row["state"] not in _FINAL:
@@ -135,11 +135,11 @@ def _live_row(row: dict[str, Any], runs_dir: Path, check: Callable[[RunFolder], 
 
 @contextmanager
 def _opened(runs_dir: Path) -> Iterator[sqlite3.Connection]:
-    """The index; rebuilt if it is unusable, in memory if the folder cannot be written."""
+    """The index; rebuilt if it is unusable, kept in memory if the folder is not writable."""
     path = runs_dir / "index.sqlite"
     try:
         index = _connected(path)
-    except sqlite3.OperationalError:  # a folder that cannot be written, a full disk
+    except sqlite3.OperationalError:  # a read-only folder or a full disk
         index = _connected(":memory:")
     except sqlite3.DatabaseError:
         for suffix in ("", "-wal", "-shm"):
@@ -151,7 +151,7 @@ def _opened(runs_dir: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _connected(path: Path | str) -> sqlite3.Connection:
-    """A connection to an index of this version that can be written."""
+    """A writable connection to an index of this version."""
     index = sqlite3.connect(path, timeout=30)
     try:
         index.row_factory = sqlite3.Row
@@ -160,7 +160,7 @@ def _connected(path: Path | str) -> sqlite3.Connection:
         (version,) = index.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise sqlite3.DatabaseError(f"an index of version {version}")
-        if not version:  # creating the table each time would make every reader wait for every other one
+        if not version:  # creating the table on every query would make readers wait for each other
             with index:
                 columns = ", ".join(_COLUMNS[1:])
                 index.execute(f"CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, {columns})")
@@ -175,11 +175,11 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _live_state(run: RunFolder, at_rest: str | None) -> str:
-    """The present state of a run whose folder was intact when its row was made.
+    """The current state of a run whose folder was intact when its row was written.
 
     Args:
         run: its folder.
-        at_rest: its state if no process runs it; None if its files have changed since its row was made.
+        at_rest: its state without a live process; None if its files have changed since the row was written.
     """
     try:
         return run.status() if at_rest is None else "running" if run.is_running() else at_rest
@@ -188,12 +188,12 @@ def _live_state(run: RunFolder, at_rest: str | None) -> str:
 
 
 def _stamp(run: RunFolder, check: Callable[[RunFolder], object]) -> str:
-    """A text that changes whenever a row has to be read again."""
+    """A text that changes whenever a row must be reread."""
     return f"{check.__module__}.{check.__qualname__} {stamp_of(run.path)}"
 
 
 def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFolder], object]) -> None:
-    """Update the rows from the folders."""
+    """Update the rows of changed folders."""
     known = dict(index.execute("SELECT name, stamp FROM runs").fetchall())
     runs = {run.shown_name: run for run in run_folders(runs_dir)}
     found = {name: _stamp(run, check) for name, run in runs.items()}
@@ -207,7 +207,7 @@ def _refresh(index: sqlite3.Connection, runs_dir: Path, check: Callable[[RunFold
 
 
 def index_row(run: RunFolder, check: Callable[[RunFolder], object]) -> dict[str, Any]:
-    """A folder's row in the table; ``state`` is its state if no process runs it."""
+    """A folder's row in the table; ``state`` is its state without a live process."""
     row: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"name": run.shown_name, "sweeps": "[]"}
     row |= {"kind": run.shown_name.split("-")[0], "created": run.created, "changed": run.created}
     try:

@@ -1,7 +1,7 @@
-"""Locks that die with their holder, and names for processes that hold when a process number is given out again.
+"""Locks that are released when their holder dies, and process names that stay unique when a pid is reused.
 
-A lock is a lock of the operating system on a file, so there is nothing to clean up after SIGKILL or a power cut. The
-file's contents only say who holds it: for messages, and for signals, which must never reach a stranger.
+A lock is an operating-system lock on a file, so nothing needs cleaning up after SIGKILL or a power cut. The file's
+contents only identify the holder, for messages and for signals, which must never reach another process.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Taken(WorkError):
 
 
 _MOST_PROCESSES = 2**31
-"""Process numbers are smaller on every platform."""
+"""Pids are smaller on every platform."""
 PROBE_SECONDS = 2.0
-"""How long an acquisition tries: whoever only asks whether a lock is held, holds it for some microseconds."""
+"""How long to retry an acquisition: :func:`held` itself holds a lock for some microseconds."""
 
 
 @contextmanager
@@ -37,9 +37,9 @@ def holding(path: Path, taken: str, seconds: float = PROBE_SECONDS) -> Iterator[
     """Hold the lock file ``path``.
 
     Args:
-        path: made where it does not exist; its folder exists.
-        taken: what to say when another process holds it.
-        seconds: how long to try.
+        path: created if missing; its folder must exist.
+        taken: error message if another process holds it.
+        seconds: how long to retry; -1 waits without limit.
 
     Raises:
         Taken: another process holds it.
@@ -59,7 +59,7 @@ def holding(path: Path, taken: str, seconds: float = PROBE_SECONDS) -> Iterator[
 
 
 def held(path: Path) -> bool:
-    """Whether a live process holds the lock file ``path``. Any number of processes can ask at once."""
+    """Whether a live process holds the lock file ``path``. Any number of processes can check at once."""
     if sys.platform == "win32":
         return _held_exclusively(path)
     import fcntl
@@ -75,7 +75,7 @@ def held(path: Path) -> bool:
 
 
 def _held_exclusively(path: Path) -> bool:
-    """The same where locks cannot be shared."""
+    """The same for platforms without shared locks."""
     if not path.exists():
         return False
     lock = FileLock(path)
@@ -91,11 +91,11 @@ def _held_exclusively(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class ProcessName:
-    """A process, told from any other that gets the same number later.
+    """Identifies a process, even if its pid is reused later.
 
     Attributes:
-        pid: its number.
-        started: the boot it belongs to and when in it the process began.
+        pid: process id.
+        started: boot id and start time.
     """
 
     pid: int
@@ -108,12 +108,12 @@ class ProcessName:
 
     @classmethod
     def of(cls, pid: int) -> ProcessName:
-        """A process that cannot have been buried yet: this one, or a child."""
+        """A process that cannot have been reaped yet: this one or a child."""
         return cls(pid, _started(pid) or "")
 
     @classmethod
     def read(cls, path: Path) -> ProcessName | None:
-        """As :meth:`write` left it; None where there is none or the file is damaged."""
+        """The name stored by :meth:`write`; None if the file is missing or damaged."""
         try:
             saved = read_json(path)
             pid, started = saved["pid"], saved["started"]
@@ -123,7 +123,7 @@ class ProcessName:
         return cls(pid, started) if known else None
 
     def write(self, path: Path, **facts: str) -> None:
-        """Write it, with what else there is to say, as JSON.
+        """Write the name and further facts as JSON.
 
         Raises:
             WorkError: the file cannot be written.
@@ -131,11 +131,11 @@ class ProcessName:
         write_json(path, asdict(self) | facts)
 
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this process, not another with its pid, still runs."""
         return _started(self.pid) == self.started
 
     def send(self, number: signal.Signals) -> None:
-        """Signal the process and its children, which form a session; nothing where it has gone."""
+        """Signal the process and its children, which form a session; no effect if it is gone."""
         if not self.alive():
             return
         with suppress(ProcessLookupError, PermissionError):
@@ -146,9 +146,9 @@ class ProcessName:
 
 
 def _started(pid: int) -> str | None:
-    """Boot and start time of a process; None where there is none, or one that only waits to be buried."""
+    """Boot id and start time of a process; None if it does not exist or is a zombie."""
     try:
-        # the last part of /proc/PID/stat, after the name in brackets: state, then 18 numbers, then the start time
+        # /proc/PID/stat after the name in parentheses: state, 18 numbers, start time
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return None if fields[0] in "ZX" else f"{boot} {fields[19]}"

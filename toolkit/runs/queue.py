@@ -1,7 +1,7 @@
-"""The queue of a runs folder: a ticket in each run folder that waits or is under way, so that nothing can lose it.
+"""The queue of a runs folder: a ticket in the folder of every queued or running run, so that no run is lost.
 
-A ticket (``.queue``) is written when a run is queued and goes when the run has ended. Whoever changes tickets holds
-the queue's lock, so that a run queued again while it is being cancelled is not forgotten.
+A ticket (``.queue``) is written when a run is queued and removed when it has ended. Tickets are changed only under the
+queue's lock, so that a run queued again while it is being cancelled is not forgotten.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Ticket:
 
     Attributes:
         run: its folder.
-        position: runs go in this order.
-        tries: attempts in a row that have got the run no further.
-        mark: how far it was when the last of them began.
+        position: order of execution.
+        tries: consecutive attempts without a new checkpoint.
+        mark: :func:`checkpoint_mark` at the start of the last attempt.
     """
 
     run: RunFolder
@@ -37,7 +37,7 @@ class Ticket:
     mark: str = ""
 
     def save(self) -> None:
-        """Write it into the run's folder.
+        """Write the ticket into the run's folder.
 
         Raises:
             WorkError: the folder cannot be written.
@@ -49,7 +49,7 @@ class Ticket:
         """Take the run off the queue.
 
         Raises:
-            WorkError: its ticket cannot be removed.
+            WorkError: the ticket cannot be removed.
         """
         try:
             (self.run.path / TICKET).unlink(missing_ok=True)
@@ -57,17 +57,17 @@ class Ticket:
             raise WorkError(describe_os_error(error, "remove", self.run.path / TICKET)) from error
 
     def next_try(self) -> Ticket:
-        """The ticket for another attempt, which is the first again if the last one got the run further."""
+        """The ticket for another attempt; counting restarts if the last one saved a checkpoint."""
         mark = checkpoint_mark(self.run)
         return replace(self, tries=1 if mark != self.mark else self.tries + 1, mark=mark)
 
 
 @contextmanager
 def queue_lock(runs_dir: Path) -> Iterator[None]:
-    """Hold the queue's lock, which nobody holds for longer than a moment.
+    """Hold the queue's lock; every holder releases it within moments.
 
     Raises:
-        WorkError: it could not be had within a minute, or the folder cannot be written.
+        WorkError: the lock was not free within a minute, or the folder cannot be written.
     """
     make_folder(runs_dir)
     taken = f"the queue in {runs_dir} is locked by another process"
@@ -76,7 +76,7 @@ def queue_lock(runs_dir: Path) -> Iterator[None]:
 
 
 def enqueue(runs: Iterable[RunFolder], runs_dir: Path) -> None:
-    """Queue runs, in order, behind those that wait.
+    """Append runs to the queue, in order.
 
     Raises:
         WorkError: a folder cannot be written.
@@ -87,11 +87,11 @@ def enqueue(runs: Iterable[RunFolder], runs_dir: Path) -> None:
             position += 1
             run.clear_cancel()
             run.log("queued")
-            Ticket(run, position, mark=checkpoint_mark(run)).save()  # last: the event alone queues nothing
+            Ticket(run, position, mark=checkpoint_mark(run)).save()  # last: only the ticket queues the run
 
 
 def tickets(runs_dir: Path) -> list[Ticket]:
-    """The tickets of all runs that wait or are under way, in order."""
+    """Tickets of all queued and running runs, in order."""
     found = []
     for run in run_folders(runs_dir):
         path = run.path / TICKET
@@ -101,13 +101,13 @@ def tickets(runs_dir: Path) -> list[Ticket]:
             saved = read_json(path)
             found.append(Ticket(run, int(saved["position"]), int(saved["tries"]), str(saved["mark"])))
         except (WorkError, KeyError, TypeError, ValueError):
-            if os.path.lexists(path):  # damaged: it still says that the run is to be done
+            if os.path.lexists(path):  # damaged, but the run is still queued
                 found.append(Ticket(run, 0))
     return sorted(found, key=lambda ticket: (ticket.position, ticket.run.name))
 
 
 def checkpoint_mark(run: RunFolder) -> str:
-    """Something that changes whenever the run has saved a checkpoint."""
+    """A text that changes whenever the run saves a checkpoint."""
     newest = 0
     with suppress(OSError):
         for entry in os.scandir(run.path):

@@ -1,4 +1,4 @@
-"""Progress of a run: to the caller, and now and then into its events."""
+"""Progress of a run: to the caller, and about once per second to its events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.runs.folder import RunFolder
 
 
 class Stopwatch:
-    """Seconds spent, those of earlier, killed attempts included."""
+    """Seconds spent, including those of earlier, killed attempts."""
 
     def __init__(self, already: float) -> None:
         self._start = time.monotonic() - already
@@ -21,7 +21,7 @@ class Stopwatch:
 
 
 class RunReporter:
-    """Passes progress on, logs it about once a second, and stops the run when it has been cancelled."""
+    """Forwards progress, logs it about once per second, and stops the run if it has been cancelled."""
 
     EVERY_SECONDS = 1.0
 
@@ -34,7 +34,7 @@ class RunReporter:
         self._first = 0
 
     def due(self, done: int, total: int) -> bool:
-        """Whether progress now would be logged."""
+        """Whether :meth:`show` would log this progress."""
         return done >= total or time.monotonic() - self._logged >= self.EVERY_SECONDS
 
     def show(self, what: str, done: int, total: int, **facts: Any) -> None:

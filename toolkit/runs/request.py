@@ -1,6 +1,6 @@
-"""Requests: what a run does, as data. Every kind of work with a run folder has a class of them.
+"""Requests: what a run does, as data. Every kind of run has its own request class.
 
-Neither this file nor the fields of a request need torch: the app describes requests too.
+Imports no torch, because the app describes requests too.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Outcome = TypeVar("Outcome", bound=Result)
 
 
 class Request(ABC, Generic[Outcome]):
-    """Everything that changes a result, and the way to compute it; one class per kind of run.
+    """Everything that determines a result, and the function that computes it; one class per kind of run.
 
     Attributes:
-        kind: of the run.
+        kind: name of the kind of run.
         light: whether it is short enough to run beside a training.
-        results: the contract of the result, perhaps with validators around it.
-        rows: the contract of the rows that are logged while the work runs; None if there are none.
+        results: contract of the result, possibly annotated with validators.
+        rows: contract of the rows logged while the work runs; None if there are none.
     """
 
     kind: ClassVar[str]
@@ -48,7 +48,7 @@ class Request(ABC, Generic[Outcome]):
     @classmethod
     @abstractmethod
     def from_contents(cls, contents: Mapping[str, Any]) -> Self:
-        """The request that ``config.json`` holds, without its ``kind``.
+        """The request stored in ``config.json``, given without its ``kind``.
 
         Raises:
             UsageError, ValidationError: the contents are not a request of this kind.
@@ -64,11 +64,11 @@ class Request(ABC, Generic[Outcome]):
 
     @abstractmethod
     def command(self) -> str:
-        """The ``recallrate`` command that does the same."""
+        """The equivalent ``recallrate`` command."""
 
     @abstractmethod
     def work(self, run: RunFolder, reporter: RunReporter) -> Outcome:
-        """Compute the result, as ``result.json`` stores it; checkpoints to continue after a kill are kept in ``run``.
+        """Compute the result, as ``result.json`` stores it; checkpoints for resuming after a kill are kept in ``run``.
 
         Raises:
             UsageError: any part of the request is wrong.
@@ -76,7 +76,7 @@ class Request(ABC, Generic[Outcome]):
         """
 
     def check(self) -> None:
-        """Find mistakes that would otherwise show only after a while, before anything is written.
+        """Find mistakes that would otherwise surface late, before anything is written.
 
         Raises:
             UsageError: any part of the request is wrong.
@@ -87,22 +87,22 @@ class Request(ABC, Generic[Outcome]):
         return {}
 
     def finished(self, run: RunFolder, result: Outcome) -> dict[str, object]:
-        """Remove files that the finished run no longer needs; returns the facts that the log states at the end."""
+        """Remove files that the finished run no longer needs; returns facts for the log's ``finished`` event."""
         return {}
 
     def require_result(self, run: RunFolder, result: AnyResult) -> Outcome:
-        """The result, once it is known to be one of this request.
+        """The result, checked to belong to this request.
 
         Raises:
-            Damaged: it is not.
+            Damaged: it does not.
         """
         return cast(Outcome, require(self.results, result, run.result_path))
 
     def result_in(self, run: RunFolder) -> Outcome | None:
-        """The result in this request's folder with the folder's path; None if it is unfinished.
+        """The result in this request's folder, with the folder's path; None if the run is unfinished.
 
         Raises:
-            Damaged: it cannot be read.
+            Damaged: the result cannot be read.
         """
         result = run.result
         return None if result is None else run.located(cast(Outcome, result))
@@ -111,7 +111,7 @@ class Request(ABC, Generic[Outcome]):
         """The run's folder, created if it does not exist.
 
         Raises:
-            WorkError: it cannot be written.
+            WorkError: the folder cannot be written.
         """
         return RunFolder.create(Path(runs_dir).resolve() / self.run_name(), self.kind, self.contents())
 
@@ -119,7 +119,7 @@ class Request(ABC, Generic[Outcome]):
         """The run's folder, or None if it does not exist.
 
         Raises:
-            Damaged: it is damaged.
+            Damaged: the folder is damaged.
         """
         run = RunFolder(Path(runs_dir).resolve() / self.run_name())
         if not run.exists():
@@ -129,17 +129,17 @@ class Request(ABC, Generic[Outcome]):
 
     @classmethod
     def of(cls, run: RunFolder) -> Self:
-        """The request of an intact run folder of this kind; its result is checked too.
+        """The request of a run folder of this kind; its result is checked too.
 
         Raises:
-            Damaged: a part of it is not what the toolkit writes.
-            Newer: it is from a newer version of the toolkit.
+            Damaged: a file is not what the toolkit writes.
+            Newer: the folder is from a newer version of the toolkit.
         """
         run.check()
         config: dict[str, object] = {**run.config}
         kind = config.pop("kind")
         if kind != cls.kind:
-            raise Damaged(f"{run.name} is damaged: config.json: its kind must be {cls.kind}, got {kind}")
+            raise Damaged(f"{run.name} is damaged: config.json: kind must be {cls.kind}, got {kind}")
         try:
             request = cls.from_contents(config)
         except ValidationError as error:
@@ -156,11 +156,11 @@ class Request(ABC, Generic[Outcome]):
 
 @dataclass(frozen=True)
 class FieldsRequest(Request[Outcome], Generic[Outcome]):
-    """A request whose fields are its contents, and that can be carried out without a run folder.
+    """A request whose fields are its contents; it can be carried out without a run folder.
 
     Attributes:
         first: the field that is the command's positional argument.
-        said: options that the command always names; it names others only if they differ from their defaults.
+        said: options that the command always includes; others are included only if they differ from the defaults.
     """
 
     first: ClassVar[str] = "dataset"
@@ -176,7 +176,7 @@ class FieldsRequest(Request[Outcome], Generic[Outcome]):
 
         Args:
             progress: receives the progress.
-            on_row: receives each row of the result when it is done, if the result has rows.
+            on_row: receives each finished row of the result, if the result has rows.
 
         Raises:
             UsageError: any part of the request is wrong.
@@ -190,9 +190,9 @@ class FieldsRequest(Request[Outcome], Generic[Outcome]):
     def from_contents(cls, contents: Mapping[str, Any]) -> Self:
         request = TypeAdapter(cls).validate_python(dict(contents))
         held = request.contents()
-        for name, value in contents.items():  # pydantic takes "32" for 32
+        for name, value in contents.items():  # pydantic converts "32" to 32
             if name not in held or held[name] != value:
-                raise UsageError(f"{name}: {reprlib.repr(value)} is none of its values")
+                raise UsageError(f"{name}: {reprlib.repr(value)} is not a valid value")
         return request
 
     def contents(self) -> dict[str, object]:
@@ -203,7 +203,7 @@ class FieldsRequest(Request[Outcome], Generic[Outcome]):
         return self.contents()
 
     def run_name(self) -> str:
-        """Equal for equal requests, as long as the files that they name have the same contents."""
+        """Equal for equal requests, provided that the files they name have the same contents."""
         digest = hashlib.sha256(json.dumps(self.settled(), sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.kind}-{readable(self.subject(), 60)}-{digest}"
 
@@ -230,12 +230,12 @@ class FieldsRequest(Request[Outcome], Generic[Outcome]):
 
 @dataclass(frozen=True)
 class SeededRequest(Request[Outcome], Generic[_Config, Outcome]):
-    """A training: a configuration and a seed, so that other seeds can repeat it.
+    """A training: a configuration and a seed, so that it can be repeated with other seeds.
 
     Attributes:
-        configs: the class of the configuration.
+        configs: class of the configuration.
         config: all choices.
-        seed: of everything random.
+        seed: seed of everything random.
     """
 
     light: ClassVar[bool] = False
@@ -247,7 +247,7 @@ class SeededRequest(Request[Outcome], Generic[_Config, Outcome]):
     @classmethod
     def from_contents(cls, contents: Mapping[str, Any]) -> Self:
         if contents.get("config") is None or contents.get("seed") is None:
-            raise UsageError("it needs a config and a seed")
+            raise UsageError("config and seed are required")
         return cls(validated(cls.configs, contents["config"]), contents["seed"])  # type: ignore[arg-type]
 
     def contents(self) -> dict[str, object]:
@@ -255,5 +255,5 @@ class SeededRequest(Request[Outcome], Generic[_Config, Outcome]):
 
 
 def readable(words: str, most: int) -> str:
-    """Words as a part of a folder's name, with at most ``most`` characters."""
+    """Words converted to a part of a folder's name, at most ``most`` characters."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")[:most]

@@ -1,4 +1,4 @@
-"""What an attempt at a run has cost: memory and energy, beside its environment."""
+"""Memory and energy used by an attempt at a run, recorded in its environment."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _RAPL = Path("/sys/class/powercap")
 
 @contextmanager
 def usage_recorded(environment: Path) -> Iterator[None]:
-    """Add ``peak_memory_bytes`` and ``energy_joules`` of the block to the JSON file ``environment``, if it can be.
+    """Add ``peak_memory_bytes`` and ``energy_joules`` of the block to the JSON file ``environment``, if possible.
 
-    The energy is that of the whole machine's processor packages and GPUs while the block ran: an estimate, which
-    counts whatever else they did. Null where it cannot be read.
+    The energy is that of all processor packages and GPUs of the machine while the block ran, including other work
+    they did meanwhile; null if it cannot be read.
     """
     before = _joules()
     try:
         yield
     finally:
-        with suppress(WorkError):  # what the work came to matters more
+        with suppress(WorkError):  # an error of the block itself matters more
             facts = read_json(environment)
             used = {"peak_memory_bytes": peak_memory_bytes(), "energy_joules": _difference(before, _joules())}
             if isinstance(facts, dict):
@@ -33,7 +33,7 @@ def usage_recorded(environment: Path) -> Iterator[None]:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process has had resident so far; None where the platform does not say."""
+    """Peak resident memory of this process so far; None if the platform does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -43,10 +43,10 @@ def peak_memory_bytes() -> int | None:
 
 
 def _joules() -> dict[str, float]:
-    """Counters that can be read, in joules."""
+    """Readable energy counters, in joules."""
     counters = {}
     for zone in sorted(_RAPL.glob("intel-rapl:*")):
-        if zone.name.count(":") == 1:  # a package; what lies below it is part of it
+        if zone.name.count(":") == 1:  # a package; zones below are part of it
             with suppress(OSError, ValueError):
                 counters[zone.name] = int((zone / "energy_uj").read_text()) / 1e6
     gpus = gpu_joules()
@@ -54,7 +54,7 @@ def _joules() -> dict[str, float]:
 
 
 def _difference(before: dict[str, float], after: dict[str, float]) -> float | None:
-    """Joules between two readings; None where nothing could be read, or a counter began anew meanwhile."""
+    """Joules between two readings; None if there is no common counter or one wrapped around meanwhile."""
     shared = before.keys() & after.keys()
     used = [after[name] - before[name] for name in shared]
     return round(sum(used), 1) if used and min(used) >= 0 else None

@@ -1,1 +1,1 @@
-"""How far rules were off where pilots measured every choice, and how much of that is seed noise."""
+"""Regret of rules on problems whose choices were all piloted, and the part of it that is seed noise."""

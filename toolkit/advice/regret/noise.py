@@ -1,8 +1,8 @@
-"""How much of a regret is seed noise: the best mean of many choices is the best partly by chance.
+"""The part of a regret that is seed noise: the best of many means is partly the best by chance.
 
-A few seeds measure a choice's accuracy with an error. Regret counts this error against every rule, because it compares
-with the choice whose measured mean is the highest. This file computes the part that no rule could avoid, and a
-comparison that is free of it.
+A mean over a few seeds has an error. Regret counts this error against every rule, because it compares with the choice
+whose measured mean is the highest. This file computes the regret that no rule could avoid, and a comparison that is
+free of it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def standard_errors(problem: Problem) -> np.ndarray | None:
 
 
 def within_reach(problem: Problem) -> WithinReach:
-    """The regret of an oracle that knew the true accuracies, judged by the measured ones.
+    """The regret of an oracle that knows the true accuracies, evaluated on the measured ones.
 
     The variance between the choices' means is that of their true accuracies plus the mean square of their standard
     errors. True accuracies are drawn from their distribution given the measured ones, all assumed normal: the mean
@@ -72,7 +72,7 @@ def within_reach(problem: Problem) -> WithinReach:
     if free.any():
         facts["standard_error_unaligned"] = float(errors[free].mean())
     true_variance = max(0.0, float(np.var(means, ddof=1) - np.mean(errors**2)))
-    if not true_variance:  # every choice is as good
+    if not true_variance:  # all choices are equally good
         return {**facts, "correlation": 0.0, "regret": 100 * float(means.max() - means.mean())}
     share = true_variance / (true_variance + errors**2)
     centre = np.average(means, weights=share)
@@ -86,9 +86,9 @@ def within_reach(problem: Problem) -> WithinReach:
 
 
 def behind_pilots(problem: Problem, chosen: int) -> float | None:
-    """Points by which pilots of all seeds but one choose better than a rule, judged by the left-out seed.
+    """Points by which pilots of all seeds but one choose better than a rule, evaluated on the left-out seed.
 
-    The left-out seed took no part in the choice, so the comparison is fair; it is negative if the rule's choice is
+    The left-out seed does not influence the choice, so the comparison is unbiased; negative if the rule's choice is
     better. None with one seed.
     """
     seeds = problem.by_seed.shape[1]

@@ -106,13 +106,13 @@ def correlation(scores: np.ndarray, accuracy: np.ndarray) -> float | None:
 
 
 def calibrate_rules(problems: Sequence[Problem]) -> CalibrationContents:
-    """What the package keeps of a study: parameters fitted on all problems, the interval, the tables, the best rule.
+    """The calibration from a study: parameters fitted on all problems, the interval, the tables, the best rule.
 
-    ``interval`` is a half-width in points: 95 % of the pilots' gains over raw lie that close to the gain predicted with
-    their dataset left out, on the dataset where this is widest. The errors of a problem share a bias, so a new dataset
-    is one draw, not many. None with one dataset. ``train_pairs`` counts the settings piloted under both ``train`` and
-    ``both``, ``train_held`` those of them in which ``train`` was no worse. ``most_growth`` is the largest ``growth`` of
-    any choice; nothing was measured beyond it.
+    ``interval`` is a half-width in points: 95 % of the pilots' gains over raw are within it of the gain predicted with
+    their dataset left out, on the dataset where it is widest. The errors of a problem share a bias, so a new dataset is
+    a single draw. None with one dataset. ``train_pairs`` counts the settings piloted under both ``train`` and ``both``,
+    ``train_held`` those in which ``train`` was no worse. ``most_growth`` is the largest measured ``growth`` of any
+    choice.
     """
     table = regret_table(problems)
     errors: dict[str, list[np.ndarray]] = {}
@@ -138,5 +138,5 @@ def calibrate_rules(problems: Sequence[Problem]) -> CalibrationContents:
 
 
 def _not_raw(problem: Problem) -> np.ndarray:
-    """All choices but raw, whose gain is 0 by definition."""
+    """All choices except raw, whose gain is 0 by definition."""
     return np.array([codec != "raw" for codec in problem.codecs])

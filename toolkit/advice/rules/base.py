@@ -1,4 +1,4 @@
-"""What a rule is: a function from evidence to a score for every choice. No torch: the app reads the names."""
+"""Rules: functions from evidence to a score for every choice. Imports no torch, for the app's sake."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to choose.
+    """A rule for choosing codec, rate and alignment.
 
     Attributes:
-        name: as users write it.
+        name: as written by users.
         summary: one sentence.
-        uses: what it looks at.
-        function: ``module:name``, imported when the rule is asked: a function from
-            :class:`~toolkit.advice.evidence.Evidence` to a score for each of its choices, float64 (choices,); higher is
-            better.
-        judges_alignment: whether alignments differ in score.
+        uses: the inputs that it looks at.
+        function: ``module:name``, imported on first use: a function from
+            :class:`~toolkit.advice.evidence.Evidence` to a score per choice, float64 (choices,); higher is better.
+        judges_alignment: whether scores depend on the alignment.
     """
 
     name: str
@@ -39,13 +38,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class RuleScores:
-    """What a rule said.
+    """Scores of one rule.
 
     Attributes:
         rule: its name.
         scores: float64 (choices,).
-        pick: index of the choice with the highest score.
-        seconds: it took.
+        pick: index of its pick.
+        seconds: time that scoring took.
     """
 
     rule: str
@@ -55,7 +54,7 @@ class RuleScores:
 
 
 def ask_rule(rule: Rule, evidence: Evidence) -> RuleScores:
-    """Ask a rule."""
+    """Evaluate a rule."""
     score: Callable[[Evidence], np.ndarray] = load_object(rule.function)
     started = time.perf_counter()
     scores = score(evidence)
@@ -66,16 +65,16 @@ def ask_rule(rule: Rule, evidence: Evidence) -> RuleScores:
 
 
 def pick(scores: np.ndarray, aligns: Sequence[str], exemplars: np.ndarray, judges_alignment: bool = False) -> int:
-    """Index of the highest score; of equals by alignment, then the setting that stores more.
+    """Index of the highest score; ties are broken by alignment, then by the number of exemplars.
 
-    A rule that does not judge alignment is taken with the one that codes most, the paper's pre-processing. One that
-    does, and finds no difference, with the one that codes least: incoming images then need no coding.
+    For a rule that does not judge alignment, the alignment that codes most wins: the paper's pre-processing. For a rule
+    that does but finds no difference, the one that codes least wins, because incoming images then need no coding.
 
     Args:
         scores: float64 (k,).
-        aligns: of each choice.
-        exemplars: float64 (k,), a class.
-        judges_alignment: whether the scores' rule does.
+        aligns: alignment of each choice.
+        exemplars: float64 (k,), exemplars per class.
+        judges_alignment: whether the rule judges alignment.
     """
     sign = -1 if judges_alignment else 1
     return max(range(len(scores)), key=lambda k: (scores[k], sign * ALIGNS.index(aligns[k]), exemplars[k]))

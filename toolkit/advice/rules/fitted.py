@@ -1,4 +1,4 @@
-"""Rules with parameters: how they combine quantities, and how their parameters are fitted on measured problems."""
+"""Rules with parameters: formulas over quantities, and the fit of their parameters on measured problems."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Parametric:
     """A rule with parameters.
 
     Attributes:
-        quantities: what it looks at.
-        combine: those and parameters to a score for each choice, float64 (k,).
-        fit: the parameters that serve some problems best.
+        quantities: names of its inputs.
+        combine: (quantities, parameters) -> score per choice, float64 (k,).
+        fit: problems -> best parameters.
     """
 
     quantities: tuple[str, ...]
@@ -40,10 +40,10 @@ _LOSSES = (*_WORSE, *_SHIFTS.values())
 
 
 def predicted_gain(quantities: Quantities, weights: Parameters) -> np.ndarray:
-    """Expected points of last accuracy over raw pixels at the same budget: what is gained by numbers, less the losses.
+    """Expected points of last accuracy over raw pixels at the same budget: gain by more exemplars minus losses.
 
-    gain = growth * weight - feature distortion * weight - structure loss * weight - domain shift * weight, the shift
-    where images of both kinds meet. Weights are at least 0.
+    gain = w1 * growth - w2 * feature distortion - w3 * structure loss - w4 * domain shift, where the shift is 0 for
+    choices that do not mix coded and original images, and w4 depends on the alignment. All weights are non-negative.
     """
     gained = sum(weights[name] * quantities[name] for name in _GAINS)
     lost = sum(weights[name] * quantities[name] for name in _LOSSES)
@@ -51,12 +51,12 @@ def predicted_gain(quantities: Quantities, weights: Parameters) -> np.ndarray:
 
 
 def fit_gain(problems: Sequence[Problem]) -> Parameters:
-    """Weights that are not negative, by least squares, every problem weighing the same.
+    """Non-negative least-squares weights, with equal weight per problem.
 
-    Where coded and original images meet, the shift's size changes from seed to seed, which would blur the rest. So the
-    other weights are those of the choices where they do not meet; and the shift's, of settings that were piloted with
-    and without alignment, or, where there are none, of what the other weights leave. Where no pilot was aligned
-    ``train``, its shift weighs what it weighs under ``none``: no better until measured.
+    For choices that mix coded and original images the shift varies from seed to seed, which would add noise to the
+    other weights. These are therefore fitted on the other choices only. The shift's weights are fitted on settings
+    piloted with and without alignment or, if there are none, on the residuals. If no pilot was aligned ``train``, its
+    weight equals that under ``none``: assumed no better until measured.
     """
     signs = {**dict.fromkeys(_GAINS, 1.0), **dict.fromkeys(_WORSE, -1.0)}
     rows, wanted = [], []
@@ -81,7 +81,7 @@ def fit_gain(problems: Sequence[Problem]) -> Parameters:
 
 
 def cost_of(align: str, problem: Problem) -> np.ndarray:
-    """Of settings piloted under ``align`` and ``both``: shifts, and by how many points ``both`` is better; (2, n)."""
+    """Shifts of settings piloted under ``align`` and ``both``, and the points by which ``both`` is better; (2, n)."""
     at = {choice: index for index, choice in enumerate(zip(problem.codecs, problem.aligns, strict=True))}
     pairs = [(k, at[codec, "both"]) for (codec, how), k in at.items() if how == align and (codec, "both") in at]
     without, aligned = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -90,16 +90,16 @@ def cost_of(align: str, problem: Problem) -> np.ndarray:
 
 
 def consistent_volume(quantities: Quantities, parameters: Parameters) -> np.ndarray:
-    """MRDC's choice: the most exemplars whose volume is consistent with the originals', the others behind by how far.
+    """MRDC's choice: the most exemplars whose volume is consistent with the originals'; others rank by inconsistency.
 
-    MRDC (2202.06592) leaves the comparison to the eye; here the ratio must lie within a threshold.
+    MRDC (2202.06592) compares by eye; here the log ratio must lie within a threshold.
     """
     off = np.abs(quantities["volume_ratio"])
     return np.where(off <= parameters["threshold"], np.log1p(quantities["exemplars"]), -off)
 
 
 def fit_threshold(problems: Sequence[Problem]) -> Parameters:
-    """The threshold of least mean regret, of several the smallest."""
+    """The smallest threshold with the least mean regret."""
 
     def mean_regret(threshold: float) -> float:
         scores = [consistent_volume(problem.quantities, {"threshold": threshold}) for problem in problems]
@@ -113,11 +113,11 @@ PARAMETRIC: dict[str, Parametric] = {
     GAIN: Parametric((*_GAINS, *_LOSSES), predicted_gain, fit_gain),
     "dpp-volume": Parametric(("volume_ratio", "exemplars"), consistent_volume, fit_threshold),
 }
-"""All of them by name."""
+"""All parametric rules by name."""
 
 
 def _calibrated(name: str) -> Callable[[Evidence], np.ndarray]:
-    """The scores of a rule with the parameters of the package's calibration."""
+    """A rule with the parameters of the package's calibration."""
     parametric = PARAMETRIC[name]
 
     def score(evidence: Evidence) -> np.ndarray:

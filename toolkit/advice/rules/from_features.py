@@ -1,4 +1,4 @@
-"""Rules that look at features of the decoded exemplars that a budget would hold."""
+"""Rules based on features of the decoded exemplars that a budget would hold."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from toolkit.advice.evidence import Choice, Evidence
 from toolkit.features.heads import class_means, nearest_mean_scores, ridge_regression
 
 _NEWEST = 5
-"""How many stages ``last-stage`` takes for the newest in turn, at most."""
+"""Maximum number of stages that ``last-stage`` treats as the newest in turn."""
 
 
 def mmd(evidence: Evidence) -> np.ndarray:
-    """Minus the distance, in a Gaussian kernel's feature space, between the exemplars that fit and the whole class."""
+    """Minus the squared MMD (Gaussian kernel) between the exemplars that fit and the whole class, mean over classes."""
     width = median_distance(evidence.originals)
 
     def score(index: int) -> float:
@@ -30,7 +30,7 @@ def mmd(evidence: Evidence) -> np.ndarray:
 
 
 def median_distance(features: torch.Tensor, sample: int = 1000) -> float:
-    """The median distance between features (N, D), the usual width of a Gaussian kernel; 1 if all are equal."""
+    """Median distance between features (N, D), the usual width of a Gaussian kernel; 1 if all are equal."""
     few = features[:: max(1, len(features) // sample)].double()
     return float(torch.pdist(few).median()) or 1.0 if len(few) > 1 else 1.0
 
@@ -45,9 +45,9 @@ def squared_mmd(one: torch.Tensor, other: torch.Tensor, width: float) -> float:
 
 
 def probe_accuracy(head: str) -> Callable[[Evidence], np.ndarray]:
-    """Accuracy, on held-out images, of a closed-form classifier fitted on the decoded exemplars that fit.
+    """Accuracy on held-out images of a closed-form classifier fitted on the decoded exemplars that fit.
 
-    Held-out images are coded where the alignment is ``both``. ``head`` is ``ridge`` or ``nearest-mean``.
+    Held-out images are coded if the alignment is ``both``. ``head`` is ``ridge`` or ``nearest-mean``.
     """
 
     def score(evidence: Evidence) -> np.ndarray:
@@ -70,7 +70,7 @@ nearest_mean_accuracy = probe_accuracy("nearest-mean")
 
 
 def _tested(evidence: Evidence, choice: Choice) -> torch.Tensor:
-    """Features of the held-out images as the deployed model would get them."""
+    """Features of the held-out images as the deployed model would see them."""
     return evidence.settings[choice.setting].held_out if choice.align == "both" else evidence.held_out_originals
 
 
@@ -80,10 +80,10 @@ def _accuracy(evidence: Evidence, features: torch.Tensor, table: torch.Tensor, h
 
 
 def last_stage(evidence: Evidence) -> np.ndarray:
-    """Accuracy, on held-out images, of a ridge classifier fitted as the learner's last stage would have it.
+    """Accuracy on held-out images of a ridge classifier fitted on the data of the learner's last stage.
 
-    Old classes have their decoded exemplars and half the weight, the newest stage's classes all their images, coded
-    where the alignment is ``train`` or ``both``. Every stage, up to five of them, is the newest in turn.
+    These are the decoded exemplars of old classes, with half the weight, and all images of the newest stage's classes,
+    coded if the alignment is ``train`` or ``both``. Mean over the last five stages, each as the newest in turn.
     """
     stages = evidence.stages[-_NEWEST:] if evidence.replays else ()
     if not stages:

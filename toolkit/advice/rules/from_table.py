@@ -1,4 +1,4 @@
-"""Rules that need only the probe's table: bytes, distortion in pixels and in features, exemplars that fit."""
+"""Rules based on the probe's table only: bytes, distortion of pixels and features, exemplars that fit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def best_quality(evidence: Evidence) -> np.ndarray:
 
 
 def _psnr(evidence: Evidence, index: int) -> float:
-    """Of a setting in dB; the probe caps that of lossless settings."""
+    """PSNR of a setting in dB; the probe caps that of lossless settings."""
     value = evidence.settings[index].row["psnr"]
     assert value is not None  # the probe measured it
     return value

@@ -1,6 +1,6 @@
-"""Numbers about a choice that parametric rules are made of.
+"""Quantities of a choice that parametric rules combine.
 
-Each is a function from evidence to a value for every choice, as float64 (choices,) in the order of
+Each is a function from evidence to a value per choice, float64 (choices,) in the order of
 :attr:`~toolkit.advice.evidence.Evidence.choices`.
 """
 
@@ -18,13 +18,13 @@ from toolkit.memory.selection import herding_order
 Quantities = dict[str, np.ndarray]
 """Quantities by name, each (choices,)."""
 _FEWEST = 1.0
-"""Exemplars of a class below which nothing changes any more."""
+"""Lower bound on the exemplars of a class."""
 _NEEDED, _SHARPNESS = 4.0, 6.0
-"""How many exemplars a class needs for each later stage, and how sharply fewer are too few.
+"""Exemplars that a class needs per later stage, and the exponent of the transition.
 
-Of exponents from 1 to 6 and of 1 to 8 exemplars these leave the least squares between expected and measured gains of
-the regret study's aligned pilots, on all problems and without any one dataset (4 or 5 exemplars): once there are enough
-exemplars, more hardly help.
+Among 1 to 8 exemplars and exponents from 1 to 6 these give the least squared error between expected and measured gains
+of the regret study's aligned pilots, on all problems and with any one dataset left out (4 or 5 exemplars). Beyond
+enough exemplars, more hardly help.
 """
 
 
@@ -34,42 +34,42 @@ def tabulate(evidence: Evidence, names: Iterable[str]) -> Quantities:
 
 
 def _by_setting(value: Callable[[Evidence, int], float]) -> Callable[[Evidence], np.ndarray]:
-    """A quantity that is the same under every alignment."""
+    """A quantity that does not depend on the alignment."""
     return lambda evidence: evidence.by_setting(lambda index: value(evidence, index))
 
 
 def exemplars(evidence: Evidence, setting: int) -> float:
-    """How many exemplars of a class the memory will hold."""
+    """Exemplars per class that the memory will hold."""
     return evidence.held(evidence.settings[setting])
 
 
 def growth(evidence: Evidence, setting: int) -> float:
-    """What :func:`grown` says of the exemplars that fit, against those that fit raw."""
+    """:func:`grown` of the exemplars that fit."""
     return float(grown(evidence, np.array(exemplars(evidence, setting))))
 
 
 def grown(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
-    """How much more of what was learned is left at the end than with raw pixels: -1 to 1.
+    """Difference in retained knowledge to raw pixels at the requested budget, -1 to 1.
 
-    A class that k stages come after keeps exp(-(4 k / exemplars)^6): it is kept while it has more than about four
-    exemplars for each of these stages, and lost with fewer. No more can be kept than all, so that a gain has a bound
-    however many stages come. The mean over classes.
+    A class with k later stages retains exp(-(4 k / exemplars)^6): nearly all with more than about four exemplars per
+    later stage, nearly nothing with fewer. Retention is at most 1, so the gain is bounded for any number of stages.
+    Mean over classes.
 
     Args:
-        evidence: when each class comes, and how many exemplars of a class the budget holds as raw pixels.
-        exemplars: float64, any shape, of a class on average, that another setting or budget holds.
+        evidence: gives the stages and the raw exemplars per class at the requested budget.
+        exemplars: float64, any shape, mean exemplars per class of another setting or budget.
     """
     return kept(evidence, exemplars) - kept(evidence, np.array(evidence.raw_exemplars))
 
 
 def kept(evidence: Evidence, exemplars: np.ndarray) -> np.ndarray:
-    """The share of what was learned that is left at the end, 0 to 1, in the shape of ``exemplars``."""
+    """Fraction of knowledge retained after the last stage, 0 to 1, in the shape of ``exemplars``."""
     each = np.maximum(evidence.spread(exemplars), _FEWEST)
     return np.asarray(np.exp(-((_NEEDED * evidence.stages_after / each) ** _SHARPNESS)).mean(axis=-1))
 
 
 def feature_distortion(evidence: Evidence, setting: int) -> float:
-    """Square root of relative FMSE: how far features move, in units of their length; unrelated ones move sqrt(2)."""
+    """Square root of relative FMSE: displacement in units of the features' length; sqrt(2) for unrelated features."""
     return float(np.sqrt(min(2.0, evidence.settings[setting].row["fmse_relative"])))
 
 
@@ -79,10 +79,10 @@ def structure_loss(evidence: Evidence, setting: int) -> float:
 
 
 def domain_shift(evidence: Evidence, setting: int) -> float:
-    """How well one could tell original from coded images by a linear look at their features: 0 not at all, 1 always.
+    """Linear separability of original and decoded images in feature space, from 0 (chance) to 1 (perfect).
 
-    2 Phi(d / 2) - 1, where d is the Mahalanobis distance between the mean features of original and decoded candidates
-    and Phi(d / 2) the share that linear discriminant analysis gets right. Each image moves little, but all in the same
+    2 Phi(d / 2) - 1, where d is the Mahalanobis distance between the mean features of original and decoded candidates,
+    and Phi(d / 2) the accuracy of linear discriminant analysis. Each image moves little, but all move in the same
     direction.
     """
     coded = evidence.settings[setting].candidates
@@ -92,7 +92,7 @@ def domain_shift(evidence: Evidence, setting: int) -> float:
 
 
 def _shift_under(align: str) -> Callable[[Evidence], np.ndarray]:
-    """The domain shift, counted for the choices of one alignment only."""
+    """The domain shift for choices of one alignment, 0 for others."""
 
     def quantity(evidence: Evidence) -> np.ndarray:
         shifts = _by_setting(domain_shift)(evidence)
@@ -102,11 +102,11 @@ def _shift_under(align: str) -> Callable[[Evidence], np.ndarray]:
 
 
 def volume_ratio(evidence: Evidence, setting: int) -> float:
-    """Nats an exemplar by which the volume that exemplars span differs from the originals' (MRDC, 2202.06592).
+    """Log ratio, in nats per exemplar, of the volumes spanned by exemplars and by originals (MRDC, 2202.06592).
 
-    For each class the exemplars that fit are herded on their own features; F (N, D), of length 1, has the log volume
-    logdet(F F' + I / 1000) / 2, and as many herded originals have theirs. The difference is divided by N and averaged
-    over classes.
+    For each class the N exemplars that fit are selected by herding on their own features F (N, D), unit length; their
+    log volume is logdet(F F' + I / 1000) / 2. That of N herded originals is subtracted, and the difference divided by N
+    and averaged over classes.
     """
     kept, coded = evidence.kept(setting), evidence.settings[setting].candidates
     labels = evidence.labels.numpy()
@@ -121,10 +121,10 @@ def volume_ratio(evidence: Evidence, setting: int) -> float:
 
 
 def log_volume(features: torch.Tensor, epsilon: float = 1e-3) -> float:
-    """logdet(F F' + epsilon I) / 2 of features F (N, D), which does not underflow as the determinant does."""
+    """logdet(F F' + epsilon I) / 2 of features F (N, D), computed without underflow of the determinant."""
     x = features.double()
     count, dimensions = x.shape
-    gram = x @ x.T if count <= dimensions else x.T @ x  # of the larger one the other eigenvalues are 0
+    gram = x @ x.T if count <= dimensions else x.T @ x  # the larger one has further eigenvalues of 0
     logarithm = torch.linalg.slogdet(gram + epsilon * torch.eye(len(gram), dtype=x.dtype)).logabsdet
     return float(logarithm + max(0, count - dimensions) * np.log(epsilon)) / 2
 
@@ -138,4 +138,4 @@ QUANTITIES: dict[str, Callable[[Evidence], np.ndarray]] = {
     "shift_if_train": _shift_under("train"),
     "volume_ratio": _by_setting(volume_ratio),
 }
-"""All of them by name."""
+"""All quantities by name."""

@@ -1,7 +1,7 @@
-"""The one table of rules that choose codec, rate and alignment without running pilots. No torch: the app reads it.
+"""The table of rules that choose codec, rate and alignment without pilots. Imports no torch, for the app's sake.
 
-A rule is one file and one row here, and can be chosen at once, whether a study has measured its regret or not. Rules
-that cannot judge alignment give a setting the same score under each, and are then taken with ``both``, the paper's
+A rule is a function and one row here, and can be used at once, whether or not a study has measured its regret. Rules
+that do not judge alignment give a setting the same score under every alignment; their picks use ``both``, the paper's
 pre-processing.
 """
 
@@ -101,16 +101,16 @@ RULES: dict[str, Rule] = {
 
 
 def rule_names() -> list[str]:
-    """The rules that can recommend: those of the regret study, the least regret first, then all others."""
+    """Names of all rules: those of the regret study by increasing regret, then the others."""
     measured = [row["rule"] for row in calibration().regret if row["rule"] in RULES]
     return list(dict.fromkeys([*measured, *RULES]))
 
 
 def require_rule(name: str) -> None:
-    """Refuse a rule that there is not.
+    """Refuse an unknown rule.
 
     Raises:
-        UsageError: it is unknown.
+        UsageError: no such rule.
     """
     if name not in RULES:
         raise UsageError(f"unknown rule {name!r}: choose one of {', '.join(rule_names())}")

@@ -44,8 +44,8 @@ def accuracy_figure(
 ) -> go.Figure:
     """Accuracy against storage: one mark per configuration, one line per setting, bars for 95 % intervals over seeds.
 
-    Dotted lines: the frontier where less storage is better, each budget, and raw and png where there is one budget.
-    ``customdata`` begins with the pilot's place in ``pilots``.
+    Dotted lines: the frontier where less storage is better, each budget, and raw and png if there is only one budget.
+    ``customdata`` begins with the pilot's index in ``pilots``.
 
     Args:
         pilots: ``pilot`` JSONs.

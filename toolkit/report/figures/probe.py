@@ -119,7 +119,7 @@ def distortion_figure(
 
 
 def _figures(settings: Sequence[Setting], name: str) -> list[float]:
-    """A field of settings that all have a value for it."""
+    """Values of a field that no setting lacks."""
     return [value for setting in settings if (value := figure_of(setting, name)) is not None]
 
 

@@ -1,4 +1,4 @@
-"""The fonts that the report carries: Latin, Greek, Cyrillic and Japanese. Their licence lies beside them."""
+"""Fonts embedded in reports, for Latin, Greek, Cyrillic and Japanese; licensed under OFL.txt."""
 
 from pathlib import Path
 

@@ -112,7 +112,7 @@ def limits(study: Study, examples: Examples | str, say: Language) -> list[Block]
 
 
 def checklist(study: Study, examples: Examples | str, say: Language) -> list[Block]:
-    """Thresholds for means of 100 images lie four standard errors from the mean here."""
+    """Thresholds for means of 100 images are four standard errors from the mean measured here."""
     pilot = study.pilot
     items = [say("report.check_verify"), say("report.check_budget", budget=f"{pilot['budget_bytes']:,}")]
     if not isinstance(examples, str):
