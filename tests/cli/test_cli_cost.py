@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_cost_prints_a_year_and_writes_files(capsys: pytest.CaptureFixture[str],
     assert "images a day" in out
     found = json.loads((tmp_path / "c.json").read_text())
     year = yearly(Fleet(devices=50), Prices(error=0.001), Coding(12288, 210, 100, 0, True, -0.5))
-    assert {key: found[key] for key in year.as_dict()} == year.as_dict()
+    assert {key: found[key] for key in asdict(year)} == asdict(year)
     with open(tmp_path / "c.csv") as file:
         assert [row["input"] for row in csv.DictReader(file)] == [row["input"] for row in found["sensitivity"]]
 

@@ -207,7 +207,7 @@ def test_impossible_configurations_are_refused(choices: dict[str, Any], message:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_without_a_device(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="device cuda was asked for"):
+    with pytest.raises(UsageError, match="device cuda was requested"):
         run_jpeg(small_config(device="cuda"), [0], tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -287,7 +287,7 @@ def test_the_model_of_a_neural_codec_is_copied_to_the_bundle(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"method": "finetune"}, "keeps no exemplars"), ({"method": "der"}, "der has reshaped")],
+    [({"method": "finetune"}, "keeps no exemplars"), ({"method": "der"}, "method der changed the network")],
 )
 def test_pilots_without_exemplars_or_a_plain_network_are_refused(
     tmp_path: Path, values: dict[str, object], message: str

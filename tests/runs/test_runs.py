@@ -41,6 +41,16 @@ def test_the_last_event_determines_the_status(tmp_path: Path) -> None:
     assert run.status() == "done"
 
 
+def test_a_diverging_loss_of_any_size_is_no_damage(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.log("started")
+    for loss in (1e30, float("inf"), float("nan")):
+        run.log("progress", what="training", done=1, total=2, loss=loss)
+    run.log("failed", reason="the loss is nan")
+    assert [event.get("loss") for event in run.events() if event["event"] == "progress"] == [1e30, None, None]
+    assert run.status() == "failed"
+
+
 def test_a_run_is_running_while_a_process_holds_its_lock_and_lost_after_a_kill(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.log("started")

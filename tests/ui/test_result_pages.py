@@ -172,7 +172,9 @@ def test_cost_uses_the_recommended_setting_and_the_command_repeats_it(runs_dir: 
     year = yearly(Fleet(devices=100), Prices(error=0.01), Coding(12288, 210, 10, 10, True, 0.0))
     assert {metric.label: metric.value for metric in app.metric}["Saved"] == f"{year.saved:,.2f}"
     command = app.code[0].value
-    assert command.startswith("recallrate cost --before 12288 --after 210 --at-inference --encode-us 10")
+    assert command.startswith(
+        "recallrate cost --before 12288 --after 210 --encode-us 10 --decode-us 10 --at-inference "
+    )
     assert "--devices 100 " in command
 
 

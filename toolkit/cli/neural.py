@@ -43,9 +43,9 @@ def train(
     given = {name: value for name in _NETWORK if (value := chosen.pop(name)) is not None}
     if adapt is not None and given:
         raise UsageError(f"--continue keeps the network of {adapt}: remove --{', --'.join(given)}")
+    rates = parse_numbers(bpp or "0.5,1,2", float, "--bpp") if adapt is None else [adapted_rate(adapt, bpp)]
     if chosen["feature_weight"] is None:
         chosen["feature_weight"] = 0.0 if adapt is None else adapted_feature_weight(adapt)
-    rates = parse_numbers(bpp or "0.5,1,2", float, "--bpp") if adapt is None else [adapted_rate(adapt, bpp)]
     config = make_codec_config(
         **chosen,
         **given,

@@ -137,7 +137,7 @@ class _InProgress(_Logged):
     done: Count
     total: Count
     seconds_left: NotRequired[Annotated[Number, Field(ge=0)] | None]
-    loss: NotRequired[Number | None]
+    loss: NotRequired[float | None]  # of any size: it may be about to diverge
     stage: NotRequired[Count | None]
     step: NotRequired[Count | None]
 
