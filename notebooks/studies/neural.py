@@ -132,7 +132,7 @@ def measured(dataset: Path, size: int, settings: Sequence[str]) -> list[dict[str
     )
     budget = 4 * len(images.class_names) * 3 * size**2
     tables = [
-        probe_codecs(images, settings, budget=budget, extractor=judge, eyes=guide, images=IMAGES)["settings"]
+        probe_codecs(images, settings, budget=budget, extractor=judge, guide_extractor=guide, images=IMAGES)["settings"]
         for judge, guide in zip(judges, [*judges[1:], judges[0]], strict=True)
     ]
     rows = []

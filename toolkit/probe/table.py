@@ -121,7 +121,7 @@ def probe_codecs(
     *,
     budget: int,
     extractor: FeatureExtractor,
-    eyes: FeatureExtractor | None = None,
+    guide_extractor: FeatureExtractor | None = None,
     images: int = IMAGES,
     seed: int = 0,
     progress: Progress = silent,
@@ -134,7 +134,7 @@ def probe_codecs(
         codecs: specs.
         budget: bytes, for the number of exemplars that fit.
         extractor: compares the decoded images with the originals.
-        eyes: guides encoders that need a network; ``extractor`` by default.
+        guide_extractor: guides encoders that need a network; ``extractor`` by default.
         images: maximum number of images, stratified over the classes.
         seed: seed of the sample.
         progress: receives the number of (chunk of images, setting) pairs done.
@@ -152,7 +152,7 @@ def probe_codecs(
         np.asarray(dataset.train.images[chosen]),
         codecs,
         extractor,
-        make_guide=lambda: NetworkGuide(eyes or extractor, dataset.train.images, dataset.train.labels),
+        make_guide=lambda: NetworkGuide(guide_extractor or extractor, dataset.train.images, dataset.train.labels),
         progress=progress,
         finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, budget, file_bytes)),
     )
