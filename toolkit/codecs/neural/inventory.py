@@ -63,7 +63,7 @@ def _of_zoo(name: str) -> ModelRow:
     from toolkit.codecs.neural.networks import weights_files
 
     here = [str(quality) for quality, path in weights_files(name, "mse").items() if path.exists()]
-    note = "autoregressive: seconds an image, not for exemplars" if name in SLOW else "for photographs"
+    note = "autoregressive: seconds per image, not for exemplars" if name in SLOW else "for photographs"
     return {
         "spec": f"neural:model={name},quality=1..{highest_quality(name)}",
         "architecture": name,
