@@ -264,7 +264,7 @@ def test_a_manifest_that_contradicts_itself_or_names_other_places_is_refused_in_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"budget": "900"}, "cannot hold one exemplar of each of 10 classes in 3 shards: about"),
+        ({"budget": "900"}, r"cannot hold one exemplar of each of 10 classes in 3 shards: about \d+ bytes are needed"),
         ({"shards": 257}, "shards must be 1..256, got 257"),
         ({"backend": "slurm"}, "unknown backend 'slurm': choose one of local, ray"),
         ({"selection": "best"}, "herding, random"),
