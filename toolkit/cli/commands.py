@@ -178,6 +178,7 @@ def pilot(
     from toolkit.data.scenario import default_initial
     from toolkit.pilots.foreground import run_seeds
     from toolkit.pilots.request import PilotRequest
+    from toolkit.pilots.results import SHOWN
     from toolkit.runs.environment import require_one_rank
 
     require_one_rank()
@@ -197,17 +198,7 @@ def pilot(
         planned = [PilotRequest(config, one) for one in which]
         show_estimate(short_spec(config.codec), planned, where.resolve(), 1, json, csv)
         return
-    shown = (
-        "seed",
-        "last_accuracy",
-        "average_incremental_accuracy",
-        "forgetting",
-        "accuracy_on_original",
-        "accuracy_on_coded",
-        "exemplars_per_class",
-        "memory_bytes",
-        "seconds",
-    )
+    shown = ("seed", *SHOWN)
     rows = [columns(run, (*shown, "run_dir")) for run in result["runs"]]
     title = f"{dataset}: {short_spec(result['codec'])}, align {config.align}, {result['method']}"
     table = [{**columns(run, shown), "seed": str(run["seed"])} for run in result["runs"]]

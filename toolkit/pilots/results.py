@@ -32,6 +32,18 @@ METRICS = (
 )
 """Metrics that are averaged over seeds."""
 
+SHOWN = (
+    "last_accuracy",
+    "average_incremental_accuracy",
+    "forgetting",
+    "accuracy_on_original",
+    "accuracy_on_coded",
+    "exemplars_per_class",
+    "memory_bytes",
+    "seconds",
+)
+"""Numbers of a run's result that tables show."""
+
 MEASURED = ("seconds", "peak_memory_bytes", "exemplars_decoded")
 """Time, memory, and how free memory was used."""
 

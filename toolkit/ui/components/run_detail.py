@@ -12,7 +12,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.request import pilot_command
-from toolkit.pilots.results import differences, metric_of, setting_name, stage_values
+from toolkit.pilots.results import SHOWN, differences, metric_of, setting_name, stage_values
 from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.figures import draw_figure
@@ -22,17 +22,7 @@ from toolkit.ui.components.outputs import command, downloads
 from toolkit.ui.components.plain import code, plain
 
 MOST_COMPARED = 6
-_RESULTS = (
-    "last_accuracy",
-    "average_incremental_accuracy",
-    "forgetting",
-    "accuracy_on_original",
-    "accuracy_on_coded",
-    "exemplars_per_class",
-    "memory_bytes",
-    "seconds",
-)
-_PERCENT = _RESULTS[:5]
+_PERCENT = SHOWN[:5]
 
 Finished = tuple[PilotConfig, PilotResult]
 """A run's configuration and its entry of ``runs``."""
@@ -98,7 +88,7 @@ def show_comparison(runs: Mapping[str, Finished]) -> None:
         {"what": name.replace("_", " "), **{title: str(values[n]) for n, title in enumerate(titles)}}
         for name, values in varied.items()
     ]
-    for name in _RESULTS:
+    for name in SHOWN:
         values = [metric_of(run, name) for _, run in runs.values()]
         written = ".1%" if name in _PERCENT else ",.0f" if name == "memory_bytes" else ",.1f"
         shown = [f"{value:{written}}" for value in values]
