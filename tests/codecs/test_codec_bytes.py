@@ -25,6 +25,7 @@ from toolkit.data.catalog import load_dataset
         ("jpeg:quality=75", 96, 2033, 1409, 632),
         ("avif:quality=40", 32, 440, 155, 301),
         ("jxl:quality=60", 32, 237, 199, 51),
+        ("jxl:lossless=yes", 32, 1347, 1339, 22),
         ("jpeg2000:psnr=31", 32, 463, 324, 151),
         ("downscale:factor=2|jpeg:quality=50", 64, 832, 208, 636),
     ],

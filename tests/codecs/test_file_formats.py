@@ -16,7 +16,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.foundation import threads
 from toolkit.foundation.errors import UsageError, WorkError
 
-LOSSLESS = ("raw", "png", "webp:lossless=yes")
+LOSSLESS = ("raw", "png", "webp:lossless=yes", "jxl:lossless=yes")
 LOSSY = (
     "webp:quality=50",
     "jpeg:quality=50",
@@ -102,7 +102,7 @@ def test_exported_files_open_in_pillow_with_the_same_pixels(spec: str) -> None:
             assert np.array_equal(pillow(codec.to_file(payload)), pixels)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in LOSSY if spec.startswith("jxl")])
+@pytest.mark.parametrize("spec", [spec for spec in FILES if spec.startswith("jxl")])
 def test_exported_jpeg_xl_files_are_codestreams_that_decode_the_same(spec: str) -> None:
     codec = parse_codec(spec)
     payloads = codec.encode(natural(3, 33))
@@ -166,11 +166,12 @@ def test_automatic_chroma_subsampling_starts_at_96_pixels(size: int, sampling: i
 
 @pytest.mark.parametrize(("quality", "speed"), [(40, 6), (40, 10), (90, 8)])
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
-def test_avif_files_are_pillows_own(quality: int, speed: int, subsampling: str) -> None:
+def test_avif_files_are_pillows_own_with_the_tune_stated(quality: int, speed: int, subsampling: str) -> None:
     image = natural(1, 33)[0]
     codec = ordinary(f"avif:quality={quality},speed={speed},subsampling={subsampling.replace(':', '')}")
-    theirs = pillow_file(image, "AVIF", quality=quality, speed=speed, subsampling=subsampling)
-    assert codec.encode(image[None]) == [theirs]
+    settings = {"quality": quality, "speed": speed, "subsampling": subsampling, "codec": "aom"}
+    assert codec.encode(image[None]) == [pillow_file(image, "AVIF", **settings, advanced={"tune": "iq"})]
+    assert codec.encode(image[None]) != [pillow_file(image, "AVIF", **settings, advanced={"tune": "ssim"})]
 
 
 @pytest.mark.parametrize("method", [0, 4, 6])

@@ -37,6 +37,7 @@ def test_class_histogram_draws_both_splits() -> None:
         ("jpeg:quality=50,shared=no", "jpeg"),
         ("webp:quality=50", "webp"),
         ("webp:quality=75,lossless=yes", "webp lossless"),
+        ("jxl:lossless=yes", "jxl lossless"),
         ("downscale:factor=2|jpeg:quality=50", "downscale | jpeg"),
     ],
 )

@@ -29,6 +29,8 @@ FULL_CHROMA_BELOW = 96
 """subsampling=auto means 4:4:4 below this side: on small images it beats 4:2:0 at equal PSNR from about 28 dB."""
 _PIXELS_WORTH_A_THREAD = 128 * 128
 _PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
+_AOM = {"tune": "iq"}
+"""Stated, because libavif's default differs between versions and changes the bytes at a quality by up to 40 %."""
 SHARE = Parameter(bool, True, help="store the common header of all files only once")
 SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
 RAW_SHARED_BYTES = SHARED_SIZE.size
@@ -226,7 +228,9 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
     def write(image: np.ndarray) -> bytes:
         file = io.BytesIO()
         chroma = "4:4:4" if chroma_subsampling(subsampling, image) == "444" else "4:2:0"
-        Image.fromarray(image).save(file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1)
+        Image.fromarray(image).save(
+            file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1, codec="aom", advanced=_AOM
+        )
         return file.getvalue()
 
     values: dict[str, Value | None] = {"quality": quality, "speed": speed, "subsampling": subsampling, "shared": shared}
@@ -234,16 +238,22 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
     return FileCodec(AVIF, values, write, read, headers.avif_size, extension="avif")
 
 
-def _jxl(quality: float, effort: int, shared: bool, distance: float | None = None) -> FileCodec:
+def _jxl(quality: float, effort: int, lossless: bool, shared: bool, distance: float | None = None) -> FileCodec:
     rate: dict[str, Any] = {"level": quality} if distance is None else {"distance": distance}
+    rate = {"lossless": True} if lossless else rate  # quality 100 and distance 0 are not exact, and larger
 
     def write(image: np.ndarray) -> bytes:
         return bytes(imagecodecs.jpegxl_encode(image, effort=effort, numthreads=1, **rate))
 
-    stated = quality if distance is None else None
-    values: dict[str, Value | None] = {"quality": stated, "distance": distance, "effort": effort, "shared": shared}
+    values: dict[str, Value | None] = {
+        "quality": None if lossless or distance is not None else quality,
+        "distance": None if lossless else distance,
+        "effort": effort,
+        "lossless": lossless,
+        "shared": shared,
+    }
     read = functools.partial(imagecodecs.jpegxl_decode, numthreads=1)
-    return FileCodec(JXL, values, write, read, headers.jxl_size, extension="jxl")
+    return FileCodec(JXL, values, write, read, headers.jxl_size, extension="jxl", lossless=lossless)
 
 
 def _jpeg2000(psnr: float, shared: bool) -> FileCodec:
@@ -288,12 +298,13 @@ AVIF = CodecKind(
 )
 JXL = CodecKind(
     "jxl",
-    "JPEG XL by quality or by distance",
+    "JPEG XL by quality, by distance or lossless",
     _jxl,
     {
         "quality": Parameter(float, 75.0, 1, 100, help="1 to 100", always=True),
         "distance": Parameter(float, None, 0, 15, help="Butteraugli distance, 0 to 15; replaces quality"),
         "effort": Parameter(int, 7, 1, 9),
+        "lossless": Parameter(bool, False, help="exact pixels; replaces quality and distance"),
         "shared": SHARE,
     },
 )

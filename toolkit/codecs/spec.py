@@ -102,8 +102,8 @@ def is_lossless(spec: str) -> bool:
 def codec_family(spec: str) -> str:
     """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
     names = [part.split(":")[0].strip() for part in _split(spec)]
-    lossless_webp = names == ["webp"] and is_lossless(spec)
-    return "webp lossless" if lossless_webp else " | ".join(names)
+    both_ways = names in (["webp"], ["jxl"])
+    return f"{names[0]} lossless" if both_ways and is_lossless(spec) else " | ".join(names)
 
 
 def require_decoder(codec: Codec) -> None:

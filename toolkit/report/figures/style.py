@@ -16,6 +16,7 @@ FAMILY_COLOURS = {
     "jpeg": "#e0662f",
     "avif": "#c25fa5",
     "jxl": "#2fa37c",
+    "jxl lossless": "#86b8a3",
     "jpeg2000": "#c9981f",
     "downscale | jpeg": "#8f6fd1",
     "downscale | webp": "#5570c9",
