@@ -63,11 +63,9 @@ def test_a_part_of_another_size_is_refused_in_a_foreground() -> None:
     crops.load_shared(state)
     box, (crop, rest) = payloads[0][:4], crops._split(payloads[0])[1:]  # type: ignore[attr-defined]
     whole = crops.inner.encode(natural(1, 32))[0]  # type: ignore[attr-defined]
-    from toolkit.codecs.foreground import _length
-
     with pytest.raises(WorkError, match="expected"):
-        crops.decode([box + _length(len(whole)) + _length(len(rest)) + whole + rest])
-    assert crops.decode([box + _length(len(crop)) + _length(len(rest)) + crop + rest]).shape == (1, 32, 32, 3)
+        crops.decode([box + write_varint(len(whole)) + write_varint(len(rest)) + whole + rest])
+    assert crops.decode([box + write_varint(len(crop)) + write_varint(len(rest)) + crop + rest]).shape == (1, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
