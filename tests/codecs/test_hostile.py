@@ -20,6 +20,7 @@ from toolkit.codecs.base import MAX_BATCH_PIXELS, MAX_PIXELS
 from toolkit.codecs.cp import MAX_CP_PIXELS
 from toolkit.codecs.neural.codec import MAX_NEURAL_PIXELS
 from toolkit.codecs.spec import MAX_SETTINGS, MAX_SPEC, MAX_WRAPPERS, expand_grid, grid_paths, parse_codec
+from toolkit.codecs.varint import write_varint
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.pilots.plan import MAX_RUNS, plan
 
