@@ -20,6 +20,7 @@ from toolkit.codecs.base import MAX_BATCH_PIXELS, MAX_PIXELS
 from toolkit.codecs.cp import MAX_CP_PIXELS
 from toolkit.codecs.neural.codec import MAX_NEURAL_PIXELS
 from toolkit.codecs.spec import MAX_SETTINGS, MAX_SPEC, MAX_WRAPPERS, expand_grid, grid_paths, parse_codec
+from toolkit.codecs.varint import write_varint
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.pilots.plan import MAX_RUNS, plan
 
@@ -63,11 +64,9 @@ def test_a_part_of_another_size_is_refused_in_a_foreground() -> None:
     crops.load_shared(state)
     box, (crop, rest) = payloads[0][:4], crops._split(payloads[0])[1:]  # type: ignore[attr-defined]
     whole = crops.inner.encode(natural(1, 32))[0]  # type: ignore[attr-defined]
-    from toolkit.codecs.foreground import _length
-
     with pytest.raises(WorkError, match="expected"):
-        crops.decode([box + _length(len(whole)) + _length(len(rest)) + whole + rest])
-    assert crops.decode([box + _length(len(crop)) + _length(len(rest)) + crop + rest]).shape == (1, 32, 32, 3)
+        crops.decode([box + write_varint(len(whole)) + write_varint(len(rest)) + whole + rest])
+    assert crops.decode([box + write_varint(len(crop)) + write_varint(len(rest)) + crop + rest]).shape == (1, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
