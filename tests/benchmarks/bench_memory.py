@@ -39,11 +39,17 @@ def bench_memory(folder: Path, exemplars: int = EXEMPLARS) -> dict[str, float]:
     with ExemplarMemory(path) as memory:
         read = seconds(lambda: [memory.payload(label, rank) for label, rank in where])
 
-    connection = sqlite3.connect(path)
-    query = "SELECT payload FROM exemplars WHERE label = ? AND rank = ?"
+    connection = sqlite3.connect(folder / "bare.sqlite")
+    connection.execute(
+        "CREATE TABLE bare (label INTEGER, rank INTEGER, payload BLOB, PRIMARY KEY (label, rank)) WITHOUT ROWID"
+    )
+    with connection:
+        for label in range(CLASSES):
+            held = ((label, rank, blob) for rank, blob in enumerate(blobs))
+            connection.executemany("INSERT INTO bare VALUES (?, ?, ?)", held)
+    query = "SELECT payload FROM bare WHERE label = ? AND rank = ?"
     bare_read = seconds(lambda: [connection.execute(query, place).fetchone() for place in where])
-    connection.execute("CREATE TABLE bare (label INTEGER, rank INTEGER, payload BLOB, PRIMARY KEY (label, rank))")
-    rows = [(label, rank, payload) for label in range(10) for rank, payload in enumerate(more)]
+    rows = [(CLASSES + label, rank, payload) for label in range(10) for rank, payload in enumerate(more)]
 
     def insert() -> None:
         with connection:

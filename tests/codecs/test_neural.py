@@ -88,9 +88,11 @@ def test_a_memory_reports_damaged_streams_and_continues(tmp_path: Path) -> None:
 
     with ExemplarMemory(tmp_path / "m.recall", 10**6, f"neural:checkpoint={model_file(tmp_path)}") as memory:
         memory.add_images({0: natural(6, 32)})
+        last = sum(map(len, memory.payloads(0)[0][:3])) - 1  # of the third payload
         connection = sqlite3.connect(tmp_path / "m.recall")
-        (payload,) = connection.execute("SELECT payload FROM exemplars WHERE rank = 2").fetchone()
-        connection.execute("UPDATE exemplars SET payload = ? WHERE rank = 2", (payload[:-4],))
+        (data,) = connection.execute("SELECT data FROM packs").fetchone()
+        changed = data[:last] + bytes([data[last] ^ 255]) + data[last + 1 :]
+        connection.execute("UPDATE packs SET data = ?", (changed,))
         connection.commit()
         connection.close()
         assert [(found.label, found.rank) for found in memory.verify()] == [(0, 2)]

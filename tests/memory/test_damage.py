@@ -46,15 +46,21 @@ def test_changed_facts_and_classes_are_refused_in_one_line(tmp_path: Path, chang
 @pytest.mark.parametrize(
     ("change", "place", "reason"),
     [
-        ("DELETE FROM exemplars WHERE label = 1 AND rank = 1", (1, 1), "missing"),
-        ("UPDATE exemplars SET rank = 7 WHERE label = 1 AND rank = 2", (1, 7), "unexpected label or rank"),
-        ("UPDATE exemplars SET label = 5 WHERE label = 1 AND rank = 2", (5, 2), "unexpected label or rank"),
-        ("UPDATE extras SET rank = 7 WHERE label = 1 AND rank = 2", (1, 0), "bytes, expected"),
-        ("UPDATE exemplars SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
-        ("UPDATE extras SET crc = crc + 1 WHERE label = 0 AND rank = 2", (0, 2), "checksum"),
+        ("DELETE FROM packs WHERE kind = 0 AND label = 1", (1, 1), "missing"),
+        ("UPDATE packs SET first = 7 WHERE kind = 0 AND label = 1", (1, 7), "unexpected label or rank"),
+        ("UPDATE packs SET first = 7 WHERE kind = 0 AND label = 1", (1, 2), "missing"),
+        ("UPDATE packs SET label = 5 WHERE kind = 0 AND label = 1", (5, 0), "unexpected label or rank"),
+        ("UPDATE packs SET kind = 1 WHERE kind = 0 AND label = 1", (1, 0), "missing"),
+        ("UPDATE packs SET first = 7 WHERE kind = 1 AND label = 1", (1, 0), "bytes, expected"),
+        ("UPDATE packs SET label = 0 WHERE kind = 1 AND label = 1", (1, 0), "bytes, expected"),
+        ("DELETE FROM packs WHERE kind = 1 AND label = 1", (1, 0), "bytes, expected"),
+        ("UPDATE packs SET head = x'00' WHERE kind = 0 AND label = 0", (0, 2), "checksum"),
+        ("UPDATE packs SET head = x'' WHERE kind = 1 AND label = 0", (0, 2), "checksum"),
+        ("UPDATE packs SET data = substr(data, 1, length(data) - 1) WHERE kind = 0 AND label = 0", (0, 2), "checksum"),
+        ("UPDATE packs SET data = CAST(data || x'00' AS BLOB) WHERE kind = 0 AND label = 0", (0, 0), "checksum"),
     ],
 )
-def test_misplaced_rows_are_named(tmp_path: Path, change: str, place: tuple[int, int], reason: str) -> None:
+def test_misplaced_packs_are_named(tmp_path: Path, change: str, place: tuple[int, int], reason: str) -> None:
     path = small_memory(tmp_path / "m.recall")
     with sqlite3.connect(path) as connection:
         connection.execute(change)
@@ -63,11 +69,35 @@ def test_misplaced_rows_are_named(tmp_path: Path, change: str, place: tuple[int,
     assert reason in found[place]
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_one_damaged_blob_of_a_pack_leaves_the_others_readable(tmp_path: Path, kind: int, rank: int) -> None:
+    path = small_memory(tmp_path / "m.recall")
+    with ExemplarMemory(path) as memory:
+        blobs = [one.extra if kind else one.payload for one in memory.intact(0)[0]]
+        payloads = memory.payloads(0)[0]
+    place = sum(map(len, blobs[:rank])) + len(blobs[rank]) // 2
+    with sqlite3.connect(path) as connection:
+        (data,) = connection.execute("SELECT data FROM packs WHERE kind = ? AND label = 0", (kind,)).fetchone()
+        changed = data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+        connection.execute("UPDATE packs SET data = ? WHERE kind = ? AND label = 0", (changed, kind))
+    with ExemplarMemory(path) as memory:
+        assert [(item.label, item.rank) for item in memory.verify()] == [(0, rank)]
+        with pytest.warns(UserWarning, match="1 damaged exemplars"):
+            assert memory.payloads(0)[0] == [payload for n, payload in enumerate(payloads) if n != rank]
+        if not kind:
+            with pytest.raises(WorkError, match="is damaged"):
+                memory.payload(0, rank)
+        assert memory.payload(0, (rank + 1) % 3) == payloads[(rank + 1) % 3]
+        memory.add({0: [b"more"]})  # written into the same pack, which stays as damaged as it was
+        assert (0, rank) in [(item.label, item.rank) for item in memory.verify()]
+
+
 @pytest.mark.parametrize("value", ["'text'", "17", "2.5"])
 def test_payloads_of_another_type_raise_our_errors(tmp_path: Path, value: str) -> None:
     path = small_memory(tmp_path / "m.recall")
     with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE exemplars SET payload = {value} WHERE label = 0 AND rank = 1")
+        connection.execute(f"UPDATE packs SET data = {value} WHERE kind = 0 AND label = 0")
     with ExemplarMemory(path) as memory:
         for ask in (memory.decode_all, memory.verify, lambda: memory.payload(0, 1), lambda: memory.forget(image="a")):
             with pytest.raises((WorkError, UsageError)):

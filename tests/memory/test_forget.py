@@ -11,7 +11,9 @@ import pytest
 from toolkit.cli import run as recallrate
 from toolkit.codecs.shared_header import calibration_images
 from toolkit.foundation.errors import UsageError
-from toolkit.memory.forgetting import delete, identity
+from toolkit.memory.database import _SCHEMA
+from toolkit.memory.forgetting import identity, pieces_in
+from toolkit.memory.rows import EXTRA, PAYLOAD, _ranked, delete, insert
 from toolkit.memory.store import ExemplarMemory
 
 
@@ -34,6 +36,11 @@ def everything(memory: ExemplarMemory) -> dict[int, list[bytes]]:
     return {label: memory.payloads(label)[0] for label in memory.class_counts}
 
 
+def pieces(payload: bytes) -> list[bytes]:
+    """Parts of a payload, which the pages of the file may cut anywhere."""
+    return [payload[start : start + 16] for start in range(0, len(payload) - 15, 16)]
+
+
 def test_a_forgotten_class_leaves_no_byte_and_the_others_stay(path: Path) -> None:
     with ExemplarMemory(path) as memory:
         before, used = everything(memory), memory.nbytes
@@ -42,9 +49,9 @@ def test_a_forgotten_class_leaves_no_byte_and_the_others_stay(path: Path) -> Non
         assert after == {label: payloads for label, payloads in before.items() if label != 1}
         assert memory.nbytes < used
         assert memory.extras() == [bytes([label, n]) * 20 for label in (0, 2, 3) for n in range(30)]
-    data = path.read_bytes()
-    assert not any(payload in data for payload in before[1])
-    assert all(payload in data for payload in before[2])
+    data, kept = path.read_bytes(), b"".join(payload for payloads in after.values() for payload in payloads)
+    assert not any(piece in data for payload in before[1] for piece in pieces(payload) if piece not in kept)
+    assert all(any(piece in data for piece in pieces(payload)) for payload in before[2])
     with ExemplarMemory(path) as memory:
         assert (everything(memory), memory.verify()) == (after, [])
         assert 1 not in memory.class_names
@@ -146,22 +153,37 @@ def test_ranks_are_renumbered_in_order_and_extras_stay_with_their_exemplars() ->
     rng = np.random.default_rng(0)
     for _ in range(20):
         connection = sqlite3.connect(":memory:")
-        rows: dict[str, list[tuple[int, int, bytes]]] = {"exemplars": [], "extras": []}
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        rows: dict[int, list[tuple[int, int, bytes]]] = {PAYLOAD: [], EXTRA: []}
         for label in (0, 1):
             for rank in range(12):
-                rows["exemplars"].append((label, rank, f"exemplar {label} {rank}".encode()))
+                rows[PAYLOAD].append((label, rank, f"exemplar {label} {rank}".encode()))
                 if rng.random() < 0.6:
-                    rows["extras"].append((label, rank, f"extra {label} {rank}".encode()))
+                    rows[EXTRA].append((label, rank, f"extra {label} {rank}".encode()))
         gone = [(0, int(rank)) for rank in rng.permutation(12)[: rng.integers(1, 13)]]
         left = [rank for rank in range(12) if (0, rank) not in gone]
-        for table, stored in rows.items():
-            connection.execute(f"CREATE TABLE {table} (label, rank, blob, PRIMARY KEY (label, rank))")
-            connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", stored)
-            delete(connection, table, gone)
+        for kind, stored in rows.items():
+            for label, rank, blob in stored:
+                insert(connection, kind, label, rank, [blob])
+            delete(connection, kind, gone)
             expected = [
                 (label, rank if label else left.index(rank), blob)
                 for label, rank, blob in stored
                 if label or rank in left
             ]
-            assert connection.execute(f"SELECT * FROM {table} ORDER BY label, rank").fetchall() == expected
+            found = [(label, rank, item.blob) for label in (0, 1) for rank, item in _ranked(connection, kind, label)]
+            assert found == expected
         connection.close()
+
+
+def test_pieces_are_found_at_every_offset_and_nowhere_else() -> None:
+    rng = np.random.default_rng(0)
+    for size in (3, 24, 100, 2000):
+        content = rng.integers(0, 3, size, np.uint8).tobytes()
+        inside = {content[start : start + 24] for start in rng.integers(0, max(1, size - 23), 20).tolist()}
+        pieces = {piece for piece in inside if len(piece) == 24} | {rng.integers(0, 3, 24, np.uint8).tobytes()}
+        assert pieces_in(content, pieces) == {piece for piece in pieces if piece in content}
+    assert pieces_in(b"abc", set()) == set()
+    across = bytes(2**22 - 10) + bytes(range(24)) + bytes(99)  # where two chunks meet
+    assert pieces_in(across, {bytes(range(24)), bytes(range(1, 25))}) == {bytes(range(24))}

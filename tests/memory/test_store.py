@@ -25,9 +25,8 @@ from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 def stored_bytes(path: Path) -> int:
     """Contents of the file, counted by SQL alone."""
     with sqlite3.connect(path) as connection:
-        payloads, count = connection.execute(
-            "SELECT coalesce(sum(length(payload)), 0), count(*) FROM exemplars"
-        ).fetchone()
+        (payloads,) = connection.execute("SELECT coalesce(sum(length(data)), 0) FROM packs").fetchone()
+        (count,) = connection.execute("SELECT coalesce(sum(exemplars), 0) FROM classes").fetchone()
         shared = connection.execute("SELECT length(value) FROM meta WHERE key = 'shared'").fetchone()[0]
     return payloads + LABEL_BYTES * count + shared
 
@@ -154,7 +153,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.recall"
     ExemplarMemory(path, 9_000, "png").close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = CAST('4' AS BLOB) WHERE key = 'schema'")
+        connection.execute("UPDATE meta SET value = CAST('5' AS BLOB) WHERE key = 'schema'")
     with pytest.raises(WorkError, match="newer version of Recall Rate"):
         ExemplarMemory(path)
 

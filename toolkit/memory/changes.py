@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from toolkit.memory.allocation import allocate
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.forgetting import delete
 from toolkit.memory.offer import Offer
-from toolkit.memory.rows import EXTRAS, delete_from, insert, stored_sizes
+from toolkit.memory.rows import EXTRA, PAYLOAD, delete, delete_from, insert, stored_sizes
 from toolkit.memory.state import ClassRow, State, write_state
 
 
@@ -32,8 +31,7 @@ def add_rows(
     Raises:
         BudgetTooSmall: one exemplar per class does not fit.
     """
-    if offer.extras and not state.extras:
-        connection.execute(EXTRAS)
+    if offer.extras:
         state = replace(state, extras=True)
     if offer.charged is not None:
         state = replace(state, charged=offer.charged)
@@ -45,11 +43,11 @@ def add_rows(
     kept = allocate(sizes, state.budget, shared_bytes + state.charged)
     for label, count in kept.items():
         had = len(stored.get(label, ()))
-        for table in state.tables:
-            delete_from(connection, table, label, count)
-        insert(connection, "exemplars", label, had, offer.payloads.get(label, ())[: max(0, count - had)])
+        for kind in (PAYLOAD, EXTRA):
+            delete_from(connection, kind, label, count)
+        insert(connection, PAYLOAD, label, had, offer.payloads.get(label, ())[: max(0, count - had)])
         if label in offer.extras:
-            insert(connection, "extras", label, had, offer.extras[label][: max(0, count - had)])
+            insert(connection, EXTRA, label, had, offer.extras[label][: max(0, count - had)])
     names = {**{label: row.name for label, row in state.classes.items()}, **offer.names}
     classes = {
         label: ClassRow(count, sum(sizes[label][:count]) - LABEL_BYTES * count, names.get(label, str(label)))
@@ -62,9 +60,9 @@ def add_rows(
 
 def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
     """Remove exemplars by label and rank, and classes left empty; write and return the new state."""
-    for table in state.tables:
-        delete(connection, table, gone)
-    left = stored_sizes(connection, state.extras)
+    for kind in (PAYLOAD, EXTRA):
+        delete(connection, kind, gone)
+    left = stored_sizes(connection)
     classes = {
         label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
         for label, row in state.classes.items()

@@ -18,11 +18,14 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE classes (
     label INTEGER PRIMARY KEY, exemplars INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, name TEXT NOT NULL
 );
-CREATE TABLE exemplars (
-    label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
-    PRIMARY KEY (label, rank)
-) WITHOUT ROWID;
+CREATE TABLE packs (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, label INTEGER NOT NULL, first INTEGER NOT NULL,
+    head BLOB NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX places ON packs (kind, label, first);
 """
+_PAGE_BYTES = 1024
+"""A pack ends within a page, so small pages waste less: with 4,096 bytes three times as much."""
 _DAMAGE = (OSError, sqlite3.Error, TypeError, ValueError, KeyError, OverflowError)
 """Errors from reading a file with a flipped bit: values may not have their column's type."""
 
@@ -41,6 +44,9 @@ class Database:
             self._connection = sqlite3.connect(
                 path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
             )
+            if not path.stat().st_size:  # in other files they have no effect but to count as a change
+                self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA cache_size = -65536")
 
@@ -85,6 +91,7 @@ class Database:
                     self._connection.execute("PRAGMA secure_delete = ON")
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
+                self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # free pages leave the file
                 self._connection.execute("COMMIT")
         finally:
             self._roll_back()

@@ -1,17 +1,22 @@
-"""Forget exemplars: delete their rows, renumber the ranks, and search the file for their bytes."""
+"""Forget exemplars: find them, and search the file for bytes that are left of them."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
+import numpy as np
+
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.memory.rows import payload_items
 from toolkit.memory.state import ClassRow
 
 _PIECE = 24
 """Length of the pieces of forgotten data that are searched for: too long to occur by chance."""
+_CHUNK = 2**22
+"""Bytes that are compared at a time."""
 _MIN_DISTINCT = 8
 """Minimum number of distinct byte values in a piece: runs of zeros are everywhere."""
 
@@ -35,7 +40,7 @@ def find_gone(
             raise UsageError(f"{path} has no class {label}; it has {known or 'none'}")
         return [(label, rank) for rank in range(classes[label].exemplars)]
     found: dict[str, list[tuple[int, int]]] = {}
-    for one, rank, payload in connection.execute("SELECT label, rank, payload FROM exemplars"):
+    for one, rank, payload in payload_items(connection):
         if (name := identity(payload)).startswith(str(image).lower()):
             found.setdefault(name, []).append((one, rank))
     if not image or not found:
@@ -43,25 +48,6 @@ def find_gone(
     if len(found) > 1:
         raise UsageError(f"{image!r} is ambiguous, {len(found)} exemplars start with it: give more digits")
     return next(iter(found.values()))
-
-
-def delete(connection: sqlite3.Connection, table: str, gone: Sequence[tuple[int, int]]) -> None:
-    """Delete rows by label and rank, and renumber the rest of their classes 0, 1, 2, ... in the same order.
-
-    Extras, which not every exemplar has, keep the rank of their exemplar.
-    """
-    connection.executemany(f"DELETE FROM {table} WHERE label = ? AND rank = ?", gone)
-    for label in sorted({label for label, _ in gone}):
-        removed = sorted(rank for of, rank in gone if of == label)
-        found = connection.execute(f"SELECT rank FROM {table} WHERE label = ? ORDER BY rank", (label,)).fetchall()
-        moved, passed = [], 0
-        for (rank,) in found:
-            while passed < len(removed) and removed[passed] < rank:
-                passed += 1
-            if passed:
-                moved.append((rank - passed, label, rank))
-        # in ascending order, so that the new rank of each row is free by then
-        connection.executemany(f"UPDATE {table} SET rank = ? WHERE label = ? AND rank = ?", moved)
 
 
 def require_gone(path: Path, lost: Sequence[bytes], read_kept: Callable[[], bytes]) -> None:
@@ -76,9 +62,30 @@ def require_gone(path: Path, lost: Sequence[bytes], read_kept: Callable[[], byte
     Raises:
         WorkError: a piece is in the file, and not part of the remaining exemplars.
     """
-    held = path.read_bytes()
+    pieces = {part[start : start + _PIECE] for part in lost for start in range(0, len(part) - _PIECE + 1, _PIECE)}
+    left = pieces_in(path.read_bytes(), {piece for piece in pieces if len(set(piece)) >= _MIN_DISTINCT})
     kept = read_kept()
-    pieces = (part[start : start + _PIECE] for part in lost for start in range(0, len(part) - _PIECE + 1, _PIECE))
-    distinctive = (piece for piece in pieces if len(set(piece)) >= _MIN_DISTINCT)
-    if any(piece in held and piece not in kept for piece in distinctive):
+    if any(piece not in kept for piece in left):
         raise WorkError(f"{path}: bytes of a forgotten exemplar are still in the file")
+
+
+def pieces_in(content: bytes, pieces: Set[bytes]) -> set[bytes]:
+    """Those of some pieces of at least 8 bytes and equal length that occur in ``content``, at any offset.
+
+    The content is compared with the pieces' first 8 bytes as numbers, all offsets at once: a search for each piece
+    would take the product of both sizes.
+    """
+    if not pieces:
+        return set()
+    length = len(next(iter(pieces)))
+    beginnings = np.unique(np.frombuffer(b"".join(piece[:8] for piece in pieces), "<u8"))
+    found: set[bytes] = set()
+    for start in range(0, len(content), _CHUNK):
+        for offset in range(start, min(start + 8, len(content) - 7)):
+            count = (min(start + _CHUNK + 7, len(content)) - offset) // 8
+            numbers = np.frombuffer(content, "<u8", count, offset)
+            place = np.searchsorted(beginnings, numbers)
+            alike = np.flatnonzero(beginnings[np.minimum(place, len(beginnings) - 1)] == numbers)
+            places = (offset + 8 * alike).tolist()
+            found |= {content[at : at + length] for at in places} & pieces
+    return found

@@ -1,23 +1,28 @@
-"""Rows of a memory file: exemplars and their extras by label and rank, each with a checksum."""
+"""Rows of a memory file: packs of payloads and of extras, by class and rank."""
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from toolkit.memory.packs import (
+    PACK_BYTES,
+    BrokenHead,
+    Item,
+    Place,
+    damaged_items,
+    grouped,
+    pack,
+    sizes_of,
+    unpack,
+)
 from toolkit.memory.state import ClassRow
 
-EXTRAS = """
-CREATE TABLE extras (
-    label INTEGER NOT NULL, rank INTEGER NOT NULL, crc INTEGER NOT NULL, extra BLOB NOT NULL,
-    PRIMARY KEY (label, rank)
-) WITHOUT ROWID
-"""
-"""Created with the first exemplar that has an extra."""
+PAYLOAD, EXTRA = 0, 1
+"""Kinds of blobs: an exemplar's payload, and what a method keeps with it."""
 
 
 @dataclass(frozen=True)
@@ -37,75 +42,144 @@ class Stored(NamedTuple):
     extra: bytes
 
 
-def insert(connection: sqlite3.Connection, table: str, label: int, first_rank: int, blobs: Sequence[bytes]) -> None:
-    """Add payloads or extras of a class, ranked from ``first_rank`` on."""
-    rows = ((label, rank, zlib.crc32(blob), blob) for rank, blob in enumerate(blobs, first_rank))
-    connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)
+class StoredPack(NamedTuple):
+    """A pack as stored."""
+
+    id: int
+    place: Place
+    head: bytes
+    data: bytes
+
+    def items(self) -> list[Item]:
+        """Its blobs.
+
+        Raises:
+            BrokenHead: its head is damaged.
+        """
+        return unpack(self.place, self.head, self.data)
 
 
-def delete_from(connection: sqlite3.Connection, table: str, label: int, first_rank: int) -> None:
+def insert(connection: sqlite3.Connection, kind: int, label: int, first_rank: int, blobs: Sequence[bytes]) -> None:
+    """Add payloads or extras of a class, ranked from ``first_rank`` on; a small last pack is filled up."""
+    items = [Item.of(blob) for blob in blobs]
+    if not items:
+        return
+    rows = list(_packs(connection, kind, label, last=True))
+    if rows and len(rows[0].data) < PACK_BYTES // 2:
+        (row,) = rows
+        held = row.items()
+        if row.place.first + len(held) == first_rank:
+            connection.execute("DELETE FROM packs WHERE id = ?", (row.id,))
+            first_rank, items = row.place.first, [*held, *items]
+    _write(connection, kind, label, first_rank, items)
+
+
+def delete_from(connection: sqlite3.Connection, kind: int, label: int, first_rank: int) -> None:
     """Drop the exemplars of a class from ``first_rank`` on."""
-    connection.execute(f"DELETE FROM {table} WHERE label = ? AND rank >= ?", (label, first_rank))
+    connection.execute("DELETE FROM packs WHERE kind = ? AND label = ? AND first >= ?", (kind, label, first_rank))
+    for row in list(_packs(connection, kind, label, last=True)):
+        items = row.items()
+        kept = items[: first_rank - row.place.first]
+        if len(kept) < len(items):
+            connection.execute("DELETE FROM packs WHERE id = ?", (row.id,))
+            _write(connection, kind, label, row.place.first, kept)
 
 
-def stored_sizes(connection: sqlite3.Connection, has_extras: bool) -> dict[int, list[int]]:
-    """Bytes of payload and extra of every exemplar, by label, in rank order."""
-    # length() of a blob reads only its header
-    query = "SELECT label, length(payload) FROM exemplars ORDER BY label, rank"
-    if has_extras:
-        query = (
-            "SELECT label, length(payload) + coalesce(length(extra), 0) "
-            "FROM exemplars LEFT JOIN extras USING (label, rank) ORDER BY label, rank"
-        )
-    sizes: dict[int, list[int]] = {}
-    for label, size in connection.execute(query):
-        sizes.setdefault(label, []).append(size)
-    return sizes
+def delete(connection: sqlite3.Connection, kind: int, gone: Sequence[tuple[int, int]]) -> None:
+    """Delete exemplars by label and rank, and renumber the rest of their classes 0, 1, 2, ... in the same order.
+
+    Extras, which not every exemplar has, keep the rank of their exemplar.
+    """
+    for label in sorted({label for label, _ in gone}):
+        removed = {rank for of, rank in gone if of == label}
+        kept = {
+            rank - sum(one < rank for one in removed): item
+            for rank, item in _ranked(connection, kind, label)
+            if rank not in removed
+        }
+        connection.execute("DELETE FROM packs WHERE kind = ? AND label = ?", (kind, label))
+        starts = [rank for rank in sorted(kept) if rank - 1 not in kept]
+        for start in starts:
+            stop = next(rank for rank in range(start, start + len(kept) + 1) if rank not in kept)
+            _write(connection, kind, label, start, [kept[rank] for rank in range(start, stop)])
+
+
+def stored_sizes(connection: sqlite3.Connection, *, skip_broken: bool = False) -> dict[int, list[int]]:
+    """Bytes of payload and extra of every exemplar, by label, in rank order.
+
+    Raises:
+        BrokenHead: the head of a pack is damaged, and such packs are not to be skipped.
+    """
+    sizes: dict[int, dict[int, int]] = {}
+    for kind, label, first, head in connection.execute("SELECT kind, label, first, head FROM packs ORDER BY kind"):
+        mine = sizes.setdefault(label, {})
+        try:
+            found = sizes_of(Place(kind, label, first), head)
+        except BrokenHead:
+            if not skip_broken:
+                raise
+            continue
+        for rank, size in enumerate(found, first):
+            mine[rank] = mine.get(rank, 0) + size
+    return {label: [mine[rank] for rank in sorted(mine)] for label, mine in sorted(sizes.items())}
 
 
 def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes | None:
-    """One payload; None if its checksum does not match.
+    """One payload; None if it is damaged.
 
     Raises:
         IndexError: there is no such exemplar.
     """
-    row = connection.execute(
-        "SELECT crc, payload FROM exemplars WHERE label = ? AND rank = ?", (label, rank)
+    found = connection.execute(
+        "SELECT first, head, data FROM packs WHERE kind = 0 AND label = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+        (label, rank),
     ).fetchone()
-    if row is None:
+    if found is None:
         raise IndexError(f"class {label} has no exemplar of rank {rank}")
-    return row[1] if zlib.crc32(row[1]) == row[0] else None
+    first, head, data = found
+    place = Place(PAYLOAD, label, first)
+    try:
+        items = unpack(place, head, data)
+    except BrokenHead:
+        return None
+    if rank - first >= len(items):
+        raise IndexError(f"class {label} has no exemplar of rank {rank}")
+    return None if rank - first in damaged_items(place, head, data, items) else items[rank - first].blob
 
 
 def read_class(
-    connection: sqlite3.Connection, has_extras: bool, label: int
+    connection: sqlite3.Connection, label: int, exemplars: int
 ) -> tuple[list[Stored], list[DamagedExemplar]]:
-    """A class's intact exemplars in rank order, and those whose checksum does not match."""
+    """A class's intact exemplars in rank order, and those that are damaged.
+
+    Args:
+        connection: to the file.
+        label: of the class.
+        exemplars: how many it should have.
+    """
+    payloads, extras = (_checked(connection, kind, label, exemplars) for kind in (PAYLOAD, EXTRA))
     intact: list[Stored] = []
     damaged: list[DamagedExemplar] = []
-    query = "SELECT rank, crc, payload, 0, x'' FROM exemplars WHERE label = ? ORDER BY rank"
-    if has_extras:
-        query = (
-            "SELECT rank, exemplars.crc, payload, coalesce(extras.crc, 0), coalesce(extra, x'') "
-            "FROM exemplars LEFT JOIN extras USING (label, rank) WHERE label = ? ORDER BY rank"
-        )
-    for rank, crc, payload, extra_crc, extra in connection.execute(query, (label,)):
-        if zlib.crc32(payload) == crc and zlib.crc32(extra) == extra_crc:
-            intact.append(Stored(rank, payload, extra))
-        else:
+    for rank, payload in sorted(payloads.items()):
+        extra = extras.get(rank, b"")
+        if payload is None or extra is None:
             damaged.append(DamagedExemplar(label, rank, "checksum mismatch"))
+        else:
+            intact.append(Stored(rank, payload, extra))
     return intact, damaged
 
 
 def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
     """Exemplars missing from the ranks that their class's row implies, and exemplars at unexpected ranks.
 
-    A flipped bit in a label or rank moves an exemplar from its place to another.
+    A flipped bit in a label or rank moves a pack from its place to another.
     """
     found: list[DamagedExemplar] = []
     ranks: dict[int, Counter[int]] = {}
-    for label, rank in connection.execute("SELECT label, rank FROM exemplars"):
-        ranks.setdefault(label, Counter())[rank] += 1
+    for (label,) in connection.execute("SELECT DISTINCT label FROM packs WHERE kind = 0").fetchall():
+        exemplars = classes[label].exemplars if label in classes else 1
+        covered = (rank for row, stop in _spans(connection, PAYLOAD, label, exemplars) for rank in _covered(row, stop))
+        ranks[label] = Counter(covered)
     for label in sorted({*ranks, *classes}):
         expected = range(classes[label].exemplars if label in classes else 0)
         have = ranks.get(label, Counter())
@@ -115,9 +189,9 @@ def misplaced(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -
     return found
 
 
-def uneven(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
+def uneven(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> list[DamagedExemplar]:
     """The first exemplar of every class whose bytes differ from its row: an extra may be misplaced."""
-    sizes = stored_sizes(connection, has_extras)
+    sizes = stored_sizes(connection, skip_broken=True)
     return [
         DamagedExemplar(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, expected {row.payload_bytes}")
         for label, row in classes.items()
@@ -125,9 +199,83 @@ def uneven(connection: sqlite3.Connection, has_extras: bool, classes: Mapping[in
     ]
 
 
-def bytes_of(connection: sqlite3.Connection, has_extras: bool, label: int, rank: int) -> list[bytes]:
-    """A payload and its extra as stored, damaged or not."""
-    tables = {"exemplars": "payload"} | ({"extras": "extra"} if has_extras else {})
-    queries = [f"SELECT {column} FROM {table} WHERE label = ? AND rank = ?" for table, column in tables.items()]
-    rows = [connection.execute(query, (label, rank)).fetchone() for query in queries]
-    return [bytes(row[0]) for row in rows if row is not None]
+def payload_items(connection: sqlite3.Connection) -> Iterator[tuple[int, int, bytes]]:
+    """Label, rank and payload of every exemplar, damaged or not; those of broken packs are left out."""
+    for kind, label, first, head, data in connection.execute("SELECT kind, label, first, head, data FROM packs"):
+        place = Place(kind, label, first)
+        try:
+            items = unpack(place, head, data) if kind == PAYLOAD else []
+        except BrokenHead:
+            continue
+        yield from ((label, rank, item.blob) for rank, item in enumerate(items, first))
+
+
+def bytes_of(connection: sqlite3.Connection, gone: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Payloads and extras of exemplars by label and rank as stored, damaged or not."""
+    wanted: dict[int, set[int]] = {}
+    for label, rank in gone:
+        wanted.setdefault(label, set()).add(rank)
+    return [
+        item.blob
+        for label, ranks in wanted.items()
+        for kind in (PAYLOAD, EXTRA)
+        for rank, item in _ranked(connection, kind, label)
+        if rank in ranks
+    ]
+
+
+def _write(connection: sqlite3.Connection, kind: int, label: int, first: int, items: Sequence[Item]) -> None:
+    for group in grouped(items):
+        place = Place(kind, label, first)
+        head, data = pack(place, group)
+        connection.execute("INSERT INTO packs VALUES (NULL, ?, ?, ?, ?, ?)", (*place, head, data))
+        first += len(group)
+
+
+def _packs(connection: sqlite3.Connection, kind: int, label: int, *, last: bool = False) -> Iterator[StoredPack]:
+    """The packs of a class in rank order, or only the last one."""
+    order = "first DESC LIMIT 1" if last else "first"
+    query = f"SELECT id, first, head, data FROM packs WHERE kind = ? AND label = ? ORDER BY {order}"
+    for number, first, head, data in connection.execute(query, (kind, label)):
+        yield StoredPack(number, Place(kind, label, first), head, data)
+
+
+def _ranked(connection: sqlite3.Connection, kind: int, label: int) -> Iterator[tuple[int, Item]]:
+    """Rank and item of every blob of a class.
+
+    Raises:
+        BrokenHead: the head of a pack is damaged.
+    """
+    for row in _packs(connection, kind, label):
+        yield from enumerate(row.items(), row.place.first)
+
+
+def _spans(connection: sqlite3.Connection, kind: int, label: int, exemplars: int) -> Iterator[tuple[StoredPack, int]]:
+    """The packs of a class, each with the rank at which the next one begins."""
+    rows = list(_packs(connection, kind, label))
+    stops = [*(row.place.first for row in rows[1:]), exemplars]
+    yield from zip(rows, stops, strict=False)  # without packs there is nothing to end
+
+
+def _covered(row: StoredPack, stop: int) -> range:
+    """The ranks of a pack; up to the next pack's if its head is damaged."""
+    first = row.place.first
+    try:
+        return range(first, first + len(sizes_of(row.place, row.head)))
+    except BrokenHead:
+        return range(first, max(stop, first + 1))
+
+
+def _checked(connection: sqlite3.Connection, kind: int, label: int, exemplars: int) -> dict[int, bytes | None]:
+    """Every blob of a class by rank; None for damaged ones."""
+    found: dict[int, bytes | None] = {}
+    for row, stop in _spans(connection, kind, label, exemplars):
+        try:
+            items = row.items()
+        except BrokenHead:
+            found |= dict.fromkeys(_covered(row, stop))
+            continue
+        damaged = damaged_items(row.place, row.head, row.data, items)
+        first = row.place.first
+        found |= {first + n: None if n in damaged else item.blob for n, item in enumerate(items)}
+    return found

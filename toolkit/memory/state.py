@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from toolkit.foundation.errors import WorkError, newer
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class ClassRow(NamedTuple):
@@ -37,7 +37,7 @@ class State:
         shared: the codec's shared state; empty before the first commit.
         charged: bytes of the budget reserved for other data.
         commits: number of commits that added exemplars.
-        extras: whether the table of extras exists.
+        extras: whether any exemplar has had an extra.
         classes: by label, ascending.
     """
 
@@ -49,11 +49,6 @@ class State:
     commits: int = 0
     extras: bool = False
     classes: dict[int, ClassRow] = field(default_factory=dict)
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Tables with one row per exemplar, by label and rank."""
-        return ("exemplars", "extras") if self.extras else ("exemplars",)
 
     @property
     def exemplars(self) -> int:
@@ -97,6 +92,8 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
     seal = facts.pop("seal", b"")
     if str(_checksum(facts, classes)).encode() != seal:
         raise WorkError(f"{path} is damaged: the checksum of its facts and classes does not match")
+    if version < SCHEMA_VERSION:
+        raise WorkError(f"{path} has schema {version}, which this version no longer reads: build the memory again")
     size = facts["size"].decode()
     return State(
         budget=int(facts["budget"]),
