@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -33,6 +33,7 @@ class AdviceRequest(ProbeRequest):
         int, Field(ge=4, description="maximum number of training images; a fifth of them is held out for evaluation")
     ] = ADVICE_IMAGES
     extractor: Extractor = "stage0"
+    _: KW_ONLY
     initial: Annotated[int | None, Field(description="classes in the first stage; a fifth of all by default")] = None
     increment: Annotated[
         int | None, Field(description="classes in each later stage; as many as in the first by default")

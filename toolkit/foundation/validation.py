@@ -88,13 +88,17 @@ class DescribedField:
 
 
 def described_fields(kind: type) -> dict[str, DescribedField]:
-    """The fields that have a description, in order, of a pydantic model or of a dataclass with ``Annotated`` fields."""
+    """The fields that have a description, of a pydantic model or of a dataclass with ``Annotated`` fields.
+
+    They are in order, but keyword-only fields come last.
+    """
     if issubclass(kind, BaseModel):
         infos = kind.model_fields
     else:
         hints = get_type_hints(kind, include_extras=True)
         infos = {}
-        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+        for field in sorted(fields, key=lambda one: bool(one.kw_only)):
             hint = hints[field.name]
             if field.default is dataclasses.MISSING:
                 infos[field.name] = FieldInfo.from_annotation(hint)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ from toolkit.runs.choices import (
     Size,
     Strict,
 )
-from toolkit.runs.request import FieldsRequest
+from toolkit.runs.request import FieldsRequest, Outcome
 
 if TYPE_CHECKING:
     from toolkit.data.dataset import ImageDataset
@@ -32,7 +32,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ProbeRequest(FieldsRequest[ProbeResult]):
+class MeasuredRequest(FieldsRequest[Outcome], Generic[Outcome]):
+    """A request that measures training images, perhaps with features of a named layer."""
+
+    dataset: Dataset
+    size: Size
+    _: KW_ONLY
+    layer: Layer = None
+    initial: InitialForStage0 = None
+    seed: Seed = 0
+    device: Device = "auto"
+    strict: Strict = False
+
+
+@dataclass(frozen=True)
+class ProbeRequest(MeasuredRequest[ProbeResult]):
     """Everything that determines the result of a probe; see ``recallrate probe --help``."""
 
     kind: ClassVar[str] = "probe"
@@ -40,17 +54,10 @@ class ProbeRequest(FieldsRequest[ProbeResult]):
     rows: ClassVar[Any] = Setting
     said: ClassVar[tuple[str, ...]] = ("size", "codecs", "budget", "images")
 
-    dataset: Dataset
-    size: Size
     codecs: Codecs
     budget: Budget
     extractor: Extractor = "auto"
-    layer: Layer = None
-    initial: InitialForStage0 = None
     images: Annotated[int, Field(ge=4, description="maximum number of training images, stratified")] = 1000
-    seed: Seed = 0
-    device: Device = "auto"
-    strict: Strict = False
 
     def subject(self) -> str:
         return short_name(self.dataset)
@@ -63,23 +70,16 @@ class ProbeRequest(FieldsRequest[ProbeResult]):
 
 
 @dataclass(frozen=True)
-class ImagesRequest(FieldsRequest[ImagesResult]):
+class ImagesRequest(MeasuredRequest[ImagesResult]):
     """Everything that determines the measurements of single images; see ``recallrate images --help``."""
 
     kind: ClassVar[str] = "images"
     results: ClassVar[Any] = ImagesResult
     said: ClassVar[tuple[str, ...]] = ("size", "codec", "images")
 
-    dataset: Dataset
-    size: Size
     codec: Codec
     extractor: Extractor = "stage0"
-    layer: Layer = None
-    initial: InitialForStage0 = None
     images: Annotated[int, Field(ge=2, description="maximum number of training images, stratified")] = 400
-    seed: Seed = 0
-    device: Device = "auto"
-    strict: Strict = False
 
     def subject(self) -> str:
         return f"{short_name(self.dataset)}-{self.codec.partition(':')[0]}"

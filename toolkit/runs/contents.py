@@ -178,6 +178,8 @@ class Attempt(Contents, total=False):
     attempt: int
     command: str
     sweeps: list[str]
+    peak_memory_bytes: int | None
+    energy_joules: float | None
 
 
 def stamp_of(folder: Path) -> str:

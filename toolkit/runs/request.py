@@ -12,7 +12,7 @@ import reprlib
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
-from toolkit.foundation.validation import first_problem, validated
+from toolkit.foundation.validation import described_fields, first_problem, validated
 from toolkit.runs.contents import AnyResult, Damaged, Result, require
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
@@ -212,11 +212,11 @@ class FieldsRequest(Request[Outcome], Generic[Outcome]):
         for name in self.said:
             words += [f"--{name}", str(getattr(self, name))]
         flags = []
-        for field in fields(self):
+        for field in described_fields(type(self)).values():
             value = getattr(self, field.name)
             if field.name in (self.first, *self.said) or value == field.default:
                 continue
-            option = f"--{field.name.replace('_', '-')}"
+            option = f"--{field.option}"
             if value is True:
                 flags.append(option)
             else:
