@@ -70,7 +70,7 @@ def main() -> int:
         name = f"small-{RATES[codec['rate']]}.npz"
         shutil.copyfile(arguments.folder / "codecs" / codec["file"], SMALL_FOLDER / name)
         codec["file"] = name
-    write_json(SMALL_FOLDER / "training.json", made | {"config": made["config"] | {"dataset": first_ten.name}})
+    write_json(SMALL_FOLDER / "training.json", {**made, "config": {**made["config"], "dataset": first_ten.name}})
     return 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
 
 TrainedObjective = TypedDict("TrainedObjective", {"lambda": float, "estimated_bpp": float, "seconds": float})
 """Final lambda, smoothed estimate of the rate, and training time of one codec."""
@@ -37,5 +38,5 @@ class TrainedCodec(TrainedObjective, CodecFacts):
 class CodecTrainingResult(TypedDict):
     """The configuration, and one entry per finished codec."""
 
-    config: dict[str, Any]
+    config: Mapping[str, object]
     codecs: list[TrainedCodec]

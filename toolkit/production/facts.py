@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
 
 from toolkit.data.summary import FoundFacts
 from toolkit.memory.facts import FileMemoryFacts, ShardedMemoryFacts
@@ -46,7 +47,7 @@ class BundleFacts(TypedDict):
     network: str
     run: str
     dataset: str
-    config: dict[str, Any]
+    config: Mapping[str, object]
     result: BundleResult | None
     baseline: MonitorBaseline
     versions: dict[str, str]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
+from toolkit.data.summary import ClassFacts
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.probe.contents import ImagesResult
 from toolkit.report.figures.style import GOOD, OTHER, RULE, SERIES_COLOURS, as_text, style_figure
 
 
-def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> go.Figure:
+def class_histogram(rows: Sequence[ClassFacts], say: Language = ENGLISH) -> go.Figure:
     """Training and test images per class.
 
     Args:
@@ -20,11 +20,11 @@ def class_histogram(rows: Sequence[dict[str, Any]], say: Language = ENGLISH) -> 
     """
     names = [as_text(row["class"]) for row in rows]
     figure = go.Figure()
+    counts = {"train": [row["train"] for row in rows], "test": [row["test"] for row in rows]}
     for split, colour in (("train", GOOD), ("test", OTHER)):
-        counts = [row[split] for row in rows]
         figure.add_bar(
             x=names,
-            y=counts,
+            y=counts[split],
             name=say(f"figure.{split}"),
             marker_color=colour,
             hovertemplate="%{x}<br>" + say("figure.count_of_images", count="%{y}") + "<extra></extra>",
