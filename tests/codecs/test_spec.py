@@ -85,7 +85,8 @@ def test_canonical_text_keeps_every_value_of_every_codec(data: st.DataObject) ->
 
     name, _, arguments = canonical.partition(":")
     kept = dict(item.split("=") for item in arguments.split(",") if item)
-    replaced = {"quality", "method"} if values.get("lossless") else {"quality"} if "distance" in values else set()
+    lossless = {"quality", "method", "distance"}
+    replaced = lossless if values.get("lossless") else {"quality"} if "distance" in values else set()
     assert name == kind.name
     for key, parameter in kind.parameters.items():
         value = values.get(key, parameter.default)

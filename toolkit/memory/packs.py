@@ -2,7 +2,8 @@
 
 A pack holds consecutive ranks of one class: a head with the size and a 16-bit check of each blob, and the blobs one
 after the other. A checksum over the head and one over the blobs notice any damage; the checks then tell which
-exemplars are damaged. A pack takes three or four bytes per exemplar, and on average half a page of the database.
+exemplars are damaged. One exemplar is read alone, with its check. A pack takes three or four bytes per exemplar, and on
+average half a page of the database.
 """
 
 from __future__ import annotations
@@ -47,6 +48,15 @@ class Item(NamedTuple):
         return binascii.crc_hqx(self.blob, 0) == self.check
 
 
+class Part(NamedTuple):
+    """One blob of a pack: where it starts, its bytes and its check, and the bytes of all blobs."""
+
+    start: int
+    size: int
+    check: int
+    total: int
+
+
 class BrokenHead(ValueError):
     """The head of a pack is damaged: sizes and number of its blobs are unknown."""
 
@@ -82,6 +92,18 @@ def unpack(place: Place, head: bytes, data: bytes) -> list[Item]:
     ends = np.cumsum(sizes).tolist()
     starts = [0, *ends[:-1]]
     return [Item(data[start:end], check) for start, end, check in zip(starts, ends, checks.tolist(), strict=True)]
+
+
+def part_of(place: Place, head: bytes, position: int) -> Part | None:
+    """Where one blob of a pack is; None if the pack has fewer.
+
+    Raises:
+        BrokenHead: the head is damaged.
+    """
+    sizes, checks = _table(place, head)
+    if position >= len(sizes):
+        return None
+    return Part(int(sizes[:position].sum()), int(sizes[position]), int(checks[position]), int(sizes.sum()))
 
 
 def damaged_items(place: Place, head: bytes, data: bytes, items: Sequence[Item]) -> set[int]:
@@ -122,4 +144,4 @@ def _table(place: Place, head: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _head_seal(place: Place, rest: bytes) -> int:
     """Checksum of a head and of its place, so that a pack whose class or rank has changed is noticed."""
-    return zlib.crc32(rest, zlib.crc32(struct.pack("<Bqq", *place)))
+    return zlib.crc32(rest, zlib.crc32(ascii(tuple(place)).encode()))  # a flipped bit may have changed a type

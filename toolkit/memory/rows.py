@@ -16,6 +16,7 @@ from toolkit.memory.packs import (
     damaged_items,
     grouped,
     pack,
+    part_of,
     sizes_of,
     unpack,
 )
@@ -131,20 +132,22 @@ def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes
         IndexError: there is no such exemplar.
     """
     found = connection.execute(
-        "SELECT first, head, data FROM packs WHERE kind = 0 AND label = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+        "SELECT id, first, head FROM packs WHERE kind = 0 AND label = ? AND first <= ? ORDER BY first DESC LIMIT 1",
         (label, rank),
     ).fetchone()
     if found is None:
         raise IndexError(f"class {label} has no exemplar of rank {rank}")
-    first, head, data = found
-    place = Place(PAYLOAD, label, first)
+    number, first, head = found
     try:
-        items = unpack(place, head, data)
+        part = part_of(Place(PAYLOAD, label, first), head, rank - first)
     except BrokenHead:
         return None
-    if rank - first >= len(items):
+    if part is None:
         raise IndexError(f"class {label} has no exemplar of rank {rank}")
-    return None if rank - first in damaged_items(place, head, data, items) else items[rank - first].blob
+    with connection.blobopen("packs", "data", number, readonly=True) as data:  # without reading its other payloads
+        data.seek(part.start)
+        item = Item(data.read(part.size), part.check)
+        return item.blob if len(data) == part.total and item.intact else None
 
 
 def read_class(
