@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from memory_samples import SIZE, pictures
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.memory import store
 from toolkit.memory.budget import LABEL_BYTES, budget_bytes
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 
@@ -224,3 +226,18 @@ def test_a_killed_process_loses_nothing_committed(tmp_path: Path, after: int) ->
 def test_a_class_without_candidates_is_refused(tmp_path: Path) -> None:
     with ExemplarMemory(tmp_path / "m.recall", 5_000, "raw") as memory, pytest.raises(UsageError, match=r"\[3\]"):
         memory.add({3: []})
+
+
+def test_the_encoders_of_all_exemplars_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version may write other bytes at the same setting: a memory says which ones have encoded it."""
+    now = f"imagecodecs {metadata.version('imagecodecs')}, pillow {metadata.version('pillow')}"
+    with ExemplarMemory(tmp_path / "m.recall", 60_000, "png") as memory:
+        assert memory.summary()["encoders"] == []
+        memory.add_images({0: pictures(2)})
+        memory.add_images({1: pictures(2, seed=1)})
+        assert memory.summary()["encoders"] == [now]
+        monkeypatch.setattr(store, "encoder_versions", lambda: "imagecodecs 3000.1.1, pillow 99.0.0")
+        memory.add_images({2: pictures(2, seed=2)})
+    with ExemplarMemory(tmp_path / "m.recall") as memory:
+        assert memory.summary()["encoders"] == [now, "imagecodecs 3000.1.1, pillow 99.0.0"]
+        assert memory.verify() == []

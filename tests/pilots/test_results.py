@@ -8,6 +8,7 @@ import pytest
 from run_samples import pilot_config, pilot_folder
 
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.files import write_json
 from toolkit.jobs.kinds import LIGHT_KINDS
 from toolkit.jobs.listing import list_runs
 from toolkit.jpeg_dl.config import make_jpeg_config
@@ -52,6 +53,23 @@ def test_a_comparison_gives_one_command_per_configuration_with_all_seeds(tmp_pat
     (command,) = found.commands(tmp_path)
     assert "--codec raw" in command
     assert command.endswith(f"--seeds 0,1 --runs-dir {tmp_path}")
+
+
+def test_a_comparison_names_the_versions_that_encoded_its_runs(tmp_path: Path) -> None:
+    for seed, libraries in enumerate(
+        (
+            {"imagecodecs": "2026.1.14", "pillow": "12.0.0", "torch": "2.15.0"},
+            {"imagecodecs": "2026.1.14", "pillow": "13.0.0"},
+            {"imagecodecs": "2026.1.14", "pillow": "13.0.0"},
+            {"torch": "2.15.0"},
+            None,
+        )
+    ):
+        run = pilot_folder(tmp_path, pilot_config(), seed, 0.5)
+        if libraries is not None:
+            write_json(run.path / "environment.json", {"libraries": libraries})
+    (comparison,) = comparisons(list_runs(tmp_path, "pilot"), "demo", 32)
+    assert comparison.encoders() == ["imagecodecs 2026.1.14, pillow 12.0.0", "imagecodecs 2026.1.14, pillow 13.0.0"]
 
 
 def test_trainings_are_grouped_by_configuration(tmp_path: Path) -> None:

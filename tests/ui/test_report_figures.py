@@ -201,12 +201,18 @@ def test_probe_accuracy_comes_from_the_rule_at_its_best_alignment() -> None:
 
 
 def test_references_and_budget_are_dotted_for_a_single_budget() -> None:
+    """Raw pixels, and of the lossless codecs the one that stores the most exemplars."""
     pilots = [
-        aggregate_pilots(pilot_config(codec=codec), [pilot_result(0, last)])
-        for codec, last in (("raw", 0.3), ("png", 0.35), ("jpeg:quality=50", 0.5))
+        aggregate_pilots(pilot_config(codec=codec), [pilot_result(0, last, exemplars_per_class=held)])
+        for codec, last, held in (
+            ("raw", 0.3, 20.0),
+            ("png", 0.35, 26.0),
+            ("jxl:lossless=yes", 0.4, 36.0),
+            ("jpeg:quality=50", 0.5, 250.0),
+        )
     ]
     shapes = accuracy_figure(pilots).layout.shapes
-    assert sorted(shape.y0 for shape in shapes if shape.xref == "x domain") == [0.3, 0.35]
+    assert sorted(shape.y0 for shape in shapes if shape.xref == "x domain") == [0.3, 0.4]
     assert [shape.x0 for shape in shapes if shape.xref != "x domain"] == [614804]
 
 

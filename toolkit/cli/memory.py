@@ -170,6 +170,8 @@ def _show(facts: MemoryFacts, json: str | None, csv: str | None) -> None:
     ]
     used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes"
     console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr="-" in (json, csv))
+    if len(encoders := facts.get("encoders", [])) > 1:
+        console.stderr.print(f"exemplars encoded by different versions: {'; '.join(encoders)}", markup=False)
     if facts["weights_bytes"]:
         console.stderr.print(f"decoding also needs the codec's model: {facts['weights_bytes']:,} bytes of weights")
     console.emit(facts, json, rows, csv)

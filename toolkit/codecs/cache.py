@@ -6,11 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
-import PIL
 
 from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.guide import guide_digest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
@@ -56,8 +55,7 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
     """
     if not codec.shared_state():
         codec.fit(images)
-    libraries = f"{imagecodecs.__version__}|{PIL.__version__}"
-    seen = f"{_FORMAT}|{name}|{codec}|{libraries}|{guide_digest(codec)}"
+    seen = f"{_FORMAT}|{name}|{codec}|{encoder_versions()}|{guide_digest(codec)}"
     key = hashlib.sha256(seen.encode() + codec.shared_state()).hexdigest()[:32]
     folder = cache_root() / "coded" / key
     if not folder.exists():

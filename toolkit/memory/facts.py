@@ -16,6 +16,8 @@ class MemoryFacts(TypedDict):
         weights_bytes: the decoder's weights; not counted.
         file_bytes: size on disk.
         classes: exemplars by label.
+        encoders: versions of the libraries that encoded them, for a memory in one file; bytes at one setting differ
+            between versions.
         images: names of the exemplars by label, as ``memory inspect --images`` adds them.
     """
 
@@ -29,6 +31,7 @@ class MemoryFacts(TypedDict):
     exemplars: int
     classes: dict[str, int]
     class_names: list[str]
+    encoders: NotRequired[list[str]]
     images: NotRequired[dict[str, list[str]]]
 
 

@@ -38,6 +38,7 @@ class State:
         charged: bytes of the budget reserved for other data.
         commits: number of commits that added exemplars.
         extras: whether any exemplar has had an extra.
+        encoders: versions of the libraries that have encoded exemplars, in order of appearance.
         classes: by label, ascending.
     """
 
@@ -48,6 +49,7 @@ class State:
     charged: int = 0
     commits: int = 0
     extras: bool = False
+    encoders: tuple[str, ...] = ()
     classes: dict[int, ClassRow] = field(default_factory=dict)
 
     @property
@@ -67,6 +69,7 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
         "charged": str(state.charged).encode(),
         "commits": str(state.commits).encode(),
         "extras": str(int(state.extras)).encode(),
+        "encoders": "\n".join(state.encoders).encode(),
     }
     facts["seal"] = str(_checksum(facts, state.classes)).encode()
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
@@ -103,6 +106,7 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
         charged=int(facts["charged"]),
         commits=int(facts["commits"]),
         extras=facts["extras"] == b"1",
+        encoders=tuple(facts["encoders"].decode().splitlines()),
         classes=classes,
     )
 

@@ -22,6 +22,7 @@ from types import TracebackType
 import numpy as np
 
 from toolkit.codecs.base import Codec
+from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_spec, spec_beside
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.allocation import BudgetTooSmall
@@ -173,6 +174,7 @@ class ExemplarMemory:
             "classes": {str(label): row.exemplars for label, row in state.classes.items()},
             "class_names": [row.name for row in state.classes.values()],
             "commits": state.commits,
+            "encoders": list(state.encoders),
         }
 
     # -- changes -----------------------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ class ExemplarMemory:
         self._last = state
 
     def _in_common(self, state: State, offer: Offer) -> State:
-        """``state`` with the size and the shared header that hold for stored and offered exemplars.
+        """``state`` with what holds for stored and offered exemplars: size, shared header, encoders.
 
         Raises:
             UsageError: the stored exemplars differ in size or shared header.
@@ -230,7 +232,8 @@ class ExemplarMemory:
         if state.classes and shared != state.shared:
             raise UsageError(f"{self.path} holds exemplars with another shared header than the new ones")
         known = offer.size or (state.size if state.classes else None)
-        return replace(state, size=known, shared=shared)
+        encoders = tuple(dict.fromkeys((*state.encoders, encoder_versions())))
+        return replace(state, size=known, shared=shared, encoders=encoders)
 
     def identities(self, label: int) -> list[str]:
         """A permanent name for each intact exemplar of a class, derived from its content, in selection order."""

@@ -134,6 +134,12 @@ class Comparison:
         """The common configuration in words, from :func:`describe`."""
         return describe(self.common)
 
+    def encoders(self) -> list[str]:
+        """Versions of the encoding libraries of the runs, where known; bytes at one setting differ between versions."""
+        known = [(run.environment or {}).get("libraries", {}) for run, _, _ in self.runs]
+        names = ("imagecodecs", "pillow")
+        return sorted({", ".join(f"{name} {one[name]}" for name in names) for one in known if {*names} <= one.keys()})
+
     def commands(self, runs_dir: Path | None = None) -> list[str]:
         """The command lines that run, resume or just show these runs, one per configuration."""
         seeds: dict[str, tuple[PilotConfig, list[int]]] = {}

@@ -61,7 +61,7 @@ def figure_of(setting: Setting, name: str) -> float | None:
 class ProbeResult(Result):
     """The ``probe`` JSON.
 
-    ``original_file_bytes`` is the mean size of the images' own files.
+    ``original_file_bytes`` is the mean size of the images' own files; ``encoder`` names the versions of the libraries.
     """
 
     dataset: str
@@ -76,6 +76,7 @@ class ProbeResult(Result):
     seconds: AtLeast0
     codec_cpu_seconds: NotRequired[float]
     network_seconds: NotRequired[float]
+    encoder: NotRequired[str]
     settings: Annotated[list[Setting], Field(min_length=1), FailFast()]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.guide import Guide, give_guide
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
@@ -260,6 +261,7 @@ def probe_table(
         "seconds": round(seconds, 3),
         "codec_cpu_seconds": round(codec_seconds, 3),
         "network_seconds": round(measured.network_seconds, 3),
+        "encoder": encoder_versions(),
         "settings": [row_of(coded.codec, coded.tally, dataset, budget, file_bytes) for coded in measured.settings],
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from toolkit.codecs.spec import codec_family
+from toolkit.codecs.spec import codec_family, is_lossless, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.pilots.contents import PilotSummary
@@ -33,7 +33,6 @@ ACCURACIES = (
 STORAGES = ("memory_bytes", "exemplar_bytes", "exemplars_per_class")
 CURVES = ("all_classes", "first_classes", "forgetting")
 _ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
-_REFERENCES = ("raw", "png")
 
 
 def accuracy_figure(
@@ -44,7 +43,8 @@ def accuracy_figure(
 ) -> go.Figure:
     """Accuracy against storage: one mark per configuration, one line per setting, bars for 95 % intervals over seeds.
 
-    Dotted lines: the frontier where less storage is better, each budget, and raw and png if there is only one budget.
+    Dotted lines: the frontier where less storage is better, each budget, and if there is only one, raw pixels and the
+    lossless codec that stores the most exemplars.
     ``customdata`` begins with the pilot's index in ``pilots``.
 
     Args:
@@ -138,15 +138,23 @@ def _guide(figure: go.Figure, pilots: Sequence[PilotSummary], metric: str, stora
         for budget in budgets:
             figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
     if len(budgets) == 1:
+        references = _references(pilots)
         for pilot in pilots:
-            if pilot["codec"] in _REFERENCES:
+            if pilot["codec"] in references:
                 figure.add_hline(
                     y=pilot["mean"][metric],
                     line=DOTTED,
-                    annotation_text=pilot["codec"],
+                    annotation_text=as_text(short_spec(pilot["codec"])),
                     annotation_font_color=RULE,
                     annotation_position="bottom left" if pilot["codec"] == "raw" else "top right",
                 )
+
+
+def _references(pilots: Sequence[PilotSummary]) -> tuple[str, ...]:
+    """Raw pixels, and the other lossless codec that stores the most exemplars."""
+    lossless = [pilot for pilot in pilots if pilot["codec"] != "raw" and is_lossless(pilot["codec"])]
+    best = max(lossless, key=lambda pilot: pilot["mean"]["exemplars_per_class"], default=None)
+    return ("raw",) if best is None else ("raw", best["codec"])
 
 
 def accuracy_matrix_figure(

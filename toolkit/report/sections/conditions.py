@@ -106,6 +106,8 @@ def limits(study: Study, examples: Examples | str, say: Language) -> list[Block]
         items.append(say("report.limit_unfinished", runs=listed))
     if study.apart:
         items.append(say("report.limit_apart", labels="; ".join(study.apart)))
+    if len(encoders := study.comparison.encoders()) > 1:
+        items.append(say("report.limit_encoders", versions="; ".join(encoders)))
     if not isinstance(examples, str) and examples.notes:
         items.append(say("report.limit_notes", notes="; ".join(examples.notes)))
     return [heading(say("report.limits")), bullets(items)]

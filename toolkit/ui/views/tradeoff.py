@@ -115,6 +115,8 @@ def _chart(comparison: Comparison, pilots: list[PilotSummary]) -> None:
         selection_mode="points",
         alt=say("tradeoff.chart_alt"),
     )
+    if len(encoders := comparison.encoders()) > 1:
+        st.warning(say("tradeoff.encoders", versions="; ".join(encoders)), icon=":material/difference:")
     st.caption(f"{plain(comparison.label)}. {say('help.interval')} {say('tradeoff.symbols')}")
     rows = [
         {
