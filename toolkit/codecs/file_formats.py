@@ -218,7 +218,9 @@ def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
 
 def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
-        return bytes(imagecodecs.jpeg8_encode(image, level=quality, subsampling=chroma_subsampling(subsampling, image)))
+        chroma = chroma_subsampling(subsampling, image)
+        file = imagecodecs.jpeg8_encode(image, level=quality, subsampling=chroma, optimize=False, smoothing=False)
+        return bytes(file)
 
     values: dict[str, Value | None] = {"quality": quality, "subsampling": subsampling, "shared": shared}
     return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, headers.jpeg_size, extension="jpg", slow=False)
@@ -240,10 +242,12 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
 
 def _jxl(quality: float, effort: int, lossless: bool, shared: bool, distance: float | None = None) -> FileCodec:
     rate: dict[str, Any] = {"level": quality} if distance is None else {"distance": distance}
-    rate = {"lossless": True} if lossless else rate  # quality 100 and distance 0 are not exact, and larger
+    if lossless:  # quality 100 and distance 0 are not exact, and larger
+        rate = {"lossless": True}
+    stated = {"effort": effort, "decodingspeed": 0, "usecontainer": False, "numthreads": 1, **rate}
 
     def write(image: np.ndarray) -> bytes:
-        return bytes(imagecodecs.jpegxl_encode(image, effort=effort, numthreads=1, **rate))
+        return bytes(imagecodecs.jpegxl_encode(image, **stated))
 
     values: dict[str, Value | None] = {
         "quality": None if lossless or distance is not None else quality,

@@ -40,6 +40,7 @@ def _encode(image: np.ndarray, level: float, reversible: bool) -> bytes:
         level=level,  # type: ignore[arg-type]
         codecformat="j2k",
         reversible=reversible,
+        mct=True,
         numthreads=1,
     )
     return bytes(coded)
