@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 STUDIES = Path(__file__).parents[1] / "notebooks" / "studies"
+DATA = os.environ.get("RECALLRATE_DATA")
 SHARED = ("study.py", "jpeg_layer_report.py")
 """Modules shared by the studies."""
 SCRIPTS = sorted(set(STUDIES.glob("*.py")) - {STUDIES / name for name in SHARED})
@@ -26,3 +28,17 @@ def test_a_study_loads_and_prints_its_help(
         runpy.run_path(str(path), run_name="__main__")
     assert not ended.value.code
     assert path.name in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not DATA, reason="RECALLRATE_DATA is not set")
+def test_image_bytes_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(STUDIES))
+    study = runpy.run_path(str(STUDIES / "image_bytes.py"))
+    rows = study["measured"](Path(DATA or "") / "tiny-imagenet-20", 32, 40)
+    by_codec = {row["codec"]: row for row in rows}
+    assert list(by_codec) == list(study["SETTINGS"])
+    assert by_codec["raw"]["stored_bytes"] == 3 * 32 * 32
+    assert [by_codec[codec]["psnr"] for codec in ("raw", "png", "webp:lossless=yes", "jxl:lossless=yes")] == [None] * 4
+    assert by_codec["jxl:lossless=yes"]["stored_bytes"] < by_codec["webp:lossless=yes"]["stored_bytes"]
+    assert by_codec["jpeg:quality=20"]["psnr"] < by_codec["jpeg:quality=90"]["psnr"]
+    assert all(1 < row["disk"] < 1.05 for row in rows)
