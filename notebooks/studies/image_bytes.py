@@ -3,9 +3,9 @@
     python notebooks/studies/image_bytes.py DATA [--images N]
 
 ``results/image-bytes.{json,md}``: N training images (300) of Tiny-ImageNet-20 at 32 and 64 px and of flowers17 at
-224 px. Stored bytes per image, without the header that all share; the same as an ordinary file; PSNR over all images; and the
-bytes on disk per byte that counts, of a memory with a budget of 1 MB. The originals are files of another size at 32 and
-224 px: at 64 px those of Tiny-ImageNet are the images themselves, as JPEG files of quality 75.
+224 px. Stored bytes per image, without the header that all share; the same as an ordinary file; PSNR over all images;
+and the bytes on disk per byte that counts, of a memory with a budget of 1 MB. The originals are files of another size
+at 32 and 224 px: at 64 px those of Tiny-ImageNet are the images themselves, as JPEG files of quality 75.
 """
 
 from __future__ import annotations
