@@ -131,3 +131,20 @@ def test_a_first_image_of_another_size_than_the_memory_s_is_damaged(tmp_path: Pa
             images, _, damaged = memory.decode_all()
     assert images.shape == (8, SIZE, SIZE, 3)
     assert [(item.label, item.rank) for item in damaged] == [(0, 0)]
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_class_can_be_forgotten_although_a_pack_is_broken(tmp_path: Path, damaged: int) -> None:
+    path = small_memory(tmp_path / "m.recall")
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE packs SET head = x'00' WHERE kind = 0 AND label = {damaged}")
+        (data,) = connection.execute("SELECT data FROM packs WHERE kind = 0 AND label = 1").fetchone()
+    with ExemplarMemory(path) as memory:
+        assert memory.forget(1) == 3
+        assert list(memory.class_counts) == [0]
+        assert len(memory.verify()) == (3 if damaged == 0 else 0)
+        if damaged == 0:
+            with pytest.raises(WorkError, match="table of a pack"):
+                memory.add({2: [b"new"]})
+    content = path.read_bytes()
+    assert not any(data[start : start + 16] in content for start in range(0, len(data) - 15, 16))

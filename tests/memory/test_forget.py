@@ -166,7 +166,7 @@ def test_ranks_are_renumbered_in_order_and_extras_stay_with_their_exemplars() ->
         for kind, stored in rows.items():
             for label, rank, blob in stored:
                 insert(connection, kind, label, rank, [blob])
-            delete(connection, kind, gone)
+            delete(connection, kind, 0, {rank for _, rank in gone})
             expected = [
                 (label, rank if label else left.index(rank), blob)
                 for label, rank, blob in stored

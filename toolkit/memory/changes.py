@@ -9,7 +9,7 @@ from dataclasses import replace
 from toolkit.memory.allocation import allocate
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.offer import Offer
-from toolkit.memory.rows import EXTRA, PAYLOAD, delete, delete_from, insert, stored_sizes
+from toolkit.memory.rows import EXTRA, PAYLOAD, delete, delete_class, delete_from, insert, stored_sizes
 from toolkit.memory.state import ClassRow, State, write_state
 
 
@@ -59,15 +59,23 @@ def add_rows(
 
 
 def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
-    """Remove exemplars by label and rank, and classes left empty; write and return the new state."""
-    for kind in (PAYLOAD, EXTRA):
-        delete(connection, kind, gone)
-    left = stored_sizes(connection)
-    classes = {
-        label: row._replace(exemplars=len(left[label]), payload_bytes=sum(left[label]))
-        for label, row in state.classes.items()
-        if label in left
-    }
+    """Remove exemplars by label and rank, and classes left empty; write and return the new state.
+
+    A whole class is removed without a look into its packs, which may be damaged, as may those of other classes.
+    """
+    ranks: dict[int, set[int]] = {}
+    for label, rank in gone:
+        ranks.setdefault(label, set()).add(rank)
+    classes = dict(state.classes)
+    for label, removed in ranks.items():
+        if len(removed) == classes[label].exemplars:
+            delete_class(connection, label)
+            del classes[label]
+            continue
+        for kind in (PAYLOAD, EXTRA):
+            delete(connection, kind, label, removed)
+        left = stored_sizes(connection, label)[label]
+        classes[label] = classes[label]._replace(exemplars=len(left), payload_bytes=sum(left))
     state = replace(state, classes=classes)
     write_state(connection, state)
     return state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,43 +86,51 @@ def delete_from(connection: sqlite3.Connection, kind: int, label: int, first_ran
             _write(connection, kind, label, row.place.first, kept)
 
 
-def delete(connection: sqlite3.Connection, kind: int, gone: Sequence[tuple[int, int]]) -> None:
-    """Delete exemplars by label and rank, and renumber the rest of their classes 0, 1, 2, ... in the same order.
+def delete_class(connection: sqlite3.Connection, label: int) -> None:
+    """Delete all exemplars of a class, damaged ones too."""
+    connection.execute("DELETE FROM packs WHERE label = ?", (label,))
+
+
+def delete(connection: sqlite3.Connection, kind: int, label: int, removed: Set[int]) -> None:
+    """Delete exemplars of a class by rank, and renumber the others 0, 1, 2, ... in the same order.
 
     Extras, which not every exemplar has, keep the rank of their exemplar.
+
+    Raises:
+        BrokenHead: the head of a pack is damaged.
     """
-    for label in sorted({label for label, _ in gone}):
-        removed = {rank for of, rank in gone if of == label}
-        kept = {
-            rank - sum(one < rank for one in removed): item
-            for rank, item in _ranked(connection, kind, label)
-            if rank not in removed
-        }
-        connection.execute("DELETE FROM packs WHERE kind = ? AND label = ?", (kind, label))
-        starts = [rank for rank in sorted(kept) if rank - 1 not in kept]
-        for start in starts:
-            stop = next(rank for rank in range(start, start + len(kept) + 1) if rank not in kept)
-            _write(connection, kind, label, start, [kept[rank] for rank in range(start, stop)])
+    kept = {
+        rank - sum(one < rank for one in removed): item
+        for rank, item in _ranked(connection, kind, label)
+        if rank not in removed
+    }
+    connection.execute("DELETE FROM packs WHERE kind = ? AND label = ?", (kind, label))
+    for start in [rank for rank in sorted(kept) if rank - 1 not in kept]:
+        stop = next(rank for rank in range(start, start + len(kept) + 1) if rank not in kept)
+        _write(connection, kind, label, start, [kept[rank] for rank in range(start, stop)])
 
 
-def stored_sizes(connection: sqlite3.Connection, *, skip_broken: bool = False) -> dict[int, list[int]]:
-    """Bytes of payload and extra of every exemplar, by label, in rank order.
+def stored_sizes(
+    connection: sqlite3.Connection, label: int | None = None, *, skip_broken: bool = False
+) -> dict[int, list[int]]:
+    """Bytes of payload and extra of every exemplar, by label, in rank order; of one class only, if its label is given.
 
     Raises:
         BrokenHead: the head of a pack is damaged, and such packs are not to be skipped.
     """
     sizes: dict[int, dict[int, int]] = {}
-    for kind, label, first, head in connection.execute("SELECT kind, label, first, head FROM packs ORDER BY kind"):
-        mine = sizes.setdefault(label, {})
+    query = "SELECT kind, label, first, head FROM packs WHERE label = coalesce(?, label) ORDER BY kind"
+    for kind, of, first, head in connection.execute(query, (label,)):
+        mine = sizes.setdefault(of, {})
         try:
-            found = sizes_of(Place(kind, label, first), head)
+            found = sizes_of(Place(kind, of, first), head)
         except BrokenHead:
             if not skip_broken:
                 raise
             continue
         for rank, size in enumerate(found, first):
             mine[rank] = mine.get(rank, 0) + size
-    return {label: [mine[rank] for rank in sorted(mine)] for label, mine in sorted(sizes.items())}
+    return {of: [mine[rank] for rank in sorted(mine)] for of, mine in sorted(sizes.items())}
 
 
 def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes | None:
@@ -214,17 +222,20 @@ def payload_items(connection: sqlite3.Connection) -> Iterator[tuple[int, int, by
 
 
 def bytes_of(connection: sqlite3.Connection, gone: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Payloads and extras of exemplars by label and rank as stored, damaged or not."""
-    wanted: dict[int, set[int]] = {}
-    for label, rank in gone:
-        wanted.setdefault(label, set()).add(rank)
-    return [
-        item.blob
-        for label, ranks in wanted.items()
-        for kind in (PAYLOAD, EXTRA)
-        for rank, item in _ranked(connection, kind, label)
-        if rank in ranks
-    ]
+    """Payloads and extras of exemplars as stored, damaged or not; all of a pack whose head is broken."""
+    wanted = set(gone)
+    found: list[bytes] = []
+    for label in sorted({label for label, _ in gone}):
+        for kind in (PAYLOAD, EXTRA):
+            for row in _packs(connection, kind, label):
+                try:
+                    items = row.items()
+                except BrokenHead:
+                    found.append(row.data)
+                    continue
+                ranked = enumerate(items, row.place.first)
+                found += [item.blob for rank, item in ranked if (label, rank) in wanted]
+    return found
 
 
 def _write(connection: sqlite3.Connection, kind: int, label: int, first: int, items: Sequence[Item]) -> None:
