@@ -43,7 +43,7 @@ def add_rows(
     kept = allocate(sizes, state.budget, shared_bytes + state.charged)
     for label, count in kept.items():
         had = len(stored.get(label, ()))
-        for kind in (PAYLOAD, EXTRA):
+        for kind in (PAYLOAD, EXTRA) if count < had else ():
             delete_from(connection, kind, label, count)
         insert(connection, PAYLOAD, label, had, offer.payloads.get(label, ())[: max(0, count - had)])
         if label in offer.extras:
