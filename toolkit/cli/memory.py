@@ -168,7 +168,7 @@ def _show(facts: MemoryFacts, json: str | None, csv: str | None) -> None:
         {"class": name, "exemplars": count}
         for name, count in zip(facts["class_names"], facts["classes"].values(), strict=True)
     ]
-    used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes"
+    used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes, {facts['file_bytes']:,} on disk"
     console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr="-" in (json, csv))
     if len(encoders := facts.get("encoders", [])) > 1:
         console.stderr.print(f"exemplars encoded by different versions: {'; '.join(encoders)}", markup=False)
