@@ -142,17 +142,17 @@ class AttackResult(Result):
     models: AttackedModels
 
 
-def _one_per_bound(result: AttackResult) -> AttackResult:
-    bounds = len(result["eps"])
-    for model in (result["models"]["plain"], result["models"]["layered"]):
-        if any(len(row) != bounds for row in (*model["attacks"].values(), model["worst"])):
-            raise ValueError(f"expected accuracies for {bounds} bounds")
-    return result
-
-
 def networks(result: AttackResult) -> dict[str, Attacked]:
     """Both networks by name, the plain one first."""
     return {"plain": result["models"]["plain"], "layered": result["models"]["layered"]}
+
+
+def _one_per_bound(result: AttackResult) -> AttackResult:
+    bounds = len(result["eps"])
+    for model in networks(result).values():
+        if any(len(row) != bounds for row in (*model["attacks"].values(), model["worst"])):
+            raise ValueError(f"expected accuracies for {bounds} bounds")
+    return result
 
 
 CheckedAttackResult = Annotated[AttackResult, AfterValidator(_one_per_bound)]

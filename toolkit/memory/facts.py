@@ -50,7 +50,7 @@ class FileMemoryFacts(MemoryFacts):
 
 
 class ShardFacts(TypedDict):
-    """Facts of one shard file."""
+    """Facts of one shard file: a shard of the manifest without its exemplars per label."""
 
     file: str
     sha256: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -43,15 +44,6 @@ class Shard(_Frozen):
     memory_bytes: int
     classes: dict[int, int]
 
-    def facts(self) -> ShardFacts:
-        """All but the exemplars per label."""
-        return {
-            "file": self.file,
-            "sha256": self.sha256,
-            "file_bytes": self.file_bytes,
-            "memory_bytes": self.memory_bytes,
-        }
-
 
 class Selection(_Frozen):
     """How the exemplars were selected.
@@ -70,17 +62,6 @@ class Selection(_Frozen):
     candidates: int
     images: int
     unreadable: int
-
-    def facts(self) -> SelectionFacts:
-        """All fields."""
-        return {
-            "name": self.name,
-            "extractor": self.extractor,
-            "seed": self.seed,
-            "candidates": self.candidates,
-            "images": self.images,
-            "unreadable": self.unreadable,
-        }
 
 
 class ShardManifest(_Frozen):
@@ -214,8 +195,8 @@ class ShardedMemory:
             "exemplars": len(self),
             "classes": {str(label): count for label, count in self.class_counts.items()},
             "class_names": list(self.class_names.values()),
-            "shards": [shard.facts() for shard in self.manifest.shards],
-            "selection": self.manifest.selection.facts(),
+            "shards": [cast(ShardFacts, shard.model_dump(exclude={"classes"})) for shard in self.manifest.shards],
+            "selection": cast(SelectionFacts, self.manifest.selection.model_dump()),
         }
 
     # -- reading -----------------------------------------------------------------------------------------------
