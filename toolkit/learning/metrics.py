@@ -15,11 +15,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from scipy.special import stdtrit  # equal to stats.t.ppf, but a second faster to import
 
 Matrix = Sequence[Sequence[float]]
+
+
+class Metrics(TypedDict):
+    """All metrics of an accuracy matrix; accuracies are fractions."""
+
+    average_incremental_accuracy: float
+    last_accuracy: float
+    forgetting: float
+    backward_transfer: float
 
 
 def _require_triangle(matrix: Matrix, classes: Sequence[int]) -> None:
@@ -77,7 +87,7 @@ def stage_accuracies(predicted: np.ndarray, labels: np.ndarray, stages: Sequence
     return [float(np.mean([correct[labels == label].mean() for label in classes])) for classes in stages]
 
 
-def summarise(matrix: Matrix, classes: Sequence[int]) -> dict[str, float]:
+def summarise(matrix: Matrix, classes: Sequence[int]) -> Metrics:
     """All metrics by name."""
     return {
         "average_incremental_accuracy": average_incremental_accuracy(matrix, classes),

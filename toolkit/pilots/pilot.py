@@ -11,7 +11,7 @@ import torch
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.seeds import derive
-from toolkit.learning.metrics import average_incremental_accuracy, backward_transfer, forgetting, last_accuracy
+from toolkit.learning.metrics import last_accuracy, summarise
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import HeadResult, PilotResult
@@ -129,10 +129,7 @@ def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_class
     """Results of one head."""
     return {
         "accuracy_matrix": rows[tested_on],
-        "average_incremental_accuracy": average_incremental_accuracy(rows[tested_on], stage_classes),
-        "last_accuracy": last_accuracy(rows[tested_on], stage_classes),
-        "forgetting": forgetting(rows[tested_on], stage_classes),
-        "backward_transfer": backward_transfer(rows[tested_on], stage_classes),
+        **summarise(rows[tested_on], stage_classes),
         "accuracy_on_original": last_accuracy(rows["original"], stage_classes),
         "accuracy_on_coded": last_accuracy(rows["coded"], stage_classes),
         "accuracy_matrix_on_original": rows["original"],
