@@ -41,4 +41,6 @@ def test_image_bytes_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [by_codec[codec]["psnr"] for codec in ("raw", "png", "webp:lossless=yes", "jxl:lossless=yes")] == [None] * 4
     assert by_codec["jxl:lossless=yes"]["stored_bytes"] < by_codec["webp:lossless=yes"]["stored_bytes"]
     assert by_codec["jpeg:quality=20"]["psnr"] < by_codec["jpeg:quality=90"]["psnr"]
+    assert by_codec["original"]["stored_bytes"] < 0.9 * by_codec["original:entropy=huffman"]["stored_bytes"]
+    assert by_codec["jpeg:quality=50"]["psnr"] == by_codec["jpeg:quality=50,entropy=huffman"]["psnr"]
     assert all(1 < row["disk"] < 1.05 for row in rows)

@@ -19,11 +19,11 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.foundation import threads
 
 BYTE_SETTINGS = (
-    "jpeg:quality=10,subsampling=420",
-    "jpeg:quality=30,subsampling=420",
-    "jpeg:quality=50,subsampling=420",
-    "jpeg:quality=75,subsampling=420",
-    "jpeg:quality=50",
+    "jpeg:quality=10,subsampling=420,entropy=huffman",
+    "jpeg:quality=30,subsampling=420,entropy=huffman",
+    "jpeg:quality=50,subsampling=420,entropy=huffman",
+    "jpeg:quality=75,subsampling=420,entropy=huffman",
+    "jpeg:quality=50,entropy=huffman",
     "webp:quality=50",
     "webp:lossless=yes",
     "avif:quality=40",
@@ -33,7 +33,7 @@ BYTE_SETTINGS = (
     "png",
 )
 THREAD_SETTINGS = {
-    "jpeg:quality=50": "fast",
+    "jpeg:quality=50,entropy=huffman": "fast",
     "png": "slow",
     "webp:quality=60": "slow",
     "avif:quality=40,speed=8": "slow",
@@ -45,7 +45,7 @@ THREAD_SETTINGS = {
 def bench_decode(distinct: int = 2000, rounds: int = 25) -> dict:
     """Decode ``distinct`` 32-pixel JPEGs ``rounds`` times, headers put back included, in turn with Pillow."""
     name, pixels = benchmark_images(32, distinct)
-    codec = parse_codec("jpeg:quality=50,subsampling=420")
+    codec = parse_codec("jpeg:quality=50,subsampling=420,entropy=huffman")
     payloads = codec.encode(pixels)
     files = [codec.to_file(payload) for payload in payloads]
 

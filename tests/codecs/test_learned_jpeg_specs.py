@@ -52,7 +52,7 @@ def test_an_absolute_path_of_any_system_is_unchanged(path: str) -> None:
         ("tables", "tables needs a value (a path"),
         (
             "tables=a,b.json",
-            "has no key 'b.json': its keys are tables, digest, subsampling, rounding, shared; a path "
+            "has no key 'b.json': its keys are tables, digest, subsampling, rounding, entropy, shared; a path "
             "cannot contain a comma",
         ),
         ("tables={a}.json", "tables must be a path without any of , | ; { }, got '"),
@@ -241,5 +241,6 @@ def test_the_codec_is_registered() -> None:
         "digest": "8 hexadecimal digits",
         "subsampling": "auto|420|444",
         "rounding": "nearest|deadzone|sample",
+        "entropy": "context|huffman",
         "shared": "yes|no",
     }

@@ -52,6 +52,11 @@ def _write(name: str, values: dict[str, object]) -> str:
         ("jpeg:quality=50,shared=yes", "jpeg:quality=50"),
         ("jpeg:subsampling=444,quality=50", "jpeg:quality=50,subsampling=444"),
         (" jpeg: quality = 50 , subsampling=420 ", "jpeg:quality=50,subsampling=420"),
+        ("jpeg:quality=50,entropy=context", "jpeg:quality=50"),
+        ("jpeg:quality=50,entropy=huffman", "jpeg:quality=50,entropy=huffman"),
+        ("jpeg:quality=50,entropy=context,shared=no", "jpeg:quality=50,shared=no"),
+        ("original:transcode=jxl,entropy=huffman", "original:transcode=jxl"),
+        ("original:shared=no,transcode=jxl", "original:shared=no"),
         ("webp:quality=60,method=4", "webp:quality=60"),
         ("webp:quality=60,method=6", "webp:quality=60,method=6"),
         ("webp:lossless=yes,quality=60,method=6", "webp:lossless=yes"),
@@ -87,6 +92,10 @@ def test_canonical_text_keeps_every_value_of_every_codec(data: st.DataObject) ->
     kept = dict(item.split("=") for item in arguments.split(",") if item)
     lossless = {"quality", "method", "distance"}
     replaced = lossless if values.get("lossless") else {"quality"} if "distance" in values else set()
+    if values.get("shared") is False or values.get("transcode") == "jxl":
+        replaced |= {"entropy"}  # ordinary files have Huffman codes, JPEG XL its own
+    if values.get("shared") is False:
+        replaced |= {"transcode"}
     assert name == kind.name
     for key, parameter in kind.parameters.items():
         value = values.get(key, parameter.default)
@@ -143,7 +152,7 @@ def test_a_grid_expands_in_the_order_written_without_duplicates(grid: str, specs
         ("", [*STANDARD]),
         ("jpeg|", [*STANDARD]),
         ("|jpeg", [*STANDARD]),
-        ("jpeg:qualty=50", ["'qualty'", "quality, subsampling, shared"]),
+        ("jpeg:qualty=50", ["'qualty'", "quality, subsampling, entropy, shared"]),
         ("raw:quality=50", ["'quality'", "none"]),
         ("jpeg:quality=0", ["1..100", "'0'"]),
         ("jpeg:quality=101", ["1..100", "'101'"]),

@@ -25,7 +25,7 @@ class CodedImages:
     """Encoded and decoded versions of N images.
 
     Attributes:
-        decoded: uint8 (N, H, W, 3), a read-only memory map.
+        decoded: uint8 (N, H, W, 3), a read-only memory map; of a lossless codec the images themselves.
         ends: int64 (N,), end of each payload in ``stream``.
         stream: uint8 (total bytes,), the concatenated payloads, a read-only memory map.
     """
@@ -62,7 +62,9 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
         build_folder(folder, lambda building: _code(codec, images, building, progress))
     try:
         ends = np.load(folder / "ends.npy", allow_pickle=False)
-        decoded = np.memmap(folder / "decoded.rgb", np.uint8, "r", shape=images.shape)
+        decoded = images
+        if not codec.lossless:
+            decoded = np.memmap(folder / "decoded.rgb", np.uint8, "r", shape=images.shape)
         stream = np.memmap(folder / "stream.bin", np.uint8, "r", shape=(int(ends[-1]),))
     except (OSError, ValueError, EOFError, IndexError) as error:
         raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}): delete that folder") from error
@@ -75,7 +77,8 @@ def _code(codec: Codec, images: np.ndarray, building: Path, progress: Progress) 
         for start in range(0, len(images), _CHUNK):
             chunk = np.asarray(images[start : start + _CHUNK])
             payloads = codec.encode(chunk)
-            pixels.write(codec.decode(payloads, image_size(chunk)).tobytes())
+            if not codec.lossless:
+                pixels.write(codec.decode(payloads, image_size(chunk)).tobytes())
             stream.write(b"".join(payloads))
             sizes += [len(payload) for payload in payloads]
             progress(f"coding with {codec}", len(sizes), len(images))

@@ -20,6 +20,7 @@ from toolkit.codecs import headers, jpeg2000
 from toolkit.codecs.base import Size, require_pixels, require_rgb, within_memory
 from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.lossless_jpeg.packing import MAGIC, ContextPacking
 from toolkit.codecs.shared_header import SharedHeader, calibration_images
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.parameters import Parameter, Value
@@ -32,6 +33,12 @@ _PIXELS_WORTH_A_THREAD_IF_SLOW = 64 * 64
 _AOM = {"tune": "iq"}
 """Stated, because libavif's default differs between versions and changes the bytes at a quality by up to 40 %."""
 SHARE = Parameter(bool, True, help="store the common header of all files only once")
+ENTROPY = Parameter(
+    str,
+    "context",
+    choices=("context", "huffman"),
+    help="context: 13 to 20 % fewer bytes for the same pixels; huffman: as in a file; with shared=no always huffman",
+)
 SUBSAMPLING = Parameter(str, "auto", choices=("auto", "420", "444"), help="chroma; auto: 444 below 96 px, else 420")
 RAW_SHARED_BYTES = SHARED_SIZE.size
 
@@ -48,6 +55,7 @@ class FileCodec:
         extension: of its files.
         lossless: whether decoding is exact.
         slow: whether encoding a small image takes longer than handing it to a thread; decoding is always faster.
+        packing: how payloads share a header, if they do; a stored shared state says for itself how it was packed.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class FileCodec:
         extension: str,
         lossless: bool = False,
         slow: bool = True,
+        packing: type[SharedHeader] | type[ContextPacking] = SharedHeader,
     ) -> None:
         self._spec = kind.spec(values)
         self._shares = bool(values["shared"])
@@ -70,7 +79,8 @@ class FileCodec:
         self._extension = extension
         self._lossless = lossless
         self._slow = slow
-        self._header: SharedHeader | None = None
+        self._packing = packing
+        self._header: SharedHeader | ContextPacking | None = None
 
     def __str__(self) -> str:
         return self._spec
@@ -86,7 +96,7 @@ class FileCodec:
     def fit(self, images: np.ndarray) -> None:
         if self._shares:
             files = [self._write(image) for image in calibration_images(*images.shape[1:3])]
-            self._header = SharedHeader.learn(files)
+            self._header = self._packing.learn(files)
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         require_rgb(self, images)
@@ -122,7 +132,8 @@ class FileCodec:
     def load_shared(self, state: bytes) -> None:
         if state and not self._shares:
             raise WorkError(f"{self}: ordinary files have no shared header, got one of {len(state)} bytes")
-        self._header = SharedHeader.from_bytes(state) if state else None
+        packing = ContextPacking if state.startswith(MAGIC) else SharedHeader
+        self._header = packing.from_bytes(state) if state else None
 
     def shared_bytes(self) -> int:
         return len(self.shared_state())
@@ -216,14 +227,33 @@ def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
     return FileCodec(WEBP, values, write, read, headers.webp_size, extension="webp", lossless=lossless)
 
 
-def _jpeg(quality: int, subsampling: str, shared: bool) -> FileCodec:
+def jpeg_packing(entropy: str) -> type[SharedHeader] | type[ContextPacking]:
+    """How payloads of JPEG files are made from them."""
+    return ContextPacking if entropy == "context" else SharedHeader
+
+
+def _jpeg(quality: int, subsampling: str, entropy: str, shared: bool) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
         chroma = chroma_subsampling(subsampling, image)
         file = imagecodecs.jpeg8_encode(image, level=quality, subsampling=chroma, optimize=False, smoothing=False)
         return bytes(file)
 
-    values: dict[str, Value | None] = {"quality": quality, "subsampling": subsampling, "shared": shared}
-    return FileCodec(JPEG, values, write, imagecodecs.jpeg8_decode, headers.jpeg_size, extension="jpg", slow=False)
+    values: dict[str, Value | None] = {
+        "quality": quality,
+        "subsampling": subsampling,
+        "entropy": entropy if shared else None,
+        "shared": shared,
+    }
+    return FileCodec(
+        JPEG,
+        values,
+        write,
+        imagecodecs.jpeg8_decode,
+        headers.jpeg_size,
+        extension="jpg",
+        slow=shared and entropy == "context",
+        packing=jpeg_packing(entropy),
+    )
 
 
 def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec:
@@ -287,7 +317,7 @@ JPEG = CodecKind(
     "jpeg",
     "baseline JPEG with the standard tables",
     _jpeg,
-    {"quality": _quality(75), "subsampling": SUBSAMPLING, "shared": SHARE},
+    {"quality": _quality(75), "subsampling": SUBSAMPLING, "entropy": ENTROPY, "shared": SHARE},
 )
 AVIF = CodecKind(
     "avif",

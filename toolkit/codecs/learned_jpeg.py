@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.file_formats import SHARE, SUBSAMPLING, FileCodec, chroma_subsampling
+from toolkit.codecs.file_formats import ENTROPY, SHARE, SUBSAMPLING, FileCodec, chroma_subsampling, jpeg_packing
 from toolkit.codecs.headers import jpeg_size
 from toolkit.codecs.jpeg_tables import DIGEST_DIGITS, QuantisationTables, read_tables
 from toolkit.codecs.kind import CodecKind
@@ -197,7 +197,12 @@ def _open(path: str, rounding: str, digest: str | None = None) -> QuantisationTa
 
 
 def _learned_jpeg(
-    subsampling: str, rounding: str, shared: bool, tables: str | None = None, digest: str | None = None
+    subsampling: str,
+    rounding: str,
+    entropy: str,
+    shared: bool,
+    tables: str | None = None,
+    digest: str | None = None,
 ) -> FileCodec:
     """Without ``digest`` the tables are read now, otherwise on first encoding; decoding does not need them."""
     if tables is None:
@@ -208,14 +213,23 @@ def _learned_jpeg(
         "digest": digest or opened().digest,
         "subsampling": subsampling,
         "rounding": rounding,
+        "entropy": entropy if shared else None,
         "shared": shared,
     }
 
     def write(image: np.ndarray) -> bytes:
         return encode_with_tables(image, opened(), chroma_subsampling(subsampling, image), rounding)
 
-    slow = rounding != "nearest"
-    return FileCodec(LEARNED_JPEG, values, write, imagecodecs.jpeg8_decode, jpeg_size, extension="jpg", slow=slow)
+    return FileCodec(
+        LEARNED_JPEG,
+        values,
+        write,
+        imagecodecs.jpeg8_decode,
+        jpeg_size,
+        extension="jpg",
+        slow=rounding != "nearest" or (shared and entropy == "context"),
+        packing=jpeg_packing(entropy),
+    )
 
 
 def _check(tables: str, rounding: str, digest: str, **_: Value) -> None:
@@ -236,6 +250,7 @@ LEARNED_JPEG = CodecKind(
         ),
         "subsampling": SUBSAMPLING,
         "rounding": Parameter(str, "nearest", choices=ROUNDINGS, help="how coefficients are rounded to indices"),
+        "entropy": ENTROPY,
         "shared": SHARE,
     },
     check=_check,

@@ -10,11 +10,13 @@ from toolkit.codecs.foreground import FOREGROUND
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.learned_jpeg import LEARNED_JPEG
 from toolkit.codecs.neural.codec import NEURAL
+from toolkit.codecs.original import ORIGINAL
 
 CODECS: dict[str, CodecKind] = {
     kind.name: kind
     for kind in (
         *file_formats.KINDS,
+        ORIGINAL,
         LEARNED_JPEG,
         NEURAL,
         CP,

@@ -24,6 +24,7 @@ import numpy as np
 
 from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
+from toolkit.data.originals import Originals
 from toolkit.data.samples import remark_notes
 from toolkit.data.sources import Entry, Source
 from toolkit.data.spec import require_plain, split_spec
@@ -43,11 +44,12 @@ _SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class _Located:
-    """A content signature, the files left out, and how to open the source if it is not cached."""
+    """Content signature, how to open the source if it is not cached, files left out, whether images are files."""
 
     signature: str
     open: Callable[[], Source]
     left_out: tuple[tuple[str, str], ...] = ()
+    files: bool = False
 
 
 def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: Progress = silent) -> ImageDataset:
@@ -77,7 +79,7 @@ def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: P
     if strict and left_out:
         first, reason = next(iter(left_out.items()))
         raise WorkError(f"{len(left_out)} files are unreadable (--strict); first: {first}: {reason}")
-    return _open_cached(folder, spec, size, left_out)
+    return _open_cached(folder, spec, size, left_out, located)
 
 
 def absolute_spec(spec: str) -> str:
@@ -115,7 +117,7 @@ def _locate(spec: str) -> _Located:
     require_plain(where)
     if is_tree:
         source = (sources.open_folder if os.path.isdir(path) else sources.open_zip)(path, named)
-        return _Located(source.signature, lambda: source, source.left_out)
+        return _Located(source.signature, lambda: source, source.left_out, files=True)
     if path.suffix.lower() == ".npz":
         return _Located(npz_source.npz_signature(path), lambda: npz_source.open_npz(path))
     raise UsageError(f"{path} is neither a folder nor a .zip or .npz file")
@@ -259,7 +261,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, error) from error
 
 
-def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str]) -> ImageDataset:
+def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str], located: _Located) -> ImageDataset:
     meta = _read_meta(folder)
     try:
         train, test = (_open_split(folder, split, size) for split in _SPLITS)
@@ -267,7 +269,12 @@ def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str]) -
         raise _damaged(folder, error) from error
     quarantine = tuple(Quarantined(file, reason) for file, reason in left_out.items())
     class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
-    return ImageDataset(spec, size, class_names, train, test, quarantine, notes, meta["signature"])
+    originals = None
+    if located.files:
+        originals = Originals(
+            lambda: located.open().entries, set(left_out), {"train": train.images, "test": test.images}
+        )
+    return ImageDataset(spec, size, class_names, train, test, quarantine, notes, meta["signature"], originals)
 
 
 def _damaged(folder: Path, error: Exception) -> WorkError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -37,6 +38,17 @@ class Quarantined:
     reason: str
 
 
+class SourceFiles(Protocol):
+    """The source files of images."""
+
+    def file_of(self, image: np.ndarray) -> bytes:
+        """The bytes of the file of an image, uint8 (size, size, 3).
+
+        Raises:
+            WorkError: there is none, or it cannot be read.
+        """
+
+
 @dataclass(frozen=True)
 class ImageDataset:
     """Square RGB images of known classes with a train and a test split.
@@ -50,6 +62,7 @@ class ImageDataset:
         quarantine: files left out, with reasons.
         notes: remarks for the user, such as a held-out test split, a guessed sample range, images in both splits.
         signature: hexadecimal digest of the content and size; equal signatures mean equal pixels.
+        originals: the source files; None if the images have none of their own.
     """
 
     name: str
@@ -60,6 +73,7 @@ class ImageDataset:
     quarantine: tuple[Quarantined, ...]
     notes: tuple[str, ...]
     signature: str
+    originals: SourceFiles | None = None
 
     @property
     def raw_image_bytes(self) -> int:

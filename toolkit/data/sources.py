@@ -10,7 +10,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -58,6 +58,7 @@ class Entry:
         name: display name.
         file_bytes: size of its file.
         read: returns the pixels; see :class:`Read`.
+        file: returns the bytes of its file; None if it has none of its own.
     """
 
     split: str
@@ -65,6 +66,7 @@ class Entry:
     name: str
     file_bytes: int
     read: Read
+    file: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _file_entry(split: str, label: int, file: Listed) -> Entry:
     def read(size: int, tell: Tell = unsaid) -> np.ndarray:
         return read_image(lambda: file.size, file.read, size, tell)
 
-    return Entry(split, label, printable_path(file.parts), file.size, read)
+    return Entry(split, label, printable_path(file.parts), file.size, read, file.read)
 
 
 def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid) -> np.ndarray:
@@ -214,9 +216,7 @@ def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: i
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
     """Move a seeded, stratified 20 % of each class to the test split; also returns a note about it."""
     chosen = set(held_out_indices(np.array([entry.label for entry in entries])).tolist())
-    moved = [
-        Entry("test" if i in chosen else "train", e.label, e.name, e.file_bytes, e.read) for i, e in enumerate(entries)
-    ]
+    moved = [replace(entry, split="test" if i in chosen else "train") for i, entry in enumerate(entries)]
     return moved, held_out_note(len(chosen))
 
 

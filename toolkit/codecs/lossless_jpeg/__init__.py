@@ -1,0 +1,1 @@
+"""JPEG files in fewer bytes: quantised coefficients under a context model instead of Huffman codes."""
