@@ -73,7 +73,7 @@ def main() -> None:
         if (pilot := study.summary(config, PROTOCOLS[key[0]].seeds)) is not None
     }
     study.write(list(pilots.values()), "python notebooks/studies/methods.py DATA/tiny-imagenet-20")
-    (RESULTS / "methods.md").write_text(as_table(pilots))
+    study.write_tables(as_table(pilots))
     draw(pilots, RESULTS / "methods.svg")
 
 

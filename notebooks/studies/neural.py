@@ -107,7 +107,7 @@ def main() -> None:
                 study.run(config, seed)
         pilots = [pilot for config in configs if (pilot := study.summary(config, SEEDS)) is not None]
         study.write(pilots, "python notebooks/studies/neural.py DATA/tiny-imagenet-20 --folder FOLDER")
-        (RESULTS / "neural.md").write_text(pilot_table(pilots))
+        study.write_tables(pilot_table(pilots))
 
 
 def measured(dataset: Path, size: int, settings: Sequence[str]) -> list[dict[str, Any]]:

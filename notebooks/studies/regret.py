@@ -150,7 +150,7 @@ def main() -> None:
         for extractor in EXTRACTORS
     }
     study.write(own, "python notebooks/studies/regret.py DATA", measured=measured)
-    (RESULTS / "regret.md").write_text(as_tables(by_extractor) + reach_as_table(by_extractor[EXTRACTORS[0]]))
+    study.write_tables(as_tables(by_extractor) + reach_as_table(by_extractor[EXTRACTORS[0]]))
     draw(by_extractor[EXTRACTORS[0]], RESULTS / "regret.svg")
     if asked.publish:
         known = {"extractor": EXTRACTORS[0], **calibrate_rules(by_extractor[EXTRACTORS[0]])}

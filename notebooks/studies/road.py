@@ -45,7 +45,7 @@ def main() -> None:
             study.run(config, seed)
     pilots = [pilot for config in configs if (pilot := study.summary(config, SEEDS)) is not None]
     study.write(pilots, "python notebooks/studies/road.py DATA/tiny-imagenet-20")
-    (RESULTS / "road.md").write_text(as_table(pilots))
+    study.write_tables(as_table(pilots))
     draw(pilots, RESULTS / "road.svg")
 
 

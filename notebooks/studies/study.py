@@ -36,8 +36,18 @@ def parser(description: str | None, name: str, dataset: str) -> argparse.Argumen
     return parser
 
 
+ACCOUNTINGS = {
+    "disk": "Budgets and memories are bytes on disk.",
+    "content": "Budgets and memories are content bytes: payloads, labels and shared headers; files took more.",
+}
+"""What a budget counted in the runs of a study: ``content`` in results from before budgets were bytes on disk."""
+
+
 class Study:
     """A study's runs, in run folders and in the published results.
+
+    Attributes:
+        accounting: of the results, one of :data:`ACCOUNTINGS`.
 
     Args:
         name: the name of the file under ``results/``.
@@ -48,10 +58,14 @@ class Study:
     def __init__(self, name: str, runs_dir: Path, afresh: bool = False) -> None:
         self.path = RESULTS / f"{name}.json"
         self._runs_dir = runs_dir
-        self._held = read_json(self.path)["pilots"] if self.path.exists() and not afresh else []
+        published = read_json(self.path) if self.path.exists() and not afresh else {}
+        self._held: list[PilotSummary] = published.get("pilots", [])
+        self.accounting: str = published.get("accounting", "disk")
 
     def run(self, config: PilotConfig, seed: int) -> None:
-        """Run one seed of a setting unless it has a result."""
+        """Run one seed of a setting unless it has a result with budgets in bytes on disk."""
+        if self.accounting != "disk":
+            self._held, self.accounting = [], "disk"
         run = self._finished(config, seed) or run_seeds(config, [seed], self._runs_dir)["runs"][0]
         what = f"{config.codec:20} {config.align:5} {config.method:8} seed {seed}"
         print(f"{what}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
@@ -73,7 +87,12 @@ class Study:
 
     def write(self, pilots: list[PilotSummary], command: str, **more: Any) -> None:
         """Write the results as data."""
-        write_json(self.path, {"command": command, "environment": environment(), "pilots": pilots, **more})
+        facts = {"command": command, "environment": environment(), "accounting": self.accounting}
+        write_json(self.path, {**facts, "pilots": pilots, **more})
+
+    def write_tables(self, tables: str) -> None:
+        """Write the results as Markdown, with what their budgets counted."""
+        self.path.with_suffix(".md").write_text(f"{tables}\n{ACCOUNTINGS[self.accounting]}\n")
 
     def _finished(self, config: PilotConfig, seed: int) -> PilotResult | None:
         """A seed's result, from its run folder or from the published results."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from toolkit.advice.evidence import CodedFeatures, Evidence
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import uniform_bytes
+from toolkit.memory.store import ExemplarMemory
 
 CLASSES = 4
 PER_CLASS = 30
@@ -67,7 +69,7 @@ def make_evidence(
         values = {"psnr": 30.0, "ssim": 0.9, "fmse_relative": 0.01, **values}
         settings.append(setting(codec, payload, *blurred, labels, **values))
     return Evidence(
-        budget=CLASSES * raw_exemplars * (RAW_BYTES + LABEL_BYTES),
+        budget=uniform_bytes(RAW_BYTES, raw_exemplars, CLASSES, shared=0),
         labels=torch.from_numpy(labels),
         held_out_labels=torch.from_numpy(tested),
         originals=originals,
@@ -79,3 +81,10 @@ def make_evidence(
         class_sizes=(PER_CLASS,) * CLASSES,
         raw_exemplars=float(raw_exemplars),
     )
+
+
+def held_by_a_memory(path: Path, budget: int, payload: int) -> float:
+    """Mean exemplars per class of a new memory, for payloads of equal size."""
+    with ExemplarMemory(path, budget, "png:shared=no") as memory:
+        memory.add({label: [bytes(payload)] * PER_CLASS for label in range(CLASSES)})
+        return len(memory) / CLASSES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from toolkit.advice.recommend import advise
 from toolkit.advice.request import AdviceRequest, run_advice
 from toolkit.advice.rules import quantities
 from toolkit.advice.rules.registry import RULES
-from toolkit.codecs.file_formats import RAW_SHARED_BYTES
 from toolkit.data import catalog
 from toolkit.data.alignment import parse_aligns
 from toolkit.data.catalog import load_dataset
@@ -24,7 +24,7 @@ from toolkit.data.dataset import ImageDataset, Split, stratified_indices, valida
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.language.sentence import Sentence
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.budget import budget_bytes
 from toolkit.memory.store import ExemplarMemory
 
 CODECS = ["png", "jpeg:quality=20", "jpeg:quality=70", "webp:quality=40"]
@@ -111,13 +111,16 @@ def test_exemplars_of_uneven_classes_agree_with_a_memory() -> None:
         assert min(evidence.exemplars_per_class(index), looked) == pytest.approx(kept, rel=0.1)
 
 
-def test_class_sizes_count_all_images() -> None:
+def test_class_sizes_count_all_images(tmp_path: Path) -> None:
     dataset = noisy([60, 60, 60])
     view = validation_view(dataset, most_bytes=30 * 3 * 16 * 16)
     sizes = dataset.train_class_sizes()
     _, evidence = gather(view, CODECS, budget=40_000, extractor=Colours(), class_sizes=sizes)  # type: ignore[arg-type]
     assert evidence.class_sizes == (60, 60, 60)
-    assert evidence.exemplars_per_class(0) == pytest.approx((40_000 - 4) / 770 / 3)
+    with ExemplarMemory(tmp_path / "m.recall", 40_000, "raw") as memory:
+        memory.add_images({label: dataset.train.images[dataset.train.labels == label] for label in range(3)})
+        kept = len(memory) / 3
+    assert 8 < kept <= evidence.exemplars_per_class(0) < kept + 1  # a part of an exemplar counts too
     assert any("but only 8 per class were examined" in str(note) for note in evidence.notes)
 
 
@@ -132,7 +135,7 @@ def test_the_shift_depends_little_on_the_number_of_images() -> None:
 
 def test_the_advice_of_a_request_opens_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "load_dataset", lambda *given, **named: noisy([30] * 4))
-    request = AdviceRequest("made", 16, "jpeg:quality={20,70}", "9000", "random", images=100)
+    request = AdviceRequest("made", 16, "jpeg:quality={20,70}", "16kB", "random", images=100)
     found = run_advice(request)
     assert found["images"] == 100
     assert found["recommended"]["codec"] in {row["codec"] for row in found["settings"]}
@@ -170,7 +173,7 @@ def test_sentences_are_stored_as_data_for_other_languages(advice: dict[str, Any]
     assert [str(Sentence.from_dict(one)) for one in advice["sentences"]] == advice["notes"]
 
 
-def test_rules_see_the_exemplars_of_a_memory_with_that_budget(tmp_path: Any) -> None:
+def test_rules_see_the_exemplars_of_a_memory_with_that_budget(tmp_path: Path) -> None:
     dataset = noisy([40] * 5)
     view = validation_view(dataset)
     table, evidence = gathered(dataset, budget=15_000, codecs=["jpeg:quality=70"])
@@ -182,7 +185,7 @@ def test_rules_see_the_exemplars_of_a_memory_with_that_budget(tmp_path: Any) -> 
         memory.add_images({label: _in_order(pixels, view.train.labels, label, coded, evidence) for label in range(5)})
         kept = np.bincount(evidence.labels.numpy()[evidence.kept(jpeg)])
         assert dict(enumerate(kept.tolist())) == memory.class_counts
-        assert int(coded.payload_bytes[evidence.kept(jpeg)].sum()) + len(memory) * LABEL_BYTES <= 15_000
+        assert memory.nbytes <= 15_000
 
 
 def _in_order(pixels: np.ndarray, labels: np.ndarray, label: int, coded: Any, evidence: Evidence) -> np.ndarray:
@@ -194,7 +197,7 @@ def _in_order(pixels: np.ndarray, labels: np.ndarray, label: int, coded: Any, ev
 
 
 def test_settings_that_do_not_fit_are_listed_as_excluded() -> None:
-    raw_bytes = RAW_SHARED_BYTES + 5 * (3 * 16 * 16 + LABEL_BYTES)
+    raw_bytes = budget_bytes("1img", 5, 3 * 16 * 16)
     found = advise(*gathered(noisy([40] * 5), budget=raw_bytes - 1), rule="predicted-gain")
     assert "raw" in {one["codec"] for one in found["excluded"]}
     (excluded,) = [one for one in found["excluded"] if one["codec"] == "raw"]
@@ -320,7 +323,7 @@ def test_another_rule_can_recommend(usual: tuple[dict[str, Any], Evidence]) -> N
 
 
 def test_raw_picked_by_another_rule_is_not_called_the_best() -> None:
-    found = advise(*gathered(noisy([40] * 5), budget=5000), rule="best-quality")
+    found = advise(*gathered(noisy([40] * 5), budget=budget_bytes("1.3img", 5, 3 * 16 * 16)), rule="best-quality")
     picked = found["recommended"]
     best = max(found["rules"][[*RULES].index("predicted-gain")]["scores"], key=lambda one: one["score"])
     assert picked["codec"] == "raw"
@@ -366,12 +369,12 @@ def test_one_stage_has_no_smallest_budget() -> None:
 
 
 def test_half_a_budget_that_holds_nothing_is_noted() -> None:
-    found = advise(*gathered(noisy([40] * 5), budget=1200, codecs=["jpeg:quality=5"]))
+    found = advise(*gathered(noisy([40] * 5), budget=10_000, codecs=["jpeg:quality=5"]))
     assert any("no setting can store one exemplar of every" in one for one in found["recommended"]["would_change"])
 
 
 def test_rules_with_only_one_setting_are_not_counted_as_agreeing() -> None:
-    found = advise(*gathered(noisy([40] * 5), budget=1700, codecs=["jpeg:quality=5"]))
+    found = advise(*gathered(noisy([40] * 5), budget=budget_bytes("0.9img", 5, 3 * 16 * 16), codecs=["jpeg:quality=5"]))
     assert len({one["codec"] for row in found["rules"] for one in row["scores"]}) == 1
     assert not any("Other rules" in one or "other rules" in one for one in found["recommended"]["would_change"])
 

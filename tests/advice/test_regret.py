@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from advice_samples import CLASSES, PER_CLASS, RAW_BYTES, make_evidence
+from advice_samples import CLASSES, PER_CLASS, RAW_BYTES, held_by_a_memory, make_evidence
 
 from toolkit.advice.budgets import BudgetPlan, everything
 from toolkit.advice.calibration import calibration
@@ -16,7 +16,8 @@ from toolkit.advice.problem import Problem
 from toolkit.advice.regret.table import calibrate_rules, left_out_scores, regret_table
 from toolkit.advice.rules.fitted import PARAMETRIC, fit_gain, fit_threshold, predicted_gain
 from toolkit.advice.rules.registry import RULES
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import uniform_bytes
+from toolkit.memory.store import BudgetTooSmall
 
 RNG = np.random.default_rng(5)
 WEIGHTS = {
@@ -209,8 +210,7 @@ LOSSY = [
 ]
 
 
-def gain_by_hand(payload: int, budget: int, distortion: float, loss: float) -> float:
-    held = max(1, min(budget / (payload + LABEL_BYTES) / CLASSES, PER_CLASS))
+def gain_by_hand(held: float, distortion: float, loss: float) -> float:
     return 20 * more_kept(held) - 50 * distortion - 10 * loss
 
 
@@ -219,20 +219,27 @@ def more_kept(held: float) -> float:
     return float(np.exp(-((4 / held) ** 6)) - np.exp(-((4 / 2) ** 6))) / 2
 
 
-def test_the_best_choice_at_a_budget_agrees_with_a_hand_calculation() -> None:
+def test_the_best_choice_at_a_budget_agrees_with_a_hand_calculation(tmp_path: Path) -> None:
     evidence = make_evidence(LOSSY, raw_exemplars=2)
     plan = BudgetPlan.of(evidence, WEIGHTS)
-    for budget in (1500, evidence.budget, 20 * evidence.budget):
+    four_without_raw = uniform_bytes(100, 4, CLASSES, shared=0)
+    for budget, held in (
+        (four_without_raw, {"jpeg:quality=50": 4, "jpeg:quality=10": 9.5}),
+        (evidence.budget, {"raw": 2, "jpeg:quality=50": 20, "jpeg:quality=10": PER_CLASS}),
+        (20 * evidence.budget, dict.fromkeys(["raw", "jpeg:quality=50", "jpeg:quality=10"], PER_CLASS)),
+    ):
+        for codec, count in held.items():
+            payload = {"raw": RAW_BYTES, "jpeg:quality=50": 100, "jpeg:quality=10": 40}[codec]
+            assert held_by_a_memory(tmp_path / f"{codec} {budget}", budget, payload) == count
+        losses = {"raw": (0, 0), "jpeg:quality=50": (0.1, 0.1), "jpeg:quality=10": (0.2, 0.3)}
+        gains = {codec: gain_by_hand(count, *losses[codec]) for codec, count in held.items()}
         row = plan.at(budget)
         assert row is not None
-        gains = {
-            "raw": gain_by_hand(RAW_BYTES, budget, 0, 0) if budget >= CLASSES * (RAW_BYTES + LABEL_BYTES) else -99,
-            "jpeg:quality=50": gain_by_hand(100, budget, 0.1, 0.1),
-            "jpeg:quality=10": gain_by_hand(40, budget, 0.2, 0.3),
-        }
         assert row["codec"] == max(gains, key=lambda codec: gains[codec])
         assert row["expected_gain"] == pytest.approx(max(gains.values()))
-        assert row["raw_gain"] == (None if gains["raw"] == -99 else pytest.approx(gains["raw"]))
+        assert row["raw_gain"] == (pytest.approx(gains["raw"]) if "raw" in gains else None)
+    with pytest.raises(BudgetTooSmall):
+        held_by_a_memory(tmp_path / "raw", four_without_raw, RAW_BYTES)
     assert plan.at(100) is None
 
 

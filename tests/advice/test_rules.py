@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from advice_samples import CLASSES, PER_CLASS, make_evidence
+from advice_samples import CLASSES, PER_CLASS, RAW_BYTES, held_by_a_memory, make_evidence
 from scipy.spatial.distance import mahalanobis
 from scipy.stats import norm
 
@@ -19,7 +20,6 @@ from toolkit.advice.rules.registry import RULES, require_rule, rule_names
 from toolkit.features import heads
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.allocation import allocate
-from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.selection import herding_order
 
 GRID = [
@@ -29,6 +29,8 @@ GRID = [
     ("webp:quality=10", 40, {"fmse_relative": 0.40, "psnr": 23.0, "ssim": 0.60}),
     ("webp:quality=90", 500, {"fmse_relative": 0.02, "psnr": 36.0, "ssim": 0.95}),
 ]
+FITS = 6
+"""Exemplars of 499 bytes in the place of three of 1,000 bytes."""
 
 
 def scores_of(evidence: Evidence, scores: np.ndarray) -> dict[tuple[str, str], float]:
@@ -70,11 +72,22 @@ def test_ties_are_broken_by_alignment_then_by_exemplars() -> None:
     assert pick(np.array([1.0, 1.0, 0.9]), ["both", "train", "none"], np.array([9.0, 1.0, 1.0]), True) == 1
 
 
-def test_most_exemplars_counts_the_exemplars_that_fit() -> None:
-    evidence = make_evidence(GRID, raw_exemplars=3)
+def test_most_exemplars_counts_the_exemplars_that_fit(tmp_path: Path) -> None:
+    evidence = make_evidence(GRID, raw_exemplars=2)
     found = scores_of(evidence, from_table.most_exemplars(evidence))
-    assert found["raw", "none"] == pytest.approx(3)
-    assert found["jpeg:quality=50", "both"] == pytest.approx(3 * (1000 + LABEL_BYTES) / (100 + LABEL_BYTES))
+    for codec, payload, _ in [("raw", RAW_BYTES, {}), *GRID]:
+        score = found[codec, "none" if codec == "raw" else "both"]
+        kept = held_by_a_memory(tmp_path / codec, evidence.budget, payload)
+        assert kept - 1e-3 <= score < kept + 1, codec  # a part of an exemplar counts too
+    assert found["raw", "none"] == pytest.approx(2)
+    assert found["jpeg:quality=50", "both"] == pytest.approx(20)  # their larger tables fit the same pages
+
+
+def test_evidence_keeps_the_exemplars_that_a_memory_keeps(tmp_path: Path) -> None:
+    evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3)
+    assert [len(evidence.kept(index)) / CLASSES for index in (0, 1)] == [3, FITS]
+    assert held_by_a_memory(tmp_path / "raw", evidence.budget, RAW_BYTES) == 3
+    assert held_by_a_memory(tmp_path / "jpeg", evidence.budget, 499) == FITS
 
 
 def test_best_quality_is_psnr_and_among_lossless_settings_the_number_that_fits() -> None:
@@ -164,17 +177,16 @@ def test_volumes_do_not_underflow_and_equal_features_have_ratio_0() -> None:
 def test_the_volume_ratio_agrees_with_a_loop_over_classes() -> None:
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     labels = evidence.labels.numpy()
-    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
 
     def half_log_determinant(x: np.ndarray) -> float:
         return 0.5 * math.log(np.linalg.det(x @ x.T + 1e-3 * np.eye(len(x))))
 
     ratios = []
     for label in range(CLASSES):
-        coded = evidence.settings[1].candidates.double().numpy()[labels == label][:fits]
+        coded = evidence.settings[1].candidates.double().numpy()[labels == label][:FITS]
         original = evidence.originals.double().numpy()[labels == label]
-        herded = original[herding_order(original, fits)]
-        ratios.append((half_log_determinant(coded) - half_log_determinant(herded)) / fits)
+        herded = original[herding_order(original, FITS)]
+        ratios.append((half_log_determinant(coded) - half_log_determinant(herded)) / FITS)
     assert abs(np.mean(ratios)) > 0.01
     assert quantities.volume_ratio(evidence, 1) == pytest.approx(np.mean(ratios), rel=1e-5)
 
@@ -214,7 +226,6 @@ def test_mmd_prefers_many_undistorted_exemplars() -> None:
 def test_mmd_is_the_mean_over_classes_of_exemplars_that_fit_against_the_class() -> None:
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     labels = evidence.labels.numpy()
-    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
     x, decoded = evidence.originals.double().numpy(), evidence.settings[1].candidates.double().numpy()
     distances = np.sort([np.linalg.norm(a - b) for i, a in enumerate(x) for b in x[:i]])
     width = distances[(len(distances) - 1) // 2]  # torch returns the lower of two middle values
@@ -224,7 +235,7 @@ def test_mmd_is_the_mean_over_classes_of_exemplars_that_fit_against_the_class() 
 
     by_class = []
     for label in range(CLASSES):
-        kept, whole = decoded[labels == label][:fits], x[labels == label]
+        kept, whole = decoded[labels == label][:FITS], x[labels == label]
         by_class.append(kernel(kept, kept) + kernel(whole, whole) - 2 * kernel(kept, whole))
     found = scores_of(evidence, from_features.mmd(evidence))
     assert found["jpeg:quality=50", "both"] == pytest.approx(-np.mean(by_class), rel=1e-4)
@@ -265,8 +276,7 @@ def test_probe_accuracy_is_fitted_on_the_memory_and_tested_as_aligned(
     monkeypatch.setattr(heads, "_RIDGES", (0.1,))
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     coded = evidence.settings[1]
-    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
-    kept = np.concatenate([np.flatnonzero(evidence.labels.numpy() == label)[:fits] for label in range(CLASSES)])
+    kept = np.concatenate([np.flatnonzero(evidence.labels.numpy() == label)[:FITS] for label in range(CLASSES)])
     x, labels = coded.candidates.double().numpy()[kept], evidence.labels.numpy()[kept]
     table = normal_equations(x, np.eye(CLASSES)[labels], np.ones(len(x)), 0.1)
     tested = coded.held_out if align == "both" else evidence.held_out_originals
@@ -289,17 +299,16 @@ def test_last_stage_uses_exemplars_of_old_classes_and_all_images_of_new_ones(
     monkeypatch.setattr(heads, "_RIDGES", (0.1,))
     evidence = make_evidence([("jpeg:quality=50", 499, {})], raw_exemplars=3, noise=0.6)
     coded, labels = evidence.settings[1], evidence.labels.numpy()
-    fits = 3 * (1000 + LABEL_BYTES) // (499 + LABEL_BYTES)
     tested = (coded.held_out if align == "both" else evidence.held_out_originals).double().numpy()
     expected = []
     for newest in ((0, 1), (2, 3)):
         old = [label for label in range(CLASSES) if label not in newest]
-        kept = np.concatenate([np.flatnonzero(labels == label)[:fits] for label in old])
+        kept = np.concatenate([np.flatnonzero(labels == label)[:FITS] for label in old])
         new = np.flatnonzero(np.isin(labels, newest))
         fresh = evidence.originals if align == "none" else coded.candidates
         x = np.concatenate([coded.candidates.double().numpy()[kept], fresh.double().numpy()[new]])
         y = np.concatenate([labels[kept], labels[new]])
-        weights = np.where(np.isin(y, newest), 0.25 / PER_CLASS, 0.25 / fits)
+        weights = np.where(np.isin(y, newest), 0.25 / PER_CLASS, 0.25 / FITS)
         table = normal_equations(x, np.eye(CLASSES)[y], weights, 0.1)
         expected.append(accuracy(tested @ table, evidence.held_out_labels))
     found = scores_of(evidence, from_features.last_stage(evidence))
@@ -344,7 +353,7 @@ def test_exemplars_are_spread_as_the_memory_allocates_them() -> None:
     class_sizes = (3, 50, 7, 200)
     evidence = replace(make_evidence(), class_sizes=class_sizes)
     for budget in (40, 60, 400, 900, 2600, 10**5):
-        allocated = allocate({label: [10] * size for label, size in enumerate(class_sizes)}, budget, 0)
+        allocated = allocate({label: np.full(size, 10).cumsum() for label, size in enumerate(class_sizes)}, budget, 0)
         found = evidence.spread(np.array(sum(allocated.values()) / CLASSES))
         assert found == pytest.approx(list(allocated.values()), abs=1), budget  # a memory holds only whole images
         assert found.sum() == pytest.approx(sum(allocated.values()))

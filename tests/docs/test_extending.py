@@ -119,7 +119,7 @@ def test_a_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         with pytest.raises(WorkError, match="a stored exemplar"):
             codec.decode([damaged])
 
-    with ExemplarMemory(tmp_path / "m.recall", 4000, "downscale:factor=2|bits:keep=4") as memory:
+    with ExemplarMemory(tmp_path / "m.recall", 16_000, "downscale:factor=2|bits:keep=4") as memory:
         memory.add_images({0: images, 1: images[:1]})
         assert memory.verify() == []
     example.run(*ONE_THREAD)
@@ -137,7 +137,7 @@ def test_a_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with ExemplarMemory(folder / "memory.recall") as memory:
         assert {len(extra) for extra in memory.extras()} == {1}
         stored = sum(map(len, memory.all_payloads()[0]))
-        assert memory.nbytes == stored + (2 + 1) * len(memory) + memory.codec.shared_bytes()
+        assert memory.content_bytes == stored + (2 + 1) * len(memory) + memory.codec.shared_bytes()
 
 
 def test_a_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_names_that_windows_keeps_for_devices_are_not_used(name: str) -> None:
 
 def test_a_nonempty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "m.recall", tmp_path / "out"
-    with ExemplarMemory(path, 9_000, "raw") as memory:
+    with ExemplarMemory(path, 20_000, "raw") as memory:
         memory.add_images({0: pictures(2)}, {0: "cat"})
     out.mkdir()
     (out / "mine.txt").touch()

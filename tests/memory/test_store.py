@@ -21,6 +21,7 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory import store
 from toolkit.memory.budget import LABEL_BYTES, budget_bytes
+from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 
 
@@ -36,7 +37,7 @@ def stored_bytes(path: Path) -> int:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     codec=st.sampled_from(["raw", "png", "jpeg:quality=30", "webp:quality=40", "downscale:factor=2|jpeg:quality=60"]),
-    budget=st.integers(900, 60_000),
+    budget=st.integers(7_000, 70_000),
     stages=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=4), min_size=1, max_size=4),
 )
 def test_bytes_never_exceed_the_budget_at_any_commit(
@@ -55,15 +56,16 @@ def test_bytes_never_exceed_the_budget_at_any_commit(
                 assert error.smallest > budget  # noqa: PT017 - the refusal is optional
                 assert memory.class_counts == before, "a refused commit changed the memory"
                 break
-            assert memory.nbytes == stored_bytes(path)
-            assert memory.nbytes <= budget
+            assert memory.nbytes == path.stat().st_size <= budget
+            assert memory.content_bytes == stored_bytes(path)
             assert all(memory.class_counts[old] <= count for old, count in before.items())
             assert set(memory.class_counts) == set(range(label))
 
 
 def test_old_classes_shrink_from_the_end_of_their_order(tmp_path: Path) -> None:
     images = {label: pictures(6, seed=label) for label in range(3)}
-    budget = budget_bytes("4img", 2, 3 * SIZE * SIZE)
+    _, two, three, *_ = prefix_bytes([3 * SIZE * SIZE] * 6).tolist()
+    budget = fixed_bytes(shared=4) + three + three + two
     with ExemplarMemory(tmp_path / "m.recall", budget, "raw") as memory:
         memory.add_images({0: images[0], 1: images[1]})
         assert memory.class_counts == {0: 4, 1: 4}
@@ -73,11 +75,18 @@ def test_old_classes_shrink_from_the_end_of_their_order(tmp_path: Path) -> None:
             np.testing.assert_array_equal(memory.decode(label), images[label][:count])
 
 
-def test_a_budget_in_images_holds_exactly_that_many_raw_ones(tmp_path: Path) -> None:
-    with ExemplarMemory(tmp_path / "m.recall", budget_bytes("5img", 3, 3 * SIZE * SIZE), "raw") as memory:
-        memory.add_images({label: pictures(9, seed=label) for label in range(3)})
-        assert memory.class_counts == {0: 5, 1: 5, 2: 5}
-        assert memory.nbytes == memory.budget
+@pytest.mark.parametrize(
+    ("images", "classes", "size"), [(5, 3, SIZE), (1, 10, 32), (2, 100, 32), (20, 10, 32), (20, 10, 224)]
+)
+def test_a_budget_in_images_is_the_file_of_exactly_that_many_raw_ones(
+    tmp_path: Path, images: int, classes: int, size: int
+) -> None:
+    budget = budget_bytes(f"{images}img", classes, 3 * size * size)
+    some = pictures(images + 3, size=size)
+    with ExemplarMemory(tmp_path / "m.recall", budget, "raw") as memory:
+        memory.add_images(dict.fromkeys(range(classes), some))
+        assert memory.class_counts == dict.fromkeys(range(classes), images)
+        assert 0.98 * budget - 3_000 < memory.nbytes <= budget
 
 
 def test_a_reopened_memory_decodes_the_same_without_fitting_again(tmp_path: Path) -> None:
@@ -219,7 +228,8 @@ def test_a_killed_process_loses_nothing_committed(tmp_path: Path, after: int) ->
     with ExemplarMemory(path) as memory:
         assert memory.commits >= max([committed, *printed])
         assert len(memory.class_counts) == memory.commits
-        assert stored_bytes(path) == memory.nbytes <= memory.budget
+        assert path.stat().st_size == memory.nbytes <= memory.budget
+        assert stored_bytes(path) == memory.content_bytes
         assert all(len(memory.payload(label, 0)) == 700 for label in memory.class_counts)
 
 
@@ -230,7 +240,8 @@ def test_a_class_without_candidates_is_refused(tmp_path: Path) -> None:
 
 def test_the_encoders_of_all_exemplars_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new version may write other bytes at the same setting: a memory says which ones have encoded it."""
-    now = f"imagecodecs {metadata.version('imagecodecs')}, pillow {metadata.version('pillow')}"
+    libraries = f"imagecodecs {metadata.version('imagecodecs')}, pillow {metadata.version('pillow')}"
+    now = f"{libraries}, context model 1"
     with ExemplarMemory(tmp_path / "m.recall", 60_000, "png") as memory:
         assert memory.summary()["encoders"] == []
         memory.add_images({0: pictures(2)})

@@ -13,9 +13,10 @@ from memory_samples import SIZE, pictures
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory import database
+from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.store import ExemplarMemory
 
-BUDGET = 12_000
+BUDGET = 20_000
 RAW = 3 * SIZE * SIZE
 
 
@@ -58,13 +59,17 @@ def test_forgetting_leaves_what_another_process_added(pair: tuple[ExemplarMemory
         second.forget(0)
 
 
-def test_a_charge_of_another_process_is_kept_and_counts(pair: tuple[ExemplarMemory, ExemplarMemory]) -> None:
+def test_a_charge_of_another_process_is_kept_and_counts(
+    pair: tuple[ExemplarMemory, ExemplarMemory], path: Path
+) -> None:
     first, second = pair
-    charge = BUDGET - 6 * (RAW + 2)
+    one, two = prefix_bytes([RAW, RAW]).tolist()
+    charge = BUDGET - (fixed_bytes(shared=4) + two + one + two)  # four bytes of shape
     second.add({1: [pictures(1, seed=1)[0].tobytes()]}, charged=charge)
     first.add_images({2: pictures(8, seed=2)})
     assert first.charged == second.charged == charge
-    assert first.nbytes == 4 + 5 * (RAW + 2) + charge <= BUDGET  # four bytes of shape; a sixth would not fit
+    assert first.class_counts == {0: 2, 1: 1, 2: 2}
+    assert first.nbytes == path.stat().st_size + charge <= BUDGET
 
 
 def test_an_open_memory_reports_what_another_process_committed(pair: tuple[ExemplarMemory, ExemplarMemory]) -> None:

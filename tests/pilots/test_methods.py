@@ -10,6 +10,7 @@ import pytest
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import METHODS
 from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import smallest_bytes
 from toolkit.memory.store import BudgetTooSmall, ExemplarMemory
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig, make_pilot_config
@@ -106,7 +107,8 @@ def test_stored_logits_are_charged_to_the_budget(tmp_path: Path) -> None:
     assert result["exemplars"] == plain["exemplars"], "everything fits"
     seen = [4] * 4 + [8] * 4 + [10] * 2
     logits = sum(2 * outputs * count for outputs, count in zip(seen, result["exemplars"], strict=True))
-    assert result["memory_bytes"] - plain["memory_bytes"] == logits
+    assert result["content_bytes"] - plain["content_bytes"] == logits
+    assert result["memory_bytes"] > plain["memory_bytes"] + logits
     with ExemplarMemory(tmp_path / result["run_dir"] / "memory.recall") as memory:
         assert sum(map(len, memory.extras())) == logits
         assert memory.summary()["label_bytes"] == LABEL_BYTES * len(memory)
@@ -160,7 +162,9 @@ def test_exemplars_decoded_batch_by_batch_give_the_same_result(
 
 @pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.exemplars])
 def test_a_last_stage_of_one_class_and_one_exemplar_per_class_suffice(tmp_path: Path, method: str) -> None:
-    setup = config(method=method, initial=6, increment=3, steps=4, batch_size=8, budget="7900", codec="raw")
+    one = (3 * 16 * 16, 2 * 10 if method == "derpp" else 0)
+    budget = str(smallest_bytes([one] * 10, shared=4))
+    setup = config(method=method, initial=6, increment=3, steps=4, batch_size=8, budget=budget, codec="raw")
     result = run_pilot(setup, 0, tmp_path)
     assert result["stage_classes"] == [6, 3, 1]
     assert result["memory_bytes"] <= result["budget_bytes"]

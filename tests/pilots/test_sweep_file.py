@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from toolkit.foundation.errors import UsageError
+from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots import estimate, plan
 from toolkit.pilots.sweep_file import read_sweep
 
@@ -143,7 +145,10 @@ def test_a_warm_up_estimates_runs_without_a_similar_finished_run(
     assert len(warmed) == 1, "codec, budget and seed do not change the time of a step"
     first = estimates[planned[0].run_name()]
     assert (first.seconds, first.from_runs) == (pytest.approx(10 + 2 * 3 * 0.5), False)
-    assert first.memory_bytes == pytest.approx(2 * 10 * (16 * 16 * 3), rel=0.01)
+    images = np.zeros((3, 16, 16, 3), np.uint8)
+    with ExemplarMemory(tmp_path / "m.recall", first.memory_bytes, "raw") as memory:
+        memory.add_images(dict.fromkeys(range(10), images))
+        assert set(memory.class_counts.values()) == {2}, "2img hold two raw images per class"
 
 
 def test_the_warm_up_times_real_steps(tmp_path: Path) -> None:

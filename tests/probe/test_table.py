@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import uniform_bytes
 from toolkit.memory.store import ExemplarMemory
 from toolkit.probe.table import probe_codecs
+from toolkit.production.build import build_memory
 
 CODECS = ["raw", "png", "jpeg:quality=30", "jpeg:quality=80", "downscale:factor=2|webp:quality=50"]
 KEYS = {
@@ -40,6 +43,15 @@ KEYS = {
     "decode_us",
 }
 BUDGET = 150_000
+
+
+class Flat:
+    """Equal features of all images."""
+
+    name, layer = "flat", None
+
+    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+        return torch.ones(len(pixels), 4)
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +128,38 @@ def test_exemplars_that_fit_agree_with_a_memory(demo, table: dict[str, Any], tmp
     with ExemplarMemory(tmp_path / "m.recall", BUDGET, setting["codec"]) as memory:
         memory.add_images({label: demo.train.images[demo.train.labels == label] for label in range(10)})
         assert len(memory) == pytest.approx(setting["exemplars"], rel=0.03)
-    raw = table["settings"][0]
-    assert raw["exemplars"] == (BUDGET - raw["shared_bytes"]) // (3 * 24 * 24 + LABEL_BYTES)
+    with ExemplarMemory(tmp_path / "raw.recall", BUDGET, "raw") as memory:
+        memory.add_images({label: demo.train.images[demo.train.labels == label] for label in range(10)})
+        assert len(memory) <= table["settings"][0]["exemplars"] < len(memory) + 10  # parts of an exemplar per class
+
+
+@pytest.fixture(scope="module")
+def grains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes of 60 noisy images, whose payloads have nearly equal sizes: the order hardly matters."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("grains")
+    for split, count in (("train", 60), ("test", 1)):
+        for label in range(4):
+            (folder / split / f"c{label}").mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(40, 200, 3) + rng.normal(0, 25, (32, 32, 3))
+                image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+                image.save(folder / split / f"c{label}" / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("codec", ["raw", "png", "jpeg:quality=50", "webp:quality=60", "avif:quality=40"])
+def test_a_build_keeps_as_many_exemplars_as_the_table_says(grains: Path, tmp_path: Path, codec: str) -> None:
+    dataset, parsed = load_dataset(str(grains), 32), parse_codec(codec)
+    mean = np.mean([len(payload) for payload in parsed.encode(np.asarray(dataset.train.images))])
+    budget = uniform_bytes(int(mean), 20, 4, parsed.shared_bytes())  # a third of the images
+    extractor: Any = Flat()
+    row = probe_codecs(dataset, [codec], budget=budget, extractor=extractor, images=240)["settings"][0]
+    built = build_memory(
+        str(grains), tmp_path / "m.recall", codec=codec, budget=str(budget), size=32, selection="random"
+    )
+    assert row["exemplars"] == pytest.approx(built["exemplars"], abs=max(2, 0.01 * built["exemplars"]))
+    assert 70 < built["exemplars"] < 90
+    assert built["memory_bytes"] == (tmp_path / "m.recall").stat().st_size <= budget
 
 
 def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
@@ -157,12 +199,6 @@ def test_an_empty_grid_is_refused(demo, extractor, codecs: list[str], images: in
 
 
 def test_cka_is_defined_for_constant_features(demo, extractor, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    class Constant:
-        name, layer = "constant", None
-
-        def __call__(self, pixels: np.ndarray) -> torch.Tensor:
-            return torch.ones(len(pixels), 4)
-
-    table = probe_codecs(demo, ["jpeg:quality=5"], budget=9999, extractor=Constant(), images=40)  # type: ignore[arg-type]
+    table = probe_codecs(demo, ["jpeg:quality=5"], budget=9999, extractor=Flat(), images=40)  # type: ignore[arg-type]
     assert table["settings"][0]["cka"] is None
     assert math.isfinite(table["settings"][0]["fmse_relative"])

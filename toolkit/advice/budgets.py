@@ -17,7 +17,7 @@ from toolkit.advice.evidence import Evidence
 from toolkit.advice.rules.base import pick
 from toolkit.advice.rules.fitted import PARAMETRIC, Parameters
 from toolkit.advice.rules.quantities import grown, tabulate
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import uniform_bytes
 
 _ROUNDING = 1e-9
 
@@ -96,5 +96,5 @@ class BudgetPlan:
 
 def everything(evidence: Evidence) -> int:
     """Bytes that hold every image raw."""
-    each = int(evidence.raw.payload_bytes.max()) + LABEL_BYTES
-    return evidence.raw.shared_bytes + each * sum(evidence.class_sizes)
+    each, most = int(evidence.raw.payload_bytes.max()), max(evidence.class_sizes)
+    return uniform_bytes(each, most, evidence.classes, evidence.raw.shared_bytes)

@@ -17,8 +17,8 @@ import torch
 from toolkit.codecs.spec import is_lossless
 from toolkit.data.alignment import ALIGNS, Align
 from toolkit.language.sentence import Sentence
-from toolkit.memory.allocation import allocate
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.capacity import Capacity
+from toolkit.memory.disk import fitting, smallest_bytes
 from toolkit.probe.contents import Setting
 
 
@@ -91,6 +91,7 @@ class Evidence:
     notes: tuple[Sentence, ...] = ()
     only: tuple[Choice, ...] | None = None
     _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _capacities: dict[str, Capacity] = field(default_factory=dict, repr=False)
 
     @cached_property
     def choices(self) -> list[Choice]:
@@ -148,10 +149,8 @@ class Evidence:
         return self._kept[setting]
 
     def _allocate(self, setting: CodedFeatures) -> np.ndarray:
-        sizes = {
-            label: (setting.payload_bytes[members] + LABEL_BYTES).tolist() for label, members in setting.order.items()
-        }
-        counts = allocate(sizes, self.budget, setting.shared_bytes)
+        sizes = {label: setting.payload_bytes[members] for label, members in setting.order.items()}
+        counts = fitting(sizes, self.budget, setting.shared_bytes)
         return np.concatenate([setting.order[label][:count] for label, count in counts.items()])
 
     def exemplars_per_class(self, setting: int) -> float:
@@ -161,11 +160,15 @@ class Evidence:
     def held(self, coded: CodedFeatures) -> float:
         """Mean exemplars per class that the memory will hold, at most the number of images.
 
-        Based on the mean payload size in the probe's table; small classes leave the rest of their share to the others.
-        Below 1 if the budget is too small.
+        Small classes leave the rest of their share to the others. Below 1 if the budget is too small.
         """
-        mean = float(coded.row["stored_bytes"]) + LABEL_BYTES
-        return min(max(0, self.budget - coded.shared_bytes) / mean, sum(self.class_sizes)) / self.classes
+        if coded.codec not in self._capacities:
+            sizes = [
+                coded.payload_bytes[coded.order[label]] if label in coded.order else coded.payload_bytes
+                for label in range(self.classes)
+            ]
+            self._capacities[coded.codec] = Capacity.of(sizes, coded.shared_bytes, self.class_sizes)
+        return self._capacities[coded.codec].exemplars(self.budget) / self.classes
 
     def spread(self, mean: np.ndarray) -> np.ndarray:
         """Exemplars of each class, float64 (..., classes), for a mean per class ``mean``, float64 (...).
@@ -212,8 +215,8 @@ def split_by_fit(
     """Settings with which the budget holds at least one exemplar per class, and (codec, reason) of the others."""
     fitting, excluded = [], []
     for setting in settings:
-        largest = [int(setting.payload_bytes[members].max()) + LABEL_BYTES for members in setting.order.values()]
-        needed = setting.shared_bytes + sum(largest)  # as checked before a pilot starts
+        largest = [(int(setting.payload_bytes[members].max()), 0) for members in setting.order.values()]
+        needed = smallest_bytes(largest, setting.shared_bytes)  # as checked before a pilot starts
         if needed > budget:
             reason = Sentence("limit.does_not_fit", classes=len(largest), needed=needed, budget=budget)
             excluded.append((setting.codec, reason))

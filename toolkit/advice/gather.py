@@ -74,21 +74,23 @@ def gather(
     stages = _stages(dataset, initial, increment, class_order or class_order_from_seed(len(dataset.class_names), seed))
     pixels = np.concatenate([dataset.train.images[chosen], dataset.test.images[held]])
     mixed = np.random.default_rng(seed).permutation(len(pixels))  # mixes the classes in minibatches of the CKA
+    labels = np.concatenate([dataset.train.labels[chosen], dataset.test.labels[held]])[mixed]
     file_bytes = float(np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean())
     measured = measure(
         pixels[mixed],
         codecs,
         extractor,
+        sources=dataset.originals,
         keep_features=True,
         compared=COMPARED,
         progress=progress,
         make_guide=lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels),
-        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, budget, file_bytes)),
+        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, labels, budget, file_bytes)),
     )
-    table = probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
+    table = probe_table(dataset, labels, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
     evidence = _evidence(dataset, measured, table, chosen, held, np.argsort(mixed), stages)
     if class_sizes is not None:
-        evidence = replace(evidence, class_sizes=tuple(class_sizes))
+        evidence = replace(evidence, class_sizes=tuple(class_sizes), _capacities={})
     return table, replace(
         evidence,
         raw_exemplars=evidence.held(evidence.raw),

@@ -1,7 +1,9 @@
-"""``memory build|inspect|verify|export|forget`` for memories in one file or in shards."""
+"""``memory build|inspect|verify|export|forget|resize`` for memories in one file or in shards."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,6 +13,7 @@ from toolkit.cli import console
 from toolkit.cli.options import CsvTo, JsonTo, Threads
 from toolkit.cli.requests import options_of
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.threads import set_threads
 from toolkit.memory.facts import MemoryFacts, VerifyResult
 from toolkit.memory.forgetting import identity
@@ -92,20 +95,46 @@ def forget(
 
     The checksums of a bundle are updated.
     """
+    with _single(path) as memory:
+        label = None if class_ is None else _label(class_, memory.class_names)
+        count = memory.forget(label, image)
+    console.stderr.print(f"removed {count} exemplars from {path}", markup=False)
+
+
+@memory_app.command()
+def resize(
+    path: Annotated[Path, typer.Argument(help="a memory file")],
+    budget: Annotated[str, typer.Option(help="the new budget in bytes on disk, such as 262144, 256KiB or 1.5MB")],
+) -> None:
+    """Set another budget; the last exemplars of each class are dropped if they no longer fit.
+
+    The checksums of a bundle are updated.
+    """
+    with _single(path) as memory:
+        dropped = memory.resize(parse_size(budget))
+        left = len(memory)
+    console.stderr.print(f"dropped {dropped} exemplars from {path}; {left} are left", markup=False)
+
+
+@contextmanager
+def _single(path: Path) -> Iterator[ExemplarMemory]:
+    """A memory in one file, to be changed; if it is part of a bundle, that is sealed again.
+
+    Raises:
+        UsageError: there is no such file, or the memory is sharded.
+    """
     from toolkit.memory.store import ExemplarMemory
     from toolkit.production.manifest import MANIFEST, MEMORY, read_bundle_manifest, reseal
 
     if path.is_dir() or path.name == "manifest.json":
-        raise UsageError(f"{path} is a sharded memory: rebuild it without the images to forget")
+        raise UsageError(f"{path} is a sharded memory: build it again instead")
     if not path.exists():
         raise UsageError(f"{path} does not exist")
     sealed = read_bundle_manifest(path.parent) if (path.parent / MANIFEST).exists() and path.name == MEMORY else None
     with ExemplarMemory(path) as memory:
-        label = None if class_ is None else _label(class_, memory.class_names)
-        count = memory.forget(label, image)
+        yield memory
     if sealed is not None:
         reseal(path.parent, sealed)
-    console.stderr.print(f"removed {count} exemplars from {path}", markup=False)
 
 
 def _label(text: str, names: dict[int, str]) -> int:
@@ -168,10 +197,14 @@ def _show(facts: MemoryFacts, json: str | None, csv: str | None) -> None:
         {"class": name, "exemplars": count}
         for name, count in zip(facts["class_names"], facts["classes"].values(), strict=True)
     ]
-    used = f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes, {facts['file_bytes']:,} on disk"
+    used = (
+        f"{facts['memory_bytes']:,} of {facts['budget_bytes']:,} bytes on disk, {facts['content_bytes']:,} of content"
+    )
     console.table(f"{facts['codec']}: {facts['exemplars']:,} exemplars in {used}", rows, to_stderr="-" in (json, csv))
-    if len(encoders := facts.get("encoders", [])) > 1:
-        console.stderr.print(f"exemplars encoded by different versions: {'; '.join(encoders)}", markup=False)
+    if len(facts["encoders"]) > 1:
+        console.stderr.print(f"exemplars encoded by different versions: {'; '.join(facts['encoders'])}", markup=False)
+    if journal := facts.get("journal_bytes"):
+        console.stderr.print(f"a commit has taken up to {journal:,} bytes beside the file until it was done")
     if facts["weights_bytes"]:
         console.stderr.print(f"decoding also needs the codec's model: {facts['weights_bytes']:,} bytes of weights")
     console.emit(facts, json, rows, csv)

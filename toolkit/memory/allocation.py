@@ -1,11 +1,11 @@
-"""How many exemplars each class keeps: pure arithmetic on payload sizes."""
+"""How many exemplars each class keeps: pure arithmetic on what they cost."""
 
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping
+
+import numpy as np
 
 from toolkit.foundation.errors import UsageError
 
@@ -21,38 +21,38 @@ class BudgetTooSmall(UsageError):
         self.smallest = smallest
 
 
-def allocate(sizes: Mapping[int, Sequence[int]], budget: int, shared: int) -> dict[int, int]:
+def allocate(totals: Mapping[int, np.ndarray], budget: int, fixed: int) -> dict[int, int]:
     """The number of candidates each class keeps, always a prefix of its selection order.
 
-    Every class gets an equal share of ``budget - shared`` and keeps the longest prefix that fits. A class whose
+    Every class gets an equal share of ``budget - fixed`` and keeps the longest prefix that fits. A class whose
     first exemplar alone exceeds the share keeps only that one, and the others share the rest. Leftover bytes then go,
     one exemplar at a time, to the class that uses the fewest bytes among those that still have candidates.
 
     Args:
-        sizes: for each class, the bytes of its candidates in selection order, labels included; no class is empty.
+        totals: for each class, the bytes of its first candidate, its first two, and so on, int64 (N,); no class is
+            empty.
         budget: total bytes.
-        shared: bytes charged once (headers, tables).
+        fixed: bytes charged once (headers, tables).
 
     Returns:
-        The number kept for each class, at least 1; their total cost is at most ``budget - shared``.
+        The number kept for each class, at least 1; their total cost is at most ``budget - fixed``.
 
     Raises:
         BudgetTooSmall: one exemplar per class does not fit.
     """
-    if not sizes:
+    if not totals:
         return {}
-    firsts = {label: candidates[0] for label, candidates in sizes.items()}
-    smallest = shared + sum(firsts.values())
+    firsts = {label: int(total[0]) for label, total in totals.items()}
+    smallest = fixed + sum(firsts.values())
     if smallest > budget:
-        raise BudgetTooSmall(budget, smallest, len(sizes))
-    totals = {label: list(accumulate(candidates)) for label, candidates in sizes.items()}
-    kept = _equal_shares(totals, firsts, budget - shared)
-    left = budget - shared - sum(totals[label][count - 1] for label, count in kept.items())
-    _distribute(left, kept, sizes, totals)
+        raise BudgetTooSmall(budget, smallest, len(totals))
+    kept = _equal_shares(totals, firsts, budget - fixed)
+    left = budget - fixed - sum(int(totals[label][count - 1]) for label, count in kept.items())
+    _distribute(left, kept, totals)
     return kept
 
 
-def _equal_shares(totals: Mapping[int, list[int]], firsts: Mapping[int, int], available: int) -> dict[int, int]:
+def _equal_shares(totals: Mapping[int, np.ndarray], firsts: Mapping[int, int], available: int) -> dict[int, int]:
     oversized: set[int] = set()
     while len(oversized) < len(totals):
         share = (available - sum(firsts[label] for label in oversized)) // (len(totals) - len(oversized))
@@ -60,20 +60,21 @@ def _equal_shares(totals: Mapping[int, list[int]], firsts: Mapping[int, int], av
         if not over:
             break
         oversized |= over
-    return {label: 1 if label in oversized else bisect_right(total, share) for label, total in totals.items()}
+    return {
+        label: 1 if label in oversized else int(np.searchsorted(total, share, side="right"))
+        for label, total in totals.items()
+    }
 
 
-def _distribute(
-    left: int, kept: dict[int, int], sizes: Mapping[int, Sequence[int]], totals: Mapping[int, list[int]]
-) -> None:
+def _distribute(left: int, kept: dict[int, int], totals: Mapping[int, np.ndarray]) -> None:
     """Increase ``kept`` in place while any class's next candidate fits into ``left`` bytes."""
-    queue = [(totals[label][count - 1], label) for label, count in kept.items()]
+    queue = [(int(totals[label][count - 1]), label) for label, count in kept.items()]
     heapq.heapify(queue)
     while queue:
         used, label = heapq.heappop(queue)
-        count = kept[label]
-        if count == len(sizes[label]) or sizes[label][count] > left:
+        count, total = kept[label], totals[label]
+        if count == len(total) or (grown := int(total[count])) - used > left:
             continue  # out of candidates, or the next one will never fit: `left` only shrinks
-        left -= sizes[label][count]
+        left -= grown - used
         kept[label] = count + 1
-        heapq.heappush(queue, (used + sizes[label][count], label))
+        heapq.heappush(queue, (grown, label))

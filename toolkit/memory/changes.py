@@ -1,4 +1,4 @@
-"""Adding and forgetting exemplars: changes to the rows of a memory within one transaction, and the new state."""
+"""Changes to the rows of a memory within one transaction, and the new state: adding, forgetting, another budget."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from toolkit.memory.allocation import allocate
-from toolkit.memory.budget import LABEL_BYTES
+import numpy as np
+
+from toolkit.memory.allocation import BudgetTooSmall, allocate
+from toolkit.memory.database import journal_bytes, trimmed_bytes
+from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.offer import Offer
-from toolkit.memory.rows import EXTRA, PAYLOAD, delete, delete_class, delete_from, insert, stored_sizes
+from toolkit.memory.rows import EXTRA, PAYLOAD, Sizes, delete, delete_class, delete_from, insert, stored_sizes
 from toolkit.memory.state import ClassRow, State, write_state
+
+_NOTHING = Sizes([], [])
 
 
 def add_rows(
-    connection: sqlite3.Connection, state: State, stored: Mapping[int, Sequence[int]], offer: Offer, shared_bytes: int
+    connection: sqlite3.Connection, state: State, stored: Mapping[int, Sizes], offer: Offer, shared_bytes: int
 ) -> State:
     """Add as many offered exemplars as fit, and drop stored ones to make room.
 
@@ -37,25 +42,50 @@ def add_rows(
         state = replace(state, charged=offer.charged)
     offered = offer.sizes()
     sizes = {
-        label: [size + LABEL_BYTES for size in (*stored.get(label, ()), *offered.get(label, ()))]
+        label: _joined(stored.get(label, _NOTHING), offered.get(label, _NOTHING))
         for label in sorted({*state.classes, *stored, *offered})
     }
-    kept = allocate(sizes, state.budget, shared_bytes + state.charged)
+    names = {**{label: row.name for label, row in state.classes.items()}, **offer.names}
+    state = replace(state, commits=state.commits + 1)
+    totals = {label: prefix_bytes(own.payloads, own.extras) for label, own in sizes.items()}
+    allowed, fixed = state.budget - state.charged, fixed_bytes(shared_bytes)
+    kept = _fitting(totals, state, allowed, fixed)
+    _shrink(connection, stored, kept)
     for label, count in kept.items():
-        had = len(stored.get(label, ()))
-        for kind in (PAYLOAD, EXTRA) if count < had else ():
-            delete_from(connection, kind, label, count)
+        had = len(stored.get(label, _NOTHING).payloads)
         insert(connection, PAYLOAD, label, had, offer.payloads.get(label, ())[: max(0, count - had)])
         if label in offer.extras:
             insert(connection, EXTRA, label, had, offer.extras[label][: max(0, count - had)])
-    names = {**{label: row.name for label, row in state.classes.items()}, **offer.names}
-    classes = {
-        label: ClassRow(count, sum(sizes[label][:count]) - LABEL_BYTES * count, names.get(label, str(label)))
-        for label, count in kept.items()
-    }
-    state = replace(state, classes=classes, commits=state.commits + 1)
-    write_state(connection, state)
-    return state
+    while True:
+        classes = {
+            label: ClassRow(count, _bytes_of(sizes[label], count), names.get(label, str(label)))
+            for label, count in kept.items()
+        }
+        state = replace(state, classes=classes)
+        write_state(connection, state)
+        excess = trimmed_bytes(connection) + state.charged - state.budget
+        if excess <= 0:
+            break
+        if not kept:
+            raise BudgetTooSmall(state.budget, state.budget + excess, 0)
+        used = fixed + sum(int(totals[label][count - 1]) for label, count in kept.items())
+        allowed = min(allowed, used) - excess  # leaf pages are emptier than estimated
+        fewer = _fitting(totals, state, allowed, fixed)
+        fewer = {label: min(count, kept[label]) for label, count in fewer.items()}  # what is left over may move
+        _shrink(connection, sizes, fewer, kept)
+        kept = fewer
+    return _with_journal(connection, state)
+
+
+def resize_rows(connection: sqlite3.Connection, state: State, budget: int, shared_bytes: int) -> State:
+    """Another budget; exemplars that no longer fit are dropped. The new state, already written.
+
+    Raises:
+        BudgetTooSmall: one exemplar per class does not fit.
+    """
+    nothing = Offer({}, {}, {}, None, None)
+    state = replace(state, budget=budget, commits=state.commits - 1)  # nothing is added
+    return add_rows(connection, state, stored_sizes(connection), nothing, shared_bytes)
 
 
 def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
@@ -75,7 +105,52 @@ def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tup
         for kind in (PAYLOAD, EXTRA):
             delete(connection, kind, label, removed)
         left = stored_sizes(connection, label)[label]
-        classes[label] = classes[label]._replace(exemplars=len(left), payload_bytes=sum(left))
+        classes[label] = classes[label]._replace(exemplars=len(left.payloads), payload_bytes=left.total)
     state = replace(state, classes=classes)
+    write_state(connection, state)
+    return _with_journal(connection, state)
+
+
+def _fitting(totals: Mapping[int, np.ndarray], state: State, allowed: int, fixed: int) -> dict[int, int]:
+    """Exemplars of each class that fit into ``allowed`` bytes."""
+    try:
+        return allocate(totals, allowed, fixed)
+    except BudgetTooSmall as error:
+        raise BudgetTooSmall(state.budget, error.smallest + state.budget - allowed, len(totals)) from None
+
+
+def _shrink(
+    connection: sqlite3.Connection,
+    stored: Mapping[int, Sizes],
+    kept: Mapping[int, int],
+    before: Mapping[int, int] | None = None,
+) -> None:
+    """Drop what is beyond the ranks kept; nothing is inserted meanwhile, so the file does not grow."""
+    for label, count in kept.items():
+        had = len(stored.get(label, _NOTHING).payloads) if before is None else before[label]
+        for kind in (PAYLOAD, EXTRA) if count < had else ():
+            delete_from(connection, kind, label, count)
+
+
+def _joined(first: Sizes, then: Sizes) -> Sizes:
+    """Sizes of one class's stored and offered exemplars."""
+    payloads = [*first.payloads, *then.payloads]
+    if not first.extras and not then.extras:
+        return Sizes(payloads, [])
+    extras = [one.extras or [0] * len(one.payloads) for one in (first, then)]
+    return Sizes(payloads, [*extras[0], *extras[1]])
+
+
+def _bytes_of(sizes: Sizes, count: int) -> int:
+    """Bytes of payloads and extras of the first ``count`` exemplars."""
+    return sum(sizes.payloads[:count]) + sum(sizes.extras[:count])
+
+
+def _with_journal(connection: sqlite3.Connection, state: State) -> State:
+    """The state with the size of this transaction's journal, if it is the largest so far, written."""
+    taken = journal_bytes(connection)
+    if taken <= state.journal:
+        return state
+    state = replace(state, journal=taken)
     write_state(connection, state)
     return state

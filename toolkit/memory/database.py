@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.memory.disk import PAGE_BYTES
 from toolkit.memory.state import State, read_state, write_state
 
 PATIENCE_SECONDS = 60.0
@@ -24,8 +25,6 @@ CREATE TABLE packs (
 );
 CREATE INDEX places ON packs (kind, label, first);
 """
-_PAGE_BYTES = 1024
-"""A pack ends within a page, so small pages waste less: with 4,096 bytes three times as much."""
 _DAMAGE = (OSError, sqlite3.Error, TypeError, ValueError, KeyError, OverflowError)
 """Errors from reading a file with a flipped bit: values may not have their column's type."""
 
@@ -45,7 +44,7 @@ class Database:
                 path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
             )
             if not path.stat().st_size:  # in other files they have no effect but to count as a change
-                self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+                self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA cache_size = -65536")
@@ -91,7 +90,7 @@ class Database:
                     self._connection.execute("PRAGMA secure_delete = ON")
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # free pages leave the file
+                trimmed_bytes(self._connection)
                 self._connection.execute("COMMIT")
         finally:
             self._roll_back()
@@ -137,3 +136,18 @@ class Database:
             problem = connection.execute("PRAGMA quick_check").fetchone()[0]
         if problem != "ok":
             raise WorkError(f"{self.path} is damaged: {' '.join(problem.split())}")
+
+
+def trimmed_bytes(connection: sqlite3.Connection) -> int:
+    """Release free pages within a transaction; the size of the file if it were committed now, in bytes."""
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    for _ in range(free):  # Python's sqlite3 takes one step of the statement, which releases one page
+        connection.execute("PRAGMA incremental_vacuum")
+    return int(connection.execute("PRAGMA page_count").fetchone()[0]) * PAGE_BYTES
+
+
+def journal_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes that the transaction has taken beside the file so far."""
+    (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+    journal = Path(f"{path}-journal")
+    return journal.stat().st_size if path and journal.exists() else 0

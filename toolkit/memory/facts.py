@@ -11,19 +11,21 @@ class MemoryFacts(TypedDict):
     """Facts of any memory; the budget and all sizes are in bytes.
 
     Attributes:
-        memory_bytes: counted against the budget.
+        memory_bytes: counted against the budget: the files, and other charged data.
+        content_bytes: payloads, extras, labels and shared headers, as papers count.
         shared_bytes: the codec's shared header, once per file.
         weights_bytes: the decoder's weights; not counted.
         file_bytes: size on disk.
         classes: exemplars by label.
-        encoders: versions of the libraries that encoded them, for a memory in one file; bytes at one setting differ
-            between versions.
+        encoders: versions of the libraries that encoded them; bytes at one setting differ between versions.
+        journal_bytes: the most that a commit has taken beside a memory's file until it was done.
         images: names of the exemplars by label, as ``memory inspect --images`` adds them.
     """
 
     codec: str
     budget_bytes: int
     memory_bytes: int
+    content_bytes: int
     shared_bytes: int
     weights_bytes: int
     label_bytes: int
@@ -31,7 +33,8 @@ class MemoryFacts(TypedDict):
     exemplars: int
     classes: dict[str, int]
     class_names: list[str]
-    encoders: NotRequired[list[str]]
+    encoders: list[str]
+    journal_bytes: NotRequired[int]
     images: NotRequired[dict[str, list[str]]]
 
 
@@ -55,7 +58,7 @@ class ShardFacts(TypedDict):
     file: str
     sha256: str
     file_bytes: int
-    memory_bytes: int
+    content_bytes: int
 
 
 class SelectionFacts(TypedDict):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from toolkit.foundation.errors import UsageError
+from toolkit.memory.rows import Sizes
 
 LARGEST = 2**63 - 1
 """SQLite's largest integer."""
@@ -59,13 +59,12 @@ class Offer:
             size=None if size is None else (whole("the height", size[0], 1), whole("the width", size[1], 1)),
         )
 
-    def sizes(self) -> dict[int, list[int]]:
-        """Bytes of each candidate including its extra, by label."""
-        pairs = {
-            label: zip_longest(blobs, self.extras.get(label, ()), fillvalue=b"")
+    def sizes(self) -> dict[int, Sizes]:
+        """Bytes of the candidates, by label."""
+        return {
+            label: Sizes(list(map(len, blobs)), list(map(len, self.extras.get(label, ()))))
             for label, blobs in self.payloads.items()
         }
-        return {label: [len(payload) + len(extra) for payload, extra in both] for label, both in pairs.items()}
 
 
 def whole(what: str, value: object, least: int) -> int:

@@ -20,7 +20,9 @@ PACK_BYTES = 32 * 1024
 """Blobs are packed together up to this size; a larger one has a pack of its own."""
 _HEAD = struct.Struct("<IIB")
 """Checksum of the rest of the head and of the pack's place, checksum of the blobs, and bytes per size."""
-_CHECK_BYTES = 2
+CHECK_BYTES = 2
+HEAD_BYTES = _HEAD.size
+"""Bytes of a head without its table of sizes and checks."""
 
 
 class Place(NamedTuple):
@@ -133,7 +135,7 @@ def _table(place: Place, head: bytes) -> tuple[np.ndarray, np.ndarray]:
     if len(head) < _HEAD.size:
         raise BrokenHead("the table of a pack does not match its checksum")
     seal, _, width = _HEAD.unpack_from(head)
-    count, left = divmod(len(head) - _HEAD.size, width + _CHECK_BYTES) if 1 <= width <= 4 else (0, 1)
+    count, left = divmod(len(head) - _HEAD.size, width + CHECK_BYTES) if 1 <= width <= 4 else (0, 1)
     if left or not count or _head_seal(place, head[4:]) != seal:
         raise BrokenHead("the table of a pack does not match its checksum")
     wide = np.zeros((count, 4), np.uint8)

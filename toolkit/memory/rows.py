@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from toolkit.memory.disk import is_small
 from toolkit.memory.packs import (
-    PACK_BYTES,
     BrokenHead,
     Item,
     Place,
@@ -22,6 +22,8 @@ from toolkit.memory.packs import (
 )
 from toolkit.memory.state import ClassRow
 
+_SMALL = 2**32
+"""Packs that share leaf pages have numbers from here on."""
 PAYLOAD, EXTRA = 0, 1
 """Kinds of blobs: an exemplar's payload, and what a method keeps with it."""
 
@@ -43,6 +45,18 @@ class Stored(NamedTuple):
     extra: bytes
 
 
+class Sizes(NamedTuple):
+    """Bytes of a class's payloads and of the extras kept with them, in rank order; no extras if it has none."""
+
+    payloads: list[int]
+    extras: list[int]
+
+    @property
+    def total(self) -> int:
+        """Bytes of all payloads and extras."""
+        return sum(self.payloads) + sum(self.extras)
+
+
 class StoredPack(NamedTuple):
     """A pack as stored."""
 
@@ -61,13 +75,14 @@ class StoredPack(NamedTuple):
 
 
 def insert(connection: sqlite3.Connection, kind: int, label: int, first_rank: int, blobs: Sequence[bytes]) -> None:
-    """Add payloads or extras of a class, ranked from ``first_rank`` on; a small last pack is filled up."""
+    """Add payloads or extras of a class, ranked from ``first_rank`` on.
+
+    The last pack is filled up: packs depend on the blobs of a class, not on how they were added.
+    """
     items = [Item.of(blob) for blob in blobs]
     if not items:
         return
-    rows = list(_packs(connection, kind, label, last=True))
-    if rows and len(rows[0].data) < PACK_BYTES // 2:
-        (row,) = rows
+    for row in list(_packs(connection, kind, label, last=True)):
         held = row.items()
         if row.place.first + len(held) == first_rank:
             connection.execute("DELETE FROM packs WHERE id = ?", (row.id,))
@@ -112,25 +127,30 @@ def delete(connection: sqlite3.Connection, kind: int, label: int, removed: Set[i
 
 def stored_sizes(
     connection: sqlite3.Connection, label: int | None = None, *, skip_broken: bool = False
-) -> dict[int, list[int]]:
-    """Bytes of payload and extra of every exemplar, by label, in rank order; of one class only, if its label is given.
+) -> dict[int, Sizes]:
+    """Bytes of payloads and extras by label; of one class only, if its label is given.
 
     Raises:
         BrokenHead: the head of a pack is damaged, and such packs are not to be skipped.
     """
-    sizes: dict[int, dict[int, int]] = {}
+    sizes: dict[int, tuple[dict[int, int], dict[int, int]]] = {}
     query = "SELECT kind, label, first, head FROM packs WHERE label = coalesce(?, label) ORDER BY kind"
     for kind, of, first, head in connection.execute(query, (label,)):
-        mine = sizes.setdefault(of, {})
+        mine = sizes.setdefault(of, ({}, {}))[kind == EXTRA]
         try:
             found = sizes_of(Place(kind, of, first), head)
         except BrokenHead:
             if not skip_broken:
                 raise
             continue
-        for rank, size in enumerate(found, first):
-            mine[rank] = mine.get(rank, 0) + size
-    return {of: [mine[rank] for rank in sorted(mine)] for of, mine in sorted(sizes.items())}
+        mine.update(enumerate(found, first))
+    return {
+        of: Sizes(
+            [payloads[rank] for rank in sorted(payloads)],
+            [extras.get(rank, 0) for rank in sorted(payloads)] if extras else [],
+        )
+        for of, (payloads, extras) in sorted(sizes.items())
+    }
 
 
 def read_payload(connection: sqlite3.Connection, label: int, rank: int) -> bytes | None:
@@ -204,9 +224,9 @@ def uneven(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> l
     """The first exemplar of every class whose bytes differ from its row: an extra may be misplaced."""
     sizes = stored_sizes(connection, skip_broken=True)
     return [
-        DamagedExemplar(label, 0, f"its class has {sum(sizes.get(label, ()))} bytes, expected {row.payload_bytes}")
+        DamagedExemplar(label, 0, f"its class has {found.total} bytes, expected {row.payload_bytes}")
         for label, row in classes.items()
-        if (len(sizes.get(label, ())), sum(sizes.get(label, ()))) != (row.exemplars, row.payload_bytes)
+        if (len((found := sizes.get(label, Sizes([], []))).payloads), found.total) != (row.exemplars, row.payload_bytes)
     ]
 
 
@@ -242,7 +262,11 @@ def _write(connection: sqlite3.Connection, kind: int, label: int, first: int, it
     for group in grouped(items):
         place = Place(kind, label, first)
         head, data = pack(place, group)
-        connection.execute("INSERT INTO packs VALUES (NULL, ?, ?, ?, ?, ?)", (*place, head, data))
+        first_id, end = (_SMALL, 2**63 - 1) if is_small(head, data) else (1, _SMALL)
+        connection.execute(
+            "INSERT INTO packs SELECT coalesce(max(id) + 1, ?), ?, ?, ?, ?, ? FROM packs WHERE id >= ? AND id < ?",
+            (first_id, *place, head, data, first_id, end),
+        )
         first += len(group)
 
 

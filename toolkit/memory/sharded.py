@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
@@ -25,23 +25,23 @@ from toolkit.memory.facts import SelectionFacts, ShardedMemoryFacts, ShardFacts
 from toolkit.memory.rows import DamagedExemplar, Stored
 from toolkit.memory.store import ExemplarMemory
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_SHARDS = 256
 """The manifest stores the shard of an exemplar in one byte."""
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
 
 class Shard(_Frozen):
-    """One file: its name in the manifest's folder, checksum, size, budgeted bytes, and exemplars per label."""
+    """One file: its name in the manifest's folder, checksum, size, bytes of its contents, and exemplars per label."""
 
     file: str = Field(pattern=r"^shard-\d{3}\.recall$")
     sha256: str
     file_bytes: int
-    memory_bytes: int
+    content_bytes: int = Field(validation_alias=AliasChoices("content_bytes", "memory_bytes"))
     classes: dict[int, int]
 
 
@@ -71,8 +71,9 @@ class ShardManifest(_Frozen):
         format: version of this layout.
         codec: spec, without paths.
         size: side of the images in pixels.
-        budget_bytes: total of all shards: payloads, labels, and one shared header per shard.
+        budget_bytes: bytes on disk of all shards together.
         class_names: by label.
+        encoders: versions of the libraries that encoded the exemplars; empty in manifests of format 1.
         order: for each label the shards of its exemplars in selection order, two hexadecimal digits each.
     """
 
@@ -83,6 +84,7 @@ class ShardManifest(_Frozen):
     class_names: dict[int, str]
     selection: Selection
     shards: list[Shard]
+    encoders: list[str] = []
     order: dict[int, str]
 
     @model_validator(mode="after")
@@ -178,8 +180,13 @@ class ShardedMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that count against the budget: payloads, labels, and every shard's copy of the shared header."""
-        return sum(shard.memory_bytes for shard in self.manifest.shards)
+        """Bytes that count against the budget: the files of all shards."""
+        return sum(shard.file_bytes for shard in self.manifest.shards)
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of payloads, labels and every shard's copy of the shared header: what papers count."""
+        return sum(shard.content_bytes for shard in self.manifest.shards)
 
     def summary(self) -> ShardedMemoryFacts:
         """Budget, bytes, counts, shards and selection, for people and JSON."""
@@ -188,6 +195,7 @@ class ShardedMemory:
             "codec": short_spec(self.manifest.codec),
             "budget_bytes": self.budget,
             "memory_bytes": self.nbytes,
+            "content_bytes": self.content_bytes,
             "shared_bytes": filled * self.codec.shared_bytes(),
             "weights_bytes": self.codec.weights_bytes() if filled else 0,
             "label_bytes": LABEL_BYTES * len(self),
@@ -195,6 +203,7 @@ class ShardedMemory:
             "exemplars": len(self),
             "classes": {str(label): count for label, count in self.class_counts.items()},
             "class_names": list(self.class_names.values()),
+            "encoders": self.manifest.encoders,
             "shards": [cast(ShardFacts, shard.model_dump(exclude={"classes"})) for shard in self.manifest.shards],
             "selection": cast(SelectionFacts, self.manifest.selection.model_dump()),
         }
@@ -305,11 +314,11 @@ def shard_entry(path: Path) -> Shard:
         WorkError: it cannot be read.
     """
     with ExemplarMemory(path) as memory:
-        counts, used = memory.class_counts, memory.nbytes
+        counts, contents = memory.class_counts, memory.content_bytes
     return Shard(
         file=path.name,
         sha256=sha256_of(path),
         file_bytes=path.stat().st_size,
-        memory_bytes=used,
+        content_bytes=contents,
         classes=counts,
     )

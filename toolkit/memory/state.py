@@ -39,6 +39,7 @@ class State:
         commits: number of commits that added exemplars.
         extras: whether any exemplar has had an extra.
         encoders: versions of the libraries that have encoded exemplars, in order of appearance.
+        journal: most bytes that a commit has taken beside the file.
         classes: by label, ascending.
     """
 
@@ -50,6 +51,7 @@ class State:
     commits: int = 0
     extras: bool = False
     encoders: tuple[str, ...] = ()
+    journal: int = 0
     classes: dict[int, ClassRow] = field(default_factory=dict)
 
     @property
@@ -70,6 +72,7 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
         "commits": str(state.commits).encode(),
         "extras": str(int(state.extras)).encode(),
         "encoders": "\n".join(state.encoders).encode(),
+        "journal": str(state.journal).encode(),
     }
     facts["seal"] = str(_checksum(facts, state.classes)).encode()
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
@@ -107,6 +110,7 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
         commits=int(facts["commits"]),
         extras=facts["extras"] == b"1",
         encoders=tuple(facts["encoders"].decode().splitlines()),
+        journal=int(facts.get("journal", b"0")),
         classes=classes,
     )
 

@@ -1,12 +1,12 @@
 """`ExemplarMemory`: compressed exemplars of every class seen, within a byte budget, in one SQLite file.
 
 Every change is one transaction. Within a class, exemplars have ranks 0, 1, 2, ... in selection order; a class is
-shrunk by dropping its highest ranks, so ranks stay contiguous. The budget covers the exemplars, which are payloads,
-extras (such as logits) that a method keeps with them, :data:`LABEL_BYTES` per label and the codec's shared header,
-and anything else charged to it, such as the weights of a growing network. SQLite's own pages and the checksums are
-not counted: exemplars are stored in packs (:mod:`toolkit.memory.packs`), so these take at most 3 % and 16 KiB more, or
-8 % with payloads below 150 bytes. :meth:`ExemplarMemory.summary` also reports the size of the file and, for neural
-codecs, of the decoder's weights.
+shrunk by dropping its highest ranks, so ranks stay contiguous. The budget is bytes on disk: after every commit the
+file, and anything else charged to the budget, such as the weights of a growing network, is within it. Exemplars are
+stored in packs (:mod:`toolkit.memory.packs`), so the file takes at most 3 % and 16 KiB more than its contents, which
+are payloads, extras (such as logits) that a method keeps with them, :data:`LABEL_BYTES` per label and the codec's
+shared header; 8 % with payloads below 150 bytes. :meth:`ExemplarMemory.summary` reports both and, for neural codecs,
+the bytes of the decoder's weights.
 
 Several processes may open one memory. Each change starts from the current contents of the file, and an object reads
 the state again after another process has committed.
@@ -27,7 +27,7 @@ from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.changes import add_rows, remove_rows
+from toolkit.memory.changes import add_rows, remove_rows, resize_rows
 from toolkit.memory.database import Database
 from toolkit.memory.decoding import decode_all, decode_each, warned
 from toolkit.memory.facts import FileMemoryFacts
@@ -51,8 +51,7 @@ class ExemplarMemory:
 
     Args:
         path: the SQLite file; created if it does not exist.
-        budget: bytes for payloads, extras, labels, shared headers and other charged data. None keeps the budget of an
-            existing file.
+        budget: bytes on disk, including other charged data. None keeps the budget of an existing file.
         codec: a codec or spec. None takes the codec of an existing file, and looks for the files it needs in the
             memory's folder, then in the working folder. Files used only for encoding, such as tables, are not needed
             to decode; to add exemplars after such files have moved, give a spec with their new paths.
@@ -121,7 +120,7 @@ class ExemplarMemory:
     @property
     def budget(self) -> int:
         """Budget in bytes."""
-        return self._last.budget
+        return self._state().budget
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -150,12 +149,17 @@ class ExemplarMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that count against the budget: payloads, extras, labels, shared header and other charged data."""
+        """Bytes that count against the budget: the file, and other charged data."""
+        return self.path.stat().st_size + self._state().charged
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of payloads, extras, labels and shared header: what papers count."""
         state = self._state()
         if not state.classes:
             return 0
         payloads = sum(row.payload_bytes for row in state.classes.values())
-        return payloads + LABEL_BYTES * state.exemplars + self.codec.shared_bytes() + state.charged
+        return payloads + LABEL_BYTES * state.exemplars + self.codec.shared_bytes()
 
     def summary(self) -> FileMemoryFacts:
         """Budget, bytes and counts, for people and JSON."""
@@ -165,11 +169,13 @@ class ExemplarMemory:
             "size": None if state.size is None else list(state.size),
             "budget_bytes": state.budget,
             "memory_bytes": self.nbytes,
+            "content_bytes": self.content_bytes,
             "shared_bytes": self.codec.shared_bytes() if state.classes else 0,
             "weights_bytes": self.codec.weights_bytes() if state.classes else 0,
             "label_bytes": LABEL_BYTES * state.exemplars,
             "charged_bytes": state.charged,
             "file_bytes": self.path.stat().st_size,
+            "journal_bytes": state.journal,
             "exemplars": state.exemplars,
             "classes": {str(label): row.exemplars for label, row in state.classes.items()},
             "class_names": [row.name for row in state.classes.values()],
@@ -234,6 +240,21 @@ class ExemplarMemory:
         known = offer.size or (state.size if state.classes else None)
         encoders = tuple(dict.fromkeys((*state.encoders, encoder_versions())))
         return replace(state, size=known, shared=shared, encoders=encoders)
+
+    def resize(self, budget: int) -> int:
+        """Set another budget and drop exemplars that no longer fit; the number dropped.
+
+        Raises:
+            BudgetTooSmall: one exemplar per class does not fit; nothing is changed.
+            WorkError: the file could not be written; nothing is changed.
+        """
+        budget = whole("the budget in bytes", budget, least=1)
+        with self._database.transaction() as connection:
+            with self._database.readable():
+                before = self._database.state()
+            state = resize_rows(connection, before, budget, self.codec.shared_bytes())
+        self._last = state
+        return before.exemplars - state.exemplars
 
     def identities(self, label: int) -> list[str]:
         """A permanent name for each intact exemplar of a class, derived from its content, in selection order."""

@@ -12,7 +12,7 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.methods import build_method
 from toolkit.memory.allocation import BudgetTooSmall
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import smallest_bytes
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.learner import PilotData
 from toolkit.training.device import resolve_device
@@ -41,12 +41,12 @@ def check_pilot(
     if not kind.exemplars:
         return
     method = build_method(config.method)
-    sizes = np.diff(data.coded_train.ends, prepend=0) + LABEL_BYTES
-    largest = 0
+    sizes = np.diff(data.coded_train.ends, prepend=0)
+    largest: list[tuple[int, int]] = []
     for stage, classes in enumerate(data.scenario.stages):
         extra = method.extra_bytes(data.stage(stage).total)
-        largest += sum(int(sizes[dataset.train.labels == label].max()) + extra for label in classes)
-    smallest = data.codec.shared_bytes() + largest + charged
+        largest += [(int(sizes[dataset.train.labels == label].max()), extra) for label in classes]
+    smallest = smallest_bytes(largest, data.codec.shared_bytes()) + charged
     if smallest > data.budget:
         raise BudgetTooSmall(data.budget, smallest, len(dataset.class_names))
 

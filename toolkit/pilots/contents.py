@@ -54,6 +54,7 @@ class PilotResult(Result):
     exemplars_per_class: Annotated[Number, Field(ge=0)]
     exemplars: NotRequired[list[int]]
     memory_bytes: Count
+    content_bytes: NotRequired[Count]
     memory_by_stage: NotRequired[list[dict[str, int]]]
     budget_bytes: Count
     weights_bytes: NotRequired[int]

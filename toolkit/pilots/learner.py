@@ -13,6 +13,7 @@ from torch import nn
 from toolkit.codecs.base import Codec, fitting_sample
 from toolkit.codecs.cache import CodedImages, coded_images
 from toolkit.codecs.guide import give_guide
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import Scenario, class_order_from_seed
@@ -89,6 +90,7 @@ class PilotData:
             return NetworkGuide(extractor, dataset.train.images, dataset.train.labels, scenario.stages[0])
 
         give_guide([codec], guide)
+        give_originals([codec], dataset.originals)
         first = np.flatnonzero(np.isin(dataset.train.labels, scenario.stages[0]))
         codec.fit(dataset.train.images[fitting_sample(first)])
         budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)

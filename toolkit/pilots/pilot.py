@@ -70,11 +70,16 @@ def _run_stage(
     for head, by_images in rows.items():
         for images, row in by_images.items():
             state.rows.setdefault(head, {}).setdefault(images, []).append(row)
-    state.memory.append({"exemplars": len(learner.memory), "memory_bytes": learner.memory.nbytes})
+    state.memory.append({"exemplars": len(learner.memory), "memory_bytes": _memory_bytes(learner)})
     state.stage, state.phase, state.step, state.trained = stage + 1, 0, 0, False
     state.seconds = stopwatch.seconds()
     state.save(path, learner)
     run.log("stage", stage=stage, accuracy=rows[learner.method.heads[0]], memory=state.memory[-1])
+
+
+def _memory_bytes(learner: Learner) -> int:
+    """Bytes on disk that the method's exemplars take; 0 if it keeps none."""
+    return learner.memory.nbytes if learner.kind.exemplars else 0
 
 
 def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch) -> None:
@@ -163,7 +168,8 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
         "heads": heads,
         "exemplars_per_class": len(memory) / len(scenario.order),
         "exemplars": [counts.get(label, 0) for label in scenario.order],
-        "memory_bytes": memory.nbytes,
+        "memory_bytes": _memory_bytes(learner),
+        "content_bytes": memory.content_bytes,
         "memory_by_stage": state.memory,
         "budget_bytes": memory.budget,
         "weights_bytes": memory.codec.weights_bytes(),

@@ -12,6 +12,7 @@ import torch
 
 from toolkit.codecs.base import Codec, fitting_sample, image_size
 from toolkit.codecs.guide import give_guide, needs_network
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.images import png_bytes
@@ -53,6 +54,7 @@ def measure_images(
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
     give_guide([codec], lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels))
+    give_originals([codec], dataset.originals)
     codec.fit(dataset.train.images[fitting_sample(chosen)])
     coded: list[_Coded] = []
     before, after = [], []

@@ -13,15 +13,16 @@ import torch
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.guide import Guide, give_guide
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.dataset import ImageDataset
+from toolkit.data.dataset import ImageDataset, SourceFiles
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.foundation.threads import ordered_map
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.capacity import Capacity
 from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.training.device import beside_workers
 
@@ -148,16 +149,17 @@ def probe_codecs(
         raise UsageError(f"the probe needs at least {LEAST_IMAGES} images, got {images}")
     started = time.perf_counter()
     chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
-    file_bytes = float(dataset.train.file_bytes[chosen].mean())
+    file_bytes, labels = float(dataset.train.file_bytes[chosen].mean()), dataset.train.labels[chosen]
     measured = measure(
         np.asarray(dataset.train.images[chosen]),
         codecs,
         extractor,
         make_guide=lambda: NetworkGuide(guide_extractor or extractor, dataset.train.images, dataset.train.labels),
+        sources=dataset.originals,
         progress=progress,
-        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, budget, file_bytes)),
+        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, labels, budget, file_bytes)),
     )
-    return probe_table(dataset, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
+    return probe_table(dataset, labels, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
 
 
 def measure(
@@ -166,6 +168,7 @@ def measure(
     extractor: FeatureExtractor,
     *,
     make_guide: Callable[[], Guide],
+    sources: SourceFiles | None = None,
     keep_features: bool = False,
     compared: int | None = None,
     progress: Progress = silent,
@@ -181,6 +184,7 @@ def measure(
         codecs: specs.
         extractor: compares the decoded images with the originals.
         make_guide: creates the guide for encoders that need a network; called if any does.
+        sources: source files of the images, for codecs that store these.
         keep_features: whether to keep the features of the decoded images.
         compared: number of images whose distortion is measured, rounded up to hundreds; None means all.
         progress: receives the number of (chunk of images, setting) pairs done.
@@ -199,6 +203,7 @@ def measure(
     network_seconds = time.perf_counter() - clock
     parsed = [parse_codec(spec) for spec in codecs]
     give_guide(parsed, make_guide)
+    give_originals(parsed, sources)
     for codec in parsed:
         codec.fit(pixels)
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
@@ -239,6 +244,7 @@ def _finite_features(extractor: FeatureExtractor, pixels: np.ndarray, what: str)
 
 def probe_table(
     dataset: ImageDataset,
+    labels: np.ndarray,
     measured: Measurement,
     extractor: FeatureExtractor,
     budget: int,
@@ -246,7 +252,18 @@ def probe_table(
     seed: int,
     seconds: float,
 ) -> ProbeResult:
-    """The ``probe`` JSON of a measurement; ``file_bytes`` is the mean size of the original files."""
+    """The ``probe`` JSON of a measurement.
+
+    Args:
+        dataset: of the images.
+        labels: int64 (N,), of the measured images.
+        measured: the images coded with every setting.
+        extractor: that compared them.
+        budget: bytes on disk.
+        file_bytes: mean size of the original files.
+        seed: of the sample.
+        seconds: that the measurement took.
+    """
     codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
     return {
         "dataset": dataset.name,
@@ -262,7 +279,9 @@ def probe_table(
         "codec_cpu_seconds": round(codec_seconds, 3),
         "network_seconds": round(measured.network_seconds, 3),
         "encoder": encoder_versions(),
-        "settings": [row_of(coded.codec, coded.tally, dataset, budget, file_bytes) for coded in measured.settings],
+        "settings": [
+            row_of(coded.codec, coded.tally, dataset, labels, budget, file_bytes) for coded in measured.settings
+        ],
     }
 
 
@@ -277,11 +296,16 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
 
 
-def row_of(codec: Codec, tally: Tally, dataset: ImageDataset, budget: int, original_bytes: float) -> Setting:
+def row_of(
+    codec: Codec, tally: Tally, dataset: ImageDataset, labels: np.ndarray, budget: int, original_bytes: float
+) -> Setting:
     """One setting's row of the probe table; see :func:`probe_table`."""
     stored = sum(tally.stored) / len(tally.stored)
     raw = dataset.raw_image_bytes
-    exemplars = max(0, int((budget - codec.shared_bytes()) // (stored + LABEL_BYTES)))
+    sizes = np.array(tally.stored)
+    by_class = [sizes[labels == label] for label in np.unique(dataset.train.labels)]
+    capacity = Capacity.of([own if len(own) else sizes for own in by_class], codec.shared_bytes())
+    exemplars = int(capacity.exemplars(budget))
     uncompressed = budget / raw
     return {
         "codec": str(codec),

@@ -9,6 +9,7 @@ import numpy as np
 
 from toolkit.codecs.base import image_size
 from toolkit.codecs.guide import give_guide, needs_guide
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.data.summary import found_facts
@@ -55,6 +56,7 @@ def build_memory(
     if selection == "herding" or needs_guide(parsed):
         network = build_extractor(extractor, dataset, device=resolve_device(device), seed=seed, progress=progress)
         give_guide([parsed], partial(NetworkGuide, network, dataset.train.images, dataset.train.labels))
+    give_originals([parsed], dataset.originals)
     judge = network if selection == "herding" else None
     candidates: dict[int, list[bytes]] = {}
     for label in range(len(dataset.class_names)):

@@ -17,7 +17,9 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically, write_json
 from toolkit.foundation.progress import Progress
 from toolkit.foundation.threads import ordered_map
-from toolkit.memory.budget import LABEL_BYTES, budget_bytes
+from toolkit.memory.budget import budget_bytes
+from toolkit.memory.capacity import Capacity
+from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.production.build_tasks import BuildPlan
 from toolkit.production.facts import BuildRequest
 from toolkit.training.device import resolve_device
@@ -111,12 +113,14 @@ def _candidates(codec: Codec, images: np.ndarray, budget: int, classes: int, sha
     Raises:
         UsageError: the budget is below one exemplar per class even at the smallest payload size of the sample.
     """
-    sizes = [len(payload) + LABEL_BYTES for payload in codec.encode(images[:: max(1, len(images) // _PRICED)])]
-    shared = shards * codec.shared_bytes()
-    if budget < shared + classes * min(sizes):
+    payloads = codec.encode(images[:: max(1, len(images) // _PRICED)])
+    sizes = np.array([len(payload) for payload in payloads])
+    fixed = fixed_bytes(codec.shared_bytes(), shards)
+    if budget < fixed + classes * int(prefix_bytes([int(sizes.min())])[0]):
+        needed = fixed + classes * int(prefix_bytes([round(float(sizes.mean()))])[0])
         raise UsageError(
             f"a budget of {budget} bytes cannot hold one exemplar of each of {classes} classes in {shards} shards: "
-            f"about {shared + classes * round(float(np.mean(sizes)))} bytes are needed"
+            f"about {needed} bytes are needed"
         )
-    exemplars = int((budget - shared) / classes / float(np.mean(sizes))) + 1
+    exemplars = int(Capacity.of([sizes] * classes, codec.shared_bytes(), files=shards).exemplars(budget) / classes) + 1
     return max(_LEAST, min(_PER_EXEMPLAR * exemplars, _MOST), 4 * exemplars)

@@ -28,6 +28,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from toolkit.codecs.guide import refuse_guide
+from toolkit.codecs.original import refuse_originals
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.data.samples import remark_notes
@@ -39,7 +40,7 @@ from toolkit.foundation.processes import Outcome, map_tasks
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.threads import available_cores, thread_count
 from toolkit.memory.allocation import allocate
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import fixed_bytes, prefix_bytes_in_shards
 from toolkit.memory.selection import require_selection
 from toolkit.memory.sharded import FORMAT, MANIFEST, MAX_SHARDS, Selection, Shard, ShardedMemory, ShardManifest
 from toolkit.memory.streaming import Candidate, StreamingHerding, shard_of
@@ -110,6 +111,7 @@ def build_sharded_memory(
     for path in (spec, out):
         ray_cluster.require_shared(path)
     refuse_guide(parse_codec(codec), "a sharded memory")
+    refuse_originals(parse_codec(codec), "a sharded memory")
     request: BuildRequest = {
         "dataset": absolute_spec(spec),
         "size": size,
@@ -132,7 +134,7 @@ def build_sharded_memory(
             if not (folder / "chosen.npz").exists():
                 _choose(folder, plan, progress)
             written = _write_shards(folder, plan, run, threads, progress)
-        _finish(folder, plan, written, len(findings.unreadable))
+        _finish(folder, plan, written, findings)
     left_out = dict(plan.left_out) | findings.unreadable
     with ShardedMemory(out) as memory:
         found = found_facts(left_out.items(), [*plan.notes, *remark_notes(findings.remarks)])
@@ -208,6 +210,7 @@ def _encode_parts(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, pr
     for number in range(_parts(plan)):
         found.unreadable |= parts[number].unreadable
         found.remarks += parts[number].remarks
+        found.encoders = sorted({*found.encoders, *parts[number].encoders})
     return found
 
 
@@ -236,14 +239,15 @@ def _choose(folder: Path, plan: BuildPlan, progress: Progress) -> None:
     missing = [name for label, name in enumerate(plan.class_names) if label not in sizes]
     if missing:
         raise WorkError(f"no training image of {', '.join(missing[:5])} can be read")
-    shared = plan.shards * len((folder / "shared.bin").read_bytes())
-    charged = {label: [size + LABEL_BYTES for size in own] for label, own in sizes.items()}
-    counts = allocate(charged, plan.budget_bytes, shared)
+    fixed = fixed_bytes(len((folder / "shared.bin").read_bytes()), plan.shards)
+    placed, every_label = np.array(shards), np.array(labels)
+    totals = {
+        label: prefix_bytes_in_shards(np.array(own), placed[every_label == label]) for label, own in sizes.items()
+    }
+    counts = allocate(totals, plan.budget_bytes, fixed)
     kept = np.concatenate([np.arange(len(own)) < counts[label] for label, own in sizes.items()])
     every = np.array([size for own in sizes.values() for size in own], np.int64)
-    chosen = Chosen(
-        np.array(labels)[kept], np.array(shards, np.uint8)[kept], every[kept], (np.cumsum(every) - every)[kept]
-    )
+    chosen = Chosen(every_label[kept], placed.astype(np.uint8)[kept], every[kept], (np.cumsum(every) - every)[kept])
     write_atomically(folder / "chosen.npz", lambda file: np.savez(file, **chosen._asdict()))
 
 
@@ -279,7 +283,7 @@ def _write_shards(folder: Path, plan: BuildPlan, run: RunTasks, threads: int, pr
     return [written[number] for number in range(plan.shards)]
 
 
-def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int) -> None:
+def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], findings: Findings) -> None:
     """Write the manifest, which completes the memory."""
     chosen = read_chosen(folder)
     # labels ascend, so each class is one slice
@@ -290,8 +294,8 @@ def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int)
         extractor=plan.extractor,
         seed=plan.seed,
         candidates=plan.candidates,
-        images=plan.images - unreadable,
-        unreadable=unreadable,
+        images=plan.images - len(findings.unreadable),
+        unreadable=len(findings.unreadable),
     )
     manifest = ShardManifest(
         format=FORMAT,
@@ -301,6 +305,7 @@ def _finish(folder: Path, plan: BuildPlan, shards: list[Shard], unreadable: int)
         class_names=dict(enumerate(plan.class_names)),
         selection=selection,
         shards=shards,
+        encoders=findings.encoders,
         order=order,
     )
     write_json(folder.parent / MANIFEST, json.loads(manifest.model_dump_json()))

@@ -23,6 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.images import Unreadable
 from toolkit.data.listing import Listing, open_listing
@@ -30,7 +31,7 @@ from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, sha256_of, write_atomically, write_json
 from toolkit.foundation.threads import ordered_map, set_threads
-from toolkit.memory.budget import LABEL_BYTES
+from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.sharded import Shard, shard_entry
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.streaming import Candidate, StreamingHerding, content_digest
@@ -83,15 +84,17 @@ class Task:
 
 @dataclass
 class Findings:
-    """Problems with the images of a part.
+    """Problems with the images of a part, and what encoded them.
 
     Attributes:
         unreadable: unreadable files, with reasons.
         remarks: remarks about images, with the number of images.
+        encoders: versions of the encoding libraries, of the machine that did it.
     """
 
     unreadable: dict[str, str] = field(default_factory=dict)
     remarks: Counter[str] = field(default_factory=Counter)
+    encoders: list[str] = field(default_factory=list)
 
 
 class HerdedPart(NamedTuple):
@@ -127,7 +130,7 @@ def encode_part(task: Task) -> Findings:
     set_threads(task.threads)
     tools = _tools(task.folder, sha256_of(folder / "plan.json"))
     herdings: dict[int, StreamingHerding] = {}
-    findings = Findings()
+    findings = Findings(encoders=[encoder_versions()])
     first = task.number * PART_IMAGES
     last = min(first + PART_IMAGES, len(tools.listing))
     with _one_torch_thread():
@@ -225,7 +228,7 @@ def _write_part(path: Path, part: HerdedPart) -> None:
         "features": np.array([candidate.feature for candidate in candidates], np.float32),
         "sizes": np.array([len(candidate.payload) for candidate in candidates], np.int64),
         "payloads": np.frombuffer(b"".join(candidate.payload for candidate in candidates), np.uint8),
-        "findings": np.array(json.dumps([part.findings.unreadable, part.findings.remarks])),
+        "findings": np.array(json.dumps([*vars(part.findings).values()])),
     }
 
     def write(file: IO[bytes]) -> None:
@@ -259,8 +262,8 @@ def read_part(path: Path, candidates: int, seed: int) -> HerdedPart:
             )
             herdings[int(label)] = StreamingHerding(candidates, seed)
             herdings[int(label)].merge(int(images), sums, pool)
-        unreadable, remarks = json.loads(str(arrays["findings"]))
-        return HerdedPart(herdings, Findings(unreadable, Counter(remarks)))
+        unreadable, remarks, encoders = json.loads(str(arrays["findings"]))
+        return HerdedPart(herdings, Findings(unreadable, Counter(remarks), encoders))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise WorkError(f"{path} is damaged: delete it and run the same command again") from error
 
@@ -327,8 +330,8 @@ def _fill_shard(path: Path, folder: Path, plan: BuildPlan, number: int) -> None:
             stream.seek(int(chosen.starts[index]))
             candidates.setdefault(int(chosen.labels[index]), []).append(stream.read(int(chosen.sizes[index])))
     codec = _codec(folder, plan)
-    # exactly the bytes of these exemplars: they have already been selected, and the shard keeps all of them
-    budget = codec.shared_bytes() + int(chosen.sizes[own].sum()) + LABEL_BYTES * len(own)
-    with ExemplarMemory(path, max(budget, 1), codec) as memory:
+    # what these exemplars take: they have already been selected, and the shard keeps all of them
+    totals = (prefix_bytes([len(payload) for payload in payloads])[-1] for payloads in candidates.values())
+    with ExemplarMemory(path, fixed_bytes(codec.shared_bytes()) + int(sum(totals)), codec) as memory:
         if candidates:
             memory.add(candidates, names=dict(enumerate(plan.class_names)), size=(plan.size, plan.size))
