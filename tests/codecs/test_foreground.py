@@ -180,7 +180,7 @@ def test_hundreds_of_damaged_payloads_give_pixels_or_a_work_error(spec: str) -> 
     assert refused > 50
 
 
-@pytest.mark.parametrize("cut", [0, 1, 7, 8, 20, 640, 700])
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 20, 140, 260])
 def test_a_truncated_shared_state_is_refused_at_once_or_when_decoding(cut: int) -> None:
     codec, fresh = seeing(USUAL), parse_codec(USUAL)
     payloads = codec.encode(natural(1, 32))

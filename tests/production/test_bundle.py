@@ -175,6 +175,22 @@ def test_a_bundle_still_opens_after_forgetting(folder: Path) -> None:
     bundle.memory.close()
 
 
+def test_a_bundle_still_opens_with_another_budget(folder: Path) -> None:
+    sealed = json.loads((folder / MANIFEST).read_text())
+    path = folder / "memory.recall"
+    budget = path.stat().st_size * 2 // 3
+    assert recallrate(["memory", "resize", str(path), "--budget", str(budget)]) == 0
+    bundle = load_bundle(folder)
+    assert bundle.memory.budget == budget >= path.stat().st_size
+    assert bundle.memory.verify() == []
+    bundle.memory.close()
+    before = (folder / MANIFEST).read_bytes()
+    assert json.loads(before)["files"]["memory.recall"] != sealed["files"]["memory.recall"]
+    assert recallrate(["memory", "resize", str(path), "--budget", "8000"]) == 2
+    assert (folder / MANIFEST).read_bytes() == before
+    load_bundle(folder).memory.close()
+
+
 def test_a_further_trained_network_gets_a_new_baseline(folder: Path) -> None:
     bundle = load_bundle(folder)
     network = bundle.network()
