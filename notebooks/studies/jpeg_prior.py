@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 
 from toolkit.codecs.lossless_jpeg.frame import frame_of, scan_start
 from toolkit.codecs.lossless_jpeg.model import CONTEXTS, PRIOR, count_decisions
 from toolkit.codecs.lossless_jpeg.scan import read_scan
+from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 
 SETS = ((32, "tiny-imagenet-20", "444"), (64, "tiny-imagenet-20", "444"), (224, "flowers17", "420"))
@@ -38,8 +38,9 @@ def main() -> None:
         images = load_dataset(str(asked.data / name), size).train.images
         chosen = np.random.default_rng(0).permutation(len(images))[: asked.images or (1000 if size < 100 else 150)]
         for quality in QUALITIES:
-            for index in chosen:
-                count_image(images[index], quality, subsampling, counts)
+            codec = parse_codec(f"jpeg:quality={quality},subsampling={subsampling},shared=no")
+            for file in codec.encode(np.ascontiguousarray(images[chosen])):
+                count_file(file, counts)
         print(f"{name} at {size} px: {counts.sum():,} decisions", flush=True)
     total = counts.sum(axis=1)
     probabilities = np.rint((counts[:, 1] + 0.4) / (total + 0.8) * 2**16).clip(48, 2**16 - 48).astype(np.uint16)
@@ -47,10 +48,8 @@ def main() -> None:
     np.savez_compressed(asked.output, probabilities=probabilities, seen=seen)
 
 
-def count_image(image: np.ndarray, quality: int, subsampling: str, counts: np.ndarray) -> None:
-    """Add the decisions of one image, uint8 (H, W, 3), coded as ``jpeg`` does."""
-    file = imagecodecs.jpeg8_encode(image, level=quality, subsampling=subsampling, optimize=False, smoothing=False)
-    file = bytes(file)
+def count_file(file: bytes, counts: np.ndarray) -> None:
+    """Add the decisions of one JPEG file."""
     frame = frame_of(file[: scan_start(file)])
     assert frame is not None  # a baseline file of our own encoder
     coefficients = read_scan(file, frame)

@@ -111,11 +111,13 @@ class FileCodec:
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
         if not payloads:
             raise WorkError(f"{self}: nothing to decode")
-        expected = self._claimed(self.to_file(payloads[0]))
+        first = self.to_file(payloads[0])
+        expected = self._claimed(first)
         self._require(expected, len(payloads), size)
         images = np.empty((len(payloads), *expected), np.uint8)
+        images[0] = self._read_file(expected, first)
         decode = functools.partial(self._decode_one, expected)
-        for index, image in enumerate(ordered_map(decode, payloads, self._workers(*expected[:2]))):
+        for index, image in enumerate(ordered_map(decode, payloads[1:], self._workers(*expected[:2])), 1):
             images[index] = image
         return images
 
@@ -142,7 +144,9 @@ class FileCodec:
         return 0
 
     def _decode_one(self, expected: headers.Claim, payload: bytes) -> np.ndarray:
-        file = self.to_file(payload)
+        return self._read_file(expected, self.to_file(payload))
+
+    def _read_file(self, expected: headers.Claim, file: bytes) -> np.ndarray:
         claim = self._claimed(file)
         if claim != expected:
             self._require(claim, 1, expected[:2])

@@ -25,6 +25,7 @@ from toolkit.codecs.file_formats import ENTROPY, SHARE, SUBSAMPLING, FileCodec, 
 from toolkit.codecs.headers import jpeg_size
 from toolkit.codecs.jpeg_tables import DIGEST_DIGITS, QuantisationTables, read_tables
 from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.lossless_jpeg.frame import BASELINE, segments
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, Value
 
@@ -168,9 +169,7 @@ def _write(image: np.ndarray, tables: QuantisationTables, subsampling: str) -> b
 
 def _resized(file: bytes, height: int, width: int) -> bytes:
     """The file with another size of the same number of blocks in its frame header, so that decoders crop padding."""
-    at = 2
-    while file[at + 1] != 0xC0:  # SOF0; each segment before it states its length
-        at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
+    at = next(start for marker, start, _ in segments(file) if marker == BASELINE)
     return file[: at + 5] + _SIZE.pack(height, width) + file[at + 9 :]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +12,9 @@ from toolkit.codecs.base import MAX_PIXELS
 
 END = b"\xff\xd9"
 """The marker after the scan."""
-_START, _SCAN, _BASELINE, _QUANTISATION, _HUFFMAN, _RESTARTS = 0xD8, 0xDA, 0xC0, 0xDB, 0xC4, 0xDD
+BASELINE = 0xC0
+"""The marker of the only frames that are coded here."""
+_START, _SCAN, _QUANTISATION, _HUFFMAN, _RESTARTS = 0xD8, 0xDA, 0xDB, 0xC4, 0xDD
 _OTHER_FRAMES = {*range(0xC1, 0xD0)} - {_HUFFMAN, 0xC8, 0xCC}
 """Progressive, lossless and arithmetic-coded frames, and extended ones, which may have 12 bits."""
 _MOST_COMPONENTS = 3
@@ -26,8 +29,7 @@ class Frame:
 
     Attributes:
         header: the bytes before the scan.
-        units: int64 (2,), rows and columns of coding units.
-        sampling: int64 (C, 2), rows and columns of blocks per unit of each component.
+        order: int64 (B, 2), component and first coefficient of each block, in the order of the scan.
         blocks: int64 (C, 2), rows and columns of blocks of each component.
         starts: int64 (C,), where each component's coefficients begin.
         steps: int64 (C, 64), quantisation steps in zigzag order.
@@ -37,8 +39,7 @@ class Frame:
     """
 
     header: bytes
-    units: np.ndarray
-    sampling: np.ndarray
+    order: np.ndarray
     blocks: np.ndarray
     starts: np.ndarray
     steps: np.ndarray
@@ -54,16 +55,24 @@ class Frame:
 
 def scan_start(file: bytes) -> int | None:
     """Where the scan of a JPEG file begins; None if it has none."""
+    return next((stop for marker, _, stop in segments(file) if marker == _SCAN), None)
+
+
+def segments(file: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and stop of each whole segment of a JPEG file, up to the scan."""
     at = 2
     while file[:2] == bytes([0xFF, _START]) and at + 4 <= len(file) and file[at] == 0xFF:
-        if file[at + 1] == 0xFF:  # a fill byte
+        marker = file[at + 1]
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
         stop = at + 2 + int.from_bytes(file[at + 2 : at + 4], "big")
-        if file[at + 1] == _SCAN:
-            return stop if stop <= len(file) else None
+        if stop > len(file):
+            return
+        yield marker, at, stop
+        if marker == _SCAN:
+            return
         at = stop
-    return None
 
 
 @lru_cache(maxsize=16)
@@ -83,8 +92,9 @@ def _parsed(header: bytes) -> Frame | None:
     steps: dict[int, np.ndarray] = {}
     tables: dict[int, tuple[bytes, bytes]] = {}
     frame = b""
-    for marker, segment in _segments(header):
-        if marker == _BASELINE:
+    for marker, start, stop in segments(header):
+        segment = header[start + 4 : stop]
+        if marker == BASELINE:
             frame = segment
         elif marker in _OTHER_FRAMES or (marker == _RESTARTS and any(segment)):
             return None
@@ -95,19 +105,6 @@ def _parsed(header: bytes) -> Frame | None:
         elif marker == _SCAN:
             return _frame(header, frame, segment, steps, tables)
     return None
-
-
-def _segments(header: bytes) -> list[tuple[int, bytes]]:
-    found = []
-    at = 2
-    while at + 4 <= len(header):
-        if header[at + 1] == 0xFF:
-            at += 1
-            continue
-        stop = at + 2 + int.from_bytes(header[at + 2 : at + 4], "big")
-        found.append((header[at + 1], header[at + 4 : stop]))
-        at = stop
-    return found
 
 
 def _quantisation(segment: bytes) -> dict[int, np.ndarray]:
@@ -151,6 +148,7 @@ def _frame(
     units = -(-np.array([height, width]) // unit)
     blocks = units * sampling
     sizes = 64 * blocks.prod(axis=1)
+    starts = np.cumsum(sizes) - sizes
     used = [[(0, one[1] // 16) for one in chosen], [(1, one[1] % 16) for one in chosen]]
     coded = [[_codes(*tables[16 * kind + number]) for kind, number in row] for row in used]
     lookup, codes, lengths = (
@@ -158,15 +156,33 @@ def _frame(
     )
     return Frame(
         header,
-        units,
-        sampling,
+        _order(units, sampling, blocks, starts),
         blocks,
-        np.cumsum(sizes) - sizes,
+        starts,
         np.stack([steps[one[2]] for one in components]),
         lookup,
         codes,
         lengths,
     )
+
+
+def _order(units: np.ndarray, sampling: np.ndarray, blocks: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Component and first coefficient of each block in scan order: unit by unit; see :class:`Frame`.
+
+    Args:
+        units: int (2,), rows and columns of coding units.
+        sampling: int (C, 2), rows and columns of blocks per unit of each component.
+        blocks, starts: as in :class:`Frame`.
+    """
+    firsts = [
+        (start + 64 * np.arange(grid.prod()))
+        .reshape(units[0], rows, units[1], columns)
+        .transpose(0, 2, 1, 3)
+        .reshape(-1, rows * columns)
+        for (rows, columns), grid, start in zip(sampling, blocks, starts, strict=True)
+    ]
+    components = np.repeat(np.arange(len(starts)), sampling.prod(axis=1))
+    return np.stack([np.tile(components, units.prod()), np.concatenate(firsts, axis=1).ravel()], axis=1)
 
 
 def _codes(counts: bytes, symbols: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

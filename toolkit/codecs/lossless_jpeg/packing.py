@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import imagecodecs
+import numpy as np
 
-from toolkit.codecs.lossless_jpeg.frame import END, frame_of, scan_start
+from toolkit.codecs.lossless_jpeg.frame import END, Frame, frame_of, scan_start
 from toolkit.codecs.varint import read_varint, write_varint
 from toolkit.foundation.errors import WorkError, one_line
 
@@ -74,15 +75,14 @@ class ContextPacking:
         if self.coding != "context":
             transcoded = _transcoded(file) if self.coding == "jxl" else None
             return self._as_it_is(file) if transcoded is None else _sealed(_TRANSCODED, _checked(transcoded))
-        from toolkit.codecs.lossless_jpeg import model, scan
-
         start = len(self.header) if self.header and file.startswith(self.header) else scan_start(file)
-        frame = None if start is None else frame_of(file[:start])
-        coefficients = None if frame is None else scan.read_scan(file, frame)
-        written = None if frame is None or coefficients is None else scan.write_scan(coefficients, frame)
-        if frame is None or coefficients is None or written is None or not file.startswith(written, start):
+        found = None if start is None else _read(file, start)
+        if found is None:
             return self._as_it_is(file)
-        own, end = frame.header != self.header, file[len(frame.header) + len(written) :]
+        from toolkit.codecs.lossless_jpeg import model
+
+        frame, coefficients, end = found
+        own = frame.header != self.header
         body = _counted(_deflated(frame.header, self.header)) if own else b""
         body += _counted(end) if end != END else b""
         parts = (_OWN_HEADER if own else 0) | (_OWN_END if end != END else 0)
@@ -94,8 +94,6 @@ class ContextPacking:
         Raises:
             WorkError: the payload is damaged.
         """
-        from toolkit.codecs.lossless_jpeg import model, scan
-
         parts = payload[0] & (1 << _PARTS_BITS) - 1 if payload else 0
         body, header, end = payload[1:], self.header, END
         if _sealed(parts, body) != payload:
@@ -113,6 +111,8 @@ class ContextPacking:
             header = self._inflated(header)
         if parts & _OWN_END:
             end, body = _taken(body)
+        from toolkit.codecs.lossless_jpeg import model, scan
+
         frame = frame_of(header)
         coefficients = None if frame is None else model.decode_coefficients(body, frame)
         written = None if frame is None or coefficients is None else scan.write_scan(coefficients, frame)
@@ -147,6 +147,20 @@ class ContextPacking:
             return _bounded(zlib.decompressobj(-15, self.header), content)
         except zlib.error as error:
             raise WorkError(f"a stored exemplar is damaged: {error}") from error
+
+
+def _read(file: bytes, start: int) -> tuple[Frame, np.ndarray, bytes] | None:
+    """Frame, coefficients, and what follows the scan; None if the scan is not written again to the byte."""
+    from toolkit.codecs.lossless_jpeg import scan
+
+    frame = frame_of(file[:start])
+    coefficients = None if frame is None else scan.read_scan(file, frame)
+    if frame is None or coefficients is None:
+        return None
+    written = scan.write_scan(coefficients, frame)
+    if written is None or not file.startswith(written, start):
+        return None
+    return frame, coefficients, file[start + len(written) :]
 
 
 def _transcoded(file: bytes) -> bytes | None:
