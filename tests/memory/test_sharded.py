@@ -12,12 +12,13 @@ import pytest
 
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.data.catalog import load_dataset
+from toolkit.data.images import content_digest
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.disk import PAGE_BYTES, fixed_bytes
 from toolkit.memory.export import export_files
 from toolkit.memory.sharded import ShardedMemory, open_memory
 from toolkit.memory.store import ExemplarMemory
-from toolkit.memory.streaming import content_digest, shard_of
+from toolkit.memory.streaming import shard_of
 from toolkit.memory.views import ExemplarDataset
 from toolkit.production import build_sharded
 from toolkit.production.build_sharded import build_sharded_memory

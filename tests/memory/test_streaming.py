@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from toolkit.data.catalog import load_dataset
+from toolkit.data.images import content_digest
 from toolkit.memory.selection import herding_order, normalised
-from toolkit.memory.streaming import Candidate, HashReservoir, StreamingHerding, content_digest, shard_of
+from toolkit.memory.streaming import Candidate, HashReservoir, StreamingHerding, shard_of
 
 
 def digests(count: int) -> list[bytes]:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from toolkit.data.catalog import load_dataset
+from toolkit.data.images import content_digest
 from toolkit.data.spec import with_splits
 from toolkit.memory.sharded import ShardedMemory
-from toolkit.memory.streaming import content_digest
 from toolkit.production import build_sharded
 from toolkit.production.build import build_memory
 from toolkit.production.build_sharded import build_sharded_memory

@@ -91,7 +91,7 @@ class Evidence:
     notes: tuple[Sentence, ...] = ()
     only: tuple[Choice, ...] | None = None
     _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    _capacities: dict[str, Capacity] = field(default_factory=dict, repr=False)
+    _capacities: dict[tuple[str, tuple[int, ...]], Capacity] = field(default_factory=dict, repr=False)
 
     @cached_property
     def choices(self) -> list[Choice]:
@@ -162,13 +162,14 @@ class Evidence:
 
         Small classes leave the rest of their share to the others. Below 1 if the budget is too small.
         """
-        if coded.codec not in self._capacities:
+        known = coded.codec, self.class_sizes
+        if known not in self._capacities:
             sizes = [
                 coded.payload_bytes[coded.order[label]] if label in coded.order else coded.payload_bytes
                 for label in range(self.classes)
             ]
-            self._capacities[coded.codec] = Capacity.of(sizes, coded.shared_bytes, self.class_sizes)
-        return self._capacities[coded.codec].exemplars(self.budget) / self.classes
+            self._capacities[known] = Capacity.of(sizes, coded.shared_bytes, self.class_sizes)
+        return self._capacities[known].exemplars(self.budget) / self.classes
 
     def spread(self, mean: np.ndarray) -> np.ndarray:
         """Exemplars of each class, float64 (..., classes), for a mean per class ``mean``, float64 (...).
@@ -213,7 +214,7 @@ def split_by_fit(
     settings: Sequence[CodedFeatures], budget: int
 ) -> tuple[list[CodedFeatures], list[tuple[str, Sentence]]]:
     """Settings with which the budget holds at least one exemplar per class, and (codec, reason) of the others."""
-    fitting, excluded = [], []
+    enough, excluded = [], []
     for setting in settings:
         largest = [(int(setting.payload_bytes[members].max()), 0) for members in setting.order.values()]
         needed = smallest_bytes(largest, setting.shared_bytes)  # as checked before a pilot starts
@@ -221,5 +222,5 @@ def split_by_fit(
             reason = Sentence("limit.does_not_fit", classes=len(largest), needed=needed, budget=budget)
             excluded.append((setting.codec, reason))
         else:
-            fitting.append(setting)
-    return fitting, excluded
+            enough.append(setting)
+    return enough, excluded

@@ -90,7 +90,7 @@ def gather(
     table = probe_table(dataset, labels, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
     evidence = _evidence(dataset, measured, table, chosen, held, np.argsort(mixed), stages)
     if class_sizes is not None:
-        evidence = replace(evidence, class_sizes=tuple(class_sizes), _capacities={})
+        evidence = replace(evidence, class_sizes=tuple(class_sizes))
     return table, replace(
         evidence,
         raw_exemplars=evidence.held(evidence.raw),

@@ -215,9 +215,8 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
                 if isinstance(read.pixels, str):
                     failed[entry.name] = read.pixels
                     continue
-                data = read.pixels.tobytes()
-                file.write(data)
-                digests[split].append(hashlib.blake2b(data, digest_size=16).digest())
+                file.write(read.pixels.tobytes())
+                digests[split].append(images.content_digest(read.pixels))
                 remarks.update(read.remarks)
                 kept.append(entry)
         labels, file_bytes = (

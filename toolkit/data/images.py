@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _LARGE_BYTES = 64 * 1024**2
 _large = threading.Lock()
 """Images larger than :data:`_LARGE_BYTES` are decoded one at a time, whatever the number of threads."""
 
+DIGEST_BYTES = 16
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI")
 """Formats read with Pillow: raster formats only. Its EPS plugin, for example, would start another program."""
 _ONE_BYTE = ("1", "L")
@@ -188,6 +190,11 @@ def square_array(pixels: np.ndarray, size: int) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     return square(Image.fromarray(pixels), size)
+
+
+def content_digest(image: np.ndarray) -> bytes:
+    """A hash of the pixels of an image, uint8 (H, W, 3), of :data:`DIGEST_BYTES` bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES).digest()
 
 
 def png_bytes(image: np.ndarray | Image.Image, optimize: bool = False) -> bytes:

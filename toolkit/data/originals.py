@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 
 import numpy as np
 
+from toolkit.data.images import content_digest
 from toolkit.data.sources import Entry
 from toolkit.foundation.errors import WorkError, one_line
 
@@ -37,7 +37,7 @@ class Originals:
         Raises:
             WorkError: there is no such image, or its file can no longer be read.
         """
-        read = self._files.get(_digest(image))
+        read = self._files.get(content_digest(image))
         if read is None:
             raise WorkError("an image has no source file in its dataset")
         try:
@@ -55,9 +55,5 @@ class Originals:
                 raise WorkError("the source files of the dataset have changed: open it again")
             for entry, image in zip(own, images, strict=True):
                 if entry.file is not None:
-                    found.setdefault(_digest(image), entry.file)
+                    found.setdefault(content_digest(image), entry.file)
         return found
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()

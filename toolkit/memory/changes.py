@@ -12,10 +12,8 @@ from toolkit.memory.allocation import BudgetTooSmall, allocate
 from toolkit.memory.database import journal_bytes, trimmed_bytes
 from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.offer import Offer
-from toolkit.memory.rows import EXTRA, PAYLOAD, Sizes, delete, delete_class, delete_from, insert, stored_sizes
+from toolkit.memory.rows import EXTRA, NO_SIZES, PAYLOAD, Sizes, delete, delete_class, delete_from, insert, stored_sizes
 from toolkit.memory.state import ClassRow, State, write_state
-
-_NOTHING = Sizes([], [])
 
 
 def add_rows(
@@ -42,20 +40,20 @@ def add_rows(
         state = replace(state, charged=offer.charged)
     offered = offer.sizes()
     sizes = {
-        label: _joined(stored.get(label, _NOTHING), offered.get(label, _NOTHING))
+        label: _joined(stored.get(label, NO_SIZES), offered.get(label, NO_SIZES))
         for label in sorted({*state.classes, *stored, *offered})
     }
     names = {**{label: row.name for label, row in state.classes.items()}, **offer.names}
-    state = replace(state, commits=state.commits + 1)
     totals = {label: prefix_bytes(own.payloads, own.extras) for label, own in sizes.items()}
     allowed, fixed = state.budget - state.charged, fixed_bytes(shared_bytes)
     kept = _fitting(totals, state, allowed, fixed)
-    _shrink(connection, stored, kept)
+    had = {label: len(stored.get(label, NO_SIZES).payloads) for label in sizes}
+    _shrink(connection, had, kept)
     for label, count in kept.items():
-        had = len(stored.get(label, _NOTHING).payloads)
-        insert(connection, PAYLOAD, label, had, offer.payloads.get(label, ())[: max(0, count - had)])
+        new = max(0, count - had[label])
+        insert(connection, PAYLOAD, label, had[label], offer.payloads.get(label, ())[:new])
         if label in offer.extras:
-            insert(connection, EXTRA, label, had, offer.extras[label][: max(0, count - had)])
+            insert(connection, EXTRA, label, had[label], offer.extras[label][:new])
     while True:
         classes = {
             label: ClassRow(count, _bytes_of(sizes[label], count), names.get(label, str(label)))
@@ -72,20 +70,9 @@ def add_rows(
         allowed = min(allowed, used) - excess  # leaf pages are emptier than estimated
         fewer = _fitting(totals, state, allowed, fixed)
         fewer = {label: min(count, kept[label]) for label, count in fewer.items()}  # what is left over may move
-        _shrink(connection, sizes, fewer, kept)
+        _shrink(connection, kept, fewer)
         kept = fewer
     return _with_journal(connection, state)
-
-
-def resize_rows(connection: sqlite3.Connection, state: State, budget: int, shared_bytes: int) -> State:
-    """Another budget; exemplars that no longer fit are dropped. The new state, already written.
-
-    Raises:
-        BudgetTooSmall: one exemplar per class does not fit.
-    """
-    nothing = Offer({}, {}, {}, None, None)
-    state = replace(state, budget=budget, commits=state.commits - 1)  # nothing is added
-    return add_rows(connection, state, stored_sizes(connection), nothing, shared_bytes)
 
 
 def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
@@ -119,16 +106,10 @@ def _fitting(totals: Mapping[int, np.ndarray], state: State, allowed: int, fixed
         raise BudgetTooSmall(state.budget, error.smallest + state.budget - allowed, len(totals)) from None
 
 
-def _shrink(
-    connection: sqlite3.Connection,
-    stored: Mapping[int, Sizes],
-    kept: Mapping[int, int],
-    before: Mapping[int, int] | None = None,
-) -> None:
+def _shrink(connection: sqlite3.Connection, had: Mapping[int, int], kept: Mapping[int, int]) -> None:
     """Drop what is beyond the ranks kept; nothing is inserted meanwhile, so the file does not grow."""
     for label, count in kept.items():
-        had = len(stored.get(label, _NOTHING).payloads) if before is None else before[label]
-        for kind in (PAYLOAD, EXTRA) if count < had else ():
+        for kind in (PAYLOAD, EXTRA) if count < had[label] else ():
             delete_from(connection, kind, label, count)
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from toolkit.memory.allocation import allocate
-from toolkit.memory.packs import CHECK_BYTES, HEAD_BYTES, PACK_BYTES
+from toolkit.memory.packs import CHECK_BYTES, HEAD_BYTES, PACK_BYTES, size_bytes
 
 PAGE_BYTES = 1024
 """A pack ends within a page, so small pages waste less: with 4,096 bytes three times as much."""
@@ -98,21 +98,22 @@ def uniform_bytes(size: int, count: float, classes: int, shared: int) -> int:
     return fixed_bytes(shared) + classes * int(_mapped(math.ceil(_CLASS_BYTES + whole * int(pack[-1]) + part)))
 
 
-def smallest_bytes(largest: Sequence[tuple[int, int]], shared: int) -> int:
+def smallest_bytes(largest: Sequence[tuple[int, int]], shared: int, files: int = 1) -> int:
     """Bytes on disk of a memory with one exemplar per class.
 
     Args:
         largest: for each class, bytes of its largest payload and of what is kept with it, 0 if nothing.
         shared: bytes of the codec's shared header.
+        files: over which the exemplars are spread.
     """
     firsts = (prefix_bytes([payload], [extra] if extra else [])[0] for payload, extra in largest)
-    return fixed_bytes(shared) + int(sum(firsts))
+    return fixed_bytes(shared, files) + int(sum(firsts))
 
 
 def _pack_bytes(sizes: np.ndarray) -> np.ndarray:
     """Bytes of the packs of the first blob, the first two, and so on, int64 (N,)."""
     ends = np.cumsum(sizes)
-    widths = _size_bytes(sizes)
+    widths = size_bytes(sizes)
     total = np.empty(len(sizes), np.int64)
     start, stored, before = 0, 0, 0
     while start < len(sizes):
@@ -145,11 +146,6 @@ def _cells(records: np.ndarray) -> np.ndarray:
     surplus = _LEAST_LOCAL + (records - _LEAST_LOCAL) % _OVERFLOW
     local = np.where(records <= _LARGEST_LOCAL, records, np.where(surplus <= _LARGEST_LOCAL, surplus, _LEAST_LOCAL))
     return local + _CELL_BYTES
-
-
-def _size_bytes(sizes: np.ndarray | float) -> np.ndarray:
-    """Bytes that a pack takes to store a size."""
-    return 1 + np.searchsorted([2**8, 2**16, 2**24], sizes, side="right")
 
 
 def _mapped(size: _Bytes) -> _Bytes:

@@ -66,13 +66,18 @@ class BrokenHead(ValueError):
 def pack(place: Place, items: Sequence[Item]) -> tuple[bytes, bytes]:
     """Head and blobs of a pack; one with damaged items stays recognisable as damaged."""
     sizes = np.array([len(item.blob) for item in items], "<u4")
-    width = max(1, (int(sizes.max()).bit_length() + 7) // 8)
+    width = int(size_bytes(sizes.max()))
     table = sizes.view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
     checks = np.array([item.check for item in items], "<u2").tobytes()
     data = b"".join(item.blob for item in items)
     seal = zlib.crc32(data) if all(item.intact for item in items) else ~zlib.crc32(data) & 0xFFFFFFFF
     rest = _HEAD.pack(0, seal, width)[4:] + table + checks
     return struct.pack("<I", _head_seal(place, rest)) + rest, data
+
+
+def size_bytes(sizes: np.ndarray) -> np.ndarray:
+    """Bytes that store each size, int64 of the same shape."""
+    return 1 + np.searchsorted([2**8, 2**16, 2**24], sizes, side="right")
 
 
 def sizes_of(place: Place, head: bytes) -> list[int]:

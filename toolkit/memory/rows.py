@@ -57,6 +57,9 @@ class Sizes(NamedTuple):
         return sum(self.payloads) + sum(self.extras)
 
 
+NO_SIZES = Sizes([], [])
+
+
 class StoredPack(NamedTuple):
     """A pack as stored."""
 
@@ -226,7 +229,7 @@ def uneven(connection: sqlite3.Connection, classes: Mapping[int, ClassRow]) -> l
     return [
         DamagedExemplar(label, 0, f"its class has {found.total} bytes, expected {row.payload_bytes}")
         for label, row in classes.items()
-        if (len((found := sizes.get(label, Sizes([], []))).payloads), found.total) != (row.exemplars, row.payload_bytes)
+        if (len((found := sizes.get(label, NO_SIZES)).payloads), found.total) != (row.exemplars, row.payload_bytes)
     ]
 
 

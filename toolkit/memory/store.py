@@ -27,7 +27,7 @@ from toolkit.codecs.spec import code_alike, parse_codec, require_decoder, short_
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.budget import LABEL_BYTES
-from toolkit.memory.changes import add_rows, remove_rows, resize_rows
+from toolkit.memory.changes import add_rows, remove_rows
 from toolkit.memory.database import Database
 from toolkit.memory.decoding import decode_all, decode_each, warned
 from toolkit.memory.facts import FileMemoryFacts
@@ -227,7 +227,7 @@ class ExemplarMemory:
         self._last = state
 
     def _in_common(self, state: State, offer: Offer) -> State:
-        """``state`` with what holds for stored and offered exemplars: size, shared header, encoders.
+        """``state`` with what holds for stored and offered exemplars: size, shared header, encoders, one commit more.
 
         Raises:
             UsageError: the stored exemplars differ in size or shared header.
@@ -239,7 +239,7 @@ class ExemplarMemory:
             raise UsageError(f"{self.path} holds exemplars with another shared header than the new ones")
         known = offer.size or (state.size if state.classes else None)
         encoders = tuple(dict.fromkeys((*state.encoders, encoder_versions())))
-        return replace(state, size=known, shared=shared, encoders=encoders)
+        return replace(state, size=known, shared=shared, encoders=encoders, commits=state.commits + 1)
 
     def resize(self, budget: int) -> int:
         """Set another budget and drop exemplars that no longer fit; the number dropped.
@@ -252,7 +252,9 @@ class ExemplarMemory:
         with self._database.transaction() as connection:
             with self._database.readable():
                 before = self._database.state()
-            state = resize_rows(connection, before, budget, self.codec.shared_bytes())
+                stored = stored_sizes(connection)
+            nothing = Offer.of({}, {}, {}, None, None)
+            state = add_rows(connection, replace(before, budget=budget), stored, nothing, self.codec.shared_bytes())
         self._last = state
         return before.exemplars - state.exemplars
 

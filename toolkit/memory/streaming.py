@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from toolkit.data.images import DIGEST_BYTES
 from toolkit.memory.selection import herding_order, normalised
 
-DIGEST_BYTES = 16
 _FIXED_POINT = 2.0**32
 """Unit-length features are summed as integer multiples of 2**-32: these sums are exact, so their order does not matter,
 and 2**31 images fit."""
@@ -125,11 +125,6 @@ class StreamingHerding:
             return candidates[:count]
         order = herding_order(np.stack([candidate.feature for candidate in candidates]), count, self.mean)
         return [candidates[index] for index in order]
-
-
-def content_digest(image: np.ndarray) -> bytes:
-    """A hash of the pixels of an image, uint8 (H, W, 3), of :data:`DIGEST_BYTES` bytes."""
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES).digest()
 
 
 def shard_of(digest: bytes, shards: int) -> int:

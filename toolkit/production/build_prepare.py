@@ -19,7 +19,7 @@ from toolkit.foundation.progress import Progress
 from toolkit.foundation.threads import ordered_map
 from toolkit.memory.budget import budget_bytes
 from toolkit.memory.capacity import Capacity
-from toolkit.memory.disk import fixed_bytes, prefix_bytes
+from toolkit.memory.disk import smallest_bytes
 from toolkit.production.build_tasks import BuildPlan
 from toolkit.production.facts import BuildRequest
 from toolkit.training.device import resolve_device
@@ -115,12 +115,14 @@ def _candidates(codec: Codec, images: np.ndarray, budget: int, classes: int, sha
     """
     payloads = codec.encode(images[:: max(1, len(images) // _PRICED)])
     sizes = np.array([len(payload) for payload in payloads])
-    fixed = fixed_bytes(codec.shared_bytes(), shards)
-    if budget < fixed + classes * int(prefix_bytes([int(sizes.min())])[0]):
-        needed = fixed + classes * int(prefix_bytes([round(float(sizes.mean()))])[0])
+
+    def needed(size: int) -> int:
+        return smallest_bytes([(size, 0)] * classes, codec.shared_bytes(), shards)
+
+    if budget < needed(int(sizes.min())):
         raise UsageError(
             f"a budget of {budget} bytes cannot hold one exemplar of each of {classes} classes in {shards} shards: "
-            f"about {needed} bytes are needed"
+            f"about {needed(round(float(sizes.mean())))} bytes are needed"
         )
     exemplars = int(Capacity.of([sizes] * classes, codec.shared_bytes(), files=shards).exemplars(budget) / classes) + 1
     return max(_LEAST, min(_PER_EXEMPLAR * exemplars, _MOST), 4 * exemplars)

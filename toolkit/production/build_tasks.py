@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.images import Unreadable
+from toolkit.data.images import Unreadable, content_digest
 from toolkit.data.listing import Listing, open_listing
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import WorkError, describe_os_error, one_line
@@ -34,7 +34,7 @@ from toolkit.foundation.threads import ordered_map, set_threads
 from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.sharded import Shard, shard_entry
 from toolkit.memory.store import ExemplarMemory
-from toolkit.memory.streaming import Candidate, StreamingHerding, content_digest
+from toolkit.memory.streaming import Candidate, StreamingHerding
 from toolkit.training.weights import load_network
 
 PART_IMAGES = 2048
