@@ -19,13 +19,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from study import RESULTS, Study, arguments, percent
+from study import RESULTS, Study, arguments, percent, points
 
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.catalog import METHODS
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.contents import PilotSummary
-from toolkit.report.facts import gain_over
 
 CODECS = {"raw": "none", "jpeg:quality=50": "both"}
 TITLES = {"raw": "raw", "jpeg:quality=50": "JPEG q50"}
@@ -118,12 +117,6 @@ def as_table(pilots: dict[tuple[str, str, str], PilotSummary]) -> str:
             lines += [f"**{name}**: {protocol.initial} classes, then 4 per stage; {protocol.steps} steps per stage", ""]
             lines += [f"| method | seeds | {' | '.join(head)} |", "|---|--:|" + "--:|" * len(head), *rows, ""]
     return "\n".join(lines)
-
-
-def points(pilot: PilotSummary, other: PilotSummary) -> str:
-    """``+1.2 +- 0.8``: the gain of one pilot over another, in points."""
-    gain = gain_over(pilot, other)
-    return f"{gain.points:+.1f}" + ("" if gain.half is None else f" +- {gain.half:.1f}")
 
 
 def draw(pilots: dict[tuple[str, str, str], PilotSummary], path: Path) -> None:

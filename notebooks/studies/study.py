@@ -14,6 +14,7 @@ from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult, PilotSummary
 from toolkit.pilots.foreground import run_seeds
 from toolkit.pilots.results import aggregate_pilots
+from toolkit.report.facts import gain_over
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder
 
@@ -115,3 +116,9 @@ def percent(pilot: PilotSummary, name: str) -> str:
     """``41.8 +- 2.1``: a metric's mean over seeds and its 95 % interval, in percent."""
     interval = pilot["ci95"][name]
     return f"{100 * pilot['mean'][name]:.1f}" + ("" if interval is None else f" +- {100 * interval:.1f}")
+
+
+def points(pilot: PilotSummary, other: PilotSummary) -> str:
+    """``+1.2 +- 0.8``: the gain in last accuracy of one pilot over another, in points, paired by seed."""
+    gain = gain_over(pilot, other)
+    return f"{gain.points:+.1f}" + ("" if gain.half is None else f" +- {gain.half:.1f}")
