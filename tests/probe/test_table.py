@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import build_extractor
@@ -133,33 +134,58 @@ def test_exemplars_that_fit_agree_with_a_memory(demo, table: dict[str, Any], tmp
         assert len(memory) <= table["settings"][0]["exemplars"] < len(memory) + 10  # parts of an exemplar per class
 
 
+EXACT = ["raw", "png", "jxl:lossless=yes", "jpeg:quality=50", "webp:quality=60", "jpeg2000:psnr=30"]
+SHARES = [(32, 0.4), *(pytest.param(size, 0.3, marks=pytest.mark.slow) for size in (64, 128, 224))]
+"""Image size, and share of the images that the budget holds."""
+
+
 @pytest.fixture(scope="module")
-def grains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four classes of 60 noisy images, whose payloads have nearly equal sizes: the order hardly matters."""
-    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("grains")
-    for split, count in (("train", 60), ("test", 1)):
-        for label in range(4):
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes of 30, 60, 60 and 90 images, from flat ones to noisy ones: their order of selection matters."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("scenes")
+    for split, share in (("train", 1), ("test", 30)):
+        for label, count in enumerate((30, 60, 60, 90)):
             (folder / split / f"c{label}").mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(40, 200, 3) + rng.normal(0, 25, (32, 32, 3))
+            for number in range(count // share):
+                flat = rng.integers(40, 200, 3) + rng.normal(0, 20, (4, 4, 3))
+                grain = rng.normal(0, rng.uniform(0, 30), (56, 56, 3))
+                pixels = np.repeat(np.repeat(flat, 14, axis=0), 14, axis=1) + grain
                 image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-                image.save(folder / split / f"c{label}" / f"{number}.png")
+                image.save(folder / split / f"c{label}" / f"{number}.jpg", quality=90)
     return folder
 
 
-@pytest.mark.parametrize("codec", ["raw", "png", "jpeg:quality=50", "webp:quality=60", "avif:quality=40"])
-def test_a_build_keeps_as_many_exemplars_as_the_table_says(grains: Path, tmp_path: Path, codec: str) -> None:
-    dataset, parsed = load_dataset(str(grains), 32), parse_codec(codec)
-    mean = np.mean([len(payload) for payload in parsed.encode(np.asarray(dataset.train.images))])
-    budget = uniform_bytes(int(mean), 20, 4, parsed.shared_bytes())  # a third of the images
-    extractor: Any = Flat()
-    row = probe_codecs(dataset, [codec], budget=budget, extractor=extractor, images=240)["settings"][0]
+@pytest.mark.parametrize(("size", "share"), SHARES)
+@pytest.mark.parametrize("codec", [*EXACT, "original"])
+def test_a_build_keeps_as_many_exemplars_as_a_probe_of_all_images_says(
+    scenes: Path, tmp_path: Path, codec: str, size: int, share: float
+) -> None:
+    promised, built = _promised_and_built(scenes, tmp_path, codec, size, share)
+    assert promised == pytest.approx(built, abs=max(1, 0.01 * built))
+    assert 0.5 * share < built / 240 < 2 * share
+
+
+@pytest.mark.parametrize("share", [0.1, 2.0])
+def test_the_promise_holds_for_small_budgets_and_for_all_images(scenes: Path, tmp_path: Path, share: float) -> None:
+    promised, built = _promised_and_built(scenes, tmp_path, "jpeg:quality=50", 32, share)
+    assert promised == pytest.approx(built, abs=1)
+    assert built == 240 or share < 1
+
+
+def _promised_and_built(folder: Path, tmp_path: Path, codec: str, size: int, share: float) -> tuple[int, int]:
+    """Exemplars by the probe's table and in a built memory, at a budget for about a share of the images."""
+    dataset, parsed = load_dataset(str(folder), size), parse_codec(codec)
+    give_originals([parsed], dataset.originals)
+    images = np.asarray(dataset.train.images)
+    mean = np.mean([len(payload) for payload in parsed.encode(images)])
+    budget = uniform_bytes(round(mean), share * 60, 4, parsed.shared_bytes())
+    extractor = build_extractor("random", dataset, device=torch.device("cpu"))
+    row = probe_codecs(dataset, [codec], budget=budget, extractor=extractor, images=len(images))["settings"][0]
     built = build_memory(
-        str(grains), tmp_path / "m.recall", codec=codec, budget=str(budget), size=32, selection="random"
+        str(folder), tmp_path / "m.recall", codec=codec, budget=str(budget), size=size, extractor="random"
     )
-    assert row["exemplars"] == pytest.approx(built["exemplars"], abs=max(2, 0.01 * built["exemplars"]))
-    assert 70 < built["exemplars"] < 90
     assert built["memory_bytes"] == (tmp_path / "m.recall").stat().st_size <= budget
+    return row["exemplars"], built["exemplars"]
 
 
 def test_equivalent_exemplars_on_both_bases(demo, table: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from toolkit.advice.calibration import ADVICE_IMAGES
 from toolkit.advice.evidence import CodedFeatures, Evidence, split_by_fit
+from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.alignment import ALIGNS, Align
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
@@ -24,7 +25,7 @@ from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.language.sentence import Sentence
 from toolkit.memory.selection import herding_order
 from toolkit.probe.contents import ProbeResult, Setting
-from toolkit.probe.table import LEAST_IMAGES, Coded, Measurement, measure, probe_table, row_of
+from toolkit.probe.table import LEAST_IMAGES, Coded, Measurement, Sample, Tally, measure
 
 COMPARED = 1000
 """Number of images whose distortion is measured; more hardly change the mean and double the time."""
@@ -76,6 +77,14 @@ def gather(
     mixed = np.random.default_rng(seed).permutation(len(pixels))  # mixes the classes in minibatches of the CKA
     labels = np.concatenate([dataset.train.labels[chosen], dataset.test.labels[held]])[mixed]
     file_bytes = float(np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean())
+    sizes = class_sizes if class_sizes is not None else _class_sizes(dataset)
+    sample = Sample(dataset, labels, file_bytes, sizes, budget)
+    rows: list[Setting] = []
+
+    def finished(codec: Codec, tally: Tally, features: torch.Tensor) -> None:
+        rows.append(sample.row(codec, tally, features))
+        on_row(rows[-1])
+
     measured = measure(
         pixels[mixed],
         codecs,
@@ -85,12 +94,10 @@ def gather(
         compared=COMPARED,
         progress=progress,
         make_guide=lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels),
-        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, labels, budget, file_bytes)),
+        finished=finished,
     )
-    table = probe_table(dataset, labels, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
-    evidence = _evidence(dataset, measured, table, chosen, held, np.argsort(mixed), stages)
-    if class_sizes is not None:
-        evidence = replace(evidence, class_sizes=tuple(class_sizes))
+    table = sample.table(rows, measured, extractor, seed, time.perf_counter() - started)
+    evidence = _evidence(sample, measured, table, chosen, held, np.argsort(mixed), stages)
     return table, replace(
         evidence,
         raw_exemplars=evidence.held(evidence.raw),
@@ -99,8 +106,14 @@ def gather(
     )
 
 
+def _class_sizes(dataset: ImageDataset) -> list[int]:
+    """Number of training images of each class, of a validation view: its training and its held-out images."""
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    return np.bincount(labels, minlength=len(dataset.class_names)).tolist()
+
+
 def _evidence(
-    dataset: ImageDataset,
+    sample: Sample,
     measured: Measurement,
     table: ProbeResult,
     chosen: np.ndarray,
@@ -111,7 +124,7 @@ def _evidence(
     """Evidence from measured images.
 
     Args:
-        dataset: the validation view.
+        sample: of the validation view.
         measured, table: images in shuffled order, and their ``probe`` JSON.
         chosen, held: indices of the candidates in the training split and of the held-out images in the test split.
         back: position of each candidate, then of each held-out image, among the measured images.
@@ -120,6 +133,7 @@ def _evidence(
     Raises:
         UsageError: no setting stores an exemplar of every class.
     """
+    dataset = sample.dataset
     labels, count = dataset.train.labels[chosen], len(dataset.class_names)
     budget, first, last = table["budget_bytes"], back[: len(chosen)], back[len(chosen) :]
     settings = [
@@ -131,7 +145,6 @@ def _evidence(
         raise UsageError(
             f"a budget of {budget} bytes is too small: no setting stores an exemplar of each of {count} classes"
         )
-    sizes = np.bincount(dataset.train.labels, minlength=count) + np.bincount(dataset.test.labels, minlength=count)
     return Evidence(
         budget=budget,
         labels=torch.from_numpy(labels),
@@ -142,7 +155,7 @@ def _evidence(
         all_settings=tuple(settings),
         settings=tuple(fitting),
         stages=stages,
-        class_sizes=tuple(sizes.tolist()),
+        class_sizes=tuple(sample.class_sizes),
         excluded=tuple(excluded),
     )
 

@@ -23,6 +23,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.foundation.threads import ordered_map
 from toolkit.memory.capacity import Capacity
+from toolkit.memory.selection import herding_order
 from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.training.device import beside_workers
 
@@ -117,6 +118,94 @@ class Measurement:
     network_seconds: float
 
 
+@dataclass(frozen=True)
+class Sample:
+    """The images that a probe measures, and what else a row of its table needs.
+
+    Attributes:
+        dataset: of the images.
+        labels: int64 (N,), of the measured images.
+        file_bytes: mean size of their original files.
+        class_sizes: number of training images of each class, measured or not.
+        budget: bytes on disk, for the number of exemplars that fit.
+    """
+
+    dataset: ImageDataset
+    labels: np.ndarray
+    file_bytes: float
+    class_sizes: Sequence[int]
+    budget: int
+
+    def row(self, codec: Codec, tally: Tally, features: torch.Tensor) -> Setting:
+        """One setting's row of the table, from sums over the images and float32 (N, D) features of the decoded ones."""
+        stored = sum(tally.stored) / len(tally.stored)
+        raw = self.dataset.raw_image_bytes
+        exemplars = int(self._capacity(codec, tally, features).exemplars(self.budget))
+        uncompressed = self.budget / raw
+        return {
+            "codec": str(codec),
+            "file_bytes": round(tally.mean("files"), 2),
+            "stored_bytes": round(stored, 2),
+            "shared_bytes": codec.shared_bytes(),
+            "weights_bytes": codec.weights_bytes(),
+            "bpp": round(8 * stored / self.dataset.size**2, 4),
+            "ratio_raw": round(raw / stored, 4),
+            "ratio_original": round(self.file_bytes / stored, 4),
+            "exemplars": exemplars,
+            "exemplars_per_class": round(exemplars / len(self.dataset.class_names), 2),
+            "equivalent_exemplars_raw": round(uncompressed * raw / stored, 1),
+            "equivalent_exemplars_original": round(uncompressed * self.file_bytes / stored, 1),
+            "psnr": round(tally.mean("psnr"), 3),
+            "ssim": round(tally.mean("ssim"), 5),
+            "fmse": tally.mean("fmse"),
+            "fmse_relative": tally.sums["fmse"] / max(tally.sums["square"], 1e-30),
+            "cosine_distance": max(0.0, tally.mean("cosine")),
+            "cka": _finite(tally.cka.compute()),
+            "encode_us": round(tally.mean("encode") * 1e6, 2),
+            "decode_us": round(tally.mean("decode") * 1e6, 2),
+        }
+
+    def table(
+        self, rows: list[Setting], measured: Measurement, extractor: FeatureExtractor, seed: int, seconds: float
+    ) -> ProbeResult:
+        """The ``probe`` JSON.
+
+        Args:
+            rows: of all settings.
+            measured: the images coded with every setting.
+            extractor: that compared them.
+            seed: of the sample.
+            seconds: that the measurement took.
+        """
+        codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
+        return {
+            "dataset": self.dataset.name,
+            "size": self.dataset.size,
+            "images": len(measured.originals),
+            "classes": len(self.dataset.class_names),
+            "extractor": extractor.name,
+            "layer": extractor.layer,
+            "budget_bytes": self.budget,
+            "original_file_bytes": self.file_bytes,
+            "seed": seed,
+            "seconds": round(seconds, 3),
+            "codec_cpu_seconds": round(codec_seconds, 3),
+            "network_seconds": round(measured.network_seconds, 3),
+            "encoder": encoder_versions(),
+            "settings": rows,
+        }
+
+    def _capacity(self, codec: Codec, tally: Tally, features: torch.Tensor) -> Capacity:
+        """Exemplars in the order of a build, so that the promise is exact if all training images are measured."""
+        sizes, known = np.array(tally.stored), features.numpy()
+        classes = []
+        for label, images in enumerate(self.class_sizes):
+            members = np.flatnonzero(self.labels == label)
+            if images:
+                classes.append((sizes[members[herding_order(known[members])]] if len(members) else sizes, images))
+        return Capacity.of([own for own, _ in classes], codec.shared_bytes(), [images for _, images in classes])
+
+
 def probe_codecs(
     dataset: ImageDataset,
     codecs: Sequence[str],
@@ -150,6 +239,13 @@ def probe_codecs(
     started = time.perf_counter()
     chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
     file_bytes, labels = float(dataset.train.file_bytes[chosen].mean()), dataset.train.labels[chosen]
+    sample = Sample(dataset, labels, file_bytes, dataset.train_class_sizes(), budget)
+    rows: list[Setting] = []
+
+    def finished(codec: Codec, tally: Tally, features: torch.Tensor) -> None:
+        rows.append(sample.row(codec, tally, features))
+        on_row(rows[-1])
+
     measured = measure(
         np.asarray(dataset.train.images[chosen]),
         codecs,
@@ -157,9 +253,9 @@ def probe_codecs(
         make_guide=lambda: NetworkGuide(guide_extractor or extractor, dataset.train.images, dataset.train.labels),
         sources=dataset.originals,
         progress=progress,
-        finished=lambda codec, tally: on_row(row_of(codec, tally, dataset, labels, budget, file_bytes)),
+        finished=finished,
     )
-    return probe_table(dataset, labels, measured, extractor, budget, file_bytes, seed, time.perf_counter() - started)
+    return sample.table(rows, measured, extractor, seed, time.perf_counter() - started)
 
 
 def measure(
@@ -172,7 +268,7 @@ def measure(
     keep_features: bool = False,
     compared: int | None = None,
     progress: Progress = silent,
-    finished: Callable[[Codec, Tally], None] = lambda codec, tally: None,
+    finished: Callable[[Codec, Tally, torch.Tensor], None] = lambda codec, tally, features: None,
 ) -> Measurement:
     """Code and decode images with every setting and compare them with the originals.
 
@@ -188,7 +284,7 @@ def measure(
         keep_features: whether to keep the features of the decoded images.
         compared: number of images whose distortion is measured, rounded up to hundreds; None means all.
         progress: receives the number of (chunk of images, setting) pairs done.
-        finished: called for each setting when all its images are done.
+        finished: called for each setting when all its images are done, with their features as decoded, (N, D).
 
     Raises:
         UsageError: no codecs.
@@ -208,7 +304,8 @@ def measure(
         codec.fit(pixels)
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
     tallies = [Tally() for _ in parsed]
-    decoded_features: list[list[torch.Tensor]] = [[] for _ in parsed]
+    settings: list[Coded] = []
+    decoded_features: list[torch.Tensor] = []
 
     def code(job: tuple[int, int]) -> _CodedChunk:
         return _code_chunk(parsed[job[0]], pixels[chunks[job[1]]], *job)
@@ -222,16 +319,14 @@ def measure(
             if compared is None or chunks[coded.chunk][0] < compared:
                 original, decoded = (torch.from_numpy(part) for part in (pixels[chunks[coded.chunk]], coded.decoded))
                 tallies[coded.setting].compare(decoded, original, before, after)
-            if keep_features:
-                decoded_features[coded.setting].append(after)
+            decoded_features.append(after)
             network_seconds += time.perf_counter() - clock
             progress(f"probing {codec}", done, len(jobs))
             if coded.chunk == len(chunks) - 1:
-                finished(codec, tallies[coded.setting])
-    settings = [
-        Coded(codec, tally, np.array(tally.stored), torch.cat(features) if keep_features else None)
-        for codec, tally, features in zip(parsed, tallies, decoded_features, strict=True)
-    ]
+                tally, features = tallies[coded.setting], torch.cat(decoded_features)
+                settings.append(Coded(codec, tally, np.array(tally.stored), features if keep_features else None))
+                decoded_features.clear()
+                finished(codec, tally, features)
     return Measurement(torch.cat(originals), settings, network_seconds)
 
 
@@ -240,49 +335,6 @@ def _finite_features(extractor: FeatureExtractor, pixels: np.ndarray, what: str)
     if not bool(torch.isfinite(features).all()):
         raise WorkError(f"extractor {extractor.name} returned features of {what} that are not finite: use another")
     return features
-
-
-def probe_table(
-    dataset: ImageDataset,
-    labels: np.ndarray,
-    measured: Measurement,
-    extractor: FeatureExtractor,
-    budget: int,
-    file_bytes: float,
-    seed: int,
-    seconds: float,
-) -> ProbeResult:
-    """The ``probe`` JSON of a measurement.
-
-    Args:
-        dataset: of the images.
-        labels: int64 (N,), of the measured images.
-        measured: the images coded with every setting.
-        extractor: that compared them.
-        budget: bytes on disk.
-        file_bytes: mean size of the original files.
-        seed: of the sample.
-        seconds: that the measurement took.
-    """
-    codec_seconds = sum(coded.tally.sums["encode"] + coded.tally.sums["decode"] for coded in measured.settings)
-    return {
-        "dataset": dataset.name,
-        "size": dataset.size,
-        "images": len(measured.originals),
-        "classes": len(dataset.class_names),
-        "extractor": extractor.name,
-        "layer": extractor.layer,
-        "budget_bytes": budget,
-        "original_file_bytes": file_bytes,
-        "seed": seed,
-        "seconds": round(seconds, 3),
-        "codec_cpu_seconds": round(codec_seconds, 3),
-        "network_seconds": round(measured.network_seconds, 3),
-        "encoder": encoder_versions(),
-        "settings": [
-            row_of(coded.codec, coded.tally, dataset, labels, budget, file_bytes) for coded in measured.settings
-        ],
-    }
 
 
 def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _CodedChunk:
@@ -294,41 +346,6 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     files = [len(codec.to_file(payload)) for payload in payloads]
     stored = [len(payload) for payload in payloads]
     return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
-
-
-def row_of(
-    codec: Codec, tally: Tally, dataset: ImageDataset, labels: np.ndarray, budget: int, original_bytes: float
-) -> Setting:
-    """One setting's row of the probe table; see :func:`probe_table`."""
-    stored = sum(tally.stored) / len(tally.stored)
-    raw = dataset.raw_image_bytes
-    sizes = np.array(tally.stored)
-    by_class = [sizes[labels == label] for label in np.unique(dataset.train.labels)]
-    capacity = Capacity.of([own if len(own) else sizes for own in by_class], codec.shared_bytes())
-    exemplars = int(capacity.exemplars(budget))
-    uncompressed = budget / raw
-    return {
-        "codec": str(codec),
-        "file_bytes": round(tally.mean("files"), 2),
-        "stored_bytes": round(stored, 2),
-        "shared_bytes": codec.shared_bytes(),
-        "weights_bytes": codec.weights_bytes(),
-        "bpp": round(8 * stored / dataset.size**2, 4),
-        "ratio_raw": round(raw / stored, 4),
-        "ratio_original": round(original_bytes / stored, 4),
-        "exemplars": exemplars,
-        "exemplars_per_class": round(exemplars / len(dataset.class_names), 2),
-        "equivalent_exemplars_raw": round(uncompressed * raw / stored, 1),
-        "equivalent_exemplars_original": round(uncompressed * original_bytes / stored, 1),
-        "psnr": round(tally.mean("psnr"), 3),
-        "ssim": round(tally.mean("ssim"), 5),
-        "fmse": tally.mean("fmse"),
-        "fmse_relative": tally.sums["fmse"] / max(tally.sums["square"], 1e-30),
-        "cosine_distance": max(0.0, tally.mean("cosine")),
-        "cka": _finite(tally.cka.compute()),
-        "encode_us": round(tally.mean("encode") * 1e6, 2),
-        "decode_us": round(tally.mean("decode") * 1e6, 2),
-    }
 
 
 def _finite(value: float) -> float | None:
