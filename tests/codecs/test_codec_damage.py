@@ -94,11 +94,21 @@ def test_exemplars_of_different_sizes_in_one_call_are_refused(spec: str, other: 
         codec.decode(payloads)
 
 
-def test_a_grey_or_16_bit_file_among_the_exemplars_is_refused() -> None:
+def test_a_16_bit_file_or_one_with_alpha_among_the_exemplars_is_refused() -> None:
     codec = parse_codec("png:shared=no")
-    for pixels in (natural(1, 32)[0, :, :, 0], natural(1, 32)[0].astype(np.uint16), np.zeros((32, 32, 4), np.uint8)):
+    for pixels in (
+        natural(1, 32)[0].astype(np.uint16),
+        np.zeros((32, 32, 4), np.uint8),
+        np.zeros((32, 32, 2), np.uint8),
+    ):
         with pytest.raises(WorkError, match="not an 8-bit RGB image"):
             codec.decode([bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels)))])
+
+
+def test_a_grey_file_is_refused_by_formats_that_write_none() -> None:
+    codec = parse_codec("jxl:effort=3,shared=no")
+    with pytest.raises(WorkError, match="colours other than RGB"):
+        codec.decode([bytes(imagecodecs.jpegxl_encode(natural(1, 32)[0, :, :, 0], level=75, effort=3))])
 
 
 @pytest.mark.parametrize("side", [b"\x7f\xff\xff\xff", b"\x00\x01\x00\x00"])

@@ -63,12 +63,13 @@ def test_the_rough_estimate_grows_with_pixels_and_batch() -> None:
     ("offered", "chosen"),
     [
         (["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90"], ["raw", "jpeg:quality=50"]),
+        (["raw", "original", "jpeg:quality=50", "webp:quality=30"], ["raw", "original", "jpeg:quality=50"]),
         (["png", "webp:quality=30"], ["webp:quality=30"]),
         (["raw"], ["raw"]),
         (["downscale:factor=2|jpeg:quality=50"], ["downscale:factor=2|jpeg:quality=50"]),
     ],
 )
-def test_defaults_are_raw_and_a_middle_jpeg(offered: list[str], chosen: list[str]) -> None:
+def test_defaults_are_the_references_and_a_middle_jpeg(offered: list[str], chosen: list[str]) -> None:
     assert plan.default_settings(offered) == chosen
 
 

@@ -19,6 +19,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.disk import uniform_bytes
 from toolkit.memory.store import ExemplarMemory
+from toolkit.probe.request import ProbeRequest
 from toolkit.probe.table import probe_codecs
 from toolkit.production.build import build_memory
 
@@ -228,3 +229,14 @@ def test_cka_is_defined_for_constant_features(demo, extractor, monkeypatch: pyte
     table = probe_codecs(demo, ["jpeg:quality=5"], budget=9999, extractor=Flat(), images=40)  # type: ignore[arg-type]
     assert table["settings"][0]["cka"] is None
     assert math.isfinite(table["settings"][0]["fmse_relative"])
+
+
+def test_source_files_are_a_reference_of_every_probe_that_has_them(scenes: Path) -> None:
+    for dataset, expected in (
+        (str(scenes), ["raw", "original", "jpeg:quality=50", "png"]),
+        ("demo", ["raw", "jpeg:quality=50", "png"]),
+    ):
+        request = ProbeRequest(dataset, 24, "raw;jpeg:quality=50;png", "4img", "random", images=20)
+        assert [row["codec"] for row in request.run()["settings"]] == expected
+    request = ProbeRequest(str(scenes), 24, "jpeg:quality=50;original:entropy=huffman", "4img", "random", images=20)
+    assert [row["codec"] for row in request.run()["settings"]] == ["jpeg:quality=50", "original:entropy=huffman"]

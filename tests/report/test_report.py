@@ -15,6 +15,7 @@ from pypdf import PdfReader
 from run_samples import finished_advice, finished_probe, pilot_config, pilot_folder
 
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.files import write_json
 from toolkit.jobs.listing import list_runs
 from toolkit.language.catalogue import ENGLISH, language
 from toolkit.learning.metrics import mean_and_ci95
@@ -184,6 +185,21 @@ def test_gains_are_paired_by_seed(runs_dir: Path) -> None:
     mean, half = mean_and_ci95([11.0, 9.0, 16.0])
     assert (gain.points, gain.half, gain.seeds) == (pytest.approx(mean), pytest.approx(half), 3)
     assert gain.certain == (mean > (half or 0))
+
+
+def test_gains_over_lossless_references_are_in_the_report(runs_dir: Path) -> None:
+    exact = {"png": (0.30, 5.0), "jxl:lossless=yes": (0.31, 8.0), "original": (0.35, 7.0)}
+    for codec, (accuracy, exemplars) in exact.items():
+        for seed in (0, 1, 2):
+            run = pilot_folder(runs_dir, pilot_config(codec=codec), seed, accuracy)
+            write_json(run.result_path, {**(run.result or {}), "exemplars_per_class": exemplars})
+    study = gather_study(list_runs(runs_dir))
+    found = {gain["codec"]: gain for gain in study.as_dict()["gains_over_lossless"]}
+    assert list(found) == ["jxl:lossless=yes", "original"]  # png stores fewer
+    best = study.pilot["mean"]["last_accuracy"]
+    assert found["original"]["points"] == pytest.approx(100 * (best - 0.35))
+    text = squeezed(text_of(pdf_of(written(runs_dir))))
+    assert squeezed("Over original, which changes no pixel and stores 7.0 exemplars per class") in text
 
 
 def test_one_seed_is_not_presented_as_significant(tmp_path: Path) -> None:

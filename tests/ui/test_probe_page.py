@@ -15,7 +15,7 @@ from toolkit.jobs.listing import list_runs
 def test_probe_page_without_probes_says_what_to_do(runs_dir: Path) -> None:
     app = drawn(probe_page)
     assert "Run probe" in app.info[0].value
-    assert any(caption.value.startswith("11 settings") for caption in app.caption)
+    assert any(caption.value.startswith("12 settings") for caption in app.caption)
 
 
 def test_a_wrong_grid_is_refused_with_the_reason_and_no_button(runs_dir: Path) -> None:

@@ -66,6 +66,7 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
     from toolkit.advice.recommend import advise
     from toolkit.data.dataset import validation_view
     from toolkit.memory.budget import budget_bytes
+    from toolkit.probe.presets import with_original
 
     dataset = dataset_of(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
@@ -73,7 +74,7 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
     extractor = extractor_of(request, view, progress)
     table, evidence = gather(
         view,
-        codecs,
+        with_original(codecs, dataset.originals is not None),
         budget=budget,
         extractor=extractor,
         images=request.images,

@@ -16,7 +16,7 @@ from toolkit.foundation.files import build_folder, cache_root
 from toolkit.foundation.progress import Progress, silent
 
 _CHUNK = 256
-_FORMAT = 1
+_FORMAT = 2
 """Increment when payloads change for the same spec and shared state."""
 
 

@@ -2,6 +2,8 @@
 
 Pillow uses the familiar AVIF quality scale of ``avifenc``; imagecodecs maps the same number to files up to 45 % larger,
 but decodes four times as fast.
+
+If all images are grey, they become files of one component. WebP has no such files, and JPEG XL gains nothing by them.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import numpy as np
 from PIL import Image
 
 from toolkit.codecs import headers, jpeg2000
-from toolkit.codecs.base import Size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import Size, image_size, require_pixels, require_rgb, within_memory
 from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.lossless_jpeg.packing import MAGIC, ContextPacking
 from toolkit.codecs.shared_header import SharedHeader, calibration_images
+from toolkit.data.grey import is_grey, one_channel, three_channels
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.parameters import Parameter, Value
 from toolkit.foundation.threads import ordered_map, thread_count
@@ -49,11 +52,12 @@ class FileCodec:
     Args:
         kind: its registry entry, for the spec.
         values: the parsed parameters.
-        write: encodes one image, uint8 (H, W, 3), to the bytes of a file.
+        write: encodes one image, uint8 (H, W, 3), or (H, W) if the format has ``grey`` files, to the bytes of a file.
         read: decodes the bytes of a file.
         claim: reads the claimed size from a file's header; see :mod:`toolkit.codecs.headers`.
         extension: of its files.
         lossless: whether decoding is exact.
+        grey: whether the format has files of one component.
         slow: whether encoding a small image takes longer than handing it to a thread; decoding is always faster.
         packing: how payloads share a header, if they do; a stored shared state says for itself how it was packed.
     """
@@ -68,6 +72,7 @@ class FileCodec:
         *,
         extension: str,
         lossless: bool = False,
+        grey: bool = False,
         slow: bool = True,
         packing: type[SharedHeader] | type[ContextPacking] = SharedHeader,
     ) -> None:
@@ -78,9 +83,11 @@ class FileCodec:
         self._claim = claim
         self._extension = extension
         self._lossless = lossless
+        self._grey = grey
         self._slow = slow
         self._packing = packing
         self._header: SharedHeader | ContextPacking | None = None
+        self._one_component: bool | None = None
 
     def __str__(self) -> str:
         return self._spec
@@ -94,18 +101,19 @@ class FileCodec:
         return self._extension
 
     def fit(self, images: np.ndarray) -> None:
+        self._one_component = self._grey and all(map(is_grey, images))
         if self._shares:
-            files = [self._write(image) for image in calibration_images(*images.shape[1:3])]
-            self._header = self._packing.learn(files)
+            self._header = self._learned(image_size(images), self._one_component)
 
     def encode(self, images: np.ndarray) -> list[bytes]:
         require_rgb(self, images)
-        if self._shares and self._header is None:
+        if self._one_component is None and self._header is None:
             self.fit(images)
-        header = self._header
-        strip = header.strip if header is not None else bytes
+        elif self._one_component is None:  # a loaded header
+            of_grey = self._learned(image_size(images), True).to_bytes() if self._grey else None
+            self._one_component = self.shared_state() == of_grey
         workers = thread_count() if self._slow else self._workers(*images.shape[1:3])
-        return list(ordered_map(lambda image: strip(self._write(image)), images, workers))
+        return list(ordered_map(self._payload, images, workers))
 
     @within_memory
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
@@ -114,7 +122,7 @@ class FileCodec:
         first = self.to_file(payloads[0])
         expected = self._claimed(first)
         self._require(expected, len(payloads), size)
-        images = np.empty((len(payloads), *expected), np.uint8)
+        images = np.empty((len(payloads), *expected[:2], 3), np.uint8)
         images[0] = self._read_file(expected, first)
         decode = functools.partial(self._decode_one, expected)
         for index, image in enumerate(ordered_map(decode, payloads[1:], self._workers(*expected[:2])), 1):
@@ -136,12 +144,21 @@ class FileCodec:
             raise WorkError(f"{self}: ordinary files have no shared header, got one of {len(state)} bytes")
         packing = ContextPacking if state.startswith(MAGIC) else SharedHeader
         self._header = packing.from_bytes(state) if state else None
+        self._one_component = None
 
     def shared_bytes(self) -> int:
         return len(self.shared_state())
 
     def weights_bytes(self) -> int:
         return 0
+
+    def _learned(self, size: Size, one_component: bool) -> SharedHeader | ContextPacking:
+        samples = calibration_images(*size)
+        return self._packing.learn([self._write(one_channel(image) if one_component else image) for image in samples])
+
+    def _payload(self, image: np.ndarray) -> bytes:
+        strip = self._header.strip if self._header is not None else bytes
+        return strip(self._write(one_channel(image) if self._one_component and is_grey(image) else image))
 
     def _decode_one(self, expected: headers.Claim, payload: bytes) -> np.ndarray:
         return self._read_file(expected, self.to_file(payload))
@@ -154,7 +171,9 @@ class FileCodec:
             image = self._read(file)
         except Exception as error:  # every decoder library has its own exceptions
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
-        if image.shape != expected or image.dtype != np.uint8:
+        if image.ndim == 2 and claim[2] == 1:
+            image = three_channels(image)
+        if image.shape != (*claim[:2], 3) or image.dtype != np.uint8:
             raise WorkError(f"{self}: a stored exemplar is not an 8-bit RGB image: {image.dtype} {image.shape}")
         return image
 
@@ -166,7 +185,7 @@ class FileCodec:
 
     def _require(self, claim: headers.Claim, count: int, size: Size | None) -> None:
         height, width, components = claim
-        if components != 3:
+        if components != 3 and not (self._grey and components == 1):
             raise WorkError(f"{self}: a stored exemplar is not an 8-bit RGB image: it has {components} components")
         require_pixels(self, (height, width), count, size)
 
@@ -177,7 +196,7 @@ class FileCodec:
 
 
 class RawCodec(FixedSizeCodec):
-    """Uncompressed pixels; the size is shared."""
+    """Uncompressed pixels, one byte per pixel of grey images; the size is shared."""
 
     lossless = True
     extension = "rgb"
@@ -188,14 +207,17 @@ class RawCodec(FixedSizeCodec):
         return "raw"
 
     def encode_images(self, images: np.ndarray) -> list[bytes]:
-        return [image.tobytes() for image in images]
+        return [(one_channel(image) if is_grey(image) else image).tobytes() for image in images]
 
     def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
-        expected = 3 * size[0] * size[1]
-        wrong = next((len(payload) for payload in payloads if len(payload) != expected), None)
+        pixels = size[0] * size[1]
+        wrong = next((len(payload) for payload in payloads if len(payload) not in (pixels, 3 * pixels)), None)
         if wrong is not None:
-            raise WorkError(f"raw: a stored exemplar has {wrong} bytes, expected {expected}")
-        return np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, *size, 3).copy()
+            raise WorkError(f"raw: a stored exemplar has {wrong} bytes, expected {3 * pixels}, or {pixels} if grey")
+        images = np.empty((len(payloads), *size, 3), np.uint8)
+        for image, payload in zip(images, payloads, strict=True):
+            image[:] = np.frombuffer(payload, np.uint8).reshape(*size, -1)
+        return images
 
     def to_file(self, payload: bytes) -> bytes:
         return payload
@@ -212,7 +234,8 @@ def _png(**values: Value) -> FileCodec:
     def write(image: np.ndarray) -> bytes:
         return bytes(imagecodecs.png_encode(image, level=9))
 
-    return FileCodec(PNG, values, write, imagecodecs.png_decode, headers.png_size, extension="png", lossless=True)
+    read = imagecodecs.png_decode
+    return FileCodec(PNG, values, write, read, headers.png_size, extension="png", lossless=True, grey=True)
 
 
 def _webp(quality: int, method: int, lossless: bool, shared: bool) -> FileCodec:
@@ -255,6 +278,7 @@ def _jpeg(quality: int, subsampling: str, entropy: str, shared: bool) -> FileCod
         imagecodecs.jpeg8_decode,
         headers.jpeg_size,
         extension="jpg",
+        grey=True,
         slow=shared and entropy == "context",
         packing=jpeg_packing(entropy),
     )
@@ -264,6 +288,8 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
     def write(image: np.ndarray) -> bytes:
         file = io.BytesIO()
         chroma = "4:4:4" if chroma_subsampling(subsampling, image) == "444" else "4:2:0"
+        if image.ndim == 2:
+            image, chroma = three_channels(image), "4:0:0"
         Image.fromarray(image).save(
             file, "AVIF", quality=quality, speed=speed, subsampling=chroma, max_threads=1, codec="aom", advanced=_AOM
         )
@@ -271,7 +297,7 @@ def _avif(quality: int, speed: int, subsampling: str, shared: bool) -> FileCodec
 
     values: dict[str, Value | None] = {"quality": quality, "speed": speed, "subsampling": subsampling, "shared": shared}
     read = functools.partial(imagecodecs.avif_decode, numthreads=1)
-    return FileCodec(AVIF, values, write, read, headers.avif_size, extension="avif")
+    return FileCodec(AVIF, values, write, read, headers.avif_size, extension="avif", grey=True)
 
 
 def _jxl(quality: float, effort: int, lossless: bool, shared: bool, distance: float | None = None) -> FileCodec:
@@ -297,14 +323,14 @@ def _jxl(quality: float, effort: int, lossless: bool, shared: bool, distance: fl
 def _jpeg2000(psnr: float, shared: bool) -> FileCodec:
     write = functools.partial(jpeg2000.encode, psnr=psnr)
     values = {"psnr": psnr, "shared": shared}
-    return FileCodec(JPEG2000, values, write, jpeg2000.decode, headers.jpeg2000_size, extension="j2k")
+    return FileCodec(JPEG2000, values, write, jpeg2000.decode, headers.jpeg2000_size, extension="j2k", grey=True)
 
 
 def _quality(default: int) -> Parameter:
     return Parameter(int, default, 1, 100, help="1 (smallest) to 100 (best)", always=True)
 
 
-RAW = CodecKind("raw", "uncompressed 24-bit pixels", RawCodec)
+RAW = CodecKind("raw", "uncompressed pixels", RawCodec)
 PNG = CodecKind("png", "lossless PNG, level 9", _png, {"shared": SHARE})
 WEBP = CodecKind(
     "webp",

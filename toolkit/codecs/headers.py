@@ -24,6 +24,7 @@ _HEAD = 2**12
 _HEADS = 256
 """Size of the caches. Heads of one codec agree, or differ in a length only, and small images decode in 30 us."""
 _SCAN = b"\xff\xda"
+_SCAN_HEADS = (b"\0\x0c\3", b"\0\x08\1")
 _PNG_HEAD, _PNG_CHUNK = struct.Struct(">16sIIBB"), struct.Struct(">I4s")
 _PNG_COMPONENTS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _J2K_SIZE, _J2K_PART = struct.Struct(">4s4xII24xH"), struct.Struct(">HHHIBBH")
@@ -31,7 +32,7 @@ _BOX = struct.Struct(">I4s")
 
 
 class _JpegSize:
-    """Size of a sequential JPEG file with one scan of three components (ISO 10918-1, B.2).
+    """Size of a sequential JPEG file with one scan of three components, or of one (ISO 10918-1, B.2).
 
     Even an empty scan visits every block, so many short scans take long. All files of a codec have the same head, so it
     is compared with the previous one: 32-pixel images decode in 15 us.
@@ -42,10 +43,13 @@ class _JpegSize:
 
     def __call__(self, file: bytes) -> Claim:
         if self._last is None or not file.startswith(self._last[0]):
-            scan = file.find(_SCAN + b"\0\x0c\3", 0, _HEAD)
+            starts = (file.find(_SCAN + head, 0, _HEAD) for head in _SCAN_HEADS)
+            scan = next((start for start in starts if start >= 0), -1)
             if scan < 0:
-                raise WorkError("not a JPEG file with a scan of three components")
+                raise WorkError("not a JPEG file with a scan of one or three components")
             last = self._last = file[: scan + 5], _jpeg_frame(file[:scan])
+            if last[1][2] != file[scan + 4]:
+                raise WorkError("a JPEG file whose scan has not all its components")
         else:
             last = self._last
         if file.find(_SCAN, len(last[0])) >= 0:
@@ -132,12 +136,12 @@ def jpeg2000_size(file: bytes) -> Claim:
     start, width, height, components = _J2K_SIZE.unpack_from(file)
     if start != b"\xff\x4f\xff\x51":
         raise WorkError("not a JPEG 2000 codestream")
-    if components != 3:
+    if components not in (1, 3):
         return height, width, components
     tile_part = file.find(b"\xff\x90\0\x0a", 0, _HEAD)
     if tile_part < 0:
         raise WorkError("not a JPEG 2000 codestream with a tile")
-    claim = _j2k_main(file[:tile_part])
+    claim = _j2k_main(file[:tile_part], components)
     _, _, tile, length, part, _, data = _J2K_PART.unpack_from(file, tile_part)
     if (tile, part, data, tile_part + length + 2) != (0, 0, 0xFF93, len(file)) or not file.endswith(b"\xff\xd9"):
         raise WorkError("not a plain JPEG 2000 codestream: its tile is not one part up to the end")
@@ -145,14 +149,14 @@ def jpeg2000_size(file: bytes) -> Claim:
 
 
 @functools.lru_cache(_HEADS)
-def _j2k_main(head: bytes) -> Claim:
+def _j2k_main(head: bytes, components: int) -> Claim:
     """Size from the main header, which may have only the marker segments that OpenJPEG writes by default."""
     width, height, left, top, across, down, over, under = struct.unpack_from(">8I", head, 8)
-    if struct.unpack_from(">9B", head, 42) != (7, 1, 1) * 3:
+    if head[42 : 42 + 3 * components] != bytes([7, 1, 1]) * components:
         raise WorkError("not an 8-bit RGB image: its components do not have 8 bits per pixel")
     if (left, top, over, under) != (0, 0, 0, 0) or across < width or down < height:
         raise WorkError("a JPEG 2000 codestream that claims to have more than one tile")
-    at, wanted = 51, [0xFF52, 0xFF5C]  # coding style and quantisation, then perhaps comments
+    at, wanted = 42 + 3 * components, [0xFF52, 0xFF5C]  # coding style and quantisation, then perhaps comments
     while at < len(head):
         marker, length = struct.unpack_from(">HH", head, at)
         if marker != (wanted.pop(0) if wanted else 0xFF64):
@@ -165,7 +169,7 @@ def _j2k_main(head: bytes) -> Claim:
         at += 2 + length
     if wanted or at != len(head):
         raise WorkError("not a plain JPEG 2000 codestream: its segments do not end at its tile")
-    return height, width, 3
+    return height, width, components
 
 
 def jxl_size(file: bytes) -> Claim:

@@ -18,7 +18,7 @@ def encode(image: np.ndarray, psnr: float) -> bytes:
     falls short, encoded again with a higher target, in the end losslessly.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, 3), or (H, W) if grey.
         psnr: target in dB.
     """
     for extra in (0, 3, 6, 9):
@@ -40,7 +40,7 @@ def _encode(image: np.ndarray, level: float, reversible: bool) -> bytes:
         level=level,  # type: ignore[arg-type]
         codecformat="j2k",
         reversible=reversible,
-        mct=True,
+        mct=image.ndim == 3,
         numthreads=1,
     )
     return bytes(coded)

@@ -26,6 +26,7 @@ from toolkit.codecs.headers import jpeg_size
 from toolkit.codecs.jpeg_tables import DIGEST_DIGITS, QuantisationTables, read_tables
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.lossless_jpeg.frame import BASELINE, segments
+from toolkit.data.grey import three_channels
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, Value
 
@@ -83,18 +84,23 @@ def encode_with_tables(image: np.ndarray, tables: QuantisationTables, subsamplin
     """A baseline JPEG file.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, 3), or (H, W) if grey.
         tables: steps, and the part that ``rounding`` needs.
         subsampling: ``420`` or ``444``.
         rounding: one of :data:`ROUNDINGS`; ``sample`` is seeded by the pixels.
     """
+    grey = image.ndim == 2
+    if grey:
+        subsampling = "444"
     if rounding == "nearest":
         return _write(image, tables, subsampling)
     height, width = image.shape[:2]
+    if grey:
+        image = three_channels(image)
     cell = 16 if subsampling == "420" else 8
     padded = np.pad(image, ((0, -height % cell), (0, -width % cell), (0, 0)), mode="edge")
     pixels = _quantised_pixels(padded, tables, subsampling, _chooser(tables, rounding, image), (height, width))
-    return _resized(_write(pixels, tables, subsampling), height, width)
+    return _resized(_write(pixels[..., 0] if grey else pixels, tables, subsampling), height, width)
 
 
 def _chooser(tables: QuantisationTables, rounding: str, image: np.ndarray) -> Choose:
@@ -160,7 +166,7 @@ def _write(image: np.ndarray, tables: QuantisationTables, subsampling: str) -> b
     Image.fromarray(image).save(
         file,
         "JPEG",
-        qtables=[tables.luma.ravel().tolist(), tables.chroma.ravel().tolist()],
+        qtables=[table.ravel().tolist() for table in (tables.luma, tables.chroma)[: 1 + (image.ndim == 3)]],
         subsampling={"444": 0, "420": 2}[subsampling],
         optimize=False,  # headers are shared, so individual Huffman tables would cost more than they save
     )
@@ -226,6 +232,7 @@ def _learned_jpeg(
         imagecodecs.jpeg8_decode,
         jpeg_size,
         extension="jpg",
+        grey=True,
         slow=rounding != "nearest" or (shared and entropy == "context"),
         packing=jpeg_packing(entropy),
     )

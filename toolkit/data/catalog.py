@@ -24,6 +24,7 @@ import numpy as np
 
 from toolkit.data import demo, images, npz_source, sources, torchvision_source
 from toolkit.data.dataset import ImageDataset, Quarantined, Split
+from toolkit.data.grey import is_grey
 from toolkit.data.originals import Originals
 from toolkit.data.samples import remark_notes
 from toolkit.data.sources import Entry, Source
@@ -35,7 +36,7 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
 from toolkit.foundation.threads import ordered_map
 
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 SIZES = (8, 1024)
 MAX_DATASET_BYTES = 64 * 1024**3
 """Limit of a decoded dataset in the cache."""
@@ -201,6 +202,7 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
     """Write pixels, labels and file sizes of every split; returns the other metadata, with failures and reasons."""
     failed = dict(source.left_out)
     digests: dict[str, list[bytes]] = {}
+    grey = True
     remarks: Counter[str] = Counter()
     content = hashlib.sha256(json.dumps([size, source.class_names]).encode())
     done = 0
@@ -217,6 +219,7 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
                     continue
                 file.write(read.pixels.tobytes())
                 digests[split].append(images.content_digest(read.pixels))
+                grey = grey and is_grey(read.pixels)
                 remarks.update(read.remarks)
                 kept.append(entry)
         labels, file_bytes = (
@@ -224,6 +227,7 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
         )
         np.save(folder / f"{split}_labels.npy", labels)
         np.save(folder / f"{split}_file_bytes.npy", file_bytes)
+        (folder / f"{split}.digests").write_bytes(b"".join(digests[split]))
         content.update(b"".join([split.encode(), labels.tobytes(), file_bytes.tobytes(), *digests[split]]))
         _require_usable(labels, split, source, spec, len(failed))
     notes = [*source.notes, *remark_notes(remarks)]
@@ -231,7 +235,13 @@ def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Pr
     if twins := sum(digest in in_train for digest in digests["test"]):
         notes.append(f"{twins} test images have exactly the pixels of a training image: their accuracy says little")
     unread = {name: reason for name, reason in failed.items() if name not in dict(source.left_out)}
-    return {"class_names": source.class_names, "failed": unread, "notes": notes, "signature": content.hexdigest()[:32]}
+    return {
+        "class_names": source.class_names,
+        "failed": unread,
+        "notes": notes,
+        "signature": content.hexdigest()[:32],
+        "grey": grey,
+    }
 
 
 def _require_usable(labels: np.ndarray, split: str, source: Source, spec: str, lost: int) -> None:
@@ -255,7 +265,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     """
     try:
         meta = parse_json(read_file(folder / "meta.json"))
-        return {name: meta[name] for name in ("class_names", "failed", "notes", "signature")}
+        return {name: meta[name] for name in ("class_names", "failed", "notes", "signature", "grey")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
 
@@ -271,9 +281,11 @@ def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str], l
     originals = None
     if located.files:
         originals = Originals(
-            lambda: located.open().entries, set(left_out), {"train": train.images, "test": test.images}
+            lambda: located.open().entries, set(left_out), {split: folder / f"{split}.digests" for split in _SPLITS}
         )
-    return ImageDataset(spec, size, class_names, train, test, quarantine, notes, meta["signature"], originals)
+    return ImageDataset(
+        spec, size, class_names, train, test, quarantine, notes, meta["signature"], originals, meta["grey"]
+    )
 
 
 def _damaged(folder: Path, error: Exception) -> WorkError:

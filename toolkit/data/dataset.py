@@ -63,6 +63,7 @@ class ImageDataset:
         notes: remarks for the user, such as a held-out test split, a guessed sample range, images in both splits.
         signature: hexadecimal digest of the content and size; equal signatures mean equal pixels.
         originals: the source files; None if the images have none of their own.
+        grey: whether all images are grey, with three equal channels.
     """
 
     name: str
@@ -74,11 +75,17 @@ class ImageDataset:
     notes: tuple[str, ...]
     signature: str
     originals: SourceFiles | None = None
+    grey: bool = False
 
     @property
     def raw_image_bytes(self) -> int:
-        """Bytes of one image as raw 24-bit pixels."""
-        return 3 * self.size * self.size
+        """Bytes of one image as raw pixels: one per pixel if all images are grey, else three."""
+        return (1 if self.grey else 3) * self.size**2
+
+    @property
+    def decoded_image_bytes(self) -> int:
+        """Bytes of one image as RGB pixels in main memory."""
+        return 3 * self.size**2
 
     def train_class_sizes(self) -> list[int]:
         """Number of training images per class."""
@@ -130,7 +137,7 @@ def validation_view(dataset: ImageDataset, most_bytes: int | None = None) -> Ima
         most_bytes: limit in bytes of pixels; a larger split is subsampled evenly over classes. None means no limit.
     """
     chosen = np.arange(len(dataset.train))
-    if most_bytes is not None and (most := max(1, most_bytes // dataset.raw_image_bytes)) < len(chosen):
+    if most_bytes is not None and (most := max(1, most_bytes // dataset.decoded_image_bytes)) < len(chosen):
         chosen = dataset.stratified_train_indices(most, SPLIT_SEED)
     labels = dataset.train.labels[chosen]
     held = held_out_indices(labels)

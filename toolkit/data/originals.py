@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from toolkit.data.images import content_digest
+from toolkit.data.images import DIGEST_BYTES, content_digest
 from toolkit.data.sources import Entry
 from toolkit.foundation.errors import WorkError, one_line
 
@@ -18,14 +19,14 @@ class Originals:
     Args:
         entries: opens the dataset's entries; called when the first file is wanted.
         left_out: names of entries that are not in the dataset.
-        splits: name and images, uint8 (N, size, size, 3), of each split, in the order of its entries.
+        splits: for each split, the file with the digests of its images, in the order of its entries.
     """
 
     def __init__(
         self,
         entries: Callable[[], Iterable[Entry]],
         left_out: Collection[str],
-        splits: dict[str, np.ndarray],
+        splits: dict[str, Path],
     ) -> None:
         self._entries = entries
         self._left_out = left_out
@@ -49,11 +50,20 @@ class Originals:
     def _files(self) -> dict[bytes, Callable[[], bytes]]:
         found: dict[bytes, Callable[[], bytes]] = {}
         entries = [entry for entry in self._entries() if entry.name not in self._left_out]
-        for split, images in self._splits.items():
+        for split, path in self._splits.items():
             own = [entry for entry in entries if entry.split == split]
-            if len(own) != len(images):
+            digests = _read_digests(path)
+            if len(own) != len(digests):
                 raise WorkError("the source files of the dataset have changed: open it again")
-            for entry, image in zip(own, images, strict=True):
+            for entry, digest in zip(own, digests, strict=True):
                 if entry.file is not None:
-                    found.setdefault(content_digest(image), entry.file)
+                    found.setdefault(digest, entry.file)
         return found
+
+
+def _read_digests(path: Path) -> list[bytes]:
+    try:
+        joined = path.read_bytes()
+    except OSError as error:
+        raise WorkError(f"the cached copy {path.parent} is damaged ({one_line(error)}); delete that folder") from error
+    return [joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES)]

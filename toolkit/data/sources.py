@@ -6,6 +6,7 @@ A source lists entries without decoding them; :mod:`toolkit.data.catalog` decode
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
 import zipfile
@@ -233,6 +234,6 @@ def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[En
         def read(size: int, tell: Tell = unsaid) -> np.ndarray:
             return images.square_array(np.asarray(pixels[index]), size)
 
-        return Entry(split, int(labels[index]), f"{split}[{index}]", 3 * pixels.shape[1] * pixels.shape[2], read)
+        return Entry(split, int(labels[index]), f"{split}[{index}]", math.prod(pixels.shape[1:]), read)
 
     return [entry(index) for index in range(len(labels))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -92,9 +93,9 @@ def _labels(dataset: Any) -> list[int]:
 
 
 def _file_sizes(dataset: Any) -> list[int]:
-    """Bytes of each image's file, or of its raw pixels for datasets stored as one array (CIFAR)."""
+    """Bytes of each image's file, or of its raw pixels for datasets stored as one array (CIFAR, MNIST)."""
     if hasattr(dataset, "data"):
-        return [3 * dataset.data.shape[1] * dataset.data.shape[2]] * len(dataset)
+        return [math.prod(dataset.data.shape[1:])] * len(dataset)
     for attribute in ("_image_files", "_images", "_samples", "samples"):
         if hasattr(dataset, attribute):
             paths = [item[0] if isinstance(item, tuple) else item for item in getattr(dataset, attribute)]

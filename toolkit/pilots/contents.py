@@ -55,6 +55,7 @@ class PilotResult(Result):
     exemplars: NotRequired[list[int]]
     memory_bytes: Count
     content_bytes: NotRequired[Count]
+    raw_image_bytes: NotRequired[Count]
     memory_by_stage: NotRequired[list[dict[str, int]]]
     budget_bytes: Count
     weights_bytes: NotRequired[int]

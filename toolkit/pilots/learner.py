@@ -260,7 +260,7 @@ class Learner:
             return torch.from_numpy(images).to(self.device)
 
         everything = torch.arange(len(payloads))
-        if len(payloads) * self.data.dataset.raw_image_bytes > DECODED_SHARE * free_memory(self.device):
+        if len(payloads) * self.data.dataset.decoded_image_bytes > DECODED_SHARE * free_memory(self.device):
             self.streamed = True
             return StreamedPool(decode, everything, outputs, extras)
         return Pool(decode(everything), outputs, extras)

@@ -170,6 +170,7 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
         "exemplars": [counts.get(label, 0) for label in scenario.order],
         "memory_bytes": _memory_bytes(learner),
         "content_bytes": memory.content_bytes,
+        "raw_image_bytes": learner.data.dataset.raw_image_bytes,
         "memory_by_stage": state.memory,
         "budget_bytes": memory.budget,
         "weights_bytes": memory.codec.weights_bytes(),

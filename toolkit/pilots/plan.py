@@ -78,11 +78,12 @@ def step_count(config: PilotConfig, classes: int, images: int = 0) -> int:
 
 
 def default_settings(codecs: Sequence[str], recommended: str | None = None) -> list[str]:
-    """Settings to start with: raw as the reference, and the recommended setting or else the middle lossy one.
+    """Settings to start with: raw and the source files, if they are offered, as references, and the recommended setting
+    or else the middle lossy one.
 
     JPEG is preferred to other lossy codecs.
     """
-    chosen = [codec for codec in codecs if codec == "raw"][:1]
+    chosen = [codec for codec in codecs if codec in ("raw", "original")]
     if recommended in codecs and recommended not in chosen:
         return [*chosen, str(recommended)]
     lossy = [codec for codec in codecs if not is_lossless(codec)]

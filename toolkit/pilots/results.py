@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.codecs.spec import is_lossless, short_spec
+from toolkit.codecs.spec import codec_family, is_lossless, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
 from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
@@ -156,6 +156,19 @@ class Comparison:
         groups = [sorted(group, key=lambda item: item[0]) for group in finished.values()]
         groups.sort(key=lambda group: (group[0][1].codec, group[0][1].align, group[0][2]["budget_bytes"]))
         return [aggregate_pilots(group[0][1], [result for _, _, result in group]) for group in groups]
+
+
+def lossless_references(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
+    """Lossless pilots other than raw that stand as references: ``original``, and the best codec of pixels.
+
+    The one with the most exemplars per class comes first.
+    """
+    stored = sorted(pilots, key=lambda pilot: -pilot["mean"]["exemplars_per_class"])
+    families: dict[bool, PilotSummary] = {}
+    for pilot in stored:
+        if pilot["codec"] != "raw" and is_lossless(pilot["codec"]):
+            families.setdefault(codec_family(pilot["codec"]) == "original", pilot)
+    return list(families.values())
 
 
 def setting_name(codec: str, align: str) -> str:

@@ -1,9 +1,13 @@
-"""Ready-made codec grids."""
+"""Ready-made codec grids, and the reference that every table has."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from toolkit.codecs.spec import codec_family, is_lossless
+
 PRESETS = {
-    "quick": "raw;png;jpeg:quality={10,30,50,75,90};webp:quality={10,30,50,75}",
+    "quick": "raw;png;jxl:lossless=yes;jpeg:quality={10,30,50,75,90};webp:quality={10,30,50,75}",
     "thorough": (
         "raw;png;webp:lossless=yes;jxl:lossless=yes;jpeg:quality={10,30,50,75,90};webp:quality={10,30,50,75};avif:quality={20,40,60};"
         "jxl:quality={30,60,80};jpeg2000:psnr={27,31,35};downscale:factor=2|jpeg:quality={50,80}"
@@ -11,3 +15,16 @@ PRESETS = {
     "edge device": "raw;jpeg:quality={10,20,30,50,75,90};downscale:factor=2|jpeg:quality={50,75,90}",
 }
 """Quick: seconds. Thorough: every format. Edge device: only codecs with encoders for microcontrollers."""
+
+
+def with_original(codecs: Sequence[str], has_files: bool) -> list[str]:
+    """Settings with ``original`` before the first lossy one, so that nothing is compared without the source files.
+
+    Args:
+        codecs: canonical specs.
+        has_files: whether the images of the dataset have source files; without, ``codecs`` are returned.
+    """
+    if not has_files or any(codec_family(codec) == "original" for codec in codecs):
+        return list(codecs)
+    at = next((index for index, codec in enumerate(codecs) if not is_lossless(codec)), len(codecs))
+    return [*codecs[:at], "original", *codecs[at:]]

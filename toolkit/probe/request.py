@@ -136,6 +136,7 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
         WorkError: the work failed.
     """
     from toolkit.memory.budget import budget_bytes
+    from toolkit.probe.presets import with_original
     from toolkit.probe.table import probe_codecs
 
     codecs = expand_grid(request.codecs)
@@ -143,7 +144,7 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
     return probe_codecs(
         dataset,
-        codecs,
+        with_original(codecs, dataset.originals is not None),
         budget=budget,
         extractor=extractor_of(request, dataset, progress),
         images=request.images,

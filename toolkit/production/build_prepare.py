@@ -10,6 +10,7 @@ import numpy as np
 from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, Split
+from toolkit.data.grey import is_grey
 from toolkit.data.images import Unreadable
 from toolkit.data.listing import Listing, list_training
 from toolkit.features.extractor import FeatureExtractor, build_extractor
@@ -104,7 +105,9 @@ def _sample(listing: Listing, size: int, name: str, progress: Progress) -> Image
     pixels = np.stack(images)
     train = Split(pixels, np.array(labels, np.int64), np.zeros(len(labels), np.int64))
     signature = hashlib.sha256(pixels.data).hexdigest()[:32]
-    return ImageDataset(name, size, listing.class_names, train, train, (), (), signature)
+    return ImageDataset(
+        name, size, listing.class_names, train, train, (), (), signature, grey=all(map(is_grey, pixels))
+    )
 
 
 def _candidates(codec: Codec, images: np.ndarray, budget: int, classes: int, shards: int) -> int:

@@ -24,7 +24,7 @@ from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
-from toolkit.pilots.results import Comparison, comparisons, storage_of
+from toolkit.pilots.results import Comparison, comparisons, lossless_references, storage_of
 from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.probe.request import ProbeRequest
 from toolkit.runs.contents import Result
@@ -34,6 +34,14 @@ from toolkit.runs.request import Request
 EXAMPLES = 6
 CODED = 100
 """Number of images that give the thresholds for operation."""
+
+
+class GainContents(TypedDict):
+    """A :class:`Gain` as JSON."""
+
+    points: float
+    half: float | None
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,14 @@ class Gain:
         """Whether the interval excludes zero."""
         return self.half is not None and abs(self.points) > self.half
 
+    def as_dict(self) -> GainContents:
+        return {"points": self.points, "half": self.half, "seeds": self.seeds}
 
-class GainContents(TypedDict):
-    """A :class:`Gain` as JSON."""
 
-    points: float
-    half: float | None
-    seeds: int
+class ReferenceGain(GainContents):
+    """The recommended setting's gain over a lossless reference other than raw pixels."""
+
+    codec: str
 
 
 class RecommendedSetting(TypedDict):
@@ -87,6 +96,7 @@ class StudyContents(TypedDict):
     protocol: Mapping[str, object]
     recommended: RecommendedSetting
     gain_over_raw: GainContents | None
+    gains_over_lossless: list[ReferenceGain]
     pilots: list[PilotSummary]
     unfinished: list[UnfinishedRun]
     apart: list[str]
@@ -156,6 +166,11 @@ class Study:
         return next((one for one in self.peers if one["codec"] == "raw"), None)
 
     @property
+    def lossless(self) -> list[PilotSummary]:
+        """The other lossless references at the same budget with the same method, without the recommended setting."""
+        return [one for one in lossless_references(self.peers) if one is not self.pilot]
+
+    @property
     def runner_up(self) -> PilotSummary | None:
         """The best other setting at the same budget with the same method."""
         others = [one for one in self.peers if one is not self.pilot]
@@ -165,6 +180,11 @@ class Study:
     def same_seeds(self) -> bool:
         """Whether all pilots have the same seeds."""
         return len({tuple(run["seed"] for run in one["runs"]) for one in self.pilots}) == 1
+
+    @property
+    def raw_image_bytes(self) -> int:
+        """Bytes of one image as raw pixels; three per pixel if the pilots do not say otherwise."""
+        return self.pilot["runs"][0].get("raw_image_bytes", 3 * self.size**2)
 
     @property
     def exemplar_bytes(self) -> float:
@@ -179,7 +199,10 @@ class Study:
             "size": self.size,
             "protocol": self.comparison.common,
             "recommended": {"codec": self.pilot["codec"], "align": self.pilot["align"], "by_advice": self.by_advice},
-            "gain_over_raw": None if gain is None else {"points": gain.points, "half": gain.half, "seeds": gain.seeds},
+            "gain_over_raw": None if gain is None else gain.as_dict(),
+            "gains_over_lossless": [
+                {"codec": one["codec"], **gain_over(self.pilot, one).as_dict()} for one in self.lossless
+            ],
             "pilots": self.pilots,
             "unfinished": [{"run": name, "state": state} for name, state in self.unfinished],
             "apart": list(self.apart),

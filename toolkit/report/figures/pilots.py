@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from toolkit.codecs.spec import codec_family, is_lossless, short_spec
+from toolkit.codecs.spec import codec_family, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import setting_name, storage_of
+from toolkit.pilots.results import lossless_references, setting_name, storage_of
 from toolkit.report.figures.style import (
     DOTTED,
     RULE,
@@ -44,7 +44,7 @@ def accuracy_figure(
     """Accuracy against storage: one mark per configuration, one line per setting, bars for 95 % intervals over seeds.
 
     Dotted lines: the frontier where less storage is better, each budget, and if there is only one, raw pixels and the
-    lossless codec that stores the most exemplars.
+    other lossless references.
     ``customdata`` begins with the pilot's index in ``pilots``.
 
     Args:
@@ -138,9 +138,9 @@ def _guide(figure: go.Figure, pilots: Sequence[PilotSummary], metric: str, stora
         for budget in budgets:
             figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
     if len(budgets) == 1:
-        references = _references(pilots)
+        references = lossless_references(pilots)
         for pilot in pilots:
-            if pilot["codec"] in references:
+            if pilot["codec"] == "raw" or pilot in references:
                 figure.add_hline(
                     y=pilot["mean"][metric],
                     line=DOTTED,
@@ -148,13 +148,6 @@ def _guide(figure: go.Figure, pilots: Sequence[PilotSummary], metric: str, stora
                     annotation_font_color=RULE,
                     annotation_position="bottom left" if pilot["codec"] == "raw" else "top right",
                 )
-
-
-def _references(pilots: Sequence[PilotSummary]) -> tuple[str, ...]:
-    """Raw pixels, and the other lossless codec that stores the most exemplars."""
-    lossless = [pilot for pilot in pilots if pilot["codec"] != "raw" and is_lossless(pilot["codec"])]
-    best = max(lossless, key=lambda pilot: pilot["mean"]["exemplars_per_class"], default=None)
-    return ("raw",) if best is None else ("raw", best["codec"])
 
 
 def accuracy_matrix_figure(

@@ -19,7 +19,7 @@ def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Bloc
     pilot, raw, row = study.pilot, study.raw, study.probed()
     change = 0.0 if raw is None else gain_over(pilot, raw).points
     encode_us, decode_us = (0.0, 0.0) if row is None else (row["encode_us"], row["decode_us"])
-    coding = Coding(3 * study.size**2, study.exemplar_bytes, encode_us, decode_us, pilot["align"] == "both", change)
+    coding = Coding(study.raw_image_bytes, study.exemplar_bytes, encode_us, decode_us, pilot["align"] == "both", change)
     year = yearly(fleet, prices, coding)
     rows = [
         [say("report.cost_stored"), format_size(year.stored_before), format_size(year.stored_after)],

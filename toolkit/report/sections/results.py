@@ -79,8 +79,7 @@ def _about_raw(study: Study) -> str:
 
 def recommendation(study: Study, say: Language) -> list[Block]:
     pilot, raw, second = study.pilot, study.raw, study.runner_up
-    raw_bytes = 3 * study.size**2
-    times = f"{raw_bytes / study.exemplar_bytes:.1f}"
+    times = f"{study.raw_image_bytes / study.exemplar_bytes:.1f}"
     items = [
         (say("report.setting"), short_spec(pilot["codec"]), f"{say('column.align')}: {pilot['align']}"),
         (say("report.fit"), fit(pilot), "" if raw is None else say("report.against_raw", raw=fit(raw))),
@@ -93,6 +92,9 @@ def recommendation(study: Study, say: Language) -> list[Block]:
         reasons.append(say("report.by_advice", rule=study.advice["recommended"]["rule"]))
     else:
         reasons.append(say("report.by_result", count=len(study.peers)))
+    for one in study.lossless:
+        gain = gain_in_words(gain_over(pilot, one), say)
+        reasons.append(say("report.over_lossless", setting=short_spec(one["codec"]), fit=fit(one), gain=gain))
     if second is not None:
         reasons.append(say("report.runner_up", setting=setting(second), accuracy=percent(second), fit=fit(second)))
     expected = study.advice["recommended"]["expected_gain"] if study.by_advice and study.advice is not None else None
@@ -188,7 +190,8 @@ def examples(study: Study, examples: Examples | str, say: Language, files: dict[
     blocks = [heading(say("report.examples"))]
     if isinstance(examples, str):
         return [*blocks, paragraph(say("report.no_examples", reason=examples))]
-    captions = {"originals.png": (examples.originals, say("report.examples_original", stored=f"{3 * study.size**2:,}"))}
+    raw = say("report.examples_original", stored=f"{study.raw_image_bytes:,}")
+    captions = {"originals.png": (examples.originals, raw)}
     for n, (codec, (decoded, stored, psnr)) in enumerate(examples.coded.items()):
         quality = "" if psnr is None or math.isinf(psnr) else say("report.examples_psnr", psnr=f"{psnr:.1f}")
         caption = say("report.examples_caption", setting=short_spec(codec), stored=f"{stored:,.0f}", psnr=quality)

@@ -41,7 +41,7 @@ from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
 from toolkit.ui.priority import at_full_priority, out_of_turn
 
-_USUAL = ["raw", "png", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
+_USUAL = ["raw", "png", "jxl:lossless=yes", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
 _MOST_CURVES = 6
 
 

@@ -155,7 +155,7 @@ def _command_lines(
         words += [option, text] if text else []
     if (fleet, prices) == (Fleet(), Prices()):
         return [shlex.join(words)]
-    raw, after = 3 * study.size**2, study.exemplar_bytes
+    raw, after = study.raw_image_bytes, study.exemplar_bytes
     cost = ["recallrate", "cost", "--before", f"{raw}", "--after", f"{after:g}", "--json", "cost.json"]
     for name, value in {**vars(fleet), **vars(prices)}.items():
         cost += [f"--{name.replace('_', '-')}", f"{value:g}"]
