@@ -10,18 +10,14 @@ The files are 32 px small and on a local disk: the decoding of larger originals,
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from reporting import benchmark_images, save, seconds, table
+from reporting import benchmark_images, make_images, measured_command, save, table
 
 COUNTS = (10_000, 100_000)
 PER_CLASS = 500
@@ -30,25 +26,9 @@ TARGET = 14_000_000
 _BASE = 2000
 
 
-def make_images(folder: Path, count: int, base: np.ndarray) -> None:
-    """Write ``count`` training images as JPEG files: real ones shifted, mirrored and with another contrast."""
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        pixels = np.roll(base[rng.integers(len(base))], rng.integers(SIZE, size=2), axis=(0, 1))
-        pixels = pixels[:, :: rng.choice([-1, 1])]
-        pixels = np.clip((pixels - 128.0) * rng.uniform(0.6, 1.2) + rng.uniform(100, 156), 0, 255).astype(np.uint8)
-        name = f"class-{index // PER_CLASS:05d}"
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "jpeg", quality=90)
-        for split in ("train", "test")[: 2 if index % PER_CLASS == 0 else 1]:
-            path = folder / split / name / f"{index:07d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.getvalue())
-
-
 def bench_build(folder: Path, count: int, base: np.ndarray) -> dict[str, Any]:
     """One build: processor and wall seconds, peak memory, and what it made."""
-    make_images(folder / "data", count, base)
+    make_images(folder / "data", count, base, PER_CLASS)
     command = [
         sys.executable,
         "-m",
@@ -75,25 +55,12 @@ def bench_build(folder: Path, count: int, base: np.ndarray) -> dict[str, Any]:
         "--json",
         str(folder / "made.json"),
     ]
-    spent: dict[str, float] = {}
-
-    def build() -> None:
-        environment = {**os.environ, "RECALLRATE_CACHE": str(folder / "cache")}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"the build of {count} images failed")
-        spent.update(cpu=used.ru_utime + used.ru_stime, peak=used.ru_maxrss / 1024)
-
-    wall = seconds(build)
+    spent = measured_command(command, folder / "cache")
     made = json.loads((folder / "made.json").read_text())
     return {
         "images": made["selection"]["images"],
-        "cpu_s": spent["cpu"],
-        "wall_s": wall,
-        "images_per_cpu_s": count / spent["cpu"],
-        "peak_MiB": spent["peak"],
+        **spent,
+        "images_per_cpu_s": count / spent["cpu_s"],
         "exemplars": made["exemplars"],
         "memory_bytes": made["memory_bytes"],
         "file_bytes": made["file_bytes"],

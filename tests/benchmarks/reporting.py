@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.files import write_json
@@ -28,6 +31,49 @@ def benchmark_images(size: int, count: int) -> tuple[str, np.ndarray]:
     dataset = load_dataset(benchmark_spec(), size)
     chosen = dataset.stratified_train_indices(count, seed=0)
     return Path(dataset.name).name, np.array(dataset.train.images[chosen])
+
+
+def make_images(folder: Path, count: int, base: np.ndarray, per_class: int) -> None:
+    """Write ``count`` training images as JPEG files: images of ``base`` shifted, mirrored and with another contrast.
+
+    Args:
+        folder: gets ``train`` and ``test``, the latter with one image per class.
+        count: number of training images.
+        base: uint8 (N, H, W, 3).
+        per_class: images of each class.
+    """
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        pixels = np.roll(base[rng.integers(len(base))], rng.integers(base.shape[1], size=2), axis=(0, 1))
+        pixels = pixels[:, :: rng.choice([-1, 1])]
+        pixels = np.clip((pixels - 128.0) * rng.uniform(0.6, 1.2) + rng.uniform(100, 156), 0, 255).astype(np.uint8)
+        name = f"class-{index // per_class:05d}"
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "jpeg", quality=90)
+        for split in ("train", "test")[: 2 if index % per_class == 0 else 1]:
+            path = folder / split / name / f"{index:07d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.getvalue())
+
+
+def measured_command(command: list[str], cache: Path) -> dict[str, float]:
+    """Run a command as a process of its own: processor and wall seconds, and its peak memory.
+
+    Args:
+        command: its words.
+        cache: its cache folder.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, "RECALLRATE_CACHE": str(cache)}, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"failed: {' '.join(command)}")
+    wall = time.perf_counter() - start
+    return {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": wall, "peak_MiB": used.ru_maxrss / 1024}
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -145,7 +145,7 @@ def test_a_warm_up_estimates_runs_without_a_similar_finished_run(
     assert len(warmed) == 1, "codec, budget and seed do not change the time of a step"
     first = estimates[planned[0].run_name()]
     assert (first.seconds, first.from_runs) == (pytest.approx(10 + 2 * 3 * 0.5), False)
-    images = np.zeros((3, 16, 16, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)  # of grey ones more would fit
     with ExemplarMemory(tmp_path / "m.recall", first.memory_bytes, "raw") as memory:
         memory.add_images(dict.fromkeys(range(10), images))
         assert set(memory.class_counts.values()) == {2}, "2img hold two raw images per class"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -12,36 +16,78 @@ from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.guide import guide_digest
 from toolkit.foundation.errors import WorkError, one_line
-from toolkit.foundation.files import build_folder, cache_root
+from toolkit.foundation.files import build_folder, cache_root, write_atomically
 from toolkit.foundation.progress import Progress, silent
 
 _CHUNK = 256
-_FORMAT = 2
+_FORMAT = 3
 """Increment when payloads change for the same spec and shared state."""
 
 
 @dataclass(frozen=True)
 class CodedImages:
-    """Encoded and decoded versions of N images.
+    """Encoded versions of N images, and decoded ones on demand.
 
     Attributes:
-        decoded: uint8 (N, H, W, 3), a read-only memory map; of a lossless codec the images themselves.
+        codec: decodes them.
+        originals: uint8 (N, H, W, 3), the images before coding.
         ends: int64 (N,), end of each payload in ``stream``.
         stream: uint8 (total bytes,), the concatenated payloads, a read-only memory map.
+        folder: of the cache.
     """
 
-    decoded: np.ndarray
+    codec: Codec
+    originals: np.ndarray
     ends: np.ndarray
     stream: np.ndarray
+    folder: Path
 
     def payload(self, index: int) -> bytes:
         """The payload of one image."""
         start = self.ends[index - 1] if index else 0
         return self.stream[start : self.ends[index]].tobytes()
 
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """Decoded images, uint8 (K, H, W, 3), of int64 (K,) ``indices``; of a lossless codec the images themselves.
+
+        For images that are used once: decoded now, unless a copy has been kept, or a network decodes them slowly.
+        """
+        if self.codec.lossless:
+            return np.asarray(self.originals[indices])
+        if self._copy.exists() or self.codec.weights_bytes():
+            return np.asarray(self.decoded[indices])
+        payloads = [self.payload(int(index)) for index in indices]
+        shape = (len(payloads), *self.originals.shape[1:])
+        return self.codec.decode(payloads, image_size(self.originals)) if payloads else np.empty(shape, np.uint8)
+
+    @cached_property
+    def decoded(self) -> np.ndarray:
+        """All decoded images, uint8 (N, H, W, 3), a read-only memory map of a copy on disk, which is kept.
+
+        For images that are used many times. Of a lossless codec, the images themselves.
+
+        Raises:
+            WorkError: the copy cannot be written.
+        """
+        if self.codec.lossless:
+            return self.originals
+        if not self._copy.exists():
+            write_atomically(self._copy, self._write_decoded)
+        with _damage_named(self.folder):
+            return np.memmap(self._copy, np.uint8, "r", shape=self.originals.shape)
+
+    @property
+    def _copy(self) -> Path:
+        return self.folder / "decoded.rgb"
+
+    def _write_decoded(self, file: IO[bytes]) -> None:
+        for start in range(0, len(self.ends), _CHUNK):
+            payloads = [self.payload(index) for index in range(start, min(start + _CHUNK, len(self.ends)))]
+            file.write(self.codec.decode(payloads, image_size(self.originals)).tobytes())
+
 
 def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress = silent) -> CodedImages:
-    """Encode and decode ``images``, or return the cached result.
+    """Encode ``images``, or return the cached result.
 
     Args:
         codec: fitted on ``images`` here unless it has been fitted or loaded; afterwards it can decode the payloads. Its
@@ -60,25 +106,25 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
     folder = cache_root() / "coded" / key
     if not folder.exists():
         build_folder(folder, lambda building: _code(codec, images, building, progress))
-    try:
+    with _damage_named(folder):
         ends = np.load(folder / "ends.npy", allow_pickle=False)
-        decoded = images
-        if not codec.lossless:
-            decoded = np.memmap(folder / "decoded.rgb", np.uint8, "r", shape=images.shape)
         stream = np.memmap(folder / "stream.bin", np.uint8, "r", shape=(int(ends[-1]),))
+    return CodedImages(codec, images, ends, stream, folder)
+
+
+@contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, EOFError, IndexError) as error:
         raise WorkError(f"the cached copy {folder} is damaged ({one_line(error)}): delete that folder") from error
-    return CodedImages(decoded, ends, stream)
 
 
 def _code(codec: Codec, images: np.ndarray, building: Path, progress: Progress) -> None:
     sizes: list[int] = []
-    with open(building / "decoded.rgb", "wb") as pixels, open(building / "stream.bin", "wb") as stream:
+    with open(building / "stream.bin", "wb") as stream:
         for start in range(0, len(images), _CHUNK):
-            chunk = np.asarray(images[start : start + _CHUNK])
-            payloads = codec.encode(chunk)
-            if not codec.lossless:
-                pixels.write(codec.decode(payloads, image_size(chunk)).tobytes())
+            payloads = codec.encode(np.asarray(images[start : start + _CHUNK]))
             stream.write(b"".join(payloads))
             sizes += [len(payload) for payload in payloads]
             progress(f"coding with {codec}", len(sizes), len(images))

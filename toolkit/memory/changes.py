@@ -11,7 +11,7 @@ import numpy as np
 from toolkit.memory.allocation import BudgetTooSmall, allocate
 from toolkit.memory.database import journal_bytes, trimmed_bytes
 from toolkit.memory.disk import fixed_bytes, prefix_bytes
-from toolkit.memory.offer import Offer
+from toolkit.memory.offer import NOTHING, Offer
 from toolkit.memory.rows import EXTRA, NO_SIZES, PAYLOAD, Sizes, delete, delete_class, delete_from, insert, stored_sizes
 from toolkit.memory.state import ClassRow, State, write_state
 
@@ -75,7 +75,9 @@ def add_rows(
     return _with_journal(connection, state)
 
 
-def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]]) -> State:
+def remove_rows(
+    connection: sqlite3.Connection, state: State, gone: Sequence[tuple[int, int]], shared_bytes: int
+) -> State:
     """Remove exemplars by label and rank, and classes left empty; write and return the new state.
 
     A whole class is removed without a look into its packs, which may be damaged, as may those of other classes.
@@ -95,6 +97,8 @@ def remove_rows(connection: sqlite3.Connection, state: State, gone: Sequence[tup
         classes[label] = classes[label]._replace(exemplars=len(left.payloads), payload_bytes=left.total)
     state = replace(state, classes=classes)
     write_state(connection, state)
+    if trimmed_bytes(connection) + state.charged > state.budget:  # packs written again may fill their pages less
+        return add_rows(connection, state, stored_sizes(connection), NOTHING, shared_bytes)
     return _with_journal(connection, state)
 
 

@@ -67,6 +67,10 @@ class Offer:
         }
 
 
+NOTHING = Offer({}, {}, {}, None, None)
+"""No candidates: for changes that only drop exemplars."""
+
+
 def whole(what: str, value: object, least: int) -> int:
     """``value`` as an int; NumPy integers are accepted.
 

@@ -32,7 +32,7 @@ from toolkit.memory.database import Database
 from toolkit.memory.decoding import decode_all, decode_each, warned
 from toolkit.memory.facts import FileMemoryFacts
 from toolkit.memory.forgetting import find_gone, identity, require_gone
-from toolkit.memory.offer import Offer, whole
+from toolkit.memory.offer import NOTHING, Offer, whole
 from toolkit.memory.rows import (
     DamagedExemplar,
     Stored,
@@ -253,8 +253,7 @@ class ExemplarMemory:
             with self._database.readable():
                 before = self._database.state()
                 stored = stored_sizes(connection)
-            nothing = Offer.of({}, {}, {}, None, None)
-            state = add_rows(connection, replace(before, budget=budget), stored, nothing, self.codec.shared_bytes())
+            state = add_rows(connection, replace(before, budget=budget), stored, NOTHING, self.codec.shared_bytes())
         self._last = state
         return before.exemplars - state.exemplars
 
@@ -286,7 +285,7 @@ class ExemplarMemory:
                 state = self._database.state()
                 gone = find_gone(connection, self.path, state.classes, label, image)
                 lost = bytes_of(connection, gone)
-            state = remove_rows(connection, state, gone)
+            state = remove_rows(connection, state, gone, self.codec.shared_bytes())
         self._last = state
         self._database.compact()
         require_gone(self.path, lost, lambda: b"".join(one.payload + one.extra for _, one in self._all()[0]))

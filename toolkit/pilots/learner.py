@@ -228,12 +228,13 @@ class Learner:
     def evaluate(self, stage: int) -> Rows:
         """Rows of the accuracy matrices after ``stage``, for every head of the method."""
         self.network.eval()
+        members = np.flatnonzero(np.isin(self.data.dataset.test.labels, self.data.scenario.seen(stage)))
+        decoded = None if self.data.codec.lossless else self.data.coded_test.images(members)
         rows: Rows = {}
         for head in self.method.heads:
             scores = self.method.predictor(self.network, head)
-            original = self._evaluate(scores, self.data.dataset.test.images, stage)
-            same = self.data.codec.lossless
-            coded = original if same else self._evaluate(scores, self.data.coded_test.decoded, stage)
+            original = self._evaluate(scores, self.data.dataset.test.images[members], members, stage)
+            coded = original if decoded is None else self._evaluate(scores, decoded, members, stage)
             rows[head] = {"original": original, "coded": coded}
         return rows
 
@@ -293,20 +294,20 @@ class Learner:
 
     def _images(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         split = self.data.dataset.train
-        source = split.images if self.config.align == "none" else self.data.coded_train.decoded
+        source = split.images if self.config.align == "none" else self.data.coded_train.decoded  # read in every epoch
         return np.asarray(source[indices]), split.labels[indices]
 
     def _pool(self, images: np.ndarray, labels: np.ndarray) -> Pool:
         outputs = torch.from_numpy(self.data.position[labels])
         return Pool(torch.from_numpy(images).to(self.device), outputs.to(self.device))
 
-    def _evaluate(self, scores: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, stage: int) -> list[float]:
-        seen = self.data.scenario.seen(stage)
-        labels = self.data.dataset.test.labels
-        members = np.flatnonzero(np.isin(labels, seen))
-        found = self._predict(scores, images[members]).argmax(axis=1)
-        predicted = np.array(self.data.scenario.order)[found]
-        return stage_accuracies(predicted, labels[members], self.data.scenario.stages[: stage + 1])
+    def _evaluate(
+        self, scores: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, members: np.ndarray, stage: int
+    ) -> list[float]:
+        """A row of an accuracy matrix, from the images of all classes seen and their indices in the test split."""
+        labels = self.data.dataset.test.labels[members]
+        predicted = np.array(self.data.scenario.order)[self._predict(scores, images).argmax(axis=1)]
+        return stage_accuracies(predicted, labels, self.data.scenario.stages[: stage + 1])
 
     def _candidates(self, stage: int) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
         """Payloads of the new classes in selection order, based on their decoded images, and their extras."""
@@ -314,14 +315,15 @@ class Learner:
         candidates, extras = {}, {}
         for label in self.data.scenario.stages[stage]:
             members = np.flatnonzero(labels == label)
+            images = coded.images(members)
             if self.config.selection == "herding":
-                features = self._predict(self.network.features, coded.decoded[members])  # type: ignore[arg-type]
+                features = self._predict(self.network.features, images)  # type: ignore[arg-type]
                 order = herding_order(features)
             else:
                 order = random_order(len(members), np.random.default_rng(derive(self.seed, 3, label)))
             candidates[label] = [coded.payload(int(index)) for index in members[order]]
             if self.method.extra_bytes(self.data.stage(stage).total):
-                logits = self._predict(self.network, coded.decoded[members[order]])
+                logits = self._predict(self.network, images[order])
                 extras[label] = self.method.pack_extras(logits)
         return candidates, extras
 

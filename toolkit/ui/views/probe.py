@@ -24,7 +24,7 @@ from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
 from toolkit.probe.contents import Setting
-from toolkit.probe.presets import PRESETS
+from toolkit.probe.presets import PRESETS, with_original
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder
@@ -59,7 +59,7 @@ def page() -> None:
 
 def _request(dataset: ImageDataset) -> ProbeRequest | None:
     """The request of the form; None if the form is invalid."""
-    grid, problem = _grid_field()
+    grid, problem = _grid_field(has_files=dataset.originals is not None)
     budget, images, extractor = _sample_fields()
     if problem is None:
         try:
@@ -88,7 +88,7 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     )
 
 
-def _grid_field() -> tuple[str, str | None]:
+def _grid_field(has_files: bool) -> tuple[str, str | None]:
     """The grid of codec settings, and what is wrong with it, if anything."""
     st.session_state.setdefault("grid", PRESETS["quick"])
     st.pills(
@@ -110,7 +110,7 @@ def _grid_field() -> tuple[str, str | None]:
     problem = None
     try:
         require_allowed_codecs(grid)
-        settings = expand_grid(grid)
+        settings = with_original(expand_grid(grid), has_files)
         st.caption(count(len(settings), "setting") + ": " + join_marked([code(setting) for setting in settings]))
     except UsageError as error:
         problem = one_line(error)
