@@ -3,15 +3,13 @@
 Six problems with a ResNet-8, three seeds of every choice; each seed also draws the class order, the same for every
 choice. Five problems are pilots of replay; the sixth is the demo with iCaRL and twice the budget, to see the effect of
 another method and budget. Then every rule picks a choice, with features of three extractors and parameters fitted on
-the other datasets. Takes about seven hours on one core; a stopped study resumes where it stopped, and reuses the runs
-in ``results/road.json``.
+the other datasets. Takes about seven hours on one core; a stopped study resumes where it stopped.
 
     python notebooks/studies/regret.py DATA [--runs-dir RUNS] [--problems road,demo] [--publish]
 
-DATA holds tiny-imagenet-20 and flowers17. Writes ``results/regret.json`` (pilots that are not in
-``results/road.json``, and the rules' evidence), ``results/regret.md`` (tables) and ``results/regret.svg``;
-``--publish`` also writes the package's calibration. ``--report`` runs no pilots, but evaluates the rules, which codes
-images and trains extractors.
+DATA holds tiny-imagenet-20 and flowers17. Writes ``results/regret.json`` (pilots and the rules' evidence),
+``results/regret.md`` (tables) and ``results/regret.svg``; ``--publish`` also writes the package's calibration.
+``--report`` runs no pilots, but evaluates the rules, which codes images and trains extractors.
 """
 
 from __future__ import annotations
@@ -131,12 +129,12 @@ def main() -> None:
     command_line.add_argument("--publish", action="store_true", help="write the package's calibration")
     asked = command_line.parse_args()
     set_threads(asked.threads)
-    study, road = Study("regret", asked.runs_dir, asked.afresh), Study("road", asked.runs_dir)
+    study = Study("regret", asked.runs_dir, asked.afresh)
     grids = problems(Path(asked.dataset).resolve())
     chosen = asked.problems.split(",") if asked.problems else list(grids)
     if not asked.report:
-        run_pilots({name: grids[name] for name in chosen}, study, road)
-    finished = {name: _finished(configs, study, road) for name, configs in grids.items()}
+        run_pilots({name: grids[name] for name in chosen}, study)
+    finished = {name: _finished(configs, study) for name, configs in grids.items()}
     held = read_json(study.path).get("measured", []) if study.path.exists() else []
     own = [pilot for configs in grids.values() for config in configs if (pilot := study.summary(config, SEEDS))]
     measured: list[dict[str, Any]] = []
@@ -157,27 +155,20 @@ def main() -> None:
         write_json(calibration.PATH, known)
 
 
-def run_pilots(grids: dict[str, list[PilotConfig]], study: Study, road: Study) -> None:
+def run_pilots(grids: dict[str, list[PilotConfig]], study: Study) -> None:
     """Run missing pilots, unaligned lossy settings last, since a problem has twelve choices without them."""
     for last in (False, True):
         for name, configs in grids.items():
             chosen = [one for one in configs if (one.align != "both" and one.codec not in ("raw", "png")) == last]
             for seed, config in itertools.product(SEEDS, chosen):
-                if road.summary(config, (seed,)) is None:
-                    print(name, end=" ", file=sys.stderr)
-                    study.run(config, seed)
+                print(name, end=" ", file=sys.stderr)
+                study.run(config, seed)
 
 
-def _finished(configs: list[PilotConfig], study: Study, road: Study) -> list[PilotSummary]:
+def _finished(configs: list[PilotConfig], study: Study) -> list[PilotSummary]:
     """The pilots of a problem that have all seeds, with local paths."""
-    found = []
-    for config in configs:
-        for source in (road, study):
-            pilot = source.pilot(config, SEEDS)
-            if pilot is not None and len(pilot["runs"]) == len(SEEDS):
-                found.append(pilot)
-                break
-    return found
+    pilots = [pilot for config in configs if (pilot := study.pilot(config, SEEDS)) is not None]
+    return [pilot for pilot in pilots if len(pilot["runs"]) == len(SEEDS)]
 
 
 def _measured(

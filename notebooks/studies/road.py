@@ -3,7 +3,7 @@
 Twenty classes at 32 px in five stages of four, replay with a ResNet-8, 200 steps per stage, a memory with the bytes of
 four raw images per class on disk; five ways to keep images exactly, and seven lossy settings with and without
 alignment, three seeds each. Each seed also draws the class order, the same for every setting, so that gains are paired
-by seed. Takes about 100 minutes on two cores; a stopped study resumes where it stopped.
+by seed. Takes about 95 minutes on two cores; a stopped study resumes where it stopped.
 
     python notebooks/studies/road.py DATA/tiny-imagenet-20 [--runs-dir RUNS]
 
