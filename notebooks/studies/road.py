@@ -116,7 +116,7 @@ def draw(pilots: list[PilotSummary], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("last accuracy in %, same bytes and steps (bars: 95 %)")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
