@@ -229,11 +229,12 @@ class Learner:
         """Rows of the accuracy matrices after ``stage``, for every head of the method."""
         self.network.eval()
         members = np.flatnonzero(np.isin(self.data.dataset.test.labels, self.data.scenario.seen(stage)))
+        images = self.data.dataset.test.images[members]
         decoded = None if self.data.codec.lossless else self.data.coded_test.images(members)
         rows: Rows = {}
         for head in self.method.heads:
             scores = self.method.predictor(self.network, head)
-            original = self._evaluate(scores, self.data.dataset.test.images[members], members, stage)
+            original = self._evaluate(scores, images, members, stage)
             coded = original if decoded is None else self._evaluate(scores, decoded, members, stage)
             rows[head] = {"original": original, "coded": coded}
         return rows
