@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,16 @@ from toolkit.foundation.files import write_json
 from toolkit.runs.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
+_LAUNCHER = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+spent = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - start}
+print(json.dumps({**spent, "peak_MiB": used.ru_maxrss / 1024}))
+sys.exit(code)
+"""
+"""Starts a command from a small process: on Linux, the peak of a process is at least what its parent had."""
 
 
 def benchmark_spec() -> str:
@@ -66,14 +78,15 @@ def measured_command(command: list[str], cache: Path) -> dict[str, float]:
     Raises:
         RuntimeError: it failed.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, "RECALLRATE_CACHE": str(cache)}, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    done = subprocess.run(
+        [sys.executable, "-c", _LAUNCHER, *command],
+        env={**os.environ, "RECALLRATE_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
         raise RuntimeError(f"failed: {' '.join(command)}")
-    wall = time.perf_counter() - start
-    return {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": wall, "peak_MiB": used.ru_maxrss / 1024}
+    return json.loads(done.stdout)
 
 
 def seconds(work: Callable[[], object]) -> float:
