@@ -10,12 +10,11 @@ images, JPEG at quality 90 and on a local disk; larger files take longer to deco
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reporting import benchmark_images, make_images, measured_command, save, table
+from reporting import benchmark_images, make_images, measured_command, runs_at, save, table
 
 COUNTS = (5_000, 20_000)
 PER_CLASS = 500
@@ -43,11 +42,7 @@ def extrapolate(rows: list[dict[str, float]], images: int = TARGET) -> dict[str,
 
 def main() -> int:
     dataset, base = benchmark_images(SIZE, _BASE)
-    rows = []
-    for count in COUNTS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(bench_data(Path(folder), count, base))
-        print(table(rows[-1:]))
+    rows = runs_at(COUNTS, lambda folder, count: bench_data(folder, count, base))
     result: dict[str, Any] = {"dataset": f"{dataset}, varied", "size": SIZE, "runs": rows}
     result["extrapolated"] = extrapolate(rows)
     print(table([result["extrapolated"]]))

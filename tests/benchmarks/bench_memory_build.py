@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reporting import benchmark_images, make_images, measured_command, save, table
+from reporting import benchmark_images, make_images, measured_command, runs_at, save, table
 
 COUNTS = (10_000, 100_000)
 PER_CLASS = 500
@@ -86,11 +85,7 @@ def extrapolate(rows: list[dict[str, Any]], images: int = TARGET) -> dict[str, A
 
 def main() -> int:
     dataset, base = benchmark_images(SIZE, _BASE)
-    rows = []
-    for count in COUNTS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(bench_build(Path(folder), count, base))
-        print(table(rows[-1:]))
+    rows = runs_at(COUNTS, lambda folder, count: bench_build(folder, count, base))
     result = {"dataset": f"{dataset}, varied", "size": SIZE, "codec": "jpeg:quality=50", "builds": rows}
     result["extrapolated"] = extrapolate(rows)
     print(result["extrapolated"]["fit"])

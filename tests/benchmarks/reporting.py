@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def measured_command(command: list[str], cache: Path) -> dict[str, float]:
     if done.returncode:
         raise RuntimeError(f"failed: {' '.join(command)}")
     return json.loads(done.stdout)
+
+
+def runs_at(counts: Sequence[int], run: Callable[[Path, int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures of a run for each number of images, in a temporary folder of its own; printed as they come."""
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(run(Path(folder), count))
+        print(table(rows[-1:]))
+    return rows
 
 
 def seconds(work: Callable[[], object]) -> float:

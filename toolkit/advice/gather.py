@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from toolkit.advice.calibration import ADVICE_IMAGES
 from toolkit.advice.evidence import CodedFeatures, Evidence, split_by_fit
-from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.alignment import ALIGNS, Align
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
@@ -24,8 +23,8 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.language.sentence import Sentence
 from toolkit.memory.selection import herding_order
-from toolkit.probe.contents import ProbeResult, Setting
-from toolkit.probe.table import LEAST_IMAGES, Coded, Measurement, Sample, Tally, measure
+from toolkit.probe.contents import ProbeResult
+from toolkit.probe.table import LEAST_IMAGES, Coded, Measurement, Sample, measure
 
 COMPARED = 1000
 """Number of images whose distortion is measured; more hardly change the mean and double the time."""
@@ -79,25 +78,19 @@ def gather(
     file_bytes = float(np.concatenate([dataset.train.file_bytes[chosen], dataset.test.file_bytes[held]]).mean())
     sizes = class_sizes if class_sizes is not None else _class_sizes(dataset)
     sample = Sample(dataset, labels, file_bytes, sizes, budget)
-    rows: list[Setting] = []
-
-    def finished(codec: Codec, tally: Tally, features: torch.Tensor) -> None:
-        rows.append(sample.row(codec, tally, features))
-        on_row(rows[-1])
-
     measured = measure(
         pixels[mixed],
+        sample,
         codecs,
         extractor,
-        sources=dataset.originals,
         keep_features=True,
         compared=COMPARED,
         progress=progress,
         make_guide=lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels),
-        finished=finished,
+        on_row=on_row,
     )
-    table = sample.table(rows, measured, extractor, seed, time.perf_counter() - started)
-    evidence = _evidence(sample, measured, table, chosen, held, np.argsort(mixed), stages)
+    table = sample.table(measured, extractor, seed, time.perf_counter() - started)
+    evidence = _evidence(sample, measured, chosen, held, np.argsort(mixed), stages)
     return table, replace(
         evidence,
         raw_exemplars=evidence.held(evidence.raw),
@@ -115,7 +108,6 @@ def _class_sizes(dataset: ImageDataset) -> list[int]:
 def _evidence(
     sample: Sample,
     measured: Measurement,
-    table: ProbeResult,
     chosen: np.ndarray,
     held: np.ndarray,
     back: np.ndarray,
@@ -125,7 +117,7 @@ def _evidence(
 
     Args:
         sample: of the validation view.
-        measured, table: images in shuffled order, and their ``probe`` JSON.
+        measured: images in shuffled order.
         chosen, held: indices of the candidates in the training split and of the held-out images in the test split.
         back: position of each candidate, then of each held-out image, among the measured images.
         stages: classes of each stage.
@@ -135,11 +127,8 @@ def _evidence(
     """
     dataset = sample.dataset
     labels, count = dataset.train.labels[chosen], len(dataset.class_names)
-    budget, first, last = table["budget_bytes"], back[: len(chosen)], back[len(chosen) :]
-    settings = [
-        _coded_features(coded, row, labels, first, last)
-        for coded, row in zip(measured.settings, table["settings"], strict=True)
-    ]
+    budget, first, last = sample.budget, back[: len(chosen)], back[len(chosen) :]
+    settings = [_coded_features(coded, labels, first, last) for coded in measured.settings]
     fitting, excluded = split_by_fit(settings, budget)
     if not fitting:
         raise UsageError(
@@ -185,9 +174,7 @@ def _draw(dataset: ImageDataset, images: int, seed: int) -> tuple[np.ndarray, np
     return chosen, held
 
 
-def _coded_features(
-    coded: Coded, row: Setting, labels: np.ndarray, candidates: np.ndarray, held_out: np.ndarray
-) -> CodedFeatures:
+def _coded_features(coded: Coded, labels: np.ndarray, candidates: np.ndarray, held_out: np.ndarray) -> CodedFeatures:
     """A measured setting, split into candidates and held-out images, which are indices into the measured images."""
     assert coded.features is not None  # the measurement kept them
     features = functional.normalize(coded.features[torch.from_numpy(candidates)], dim=1)
@@ -196,8 +183,8 @@ def _coded_features(
         members = np.flatnonzero(labels == label)
         order[int(label)] = members[herding_order(features[torch.from_numpy(members)].numpy())]
     tested = functional.normalize(coded.features[torch.from_numpy(held_out)], dim=1)
-    sizes = coded.payload_bytes[candidates]
-    return CodedFeatures(str(coded.codec), row, coded.codec.shared_bytes(), sizes, features, tested, order)
+    sizes = np.array(coded.tally.stored)[candidates]
+    return CodedFeatures(str(coded.codec), coded.row, coded.codec.shared_bytes(), sizes, features, tested, order)
 
 
 def _limits(evidence: Evidence, unreadable: int, looked_at_all: bool) -> Iterator[Sentence]:

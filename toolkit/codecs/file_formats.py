@@ -109,9 +109,8 @@ class FileCodec:
         require_rgb(self, images)
         if self._one_component is None and self._header is None:
             self.fit(images)
-        elif self._one_component is None:  # a loaded header
-            of_grey = self._learned(image_size(images), True).to_bytes() if self._grey else None
-            self._one_component = self.shared_state() == of_grey
+        elif self._one_component is None and self._grey and any(map(is_grey, images)):  # a loaded header
+            self._one_component = self.shared_state() == self._learned(image_size(images), True).to_bytes()
         workers = thread_count() if self._slow else self._workers(*images.shape[1:3])
         return list(ordered_map(self._payload, images, workers))
 

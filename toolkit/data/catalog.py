@@ -280,12 +280,24 @@ def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str], l
     class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
     originals = None
     if located.files:
-        originals = Originals(
-            lambda: located.open().entries, set(left_out), {split: folder / f"{split}.digests" for split in _SPLITS}
-        )
+        originals = Originals(lambda: located.open().entries, set(left_out), lambda: _read_digests(folder))
     return ImageDataset(
         spec, size, class_names, train, test, quarantine, notes, meta["signature"], originals, meta["grey"]
     )
+
+
+def _read_digests(folder: Path) -> dict[str, list[bytes]]:
+    """Digests of the images of each split, from a cache entry.
+
+    Raises:
+        WorkError: they cannot be read.
+    """
+    try:
+        joined = {split: (folder / f"{split}.digests").read_bytes() for split in _SPLITS}
+    except OSError as error:
+        raise _damaged(folder, error) from error
+    length = images.DIGEST_BYTES
+    return {name: [whole[at : at + length] for at in range(0, len(whole), length)] for name, whole in joined.items()}
 
 
 def _damaged(folder: Path, error: Exception) -> WorkError:

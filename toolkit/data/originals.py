@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from toolkit.data.images import DIGEST_BYTES, content_digest
+from toolkit.data.images import content_digest
 from toolkit.data.sources import Entry
 from toolkit.foundation.errors import WorkError, one_line
 
@@ -19,18 +18,18 @@ class Originals:
     Args:
         entries: opens the dataset's entries; called when the first file is wanted.
         left_out: names of entries that are not in the dataset.
-        splits: for each split, the file with the digests of its images, in the order of its entries.
+        digests: reads the digests of the images of each split, in the order of its entries; called likewise.
     """
 
     def __init__(
         self,
         entries: Callable[[], Iterable[Entry]],
         left_out: Collection[str],
-        splits: dict[str, Path],
+        digests: Callable[[], dict[str, list[bytes]]],
     ) -> None:
         self._entries = entries
         self._left_out = left_out
-        self._splits = splits
+        self._digests = digests
 
     def file_of(self, image: np.ndarray) -> bytes:
         """The bytes of the file of an image, uint8 (size, size, 3).
@@ -50,20 +49,11 @@ class Originals:
     def _files(self) -> dict[bytes, Callable[[], bytes]]:
         found: dict[bytes, Callable[[], bytes]] = {}
         entries = [entry for entry in self._entries() if entry.name not in self._left_out]
-        for split, path in self._splits.items():
+        for split, digests in self._digests().items():
             own = [entry for entry in entries if entry.split == split]
-            digests = _read_digests(path)
             if len(own) != len(digests):
                 raise WorkError("the source files of the dataset have changed: open it again")
             for entry, digest in zip(own, digests, strict=True):
                 if entry.file is not None:
                     found.setdefault(digest, entry.file)
         return found
-
-
-def _read_digests(path: Path) -> list[bytes]:
-    try:
-        joined = path.read_bytes()
-    except OSError as error:
-        raise WorkError(f"the cached copy {path.parent} is damaged ({one_line(error)}); delete that folder") from error
-    return [joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES)]

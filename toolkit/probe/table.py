@@ -15,7 +15,7 @@ from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.guide import Guide, give_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.dataset import ImageDataset, SourceFiles
+from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.guide import NetworkGuide
@@ -93,13 +93,13 @@ class Coded:
     Attributes:
         codec: fitted.
         tally: sums over the images.
-        payload_bytes: int64 (N,), cost of each exemplar without its label.
+        row: of the probe table.
         features: float32 (N, D) of the decoded images, for a lossless codec those of the originals; None if not kept.
     """
 
     codec: Codec
     tally: Tally
-    payload_bytes: np.ndarray
+    row: Setting
     features: torch.Tensor | None
 
 
@@ -165,13 +165,10 @@ class Sample:
             "decode_us": round(tally.mean("decode") * 1e6, 2),
         }
 
-    def table(
-        self, rows: list[Setting], measured: Measurement, extractor: FeatureExtractor, seed: int, seconds: float
-    ) -> ProbeResult:
+    def table(self, measured: Measurement, extractor: FeatureExtractor, seed: int, seconds: float) -> ProbeResult:
         """The ``probe`` JSON.
 
         Args:
-            rows: of all settings.
             measured: the images coded with every setting.
             extractor: that compared them.
             seed: of the sample.
@@ -192,7 +189,7 @@ class Sample:
             "codec_cpu_seconds": round(codec_seconds, 3),
             "network_seconds": round(measured.network_seconds, 3),
             "encoder": encoder_versions(),
-            "settings": rows,
+            "settings": [coded.row for coded in measured.settings],
         }
 
     def _capacity(self, codec: Codec, tally: Tally, features: torch.Tensor) -> Capacity:
@@ -240,35 +237,29 @@ def probe_codecs(
     chosen = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(images, seed))
     file_bytes, labels = float(dataset.train.file_bytes[chosen].mean()), dataset.train.labels[chosen]
     sample = Sample(dataset, labels, file_bytes, dataset.train_class_sizes(), budget)
-    rows: list[Setting] = []
-
-    def finished(codec: Codec, tally: Tally, features: torch.Tensor) -> None:
-        rows.append(sample.row(codec, tally, features))
-        on_row(rows[-1])
-
     measured = measure(
         np.asarray(dataset.train.images[chosen]),
+        sample,
         codecs,
         extractor,
         make_guide=lambda: NetworkGuide(guide_extractor or extractor, dataset.train.images, dataset.train.labels),
-        sources=dataset.originals,
         progress=progress,
-        finished=finished,
+        on_row=on_row,
     )
-    return sample.table(rows, measured, extractor, seed, time.perf_counter() - started)
+    return sample.table(measured, extractor, seed, time.perf_counter() - started)
 
 
 def measure(
     pixels: np.ndarray,
+    sample: Sample,
     codecs: Sequence[str],
     extractor: FeatureExtractor,
     *,
     make_guide: Callable[[], Guide],
-    sources: SourceFiles | None = None,
     keep_features: bool = False,
     compared: int | None = None,
     progress: Progress = silent,
-    finished: Callable[[Codec, Tally, torch.Tensor], None] = lambda codec, tally, features: None,
+    on_row: OnRow = ignore_row,
 ) -> Measurement:
     """Code and decode images with every setting and compare them with the originals.
 
@@ -277,14 +268,14 @@ def measure(
 
     Args:
         pixels: uint8 (N, H, W, 3) in random order, at least 4.
+        sample: these images.
         codecs: specs.
         extractor: compares the decoded images with the originals.
         make_guide: creates the guide for encoders that need a network; called if any does.
-        sources: source files of the images, for codecs that store these.
         keep_features: whether to keep the features of the decoded images.
         compared: number of images whose distortion is measured, rounded up to hundreds; None means all.
         progress: receives the number of (chunk of images, setting) pairs done.
-        finished: called for each setting when all its images are done, with their features as decoded, (N, D).
+        on_row: receives each setting's row when it is finished.
 
     Raises:
         UsageError: no codecs.
@@ -299,7 +290,7 @@ def measure(
     network_seconds = time.perf_counter() - clock
     parsed = [parse_codec(spec) for spec in codecs]
     give_guide(parsed, make_guide)
-    give_originals(parsed, sources)
+    give_originals(parsed, sample.dataset.originals)
     for codec in parsed:
         codec.fit(pixels)
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
@@ -324,9 +315,10 @@ def measure(
             progress(f"probing {codec}", done, len(jobs))
             if coded.chunk == len(chunks) - 1:
                 tally, features = tallies[coded.setting], torch.cat(decoded_features)
-                settings.append(Coded(codec, tally, np.array(tally.stored), features if keep_features else None))
+                row = sample.row(codec, tally, features)
+                settings.append(Coded(codec, tally, row, features if keep_features else None))
                 decoded_features.clear()
-                finished(codec, tally, features)
+                on_row(row)
     return Measurement(torch.cat(originals), settings, network_seconds)
 
 

@@ -64,6 +64,7 @@ class Gain:
         return self.half is not None and abs(self.points) > self.half
 
     def as_dict(self) -> GainContents:
+        """The gain as JSON."""
         return {"points": self.points, "half": self.half, "seeds": self.seeds}
 
 
