@@ -44,3 +44,11 @@ def test_image_bytes_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert by_codec["original"]["stored_bytes"] < 0.9 * by_codec["original:entropy=huffman"]["stored_bytes"]
     assert by_codec["jpeg:quality=50"]["psnr"] == by_codec["jpeg:quality=50,entropy=huffman"]["psnr"]
     assert all(1 < row["disk"] < 1.05 for row in rows)
+
+
+@pytest.mark.slow
+def test_fine_tuning_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(STUDIES))
+    monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
+    runpy.run_path(str(STUDIES / "fine_tuning.py"), run_name="__main__")
+    assert len(list(tmp_path.glob("pilot-*/result.json"))) == 2

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
+from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.files import default_runs_dir, read_json, write_json
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult, PilotSummary
@@ -63,11 +64,14 @@ class Study:
         self._held: list[PilotSummary] = published.get("pilots", [])
         self.accounting: str = published.get("accounting", "disk")
 
-    def run(self, config: PilotConfig, seed: int) -> None:
-        """Run one seed of a setting unless it has a result with budgets in bytes on disk."""
+    def run(self, config: PilotConfig, seed: int, dataset: ImageDataset | None = None) -> None:
+        """Run one seed of a setting unless it has a result with budgets in bytes on disk.
+
+        ``dataset`` takes the place of the configuration's, as for choices on validation images.
+        """
         if self.accounting != "disk":
             self._held, self.accounting = [], "disk"
-        run = self._finished(config, seed) or run_seeds(config, [seed], self._runs_dir)["runs"][0]
+        run = self._finished(config, seed) or run_seeds(config, [seed], self._runs_dir, dataset=dataset)["runs"][0]
         what = f"{config.codec:20} {config.align:5} {config.method:8} seed {seed}"
         print(f"{what}: last accuracy {run['last_accuracy']:.3f}", file=sys.stderr, flush=True)
 

@@ -18,8 +18,9 @@ from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.features.guide import NetworkGuide
+from toolkit.training.backbones import build_backbone
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.networks import Classifier
 
 CODEC = "foreground:background=jpeg:quality=10|jpeg:quality=60"
 

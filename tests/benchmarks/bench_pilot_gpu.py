@@ -24,9 +24,10 @@ from toolkit.learning.methods.base import Stage, StageData
 from toolkit.learning.recipes import published
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.foreground import run_pilot
+from toolkit.training.backbones import build_backbone
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, train
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.networks import Classifier
 
 BATCH = 128
 PROFILED_STEPS = 20

@@ -34,7 +34,8 @@ from toolkit.runs.usage import peak_memory_bytes
 import torch
 from toolkit.training.loop import Recipe, train
 from toolkit.training.batches import Batch
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.backbones import build_backbone
+from toolkit.training.networks import Classifier
 set_threads(2)
 values = json.loads(sys.argv[1])
 config = make_pilot_config(codec="jpeg:quality=50", align="both", budget="20img", steps=4, **values)

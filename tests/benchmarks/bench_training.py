@@ -12,10 +12,11 @@ from torch.nn import functional
 
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Stage, StageData
+from toolkit.training.backbones import build_backbone, default_network
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.device import autocast, resolve_device
 from toolkit.training.loop import Recipe, train
-from toolkit.training.networks import Classifier, build_backbone, default_network
+from toolkit.training.networks import Classifier
 
 STEPS = 15
 ROUNDS = 7

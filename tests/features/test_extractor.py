@@ -12,8 +12,9 @@ from torch import nn
 from toolkit.data.catalog import load_dataset
 from toolkit.features import extractor as extractors
 from toolkit.features.extractor import FeatureExtractor, build_extractor
-from toolkit.foundation.errors import UsageError, WorkError
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.foundation.errors import UsageError
+from toolkit.training.backbones import build_backbone
+from toolkit.training.networks import Classifier
 from toolkit.training.weights import save_network
 
 CPU = torch.device("cpu")
@@ -86,25 +87,18 @@ def test_the_penultimate_layer_is_what_the_head_sees(demo, tmp_path: Path) -> No
         )
 
 
-def test_auto_uses_timm_only_if_its_weights_are_cached(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(extractors, "_weights_at_hand", lambda model: False)
-    assert build_extractor("auto", demo, device=CPU, steps=2).name == "stage0"
-    monkeypatch.setattr(extractors, "_weights_at_hand", lambda model: True)
-    monkeypatch.setattr(extractors, "_timm_network", lambda model: Classifier(build_backbone(f"timm:{model}"), 1))
-    extractor = build_extractor("auto", demo, device=CPU)
-    assert extractor.name == "timm:resnet18"
-    assert extractor(demo.test.images[:2]).shape == (2, 512)
+def test_auto_is_the_pretrained_network_from_96_pixels_on(demo) -> None:  # type: ignore[no-untyped-def]
+    small = build_extractor("auto", demo, device=CPU, steps=2)
+    assert (small.name, small.architecture) == ("stage0", "resnet8")
+    assert small.weights == "trained here on 2 classes"
+    large = build_extractor("auto", load_dataset("demo", 96), device=CPU)
+    assert (large.name, large.architecture) == ("timm:tf_efficientnet_lite0", "timm:tf_efficientnet_lite0")
+    assert large(np.zeros((2, 96, 96, 3), np.uint8)).shape == (2, 1280)
 
 
-def test_weights_that_cannot_be_loaded_are_one_line(demo, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    import timm
-
-    def offline(*args: object, **kwargs: object) -> None:
-        raise ConnectionError("no network\nsecond line")
-
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(WorkError, match="resnet18 could not be loaded: no network second line"):
-        build_extractor("timm:resnet18", demo, device=CPU)
+def test_a_network_that_does_not_take_the_images_is_refused(demo) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="does not take images of 16 pixels"):
+        build_extractor("timm:vit_tiny_patch16_224,pretrained=no", demo, device=CPU)
 
 
 @pytest.mark.parametrize("spec", ["best", "timm:", "checkpoint:", "checkpoint:/no/such/file.pt", "timm:no_such_net"])

@@ -19,10 +19,11 @@ from toolkit.features.guide import NetworkGuide, spatial_maps, tight_boxes
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import make_pilot_config
-from toolkit.pilots.learner import PilotData
+from toolkit.pilots.data import PilotData
 from toolkit.production.build import build_memory
 from toolkit.production.build_sharded import build_sharded_memory
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.backbones import build_backbone
+from toolkit.training.networks import Classifier
 
 CPU = torch.device("cpu")
 

@@ -19,8 +19,9 @@ from toolkit.learning.methods.expanding import DER, MEMO, ExpandingClassifier
 from toolkit.learning.methods.foster import Boosted
 from toolkit.learning.methods.podnet import PODNet, ProxyHead, balanced
 from toolkit.learning.methods.wa import align_weights
+from toolkit.training.backbones import build_backbone
 from toolkit.training.batches import Batch, Pool
-from toolkit.training.networks import Classifier, GrowingLinear, build_backbone
+from toolkit.training.networks import Classifier, GrowingLinear
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(5, 4))

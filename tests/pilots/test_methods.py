@@ -16,7 +16,7 @@ from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.foreground import run_pilot, run_seeds
 from toolkit.pilots.results import reproducible
-from toolkit.training.networks import build_backbone
+from toolkit.training.backbones import build_backbone
 
 
 def config(**changes: Any) -> PilotConfig:

@@ -12,10 +12,10 @@ from toolkit.learning.methods.base import Stage, StageData
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.foreground import run_pilot
 from toolkit.training.augment import crop_flip
+from toolkit.training.backbones import build_backbone
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import Recipe, train
-from toolkit.training.networks import build_backbone
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,7 +13,8 @@ from toolkit.foundation.errors import UsageError
 from toolkit.jpeg.layer import JPEGLayer, prepend
 from toolkit.jpeg.tables import standard_tables
 from toolkit.training.augment import crop_flip
-from toolkit.training.networks import Classifier, GrowingLinear, Normalisation, build_backbone
+from toolkit.training.backbones import build_backbone
+from toolkit.training.networks import Classifier, GrowingLinear, Normalisation
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float64]
 

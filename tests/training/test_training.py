@@ -10,10 +10,11 @@ from torch import nn
 
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.training.augment import crop_flip
+from toolkit.training.backbones import build_backbone
 from toolkit.training.batches import Batch, IndexStream, Pool, ReplayBatches
 from toolkit.training.device import resolve_device
 from toolkit.training.loop import Recipe, predict, train
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.networks import Classifier
 from toolkit.training.weights import load_network, save_network
 
 CPU = torch.device("cpu")

@@ -40,7 +40,7 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
 from toolkit.learning.recipes import published
-from toolkit.pilots.config import PilotConfig, make_pilot_config, parse_choices
+from toolkit.pilots.config import BY_NETWORK, PilotConfig, make_pilot_config, parse_choices
 from toolkit.pilots.contents import PilotSummary
 from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.report.tables import columns
@@ -153,7 +153,7 @@ def images(
 
 
 @app.command()
-@options_of(PilotConfig, codec="raw", budget="20img", initial=None, increment=None)
+@options_of(PilotConfig, codec="raw", budget="20img", initial=None, increment=None, omitted=BY_NETWORK)
 def pilot(
     given: dict[str, Any],
     context: typer.Context,
@@ -178,7 +178,7 @@ def pilot(
     from toolkit.data.scenario import default_initial
     from toolkit.pilots.foreground import run_seeds
     from toolkit.pilots.request import PilotRequest
-    from toolkit.pilots.results import SHOWN
+    from toolkit.pilots.results import SHOWN, network_of
     from toolkit.runs.environment import require_one_rank
 
     require_one_rank()
@@ -205,6 +205,7 @@ def pilot(
     console.table(title, table, to_stderr="-" in (json, csv))
     for run in result["runs"]:
         console.stderr.print(f"run folder: {run['run_dir']}", markup=False, soft_wrap=True)
+    console.stderr.print(f"network: {network_of(result['runs'][0])}; tuned: {config.tune}", markup=False)
     for head, (mean, interval) in last_accuracies(result).items():
         spread = "" if interval is None else f" +- {interval:.1%} (95 %)"
         console.stderr.print(f"last accuracy {mean:.1%}{spread}{head}", markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -21,7 +21,11 @@ _SPLITS = {"train_folder": TrainFolder, "test_folder": TestFolder}
 
 
 def options_of(
-    *kinds: type, first: str = "dataset", short: Mapping[str, str] | None = None, **defaults: object
+    *kinds: type,
+    first: str = "dataset",
+    short: Mapping[str, str] | None = None,
+    omitted: Sequence[str] = (),
+    **defaults: object,
 ) -> Callable[[Command], Command]:
     """Add the described fields of requests or configurations to a command as options.
 
@@ -32,16 +36,19 @@ def options_of(
         kinds: pydantic models or dataclasses whose fields have descriptions.
         first: the field that becomes a positional argument.
         short: one-letter forms of options, such as ``-o``, by field.
+        omitted: fields that the command receives only if they are given, because their defaults depend on others.
         defaults: defaults on the command line that differ from the fields'; ``inspect.Parameter.empty`` for none.
     """
     chosen = [field for kind in kinds for field in described_fields(kind).values()]
     bounded = not any(issubclass(kind, BaseModel) for kind in kinds)  # a model checks its own ranges
     letters = short or {}
+    defaults |= dict.fromkeys(omitted)
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def called(**given: Any) -> None:
             values = {one.name: given.pop(one.name) for one in chosen}
+            values = {name: value for name, value in values.items() if value is not None or name not in omitted}
             if first == "dataset":
                 values[first] = with_splits(values[first], *(given.pop(name) for name in _SPLITS))
             command(values, **given)

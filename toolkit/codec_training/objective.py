@@ -19,7 +19,8 @@ from torch import nn
 from toolkit.foundation.seeds import derive
 from toolkit.training.augment import crop_flip
 from toolkit.training.batches import Batch, IndexStream
-from toolkit.training.networks import Classifier, pooled
+from toolkit.training.cifar_resnet import pooled
+from toolkit.training.networks import Classifier
 
 Features = Callable[[torch.Tensor], list[torch.Tensor]]
 _CONTROL = 0.01

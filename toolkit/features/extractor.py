@@ -1,11 +1,10 @@
 """Networks whose features measure compression: pretrained, loaded, or trained on demand.
 
-``timm:NAME``        pretrained weights, from timm's hub or its local cache
-``checkpoint:PATH``  plain weights: a run's ``network.pt``, or ``{"network": NAME, "state_dict": ...}``
+``timm:NAME``, ``checkpoint:PATH``  see :mod:`toolkit.training.network_spec`
 ``stage0``           a small network trained on the classes of the first stage, which a deployed learner has
 ``self``             the same network trained on all classes
 ``random``           the same network with its initial weights, as a control
-``auto``             ``timm:resnet18`` if its weights are in the local cache, else ``stage0``
+``auto``             the pretrained network from 96 pixels on, else ``stage0``
 """
 
 from __future__ import annotations
@@ -14,38 +13,39 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import class_order_from_seed, default_initial
-from toolkit.features.names import require_extractor
+from toolkit.features.names import require_extractor, resolve_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import cache_root
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
+from toolkit.training.backbones import build_backbone, default_network
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict, train
-from toolkit.training.networks import Classifier, build_backbone, default_network, pixel_statistics
+from toolkit.training.networks import Classifier, pixel_statistics
+from toolkit.training.start import NEUTRAL, Start, open_network, require_size
 from toolkit.training.weights import load_network, save_network
 
 STEPS = 150
 BATCH_SIZE = 64
-_AUTO_MODEL = "resnet18"
 
 
 class FeatureExtractor:
     """Images to features, in float32 so that small distortions are not lost in bfloat16 rounding.
 
     Args:
-        name: the spec it was requested with.
+        name: the spec, with what ``auto`` stands for.
         network: has ``features``: images (N, 3, H, W) in [0, 255] to (N, D).
         layer: name of a submodule whose spatially averaged output is used; None uses the pooled penultimate features.
         device: where it runs.
         classes: the label of each output of the head; None if unknown.
+        architecture: of the network's backbone, for :func:`~toolkit.training.weights.save_network`.
+        weights: one line on where the network's weights are from.
 
     Raises:
         UsageError: no such layer; the message lists some layers.
@@ -58,8 +58,13 @@ class FeatureExtractor:
         device: torch.device,
         layer: str | None = None,
         classes: Sequence[int] | None = None,
+        *,
+        architecture: str = "",
+        weights: str = "",
     ) -> None:
         self.name = name
+        self.architecture = architecture
+        self.weights = weights
         self.layer = layer
         self.device = device
         self.classes = classes
@@ -143,13 +148,9 @@ def build_extractor(
         WorkError: weights that cannot be downloaded or read.
     """
     require_extractor(spec)
-    if spec == "auto":
-        spec = f"timm:{_AUTO_MODEL}" if _weights_at_hand(_AUTO_MODEL) else "stage0"
-    kind, _, argument = spec.partition(":")
-    if kind == "timm":
-        return FeatureExtractor(spec, _timm_network(argument), device, layer)
-    if kind == "checkpoint":
-        return FeatureExtractor(spec, load_network(Path(argument).expanduser()), device, layer)
+    spec = resolve_extractor(spec, dataset.size)
+    if ":" in spec:
+        return _opened(open_network(spec), dataset.size, device, layer)
     count = len(dataset.class_names)
     order = list(class_order) if class_order else class_order_from_seed(count, seed)
     first = initial if initial is not None else default_initial(count)
@@ -157,26 +158,22 @@ def build_extractor(
         raise UsageError(f"initial must be 1..{count} (the number of classes), got {first}")
     classes = order[:first] if spec == "stage0" else order
     network = _trained(dataset, classes, device, seed, 0 if spec == "random" else steps, afresh, progress)
-    return FeatureExtractor(spec, network, device, layer, None if spec == "random" else classes)
+    return FeatureExtractor(
+        spec,
+        network,
+        device,
+        layer,
+        None if spec == "random" else classes,
+        architecture=default_network(device),
+        weights="random" if spec == "random" else f"trained here on {len(classes)} classes",
+    )
 
 
-def _weights_at_hand(model: str) -> bool:
-    """Whether this model's weights are in the hub's local cache."""
-    import timm
-    from huggingface_hub import try_to_load_from_cache
-
-    config = timm.get_pretrained_cfg(model)
-    repository = config.hf_hub_id if config is not None else None
-    if not repository:
-        return False
-    files = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-
-
-def _timm_network(model: str) -> Classifier:
-    backbone: Any = build_backbone(f"timm:{model}", pretrained=True)
-    config = backbone.pretrained_cfg
-    return Classifier(backbone, 1, tuple(config["mean"]), tuple(config["std"]))
+def _opened(start: Start, size: int, device: torch.device, layer: str | None) -> FeatureExtractor:
+    """An extractor with weights from elsewhere; a network that does not take the images is refused."""
+    require_size(start, size)
+    network = Classifier(start.backbone(), 1, *(start.statistics or NEUTRAL))
+    return FeatureExtractor(start.name, network, device, layer, architecture=start.architecture, weights=start.weights)
 
 
 def _trained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toolkit.foundation.errors import UsageError
+from toolkit.training.network_spec import PRETRAINED, PRETRAINED_SIZE, parse_network
 
 PLAIN = ("auto", "stage0", "self", "random")
 WITH_ARGUMENT = ("timm", "checkpoint")
@@ -15,5 +16,15 @@ def require_extractor(spec: str) -> None:
         UsageError: unknown extractor.
     """
     kind, _, argument = spec.partition(":")
-    if spec not in PLAIN and not (kind in WITH_ARGUMENT and argument):
+    if spec in PLAIN:
+        return
+    if not (kind in WITH_ARGUMENT and argument):
         raise UsageError(f"unknown extractor {spec!r}: choose {', '.join(PLAIN)}, timm:NAME or checkpoint:PATH")
+    parse_network(spec)
+
+
+def resolve_extractor(spec: str, size: int) -> str:
+    """The extractor that ``auto`` stands for at a size in pixels: pretrained from 96 on, else ``stage0``."""
+    if spec != "auto":
+        return spec
+    return PRETRAINED if size >= PRETRAINED_SIZE else "stage0"

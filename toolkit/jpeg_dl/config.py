@@ -13,6 +13,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import digest, validated
 from toolkit.runs.choices import Dataset
 from toolkit.runs.request import readable
+from toolkit.training.network_spec import parse_network
 
 CONTROLS = {
     "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
@@ -82,9 +83,9 @@ class JPEGConfig(BaseModel):
     @field_validator("network")
     @classmethod
     def _known_network(cls, network: str) -> str:
-        if not re.fullmatch(r"resnet(8|20|32|56)|timm:.+", network):
+        if network == "auto" or network.startswith("checkpoint:"):
             raise ValueError("must be resnet8, resnet20, resnet32, resnet56 or timm:NAME")
-        return network
+        return str(parse_network(network))
 
     @field_validator("init")
     @classmethod

@@ -29,7 +29,9 @@ from toolkit.jpeg_dl.variants import TrainingData, build_layer, build_network, e
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import Classifier, build_backbone
+from toolkit.training.network_spec import parse_network
+from toolkit.training.networks import Classifier
+from toolkit.training.start import open_network, require_size
 from toolkit.training.weights import load_network
 
 _CALIBRATION_QUALITIES = (10, 20, 35, 50, 75, 90)
@@ -44,7 +46,7 @@ def check_training(config: JPEGConfig, dataset: ImageDataset | None = None, prog
         UsageError: the dataset, network or device is not available.
     """
     resolve_device(config.device)
-    build_backbone(config.network)
+    require_size(open_network(config.network), config.size)
     if dataset is None:
         load_dataset(config.dataset, config.size, progress=progress)
 
@@ -116,7 +118,7 @@ class _Trial:
         initial = None if variant.layer is None else variant.layer.tables().detach().cpu()
         train_variant(variant, self.config, self.data, self.seed, self.run.path, self.reporter)
         record = self._measure(variant, initial)
-        save_variant(variant, self.config.network, self.run.path)
+        save_variant(variant, parse_network(self.config.network).architecture, self.run.path)
         write_json(path, record)
         self.run.log("variant", name=name, accuracy=record["accuracy"])
 

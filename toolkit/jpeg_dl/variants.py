@@ -20,7 +20,8 @@ from toolkit.jpeg.tables import by_laplace, by_magnitude, by_sensitivity, ones, 
 from toolkit.jpeg.transform import BlockTransform
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.rates import ALL_BITS, REAL_BITS
-from toolkit.training.networks import Classifier, build_backbone, pixel_statistics
+from toolkit.training.networks import Classifier, pixel_statistics
+from toolkit.training.start import open_network
 
 STATISTICS_IMAGES = 512
 """Number of training images for initialisers, clip rates and rates."""
@@ -77,9 +78,10 @@ class TrainingData:
 
 
 def build_network(config: JPEGConfig, data: TrainingData, seed: int) -> Classifier:
-    """An untrained network with the same weights for every variant of a seed."""
+    """The network before its training, with the same weights for every variant of a seed."""
     torch.manual_seed(derive(seed, 0))
-    return Classifier(build_backbone(config.network), data.classes, *pixel_statistics(data.images))
+    start = open_network(config.network)
+    return Classifier(start.backbone(), data.classes, *(start.statistics or pixel_statistics(data.images)))
 
 
 def initial_tables(config: JPEGConfig, data: TrainingData, plain: Classifier) -> torch.Tensor:

@@ -29,6 +29,7 @@ class MethodKind:
         exemplars: learns from the memory; False for the bounds.
         everything: sees the training images of all earlier classes, unlike a deployed learner.
         frozen: trains no network: a closed-form classifier on the features of a fixed network.
+        trunk: changes or adds layers before the head, so that it needs more than features.
     """
 
     name: str
@@ -39,6 +40,7 @@ class MethodKind:
     exemplars: bool = True
     everything: bool = False
     frozen: bool = False
+    trunk: bool = False
 
 
 METHODS: dict[str, MethodKind] = {
@@ -100,6 +102,7 @@ METHODS: dict[str, MethodKind] = {
                 "proxies": Parameter(int, 10, 1, 100, help="proxies per class"),
                 "scale": Parameter(float, 8.0, 1, 100, help="scale factor of the cosines"),
             },
+            trunk=True,
         ),
         MethodKind(
             "der",
@@ -107,6 +110,7 @@ METHODS: dict[str, MethodKind] = {
             "Yan et al., CVPR 2021",
             "toolkit.learning.methods.expanding:DER",
             {"charge_weights": CHARGE_WEIGHTS},
+            trunk=True,
         ),
         MethodKind(
             "foster",
@@ -117,6 +121,7 @@ METHODS: dict[str, MethodKind] = {
                 "temperature": TEMPERATURE,
                 "beta": Parameter(float, 0.97, 0, 0.9999, help="how strongly rare classes are upweighted"),
             },
+            trunk=True,
         ),
         MethodKind(
             "memo",
@@ -127,6 +132,7 @@ METHODS: dict[str, MethodKind] = {
                 "charge_weights": CHARGE_WEIGHTS,
                 "shared": Parameter(str, "trained", choices=("trained", "frozen"), help="early blocks after stage one"),
             },
+            trunk=True,
         ),
         MethodKind(
             "er-ace",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
-from toolkit.features.names import require_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.methods import build_method
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.disk import smallest_bytes
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.learner import PilotData
+from toolkit.pilots.data import PilotData
+from toolkit.pilots.starts import start_of, tuned_part
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import build_backbone, default_network
+from toolkit.training.start import NEUTRAL, require_size
+from toolkit.training.trunk import rest_of
 
 
 def check_pilot(
@@ -56,10 +59,13 @@ def _charged_bytes(config: PilotConfig, data: PilotData, device: torch.device) -
     method = build_method(config.method)
     kind, _ = parse_method(config.method)
     if kind.frozen:
-        require_extractor(config.extractor)
+        if ":" in config.extractor:
+            require_size(start_of(config, device), config.size)
         return 0
-    name = default_network(device) if config.network == "auto" else config.network
-    network = method.build(lambda: build_backbone(name), data.stage(0).total, (0.5,) * 3, (0.25,) * 3)
+    start, tune = start_of(config, device), tuned_part(config)
+    require_size(start, config.size)
+    rest = start.backbone if tune == "all" else partial(rest_of, start, tune, config.size)
+    network = method.build(rest, data.stage(0).total, *NEUTRAL)
     for stage in range(len(data.scenario)):
         network = method.finish(method.begin(network, data.stage(stage)), data.stage(stage))
     return method.weights_bytes(network)

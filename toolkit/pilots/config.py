@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
+from toolkit.features.names import require_extractor
 from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
-from toolkit.learning.catalog import METHODS, canonical_method
+from toolkit.learning.catalog import METHODS, canonical_method, parse_method
 from toolkit.runs.choices import Budget, Codec, Dataset
 from toolkit.runs.request import readable
+from toolkit.training.network_spec import (
+    PRETRAINED,
+    PRETRAINED_SIZE,
+    canonical_network,
+    parse_network,
+    starts_trained,
+)
 
 
 class PilotConfig(BaseModel):
@@ -42,7 +50,11 @@ class PilotConfig(BaseModel):
     align: Align = Field("none", description="which other images pass through the codec: none, train or both")
     method: str = Field("replay", description=f"{', '.join(METHODS)}; with parameters: icarl:temperature=1")
     selection: Literal["herding", "random"] = Field("herding", description="herding or random")
-    network: str = Field("auto", description="auto, resnet8|20|32|56 or timm:NAME")
+    network: str = Field("auto", description="auto, resnet8|20|32|56, timm:NAME or checkpoint:PATH,network=NAME")
+    tune: Literal["all", "last-block", "head"] = Field(
+        "all", description="what is trained: all, last-block or head; frozen layers are computed once per image"
+    )
+    views: int = Field(1, ge=1, le=10, description="fixed flips and crops of each image, if layers are frozen")
     extractor: str = Field(
         "stage0", description="features of ncm and ridge: stage0, self, auto, timm:NAME or checkpoint:PATH"
     )
@@ -51,7 +63,9 @@ class PilotConfig(BaseModel):
     batch_size: int = Field(128, ge=2, description="images per step")
     initial_steps: int | None = Field(None, ge=1)
     initial_epochs: float | None = Field(None, gt=0)
-    lr: float = Field(0.1, gt=0)
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
+    lr: float = Field(0.1, gt=0, description="learning rate")
+    backbone_lr: float = Field(1.0, gt=0, le=10)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     initial_weight_decay: float | None = Field(None, ge=0)
@@ -77,9 +91,13 @@ class PilotConfig(BaseModel):
     @field_validator("network")
     @classmethod
     def _known_network(cls, network: str) -> str:
-        if not re.fullmatch(r"auto|resnet(8|20|32|56)|timm:.+", network):
-            raise ValueError("must be auto, resnet8, resnet20, resnet32, resnet56 or timm:NAME")
-        return network
+        return network if network == "auto" else str(parse_network(network))
+
+    @field_validator("extractor")
+    @classmethod
+    def _known_extractor(cls, extractor: str) -> str:
+        require_extractor(extractor)
+        return str(parse_network(extractor)) if ":" in extractor else extractor
 
     @field_validator("codec")
     @classmethod
@@ -94,8 +112,22 @@ class PilotConfig(BaseModel):
     @field_validator("budget")
     @classmethod
     def _is_size(cls, budget: str) -> str:
-        parse_size(budget, image_bytes=1)
+        parse_size(budget, image_bytes=1000)  # 0.001img or more
         return budget
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Self:
+        kind = parse_method(self.method)[0]
+        if self.tune == "all" or kind.frozen:
+            return self
+        if not starts_trained(self.network):
+            raise ValueError(
+                f"tune={self.tune} freezes layers with random weights: take tune=all, or a network with trained "
+                "weights, timm:NAME or checkpoint:PATH"
+            )
+        if self.tune == "head" and kind.trunk:
+            raise ValueError(f"{kind.name} changes more than a head: take tune=last-block or all")
+        return self
 
     def digest(self) -> str:
         """Eight hexadecimal digits that change with any field of the configuration."""
@@ -107,13 +139,59 @@ class PilotConfig(BaseModel):
         return f"pilot-{readable(words, 80)}-{self.digest()}-s{seed}"
 
 
+_ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "steps": 50, "batch_size": 32}
+FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
+    "head": {"views": 4},
+    "last-block": {"views": 4, **_ADAMW},
+    "all": {"backbone_lr": 0.1, **_ADAMW},
+}
+"""Defaults for networks that start from trained weights, by what is trained; for the first two chosen by
+``notebooks/studies/fine_tuning.py``."""
+BY_NETWORK = ("tune", "extractor", *sorted(set().union(*FINE_TUNING.values())))
+"""Fields whose defaults depend on the network and the size."""
+DEFAULT_TUNE = "head"
+"""What is trained by default of a network that starts from trained weights."""
+
+
 def make_pilot_config(**values: object) -> PilotConfig:
-    """A validated configuration.
+    """A validated configuration, with the defaults that suit its network and its size written out.
+
+    From 96 pixels on, ``network="auto"`` and an extractor that is not given become the pretrained network.
 
     Raises:
         UsageError: a value is invalid; one line says which.
     """
+    size, network = values.get("size", PilotConfig.model_fields["size"].default), values.get("network", "auto")
+    if not isinstance(size, int) or not isinstance(network, str):
+        return validated(PilotConfig, values)  # which refuses them
+    frozen = _is_frozen(values.get("method", "replay"))
+    if size >= PRETRAINED_SIZE and "extractor" not in values and (frozen or _is_guided(values.get("codec", "raw"))):
+        values["extractor"] = PRETRAINED
+    network = canonical_network(network, size)
+    if starts_trained(network) and not frozen:
+        values = {**fine_tuning(values.get("tune", DEFAULT_TUNE)), **values, "network": network}
     return validated(PilotConfig, values)
+
+
+def _is_frozen(method: object) -> bool:
+    """Whether a method uses the features of the extractor; False for an invalid one, which is refused later."""
+    try:
+        return parse_method(str(method))[0].frozen
+    except UsageError:
+        return False
+
+
+def _is_guided(codec: object) -> bool:
+    """Whether a codec encodes through the extractor; False for an invalid one, which is refused later."""
+    try:
+        return needs_guide(parse_codec(str(codec)))
+    except UsageError:
+        return False
+
+
+def fine_tuning(tune: object) -> dict[str, Any]:
+    """:data:`FINE_TUNING` of what is trained, with ``tune`` itself."""
+    return {"tune": tune, **FINE_TUNING.get(str(tune), {})}
 
 
 def parse_choices(assignments: Sequence[str], taken: Sequence[str] = ()) -> dict[str, Any]:

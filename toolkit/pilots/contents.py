@@ -33,7 +33,8 @@ class PilotResult(Result):
     """``result.json`` of a pilot: an entry of ``runs`` in the ``pilot`` JSON.
 
     The accuracies are those of ``head``, on the images that ``tested_on`` names. ``exemplars`` are per class, in the
-    order of ``class_order``; ``memory_by_stage`` holds exemplars and bytes after each stage.
+    order of ``class_order``; ``memory_by_stage`` holds exemplars and bytes after each stage. ``weights`` says where the
+    network started.
     """
 
     seed: Count
@@ -61,6 +62,7 @@ class PilotResult(Result):
     weights_bytes: NotRequired[int]
     exemplars_decoded: NotRequired[str]
     network: str
+    weights: NotRequired[str]
     optimizer_steps: Count
     seconds: Annotated[Number, Field(ge=0)]
     peak_memory_bytes: NotRequired[int | None]

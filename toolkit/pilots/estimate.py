@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from toolkit.codecs.spec import is_lossless
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
@@ -24,12 +25,17 @@ from toolkit.runs.folder import RunFolder
 WARMUP_STEPS = 20
 ROUGH_SECONDS_PER_STEP = 0.15
 """Seconds per step of the default network with 64 images of 32 x 32 pixels on one CPU core, to a factor of three."""
+ROUGH_FROZEN_STEP = {"last-block": 0.5, "head": 0.005}
+"""Seconds per step with 64 images of 224 x 224 pixels if the other layers are frozen, by what is trained."""
+ROUGH_FROZEN_SECONDS = 0.01
+"""Seconds for the frozen layers of one image of 224 x 224 pixels, once for each image, view and setting."""
 START_SECONDS = 10.0
 """Seconds until a worker has loaded its libraries and begins its first step: most of the time of a short run."""
 _PACE = (
     "dataset",
     "size",
     "network",
+    "tune",
     "batch_size",
     "method",
     "mixed_precision",
@@ -84,6 +90,7 @@ def estimate_runs(
     paces = _paces(finished)
     warm: dict[tuple[object, ...], float] = {}
     datasets: dict[tuple[str, int], ImageDataset] = {}
+    computed: set[tuple[object, ...]] = set()
     estimates = {}
     for run in planned:
         config = run.config
@@ -97,8 +104,9 @@ def estimate_runs(
             progress("timing a few steps", len(warm), len(warm) + 1)
             warm[key] = pace_of(config, progress)
         pace = paces.get(key, warm.get(key, 0.0))
+        frozen = 0.0 if key in paces else _frozen_seconds(config, dataset, computed)
         estimates[run.run_name()] = Estimate(
-            START_SECONDS + step_count(config, classes, len(dataset.train.labels)) * pace,
+            START_SECONDS + frozen + step_count(config, classes, len(dataset.train.labels)) * pace,
             budget_bytes(config.budget, classes, dataset.raw_image_bytes),
             key in paces,
         )
@@ -107,7 +115,22 @@ def estimate_runs(
 
 def rough_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
     """Guess the seconds per step from the pixels per batch, without running any step."""
+    if config.tune in ROUGH_FROZEN_STEP:
+        return ROUGH_FROZEN_STEP[config.tune] * (config.size / 224) ** 2 * config.batch_size / 64
     return ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
+
+
+def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tuple[object, ...]]) -> float:
+    """Seconds for the frozen layers of the images that no run in ``computed`` has seen, which this run joins."""
+    if config.tune == "all":
+        return 0.0
+    images, passes = len(dataset.train.labels) + len(dataset.test.labels), 0
+    where = (config.dataset, config.size, config.network, config.tune)
+    for codec, views in (("raw", config.views), (config.codec, 1)):
+        if (*where, codec) not in computed and not (codec != "raw" and is_lossless(codec)):
+            computed.add((*where, codec))
+            passes += views
+    return ROUGH_FROZEN_SECONDS * (config.size / 224) ** 2 * images * passes
 
 
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
@@ -121,7 +144,8 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
     import torch
 
     from toolkit.data.catalog import load_dataset
-    from toolkit.pilots.learner import Learner, PilotData, open_pilot_memory
+    from toolkit.pilots.data import PilotData
+    from toolkit.pilots.learner import Learner, open_pilot_memory
     from toolkit.training.device import resolve_device
     from toolkit.training.loop import train
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_json
-from toolkit.pilots.config import PilotConfig, make_pilot_config, parse_choices
+from toolkit.foundation.validation import validated
+from toolkit.pilots.config import PilotConfig, parse_choices
 from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
 
@@ -28,7 +29,7 @@ def changed_config(run: RunFolder, assignments: Sequence[str]) -> tuple[PilotCon
     if request["kind"] != "pilot":
         raise UsageError(f"{run.name} is not a pilot: --set changes fields of pilots")
     old = PilotRequest.of(run).config
-    new = make_pilot_config(**old.model_dump() | parse_choices(assignments))
+    new = validated(PilotConfig, old.model_dump() | parse_choices(assignments))
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in PilotConfig.model_fields]
     return new, [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
 

@@ -10,107 +10,41 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolkit.codecs.base import Codec, fitting_sample
-from toolkit.codecs.cache import CodedImages, coded_images
-from toolkit.codecs.guide import give_guide
-from toolkit.codecs.original import give_originals
-from toolkit.codecs.spec import parse_codec
-from toolkit.data.dataset import ImageDataset
-from toolkit.data.scenario import Scenario, class_order_from_seed
 from toolkit.features.extractor import build_extractor
-from toolkit.features.guide import NetworkGuide
-from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.learning.catalog import MethodKind, parse_method
 from toolkit.learning.methods import build_method
-from toolkit.learning.methods.base import Method, Phase, Stage, StageData
+from toolkit.learning.methods.base import Method, Phase, StageData
 from toolkit.learning.metrics import stage_accuracies
-from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.data import PilotData
+from toolkit.pilots.starts import start_of, tuned_part
+from toolkit.training.activations import Activations
 from toolkit.training.batches import AnyPool, Pool, ReplayBatches, StreamedPool
-from toolkit.training.device import free_memory, resolve_device
+from toolkit.training.device import free_memory
 from toolkit.training.loop import Recipe, predict
-from toolkit.training.networks import build_backbone, default_network, pixel_statistics
+from toolkit.training.networks import Classifier, pixel_statistics
+from toolkit.training.start import Start
+from toolkit.training.trunk import Trunk, rest_of
 
 Rows = dict[str, dict[str, list[float]]]
 """Rows of the accuracy matrices on ``original`` and ``coded`` test images, for each head."""
 
 DECODED_SHARE = 0.25
 """Share of the device's free memory for decoded exemplars; beyond it, exemplars are decoded per batch."""
-
-
-@dataclass
-class PilotData:
-    """A dataset cut into stages, with its coded versions.
-
-    Attributes:
-        coded_train, coded_test: the splits after coding; a lossless codec gives the original pixels.
-        position: label -> index in the class order, which is the index of its network output.
-    """
-
-    dataset: ImageDataset
-    scenario: Scenario
-    codec: Codec
-    budget: int
-    coded_train: CodedImages
-    coded_test: CodedImages
-    position: np.ndarray
-
-    @classmethod
-    def load(cls, config: PilotConfig, dataset: ImageDataset, seed: int, progress: Progress = silent) -> PilotData:
-        """Cut ``dataset`` into the configuration's stages and code it, from the cache if possible.
-
-        A codec that encodes through a network uses the configuration's extractor, which is trained on the classes of
-        the first stage by default. It guides training images by their label and test images by the nearest class of
-        the first stage. Codecs are fitted on the first stage, so nothing is known of later classes.
-
-        Raises:
-            UsageError: the class order or the stage sizes do not fit the dataset.
-        """
-        classes = len(dataset.class_names)
-        order = list(config.class_order) if config.class_order else class_order_from_seed(classes, seed)
-        if len(order) != classes:
-            raise UsageError(f"the class order names {len(order)} classes, but {dataset.name} has {classes}")
-        scenario = Scenario(dataset.train.labels, order, config.initial, config.increment)
-        codec = parse_codec(config.codec)
-
-        def guide() -> NetworkGuide:
-            extractor = build_extractor(
-                config.extractor,
-                dataset,
-                device=resolve_device(config.device),
-                initial=config.initial,
-                class_order=order,
-                seed=seed,
-                progress=progress,
-            )
-            return NetworkGuide(extractor, dataset.train.images, dataset.train.labels, scenario.stages[0])
-
-        give_guide([codec], guide)
-        give_originals([codec], dataset.originals)
-        first = np.flatnonzero(np.isin(dataset.train.labels, scenario.stages[0]))
-        codec.fit(dataset.train.images[fitting_sample(first)])
-        budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)
-        coded_train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
-        coded_test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
-        position = np.empty(classes, np.int64)
-        position[order] = np.arange(classes)
-        return cls(dataset, scenario, codec, budget, coded_train, coded_test, position)
-
-    def stage(self, index: int) -> Stage:
-        """Number of network outputs before a stage and from it on."""
-        known = len(self.scenario.seen(index - 1)) if index else 0
-        return Stage(index, known, len(self.scenario.seen(index)))
+_CHUNK = 256
+"""Images decoded at a time for the frozen layers."""
 
 
 @dataclass
 class Learner:
     """Method, network and memory, driven through the stages by :mod:`toolkit.pilots.pilot`.
 
-    ``streamed`` is whether the decoded exemplars ever exceeded the device memory.
+    ``activations`` holds the outputs of the frozen layers, if there are any; the method then trains on them instead of
+    images. ``streamed`` is whether the decoded exemplars, or their activations, ever exceeded the device memory.
     """
 
     config: PilotConfig
@@ -122,7 +56,8 @@ class Learner:
     kind: MethodKind = field(init=False)
     method: Method = field(init=False)
     network: nn.Module = field(init=False)
-    network_name: str = field(init=False)
+    start: Start = field(init=False)
+    activations: Activations | None = field(init=False)
     streamed: bool = field(init=False, default=False)
     _exemplars: tuple[int, AnyPool] | None = field(init=False, default=None)
 
@@ -130,9 +65,14 @@ class Learner:
         torch.manual_seed(derive(self.seed, 0))
         self.kind, _ = parse_method(self.config.method)
         self.method = build_method(self.config.method, label_smoothing=self.config.label_smoothing)
-        self.network_name = default_network(self.device) if self.config.network == "auto" else self.config.network
-        mean, std = pixel_statistics(self._images(self.data.scenario[0])[0])
-        network = self.method.build(self._backbone, self.data.stage(0).total, mean, std)
+        self.start = start_of(self.config, self.device)
+        self.activations, mean, std = None, None, None
+        tune = tuned_part(self.config)
+        if tune != "all":
+            self.activations = Activations(Trunk(self.start, tune, self.config.size, self.device), self.progress)
+        else:
+            mean, std = self.start.statistics or pixel_statistics(self._images(self.data.scenario[0])[0])
+        network = self.method.build(lambda: self._backbone(tune), self.data.stage(0).total, mean, std)
         self.network = self._placed(network)
 
     # -- training a stage --------------------------------------------------------------------------------------
@@ -154,7 +94,7 @@ class Learner:
         indices = self.data.scenario[stage]
         if self.kind.everything:
             indices = np.concatenate([self.data.scenario[past] for past in range(stage + 1)])
-        new = self._pool(*self._images(indices))
+        new = self._pool(indices)
         old = self.exemplars() if stage and self.kind.exemplars else None
         data = StageData(new, old, self._memory_share(new, old))
         return self.method.phases(self.network, self.data.stage(stage), data)
@@ -189,7 +129,9 @@ class Learner:
             steps = max(1, round(epochs * images / config.batch_size))
         return Recipe(
             steps,
+            optimizer=config.optimizer,
             lr=config.lr,
+            backbone_lr=config.backbone_lr,
             momentum=config.momentum,
             weight_decay=decay,
             schedule=config.schedule,
@@ -254,24 +196,44 @@ class Learner:
         if self.method.extra_bytes(classes):
             extras = torch.from_numpy(self.method.unpack_extras(self.memory.extras(), classes)).to(self.device)
         payloads, labels, _ = self.memory.all_payloads()
-        outputs = torch.from_numpy(self.data.position[labels]).to(self.device)
+        outputs = self._outputs(labels)
         codec, size = self.data.codec, self.memory.size
 
         def decode(positions: torch.Tensor) -> torch.Tensor:
-            images = codec.decode([payloads[position] for position in positions.tolist()], size)
-            return torch.from_numpy(images).to(self.device)
+            parts = positions.tolist()
+            if self.activations is None:
+                images = codec.decode([payloads[position] for position in parts], size)
+                return torch.from_numpy(images).to(self.device)
+            chunks = [parts[start : start + _CHUNK] for start in range(0, len(parts), _CHUNK)]
+            found = [self._inputs(codec.decode([payloads[place] for place in chunk], size)) for chunk in chunks]
+            return torch.cat(found).to(self.device)
 
-        everything = torch.arange(len(payloads))
-        if len(payloads) * self.data.dataset.decoded_image_bytes > DECODED_SHARE * free_memory(self.device):
+        return self._fitting_pool(decode, outputs, extras)
+
+    def _fitting_pool(
+        self, take: Callable[[torch.Tensor], torch.Tensor], outputs: torch.Tensor, extras: torch.Tensor | None = None
+    ) -> AnyPool:
+        """A pool of all items if they fit into the device's memory, else one that takes them for each batch."""
+        everything = torch.arange(len(outputs))
+        if len(outputs) * self._item_bytes(take) > DECODED_SHARE * free_memory(self.device):
             self.streamed = True
-            return StreamedPool(decode, everything, outputs, extras)
-        return Pool(decode(everything), outputs, extras)
+            return StreamedPool(take, everything, outputs, extras)
+        return Pool(take(everything), outputs, extras)
+
+    def _item_bytes(self, take: Callable[[torch.Tensor], torch.Tensor]) -> int:
+        """Bytes of one item of a pool."""
+        if self.activations is None:
+            return self.data.dataset.decoded_image_bytes
+        return take(torch.arange(1)).nbytes
 
     # -- internals ---------------------------------------------------------------------------------------------
 
-    def _backbone(self) -> nn.Module:
+    def _backbone(self, tune: str) -> nn.Module:
+        if tune != "all":
+            rest = rest_of(self.start, tune, self.config.size)
+            return Classifier(rest, 1, None, None) if self.kind.frozen else rest
         if not self.kind.frozen:
-            return build_backbone(self.network_name)
+            return self.start.backbone()
         extractor = build_extractor(
             self.config.extractor,
             self.data.dataset,
@@ -281,26 +243,48 @@ class Learner:
             seed=self.seed,
             progress=self.progress,
         )
-        self.network_name = extractor.name
+        self.start = Start(extractor.name, extractor.architecture, extractor.weights, lambda: extractor.network)
         return extractor.network
 
     def _placed(self, network: nn.Module) -> nn.Module:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _memory_share(self, new: Pool, old: AnyPool | None) -> float:
+    def _memory_share(self, new: AnyPool, old: AnyPool | None) -> float:
         share = self.config.memory_share
         if share == "natural":
             return len(old) / (len(old) + len(new)) if old is not None else 0.0
         return float(share)
 
     def _images(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        split = self.data.dataset.train
-        source = split.images if self.config.align == "none" else self.data.coded_train.decoded  # read in every epoch
-        return np.asarray(source[indices]), split.labels[indices]
+        return np.asarray(self._source[indices]), self.data.dataset.train.labels[indices]
 
-    def _pool(self, images: np.ndarray, labels: np.ndarray) -> Pool:
-        outputs = torch.from_numpy(self.data.position[labels])
-        return Pool(torch.from_numpy(images).to(self.device), outputs.to(self.device))
+    @property
+    def _source(self) -> np.ndarray:
+        """Images of the training split as they are trained on, uint8 (N, H, W, 3)."""
+        # decoded once, because they are read in every epoch
+        return self.data.dataset.train.images if self.config.align == "none" else self.data.coded_train.decoded
+
+    def _pool(self, indices: np.ndarray) -> AnyPool:
+        """Training images of a stage."""
+        if self.activations is None:
+            images, labels = self._images(indices)
+            return Pool(torch.from_numpy(images).to(self.device), self._outputs(labels))
+        images, labels = self._source, self.data.dataset.train.labels[indices]
+
+        def take(positions: torch.Tensor) -> torch.Tensor:
+            parts = np.array_split(indices[positions.numpy()], max(1, len(positions) // _CHUNK))
+            return torch.cat([self._inputs(images[part]) for part in parts]).to(self.device)
+
+        return self._fitting_pool(take, self._outputs(labels))
+
+    def _outputs(self, labels: np.ndarray) -> torch.Tensor:
+        """Indices of network outputs, on the device."""
+        return torch.from_numpy(self.data.position[labels]).to(self.device)
+
+    def _inputs(self, images: np.ndarray, views: int | None = None) -> torch.Tensor:
+        """Activations of images uint8 (N, H, W, 3): (N, views, ...), the configuration's number of views by default."""
+        assert self.activations is not None
+        return self.activations.of(images, self.config.views if views is None else views)
 
     def _evaluate(
         self, scores: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, members: np.ndarray, stage: int
@@ -329,9 +313,10 @@ class Learner:
         return candidates, extras
 
     def _predict(self, network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray) -> np.ndarray:
+        inputs = torch.from_numpy(np.array(images)) if self.activations is None else self._inputs(images, 1)
         outputs = predict(
             network,
-            torch.from_numpy(np.array(images)),
+            inputs,
             device=self.device,
             mixed_precision=self.config.mixed_precision and not self.kind.frozen,
         )

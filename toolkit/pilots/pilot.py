@@ -15,7 +15,9 @@ from toolkit.learning.metrics import last_accuracy, summarise
 from toolkit.pilots.checkpoint import Checkpoint
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import HeadResult, PilotResult
-from toolkit.pilots.learner import Learner, PilotData, open_pilot_memory
+from toolkit.pilots.data import PilotData
+from toolkit.pilots.learner import Learner, open_pilot_memory
+from toolkit.pilots.starts import tuned_part, whole_network
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import peak_device_memory_bytes, random_state, resolve_device, set_random_state
@@ -50,7 +52,8 @@ def train_pilot(
         while checkpoint.stage < len(data.scenario):
             _run_stage(run, checkpoint_path, learner, checkpoint, reporter, stopwatch)
         result = _result(run, learner, checkpoint)
-        save_network(learner.network, learner.network_name, run.path / "network.pt", method=config.method)
+        whole = whole_network(learner.start, tuned_part(config), learner.network)
+        save_network(whole, learner.start.architecture, run.path / "network.pt", method=config.method)
     return result
 
 
@@ -175,7 +178,8 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
         "budget_bytes": memory.budget,
         "weights_bytes": memory.codec.weights_bytes(),
         "exemplars_decoded": "for each batch" if learner.streamed else "once a stage",
-        "network": learner.network_name,
+        "network": learner.start.architecture or learner.start.name,
+        "weights": learner.start.weights,
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_device_memory_bytes(learner.device),

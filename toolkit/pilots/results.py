@@ -209,12 +209,33 @@ def differences(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
+_DESCRIBED = (
+    "network",
+    "tune",
+    "views",
+    "extractor",
+    "selection",
+    "batch_size",
+    "optimizer",
+    "lr",
+    "schedule",
+    "memory_share",
+    "class_order",
+    "device",
+)
+
+
+def network_of(result: PilotResult) -> str:
+    """The network of a pilot and where its weights started: ``resnet8 (weights: random)``."""
+    return f"{result['network']} (weights: {result.get('weights', 'not recorded')})"
+
+
 def describe(shared: Mapping[str, Any]) -> str:
     """``4 + 4 classes, 200 steps per stage``, followed by other fields that differ from their defaults."""
     length = f"{shared['steps']} steps" if shared["epochs"] is None else f"{shared['epochs']:g} epochs"
     words = [f"{shared['initial']} + {shared['increment']} classes", f"{length} per stage"]
     fields = PilotConfig.model_fields
-    for name in ("network", "selection", "batch_size", "lr", "schedule", "memory_share", "class_order", "device"):
+    for name in _DESCRIBED:
         if shared[name] != fields[name].default:
             words.append(f"{name.replace('_', ' ')} {shared[name]}")
     return ", ".join(words)

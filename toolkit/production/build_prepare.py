@@ -24,7 +24,6 @@ from toolkit.memory.disk import smallest_bytes
 from toolkit.production.build_tasks import BuildPlan
 from toolkit.production.facts import BuildRequest
 from toolkit.training.device import resolve_device
-from toolkit.training.networks import default_network
 from toolkit.training.weights import save_network
 
 SAMPLE_IMAGES = 8192
@@ -73,13 +72,8 @@ def prepare(folder: Path, request: BuildRequest, progress: Progress) -> None:
 
 def _keep_network(judge: FeatureExtractor, path: Path) -> str:
     """Write the network for the workers; return the extractor's name for the manifest, without paths."""
-    kind, _, argument = judge.name.partition(":")
-    if kind == "checkpoint":  # already a file of plain weights, since it has been loaded
-        weights = Path(argument).expanduser().read_bytes()
-        write_atomically(path, lambda file: file.write(weights))
-        return kind
-    save_network(judge.network.cpu(), judge.name if kind == "timm" else default_network(judge.device), path)
-    return judge.name
+    save_network(judge.network.cpu(), judge.architecture, path)
+    return "checkpoint" if judge.name.startswith("checkpoint:") else judge.name
 
 
 def _sample(listing: Listing, size: int, name: str, progress: Progress) -> ImageDataset:

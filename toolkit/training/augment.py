@@ -10,6 +10,27 @@ from toolkit.foundation.errors import UsageError
 PAD = 4
 
 
+def plain_input(images: torch.Tensor) -> torch.Tensor:
+    """What a network takes, without augmentation: images uint8 (N, H, W, 3) as (N, 3, H, W), or the first view (N, ...)
+    of activations, float (N, views, ...)."""
+    return images.permute(0, 3, 1, 2) if images.dtype == torch.uint8 else images[:, 0]
+
+
+def augmented_input(images: torch.Tensor, generator: torch.Generator, brightness: float = 0.0) -> torch.Tensor:
+    """What a network takes, augmented: :func:`crop_flip` of images, or a random view of each image's activations.
+
+    Args:
+        images: uint8 (N, H, W, 3), or activations, float (N, views, ...).
+        generator: a CPU generator, so that the draw is the same on every device.
+        brightness: of images.
+    """
+    if images.dtype == torch.uint8:
+        return crop_flip(images, generator, brightness=brightness)
+    count, views = images.shape[:2]
+    drawn = torch.randint(0, views, (count,), generator=generator).to(images.device)
+    return images[torch.arange(count, device=images.device), drawn]
+
+
 def crop_flip(
     images: torch.Tensor, generator: torch.Generator, *, pad: int = PAD, brightness: float = 0.0
 ) -> torch.Tensor:

@@ -10,14 +10,15 @@ from typing import NamedTuple
 import torch
 
 from toolkit.foundation.seeds import derive
-from toolkit.training.augment import crop_flip
+from toolkit.training.augment import augmented_input, plain_input
 
 
 class Batch(NamedTuple):
     """Training data of one step.
 
     Attributes:
-        images: (N, 3, H, W) in [0, 255], channels_last in memory; new images first, then exemplars.
+        images: (N, 3, H, W) in [0, 255], channels_last in memory, or activations of frozen layers, (N, ...); new images
+            first, then exemplars.
         labels: int64 (N,).
         exemplars: M, the number of exemplars among the images.
         extras: float32 (M, ...), data that the method stores with the exemplars, such as logits; None if there is none.
@@ -40,7 +41,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """Images on the device to draw from: uint8 (N, H, W, 3), int64 labels (N,), and extras as in :class:`Batch`."""
+    """What to draw from, on the device.
+
+    Attributes:
+        images: uint8 (N, H, W, 3), or activations of frozen layers (N, views, ...).
+        labels: int64 (N,).
+        extras: as in :class:`Batch`.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -65,7 +72,7 @@ class StreamedPool:
     """Images decoded when a batch needs them, for a memory too large to keep decoded on the device.
 
     Attributes:
-        decode: positions, int64 (K,), to images uint8 (K, H, W, 3) on the device; called from another thread.
+        decode: positions, int64 (K,), to images or activations as in :class:`Pool`; called from another thread.
         positions: int64 (N,) of this pool's items, on the CPU.
         labels, extras: of these items, as in :class:`Pool`.
     """
@@ -186,7 +193,7 @@ class ReplayBatches:
         labels = torch.cat([pool.labels for pool in picked])
         exemplars, extras = sum(map(len, picked[1:])), picked[-1].extras
         if not self._augmented:
-            return Batch(images.permute(0, 3, 1, 2), labels, exemplars, extras)
+            return Batch(plain_input(images), labels, exemplars, extras)
         generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
-        augmented = crop_flip(images, generator, brightness=self._brightness)
+        augmented = augmented_input(images, generator, self._brightness)
         return Batch(augmented, labels, exemplars, extras)

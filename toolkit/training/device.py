@@ -73,6 +73,17 @@ def peak_device_memory_bytes(device: torch.device) -> int | None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One CPU thread for torch, for work on several images side by side or too small to be shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def beside_workers() -> Iterator[None]:
     """Use half of the CPU threads for torch while worker threads use the cores as well.
 

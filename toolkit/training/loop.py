@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from toolkit.foundation.errors import WorkError
+from toolkit.training.augment import plain_input
 from toolkit.training.batches import Batch
 from toolkit.training.device import autocast, runs_bfloat16
 from toolkit.training.graphs import GraphedStep
@@ -21,6 +22,8 @@ Batches = Callable[[int], Batch]
 Loss = Callable[[nn.Module, Batch], torch.Tensor]
 AfterStep = Callable[[int, torch.Tensor, torch.optim.Optimizer], None]
 _FINITE_EVERY = 25
+_BACKBONES = {"backbone", "shared", "branches"}
+"""Names of the modules of classifiers that hold their backbones."""
 PIXELS_A_BATCH = 2**18
 
 
@@ -30,7 +33,9 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps.
-        lr, momentum, weight_decay: of SGD.
+        lr, momentum, weight_decay: of the optimiser; AdamW takes no momentum.
+        optimizer: ``sgd`` or ``adamw``.
+        backbone_lr: learning rate of all parameters but the heads', relative to ``lr``.
         schedule: ``cosine`` to zero, ``milestones`` (times ``gamma`` at each), or ``constant``.
         milestones: as fractions of ``steps``.
         warmup: steps of linear warm-up.
@@ -46,6 +51,8 @@ class Recipe:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    optimizer: str = "sgd"
+    backbone_lr: float = 1.0
     schedule: str = "cosine"
     milestones: Sequence[float] = (0.3, 0.6, 0.85)
     gamma: float = 0.1
@@ -90,7 +97,7 @@ def train(
     auxiliary: Sequence[torch.optim.Optimizer] = (),
     after_step: AfterStep | None = None,
 ) -> None:
-    """Train ``network`` in place for ``recipe.steps`` steps of SGD.
+    """Train ``network`` in place for ``recipe.steps`` steps.
 
     Args:
         network: on ``device``; images (N, 3, H, W) in [0, 255] to logits.
@@ -100,8 +107,8 @@ def train(
         loss: network and batch to a scalar; cross entropy by default.
         start: first step, when resuming.
         optimizer_state: from the checkpoint, when resuming; the caller loads the states of ``auxiliary``.
-        auxiliary: further optimisers for parameters that SGD then excludes; they step with SGD, and their learning
-            rates follow the recipe's schedule from their initial values.
+        auxiliary: further optimisers, for parameters that the recipe's then excludes; they step with it, and their
+            learning rates follow the recipe's schedule from their initial values.
         after_step: called with (steps done, detached loss, optimizer) after every step.
 
     Raises:
@@ -109,10 +116,10 @@ def train(
     """
     loss = loss or cross_entropy(recipe.label_smoothing)
     elsewhere = {id(one) for other in auxiliary for group in other.param_groups for one in group["params"]}
-    own = {"params": [one for one in network.parameters() if id(one) not in elsewhere]}
-    optimizer = torch.optim.SGD(
-        [own], recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
+    optimizer = _optimizer(
+        [(name, one) for name, one in network.named_parameters() if id(one) not in elsewhere], recipe
     )
+    shares = [group["lr"] / recipe.lr for group in optimizer.param_groups]
     rates = [
         (group, group.setdefault("initial_lr", group["lr"])) for other in auxiliary for group in other.param_groups
     ]
@@ -124,7 +131,9 @@ def train(
     network.train()
     for step in range(start, recipe.steps):
         batch = batches(step)
-        optimizer.param_groups[0]["lr"] = lr = recipe.lr_at(step)
+        lr = recipe.lr_at(step)
+        for group, share in zip(optimizer.param_groups, shares, strict=True):
+            group["lr"] = lr * share
         for group, initial in rates:
             group["lr"] = initial * lr / recipe.lr
         value = backward(batch)
@@ -136,6 +145,19 @@ def train(
             _require_finite(value, step + 1)
         if after_step is not None:
             after_step(step + 1, value.detach(), optimizer)
+
+
+def _optimizer(named: Sequence[tuple[str, nn.Parameter]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser of parameters with their names in the network."""
+    groups: list[dict[str, Any]] = [{"params": [one for _, one in named], "lr": recipe.lr}]
+    if recipe.backbone_lr != 1:
+        backbone = [one for name, one in named if _BACKBONES & set(name.split("."))]
+        heads = [one for name, one in named if not _BACKBONES & set(name.split("."))]
+        groups = [{"params": heads, "lr": recipe.lr}, {"params": backbone, "lr": recipe.lr * recipe.backbone_lr}]
+        groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, foreach=True)
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, foreach=True)
 
 
 def _backward(
@@ -173,15 +195,16 @@ def predict(
     device: torch.device,
     mixed_precision: bool = True,
 ) -> torch.Tensor:
-    """Outputs of ``network`` for images uint8 (N, H, W, 3), in batches; float32 (N, ...) on ``device``.
+    """Outputs of ``network`` for images uint8 (N, H, W, 3), or activations (N, views, ...), of which it takes the first
+    view, in batches; float32 (N, ...) on ``device``.
 
     A batch has :data:`PIXELS_A_BATCH` pixels by default: larger ones take more memory but are not faster. The network
     must be in evaluation mode.
     """
     outputs = []
-    batch_size = batch_size or max(1, PIXELS_A_BATCH // (images.shape[1] * images.shape[2]))
+    batch_size = batch_size or max(1, PIXELS_A_BATCH // (images[0].numel() // 3))
     with autocast(device, mixed_precision):
         for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].to(device, non_blocking=True).permute(0, 3, 1, 2)
-            outputs.append(network(batch).float())
+            batch = images[start : start + batch_size].to(device, non_blocking=True)
+            outputs.append(network(plain_input(batch)).float())
     return torch.cat(outputs)

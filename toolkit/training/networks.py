@@ -1,94 +1,16 @@
-"""Classifiers with a growing head, on CIFAR ResNets and timm networks."""
+"""Classifiers: normalisation, a backbone and a head that can grow."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from toolkit.foundation.channels import by_channel
-from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.errors import UsageError
 
-RESNET_BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
-"""Blocks per stage, n: a CIFAR ResNet has 6 n + 2 layers."""
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and an identity shortcut, subsampled and zero-padded if the shape changes (option A)."""
-
-    last_relu = True
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride = stride
-        self.extra = outputs - inputs
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        if self.stride != 1 or self.extra:
-            # equal to x[:, :, ::s, ::s], whose gradient is not channels_last, which doubles a step's time
-            x = functional.avg_pool2d(x, 1, self.stride)
-            x = functional.pad(x, (0, 0, 0, 0, 0, self.extra))
-        out = out + x
-        return functional.relu(out, inplace=True) if self.last_relu else out
-
-
-class CifarResNet(nn.Module):
-    """The 6 n + 2 layer ResNet for small images, widths 16-32-64 (He et al., CVPR 2016, section 4.2).
-
-    Returns pooled features, float (N, 64), of normalised images (N, 3, H, W). With n = 5 (ResNet-32) it has 463,504
-    parameters, as in PyCIL.
-    """
-
-    num_features = 64
-
-    def __init__(self, blocks: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.stage1 = self._stage(16, 16, blocks, 1)
-        self.stage2 = self._stage(16, 32, blocks, 2)
-        self.stage3 = self._stage(32, 64, blocks, 2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
-        first = BasicBlock(inputs, outputs, stride)
-        return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return pooled(self.feature_maps(x)[-1])
-
-    def feature_maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The outputs of the three stages, (N, C, H, W) each; :meth:`forward` returns the spatial mean of the last."""
-        first = self.stage1(functional.relu(self.bn1(self.conv1(x)), inplace=True))
-        second = self.stage2(first)
-        return [first, second, self.stage3(second)]
-
-    def drop_last_relu(self) -> None:
-        """Allow features of either sign: cosines of features after a ReLU hardly discriminate between images."""
-        last = self.stage3[-1]
-        assert isinstance(last, BasicBlock)
-        last.last_relu = False
-
-    def cut(self) -> tuple[nn.Module, nn.Module]:
-        """All but the last stage, and the last stage with the pooling; not copies."""
-        early = nn.Sequential(self.conv1, self.bn1, nn.ReLU(inplace=True), self.stage1, self.stage2)
-        return early, nn.Sequential(self.stage3, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-
-
-def pooled(maps: torch.Tensor) -> torch.Tensor:
-    """Mean over space, (N, C), of feature maps (N, C, H, W)."""
-    # not maps.mean(): its gradient is not channels_last, which slows every earlier layer by a tenth
-    return functional.adaptive_avg_pool2d(maps, 1).flatten(1)
+Channels = tuple[float, ...] | None
+"""Mean or standard deviation per channel in [0, 1]; None for inputs that are activations and taken as they are."""
 
 
 class Normalisation(nn.Module):
@@ -97,7 +19,7 @@ class Normalisation(nn.Module):
     The output has the type that the module was cast to, float32 by default, whatever the type of the images.
 
     Args:
-        mean, std: of the training pixels, per channel or one for all, in [0, 1].
+        mean, std: of the training pixels, per channel or one for all, in [0, 1]; None for both changes only the type.
 
     Raises:
         UsageError: neither one nor three values, not finite, or a deviation that is not positive.
@@ -106,13 +28,19 @@ class Normalisation(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: Channels, std: Channels) -> None:
         super().__init__()
+        if mean is None or std is None:
+            self.register_buffer("mean", torch.empty(0))
+            self.register_buffer("std", torch.empty(0))
+            return
         named = {"mean": by_channel("mean", mean), "std": by_channel("std", std, positive=True)}
         for name, numbers in named.items():
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).expand(3).view(1, 3, 1, 1) * 255)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        if not self.mean.numel():
+            return images.to(self.mean.dtype)
         exact = torch.promote_types(self.mean.dtype, torch.float32)
         return ((images.to(exact) - self.mean.to(exact)) / self.std.to(exact)).to(self.mean.dtype)
 
@@ -149,15 +77,15 @@ class Classifier(Normalisation):
     Args:
         backbone: normalised images (N, 3, H, W) to features (N, ``num_features``).
         classes: initial number of outputs.
-        mean, std: of the training pixels, per channel, in [0, 1].
+        mean, std: see :class:`Normalisation`.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         classes: int,
-        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
-        std: tuple[float, ...] = (0.25, 0.25, 0.25),
+        mean: Channels = (0.5, 0.5, 0.5),
+        std: Channels = (0.25, 0.25, 0.25),
     ) -> None:
         super().__init__(mean, std)
         self.backbone = backbone
@@ -176,39 +104,8 @@ class Classifier(Normalisation):
         self.head.grow(classes)
 
 
-def build_backbone(name: str, *, pretrained: bool = False) -> nn.Module:
-    """A CIFAR ResNet (``resnet8|20|32|56``) or a timm network (``timm:NAME``) without its classifier.
-
-    Raises:
-        UsageError: unknown name.
-        WorkError: pretrained weights cannot be loaded.
-    """
-    if name in RESNET_BLOCKS:
-        if pretrained:
-            raise UsageError(f"{name} has no pretrained weights")
-        return CifarResNet(RESNET_BLOCKS[name])
-    if not name.startswith("timm:"):
-        raise UsageError(f"unknown network {name!r}: choose one of {', '.join(RESNET_BLOCKS)} or timm:NAME")
-    import timm
-
-    model = name.removeprefix("timm:")
-    if not timm.is_model(model):
-        raise UsageError(
-            f"timm has no network {model!r}; `python -c 'import timm; print(timm.list_models())'` lists them"
-        )
-    try:
-        return timm.create_model(model, pretrained=pretrained, num_classes=0)
-    except Exception as error:  # the hub raises connection, HTTP and file errors of several libraries
-        raise WorkError(f"the pretrained weights of {model} could not be loaded: {one_line(error)}") from error
-
-
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel in [0, 1] of images uint8 (N, H, W, 3), for :class:`Classifier`."""
     scaled = images.astype(np.float32) / 255
     mean, std = scaled.mean(axis=(0, 1, 2)), np.maximum(scaled.std(axis=(0, 1, 2)), 1e-3)
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def default_network(device: torch.device) -> str:
-    """ResNet-8 on a CPU, where a pilot takes about a minute; ResNet-32, the standard of the field, on a GPU."""
-    return "resnet32" if device.type == "cuda" else "resnet8"

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import nn
 
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import write_atomically
-from toolkit.training.networks import RESNET_BLOCKS, Classifier, GrowingLinear, build_backbone
+from toolkit.training.backbones import build_backbone
+from toolkit.training.cifar_resnet import BLOCKS
+from toolkit.training.networks import Classifier, GrowingLinear
 
 
 def save_network(network: nn.Module, name: str, path: Path, method: str = "") -> None:
@@ -37,20 +42,18 @@ def write_tensors(path: Path, value: Any) -> None:
 
 
 def load_network(path: Path) -> Classifier:
-    """Load a classifier from plain weights with ``weights_only=True``: nothing in the file is executed.
+    """The classifier of :func:`load_named`."""
+    return load_named(path)[0]
+
+
+def load_named(path: Path) -> tuple[Classifier, str]:
+    """Load a classifier that the toolkit has saved, and the name of its architecture; nothing in the file is executed.
 
     Raises:
         UsageError: missing, not plain weights, or not from a known network.
         WorkError: the file cannot be read.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"the checkpoint {path} does not exist") from None
-    except OSError as error:
-        raise WorkError(describe_os_error(error, "read", path)) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UsageError(f"{path} is refused: it is not plain weights, and nothing in it was executed") from error
+    saved = _read(path)
     if isinstance(saved, dict) and saved.get("method"):
         raise UsageError(f"{path} is not a plain classifier: method {saved['method']} changed the network's structure")
     name, state = _named_state(saved, path)
@@ -59,7 +62,56 @@ def load_network(path: Path) -> Classifier:
         network.load_state_dict(state)
     except (KeyError, RuntimeError, AttributeError) as error:
         raise UsageError(f"{path} does not hold the weights of a {name} classifier: {one_line(error)}") from error
-    return network.eval()
+    _require_finite(state, path)
+    return network.eval(), name
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file of timm, torchvision or plain PyTorch, whatever holds it; nothing in it is executed.
+
+    Takes ``.safetensors`` and what ``torch.save`` writes: a state dict, or one under ``state_dict``, ``model`` or
+    ``state_dict_ema``, with or without the prefix ``module.`` of a parallel training.
+
+    Raises:
+        UsageError: missing, not plain weights, no state dict, or values that are not finite.
+        WorkError: the file cannot be read.
+    """
+    saved = _read(path)
+    for key in ("state_dict", "model", "state_dict_ema"):
+        if isinstance(saved, dict) and isinstance(saved.get(key), dict):
+            saved = saved[key]
+            break
+    if not isinstance(saved, dict) or not saved or not all(isinstance(one, torch.Tensor) for one in saved.values()):
+        raise UsageError(f"{path} holds no state dict")
+    state = {str(name).removeprefix("module."): tensor for name, tensor in saved.items()}
+    _require_finite(state, path)
+    return state
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"the checkpoint {path} does not exist") from None
+    except OSError as error:
+        raise WorkError(describe_os_error(error, "read", path)) from error
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise UsageError(f"{path} is refused: it is not plain weights, and nothing in it was executed") from error
+
+
+def _require_finite(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UsageError(f"{path} is damaged: {name} has values that are not finite")
 
 
 def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
@@ -70,7 +122,7 @@ def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
         saved = saved["network"]
     if isinstance(saved, dict) and "head.weight" in saved:
         blocks = len({key.split(".")[2] for key in saved if key.startswith("backbone.stage1.")})
-        for name, count in RESNET_BLOCKS.items():
+        for name, count in BLOCKS.items():
             if count == blocks:
                 return name, saved
     raise UsageError(f'{path}: expected {{"network": NAME, "state_dict": weights}}, as in a pilot\'s network.pt')

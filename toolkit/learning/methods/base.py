@@ -17,7 +17,7 @@ from torch import nn
 
 from toolkit.training.batches import AnyPool, chunks
 from toolkit.training.loop import Loss, cross_entropy, predict
-from toolkit.training.networks import Classifier
+from toolkit.training.networks import Channels, Classifier
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,7 @@ class Method:
         self.label_smoothing = label_smoothing
         self.auxiliary: dict[str, nn.Module] = {}
 
-    def build(
-        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> nn.Module:
+    def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
         """The network before the first stage."""
         return Classifier(backbone(), classes, mean, std)
 

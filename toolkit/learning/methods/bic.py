@@ -16,7 +16,7 @@ from toolkit.learning.losses import distilled_by_age
 from toolkit.learning.methods.base import Method, Phase, Stage, StageData
 from toolkit.training.batches import AnyPool
 from toolkit.training.loop import cross_entropy
-from toolkit.training.networks import Classifier
+from toolkit.training.networks import Channels, Classifier
 
 CORRECTION_SHARE = 0.1
 
@@ -81,9 +81,7 @@ class BiC(Method):
         self.temperature = temperature
         self.held_out = held_out
 
-    def build(
-        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> nn.Module:
+    def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
         return BiasCorrected(Classifier(backbone(), classes, mean, std))
 
     def phases(self, network: nn.Module, stage: Stage, data: StageData) -> list[Phase]:

@@ -22,8 +22,9 @@ from toolkit.foundation.errors import UsageError
 from toolkit.learning.methods.base import Method, Stage
 from toolkit.learning.methods.wa import align_weights
 from toolkit.training.batches import Batch
+from toolkit.training.cifar_resnet import CifarResNet
 from toolkit.training.loop import Loss, cross_entropy
-from toolkit.training.networks import CifarResNet, GrowingLinear, Normalisation
+from toolkit.training.networks import Channels, GrowingLinear, Normalisation
 
 
 class ExpandingClassifier(nn.Module):
@@ -119,9 +120,7 @@ class _Expanding(Method):
 class DER(_Expanding):
     """One whole network per stage."""
 
-    def build(
-        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> nn.Module:
+    def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
         whole = backbone()
         return ExpandingClassifier(Normalisation(mean, std), whole, int(whole.num_features), classes)  # type: ignore[arg-type]
 
@@ -133,9 +132,7 @@ class MEMO(_Expanding):
         super().__init__(charge_weights=charge_weights, label_smoothing=label_smoothing)
         self.shared = shared
 
-    def build(
-        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> nn.Module:
+    def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
         whole = backbone()
         if not isinstance(whole, CifarResNet):
             raise UsageError("memo needs a network it can divide: resnet8, resnet20, resnet32 or resnet56")

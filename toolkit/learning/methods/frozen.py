@@ -17,7 +17,7 @@ from torch import nn
 from toolkit.features.heads import class_means, nearest_mean_scores, random_projection, ridge_regression
 from toolkit.learning.methods.base import Method, pool_features
 from toolkit.training.batches import AnyPool
-from toolkit.training.networks import Classifier
+from toolkit.training.networks import Channels, Classifier
 
 PROJECTION_SEED = 0
 
@@ -50,9 +50,7 @@ class FrozenFeatures(nn.Module):
 class _Frozen(Method, ABC):
     """Common base of both learners: no phases, and a table fitted on the memory's exemplars."""
 
-    def build(
-        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> nn.Module:
+    def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
         extractor = backbone()
         if not isinstance(extractor, Classifier):
             raise ValueError("a learner on frozen features is built from an extractor's network")

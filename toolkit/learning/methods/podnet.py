@@ -24,8 +24,9 @@ from toolkit.foundation.errors import UsageError
 from toolkit.learning.losses import nca, pooled_outputs_distance
 from toolkit.learning.methods.base import Method, Phase, Stage, StageData
 from toolkit.training.batches import Batch
+from toolkit.training.cifar_resnet import CifarResNet, pooled
 from toolkit.training.loop import Loss
-from toolkit.training.networks import CifarResNet, Classifier, pooled
+from toolkit.training.networks import Channels, Classifier
 
 MARGIN = 0.6
 FINETUNING_SHARE = 20 / 180
@@ -106,9 +107,7 @@ class PODNet(Method):
         self.proxies = proxies
         self.scale = scale
 
-    def build(
-        self, backbone: Callable[[], nn.Module], classes: int, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> nn.Module:
+    def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
         whole = backbone()
         if not isinstance(whole, CifarResNet):
             raise UsageError("podnet needs a network with feature maps: resnet8, resnet20, resnet32 or resnet56")

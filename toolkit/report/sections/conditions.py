@@ -10,6 +10,7 @@ import numpy as np
 from toolkit.codecs.spec import short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import Language
+from toolkit.pilots.results import network_of
 from toolkit.report.blocks import Block, bullets, heading, paragraph, percent, table
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
 from toolkit.report.facts import Examples, Study, gain_over
@@ -78,7 +79,7 @@ def protocol(study: Study, say: Language) -> list[Block]:
                 say("report.protocol_stages", stages=len(run["stage_classes"]), classes=classes, seeds=seeds),
                 say(
                     "report.protocol_training",
-                    network=run["network"],
+                    network=network_of(run),
                     steps=f"{run['optimizer_steps']:,}",
                     batch=common["batch_size"],
                     method=study.pilot["method"],

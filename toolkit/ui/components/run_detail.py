@@ -12,7 +12,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.request import pilot_command
-from toolkit.pilots.results import SHOWN, differences, metric_of, setting_name, stage_values
+from toolkit.pilots.results import SHOWN, differences, metric_of, network_of, setting_name, stage_values
 from toolkit.report.figures.pilots import CURVES, accuracy_matrix_figure, stage_figure
 from toolkit.ui.components.choice import choose
 from toolkit.ui.components.figures import draw_figure
@@ -55,7 +55,7 @@ def show_run(config: PilotConfig, run: PilotResult) -> None:
         say(
             "tradeoff.matrix_caption",
             images=say(f"tradeoff.{run['tested_on']}_images"),
-            network=run["network"],
+            network=plain(network_of(run)),
             steps=f"{run['optimizer_steps']:,}",
             time=duration(run["seconds"]),
             folder=code(folder_name(run)),

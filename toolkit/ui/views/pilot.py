@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -22,12 +23,13 @@ from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_requests
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.config import DEFAULT_TUNE, FINE_TUNING, PilotConfig, fine_tuning
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder
+from toolkit.training.network_spec import CIFAR_RESNETS, PRETRAINED, canonical_network, starts_trained
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import formats
 from toolkit.ui.components.datasets import chosen, open_dataset
@@ -72,10 +74,11 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
     settings = _settings(runs_dir)
     aligns, budgets, seeds = _grid_fields()
     classes = len(dataset.class_names)
-    stages = _stage_fields(classes)
-    method = choose_method()
-    choices = _more_choices()
     spec, size = chosen()
+    network, usual = _network_fields(size)
+    stages = _stage_fields(classes, usual)
+    method = choose_method()
+    choices = _more_choices(usual)
     try:
         require_allowed_codecs(";".join(settings))
         for budget in budgets:
@@ -88,6 +91,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
             dataset=spec,
             size=size,
             method=method,
+            **network,
             **stages,
             **choices,
         )
@@ -127,7 +131,49 @@ def _grid_fields() -> tuple[list[str], list[str], str]:
     return aligns, [part.strip() for part in budgets.split(",") if part.strip()], seeds
 
 
-def _stage_fields(classes: int) -> dict[str, int]:
+def _network_fields(size: int) -> tuple[dict[str, object], dict[str, Any]]:
+    """The fields of the network and of what is trained, and the defaults that follow from them."""
+    columns = st.columns([2, 1, 1])
+    network = columns[0].selectbox(
+        say("pilot.network"),
+        ["auto", PRETRAINED, *CIFAR_RESNETS],
+        key="network",
+        persist_state="session",
+        accept_new_options=True,
+        help=say("pilot.network_help"),
+    )
+    try:
+        trained = starts_trained(canonical_network(network, size))
+    except UsageError:  # shown below the form
+        trained = False
+    if not trained:
+        columns[1].caption(say("pilot.from_scratch"))
+        return {"network": network}, {}
+    tune = columns[1].selectbox(
+        say("pilot.tune"),
+        list(FINE_TUNING),
+        list(FINE_TUNING).index(DEFAULT_TUNE),
+        key="tune",
+        persist_state="session",
+        format_func=lambda one: say(f"pilot.tune_{one.replace('-', '_')}"),
+        help=say("pilot.tune_help"),
+    )
+    usual = fine_tuning(tune)
+    if tune == "all":
+        return {"network": network, "tune": tune}, usual
+    views = columns[2].number_input(
+        say("pilot.views"),
+        1,
+        10,
+        usual["views"],
+        key=f"views-{tune}",
+        persist_state="session",
+        help=say("pilot.views_help"),
+    )
+    return {"network": network, "tune": tune, "views": views}, usual
+
+
+def _stage_fields(classes: int, by_network: Mapping[str, Any]) -> dict[str, int]:
     """The fields of the stages, as arguments of the configuration."""
     usual = default_initial(classes)
     columns = st.columns(3)
@@ -148,9 +194,9 @@ def _stage_fields(classes: int) -> dict[str, int]:
         say("pilot.steps"),
         1,
         None,
-        200,
+        by_network.get("steps", PilotConfig.model_fields["steps"].default),
         50,
-        key="steps",
+        key="-".join(["steps", *filter(None, [by_network.get("tune")])]),
         persist_state="session",
         bind="query-params",
         help=say("pilot.steps_help"),
@@ -158,9 +204,13 @@ def _stage_fields(classes: int) -> dict[str, int]:
     return {"initial": initial, "increment": increment, "steps": steps}
 
 
-def _more_choices() -> dict[str, object]:
+def _more_choices(by_network: Mapping[str, Any]) -> dict[str, object]:
     """Options that most users leave unchanged."""
-    defaults = PilotConfig.model_fields
+
+    def usual(name: str) -> Any:
+        return by_network.get(name, PilotConfig.model_fields[name].default)
+
+    kind = by_network.get("tune", "")
     with st.expander(say("pilot.more")):
         columns = st.columns(4)
         selection = columns[0].selectbox(
@@ -170,28 +220,28 @@ def _more_choices() -> dict[str, object]:
             persist_state="session",
             help=say("pilot.selection_help"),
         )
-        network = columns[1].selectbox(
-            say("pilot.network"),
-            ["auto", "resnet8", "resnet20", "resnet32", "resnet56"],
-            key="network",
-            persist_state="session",
-            accept_new_options=True,
-            help=say("pilot.network_help"),
+        batch_size = columns[1].number_input(
+            say("pilot.batch_size"), 2, 4096, usual("batch_size"), key=f"batch_size{kind}", persist_state="session"
         )
-        batch_size = columns[2].number_input(
-            say("pilot.batch_size"), 2, 4096, defaults["batch_size"].default, key="batch_size", persist_state="session"
+        optimizer = columns[2].selectbox(
+            say("pilot.optimizer"),
+            ["sgd", "adamw"],
+            ["sgd", "adamw"].index(usual("optimizer")),
+            key=f"optimizer{kind}",
+            persist_state="session",
+            format_func={"sgd": "SGD", "adamw": "AdamW"}.__getitem__,
         )
         lr = columns[3].number_input(
             say("pilot.lr"),
             1e-5,
             10.0,
-            defaults["lr"].default,
+            usual("lr"),
             format="%g",
-            key="lr",
+            key=f"lr{kind}",
             persist_state="session",
             help=say("pilot.lr_help"),
         )
-    return {"selection": selection, "network": network, "batch_size": batch_size, "lr": lr}
+    return {"selection": selection, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
 
 
 def _settings(runs_dir: Path) -> list[str]:
