@@ -132,7 +132,7 @@ def test_charged_weights_reduce_the_budget_for_exemplars(tmp_path: Path) -> None
 @pytest.mark.parametrize("method", ["memo", "podnet"])
 def test_networks_that_a_method_cannot_split_are_refused(tmp_path: Path, method: str) -> None:
     with pytest.raises(UsageError, match="resnet8, resnet20, resnet32 or resnet56"):
-        run_seeds(config(method=method, network="timm:resnet10t"), [0], tmp_path / "none")
+        run_seeds(config(method=method, network="timm:resnet10t,pretrained=no"), [0], tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 

@@ -13,7 +13,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.validation import digest, validated
 from toolkit.runs.choices import Dataset
 from toolkit.runs.request import readable
-from toolkit.training.network_spec import parse_network
+from toolkit.training.network_spec import CIFAR_RESNETS, parse_network
 
 CONTROLS = {
     "standard": "standard tables at the learned tables' rate, fixed, hard rounding",
@@ -83,8 +83,8 @@ class JPEGConfig(BaseModel):
     @field_validator("network")
     @classmethod
     def _known_network(cls, network: str) -> str:
-        if network == "auto" or network.startswith("checkpoint:"):
-            raise ValueError("must be resnet8, resnet20, resnet32, resnet56 or timm:NAME")
+        if network not in CIFAR_RESNETS and not network.startswith("timm:"):
+            raise ValueError(f"must be {', '.join(CIFAR_RESNETS)} or timm:NAME")
         return str(parse_network(network))
 
     @field_validator("init")

@@ -87,7 +87,7 @@ def parse_network(spec: str) -> NetworkSpec:
         mean, std = (_per_channel(name, given[name]) if name in given else None for name in ("mean", "std"))
         return NetworkSpec(architecture, False, Path(path).expanduser().absolute(), mean, std)
     raise UsageError(
-        f"unknown network {spec!r}: choose auto, {', '.join(CIFAR_RESNETS)}, timm:NAME or checkpoint:PATH,network=NAME"
+        f"a network is auto, {', '.join(CIFAR_RESNETS)}, timm:NAME or checkpoint:PATH,network=NAME, got {spec!r}"
     )
 
 

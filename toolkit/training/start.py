@@ -15,7 +15,7 @@ from toolkit.training.backbones import TorchvisionBackbone, build_backbone, requ
 from toolkit.training.cifar_resnet import BLOCKS
 from toolkit.training.network_spec import NetworkSpec, parse_network
 from toolkit.training.pretrained import pretrained_network, require_other_than_installed
-from toolkit.training.weights import load_named, read_state
+from toolkit.training.weights import load_named, read_state_dict
 
 RANDOM = "random"
 """How a :class:`Start` describes random weights."""
@@ -100,7 +100,7 @@ def _from_file(spec: NetworkSpec) -> Start:
             str(spec), architecture, weights, lambda: copy.deepcopy(own.backbone), (spec.mean or mean, spec.std or std)
         )
     network = build_backbone(spec.architecture)
-    state = read_state(spec.path)
+    state = read_state_dict(spec.path)
     require_other_than_installed(spec.architecture.removeprefix("timm:"), state)
     _load(network, state, spec)
     cifar = spec.architecture in BLOCKS

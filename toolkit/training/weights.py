@@ -66,7 +66,7 @@ def load_named(path: Path) -> tuple[Classifier, str]:
     return network.eval(), name
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The state dict in a file of timm, torchvision or plain PyTorch, whatever holds it; nothing in it is executed.
 
     Takes ``.safetensors`` and what ``torch.save`` writes: a state dict, or one under ``state_dict``, ``model`` or
