@@ -39,7 +39,7 @@ class Protocol:
     seeds: tuple[int, ...]
     steps: int = 200
     codecs: tuple[str, ...] = tuple(CODECS)
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(name for name, kind in METHODS.items() if kind.exemplars or not kind.frozen)
 
 
 PROTOCOLS = {

@@ -26,7 +26,7 @@ class MethodKind:
         source: the paper.
         implementation: ``module:Class`` of its :class:`~toolkit.learning.methods.base.Method`, imported only by runs.
         parameters: by key.
-        exemplars: learns from the memory; False for the bounds.
+        exemplars: learns from the memory; False for the bounds, and for methods that keep statistics instead.
         everything: sees the training images of all earlier classes, unlike a deployed learner.
         frozen: trains no network: a closed-form classifier on the features of a fixed network.
         trunk: changes or adds layers before the head, so that it needs more than features.
@@ -152,17 +152,42 @@ METHODS: dict[str, MethodKind] = {
         ),
         MethodKind(
             "ncm",
-            "frozen features, nearest class mean: seconds per run",
+            "frozen features, nearest class mean of the exemplars: seconds per run",
             "Mensink et al., PAMI 2013",
             "toolkit.learning.methods.frozen:NCM",
             frozen=True,
         ),
         MethodKind(
             "ridge",
-            "frozen features, random projection and ridge regression: seconds per run",
+            "frozen features, random projection and ridge regression on the exemplars: seconds per run",
             "McDonnell et al., NeurIPS 2023",
             "toolkit.learning.methods.frozen:Ridge",
             {"width": Parameter(int, 2000, 0, 20000, help="of the random projection; 0 for none")},
+            frozen=True,
+        ),
+        MethodKind(
+            "simplecil",
+            "no exemplars: frozen features, mean of all images seen of each class",
+            "Zhou et al., IJCV 2024",
+            "toolkit.learning.methods.streaming:SimpleCIL",
+            exemplars=False,
+            frozen=True,
+        ),
+        MethodKind(
+            "slda",
+            "no exemplars: frozen features, class means and one covariance of all images seen",
+            "Hayes & Kanan, CVPRW 2020",
+            "toolkit.learning.methods.streaming:SLDA",
+            exemplars=False,
+            frozen=True,
+        ),
+        MethodKind(
+            "ranpac",
+            "no exemplars: frozen features, random projection and Gram matrix of all images seen",
+            "McDonnell et al., NeurIPS 2023",
+            "toolkit.learning.methods.streaming:RanPAC",
+            {"width": Parameter(int, 2000, 10, 20000, help="of the random projection; its square is kept")},
+            exemplars=False,
             frozen=True,
         ),
     )

@@ -159,6 +159,8 @@ class Learner:
         """Commit the exemplars of the new classes; repeated calls after a kill commit only once."""
         self.network.eval()
         if not self.kind.exemplars:
+            if self.kind.frozen:
+                self.method.observe(self.network, self._pool(self.data.scenario[stage]), self.device)
             return
         if self.memory.commits == stage:
             candidates, extras = self._candidates(stage)

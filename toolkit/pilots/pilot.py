@@ -81,8 +81,8 @@ def _run_stage(
 
 
 def _memory_bytes(learner: Learner) -> int:
-    """Bytes on disk that the method's exemplars take; 0 if it keeps none."""
-    return learner.memory.nbytes if learner.kind.exemplars else 0
+    """Bytes on disk that the method's exemplars take, or those of what it keeps instead."""
+    return learner.memory.nbytes if learner.kind.exemplars else learner.method.kept_bytes(learner.network)
 
 
 def _train_stage(path: Path, learner: Learner, state: Checkpoint, reporter: RunReporter, stopwatch: Stopwatch) -> None:

@@ -30,6 +30,8 @@ from toolkit.training.device import beside_workers
 IMAGES = 1000
 LEAST_IMAGES = 4
 """Minimum for the unbiased CKA."""
+SSIM_PIXELS = 200 * 224**2
+"""SSIM is measured on the first images with this many pixels together: 200 at 224 px, all of 1,000 up to 100 px."""
 _CHUNK = 100
 """Images per work item; also the minibatch of the CKA estimate, so images are shuffled first to mix the classes."""
 
@@ -51,11 +53,13 @@ class Tally:
     Attributes:
         stored: payload bytes of every image so far.
         compared: number of images that distortions were measured on.
+        structured: number of images that SSIM was measured on.
     """
 
     def __init__(self) -> None:
         self.stored: list[int] = []
         self.compared = 0
+        self.structured = 0
         self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "fmse", "cosine", "square"), 0.0)
         self.cka = distortion.LinearCKA()
 
@@ -71,19 +75,23 @@ class Tally:
         self.compared += len(decoded)
         values = {
             "psnr": float(distortion.psnr(original, decoded, "sum")),
-            "ssim": float(distortion.ssim(original, decoded, "sum")),
             "fmse": float(distortion.fmse(before, after, "sum")),
             "cosine": float(distortion.cosine_distance(before, after, "sum")),
             "square": float(before.square().mean(dim=1).sum()),
         }
         for name, value in values.items():
             self.sums[name] += value
+        left = max(1, SSIM_PIXELS // original[0, ..., 0].numel()) - self.structured
+        if left > 0:
+            self.sums["ssim"] += float(distortion.ssim(original[:left], decoded[:left], "sum"))
+            self.structured += len(original[:left])
         if len(decoded) >= LEAST_IMAGES:
             self.cka.update(before, after)
 
     def mean(self, name: str) -> float:
         """A sum divided by the number of its images."""
-        return self.sums[name] / (len(self.stored) if name in ("files", "encode", "decode") else self.compared)
+        counts = {"files": len(self.stored), "encode": len(self.stored), "decode": len(self.stored)}
+        return self.sums[name] / {**counts, "ssim": self.structured}.get(name, self.compared)
 
 
 @dataclass(frozen=True)

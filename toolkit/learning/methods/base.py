@@ -121,6 +121,13 @@ class Method:
     def remember(self, network: nn.Module, exemplars: Callable[[], AnyPool], device: torch.device) -> None:
         """Learn from the exemplars of all classes, after the memory's commit; calling ``exemplars`` decodes them."""
 
+    def observe(self, network: nn.Module, new: AnyPool, device: torch.device) -> None:
+        """Learn from the images of the stage at its end, for a method that keeps no exemplars and trains nothing."""
+
+    def kept_bytes(self, network: nn.Module) -> int:
+        """Bytes that a method without exemplars keeps in their place."""
+        return 0
+
     def predictor(self, network: nn.Module, head: str) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function from images (N, 3, H, W) to scores (N, classes) of one of :attr:`heads`."""
         return network
