@@ -70,7 +70,7 @@ class FeatureExtractor:
         weights: str = "",
         trunk: Trunk | None = None,
     ) -> None:
-        self._trunk = trunk if layer is None else None
+        self._trunk = trunk
         self.name = name
         self.architecture = architecture
         self.weights = weights
@@ -184,7 +184,7 @@ def _opened(start: Start, size: int, device: torch.device, layer: str | None) ->
     """An extractor with weights from elsewhere; a network that does not take the images is refused."""
     require_size(start, size)
     network = Classifier(start.backbone(), 1, *(start.statistics or NEUTRAL))
-    trunk = Trunk(start, "head", size, device) if size >= PRETRAINED_SIZE else None
+    trunk = Trunk(start, "head", size, device) if layer is None and size >= PRETRAINED_SIZE else None
     return FeatureExtractor(
         start.name, network, device, layer, architecture=start.architecture, weights=start.weights, trunk=trunk
     )

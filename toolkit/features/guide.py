@@ -16,7 +16,7 @@ from toolkit.features.extractor import FeatureExtractor
 from toolkit.features.heads import class_means, nearest_mean_scores
 from toolkit.foundation.errors import UsageError
 from toolkit.training.loop import predict
-from toolkit.training.networks import Classifier
+from toolkit.training.networks import Classifier, add_weights
 
 IMAGES_PER_CLASS = 100
 """Maximum number of images for the mean feature of a class."""
@@ -126,8 +126,7 @@ class NetworkGuide:
 
     def _digest(self) -> str:
         digest = hashlib.sha256(f"1|{self._extractor.layer}|{self._extractor.device.type}|{self._reference}|".encode())
-        for name, weights in self._extractor.network.state_dict().items():
-            digest.update(name.encode() + weights.cpu().numpy().tobytes())
+        add_weights(digest, self._extractor.network)
         for content, label in sorted(self._known.items()):
             digest.update(content + label.to_bytes(8, "little"))
         return digest.hexdigest()[:32]

@@ -11,7 +11,7 @@ from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
-from toolkit.features.names import require_extractor
+from toolkit.features.names import require_extractor, resolve_extractor
 from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
@@ -20,8 +20,6 @@ from toolkit.learning.catalog import METHODS, canonical_method, parse_method
 from toolkit.runs.choices import Budget, Codec, Dataset
 from toolkit.runs.request import readable
 from toolkit.training.network_spec import (
-    PRETRAINED,
-    PRETRAINED_SIZE,
     canonical_network,
     parse_network,
     starts_trained,
@@ -165,8 +163,8 @@ def make_pilot_config(**values: object) -> PilotConfig:
     if not isinstance(size, int) or not isinstance(network, str):
         return validated(PilotConfig, values)  # which refuses them
     frozen = _is_frozen(values.get("method", "replay"))
-    if size >= PRETRAINED_SIZE and "extractor" not in values and (frozen or _is_guided(values.get("codec", "raw"))):
-        values["extractor"] = PRETRAINED
+    if "extractor" not in values and (frozen or _is_guided(values.get("codec", "raw"))):
+        values["extractor"] = resolve_extractor("auto", size)
     network = canonical_network(network, size)
     if starts_trained(network) and not frozen:
         values = {**fine_tuning(values.get("tune", DEFAULT_TUNE)), **values, "network": network}

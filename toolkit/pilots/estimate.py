@@ -124,12 +124,13 @@ def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tu
     """Seconds for the frozen layers of the images that no run in ``computed`` has seen, which this run joins."""
     if config.tune == "all":
         return 0.0
-    images, passes = len(dataset.train.labels) + len(dataset.test.labels), 0
     where = (config.dataset, config.size, config.network, config.tune)
-    for codec, views in (("raw", config.views), (config.codec, 1)):
-        if (*where, codec) not in computed and not (codec != "raw" and is_lossless(codec)):
-            computed.add((*where, codec))
-            passes += views
+    views = {(*where, "raw"): config.views}
+    if not is_lossless(config.codec):
+        views[*where, config.codec] = 1
+    images = len(dataset.train.labels) + len(dataset.test.labels)
+    passes = sum(count for seen, count in views.items() if seen not in computed)
+    computed.update(views)
     return ROUGH_FROZEN_SECONDS * (config.size / 224) ** 2 * images * passes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ class Learner:
         if tune != "all":
             self.activations = Activations(Trunk(self.start, tune, self.config.size, self.device), self.progress)
         else:
-            mean, std = self.start.statistics or pixel_statistics(self._images(self.data.scenario[0])[0])
+            mean, std = self.start.statistics or pixel_statistics(self._images(self.data.scenario[0]))
         network = self.method.build(lambda: self._backbone(tune), self.data.stage(0).total, mean, std)
         self.network = self._placed(network)
 
@@ -201,16 +202,17 @@ class Learner:
         outputs = self._outputs(labels)
         codec, size = self.data.codec, self.memory.size
 
-        def decode(positions: torch.Tensor) -> torch.Tensor:
-            parts = positions.tolist()
-            if self.activations is None:
-                images = codec.decode([payloads[position] for position in parts], size)
-                return torch.from_numpy(images).to(self.device)
-            chunks = [parts[start : start + _CHUNK] for start in range(0, len(parts), _CHUNK)]
-            found = [self._inputs(codec.decode([payloads[place] for place in chunk], size)) for chunk in chunks]
-            return torch.cat(found).to(self.device)
+        def decode(positions: np.ndarray) -> np.ndarray:
+            return codec.decode([payloads[position] for position in positions], size)
 
-        return self._fitting_pool(decode, outputs, extras)
+        return self._fitting_pool(partial(self._read, decode), outputs, extras)
+
+    def _read(self, images: Callable[[np.ndarray], np.ndarray], positions: torch.Tensor) -> torch.Tensor:
+        """Images at int64 (K,) ``positions``, or their activations, on the device."""
+        if self.activations is None:
+            return torch.from_numpy(images(positions.numpy())).to(self.device)
+        parts = np.array_split(positions.numpy(), -(-len(positions) // _CHUNK))
+        return torch.cat([self._inputs(images(part)) for part in parts]).to(self.device)
 
     def _fitting_pool(
         self, take: Callable[[torch.Tensor], torch.Tensor], outputs: torch.Tensor, extras: torch.Tensor | None = None
@@ -257,27 +259,19 @@ class Learner:
             return len(old) / (len(old) + len(new)) if old is not None else 0.0
         return float(share)
 
-    def _images(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.asarray(self._source[indices]), self.data.dataset.train.labels[indices]
-
-    @property
-    def _source(self) -> np.ndarray:
-        """Images of the training split as they are trained on, uint8 (N, H, W, 3)."""
+    def _images(self, indices: np.ndarray) -> np.ndarray:
+        """Images of the training split as they are trained on, uint8 (K, H, W, 3)."""
         # decoded once, because they are read in every epoch
-        return self.data.dataset.train.images if self.config.align == "none" else self.data.coded_train.decoded
+        source = self.data.dataset.train.images if self.config.align == "none" else self.data.coded_train.decoded
+        return np.asarray(source[indices])
 
     def _pool(self, indices: np.ndarray) -> AnyPool:
         """Training images of a stage."""
+        take = partial(self._read, lambda positions: self._images(indices[positions]))
+        outputs = self._outputs(self.data.dataset.train.labels[indices])
         if self.activations is None:
-            images, labels = self._images(indices)
-            return Pool(torch.from_numpy(images).to(self.device), self._outputs(labels))
-        images, labels = self._source, self.data.dataset.train.labels[indices]
-
-        def take(positions: torch.Tensor) -> torch.Tensor:
-            parts = np.array_split(indices[positions.numpy()], max(1, len(positions) // _CHUNK))
-            return torch.cat([self._inputs(images[part]) for part in parts]).to(self.device)
-
-        return self._fitting_pool(take, self._outputs(labels))
+            return Pool(take(torch.arange(len(indices))), outputs)
+        return self._fitting_pool(take, outputs)
 
     def _outputs(self, labels: np.ndarray) -> torch.Tensor:
         """Indices of network outputs, on the device."""

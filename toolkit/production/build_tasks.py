@@ -11,8 +11,6 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +33,7 @@ from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.sharded import Shard, shard_entry
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.streaming import Candidate, StreamingHerding
+from toolkit.training.device import torch_threads
 from toolkit.training.weights import load_network
 
 PART_IMAGES = 2048
@@ -133,7 +132,7 @@ def encode_part(task: Task) -> Findings:
     findings = Findings(encoders=[encoder_versions()])
     first = task.number * PART_IMAGES
     last = min(first + PART_IMAGES, len(tools.listing))
-    with _one_torch_thread():
+    with torch_threads(1):  # the last bits of sums in a network depend on the number of threads
         for start in range(first, last, _BATCH):
             _add_batch(range(start, min(start + _BATCH, last)), tools, herdings, findings)
     _write_part(path, HerdedPart(herdings, findings))
@@ -200,17 +199,6 @@ def _codec(folder: Path, plan: BuildPlan) -> Codec:
     codec = parse_codec(plan.codec)
     codec.load_shared((folder / "shared.bin").read_bytes())
     return codec
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Use one thread: the last bits of sums in a network depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # -- parts on disk ---------------------------------------------------------------------------------------------

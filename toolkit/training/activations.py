@@ -21,7 +21,10 @@ _CHUNK = 64
 """Images computed between two commits."""
 _MOST_VARIABLES = 500
 _WAIT_SECONDS = 120.0
-_SCHEMA = "CREATE TABLE IF NOT EXISTS outputs (image BLOB, view INTEGER, output BLOB, PRIMARY KEY (image, view))"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS outputs (image BLOB, view INTEGER, output BLOB, PRIMARY KEY (image, view))",
+    "CREATE TABLE IF NOT EXISTS facts (shape TEXT PRIMARY KEY)",
+)
 
 
 class Activations:
@@ -57,7 +60,8 @@ class Activations:
                 make_folder(self.path.parent)
                 with closing(sqlite3.connect(self.path, _WAIT_SECONDS, isolation_level=None)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
-                    connection.execute(_SCHEMA)
+                    for table in _SCHEMA:
+                        connection.execute(table)
                     self._fill(connection, images, keys, count)
                     return self._read(connection, keys, count)
             except (sqlite3.Error, OSError) as error:
@@ -89,7 +93,6 @@ class Activations:
             )
             if not start:
                 shape = ",".join(map(str, outputs.shape[1:]))
-                connection.execute("CREATE TABLE IF NOT EXISTS facts (shape TEXT PRIMARY KEY)")
                 connection.execute("INSERT OR IGNORE INTO facts VALUES (?)", (shape,))
             connection.execute("COMMIT")
             done += len(chunk)

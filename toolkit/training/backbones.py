@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from toolkit.foundation.errors import UsageError
-from toolkit.training.cifar_resnet import BLOCKS, CifarResNet
+from toolkit.training.cifar_resnet import CifarResNet
+from toolkit.training.network_spec import CIFAR_RESNETS
 
 
 class TorchvisionBackbone(nn.Module):
@@ -42,8 +43,8 @@ def build_backbone(architecture: str) -> nn.Module:
     """
     require_architecture(architecture)
     kind, _, name = architecture.partition(":")
-    if architecture in BLOCKS:
-        return CifarResNet(BLOCKS[architecture])
+    if architecture in CIFAR_RESNETS:
+        return CifarResNet(CIFAR_RESNETS[architecture])
     if kind == "torchvision":
         import torchvision
 
@@ -60,7 +61,7 @@ def require_architecture(architecture: str) -> None:
         UsageError: unknown name.
     """
     kind, _, name = architecture.partition(":")
-    if architecture in BLOCKS:
+    if architecture in CIFAR_RESNETS:
         return
     if kind == "torchvision":
         import torchvision
@@ -69,7 +70,7 @@ def require_architecture(architecture: str) -> None:
             raise UsageError(f"torchvision has no classifier {name!r}")
         return
     if kind != "timm":
-        raise UsageError(f"unknown network {architecture!r}: choose one of {', '.join(BLOCKS)} or timm:NAME")
+        raise UsageError(f"unknown network {architecture!r}: choose one of {', '.join(CIFAR_RESNETS)} or timm:NAME")
     import timm
 
     if not timm.is_model(name):

@@ -6,9 +6,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-BLOCKS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
-"""Blocks per stage, n: a CIFAR ResNet has 6 n + 2 layers."""
-
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and an identity shortcut, subsampled and zero-padded if the shape changes (option A)."""

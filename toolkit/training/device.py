@@ -72,25 +72,19 @@ def peak_device_memory_bytes(device: torch.device) -> int | None:
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else usage.peak_memory_bytes()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One CPU thread for torch, for work on several images side by side or too small to be shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def beside_workers() -> Iterator[None]:
+def beside_workers() -> AbstractContextManager[None]:
     """Use half of the CPU threads for torch while worker threads use the cores as well.
 
     If both used all threads, they would be several times slower: OpenMP threads wait for each other by spinning.
     """
+    return torch_threads(max(1, torch.get_num_threads() // 2))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Use ``count`` CPU threads for torch, and as many as before afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // 2))
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -18,7 +18,8 @@ from pathlib import Path
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter, parse_assignments
 
-CIFAR_RESNETS = ("resnet8", "resnet20", "resnet32", "resnet56")
+CIFAR_RESNETS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
+"""Blocks per stage, n: a CIFAR ResNet has 6 n + 2 layers."""
 PRETRAINED_SIZE = 96
 """Smallest images, in pixels, for which ``auto`` is the pretrained network."""
 PRETRAINED = "timm:tf_efficientnet_lite0"

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import nn
 
 from toolkit.foundation.channels import by_channel
 from toolkit.foundation.errors import UsageError
+
+
+class Digest(Protocol):
+    """What adding to a hash needs."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+
 
 Channels = tuple[float, ...] | None
 """Mean or standard deviation per channel in [0, 1]; None for inputs that are activations and taken as they are."""
@@ -102,6 +112,12 @@ class Classifier(Normalisation):
     def grow(self, classes: int) -> None:
         """Grow the head to ``classes`` outputs, keeping its weights."""
         self.head.grow(classes)
+
+
+def add_weights(digest: Digest, network: nn.Module) -> None:
+    """Add the names and values of a network's weights to a digest of :mod:`hashlib`."""
+    for name, weights in network.state_dict().items():
+        digest.update(name.encode() + weights.cpu().numpy().tobytes())
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

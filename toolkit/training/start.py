@@ -12,8 +12,7 @@ from torch import nn
 
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.training.backbones import TorchvisionBackbone, build_backbone, require_architecture
-from toolkit.training.cifar_resnet import BLOCKS
-from toolkit.training.network_spec import NetworkSpec, parse_network
+from toolkit.training.network_spec import CIFAR_RESNETS, NetworkSpec, parse_network
 from toolkit.training.pretrained import pretrained_network, require_other_than_installed
 from toolkit.training.weights import load_named, read_state_dict
 
@@ -103,7 +102,7 @@ def _from_file(spec: NetworkSpec) -> Start:
     state = read_state_dict(spec.path)
     require_other_than_installed(spec.architecture.removeprefix("timm:"), state)
     _load(network, state, spec)
-    cifar = spec.architecture in BLOCKS
+    cifar = spec.architecture in CIFAR_RESNETS
     statistics = None if cifar and spec.mean is None else _statistics(spec, network)
     return Start(str(spec), spec.architecture, weights, lambda: copy.deepcopy(network), statistics)
 

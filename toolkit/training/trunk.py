@@ -14,8 +14,8 @@ from torch.nn import functional
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.threads import ordered_map
 from toolkit.training.backbones import TorchvisionBackbone
-from toolkit.training.device import one_thread, runs_bfloat16
-from toolkit.training.networks import Normalisation
+from toolkit.training.device import runs_bfloat16, torch_threads
+from toolkit.training.networks import Normalisation, add_weights
 from toolkit.training.start import NEUTRAL, Start
 
 _LAST_STAGES = ("stage3", "layer4", "s4")
@@ -69,7 +69,9 @@ class Trunk:
         mean, std = start.statistics or NEUTRAL
         self._type = torch.bfloat16 if runs_bfloat16(device) else torch.float32
         facts = f"1|{start.architecture}|{tune}|{mean}|{std}|{self._type}|{device.type}|{torch.__version__}"
-        self.digest = weights_digest(backbone, facts)
+        digest = hashlib.sha256(facts.encode())
+        add_weights(digest, backbone)
+        self.digest = digest.hexdigest()[:32]
         self._normalisation = Normalisation(mean, std).to(device)
         folded = _folded(backbone, size)
         if tune == "last-block":
@@ -86,7 +88,7 @@ class Trunk:
         parts = images.split(size)
         if self.device.type != "cpu":
             return torch.cat([self._batch(part, size) for part in parts])
-        with one_thread():  # images side by side: faster than the layers of one batch on all cores
+        with torch_threads(1):  # images side by side: faster than the layers of one batch on all cores
             return torch.cat(list(ordered_map(lambda part: self._batch(part, size), parts, group=1)))
 
     @torch.inference_mode()
@@ -132,7 +134,7 @@ def rest_of(start: Start, tune: str, size: int) -> nn.Module:
     images = _random_images(size)
     early = copy.deepcopy(backbone)
     _stop_before_last(early)
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         expected, between = backbone(images), _until_stop(early, images)
         rest = _without_earlier(backbone)
         try:
@@ -142,14 +144,6 @@ def rest_of(start: Start, tune: str, size: int) -> nn.Module:
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
         raise _indivisible(start)
     return rest.train()
-
-
-def weights_digest(network: nn.Module, facts: str = "") -> str:
-    """A hexadecimal digest of a network's weights and of ``facts``."""
-    digest = hashlib.sha256(facts.encode())
-    for name, weights in network.state_dict().items():
-        digest.update(name.encode() + weights.cpu().numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 def _stop_before_last(network: nn.Module) -> None:
@@ -220,7 +214,7 @@ def _folded(network: nn.Module, size: int) -> nn.Module:
                 after = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
                 setattr(parent, second, after)
     images = _random_images(size)
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         expected, found = network(images), folded(images)
     scale = float(expected.abs().max())
     return folded if float((found - expected).abs().max()) <= _FOLDING_ERROR * scale else network

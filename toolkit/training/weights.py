@@ -16,7 +16,7 @@ from torch import nn
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import write_atomically
 from toolkit.training.backbones import build_backbone
-from toolkit.training.cifar_resnet import BLOCKS
+from toolkit.training.network_spec import CIFAR_RESNETS
 from toolkit.training.networks import Classifier, GrowingLinear
 
 
@@ -122,7 +122,7 @@ def _named_state(saved: Any, path: Path) -> tuple[str, dict[str, torch.Tensor]]:
         saved = saved["network"]
     if isinstance(saved, dict) and "head.weight" in saved:
         blocks = len({key.split(".")[2] for key in saved if key.startswith("backbone.stage1.")})
-        for name, count in BLOCKS.items():
+        for name, count in CIFAR_RESNETS.items():
             if count == blocks:
                 return name, saved
     raise UsageError(f'{path}: expected {{"network": NAME, "state_dict": weights}}, as in a pilot\'s network.pt')

@@ -22,7 +22,27 @@ from toolkit.training.networks import Channels, Classifier
 PROJECTION_SEED = 0
 
 
-class FrozenFeatures(nn.Module):
+class FrozenNetwork(nn.Module):
+    """The network of a fixed extractor.
+
+    Args:
+        extractor: a classifier, of which only the features are used.
+
+    Raises:
+        ValueError: it is no classifier.
+    """
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(extractor, Classifier):
+            raise ValueError("a learner on frozen features is built from an extractor's network")
+        self.extractor = extractor.eval().requires_grad_(False)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self.extractor.features(images)
+
+
+class FrozenFeatures(FrozenNetwork):
     """The features of a fixed network, and a table that maps them to scores.
 
     Attributes:
@@ -32,13 +52,9 @@ class FrozenFeatures(nn.Module):
     table: torch.Tensor
 
     def __init__(self, extractor: nn.Module, scores: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.extractor = extractor.eval().requires_grad_(False)
+        super().__init__(extractor)
         self._scores = scores
         self.register_buffer("table", torch.zeros(0, 0), persistent=False)
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        return self.extractor.features(images)  # type: ignore[operator]  # a Classifier
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self._scores(self.features(images), self.table)
@@ -51,10 +67,7 @@ class _Frozen(Method, ABC):
     """Common base of both learners: no phases, and a table fitted on the memory's exemplars."""
 
     def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
-        extractor = backbone()
-        if not isinstance(extractor, Classifier):
-            raise ValueError("a learner on frozen features is built from an extractor's network")
-        return FrozenFeatures(extractor, self.scores)
+        return FrozenFeatures(backbone(), self.scores)
 
     @abstractmethod
     def scores(self, features: torch.Tensor, table: torch.Tensor) -> torch.Tensor:

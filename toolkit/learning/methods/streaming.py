@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,9 +20,9 @@ from torch.nn import functional
 
 from toolkit.features.heads import random_projection
 from toolkit.learning.methods.base import Method, pool_features
-from toolkit.learning.methods.frozen import PROJECTION_SEED
+from toolkit.learning.methods.frozen import PROJECTION_SEED, FrozenNetwork
 from toolkit.training.batches import AnyPool
-from toolkit.training.networks import Channels, Classifier
+from toolkit.training.networks import Channels
 
 SHRINKAGE = 1e-4
 """Share of the identity in SLDA's covariance, as in the paper."""
@@ -30,7 +31,7 @@ HELD_OUT = 5
 """RanPAC chooses its ridge on every fifth new image, as in the paper."""
 
 
-class Statistics(nn.Module):
+class Statistics(FrozenNetwork):
     """A frozen network with running sums over the features of all images seen; the sums are saved with checkpoints.
 
     Attributes:
@@ -47,16 +48,12 @@ class Statistics(nn.Module):
     bias: torch.Tensor
 
     def __init__(self, extractor: nn.Module, width: int, classes: int, second: bool) -> None:
-        super().__init__()
-        self.extractor = extractor.eval().requires_grad_(False)
+        super().__init__(extractor)
         self.register_buffer("sums", torch.zeros(classes, width))
         self.register_buffer("counts", torch.zeros(classes))
         self.register_buffer("second", torch.zeros(width, width) if second else torch.zeros(0, 0))
         self.register_buffer("weight", torch.zeros(width, classes))
         self.register_buffer("bias", torch.zeros(classes))
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        return self.extractor.features(images)  # type: ignore[operator]  # a Classifier
 
     def grow(self, classes: int) -> None:
         """Make room for further classes."""
@@ -76,10 +73,8 @@ class _Streaming(Method, ABC):
     second = True
 
     def build(self, backbone: Callable[[], nn.Module], classes: int, mean: Channels, std: Channels) -> nn.Module:
-        extractor = backbone()
-        if not isinstance(extractor, Classifier):
-            raise ValueError("a learner on frozen features is built from an extractor's network")
-        width = self.width_of(int(extractor.backbone.num_features))  # type: ignore[arg-type]  # timm's and ours: int
+        extractor: Any = backbone()
+        width = self.width_of(int(extractor.backbone.num_features))
         return Statistics(extractor, width, classes, self.second)
 
     def width_of(self, features: int) -> int:
