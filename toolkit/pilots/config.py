@@ -139,7 +139,7 @@ class PilotConfig(BaseModel):
 
 _ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "steps": 50, "batch_size": 32}
 FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
-    "head": {"views": 4},
+    "head": {},
     "last-block": {"views": 4, **_ADAMW},
     "all": {"backbone_lr": 0.1, **_ADAMW},
 }
