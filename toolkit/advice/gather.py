@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from toolkit.advice.calibration import ADVICE_IMAGES
 from toolkit.advice.evidence import CodedFeatures, Evidence, split_by_fit
+from toolkit.codecs.features import stores_features
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.alignment import ALIGNS, Align
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset, stratified_indices
@@ -50,7 +51,8 @@ def gather(
 
     Args:
         dataset: a validation view; its training images become candidates, its test images are held out.
-        codecs: specs; ``raw`` is added if it is missing, since gains are relative to it.
+        codecs: specs; ``raw`` is added if it is missing, since gains are relative to it. Those that store features are
+            left out: the rules were calibrated on pilots that replay images.
         budget: bytes.
         extractor: must not have been trained on the held-out images.
         images: maximum number of images, a fifth of them held out.
@@ -69,6 +71,8 @@ def gather(
     """
     started = time.perf_counter()
     codecs = list(dict.fromkeys([str(parse_codec(spec)) for spec in codecs]))
+    features = [codec for codec in codecs if stores_features(parse_codec(codec))]
+    codecs = [codec for codec in codecs if codec not in features]
     codecs = codecs if "raw" in codecs else ["raw", *codecs]
     chosen, held = _draw(dataset, images, seed)
     stages = _stages(dataset, initial, increment, class_order or class_order_from_seed(len(dataset.class_names), seed))
@@ -95,6 +99,7 @@ def gather(
         evidence,
         raw_exemplars=evidence.held(evidence.raw),
         aligns=tuple(a for a in ALIGNS if a in aligns),
+        excluded=(*evidence.excluded, *((codec, Sentence("limit.stores_features")) for codec in features)),
         notes=tuple(_limits(evidence, len(dataset.quarantine), len(chosen) + len(held) == sum(evidence.class_sizes))),
     )
 

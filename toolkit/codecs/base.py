@@ -44,7 +44,7 @@ class Codec(Protocol):
         """One payload per image, uint8 (N, H, W, 3). Fits on these images if nothing has been fitted or loaded."""
 
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:
-        """The decoded images, uint8 (N, H, W, 3).
+        """The decoded images, uint8 (N, H, W, 3); of ``features`` the features, float32 (N, C) or (N, C, h, w).
 
         Args:
             payloads: at least one.

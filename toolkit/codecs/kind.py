@@ -19,6 +19,7 @@ class CodecKind:
     Attributes:
         factory: makes the codec from its parameters; the factory of a wrapper takes the inner codec first.
         wraps: marks a wrapper.
+        images: whether decoding gives images, so that it can be wrapped.
         check: takes the values of a canonical spec and raises a :class:`UsageError` if the codec could not encode here
             because of a missing file.
     """
@@ -28,6 +29,7 @@ class CodecKind:
     factory: Callable[..., Codec]
     parameters: dict[str, Parameter] = field(default_factory=dict)
     wraps: bool = False
+    images: bool = True
     check: Callable[..., None] | None = None
     words: tuple[str, ...] = ()
 

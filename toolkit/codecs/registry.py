@@ -6,6 +6,7 @@ from toolkit.codecs import file_formats
 from toolkit.codecs.adaptive import ADAPTIVE
 from toolkit.codecs.cp import CP
 from toolkit.codecs.downscale import DOWNSCALE
+from toolkit.codecs.features import FEATURES
 from toolkit.codecs.foreground import FOREGROUND
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.learned_jpeg import LEARNED_JPEG
@@ -17,6 +18,7 @@ CODECS: dict[str, CodecKind] = {
     for kind in (
         *file_formats.KINDS,
         ORIGINAL,
+        FEATURES,
         LEARNED_JPEG,
         NEURAL,
         CP,

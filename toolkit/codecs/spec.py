@@ -37,6 +37,8 @@ def parse_codec(spec: str) -> Codec:
     kind, values = _parse_part(innermost)
     if kind.wraps:
         raise UsageError(f"{kind.name} wraps another codec: write for example {innermost}|jpeg:quality=50")
+    if wrappers and not kind.images:
+        raise UsageError(f"{kind.name} cannot follow '|': it stores no image")
     codec = kind.factory(**_with_codecs(kind, values))
     for part in reversed(wrappers):
         kind, values = _parse_part(part)
@@ -185,8 +187,10 @@ def _with_codecs(kind: CodecKind, values: Mapping[str, Value]) -> dict[str, Valu
 
 
 def _inside(text: str) -> Codec | str:
-    """The codec of a spec, or the text itself if that codec would wrap another or need a file."""
+    """The codec of a spec, or the text itself if that codec would wrap another, need a file or store no image."""
     kind = CODECS.get(text.partition(":")[0])
-    if kind is not None and (kind.wraps or any(one.kind is Path for one in kind.parameters.values())):
+    if kind is not None and (
+        kind.wraps or not kind.images or any(one.kind is Path for one in kind.parameters.values())
+    ):
         return text
     return parse_codec(text)

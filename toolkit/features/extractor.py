@@ -13,6 +13,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import cache_root
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
+from toolkit.training.activations import Activations
 from toolkit.training.backbones import build_backbone, default_network
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict, train
@@ -53,6 +55,8 @@ class FeatureExtractor:
         architecture: of the network's backbone, for :func:`~toolkit.training.weights.save_network`.
         weights: one line on where the network's weights are from.
         trunk: computes the pooled penultimate features in place of the network.
+        frozen: makes the frozen layers before the classifier, for codecs that store features; None if they are trained
+            here or another layer is looked at.
 
     Raises:
         UsageError: no such layer; the message lists some layers.
@@ -69,8 +73,10 @@ class FeatureExtractor:
         architecture: str = "",
         weights: str = "",
         trunk: Trunk | None = None,
+        frozen: Callable[[], Trunk] | None = None,
     ) -> None:
         self._trunk = trunk
+        self.frozen = frozen
         self.name = name
         self.architecture = architecture
         self.weights = weights
@@ -184,10 +190,32 @@ def _opened(start: Start, size: int, device: torch.device, layer: str | None) ->
     """An extractor with weights from elsewhere; a network that does not take the images is refused."""
     require_size(start, size)
     network = Classifier(start.backbone(), 1, *(start.statistics or NEUTRAL))
-    trunk = Trunk(start, "head", size, device) if layer is None and size >= PRETRAINED_SIZE else None
+    frozen = partial(Trunk, start, "head", size, device) if layer is None else None
+    trunk = frozen() if frozen is not None and size >= PRETRAINED_SIZE else None
     return FeatureExtractor(
-        start.name, network, device, layer, architecture=start.architecture, weights=start.weights, trunk=trunk
+        start.name,
+        network,
+        device,
+        layer,
+        architecture=start.architecture,
+        weights=start.weights,
+        trunk=trunk,
+        frozen=frozen if trunk is None else lambda: trunk,
     )
+
+
+def frozen_layers(extractor: FeatureExtractor, progress: Progress = silent) -> Activations:
+    """The layers whose outputs are the extractor's features, for codecs that store them.
+
+    Raises:
+        UsageError: the extractor is trained here, or looks at another layer.
+    """
+    if extractor.frozen is None:
+        raise UsageError(
+            f"extractor {extractor.name} has no frozen layers whose outputs could be stored: take timm:NAME or "
+            "checkpoint:PATH, without a layer"
+        )
+    return Activations(extractor.frozen(), progress)
 
 
 def _trained(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from toolkit.codecs.cache import coded_images
+from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import refuse_guide
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, validation_view
@@ -52,6 +53,7 @@ class TrainingData:
         """The splits after the configured codec; with ``held_out``, a fixed stratified split of the training images."""
         codec = parse_codec(config.codec)
         refuse_guide(codec, "the JPEG layer's training")
+        refuse_features(codec, "the JPEG layer's training")
         dataset = validation_view(dataset) if config.held_out else dataset
         train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
         test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)

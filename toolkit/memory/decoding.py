@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.codecs.base import Codec, Size, image_size
+from toolkit.codecs.features import stores_features
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.memory.rows import DamagedExemplar, Stored
 
@@ -51,9 +52,10 @@ def decode_each(codec: Codec, payloads: Sequence[bytes], size: Size | None) -> t
         size: their (height, width); None takes the size of the first payload that can be decoded.
 
     Returns:
-        The images, uint8 (N, H, W, 3), and the reason of each failure by payload index.
+        The images, uint8 (N, H, W, 3), or the features, float32 (N, ...), of a codec that stores those, and the reason
+        of each failure by payload index.
     """
-    if size is None:
+    if size is None and not stores_features(codec):
         size = next((found for found in (_size(codec, payload) for payload in payloads) if found is not None), None)
     failed: dict[int, str] = {}
     decoded = _bisect(codec, payloads, size, 0, failed)

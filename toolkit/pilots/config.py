@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.alignment import Align
@@ -16,7 +17,7 @@ from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
-from toolkit.learning.catalog import METHODS, canonical_method, parse_method
+from toolkit.learning.catalog import METHODS, MethodKind, canonical_method, parse_method
 from toolkit.runs.choices import Budget, Codec, Dataset
 from toolkit.runs.request import readable
 from toolkit.training.network_spec import (
@@ -116,6 +117,7 @@ class PilotConfig(BaseModel):
     @model_validator(mode="after")
     def _trains_something(self) -> Self:
         kind = parse_method(self.method)[0]
+        self._require_frozen_layers(kind)
         if self.tune == "all" or kind.frozen:
             return self
         if not starts_trained(self.network):
@@ -126,6 +128,23 @@ class PilotConfig(BaseModel):
         if self.tune == "head" and kind.trunk:
             raise ValueError(f"{kind.name} changes more than a head: take tune=last-block or all")
         return self
+
+    def _require_frozen_layers(self, kind: MethodKind) -> None:
+        """Refuse stored features if the layers that give them are trained, or if each image has several."""
+        if not stores_features(parse_codec(self.codec)):
+            return
+        if kind.frozen and ":" not in self.extractor:
+            raise ValueError(
+                f"{self.codec} stores outputs of frozen layers, but {self.extractor} is trained: take an extractor "
+                "timm:NAME or checkpoint:PATH"
+            )
+        if not kind.frozen and self.tune == "all":
+            raise ValueError(
+                f"{self.codec} stores outputs of frozen layers, but {kind.name} trains all of {self.network}: take "
+                "tune=head or last-block, or an image codec"
+            )
+        if self.views > 1:
+            raise ValueError(f"{self.codec} stores one view of an image: take views=1")
 
     def digest(self) -> str:
         """Eight hexadecimal digits that change with any field of the configuration."""
@@ -167,7 +186,10 @@ def make_pilot_config(**values: object) -> PilotConfig:
         values["extractor"] = resolve_extractor("auto", size)
     network = canonical_network(network, size)
     if starts_trained(network) and not frozen:
-        values = {**fine_tuning(values.get("tune", DEFAULT_TUNE)), **values, "network": network}
+        defaults = fine_tuning(values.get("tune", DEFAULT_TUNE))
+        if _stores_features(values.get("codec", "raw")):
+            defaults["views"] = 1
+        values = {**defaults, **values, "network": network}
     return validated(PilotConfig, values)
 
 
@@ -183,6 +205,14 @@ def _is_guided(codec: object) -> bool:
     """Whether a codec encodes through the extractor; False for an invalid one, which is refused later."""
     try:
         return needs_guide(parse_codec(str(codec)))
+    except UsageError:
+        return False
+
+
+def _stores_features(codec: object) -> bool:
+    """Whether a codec stores features; False for an invalid one, which is refused later."""
+    try:
+        return stores_features(parse_codec(str(codec)))
     except UsageError:
         return False
 

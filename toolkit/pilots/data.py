@@ -8,6 +8,7 @@ import numpy as np
 
 from toolkit.codecs.base import Codec, fitting_sample
 from toolkit.codecs.cache import CodedImages, coded_images
+from toolkit.codecs.features import give_layers
 from toolkit.codecs.guide import give_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
@@ -20,6 +21,7 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.methods.base import Stage
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.starts import frozen_layers_of
 from toolkit.training.device import resolve_device
 
 
@@ -28,7 +30,9 @@ class PilotData:
     """A dataset cut into stages, with its coded versions.
 
     Attributes:
-        coded_train, coded_test: the splits after coding; a lossless codec gives the original pixels.
+        coded_train: the training images after coding: the images themselves for a lossless codec, and features for one
+            that stores those.
+        coded_test: the test images after coding; None for a lossless codec, which does not change them.
         position: label -> index in the class order, which is the index of its network output.
     """
 
@@ -37,7 +41,7 @@ class PilotData:
     codec: Codec
     budget: int
     coded_train: CodedImages
-    coded_test: CodedImages
+    coded_test: CodedImages | None
     position: np.ndarray
 
     @classmethod
@@ -72,11 +76,14 @@ class PilotData:
 
         give_guide([codec], guide)
         give_originals([codec], dataset.originals)
+        give_layers([codec], lambda: frozen_layers_of(config, resolve_device(config.device), progress))
         first = np.flatnonzero(np.isin(dataset.train.labels, scenario.stages[0]))
         codec.fit(dataset.train.images[fitting_sample(first)])
         budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)
         coded_train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
-        coded_test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
+        coded_test = None
+        if not codec.lossless:
+            coded_test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)
         position = np.empty(classes, np.int64)
         position[order] = np.arange(classes)
         return cls(dataset, scenario, codec, budget, coded_train, coded_test, position)

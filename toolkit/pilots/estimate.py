@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.codecs.spec import is_lossless
+from toolkit.codecs.features import stores_features
+from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.progress import Progress, silent
@@ -126,7 +127,8 @@ def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tu
         return 0.0
     where = (config.dataset, config.size, config.network, config.tune)
     views = {(*where, "raw"): config.views}
-    if not is_lossless(config.codec):
+    codec = parse_codec(config.codec)
+    if not (codec.lossless or stores_features(codec)):  # decoded images pass through the layers, features have
         views[*where, config.codec] = 1
     images = len(dataset.train.labels) + len(dataset.test.labels)
     passes = sum(count for seen, count in views.items() if seen not in computed)

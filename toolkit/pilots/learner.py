@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from toolkit.codecs.features import stores_features
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
@@ -18,18 +19,19 @@ from toolkit.learning.catalog import MethodKind, parse_method
 from toolkit.learning.methods import build_method
 from toolkit.learning.methods.base import Method, Phase, StageData
 from toolkit.learning.metrics import stage_accuracies
+from toolkit.memory.forgetting import identity
 from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.data import PilotData
-from toolkit.pilots.starts import start_of, tuned_part
-from toolkit.training.activations import Activations
+from toolkit.pilots.starts import frozen_layers_of, start_of, tuned_part
+from toolkit.training.activations import Activations, RememberedRows
 from toolkit.training.batches import AnyPool, Pool, ReplayBatches, StreamedPool
 from toolkit.training.device import free_memory
 from toolkit.training.loop import Recipe, predict
 from toolkit.training.networks import Classifier, pixel_statistics
 from toolkit.training.start import Start
-from toolkit.training.trunk import Trunk, rest_of
+from toolkit.training.trunk import rest_of
 
 Rows = dict[str, dict[str, list[float]]]
 """Rows of the accuracy matrices on ``original`` and ``coded`` test images, for each head."""
@@ -61,16 +63,18 @@ class Learner:
     activations: Activations | None = field(init=False)
     streamed: bool = field(init=False, default=False)
     _exemplars: tuple[int, AnyPool] | None = field(init=False, default=None)
+    _remembered: RememberedRows = field(init=False)
 
     def __post_init__(self) -> None:
         torch.manual_seed(derive(self.seed, 0))
         self.kind, _ = parse_method(self.config.method)
         self.method = build_method(self.config.method, label_smoothing=self.config.label_smoothing)
         self.start = start_of(self.config, self.device)
+        self._remembered = RememberedRows(DECODED_SHARE * free_memory(torch.device("cpu")))
         self.activations, mean, std = None, None, None
         tune = tuned_part(self.config)
         if tune != "all":
-            self.activations = Activations(Trunk(self.start, tune, self.config.size, self.device), self.progress)
+            self.activations = frozen_layers_of(self.config, self.device, self.progress)
         else:
             mean, std = self.start.statistics or pixel_statistics(self._images(self.data.scenario[0]))
         network = self.method.build(lambda: self._backbone(tune), self.data.stage(0).total, mean, std)
@@ -174,15 +178,30 @@ class Learner:
         """Rows of the accuracy matrices after ``stage``, for every head of the method."""
         self.network.eval()
         members = np.flatnonzero(np.isin(self.data.dataset.test.labels, self.data.scenario.seen(stage)))
-        images = self.data.dataset.test.images[members]
-        decoded = None if self.data.codec.lossless else self.data.coded_test.images(members)
+        originals = self._test_inputs("original", members)
+        coded = None if self.data.coded_test is None else self._test_inputs("coded", members)
         rows: Rows = {}
         for head in self.method.heads:
             scores = self.method.predictor(self.network, head)
-            original = self._evaluate(scores, images, members, stage)
-            coded = original if decoded is None else self._evaluate(scores, decoded, members, stage)
-            rows[head] = {"original": original, "coded": coded}
+            original = self._evaluate(scores, originals, members, stage)
+            rows[head] = {
+                "original": original,
+                "coded": original if coded is None else self._evaluate(scores, coded, members, stage),
+            }
         return rows
+
+    def _test_inputs(self, which: str, members: np.ndarray) -> torch.Tensor:
+        """What the network gets for ``original`` or ``coded`` test images at int64 (K,) indices."""
+
+        def inputs(places: np.ndarray) -> torch.Tensor:
+            if which == "original":
+                return self._single(np.asarray(self.data.dataset.test.images[members[places]]))
+            assert self.data.coded_test is not None
+            return self._single(self.data.coded_test.images(members[places]))
+
+        if self.activations is None:
+            return inputs(np.arange(len(members)))
+        return self._remembered.of([(which, index) for index in members.tolist()], inputs)
 
     def exemplars(self) -> AnyPool:
         """All exemplars; their labels are indices of network outputs.
@@ -205,7 +224,16 @@ class Learner:
         def decode(positions: np.ndarray) -> np.ndarray:
             return codec.decode([payloads[position] for position in positions], size)
 
-        return self._fitting_pool(partial(self._read, decode), outputs, extras)
+        take = partial(self._read, decode)
+        if self.activations is None:
+            return self._fitting_pool(take, outputs, extras)
+        keys = [identity(payload) for payload in payloads]
+
+        def remembered(positions: torch.Tensor) -> torch.Tensor:
+            chosen = [keys[position] for position in positions.tolist()]
+            return self._remembered.of(chosen, lambda places: take(positions[places])).to(self.device)
+
+        return self._fitting_pool(remembered, outputs, extras)
 
     def _read(self, images: Callable[[np.ndarray], np.ndarray], positions: torch.Tensor) -> torch.Tensor:
         """Images at int64 (K,) ``positions``, or their activations, on the device."""
@@ -260,10 +288,12 @@ class Learner:
         return float(share)
 
     def _images(self, indices: np.ndarray) -> np.ndarray:
-        """Images of the training split as they are trained on, uint8 (K, H, W, 3)."""
-        # decoded once, because they are read in every epoch
-        source = self.data.dataset.train.images if self.config.align == "none" else self.data.coded_train.decoded
-        return np.asarray(source[indices])
+        """Images of the training split as they are trained on, uint8 (K, H, W, 3), or their stored features."""
+        if self.config.align == "none":
+            return np.asarray(self.data.dataset.train.images[indices])
+        if stores_features(self.data.codec):
+            return self.data.coded_train.images(indices)
+        return np.asarray(self.data.coded_train.decoded[indices])  # decoded once, as they are read in every epoch
 
     def _pool(self, indices: np.ndarray) -> AnyPool:
         """Training images of a stage."""
@@ -278,16 +308,21 @@ class Learner:
         return torch.from_numpy(self.data.position[labels]).to(self.device)
 
     def _inputs(self, images: np.ndarray, views: int | None = None) -> torch.Tensor:
-        """Activations of images uint8 (N, H, W, 3): (N, views, ...), the configuration's number of views by default."""
+        """Activations of images uint8 (N, H, W, 3): (N, views, ...), the configuration's number of views by default.
+
+        Stored features, float32 (N, ...), are the activations of one view.
+        """
+        if images.dtype != np.uint8:
+            return torch.from_numpy(images).to(torch.bfloat16)[:, None]
         assert self.activations is not None
         return self.activations.of(images, self.config.views if views is None else views)
 
     def _evaluate(
-        self, scores: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, members: np.ndarray, stage: int
+        self, scores: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, members: np.ndarray, stage: int
     ) -> list[float]:
-        """A row of an accuracy matrix, from the images of all classes seen and their indices in the test split."""
+        """A row of an accuracy matrix, from the inputs of all classes seen and their indices in the test split."""
         labels = self.data.dataset.test.labels[members]
-        predicted = np.array(self.data.scenario.order)[self._predict(scores, images).argmax(axis=1)]
+        predicted = np.array(self.data.scenario.order)[self._predict(scores, inputs).argmax(axis=1)]
         return stage_accuracies(predicted, labels, self.data.scenario.stages[: stage + 1])
 
     def _candidates(self, stage: int) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
@@ -296,20 +331,23 @@ class Learner:
         candidates, extras = {}, {}
         for label in self.data.scenario.stages[stage]:
             members = np.flatnonzero(labels == label)
-            images = coded.images(members)
+            inputs = self._single(coded.images(members))
             if self.config.selection == "herding":
-                features = self._predict(self.network.features, images)  # type: ignore[arg-type]
+                features = self._predict(self.network.features, inputs)  # type: ignore[arg-type]
                 order = herding_order(features)
             else:
                 order = random_order(len(members), np.random.default_rng(derive(self.seed, 3, label)))
             candidates[label] = [coded.payload(int(index)) for index in members[order]]
             if self.method.extra_bytes(self.data.stage(stage).total):
-                logits = self._predict(self.network, images[order])
+                logits = self._predict(self.network, inputs[torch.from_numpy(order)])
                 extras[label] = self.method.pack_extras(logits)
         return candidates, extras
 
-    def _predict(self, network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray) -> np.ndarray:
-        inputs = torch.from_numpy(np.array(images)) if self.activations is None else self._inputs(images, 1)
+    def _single(self, images: np.ndarray) -> torch.Tensor:
+        """What the network gets for images uint8 (N, H, W, 3), without augmentation."""
+        return torch.from_numpy(np.array(images)) if self.activations is None else self._inputs(images, 1)
+
+    def _predict(self, network: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> np.ndarray:
         outputs = predict(
             network,
             inputs,

@@ -14,6 +14,7 @@ import numpy as np
 from toolkit.codecs.spec import codec_family, is_lossless, short_spec
 from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
+from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult, PilotSummary
@@ -244,11 +245,14 @@ def describe(shared: Mapping[str, Any]) -> str:
 def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comparison]:
     """Group the pilots of one dataset and size into comparisons, the one with the newest run first.
 
+    A method on frozen features trains no network, so it belongs to every comparison of pilots that start from its
+    extractor's weights with the same stages.
+
     Args:
         runs: pilot run folders, newest first; damaged ones are skipped.
         dataset, size: of the pilots.
     """
-    found: dict[str, tuple[Mapping[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
+    found: dict[str, _Group] = {}
     for run in runs:
         try:
             request = PilotRequest.of(run)
@@ -260,7 +264,30 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
         common = config.model_dump(mode="json", exclude=set(VARIED))
         key = json.dumps(common, sort_keys=True)
         found.setdefault(key, (common, []))[1].append((run, config, request.seed))
+    _join_frozen(found)
     return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
+
+
+_Group = tuple[Mapping[str, Any], list[tuple[RunFolder, PilotConfig, int]]]
+_SCENE = ("initial", "increment", "class_order", "selection", "device")
+"""Fields that matter to a method which trains no network, besides the extractor."""
+
+
+def _join_frozen(found: dict[str, _Group]) -> None:
+    """Move groups of methods on frozen features into the groups that train on the same weights, if there are any."""
+    frozen = [key for key, (_, runs) in found.items() if all(parse_method(one.method)[0].frozen for _, one, _ in runs)]
+    for key in frozen:
+        common, runs = found[key]
+        scene = [common[name] for name in (*_SCENE, "extractor")]
+        others = [
+            members
+            for other, (fields, members) in found.items()
+            if other not in frozen and [fields[name] for name in (*_SCENE, "network")] == scene
+        ]
+        for members in others:
+            members.extend(runs)
+        if others:
+            del found[key]
 
 
 def result_rows(pilots: Sequence[PilotSummary]) -> list[dict[str, object]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
+from toolkit.training.activations import Activations
 from toolkit.training.backbones import default_network
 from toolkit.training.networks import Classifier
 from toolkit.training.start import NEUTRAL, Start, open_network
+from toolkit.training.trunk import Trunk
 
 
 def start_of(config: PilotConfig, device: torch.device) -> Start:
@@ -32,6 +35,11 @@ def tuned_part(config: PilotConfig) -> str:
     if parse_method(config.method)[0].frozen:
         return "head" if ":" in config.extractor else "all"
     return config.tune
+
+
+def frozen_layers_of(config: PilotConfig, device: torch.device, progress: Progress = silent) -> Activations:
+    """The layers that the pilot does not train, whose outputs can be stored."""
+    return Activations(Trunk(start_of(config, device), tuned_part(config), config.size, device), progress)
 
 
 def whole_network(start: Start, tune: str, trained: nn.Module) -> nn.Module:

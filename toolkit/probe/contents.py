@@ -26,7 +26,7 @@ class Setting(Contents):
     """A row of the probe table: one codec setting.
 
     Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` are charged once. ``psnr`` is in
-    dB, None for a lossless setting; ``cka`` is None if it is not finite.
+    dB; it and ``ssim`` are None for a setting that stores no images. ``cka`` is None if it is not finite.
     """
 
     codec: CodecSpec
@@ -42,7 +42,7 @@ class Setting(Contents):
     equivalent_exemplars_raw: AtLeast0
     equivalent_exemplars_original: AtLeast0
     psnr: Number | None
-    ssim: Number
+    ssim: Number | None
     fmse: NotRequired[float]
     fmse_relative: AtLeast0
     cosine_distance: AtLeast0

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from toolkit.codecs.base import Codec, fitting_sample, image_size
+from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import give_guide, needs_network
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
@@ -47,12 +48,13 @@ def measure_images(
         progress: receives the number of images done.
 
     Raises:
-        UsageError: fewer than 2 images.
+        UsageError: fewer than 2 images, or a codec that stores none.
     """
     if images < 2:
         raise UsageError(f"at least 2 images are required, got {images}")
     chosen = np.sort(dataset.stratified_train_indices(images, seed))
     codec = parse_codec(spec)
+    refuse_features(codec, "a measurement of single images")
     give_guide([codec], lambda: NetworkGuide(extractor, dataset.train.images, dataset.train.labels))
     give_originals([codec], dataset.originals)
     codec.fit(dataset.train.images[fitting_sample(chosen)])

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import needs_network
 from toolkit.codecs.psnr import psnr_of
 from toolkit.codecs.spec import parse_codec
@@ -91,6 +92,7 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow 
 
 def _codec(spec: str) -> Codec:
     codec = parse_codec(spec)
+    refuse_features(codec, "a page of images")
     if needs_network(codec):
         raise UsageError(f"{spec} codes with a network, which pages do not run: measure its images first")
     return codec

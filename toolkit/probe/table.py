@@ -12,12 +12,13 @@ import torch
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
+from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import Guide, give_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.features import distortion
-from toolkit.features.extractor import FeatureExtractor
+from toolkit.features.extractor import FeatureExtractor, frozen_layers
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
@@ -52,13 +53,15 @@ class Tally:
 
     Attributes:
         stored: payload bytes of every image so far.
-        compared: number of images that distortions were measured on.
+        compared: number of images that the distortion of features was measured on.
+        seen: number of images that PSNR was measured on; 0 if the codec gives no images.
         structured: number of images that SSIM was measured on.
     """
 
     def __init__(self) -> None:
         self.stored: list[int] = []
         self.compared = 0
+        self.seen = 0
         self.structured = 0
         self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "fmse", "cosine", "square"), 0.0)
         self.cka = distortion.LinearCKA()
@@ -70,28 +73,32 @@ class Tally:
         self.sums["encode"] += coded.encode_seconds
         self.sums["decode"] += coded.decode_seconds
 
-    def compare(self, decoded: torch.Tensor, original: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Add distortions from pixels uint8 (N, H, W, 3) and features (N, D) of original and decoded images."""
-        self.compared += len(decoded)
-        values = {
-            "psnr": float(distortion.psnr(original, decoded, "sum")),
-            "fmse": float(distortion.fmse(before, after, "sum")),
-            "cosine": float(distortion.cosine_distance(before, after, "sum")),
-            "square": float(before.square().mean(dim=1).sum()),
-        }
-        for name, value in values.items():
-            self.sums[name] += value
+    def compare(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Add distortions of features (N, D) of original and decoded images."""
+        self.compared += len(before)
+        self.sums["fmse"] += float(distortion.fmse(before, after, "sum"))
+        self.sums["cosine"] += float(distortion.cosine_distance(before, after, "sum"))
+        self.sums["square"] += float(before.square().mean(dim=1).sum())
+        if len(before) >= LEAST_IMAGES:
+            self.cka.update(before, after)
+
+    def compare_pixels(self, original: torch.Tensor, decoded: torch.Tensor) -> None:
+        """Add distortions of pixels uint8 (N, H, W, 3)."""
+        self.seen += len(original)
+        self.sums["psnr"] += float(distortion.psnr(original, decoded, "sum"))
         left = max(1, SSIM_PIXELS // original[0, ..., 0].numel()) - self.structured
         if left > 0:
             self.sums["ssim"] += float(distortion.ssim(original[:left], decoded[:left], "sum"))
             self.structured += len(original[:left])
-        if len(decoded) >= LEAST_IMAGES:
-            self.cka.update(before, after)
 
     def mean(self, name: str) -> float:
         """A sum divided by the number of its images."""
-        counts = {"files": len(self.stored), "encode": len(self.stored), "decode": len(self.stored)}
-        return self.sums[name] / {**counts, "ssim": self.structured}.get(name, self.compared)
+        counts = dict.fromkeys(("files", "encode", "decode"), len(self.stored))
+        return self.sums[name] / {**counts, "psnr": self.seen, "ssim": self.structured}.get(name, self.compared)
+
+    def mean_of_pixels(self, name: str, digits: int) -> float | None:
+        """The rounded mean of ``psnr`` or ``ssim``; None without decoded images."""
+        return round(self.mean(name), digits) if self.seen else None
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,8 @@ class Sample:
             "exemplars_per_class": round(exemplars / len(self.dataset.class_names), 2),
             "equivalent_exemplars_raw": round(uncompressed * raw / stored, 1),
             "equivalent_exemplars_original": round(uncompressed * self.file_bytes / stored, 1),
-            "psnr": round(tally.mean("psnr"), 3),
-            "ssim": round(tally.mean("ssim"), 5),
+            "psnr": tally.mean_of_pixels("psnr", 3),
+            "ssim": tally.mean_of_pixels("ssim", 5),
             "fmse": tally.mean("fmse"),
             "fmse_relative": tally.sums["fmse"] / max(tally.sums["square"], 1e-30),
             "cosine_distance": max(0.0, tally.mean("cosine")),
@@ -299,6 +306,7 @@ def measure(
     parsed = [parse_codec(spec) for spec in codecs]
     give_guide(parsed, make_guide)
     give_originals(parsed, sample.dataset.originals)
+    give_layers(parsed, lambda: frozen_layers(extractor, progress))
     for codec in parsed:
         codec.fit(pixels)
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
@@ -313,16 +321,23 @@ def measure(
         for done, coded in enumerate(ordered_map(code, jobs, group=1), start=1):
             clock = time.perf_counter()
             codec, before = parsed[coded.setting], originals[coded.chunk]
-            after = before if codec.lossless else _finite_features(extractor, coded.decoded, f"images of {codec}")
-            tallies[coded.setting].count(coded)
+            if codec.lossless:
+                after = before
+            elif stores_features(codec):
+                after = torch.from_numpy(coded.decoded)
+            else:
+                after = _finite_features(extractor, coded.decoded, f"images of {codec}")
+            tally = tallies[coded.setting]
+            tally.count(coded)
             if compared is None or chunks[coded.chunk][0] < compared:
-                original, decoded = (torch.from_numpy(part) for part in (pixels[chunks[coded.chunk]], coded.decoded))
-                tallies[coded.setting].compare(decoded, original, before, after)
+                tally.compare(before, after)
+                if not stores_features(codec):
+                    tally.compare_pixels(*map(torch.from_numpy, (pixels[chunks[coded.chunk]], coded.decoded)))
             decoded_features.append(after)
             network_seconds += time.perf_counter() - clock
             progress(f"probing {codec}", done, len(jobs))
             if coded.chunk == len(chunks) - 1:
-                tally, features = tallies[coded.setting], torch.cat(decoded_features)
+                features = torch.cat(decoded_features)
                 row = sample.row(codec, tally, features)
                 settings.append(Coded(codec, tally, row, features if keep_features else None))
                 decoded_features.clear()

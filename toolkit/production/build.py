@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.codecs.base import image_size
+from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import give_guide, needs_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.catalog import load_dataset
 from toolkit.data.summary import found_facts
-from toolkit.features.extractor import build_extractor
+from toolkit.features.extractor import FeatureExtractor, build_extractor, frozen_layers
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
@@ -53,17 +54,17 @@ def build_memory(
     dataset = load_dataset(spec, size, progress=progress)
     allowed = budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
     network = None
-    if selection == "herding" or needs_guide(parsed):
+    if selection == "herding" or needs_guide(parsed) or stores_features(parsed):
         network = build_extractor(extractor, dataset, device=resolve_device(device), seed=seed, progress=progress)
         give_guide([parsed], partial(NetworkGuide, network, dataset.train.images, dataset.train.labels))
+        give_layers([parsed], partial(frozen_layers, network, progress))
     give_originals([parsed], dataset.originals)
-    judge = network if selection == "herding" else None
     candidates: dict[int, list[bytes]] = {}
     for label in range(len(dataset.class_names)):
         pixels = np.asarray(dataset.train.images[dataset.train.labels == label])
         payloads = parsed.encode(pixels)
-        if judge is not None:
-            order = herding_order(judge(parsed.decode(payloads, image_size(pixels))).numpy())
+        if selection == "herding":
+            order = herding_order(_features(parsed.decode(payloads, image_size(pixels)), network))
         else:
             order = random_order(len(payloads), np.random.default_rng(derive(seed, 3, label)))
         candidates[label] = [payloads[index] for index in order]
@@ -76,3 +77,11 @@ def build_memory(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _features(decoded: np.ndarray, extractor: FeatureExtractor | None) -> np.ndarray:
+    """Features, float32 (N, D), of decoded images, or decoded features themselves."""
+    if decoded.dtype != np.uint8:
+        return decoded
+    assert extractor is not None
+    return extractor(decoded).numpy()

@@ -27,6 +27,7 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import refuse_guide
 from toolkit.codecs.original import refuse_originals
 from toolkit.codecs.spec import parse_codec, short_spec
@@ -112,6 +113,7 @@ def build_sharded_memory(
         ray_cluster.require_shared(path)
     refuse_guide(parse_codec(codec), "a sharded memory")
     refuse_originals(parse_codec(codec), "a sharded memory")
+    refuse_features(parse_codec(codec), "a sharded memory")
     request: BuildRequest = {
         "dataset": absolute_spec(spec),
         "size": size,

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from toolkit.codecs.base import Codec
+from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import refuse_guide
 from toolkit.codecs.spec import parse_codec, path_values, short_spec
 from toolkit.data.catalog import load_dataset, short_name
@@ -194,6 +195,7 @@ def export_bundle(
     if output.exists():
         raise UsageError(f"{output} already exists")
     refuse_guide(parse_codec(config.codec), "a bundle")
+    refuse_features(parse_codec(config.codec), "a bundle")
     network = load_network(run.path / NETWORK)
     extractor = FeatureExtractor(f"checkpoint:{NETWORK}", network, torch.device("cpu"))
     dataset = load_dataset(config.dataset, config.size, progress=progress)

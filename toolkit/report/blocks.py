@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from toolkit.language.catalogue import Language
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import setting_name
-from toolkit.report.facts import Gain
+from toolkit.report.gain import Gain
 
 Block = dict[str, object]
 """A block of the template, which reads its fields by ``kind``."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from toolkit.advice.contents import AdviceResult, is_advice
 from toolkit.codecs.base import image_size
+from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import needs_network
 from toolkit.codecs.psnr import psnr_of
 from toolkit.codecs.spec import codec_family, is_lossless, parse_codec
@@ -20,13 +21,15 @@ from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.jobs.kinds import sorted_out
+from toolkit.language.sentence import Sentence
 from toolkit.learning.catalog import parse_method
-from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, comparisons, lossless_references, storage_of
 from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.probe.request import ProbeRequest
+from toolkit.report.gain import GainContents, gain_over
+from toolkit.report.verdict import findings, lossless_that_fit
 from toolkit.runs.contents import Result
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
@@ -34,38 +37,6 @@ from toolkit.runs.request import Request
 EXAMPLES = 6
 CODED = 100
 """Number of images that give the thresholds for operation."""
-
-
-class GainContents(TypedDict):
-    """A :class:`Gain` as JSON."""
-
-    points: float
-    half: float | None
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Points of last accuracy of one pilot over another.
-
-    Attributes:
-        points: mean difference over the shared seeds, or difference of the means if no seed is shared.
-        half: half width of its 95 % interval over those seeds; None for fewer than two.
-        seeds: number of shared seeds.
-    """
-
-    points: float
-    half: float | None
-    seeds: int
-
-    @property
-    def certain(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.half is not None and abs(self.points) > self.half
-
-    def as_dict(self) -> GainContents:
-        """The gain as JSON."""
-        return {"points": self.points, "half": self.half, "seeds": self.seeds}
 
 
 class ReferenceGain(GainContents):
@@ -98,6 +69,7 @@ class StudyContents(TypedDict):
     recommended: RecommendedSetting
     gain_over_raw: GainContents | None
     gains_over_lossless: list[ReferenceGain]
+    findings: list[str]
     pilots: list[PilotSummary]
     unfinished: list[UnfinishedRun]
     apart: list[str]
@@ -178,6 +150,11 @@ class Study:
         return max(others, key=lambda one: one["mean"]["last_accuracy"], default=None)
 
     @property
+    def findings(self) -> list[Sentence]:
+        """Whether to compress and to keep exemplars at all."""
+        return list(findings(self.pilot, self.pilots))
+
+    @property
     def same_seeds(self) -> bool:
         """Whether all pilots have the same seeds."""
         return len({tuple(run["seed"] for run in one["runs"]) for one in self.pilots}) == 1
@@ -204,6 +181,7 @@ class Study:
             "gains_over_lossless": [
                 {"codec": one["codec"], **gain_over(self.pilot, one).as_dict()} for one in self.lossless
             ],
+            "findings": [str(one) for one in self.findings],
             "pilots": self.pilots,
             "unfinished": [{"run": name, "state": state} for name, state in self.unfinished],
             "apart": list(self.apart),
@@ -225,16 +203,6 @@ class Study:
         ordered = sorted(family, key=family.__getitem__)
         place = ordered.index(codec)
         return ordered[max(0, place - 1) : place + 2]
-
-
-def gain_over(pilot: PilotSummary, other: PilotSummary) -> Gain:
-    """Points of last accuracy of ``pilot`` over ``other``, paired by seed."""
-    mine, theirs = ({run["seed"]: run["last_accuracy"] for run in one["runs"]} for one in (pilot, other))
-    shared = sorted(mine.keys() & theirs.keys())
-    if not shared:
-        return Gain(100 * (pilot["mean"]["last_accuracy"] - other["mean"]["last_accuracy"]), None, 0)
-    mean, half = mean_and_ci95([100 * (mine[seed] - theirs[seed]) for seed in shared])
-    return Gain(mean, half, len(shared))
 
 
 def gather_study(runs: Sequence[RunFolder]) -> Study:
@@ -295,8 +263,9 @@ def _subject(request: Request[Result]) -> tuple[str, int] | None:
 def _choose(pilots: Sequence[PilotSummary], advice: AdviceResult | None) -> tuple[int, bool]:
     """The advised setting if it was piloted at the advice's budget, else the best at the most piloted budget.
 
-    Methods without exemplars are bounds, not choices. If several methods were piloted with the advised setting, the
-    most piloted one is taken.
+    If all images fit without loss, the smallest setting without loss is taken: nothing is gained by compression.
+    Methods without exemplars are bounds or alternatives, not choices. If several methods were piloted with the advised
+    setting, the most piloted one is taken.
 
     Raises:
         WorkError: no pilot kept exemplars.
@@ -314,7 +283,9 @@ def _choose(pilots: Sequence[PilotSummary], advice: AdviceResult | None) -> tupl
     budgets = [pilots[n]["budget_bytes"] for n in able]
     budget = max(set(budgets), key=lambda one: (budgets.count(one), one))
     there = [n for n in able if pilots[n]["budget_bytes"] == budget]
-    return max(there, key=lambda n: pilots[n]["mean"]["last_accuracy"]), False
+    best = max(there, key=lambda n: pilots[n]["mean"]["last_accuracy"])
+    exact = lossless_that_fit([pilots[n] for n in there if pilots[n]["method"] == pilots[best]["method"]])
+    return (pilots.index(exact[0]) if exact else best), False
 
 
 def show_examples(study: Study) -> Examples | str:
@@ -348,6 +319,7 @@ def _examples(study: Study, dataset: ImageDataset) -> Examples:
 def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Decoded images, and the bytes of each payload."""
     made = parse_codec(codec)
+    refuse_features(made, "example images of a report")
     if needs_network(made):  # the app makes reports too, and runs no network
         raise UsageError(f"a report has no example images of {codec}, because encoding them needs a network")
     made.fit(images[:1])

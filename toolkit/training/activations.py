@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -36,11 +36,13 @@ class Activations:
 
     Attributes:
         path: of the cache, a SQLite database.
+        digest: bytes that identify the layers.
     """
 
     def __init__(self, trunk: Trunk, progress: Progress = silent) -> None:
         self._trunk = trunk
         self._progress = progress
+        self.digest = trunk.layers
         self.path = cache_root() / "activations" / f"{trunk.digest}.sqlite"
         self._lock = threading.Lock()
 
@@ -68,6 +70,10 @@ class Activations:
                 raise WorkError(
                     f"the cache of activations {self.path} cannot be used ({one_line(error)}): delete that file"
                 ) from error
+
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """Outputs of images uint8 (N, H, W, 3) without augmentation, float32 (N, C) or (N, C, h, w)."""
+        return self.of(images)[:, 0].float().numpy()
 
     def _fill(self, connection: sqlite3.Connection, images: np.ndarray, keys: Sequence[bytes], count: int) -> None:
         missing = _missing(connection, keys, count)
@@ -122,6 +128,34 @@ class Activations:
                 f"the cached activations need {needed / 1e9:.1f} GB in {self.path.parent}, where {free / 1e9:.1f} GB "
                 "are free: train the head only, or use fewer views or images"
             )
+
+
+class RememberedRows:
+    """Rows of activations in memory by key, so that their images are not decoded again.
+
+    Args:
+        most_bytes: rows beyond are computed each time.
+    """
+
+    def __init__(self, most_bytes: float) -> None:
+        self._left = most_bytes
+        self._rows: dict[Hashable, torch.Tensor] = {}
+
+    def of(self, keys: Sequence[Hashable], compute: Callable[[np.ndarray], torch.Tensor]) -> torch.Tensor:
+        """The rows of ``keys``, (K, ...); ``compute`` gives those at some places, int64 (M,), of ``keys``."""
+        missing = np.array([place for place, key in enumerate(keys) if key not in self._rows], np.int64)
+        computed = compute(missing) if len(missing) else None
+        if len(missing) == len(keys) and computed is not None:
+            found = computed
+        else:
+            new = {} if computed is None else dict(zip(missing.tolist(), computed, strict=True))
+            found = torch.stack([new[n] if n in new else self._rows[key] for n, key in enumerate(keys)])
+        for place in missing.tolist():
+            if found[place].nbytes > self._left:
+                break
+            self._left -= found[place].nbytes
+            self._rows[keys[place]] = found[place].clone()
+        return found
 
 
 def _packed(output: torch.Tensor) -> bytes:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from toolkit.codecs.features import DIGEST_BYTES
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.threads import ordered_map
 from toolkit.training.backbones import TorchvisionBackbone
@@ -61,6 +62,7 @@ class Trunk:
 
     Attributes:
         digest: hexadecimal, of the weights and of all that changes its outputs.
+        layers: :data:`~toolkit.codecs.features.DIGEST_BYTES` bytes, of the weights and of which layers these are.
     """
 
     def __init__(self, start: Start, tune: str, size: int, device: torch.device) -> None:
@@ -68,10 +70,11 @@ class Trunk:
         backbone: Any = start.backbone().eval().requires_grad_(False)
         mean, std = start.statistics or NEUTRAL
         self._type = torch.bfloat16 if runs_bfloat16(device) else torch.float32
-        facts = f"1|{start.architecture}|{tune}|{mean}|{std}|{self._type}|{device.type}|{torch.__version__}"
-        digest = hashlib.sha256(facts.encode())
-        add_weights(digest, backbone)
-        self.digest = digest.hexdigest()[:32]
+        facts = f"2|{self._type}|{device.type}|{torch.__version__}"
+        weights = hashlib.sha256(f"1|{start.architecture}|{tune}|{mean}|{std}".encode())
+        add_weights(weights, backbone)
+        self.layers = weights.digest()[:DIGEST_BYTES]
+        self.digest = hashlib.sha256(self.layers + facts.encode()).hexdigest()[:32]
         self._normalisation = Normalisation(mean, std).to(device)
         folded = _folded(backbone, size)
         if tune == "last-block":

@@ -75,7 +75,9 @@ def feature_distortion(evidence: Evidence, setting: int) -> float:
 
 def structure_loss(evidence: Evidence, setting: int) -> float:
     """1 - SSIM."""
-    return 1 - float(evidence.settings[setting].row["ssim"])
+    ssim = evidence.settings[setting].row["ssim"]
+    assert ssim is not None  # evidence holds settings that store images
+    return 1 - ssim
 
 
 def domain_shift(evidence: Evidence, setting: int) -> float:

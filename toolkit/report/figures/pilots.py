@@ -9,10 +9,12 @@ import plotly.graph_objects as go
 from toolkit.codecs.spec import codec_family, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
+from toolkit.learning.catalog import parse_method
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import lossless_references, setting_name, storage_of
 from toolkit.report.figures.style import (
     DOTTED,
+    OTHER,
     RULE,
     SEQUENTIAL,
     SERIES_COLOURS,
@@ -52,13 +54,13 @@ def accuracy_figure(
         metric: one of :data:`ACCURACIES`.
         storage: one of :data:`STORAGES`.
     """
-    families = [codec_family(pilot["codec"]) for pilot in pilots]
-    colours = family_colours(families)
+    families = [_family(pilot, say) for pilot in pilots]
+    colours = family_colours(families) | {say("figure.no_exemplars"): OTHER}
     several_methods = len({pilot["method"] for pilot in pilots}) > 1
     series: dict[str, list[int]] = {}
     for n, pilot in enumerate(pilots):
         name = setting_name(pilot["codec"], pilot["align"]) + (f", {pilot['method']}" if several_methods else "")
-        series.setdefault(name, []).append(n)
+        series.setdefault(name if _keeps_exemplars(pilot) else pilot["method"], []).append(n)
     figure = go.Figure()
     for name, members in series.items():
         members = sorted(members, key=lambda n: storage_of(pilots[n], storage))
@@ -79,7 +81,10 @@ def accuracy_figure(
             showlegend=False,  # one entry per family: dozens of settings would crowd out the chart
             mode="lines+markers",
             line={"color": colours[families[members[0]]], "width": 1.5},
-            marker={"size": 12, "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]]},
+            marker={
+                "size": 12,
+                "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]] if _keeps_exemplars(pilots[members[0]]) else "x",
+            },
             hovertemplate=f"<b>{as_text(name)}</b><br>"
             + say(f"metric.{metric}")
             + " %{y:.1%}<br>"
@@ -102,6 +107,8 @@ def accuracy_figure(
     _guide(figure, pilots, metric, storage, say)
     style_figure(figure, 460, showlegend=True)
     spread = [storage_of(pilot, storage) for pilot in pilots]
+    if storage == "memory_bytes":
+        spread = [value for value in spread if value > 0]  # nothing kept is a line: a log axis has no zero
     wide = bool(spread) and min(spread) > 0 and max(spread) > 4 * min(spread)
     figure.update_xaxes(title=say(f"storage.{storage}"))
     if wide:
@@ -110,6 +117,15 @@ def accuracy_figure(
         figure.update_xaxes(range=[0.9 * min(spread), 1.1 * max(spread)])
     figure.update_yaxes(title=say(f"metric.{metric}"), tickformat=".0%")
     return figure
+
+
+def _keeps_exemplars(pilot: PilotSummary) -> bool:
+    return parse_method(pilot["method"])[0].exemplars
+
+
+def _family(pilot: PilotSummary, say: Language) -> str:
+    """The codec's family; methods without exemplars use no codec and form a family of their own."""
+    return codec_family(pilot["codec"]) if _keeps_exemplars(pilot) else say("figure.no_exemplars")
 
 
 def _facts(number: int, pilot: PilotSummary) -> list[object]:
@@ -137,6 +153,15 @@ def _guide(figure: go.Figure, pilots: Sequence[PilotSummary], metric: str, stora
     if storage == "memory_bytes":
         for budget in budgets:
             figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="y domain", line=DOTTED)
+        for pilot in pilots:
+            if not storage_of(pilot, storage):
+                figure.add_hline(
+                    y=pilot["mean"][metric],
+                    line=DOTTED,
+                    annotation_text=as_text(say("figure.nothing_kept", method=pilot["method"])),
+                    annotation_font_color=RULE,
+                    annotation_position="bottom right",
+                )
     if len(budgets) == 1:
         references = lossless_references(pilots)
         for pilot in pilots:

@@ -13,7 +13,8 @@ from toolkit.language.catalogue import Language
 from toolkit.pilots.results import network_of
 from toolkit.report.blocks import Block, bullets, heading, paragraph, percent, table
 from toolkit.report.cost import Coding, Fleet, Prices, yearly
-from toolkit.report.facts import Examples, Study, gain_over
+from toolkit.report.facts import Examples, Study
+from toolkit.report.gain import gain_over
 
 
 def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Block]:

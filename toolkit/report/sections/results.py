@@ -25,7 +25,8 @@ from toolkit.report.blocks import (
     setting,
     table,
 )
-from toolkit.report.facts import Examples, Study, gain_over
+from toolkit.report.facts import Examples, Study
+from toolkit.report.gain import gain_over
 from toolkit.report.images import strip
 
 _MEASURES = ("last_accuracy", "average_incremental_accuracy", "forgetting")
@@ -64,6 +65,7 @@ def answer(study: Study, say: Language) -> list[Block]:
             sentences.append(
                 say("report.answer_certain" if gain.certain else "report.answer_uncertain", seeds=gain.seeds)
             )
+    sentences += [one.said(say) for one in study.findings]
     space = "" if say.code == "ja" else " "
     return [{"kind": "answer", "text": space.join(sentences)}]
 

@@ -8,10 +8,12 @@ import streamlit as st
 
 from toolkit.foundation.files import default_runs_dir
 from toolkit.jobs.listing import list_runs
+from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of
 from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure
+from toolkit.report.verdict import findings
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure
@@ -56,6 +58,7 @@ def page() -> None:
     comparison = _choose(found)
     pilots = results[comparison.digest]
     _chart(comparison, pilots)
+    _verdict(pilots)
     runs = _by_name(pilots)
     _run(runs)
     _compare([pilot for pilots in results.values() for pilot in pilots], list(runs))
@@ -98,8 +101,9 @@ def _chart(comparison: Comparison, pilots: list[PilotSummary]) -> None:
         "pilot_metric",
         say("help.measures"),
     )
-    several = len({pilot["budget_bytes"] for pilot in pilots}) > 1
-    order = STORAGES if several else (*STORAGES[1:], STORAGES[0])  # with one budget, all memories have the same size
+    sizes = [used for pilot in pilots if (used := storage_of(pilot, "memory_bytes"))]
+    several = bool(sizes) and max(sizes) > 2 * min(sizes)
+    order = STORAGES if several else (*STORAGES[1:], STORAGES[0])  # at one budget, most memories have the same size
     storage = choose(
         place,
         say("tradeoff.against"),
@@ -128,6 +132,16 @@ def _chart(comparison: Comparison, pilots: list[PilotSummary]) -> None:
     ]
     _table(rows)
     downloads("pilots", pilots, rows)
+
+
+def _verdict(pilots: Sequence[PilotSummary]) -> None:
+    """What makes a comparison of codecs pointless, at the budget and with the method of the best pilot."""
+    able = [pilot for pilot in pilots if parse_method(pilot["method"])[0].exemplars]
+    if able:
+        best = max(able, key=lambda pilot: pilot["mean"]["last_accuracy"])
+        found = [plain(one.said(say)) for one in findings(best, pilots)]
+        if found:
+            st.info("  \n".join(found), icon=":material/lightbulb:", title=say("tradeoff.verdict"))
 
 
 def _select_point() -> None:

@@ -1,0 +1,83 @@
+"""Findings that make a comparison of codecs pointless: all images fit, or no exemplar is needed. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from toolkit.codecs.features import stores_features
+from toolkit.codecs.spec import is_lossless, parse_codec, short_spec
+from toolkit.foundation.sizes import format_size
+from toolkit.language.sentence import Sentence
+from toolkit.learning.catalog import parse_method
+from toolkit.pilots.contents import PilotSummary
+from toolkit.pilots.results import storage_of
+from toolkit.report.gain import gain_over
+
+
+def keeps_statistics(pilot: PilotSummary) -> bool:
+    """Whether a pilot's method keeps statistics of all images instead of exemplars."""
+    kind = parse_method(pilot["method"])[0]
+    return kind.frozen and not kind.exemplars
+
+
+def lossless_that_fit(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
+    """Lossless pilots that keep as many exemplars as any other, the smallest exemplars first.
+
+    If another setting takes fewer bytes per exemplar and yet keeps no more, every image fits.
+
+    Args:
+        pilots: with the same budget and method.
+    """
+    most = max((pilot["mean"]["exemplars_per_class"] for pilot in pilots), default=0.0)
+    full = [pilot for pilot in pilots if pilot["mean"]["exemplars_per_class"] == most]
+    least = min((storage_of(pilot, "exemplar_bytes") for pilot in full), default=0.0)
+    exact = sorted(
+        (pilot for pilot in full if is_lossless(pilot["codec"])), key=lambda one: storage_of(one, "exemplar_bytes")
+    )
+    return exact if exact and storage_of(exact[-1], "exemplar_bytes") > least else []
+
+
+def best_statistics(pilots: Sequence[PilotSummary], most_bytes: float) -> PilotSummary | None:
+    """The most accurate pilot that keeps at most so many bytes of statistics instead of exemplars."""
+    able = [one for one in pilots if keeps_statistics(one) and one["mean"]["memory_bytes"] <= most_bytes]
+    return max(able, key=lambda one: one["mean"]["last_accuracy"], default=None)
+
+
+def findings(chosen: PilotSummary, pilots: Sequence[PilotSummary]) -> Iterator[Sentence]:
+    """Sentences on whether to compress, whether to keep exemplars at all, and what stored features give up.
+
+    Args:
+        chosen: the recommended pilot.
+        pilots: all comparable ones.
+    """
+    mine = chosen["budget_bytes"], chosen["method"]
+    peers = [one for one in pilots if (one["budget_bytes"], one["method"]) == mine]
+    fitting = lossless_that_fit(peers)
+    if fitting:
+        yield Sentence(
+            "verdict.everything_fits",
+            setting=short_spec(fitting[0]["codec"]),
+            fit=fitting[0]["mean"]["exemplars_per_class"],
+            budget=format_size(chosen["budget_bytes"]),
+        )
+    other = best_statistics(pilots, chosen["mean"]["memory_bytes"])
+    if other is not None:
+        gain = gain_over(chosen, other)
+        key = "verdict.exemplars_pay" if gain.certain and gain.points > 0 else "verdict.store_nothing"
+        yield Sentence(
+            key,
+            method=other["method"],
+            kept=format_size(other["mean"]["memory_bytes"]),
+            accuracy=100 * other["mean"]["last_accuracy"],
+            setting=short_spec(chosen["codec"]),
+            used=format_size(chosen["mean"]["memory_bytes"]),
+            gain=gain.points,
+        )
+    if stores_features(parse_codec(chosen["codec"])):
+        yield Sentence("verdict.features", setting=short_spec(chosen["codec"]))
+        images = [one for one in peers if not stores_features(parse_codec(one["codec"]))]
+        if images:
+            best = max(images, key=lambda one: one["mean"]["last_accuracy"])
+            yield Sentence(
+                "verdict.features_instead", setting=short_spec(best["codec"]), gain=gain_over(chosen, best).points
+            )
