@@ -30,7 +30,8 @@ class AdviceRequest(ProbeRequest):
     results: ClassVar[Any] = AdviceResult
 
     images: Annotated[
-        int, Field(ge=4, description="maximum number of training images; a fifth of them is held out for evaluation")
+        int | None,
+        Field(ge=4, description="maximum number of training images; a fifth of them is held out for evaluation"),
     ] = ADVICE_IMAGES
     extractor: Extractor = "stage0"
     _: KW_ONLY
@@ -77,7 +78,7 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
         with_original(codecs, dataset.originals is not None),
         budget=budget,
         extractor=extractor,
-        images=request.images,
+        images=request.sample_size,
         initial=request.initial,
         increment=request.increment,
         class_sizes=dataset.train_class_sizes(),

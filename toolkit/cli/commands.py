@@ -123,6 +123,7 @@ def probe(
         "exemplars_per_class",
         "psnr",
         "fmse_relative",
+        "fmse_relative_ci95",
         "encode_us",
         "decode_us",
     )

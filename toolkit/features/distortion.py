@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-_SSIM_PIXELS = 2**20
-"""Pixels compared at a time: SSIM keeps five filtered copies of them."""
+_PIXELS = 2**19
+"""Pixels compared at a time: SSIM keeps five filtered copies of them in float32."""
 PSNR_CAP = 100.0
 """PSNR in dB of images without error, so that means stay finite."""
 
@@ -112,7 +112,12 @@ def psnr(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
         reduction: over images.
     """
     _require_alike(original, decoded, 4)
-    error = (original.float() - decoded.float()).square().mean(dim=(1, 2, 3))
+    each = max(1, _PIXELS // max(1, original[0, ..., 0].numel())) if len(original) else 1
+    errors = [
+        (one.float() - other.float()).square().mean(dim=(1, 2, 3))
+        for one, other in zip(original.split(each), decoded.split(each), strict=True)
+    ]
+    error = torch.cat(errors)
     decibels = 10 * torch.log10(255.0**2 / error.clamp_min(1e-12))
     return _reduce(decibels.clamp_max(PSNR_CAP), reduction)
 
@@ -127,10 +132,10 @@ def ssim(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
         reduction: over images.
     """
     _require_alike(original, decoded, 4)
-    before, after = (images.float().permute(0, 3, 1, 2) for images in (original, decoded))
-    each = max(1, _SSIM_PIXELS // max(1, before[0, 0].numel()))
+    before, after = (images.permute(0, 3, 1, 2) for images in (original, decoded))
+    each = max(1, _PIXELS // max(1, before[0, 0].numel()))
     parts = [
-        structural_similarity_index_measure(one, other, data_range=255.0, reduction="none")
+        structural_similarity_index_measure(one.float(), other.float(), data_range=255.0, reduction="none")
         for one, other in zip(after.split(each), before.split(each), strict=True)
     ]
     values = torch.cat([torch.as_tensor(part).reshape(-1) for part in parts])

@@ -45,7 +45,11 @@ def thread_count() -> int:
 
 
 def ordered_map(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None, group: int = 16
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    workers: int | None = None,
+    group: int = 16,
+    ahead: int = 4,
 ) -> Iterator[_Result]:
     """Yield ``function(item)`` in order from a thread pool, with a bounded number of items in flight.
 
@@ -58,6 +62,7 @@ def ordered_map(
         items: consumed lazily.
         workers: number of threads; None means :func:`thread_count`, 1 runs in the calling thread.
         group: items passed at a time.
+        ahead: groups in flight per worker.
     """
     workers = thread_count() if workers is None else workers
     if workers <= 1 or getattr(_this_thread, "is_worker", False):
@@ -73,7 +78,7 @@ def ordered_map(
         pending: deque[Future[list[_Result]]] = deque()
         while batch := list(islice(iterator, group)):
             pending.append(pool.submit(work, batch))
-            if len(pending) >= 4 * workers:
+            if len(pending) >= ahead * workers:
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()

@@ -26,7 +26,8 @@ class Setting(Contents):
     """A row of the probe table: one codec setting.
 
     Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` are charged once. ``psnr`` is in
-    dB; it and ``ssim`` are None for a setting that stores no images. ``cka`` is None if it is not finite.
+    dB; it and ``ssim`` are None for a setting that stores no images. ``fmse_relative_ci95`` is the half width of the
+    95 % interval of ``fmse_relative`` for all training images. ``cka`` is None if it is not finite.
     """
 
     codec: CodecSpec
@@ -45,6 +46,7 @@ class Setting(Contents):
     ssim: Number | None
     fmse: NotRequired[float]
     fmse_relative: AtLeast0
+    fmse_relative_ci95: NotRequired[AtLeast0]
     cosine_distance: AtLeast0
     cka: NotRequired[float | None]
     encode_us: AtLeast0

@@ -11,6 +11,7 @@ from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.contents import ImagesResult, ProbeResult, Setting
+from toolkit.probe.presets import images_for, with_original
 from toolkit.runs.choices import (
     Budget,
     Codec,
@@ -57,7 +58,18 @@ class ProbeRequest(MeasuredRequest[ProbeResult]):
     codecs: Codecs
     budget: Budget
     extractor: Extractor = "auto"
-    images: Annotated[int, Field(ge=4, description="maximum number of training images, stratified")] = 1000
+    images: Annotated[
+        int | None,
+        Field(
+            ge=4,
+            description="maximum number of training images, stratified; by default 1000 up to 96 px, 200 at 224 px",
+        ),
+    ] = None
+
+    @property
+    def sample_size(self) -> int:
+        """Number of images to measure at most."""
+        return images_for(self.size) if self.images is None else self.images
 
     def subject(self) -> str:
         return short_name(self.dataset)
@@ -136,7 +148,6 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
         WorkError: the work failed.
     """
     from toolkit.memory.budget import budget_bytes
-    from toolkit.probe.presets import with_original
     from toolkit.probe.table import probe_codecs
 
     codecs = expand_grid(request.codecs)
@@ -147,7 +158,7 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
         with_original(codecs, dataset.originals is not None),
         budget=budget,
         extractor=extractor_of(request, dataset, progress),
-        images=request.images,
+        images=request.sample_size,
         seed=request.seed,
         progress=progress,
         on_row=on_row,

@@ -26,13 +26,15 @@ from toolkit.foundation.threads import ordered_map
 from toolkit.memory.capacity import Capacity
 from toolkit.memory.selection import herding_order
 from toolkit.probe.contents import ProbeResult, Setting
+from toolkit.probe.presets import MOST_IMAGES
 from toolkit.training.device import beside_workers
 
-IMAGES = 1000
 LEAST_IMAGES = 4
 """Minimum for the unbiased CKA."""
-SSIM_PIXELS = 200 * 224**2
-"""SSIM is measured on the first images with this many pixels together: 200 at 224 px, all of 1,000 up to 100 px."""
+COMPARED_PIXELS = 50 * 224**2
+"""PSNR and SSIM are measured on the first images with this many pixels together: 50 at 224 px, 600 at 64 px."""
+_AT_A_TIME = 2**20
+"""Pixels compared at a time."""
 _CHUNK = 100
 """Images per work item; also the minibatch of the CKA estimate, so images are shuffled first to mix the classes."""
 
@@ -54,21 +56,25 @@ class Tally:
     Attributes:
         stored: payload bytes of every image so far.
         compared: number of images that the distortion of features was measured on.
-        seen: number of images that PSNR was measured on; 0 if the codec gives no images.
-        structured: number of images that SSIM was measured on.
+        seen: number of images that PSNR and SSIM were measured on; 0 if the codec gives no images.
+        decoded: number of images decoded.
+        changes, powers: squared change of the features of each compared image, and their square, float32 (N,).
     """
 
     def __init__(self) -> None:
         self.stored: list[int] = []
         self.compared = 0
         self.seen = 0
-        self.structured = 0
-        self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "fmse", "cosine", "square"), 0.0)
+        self.decoded = 0
+        self.changes: list[torch.Tensor] = []
+        self.powers: list[torch.Tensor] = []
+        self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "cosine"), 0.0)
         self.cka = distortion.LinearCKA()
 
     def count(self, coded: _CodedChunk) -> None:
         """Add bytes and times of a chunk."""
         self.stored += coded.stored
+        self.decoded += len(coded.decoded)
         self.sums["files"] += sum(coded.files)
         self.sums["encode"] += coded.encode_seconds
         self.sums["decode"] += coded.decode_seconds
@@ -76,25 +82,44 @@ class Tally:
     def compare(self, before: torch.Tensor, after: torch.Tensor) -> None:
         """Add distortions of features (N, D) of original and decoded images."""
         self.compared += len(before)
-        self.sums["fmse"] += float(distortion.fmse(before, after, "sum"))
+        self.changes.append(distortion.fmse(before, after, "none"))
+        self.powers.append(before.square().mean(dim=1))
         self.sums["cosine"] += float(distortion.cosine_distance(before, after, "sum"))
-        self.sums["square"] += float(before.square().mean(dim=1).sum())
         if len(before) >= LEAST_IMAGES:
             self.cka.update(before, after)
 
     def compare_pixels(self, original: torch.Tensor, decoded: torch.Tensor) -> None:
-        """Add distortions of pixels uint8 (N, H, W, 3)."""
-        self.seen += len(original)
-        self.sums["psnr"] += float(distortion.psnr(original, decoded, "sum"))
-        left = max(1, SSIM_PIXELS // original[0, ..., 0].numel()) - self.structured
-        if left > 0:
-            self.sums["ssim"] += float(distortion.ssim(original[:left], decoded[:left], "sum"))
-            self.structured += len(original[:left])
+        """Add distortions of pixels uint8 (N, H, W, 3), up to :data:`COMPARED_PIXELS` in all."""
+        pixels = original[0, ..., 0].numel()
+        left = max(0, max(1, COMPARED_PIXELS // pixels) - self.seen)
+        for one, other in zip(
+            *(part[:left].split(max(1, _AT_A_TIME // pixels)) for part in (original, decoded)), strict=True
+        ):
+            self.seen += len(one)
+            self.sums["psnr"] += float(distortion.psnr(one, other, "sum"))
+            self.sums["ssim"] += float(distortion.ssim(one, other, "sum"))
 
     def mean(self, name: str) -> float:
         """A sum divided by the number of its images."""
-        counts = dict.fromkeys(("files", "encode", "decode"), len(self.stored))
-        return self.sums[name] / {**counts, "psnr": self.seen, "ssim": self.structured}.get(name, self.compared)
+        if name in ("files", "encode"):
+            return self.sums[name] / len(self.stored)
+        return self.sums[name] / {"decode": self.decoded, "cosine": self.compared}.get(name, self.seen)
+
+    def fmse(self) -> float:
+        """Mean squared change of the features."""
+        return float(torch.cat(self.changes).mean())
+
+    def relative_fmse(self, images: int) -> tuple[float, float]:
+        """Change of the features relative to their square, and the half width of its 95 % interval.
+
+        Args:
+            images: number of images in the dataset; if all are compared, the interval is 0.
+        """
+        changes, powers = torch.cat(self.changes).double(), torch.cat(self.powers).double()
+        mean = float(powers.mean()) or 1e-30
+        ratio, count = float(changes.mean()) / mean, len(changes)
+        spread = float((changes - ratio * powers).std()) if count > 1 else 0.0
+        return ratio, 1.96 * spread / mean * math.sqrt(max(0.0, 1 / count - 1 / max(images, count)))
 
     def mean_of_pixels(self, name: str, digits: int) -> float | None:
         """The rounded mean of ``psnr`` or ``ssim``; None without decoded images."""
@@ -157,6 +182,7 @@ class Sample:
         raw = self.dataset.raw_image_bytes
         exemplars = int(self._capacity(codec, tally, features).exemplars(self.budget))
         uncompressed = self.budget / raw
+        relative, half = tally.relative_fmse(sum(self.class_sizes))
         return {
             "codec": str(codec),
             "file_bytes": round(tally.mean("files"), 2),
@@ -172,8 +198,9 @@ class Sample:
             "equivalent_exemplars_original": round(uncompressed * self.file_bytes / stored, 1),
             "psnr": tally.mean_of_pixels("psnr", 3),
             "ssim": tally.mean_of_pixels("ssim", 5),
-            "fmse": tally.mean("fmse"),
-            "fmse_relative": tally.sums["fmse"] / max(tally.sums["square"], 1e-30),
+            "fmse": tally.fmse(),
+            "fmse_relative": relative,
+            "fmse_relative_ci95": half,
             "cosine_distance": max(0.0, tally.mean("cosine")),
             "cka": _finite(tally.cka.compute()),
             "encode_us": round(tally.mean("encode") * 1e6, 2),
@@ -225,7 +252,7 @@ def probe_codecs(
     budget: int,
     extractor: FeatureExtractor,
     guide_extractor: FeatureExtractor | None = None,
-    images: int = IMAGES,
+    images: int = MOST_IMAGES,
     seed: int = 0,
     progress: Progress = silent,
     on_row: OnRow = ignore_row,
@@ -318,7 +345,7 @@ def measure(
         return _code_chunk(parsed[job[0]], pixels[chunks[job[1]]], *job)
 
     with beside_workers():
-        for done, coded in enumerate(ordered_map(code, jobs, group=1), start=1):
+        for done, coded in enumerate(ordered_map(code, jobs, group=1, ahead=2), start=1):
             clock = time.perf_counter()
             codec, before = parsed[coded.setting], originals[coded.chunk]
             if codec.lossless:
@@ -331,7 +358,7 @@ def measure(
             tally.count(coded)
             if compared is None or chunks[coded.chunk][0] < compared:
                 tally.compare(before, after)
-                if not stores_features(codec):
+                if len(coded.decoded) and not stores_features(codec):
                     tally.compare_pixels(*map(torch.from_numpy, (pixels[chunks[coded.chunk]], coded.decoded)))
             decoded_features.append(after)
             network_seconds += time.perf_counter() - clock
@@ -356,7 +383,8 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     start = time.thread_time()
     payloads = codec.encode(pixels)
     middle = time.thread_time()
-    decoded = codec.decode(payloads, image_size(pixels))
+    known = codec.lossless and chunk > 0  # the first chunk shows that nothing changes, and how long it takes
+    decoded = pixels[:0] if known else codec.decode(payloads, image_size(pixels))
     end = time.thread_time()
     files = [len(codec.to_file(payload)) for payload in payloads]
     stored = [len(payload) for payload in payloads]

@@ -46,7 +46,8 @@ def distortion_figure(
 ) -> go.Figure:
     """Distortion against bytes per image on a log axis, one line per codec family; lossless settings are stars.
 
-    A thin line joins the settings on the Pareto frontier.
+    A thin line joins the settings on the Pareto frontier. Bars are 95 % intervals for all training images, where the
+    result has them.
 
     Args:
         settings: from the ``probe`` JSON; settings without a value of the metric are left out.
@@ -76,6 +77,13 @@ def distortion_figure(
             name=as_text(family),
             mode="lines+markers",
             cliponaxis=False,
+            error_y={
+                "type": "data",
+                "array": [figure_of(one, f"{metric}_ci95") or 0.0 for one in chosen],
+                "visible": any(figure_of(one, f"{metric}_ci95") for one in chosen),
+                "thickness": 1.5,
+                "width": 3,
+            },
             line={"color": colours[family], "width": 2},
             marker={
                 "size": [14 if exact else 10 for exact in lossless],

@@ -24,7 +24,7 @@ from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
 from toolkit.probe.contents import Setting
-from toolkit.probe.presets import PRESETS, with_original
+from toolkit.probe.presets import MOST_IMAGES, PRESETS, images_for, with_original
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder
@@ -40,6 +40,7 @@ from toolkit.ui.components.plain import code, join_marked, plain
 from toolkit.ui.components.probe_result import show_probe, show_rows
 from toolkit.ui.priority import at_full_priority
 
+_IMAGES = (100, 200, 500, 1000, 2000, 5000)
 _PRESETS = {"quick": "preset_quick", "thorough": "preset_thorough", "edge device": "preset_edge"}
 
 
@@ -60,7 +61,7 @@ def page() -> None:
 def _request(dataset: ImageDataset) -> ProbeRequest | None:
     """The request of the form; None if the form is invalid."""
     grid, problem = _grid_field(has_files=dataset.originals is not None)
-    budget, images, extractor = _sample_fields()
+    budget, images, extractor = _sample_fields(chosen()[1])
     if problem is None:
         try:
             budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
@@ -126,8 +127,8 @@ def _grid_field(has_files: bool) -> tuple[str, str | None]:
     return grid, problem
 
 
-def _sample_fields() -> tuple[str, int, str]:
-    """The fields of budget, number of images and extractor."""
+def _sample_fields(size: int) -> tuple[str, int, str]:
+    """The fields of budget, number of images and extractor; large images take longer, so fewer are measured."""
     columns = st.columns(3)
     budget = columns[0].text_input(
         say("probe.budget"),
@@ -139,9 +140,9 @@ def _sample_fields() -> tuple[str, int, str]:
     )
     images = columns[1].select_slider(
         say("probe.images"),
-        [100, 200, 500, 1000, 2000, 5000],
-        1000,
-        key="probe_images",
+        _IMAGES,
+        max(number for number in _IMAGES if number <= images_for(size)),
+        key="probe_images" if images_for(size) == MOST_IMAGES else "probe_images_large",
         persist_state="session",
         bind="query-params",
         help=say("probe.images_help"),
@@ -261,7 +262,7 @@ def _title(request: ProbeRequest) -> str:
     return current()(
         "probe.title_advised" if request.kind == "advise" else "probe.title_plain",
         grid=request.codecs,
-        images=request.images,
+        images=request.sample_size,
         budget=request.budget,
         extractor=request.extractor,
     )
