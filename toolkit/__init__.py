@@ -20,6 +20,7 @@ _PUBLIC = {  # where each name is; its type stands in __init__.pyi
     "prepend": "toolkit.jpeg.layer",
     "standard_tables": "toolkit.jpeg.tables",
     "ExemplarMemory": "toolkit.memory.store",
+    "ReplayMemory": "toolkit.memory.replay",
     "build_extractor": "toolkit.features.extractor",
     "probe_codecs": "toolkit.probe.table",
     "AdviceRequest": "toolkit.advice.request",

@@ -19,6 +19,7 @@ from toolkit.jpeg.tables import standard_tables as standard_tables
 from toolkit.jpeg_dl.config import JPEGConfig as JPEGConfig
 from toolkit.jpeg_dl.foreground import run_jpeg as run_jpeg
 from toolkit.memory.budget import budget_bytes as budget_bytes
+from toolkit.memory.replay import ReplayMemory as ReplayMemory
 from toolkit.memory.selection import herding_order as herding_order
 from toolkit.memory.store import ExemplarMemory as ExemplarMemory
 from toolkit.pilots.config import PilotConfig as PilotConfig

@@ -19,6 +19,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.disk import uniform_bytes
 from toolkit.memory.store import ExemplarMemory
+from toolkit.probe.presets import images_for
 from toolkit.probe.request import ProbeRequest
 from toolkit.probe.table import probe_codecs
 from toolkit.production.build import build_memory
@@ -240,3 +241,34 @@ def test_source_files_are_a_reference_of_every_probe_that_has_them(scenes: Path)
         assert [row["codec"] for row in request.run()["settings"]] == expected
     request = ProbeRequest(str(scenes), 24, "jpeg:quality=50;original:entropy=huffman", "4img", "random", images=20)
     assert [row["codec"] for row in request.run()["settings"]] == ["jpeg:quality=50", "original:entropy=huffman"]
+
+
+def test_pixels_are_compared_on_the_first_images_and_features_on_all(
+    demo, extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("toolkit.probe.table.COMPARED_PIXELS", 60 * demo.size**2)
+    found = probe_codecs(demo, ["raw", "jpeg:quality=30"], budget=BUDGET, extractor=extractor, images=250, seed=3)
+    chosen = np.random.default_rng(3).permutation(demo.stratified_train_indices(250, 3))
+    pixels = np.asarray(demo.train.images[chosen])
+    codec = parse_codec("jpeg:quality=30")
+    decoded = codec.decode(codec.encode(pixels))
+    error = np.square(decoded.astype(float) - pixels).mean(axis=(1, 2, 3))
+    raw, lossy = found["settings"]
+    assert lossy["psnr"] == pytest.approx((10 * np.log10(255**2 / error))[:60].mean(), abs=0.01)
+    assert (raw["psnr"], raw["ssim"], raw["cka"]) == (100.0, 1.0, pytest.approx(1.0))
+    before, after = extractor(pixels), extractor(decoded)
+    changes, powers = (before - after).square().mean(dim=1).numpy(), before.square().mean(dim=1).numpy()
+    assert lossy["fmse_relative"] == pytest.approx(changes.sum() / powers.sum(), rel=1e-3)
+    # the half width is that of resampled ratios
+    random = np.random.default_rng(0)
+    picks = random.integers(0, 250, (4000, 250))
+    ratios = changes[picks].sum(axis=1) / powers[picks].sum(axis=1)
+    left = 1 - 250 / len(demo.train.labels)
+    assert lossy["fmse_relative_ci95"] == pytest.approx(1.96 * ratios.std() * left**0.5, rel=0.1)
+    assert raw["fmse_relative_ci95"] == 0
+
+
+def test_fewer_large_images_are_measured_by_default() -> None:
+    assert [images_for(size) for size in (32, 96, 128, 224, 512)] == [1000, 1000, 562, 200, 200]
+    assert ProbeRequest("demo", 128, "raw", "20img").sample_size == 562
+    assert ProbeRequest("demo", 128, "raw", "20img", images=5).sample_size == 5

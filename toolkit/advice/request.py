@@ -31,7 +31,7 @@ class AdviceRequest(ProbeRequest):
 
     images: Annotated[
         int | None,
-        Field(ge=4, description="maximum number of training images; a fifth of them is held out for evaluation"),
+        Field(ge=4, description="maximum number of training images, a fifth of them held out for evaluation"),
     ] = ADVICE_IMAGES
     extractor: Extractor = "stage0"
     _: KW_ONLY

@@ -37,6 +37,7 @@ from toolkit.memory.rows import (
     DamagedExemplar,
     Stored,
     bytes_of,
+    delete_class,
     misplaced,
     read_class,
     read_payload,
@@ -224,6 +225,36 @@ class ExemplarMemory:
                 state = self._database.state()
                 stored = stored_sizes(connection)
             state = add_rows(connection, self._in_common(state, offer), stored, offer, self.codec.shared_bytes())
+        self._last = state
+
+    def replace(
+        self,
+        candidates: Mapping[int, Sequence[bytes]],
+        extras: Mapping[int, Sequence[bytes]] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Store other exemplars of some classes in place of theirs, in one transaction; the other classes may shrink.
+
+        Args:
+            candidates: payloads of each of these classes in selection order; a class without any is removed.
+            extras: as in :meth:`add`.
+            size: as in :meth:`add`.
+
+        Raises:
+            BudgetTooSmall, UsageError, WorkError: as :meth:`add`; nothing is changed.
+        """
+        names = {label: name for label, name in self.class_names.items() if candidates.get(label)}
+        given = {label: payloads for label, payloads in candidates.items() if payloads}
+        offer = Offer.of(given, names, extras or {}, None, size)
+        with self._database.transaction() as connection:
+            with self._database.readable():
+                state = self._database.state()
+            for label in candidates:
+                delete_class(connection, label)
+            left = {label: row for label, row in state.classes.items() if label not in candidates}
+            state = self._in_common(replace(state, classes=left), offer)
+            stored = stored_sizes(connection)
+            state = add_rows(connection, state, stored, offer, self.codec.shared_bytes())
         self._last = state
 
     def _in_common(self, state: State, offer: Offer) -> State:

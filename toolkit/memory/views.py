@@ -1,4 +1,5 @@
-"""The memory as PyTorch data. The only module of this room that imports torch."""
+"""The memory as PyTorch data. With :mod:`toolkit.memory.replay` the only one of this room that imports
+torch."""
 
 from __future__ import annotations
 

@@ -33,8 +33,6 @@ LEAST_IMAGES = 4
 """Minimum for the unbiased CKA."""
 COMPARED_PIXELS = 50 * 224**2
 """PSNR and SSIM are measured on the first images with this many pixels together: 50 at 224 px, 600 at 64 px."""
-_AT_A_TIME = 2**20
-"""Pixels compared at a time."""
 _CHUNK = 100
 """Images per work item; also the minibatch of the CKA estimate, so images are shuffled first to mix the classes."""
 
@@ -92,12 +90,10 @@ class Tally:
         """Add distortions of pixels uint8 (N, H, W, 3), up to :data:`COMPARED_PIXELS` in all."""
         pixels = original[0, ..., 0].numel()
         left = max(0, max(1, COMPARED_PIXELS // pixels) - self.seen)
-        for one, other in zip(
-            *(part[:left].split(max(1, _AT_A_TIME // pixels)) for part in (original, decoded)), strict=True
-        ):
-            self.seen += len(one)
-            self.sums["psnr"] += float(distortion.psnr(one, other, "sum"))
-            self.sums["ssim"] += float(distortion.ssim(one, other, "sum"))
+        if left:
+            self.seen += len(original[:left])
+            self.sums["psnr"] += float(distortion.psnr(original[:left], decoded[:left], "sum"))
+            self.sums["ssim"] += float(distortion.ssim(original[:left], decoded[:left], "sum"))
 
     def mean(self, name: str) -> float:
         """A sum divided by the number of its images."""
