@@ -52,3 +52,11 @@ def test_fine_tuning_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
     runpy.run_path(str(STUDIES / "fine_tuning.py"), run_name="__main__")
     assert len(list(tmp_path.glob("pilot-*/result.json"))) == 2
+
+
+@pytest.mark.slow
+def test_photographs_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(STUDIES))
+    monkeypatch.setattr(sys, "argv", ["photographs.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
+    runpy.run_path(str(STUDIES / "photographs.py"), run_name="__main__")
+    assert len(list(tmp_path.glob("pilot-*/result.json"))) == 3

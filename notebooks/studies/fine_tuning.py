@@ -41,6 +41,7 @@ WAYS: list[dict[str, object]] = [
     {**_BLOCK, "views": 4},
     {**_BLOCK, "views": 4, "steps": 25},
     {**_BLOCK, "views": 4, "batch_size": 32},
+    {**_BLOCK, "views": 1, "batch_size": 32},
 ]
 """Ways to train, every value written out: the defaults that are chosen from them must not change the runs."""
 

@@ -15,7 +15,7 @@ from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult, PilotSummary
 from toolkit.pilots.foreground import run_seeds
 from toolkit.pilots.results import aggregate_pilots
-from toolkit.report.facts import gain_over
+from toolkit.report.gain import gain_over
 from toolkit.runs.environment import environment
 from toolkit.runs.folder import RunFolder
 

@@ -50,11 +50,8 @@ def restored(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_threads", threads._threads)
 
 
-def marked(pairs: list[tuple[DocPage, Block]]) -> list[object]:
-    return [
-        pytest.param(page, block, id=f"{page.name}:{block.line}", marks=[pytest.mark.slow] * (page.name in SLOW))
-        for page, block in pairs
-    ]
+def marked(pages: list[DocPage]) -> list[object]:
+    return [pytest.param(page, id=page.name, marks=[pytest.mark.slow] * (page.name in SLOW)) for page in pages]
 
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.name}:{block.line}" for page, block in PYTHON])
@@ -63,9 +60,12 @@ def test_a_python_block_uses_only_public_names(page: DocPage, block: Block) -> N
     assert not [node.module for node in modules if (node.module or "").startswith("toolkit.")]
 
 
-@pytest.mark.parametrize(("page", "block"), marked(PYTHON))
-def test_a_python_block_runs(page: DocPage, block: Block, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(block.text, f"{page.name}:{block.line}", "exec"), {"__name__": "__main__"})
+@pytest.mark.parametrize("page", marked(list(dict.fromkeys(page for page, _ in PYTHON))))
+def test_the_python_blocks_of_a_page_run_in_order(page: DocPage, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in page.blocks:
+        if block.language == "python":
+            exec(compile(block.text, f"{page.name}:{block.line}", "exec"), names)
 
 
 @pytest.mark.parametrize(("name", "line"), RECALLRATE, ids=[f"{name}: {line}" for name, line in RECALLRATE])

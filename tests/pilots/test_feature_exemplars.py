@@ -68,11 +68,6 @@ def test_configurations_that_train_the_stored_layers_are_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_features_have_one_view_by_default(checkpoint: str) -> None:
-    assert config(checkpoint, tune="last-block", codec="raw").views == 4
-    assert config(checkpoint, tune="last-block").views == 1
-
-
 @pytest.mark.parametrize("tune", ["head", "last-block"])
 def test_exact_features_train_as_the_images_do(checkpoint: str, tune: str, tmp_path: Path) -> None:
     images, features = (

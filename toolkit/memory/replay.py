@@ -17,12 +17,14 @@ import torch
 from PIL import Image
 
 from toolkit.codecs.base import Codec, Size
+from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import needs_network
 from toolkit.data.images import content_digest
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
 from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.facts import FileMemoryFacts
+from toolkit.memory.offer import whole
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.views import ExemplarDataset
 
@@ -64,7 +66,8 @@ class ReplayMemory:
         decoded_bytes: bytes of decoded images kept in memory, so that they are not decoded for every batch.
 
     Raises:
-        UsageError: an unknown policy, a codec that needs a network, or as :class:`ExemplarMemory`.
+        UsageError: an unknown policy, a codec that needs a network, a file of another kind of memory, or as
+            :class:`ExemplarMemory`.
         WorkError: as :class:`ExemplarMemory`.
     """
 
@@ -82,9 +85,6 @@ class ReplayMemory:
             raise UsageError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
         size = parse_size(budget) if isinstance(budget, str) else budget
         self.memory = ExemplarMemory(path, size, codec)
-        if needs_network(self.memory.codec):
-            self.memory.close()
-            raise UsageError(f"a replay memory cannot use {self.memory.codec}: its encoder runs a network")
         self.policy = policy
         self._seed = seed
         self._random = np.random.default_rng(seed)
@@ -93,7 +93,13 @@ class ReplayMemory:
         self._decoded_left = decoded_bytes
         self._limits: dict[int, int] = {}
         self._limit = 2 ** (8 * KEY_BYTES)
-        self._read_keys()
+        try:
+            if needs_network(self.memory.codec) or stores_features(self.memory.codec):
+                raise UsageError(f"a replay memory cannot use {self.memory.codec}: its encoder runs a network")
+            self._read_keys()
+        except BaseException:
+            self.memory.close()
+            raise
 
     def __enter__(self) -> ReplayMemory:
         return self
@@ -134,7 +140,7 @@ class ReplayMemory:
                 of each class.
         """
         pixels = _as_array(images)
-        numbers = [int(label) for label in torch.as_tensor(labels).reshape(-1)]
+        numbers = [whole("a label", label, least=0) for label in torch.as_tensor(labels).reshape(-1).tolist()]
         if len(numbers) != len(pixels):
             raise UsageError(f"{len(pixels)} images need as many labels, got {len(numbers)}")
         if len(pixels) and self.memory.size not in (None, pixels.shape[1:3]):
@@ -240,6 +246,10 @@ class ReplayMemory:
         self._places: dict[int, tuple[int, int]] = {}
         for label in self.memory.class_counts:
             for one in self.memory.intact(label)[0]:
+                if len(one.extra) != KEY_BYTES:
+                    raise UsageError(
+                        f"{self.memory.path} holds exemplars without keys: a replay memory continues only its own files"
+                    )
                 key = int.from_bytes(one.extra, "little")
                 self._keys.setdefault(label, []).append(key)
                 self._places[key] = label, one.rank

@@ -21,6 +21,7 @@ from toolkit.learning.catalog import METHODS, MethodKind, canonical_method, pars
 from toolkit.runs.choices import Budget, Codec, Dataset
 from toolkit.runs.request import readable
 from toolkit.training.network_spec import (
+    PRETRAINED_SIZE,
     canonical_network,
     parse_network,
     starts_trained,
@@ -72,6 +73,9 @@ class PilotConfig(BaseModel):
     milestones: tuple[float, ...] = (0.3, 0.6, 0.85)
     initial_milestones: tuple[float, ...] | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: Literal["crop-flip", "resized-crop", "rand-augment"] = Field(
+        "crop-flip", description="of images, unless layers are frozen: crop-flip, resized-crop or rand-augment"
+    )
     brightness: float = Field(0.0, ge=0, lt=1)
     memory_share: Annotated[float, Field(gt=0, lt=1)] | Literal["natural"] = 0.5
     mixed_precision: bool = True
@@ -159,12 +163,12 @@ class PilotConfig(BaseModel):
 _ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "steps": 50, "batch_size": 32}
 FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
     "head": {},
-    "last-block": {"views": 4, **_ADAMW},
+    "last-block": _ADAMW,
     "all": {"backbone_lr": 0.1, **_ADAMW},
 }
 """Defaults for networks that start from trained weights, by what is trained; for the first two chosen by
 ``notebooks/studies/fine_tuning.py``."""
-BY_NETWORK = ("tune", "extractor", *sorted(set().union(*FINE_TUNING.values())))
+BY_NETWORK = ("tune", "extractor", "augment", *sorted(set().union(*FINE_TUNING.values())))
 """Fields whose defaults depend on the network and the size."""
 DEFAULT_TUNE = "head"
 """What is trained by default of a network that starts from trained weights."""
@@ -173,7 +177,8 @@ DEFAULT_TUNE = "head"
 def make_pilot_config(**values: object) -> PilotConfig:
     """A validated configuration, with the defaults that suit its network and its size written out.
 
-    From 96 pixels on, ``network="auto"`` and an extractor that is not given become the pretrained network.
+    From 96 pixels on, ``network="auto"`` and an extractor that is not given become the pretrained network, and images
+    are augmented as is usual for ImageNet where no layer is frozen.
 
     Raises:
         UsageError: a value is invalid; one line says which.
@@ -186,10 +191,9 @@ def make_pilot_config(**values: object) -> PilotConfig:
         values["extractor"] = resolve_extractor("auto", size)
     network = canonical_network(network, size)
     if starts_trained(network) and not frozen:
-        defaults = fine_tuning(values.get("tune", DEFAULT_TUNE))
-        if _stores_features(values.get("codec", "raw")):
-            defaults["views"] = 1
-        values = {**defaults, **values, "network": network}
+        values = {**fine_tuning(values.get("tune", DEFAULT_TUNE)), **values, "network": network}
+    if size >= PRETRAINED_SIZE and not frozen and values.get("tune", "all") == "all":
+        values = {"augment": "resized-crop", **values}
     return validated(PilotConfig, values)
 
 
@@ -205,14 +209,6 @@ def _is_guided(codec: object) -> bool:
     """Whether a codec encodes through the extractor; False for an invalid one, which is refused later."""
     try:
         return needs_guide(parse_codec(str(codec)))
-    except UsageError:
-        return False
-
-
-def _stores_features(codec: object) -> bool:
-    """Whether a codec stores features; False for an invalid one, which is refused later."""
-    try:
-        return stores_features(parse_codec(str(codec)))
     except UsageError:
         return False
 

@@ -155,6 +155,7 @@ class Learner:
             memory_share=phase.data.memory_share,
             seed=derive(self.seed, 2, stage, *([number] if number else [])),
             brightness=self.config.brightness,
+            augment=self.config.augment,
             augmented=phase.augmented,
         )
 
@@ -211,6 +212,7 @@ class Learner:
         if self._exemplars is None or self._exemplars[0] != self.memory.commits:
             self._exemplars = None  # free the last stage's before decoding this one's
             self._exemplars = (self.memory.commits, self._exemplar_pool())
+            self.streamed |= isinstance(self._exemplars[1], StreamedPool)
         return self._exemplars[1]
 
     def _exemplar_pool(self) -> AnyPool:
@@ -248,7 +250,6 @@ class Learner:
         """A pool of all items if they fit into the device's memory, else one that takes them for each batch."""
         everything = torch.arange(len(outputs))
         if len(outputs) * self._item_bytes(take) > DECODED_SHARE * free_memory(self.device):
-            self.streamed = True
             return StreamedPool(take, everything, outputs, extras)
         return Pool(take(everything), outputs, extras)
 
@@ -298,10 +299,7 @@ class Learner:
     def _pool(self, indices: np.ndarray) -> AnyPool:
         """Training images of a stage."""
         take = partial(self._read, lambda positions: self._images(indices[positions]))
-        outputs = self._outputs(self.data.dataset.train.labels[indices])
-        if self.activations is None:
-            return Pool(take(torch.arange(len(indices))), outputs)
-        return self._fitting_pool(take, outputs)
+        return self._fitting_pool(take, self._outputs(self.data.dataset.train.labels[indices]))
 
     def _outputs(self, labels: np.ndarray) -> torch.Tensor:
         """Indices of network outputs, on the device."""

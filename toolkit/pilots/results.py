@@ -217,6 +217,7 @@ _DESCRIBED = (
     "extractor",
     "selection",
     "batch_size",
+    "augment",
     "optimizer",
     "lr",
     "schedule",

@@ -1,4 +1,4 @@
-"""Random crop, flip and brightness for a whole batch on the device."""
+"""Augmentation of a batch on the device: crop and flip for small images, torchvision's transforms for large ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from torch.nn import functional
 from toolkit.foundation.errors import UsageError
 
 PAD = 4
+AUGMENTATIONS = ("crop-flip", "resized-crop", "rand-augment")
+"""``crop-flip``: :func:`crop_flip`. ``resized-crop``: a random part of the image at its size, and flips, as usual for
+ImageNet. ``rand-augment``: the same, then RandAugment (Cubuk et al., 2020)."""
 
 
 def plain_input(images: torch.Tensor) -> torch.Tensor:
@@ -16,19 +19,54 @@ def plain_input(images: torch.Tensor) -> torch.Tensor:
     return images.permute(0, 3, 1, 2) if images.dtype == torch.uint8 else images[:, 0]
 
 
-def augmented_input(images: torch.Tensor, generator: torch.Generator, brightness: float = 0.0) -> torch.Tensor:
-    """What a network takes, augmented: :func:`crop_flip` of images, or a random view of each image's activations.
+def augmented_input(
+    images: torch.Tensor, generator: torch.Generator, brightness: float = 0.0, augment: str = AUGMENTATIONS[0]
+) -> torch.Tensor:
+    """What a network takes, augmented: images, or a random view of each image's activations.
 
     Args:
         images: uint8 (N, H, W, 3), or activations, float (N, views, ...).
         generator: a CPU generator, so that the draw is the same on every device.
         brightness: of images.
+        augment: of images, one of :data:`AUGMENTATIONS`.
     """
+    if images.dtype == torch.uint8 and augment != "crop-flip":
+        return transformed(images, generator, rand_augment=augment == "rand-augment", brightness=brightness)
     if images.dtype == torch.uint8:
         return crop_flip(images, generator, brightness=brightness)
     count, views = images.shape[:2]
     drawn = torch.randint(0, views, (count,), generator=generator).to(images.device)
     return images[torch.arange(count, device=images.device), drawn]
+
+
+def transformed(
+    images: torch.Tensor, generator: torch.Generator, *, rand_augment: bool = False, brightness: float = 0.0
+) -> torch.Tensor:
+    """Torchvision's RandomResizedCrop and RandomHorizontalFlip, and RandAugment on request, for each image on its own.
+
+    Torchvision draws from torch's own generator, which is seeded from ``generator`` and restored afterwards. Call it in
+    the thread that trains: another thread's draws would come in between.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        generator: a CPU generator.
+        rand_augment: two random operations of magnitude 9 per image.
+        brightness: maximum relative change of brightness.
+
+    Returns:
+        uint8 (N, 3, H, W), channels_last in memory.
+    """
+    from torchvision.transforms import v2
+
+    steps = [v2.RandomResizedCrop(tuple(images.shape[1:3]), antialias=True), v2.RandomHorizontalFlip()]
+    steps += [v2.RandAugment()] if rand_augment else []
+    steps += [v2.ColorJitter(brightness=brightness)] if brightness else []
+    transform = v2.Compose(steps)
+    seed = int(torch.randint(0, 2**62, (1,), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        changed = torch.stack([transform(image) for image in images.permute(0, 3, 1, 2)])
+    return changed.contiguous(memory_format=torch.channels_last)
 
 
 def crop_flip(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from toolkit.foundation.seeds import derive
-from toolkit.training.augment import augmented_input, plain_input
+from toolkit.training.augment import AUGMENTATIONS, augmented_input, plain_input
 
 
 class Batch(NamedTuple):
@@ -148,6 +148,7 @@ class ReplayBatches:
         memory_share: fraction of each batch drawn from the memory, if there is one.
         seed: of order and augmentation.
         brightness: see :func:`~toolkit.training.augment.crop_flip`.
+        augment: of images, one of :data:`~toolkit.training.augment.AUGMENTATIONS`.
         augmented: False disables augmentation.
     """
 
@@ -160,6 +161,7 @@ class ReplayBatches:
         memory_share: float = 0.5,
         seed: int = 0,
         brightness: float = 0.0,
+        augment: str = AUGMENTATIONS[0],
         augmented: bool = True,
     ) -> None:
         from_memory = 0
@@ -172,10 +174,12 @@ class ReplayBatches:
             self._pools.append((memory, from_memory, IndexStream(len(memory), derive(seed, 1))))
         self._seed = seed
         self._brightness = brightness
+        self._augment = augment
         self._augmented = augmented
 
         streamed = any(isinstance(pool, StreamedPool) for pool in (new, memory))
-        self._worker = ThreadPoolExecutor(1) if streamed else None
+        in_order = augmented and augment != "crop-flip"  # draws from torch's own generator, as training may
+        self._worker = ThreadPoolExecutor(1) if streamed and not in_order else None
         self._next: tuple[int, Future[Batch]] | None = None
 
     def __call__(self, step: int) -> Batch:
@@ -195,5 +199,5 @@ class ReplayBatches:
         if not self._augmented:
             return Batch(plain_input(images), labels, exemplars, extras)
         generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
-        augmented = augmented_input(images, generator, self._brightness)
+        augmented = augmented_input(images, generator, self._brightness, self._augment)
         return Batch(augmented, labels, exemplars, extras)

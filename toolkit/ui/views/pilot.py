@@ -29,7 +29,13 @@ from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder
-from toolkit.training.network_spec import CIFAR_RESNETS, PRETRAINED, canonical_network, starts_trained
+from toolkit.training.network_spec import (
+    CIFAR_RESNETS,
+    PRETRAINED,
+    PRETRAINED_SIZE,
+    canonical_network,
+    starts_trained,
+)
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import formats
 from toolkit.ui.components.datasets import chosen, open_dataset
@@ -43,6 +49,7 @@ from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
 from toolkit.ui.priority import at_full_priority, out_of_turn
 
+_FEATURES = ["features:bits=4", "features:bits=8"]
 _USUAL = ["raw", "png", "jxl:lossless=yes", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
 _MOST_CURVES = 6
 
@@ -165,8 +172,7 @@ def _network_fields(size: int) -> tuple[dict[str, object], dict[str, Any]]:
         say("pilot.views"),
         1,
         10,
-        usual["views"],
-        key=f"views-{tune}",
+        key="views",
         persist_state="session",
         help=say("pilot.views_help"),
     )
@@ -249,7 +255,9 @@ def _settings(runs_dir: Path) -> list[str]:
     spec, size = chosen()
     found = newest_probe(list_runs(runs_dir), spec, size)
     newest = found[1] if found is not None else None
-    offered = [setting["codec"] for setting in newest["settings"]] if newest else _USUAL
+    offered = [setting["codec"] for setting in newest["settings"]] if newest else list(_USUAL)
+    if size >= PRETRAINED_SIZE:  # where layers are frozen by default, their outputs can be stored
+        offered += [codec for codec in _FEATURES if codec not in offered]
     recommended = newest["recommended"]["codec"] if newest is not None and is_advice(newest) else None
     chosen_settings = st.multiselect(
         say("probe.grid"),
