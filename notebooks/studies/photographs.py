@@ -56,7 +56,9 @@ def main() -> None:
             study.run(make_pilot_config(dataset="demo", codec=codec, budget="1img", **_SMALLEST, **way), 0, demo)
         return
     sets = {name: str(Path(asked.dataset) / name) for name in STAGES}
-    plans = [(name, config, SEEDS) for name in STAGES for config in configurations(sets[name], STAGES[name])]
+    plans: list[tuple[str, PilotConfig, tuple[int, ...]]] = [
+        (name, config, SEEDS) for name in STAGES for config in configurations(sets[name], STAGES[name])
+    ]
     plans += [("flowers17", config, SEEDS[:1]) for config in whole_networks(sets["flowers17"], STAGES["flowers17"])]
     opened: dict[str, ImageDataset] = {}
     for name, config, seeds in plans if not asked.report else ():
