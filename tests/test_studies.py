@@ -7,7 +7,12 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from run_samples import pilot_result
+
+from toolkit.pilots.config import make_pilot_config
+from toolkit.pilots.results import aggregate_pilots
 
 STUDIES = Path(__file__).parents[1] / "notebooks" / "studies"
 DATA = os.environ.get("RECALLRATE_DATA")
@@ -60,3 +65,26 @@ def test_photographs_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["photographs.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
     runpy.run_path(str(STUDIES / "photographs.py"), run_name="__main__")
     assert len(list(tmp_path.glob("pilot-*/result.json"))) == 3
+
+
+def test_horizons_are_judged_by_the_other_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(STUDIES))
+    study = runpy.run_path(str(STUDIES / "horizons.py"))
+    assert study["rank_correlation"](np.array([1.0, 2, 3, 4]), np.array([10.0, 20, 40, 30])) == pytest.approx(0.8)
+    shared = {"dataset": "demo", "size": 32, "initial": 4, "increment": 4, "budget": "4img"}
+    pilots = {}
+    for steps in study["STEPS"]:
+        accuracies = np.arange(len(study["SETTINGS"])) / 10
+        if steps == 50:
+            accuracies = accuracies[::-1]  # the shortest ranks them the wrong way round
+        pilots[steps] = [
+            aggregate_pilots(
+                make_pilot_config(codec=codec, align=align, steps=steps, **shared),
+                [pilot_result(seed, last) for seed in study["SEEDS"]],
+            )
+            for (codec, align), last in zip(study["SETTINGS"], accuracies.tolist(), strict=True)
+        ]
+    table = study["as_tables"](pilots)
+    assert "| 50 | -1.00 | -1.00 +- 0.00 | 70.0 +- 0.0 |" in table
+    assert "| 200 | 1.00 | 1.00 +- 0.00 | 0.0 +- 0.0 |" in table
+    assert "| `avif:quality=40, align none` | 0.0 +- 0.0 | 70.0 +- 0.0 | 70.0 +- 0.0 |" in table

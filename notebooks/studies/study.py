@@ -55,14 +55,17 @@ class Study:
         name: the name of the file under ``results/``.
         runs_dir: the folder of run folders.
         afresh: whether to ignore the published results.
+        also: names of other studies, whose published runs of the same configurations are taken as well.
     """
 
-    def __init__(self, name: str, runs_dir: Path, afresh: bool = False) -> None:
+    def __init__(self, name: str, runs_dir: Path, afresh: bool = False, also: tuple[str, ...] = ()) -> None:
         self.path = RESULTS / f"{name}.json"
         self._runs_dir = runs_dir
         published = read_json(self.path) if self.path.exists() and not afresh else {}
         self._held: list[PilotSummary] = published.get("pilots", [])
         self.accounting: str = published.get("accounting", "disk")
+        for other in also if not afresh else ():
+            self._held += read_json(RESULTS / f"{other}.json")["pilots"]
 
     def run(self, config: PilotConfig, seed: int, dataset: ImageDataset | None = None) -> None:
         """Run one seed of a setting unless it has a result with budgets in bytes on disk.

@@ -15,6 +15,7 @@ from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.memory.export import export_files
 from toolkit.memory.store import ExemplarMemory
+from toolkit.memory.views import ExemplarDataset
 
 SHAPE = (5, 3, 3)
 IMAGES = natural(40, 16)
@@ -166,3 +167,29 @@ def test_a_memory_of_features_keeps_its_budget_forgets_and_exports(tmp_path: Pat
         memory.forget(image=memory.identities(1)[0])
         assert len(memory) == before - 1
         assert len(memory.decode_all()[0]) == before - 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 70_000])
+def test_values_that_cannot_be_described_are_refused(value: float) -> None:
+    class Damaged(Layers):
+        def outputs(self, images: np.ndarray) -> np.ndarray:
+            found = super().outputs(images)
+            found[0, 0] = value
+            return found
+
+    for bits in (4, 16):
+        codec = fitted(bits)
+        codec.layers = Damaged()
+        for act in (codec.fit, codec.encode):
+            with pytest.raises(WorkError, match="not finite or above 60000"):
+                act(IMAGES)
+
+
+def test_a_data_loader_reads_features(tmp_path: Path) -> None:
+    for shape in (SHAPE, (7,)):
+        codec = fitted(8, shape)
+        with ExemplarMemory(tmp_path / f"{len(shape)}.recall", 16384, codec) as memory:
+            memory.add_images({0: IMAGES[:20], 1: IMAGES[20:]})
+            features, label = ExemplarDataset(memory)[21]
+            np.testing.assert_array_equal(features.numpy(), memory.decode_all()[0][21])
+            assert label == 1

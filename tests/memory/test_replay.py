@@ -217,3 +217,76 @@ def test_refused_memories_are_one_line(tmp_path: Path) -> None:
         other.add_images({0: IMAGES[:5]})
     with pytest.raises(UsageError, match="holds exemplars without keys: a replay memory continues only its own files"):
         ReplayMemory(tmp_path / "other.recall")
+
+
+def test_changes_by_others_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "m.recall"
+    with filled(path) as memory:
+        memory.sample(10_000)
+        with ExemplarMemory(path) as other:  # as another process would
+            other.forget(label=1)
+        images, labels = memory.sample(10_000)
+        assert 1 not in labels.tolist()
+        assert len(images) == len(memory)
+        memory.add(IMAGES, LABELS)
+        memory.commit()
+        assert memory.class_counts[1] > 0
+        assert memory.memory.forget(label=2) > 0
+        assert 2 not in memory.sample(10_000)[1].tolist()
+        with ExemplarMemory(path) as other:
+            other.resize(60_000)
+        assert len(memory) == len(ExemplarMemory(path))
+
+
+def test_two_writers_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "m.recall"
+    with ReplayMemory(path, 700_000, "raw") as one, ReplayMemory(path) as other:
+        for start in range(0, 200, 40):
+            one.add(IMAGES[start : start + 30], LABELS[start : start + 30])
+            other.add(IMAGES[start + 10 : start + 40], LABELS[start + 10 : start + 40])  # twenty of them alike
+            one.commit()
+            other.commit()
+        assert len(one) == len(other) == len({image.tobytes() for image in IMAGES[:200]})
+        assert one.memory.verify() == []
+
+
+def test_images_of_two_sizes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with ReplayMemory(tmp_path / "m.recall", 60_000, "png") as memory:
+        memory.add(IMAGES[:4], LABELS[:4])
+        with pytest.raises(UsageError, match="holds images of"):
+            memory.add(pictures(4, size=24), LABELS[:4])
+        assert memory.sample(8)[0].shape == (4, 3, 16, 16)
+
+
+def test_a_batch_that_cannot_be_written_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "COMMIT_EVERY", 10)
+    with ReplayMemory(tmp_path / "m.recall", 20_000, "raw") as memory:
+        memory.add(IMAGES[:10], [0] * 10)
+        with pytest.raises(UsageError, match="cannot hold one exemplar of each of"):
+            memory.add(IMAGES[10:60], np.arange(50))
+        assert list(memory.class_counts) == [0]
+        memory.add(IMAGES[10:13], [1] * 3)
+        assert memory.forget(label=1) == 3  # they only waited
+        assert memory.forget(label=0) > 0
+        assert len(memory) == 0
+        with pytest.raises(UsageError, match="has no class 7"):
+            memory.forget(label=7)
+
+
+def test_decoded_images_are_kept_again_after_forgetting(tmp_path: Path) -> None:
+    with filled(tmp_path / "m.recall", decoded_bytes=10 * IMAGES[0].nbytes) as memory:
+        memory.sample(30)
+        memory.forget(label=2)
+        memory.sample(30)
+        assert len(memory._decoded) == 10
+
+
+def test_a_refused_codec_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.recall"
+    with pytest.raises(UsageError):
+        ReplayMemory(path, "1MiB", "features:bits=4")
+    assert not path.exists()
+    with ReplayMemory(path, "1MiB", "jpeg:quality=50") as memory:
+        memory.add(IMAGES[:3], LABELS[:3])

@@ -10,11 +10,13 @@ from run_samples import pilot_config, pilot_folder, pilot_result
 
 from toolkit.foundation.files import write_json
 from toolkit.jobs.listing import list_runs
+from toolkit.language.catalogue import ENGLISH
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import aggregate_pilots, comparisons
+from toolkit.pilots.results import aggregate_pilots, comparisons, with_frozen
 from toolkit.report.facts import gather_study
 from toolkit.report.figures.pilots import accuracy_figure
+from toolkit.report.sections.results import recommendation
 from toolkit.report.verdict import findings, lossless_that_fit
 
 PRETRAINED = "timm:tf_efficientnet_lite0"
@@ -42,7 +44,7 @@ def keys(chosen: PilotSummary, *others: PilotSummary) -> list[str]:
     return [one.key for one in findings(chosen, [chosen, *others])]
 
 
-def test_everything_fits_if_smaller_exemplars_are_no_more() -> None:
+def test_everything_fits_if_a_lossless_memory_has_room_left() -> None:
     assert lossless_that_fit([RAW, PNG, JPEG]) == []
     assert keys(JPEG, RAW, PNG) == []
     raw, png = pilot((0.8, 0.8), 90, 590_000), pilot((0.79, 0.8), 90, 300_000, codec="png")
@@ -52,9 +54,9 @@ def test_everything_fits_if_smaller_exemplars_are_no_more() -> None:
         "Everything fits, so do not compress: png keeps 90.0 exemplars per class in 600.4 KiB, as many as any other "
         "setting."
     )
-    # only one setting: nothing says whether more would fit
-    assert lossless_that_fit([raw]) == []
-    # the smallest lossless setting keeps as many as a lossy one that takes as much: the budget may bind
+    # as many as a smaller codec, but one more would not fit: 2 of 10 classes each in 9.7 kB
+    tied = pilot((0.8,), 2, 595_000, codec="png"), pilot((0.8,), 2, 590_000, codec="jxl:lossless=yes")
+    assert lossless_that_fit(tied) == []
     assert lossless_that_fit([pilot((0.8,), 90, 600_000, codec="png"), JPEG]) == []
 
 
@@ -68,6 +70,8 @@ def test_nothing_need_be_stored_if_exemplars_gain_nothing_certain() -> None:
     worse = pilot((0.70, 0.71, 0.72), 0, 5_120, method="ranpac")
     assert keys(JPEG, RAW, worse) == ["verdict.exemplars_pay"]
     assert keys(JPEG, RAW, worse, statistics) == ["verdict.store_nothing"]
+    one_seed = pilot((0.70,), 0, 5_120, method="simplecil")
+    assert keys(JPEG, one_seed) == ["verdict.statistics_unsure"]
     # larger than the memory
     assert keys(JPEG, RAW, pilot((0.9, 0.9, 0.9), 0, 16_000_000, method="ranpac")) == []
     # a lower bound keeps nothing, but is no alternative
@@ -88,9 +92,13 @@ def test_methods_on_frozen_features_join_the_pilots_of_the_same_weights(tmp_path
     pilot_folder(tmp_path, config(method="simplecil"), 0, 0.75)
     pilot_folder(tmp_path, config(method="simplecil", extractor="stage0"), 0, 0.3)
     pilot_folder(tmp_path, config(method="slda", initial=2, increment=2), 0, 0.3)
-    found = comparisons(list_runs(tmp_path, "pilot"), "demo", 96)
+    pilot_folder(tmp_path, config(codec="jpeg:quality=50", steps=20), 0, 0.8)
+    pilot_folder(tmp_path, config(method="simplecil", steps=30), 0, 0.75)
+    apart = comparisons(list_runs(tmp_path, "pilot"), "demo", 96)
+    assert [len(group.runs) for group in apart] == [1] * 6
+    found = with_frozen(apart)
     members = sorted(sorted(one.method for _, one, _ in group.runs) for group in found)
-    assert members == [["replay", "simplecil"], ["simplecil"], ["slda"]]
+    assert members == [["replay", "simplecil"], ["replay", "simplecil"], ["simplecil"], ["slda"]]
 
 
 def test_the_report_recommends_no_compression_if_everything_fits(tmp_path: Path) -> None:
@@ -99,6 +107,9 @@ def test_the_report_recommends_no_compression_if_everything_fits(tmp_path: Path)
         write_json(run.result_path, pilot_result(0, last, exemplars_per_class=60.0, memory_bytes=used))
     study = gather_study(list_runs(tmp_path, "pilot"))
     assert study.pilot["codec"] == "png"
+    said = str(recommendation(study, ENGLISH))
+    assert "holds every image without loss in the fewest bytes" in said
+    assert "best of" not in said
     assert study.as_dict()["findings"][0].startswith("Everything fits, so do not compress: png keeps 60.0")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
+from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import guide_digest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root, write_atomically
@@ -64,13 +65,15 @@ class CodedImages:
     def decoded(self) -> np.ndarray:
         """All decoded images, uint8 (N, H, W, 3), a read-only memory map of a copy on disk, which is kept.
 
-        For images that are used many times. Of a lossless codec, the images themselves.
+        For images that are used many times. Of a lossless codec, the images themselves; stored features, float32.
 
         Raises:
             WorkError: the copy cannot be written.
         """
         if self.codec.lossless:
             return self.originals
+        if stores_features(self.codec):  # decoded in no time
+            return self.images(np.arange(len(self.ends)))
         if not self._copy.exists():
             write_atomically(self._copy, self._write_decoded)
         with _damage_named(self.folder):

@@ -22,6 +22,8 @@ from toolkit.foundation.parameters import Parameter
 DIGEST_BYTES = 16
 MAX_VALUES = 2**20
 """Maximum number of values per image: 1,280 after the last layer of EfficientNet-Lite0, 9,408 before its last block."""
+_LARGEST = 60_000
+"""Largest value that float16 statistics can describe."""
 _EXACT = 16
 """Bits of a bfloat16 number, which is stored as it is."""
 _HEAD = struct.Struct(f"<{DIGEST_BYTES}sB")
@@ -100,7 +102,7 @@ class FeaturesCodec(FixedSizeCodec):
 
     def learn(self, images: np.ndarray) -> None:
         layers = self._given()
-        outputs = layers.outputs(fitting_sample(images))
+        outputs = self._finite(layers.outputs(fitting_sample(images)))
         self._digest, self._shape = layers.digest, outputs.shape[1:]
         if self.bits == _EXACT:
             return
@@ -111,7 +113,7 @@ class FeaturesCodec(FixedSizeCodec):
     def encode_images(self, images: np.ndarray) -> list[bytes]:
         layers = self._given()
         self._require(layers.digest)
-        outputs = layers.outputs(images)
+        outputs = self._finite(layers.outputs(images))
         if outputs.shape[1:] != self._shape:
             raise WorkError(f"{self}: the layers give {outputs.shape[1:]} values per image, expected {self._shape}")
         if self.bits == _EXACT:
@@ -163,6 +165,11 @@ class FeaturesCodec(FixedSizeCodec):
             self._require(self.layers.digest, digest)
         self._digest, self._shape = digest, shape
         self._mean, self._deviation, self._levels = mean, deviation, steps
+
+    def _finite(self, outputs: np.ndarray) -> np.ndarray:
+        if not (np.abs(outputs) <= _LARGEST).all():  # written so that NaN is refused
+            raise WorkError(f"{self}: the layers give values that are not finite or above {_LARGEST}: use others")
+        return outputs
 
     def _given(self) -> FrozenLayers:
         if self.layers is None:

@@ -19,12 +19,15 @@ from PIL import Image
 from toolkit.codecs.base import Codec, Size
 from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import needs_network
+from toolkit.codecs.spec import parse_codec
 from toolkit.data.images import content_digest
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.sizes import parse_size
 from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.facts import FileMemoryFacts
+from toolkit.memory.forgetting import identity
 from toolkit.memory.offer import whole
+from toolkit.memory.rows import Stored
 from toolkit.memory.store import ExemplarMemory
 from toolkit.memory.views import ExemplarDataset
 
@@ -33,6 +36,8 @@ POLICIES = ("balanced", "reservoir")
 KEY_BYTES = 4
 """Bytes of an image's key, stored with it. Two of a million images share a key with a probability of one in 4,000 each;
 the second of them is then taken for the first."""
+_KEYS = 2 ** (8 * KEY_BYTES)
+"""Larger than every key."""
 COMMIT_EVERY = 256
 DECODED_BYTES = 256 * 2**20
 
@@ -52,10 +57,11 @@ class ReplayMemory:
     an equal share of the bytes and keeps a uniform sample of each; ``reservoir`` keeps one of the whole stream, so
     frequent classes have more.
 
-    Images that would not be kept are not encoded. The others wait in memory until :data:`COMMIT_EVERY` have come, and
-    are then written in one transaction; :meth:`commit` or leaving the ``with`` block writes them at once. A process
-    that is killed loses what waits, never what is written. The file is an
-    :class:`~toolkit.memory.store.ExemplarMemory`: all of its commands and functions apply.
+    A repeated image counts once, under its first label. Images that would not be kept are not encoded. The others wait
+    in memory until :data:`COMMIT_EVERY` have come, and are then written in one transaction; :meth:`commit` writes them
+    at once, and so does leaving the ``with`` block without an error. A process that is killed loses what waits, never
+    what is written. The file is an :class:`~toolkit.memory.store.ExemplarMemory`: all of its commands and functions
+    apply, also while it is open here.
 
     Args:
         path: the file; created if it does not exist. An existing one is continued.
@@ -83,20 +89,20 @@ class ReplayMemory:
     ) -> None:
         if policy not in POLICIES:
             raise UsageError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
-        size = parse_size(budget) if isinstance(budget, str) else budget
-        self.memory = ExemplarMemory(path, size, codec)
+        made = parse_codec(codec) if isinstance(codec, str) else codec
+        if made is not None:
+            _refuse_network(made)
+        self.memory = ExemplarMemory(path, parse_size(budget) if isinstance(budget, str) else budget, made)
         self.policy = policy
         self._seed = seed
         self._random = np.random.default_rng(seed)
         self._waiting: dict[int, _Waiting] = {}
-        self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._decoded_left = decoded_bytes
-        self._limits: dict[int, int] = {}
-        self._limit = 2 ** (8 * KEY_BYTES)
+        self._decoded = _Decoded(decoded_bytes)
+        self._size: Size | None = None
         try:
-            if needs_network(self.memory.codec) or stores_features(self.memory.codec):
-                raise UsageError(f"a replay memory cannot use {self.memory.codec}: its encoder runs a network")
+            _refuse_network(self.memory.codec)
             self._read_keys()
+            self._make_room()
         except BaseException:
             self.memory.close()
             raise
@@ -105,12 +111,15 @@ class ReplayMemory:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self.commit()
-        self.memory.close()
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.memory.close()
 
     def __len__(self) -> int:
         """Number of images that can be drawn."""
+        self._refresh()
         return len(self._places) + len(self._waiting)
 
     @property
@@ -130,6 +139,8 @@ class ReplayMemory:
     def add(self, images: torch.Tensor | np.ndarray | Sequence[Image.Image], labels: Sequence[int] | Any) -> int:
         """Offer images to the memory; the number of them that it takes for now.
 
+        If they cannot be written, none of them is taken.
+
         Args:
             images: before normalisation and augmentation: a uint8 tensor (N, C, H, W), a uint8 array (N, H, W, C), with
                 three channels or one, or PIL images. All images of a memory have one size.
@@ -139,12 +150,15 @@ class ReplayMemory:
             UsageError: images or labels of another kind, shape or number, or a budget that is too small for one image
                 of each class.
         """
+        self._refresh()
         pixels = _as_array(images)
         numbers = [whole("a label", label, least=0) for label in torch.as_tensor(labels).reshape(-1).tolist()]
         if len(numbers) != len(pixels):
             raise UsageError(f"{len(pixels)} images need as many labels, got {len(numbers)}")
-        if len(pixels) and self.memory.size not in (None, pixels.shape[1:3]):
-            raise UsageError(f"the memory holds images of (height, width) {self.memory.size}, not {pixels.shape[1:3]}")
+        size: Size = (pixels.shape[1], pixels.shape[2])
+        known = self.memory.size or self._size
+        if len(pixels) and known not in (None, size):
+            raise UsageError(f"the memory holds images of (height, width) {known}, not {size}")
         keys = [self._key(image) for image in pixels]
         wanted: dict[int, int] = {}
         for index, (key, label) in enumerate(zip(keys, numbers, strict=True)):
@@ -154,11 +168,16 @@ class ReplayMemory:
             return 0
         taken = list(wanted.values())
         payloads = self.memory.codec.encode(np.ascontiguousarray(pixels[taken]))
-        self._size: Size = (pixels.shape[1], pixels.shape[2])
+        self._size = size
         for index, payload in zip(taken, payloads, strict=True):
             self._waiting[keys[index]] = _Waiting(numbers[index], payload)
         if len(self._waiting) >= COMMIT_EVERY:
-            self.commit()
+            try:
+                self.commit()
+            except BaseException:
+                for index in taken:
+                    self._waiting.pop(keys[index], None)
+                raise
         return len(taken)
 
     def commit(self) -> None:
@@ -170,35 +189,44 @@ class ReplayMemory:
         """
         if not self._waiting:
             return
-        touched = {one.label for one in self._waiting.values()}
-        labels = set(self.memory.class_counts) | touched if self.policy == "reservoir" else touched
-        merged = {label: self._stored(label) for label in sorted(labels)}
-        for key, (label, payload) in self._waiting.items():
-            merged[label].append((key, payload))
-        for items in merged.values():
-            items.sort(key=lambda item: item[0])
-        offered = {label: [key for key, _ in items] for label, items in merged.items()}
-        if self.policy == "reservoir":
-            merged = self._smallest_keys(merged)
-        payloads = {label: [payload for _, payload in items] for label, items in merged.items()}
-        written = {
-            label: [key.to_bytes(KEY_BYTES, "little") for key, _ in items] for label, items in merged.items() if items
-        }
-        self.memory.replace(payloads, written, size=self._size)
+        self._refresh()
+        before = {label: list(keys) for label, keys in self._keys.items()}
+
+        def change(stored: dict[int, list[Stored]]) -> dict[int, list[tuple[bytes, bytes]]]:
+            merged = {label: {_key_of(one): one.payload for one in items} for label, items in stored.items()}
+            known = {key for items in merged.values() for key in items}
+            for key, (label, payload) in self._waiting.items():
+                if key not in known:
+                    merged.setdefault(label, {})[key] = payload
+            ordered = {label: sorted(items.items()) for label, items in merged.items()}
+            before.update({label: [key for key, _ in items] for label, items in ordered.items()})
+            if self.policy == "reservoir":
+                ordered = self._smallest_keys(ordered)
+            return {
+                label: [(payload, key.to_bytes(KEY_BYTES, "little")) for key, payload in items]
+                for label, items in ordered.items()
+            }
+
+        touched = None if self.policy == "reservoir" else {one.label for one in self._waiting.values()}
+        self.memory.revise(touched, change, self._size)
         self._waiting.clear()
-        before = self._keys | offered
         self._read_keys()
         self._note_limits(before)
 
     def forget(self, label: int | None = None, image: str | None = None) -> int:
-        """Commit, then :meth:`ExemplarMemory.forget`."""
-        self.commit()
-        count = self.memory.forget(label, image)
-        self._decoded.clear()
-        self._limits.clear()  # there is room again
-        self._limit = 2 ** (8 * KEY_BYTES)
-        self._read_keys()
-        return count
+        """:meth:`ExemplarMemory.forget`, of images that wait as well."""
+        gone = [
+            key
+            for key, one in self._waiting.items()
+            if one.label == label or (image and identity(one.payload).startswith(image))
+        ]
+        counts = self.memory.class_counts
+        names = (name for one in counts for name in self.memory.identities(one)) if image else ()
+        stored = label in counts or any(name.startswith(str(image)) for name in names)
+        count = self.memory.forget(label, image) if stored or not gone else 0  # which refuses what is not there
+        for key in gone:
+            del self._waiting[key]
+        return len(gone) + count
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -209,6 +237,7 @@ class ReplayMemory:
             UsageError: the memory is empty.
             WorkError: an exemplar is damaged.
         """
+        self._refresh()
         known = [*self._places, *self._waiting]
         if not known:
             raise UsageError("the memory is empty: add images before drawing from it")
@@ -217,7 +246,7 @@ class ReplayMemory:
         fresh = dict(zip(missing, self._decode(missing), strict=True)) if missing else {}
         images = np.stack([fresh[key] if key in fresh else self._decoded[key] for key in drawn])
         for key, image in fresh.items():
-            self._keep_decoded(key, image)
+            self._decoded.keep(key, image)
         labels = [self._waiting[key].label if key in self._waiting else self._places[key][0] for key in drawn]
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels, dtype=torch.int64)
 
@@ -236,12 +265,24 @@ class ReplayMemory:
 
     def _may_stay(self, key: int, label: int) -> bool:
         """Whether an image is not certain to be dropped at the next commit."""
-        if self.policy == "reservoir":
-            return key < self._limit
-        return key < self._limits.get(label, 2 ** (8 * KEY_BYTES))
+        limit = self._limit if self.policy == "reservoir" else self._limits.get(label, _KEYS)
+        return key < limit
+
+    def _refresh(self) -> None:
+        """Read the keys again if the file has changed, by another process or through ``memory``."""
+        if self.memory.revision() is not self._revision:
+            self._read_keys()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget what has been decoded, and above which keys images were dropped."""
+        self._decoded.clear()
+        self._limits: dict[int, int] = {}
+        self._limit = _KEYS
 
     def _read_keys(self) -> None:
         """Keys of the stored images by class, and label and rank by key."""
+        self._revision = self.memory.revision()
         self._keys: dict[int, list[int]] = {}
         self._places: dict[int, tuple[int, int]] = {}
         for label in self.memory.class_counts:
@@ -250,12 +291,8 @@ class ReplayMemory:
                     raise UsageError(
                         f"{self.memory.path} holds exemplars without keys: a replay memory continues only its own files"
                     )
-                key = int.from_bytes(one.extra, "little")
-                self._keys.setdefault(label, []).append(key)
-                self._places[key] = label, one.rank
-
-    def _stored(self, label: int) -> list[tuple[int, bytes]]:
-        return [(int.from_bytes(one.extra, "little"), one.payload) for one in self.memory.intact(label)[0]]
+                self._keys.setdefault(label, []).append(_key_of(one))
+                self._places[_key_of(one)] = label, one.rank
 
     def _smallest_keys(self, merged: Mapping[int, Sequence[tuple[int, bytes]]]) -> dict[int, list[tuple[int, bytes]]]:
         """The longest prefix in key order, over all classes, that fits the budget."""
@@ -281,11 +318,10 @@ class ReplayMemory:
     def _note_limits(self, before: Mapping[int, Sequence[int]]) -> None:
         """Remember above which keys images were dropped."""
         for label, keys in before.items():
-            kept = self._keys.get(label, [])
-            if len(kept) < len(keys):
-                first_dropped = sorted(set(keys) - set(kept))[0]
-                self._limits[label] = min(self._limits.get(label, first_dropped), first_dropped)
-                self._limit = min(self._limit, first_dropped)
+            last = max(self._keys.get(label, ()), default=-1)
+            dropped = min((key for key in keys if key > last), default=_KEYS)
+            self._limits[label] = min(self._limits.get(label, _KEYS), dropped)
+            self._limit = min(self._limit, dropped)
 
     def _decode(self, keys: Sequence[int]) -> np.ndarray:
         payloads = [
@@ -294,13 +330,45 @@ class ReplayMemory:
         ]
         return self.memory.codec.decode(payloads, self.memory.size or self._size)
 
-    def _keep_decoded(self, key: int, image: np.ndarray) -> None:
-        """Keep a decoded image, and drop the ones that were decoded first if there is no room."""
-        while self._decoded and image.nbytes > self._decoded_left:
-            self._decoded_left += self._decoded.popitem(last=False)[1].nbytes
-        if image.nbytes <= self._decoded_left:
-            self._decoded_left -= image.nbytes
-            self._decoded[key] = image
+
+class _Decoded:
+    """Decoded images by key, up to a number of bytes; those that were decoded first are dropped first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._images: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._used = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._images
+
+    def __getitem__(self, key: int) -> np.ndarray:
+        return self._images[key]
+
+    def keep(self, key: int, image: np.ndarray) -> None:
+        """Keep an image, if it has room at all."""
+        while self._images and self._used + image.nbytes > self._most_bytes:
+            self._used -= self._images.popitem(last=False)[1].nbytes
+        if self._used + image.nbytes <= self._most_bytes:
+            self._used += image.nbytes
+            self._images[key] = image
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._images.clear()
+        self._used = 0
+
+
+def _key_of(stored: Stored) -> int:
+    return int.from_bytes(stored.extra, "little")
+
+
+def _refuse_network(codec: Codec) -> None:
+    if needs_network(codec) or stores_features(codec):
+        raise UsageError(f"a replay memory cannot use {codec}: its encoder runs a network")
 
 
 def _as_array(images: torch.Tensor | np.ndarray | Sequence[Image.Image]) -> np.ndarray:

@@ -14,7 +14,7 @@ the state again after another process has committed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,9 @@ from toolkit.memory.rows import (
     uneven,
 )
 from toolkit.memory.state import State
+
+Revision = Callable[[dict[int, list[Stored]]], Mapping[int, Sequence[tuple[bytes, bytes]]]]
+"""What :meth:`ExemplarMemory.revise` takes: stored exemplars by label to payloads and extras by label."""
 
 
 class ExemplarMemory:
@@ -227,35 +230,41 @@ class ExemplarMemory:
             state = add_rows(connection, self._in_common(state, offer), stored, offer, self.codec.shared_bytes())
         self._last = state
 
-    def replace(
-        self,
-        candidates: Mapping[int, Sequence[bytes]],
-        extras: Mapping[int, Sequence[bytes]] | None = None,
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        """Store other exemplars of some classes in place of theirs, in one transaction; the other classes may shrink.
+    def revise(self, labels: Collection[int] | None, change: Revision, size: tuple[int, int] | None = None) -> None:
+        """Replace the exemplars of some classes by what a function makes of them, in one transaction.
+
+        Other classes may shrink. Damaged exemplars are not passed on, so they are removed.
 
         Args:
-            candidates: payloads of each of these classes in selection order; a class without any is removed.
-            extras: as in :meth:`add`.
+            labels: of the classes to revise; None means all that are stored.
+            change: takes the stored exemplars of these classes in selection order, and returns (payload, extra) of each
+                exemplar to store in their place, by label, in selection order. New labels may be among them; a class
+                without any is removed.
             size: as in :meth:`add`.
 
         Raises:
             BudgetTooSmall, UsageError, WorkError: as :meth:`add`; nothing is changed.
         """
-        names = {label: name for label, name in self.class_names.items() if candidates.get(label)}
-        given = {label: payloads for label, payloads in candidates.items() if payloads}
-        offer = Offer.of(given, names, extras or {}, None, size)
         with self._database.transaction() as connection:
             with self._database.readable():
                 state = self._database.state()
-            for label in candidates:
+                wanted = {label for label in state.classes if labels is None or label in labels}
+                stored = {label: read_class(connection, label, state.classes[label].exemplars)[0] for label in wanted}
+            made = {label: items for label, items in change(stored).items() if items}
+            names = {label: state.classes[label].name for label in made if label in state.classes}
+            payloads = {label: [payload for payload, _ in items] for label, items in made.items()}
+            extras = {label: [extra for _, extra in items] for label, items in made.items()}
+            offer = Offer.of(payloads, names, extras, None, size)
+            for label in wanted:
                 delete_class(connection, label)
-            left = {label: row for label, row in state.classes.items() if label not in candidates}
+            left = {label: row for label, row in state.classes.items() if label not in wanted}
             state = self._in_common(replace(state, classes=left), offer)
-            stored = stored_sizes(connection)
-            state = add_rows(connection, state, stored, offer, self.codec.shared_bytes())
+            state = add_rows(connection, state, stored_sizes(connection), offer, self.codec.shared_bytes())
         self._last = state
+
+    def revision(self) -> object:
+        """The same object until the contents change, by whichever process."""
+        return self._state()
 
     def _in_common(self, state: State, offer: Offer) -> State:
         """``state`` with what holds for stored and offered exemplars: size, shared header, encoders, one commit more.

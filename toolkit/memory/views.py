@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from toolkit.codecs.features import stores_features
 from toolkit.memory.facts import DatasetState
 from toolkit.memory.sharded import ShardedMemory, open_memory
 from toolkit.memory.store import ExemplarMemory
@@ -28,6 +29,7 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
     Args:
         memory: their memory; every worker process opens its files again.
         transform: applied to each image, a uint8 (H, W, 3) array; by default images become uint8 (3, H, W) tensors.
+            Stored features are float32 arrays or tensors (C,) or (C, h, w).
 
     Reading a damaged exemplar raises :class:`~toolkit.foundation.errors.WorkError`.
     """
@@ -49,7 +51,10 @@ class ExemplarDataset(Dataset[tuple[Any, int]]):
         rank = index - (self._ends[place - 1] if place else 0)
         label = self._labels[place]
         image = self._memory.codec.decode([self._memory.payload(label, rank)], self._memory.size)[0]
-        return (self.transform(image) if self.transform else torch.from_numpy(image).permute(2, 0, 1)), label
+        if self.transform:
+            return self.transform(image), label
+        tensor = torch.from_numpy(image)
+        return (tensor if stores_features(self._memory.codec) else tensor.permute(2, 0, 1)), label
 
     def __getstate__(self) -> DatasetState:
         return {"path": self._memory.path, "transform": self.transform}

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolkit.codecs.features import stores_features
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
@@ -290,11 +289,9 @@ class Learner:
 
     def _images(self, indices: np.ndarray) -> np.ndarray:
         """Images of the training split as they are trained on, uint8 (K, H, W, 3), or their stored features."""
-        if self.config.align == "none":
-            return np.asarray(self.data.dataset.train.images[indices])
-        if stores_features(self.data.codec):
-            return self.data.coded_train.images(indices)
-        return np.asarray(self.data.coded_train.decoded[indices])  # decoded once, as they are read in every epoch
+        # decoded once, because they are read in every epoch
+        source = self.data.dataset.train.images if self.config.align == "none" else self.data.coded_train.decoded
+        return np.asarray(source[indices])
 
     def _pool(self, indices: np.ndarray) -> AnyPool:
         """Training images of a stage."""

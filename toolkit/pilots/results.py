@@ -246,14 +246,11 @@ def describe(shared: Mapping[str, Any]) -> str:
 def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comparison]:
     """Group the pilots of one dataset and size into comparisons, the one with the newest run first.
 
-    A method on frozen features trains no network, so it belongs to every comparison of pilots that start from its
-    extractor's weights with the same stages.
-
     Args:
         runs: pilot run folders, newest first; damaged ones are skipped.
         dataset, size: of the pilots.
     """
-    found: dict[str, _Group] = {}
+    found: dict[str, tuple[Mapping[str, Any], list[tuple[RunFolder, PilotConfig, int]]]] = {}
     for run in runs:
         try:
             request = PilotRequest.of(run)
@@ -265,30 +262,48 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comp
         common = config.model_dump(mode="json", exclude=set(VARIED))
         key = json.dumps(common, sort_keys=True)
         found.setdefault(key, (common, []))[1].append((run, config, request.seed))
-    _join_frozen(found)
     return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
 
 
-_Group = tuple[Mapping[str, Any], list[tuple[RunFolder, PilotConfig, int]]]
-_SCENE = ("initial", "increment", "class_order", "selection", "device")
+_SCENE = ("initial", "increment", "class_order", "selection", "device", "views")
 """Fields that matter to a method which trains no network, besides the extractor."""
 
 
-def _join_frozen(found: dict[str, _Group]) -> None:
-    """Move groups of methods on frozen features into the groups that train on the same weights, if there are any."""
-    frozen = [key for key, (_, runs) in found.items() if all(parse_method(one.method)[0].frozen for _, one, _ in runs)]
-    for key in frozen:
-        common, runs = found[key]
-        scene = [common[name] for name in (*_SCENE, "extractor")]
-        others = [
-            members
-            for other, (fields, members) in found.items()
-            if other not in frozen and [fields[name] for name in (*_SCENE, "network")] == scene
-        ]
-        for members in others:
-            members.extend(runs)
-        if others:
-            del found[key]
+def with_frozen(groups: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons in which methods on frozen features stand beside the pilots that train on the same weights.
+
+    Such a method trains no network, so fields such as the number of steps do not matter to it. It joins every
+    comparison of pilots that start from its extractor's weights with the same stages, and keeps its own if there is
+    none.
+
+    Args:
+        groups: from :func:`comparisons`.
+    """
+    frozen = [group for group in groups if all(parse_method(one.method)[0].frozen for _, one, _ in group.runs)]
+    trained = [group for group in groups if group not in frozen]
+    joined: list[Comparison] = []
+    alone = list(frozen)
+    for group in trained:
+        runs = list(group.runs)
+        known = {_setting(config, seed) for _, config, seed in runs}
+        for other in frozen:
+            if _scene(other, "extractor") == _scene(group, "network"):
+                alone = [one for one in alone if one is not other]
+                for run, config, seed in other.runs:
+                    if _setting(config, seed) not in known:  # the newest of runs that differ in what does not matter
+                        known.add(_setting(config, seed))
+                        runs.append((run, config, seed))
+        joined.append(Comparison(group.key, group.common, tuple(runs)))
+    return [*joined, *alone]
+
+
+def _scene(group: Comparison, weights: str) -> list[object]:
+    """What must be equal for comparison, with the field that names the weights."""
+    return [group.common[name] for name in (*_SCENE, weights)]
+
+
+def _setting(config: PilotConfig, seed: int) -> tuple[object, ...]:
+    return (*(getattr(config, name) for name in VARIED), seed)
 
 
 def result_rows(pilots: Sequence[PilotSummary]) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ import torch
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
-from toolkit.codecs.features import give_layers, stores_features
+from toolkit.codecs.features import StoresFeatures, give_layers, stores_features
 from toolkit.codecs.guide import Guide, give_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
@@ -22,7 +22,7 @@ from toolkit.features.extractor import FeatureExtractor, frozen_layers
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
-from toolkit.foundation.threads import ordered_map
+from toolkit.foundation.threads import ordered_map, thread_count
 from toolkit.memory.capacity import Capacity
 from toolkit.memory.selection import herding_order
 from toolkit.probe.contents import ProbeResult, Setting
@@ -302,7 +302,7 @@ def measure(
     """Code and decode images with every setting and compare them with the originals.
 
     Codecs run in threads ahead of the network; the originals' features are computed once. Times per image are processor
-    time on one thread.
+    time on one thread; stored features take that of a pass through the extractor as well.
 
     Args:
         pixels: uint8 (N, H, W, 3) in random order, at least 4.
@@ -332,6 +332,10 @@ def measure(
     give_layers(parsed, lambda: frozen_layers(extractor, progress))
     for codec in parsed:
         codec.fit(pixels)
+    each = network_seconds / len(pixels) * thread_count()
+    for layers in [codec.layers for codec in parsed if isinstance(codec, StoresFeatures) and codec.layers][:1]:
+        for chunk in chunks:
+            layers.outputs(pixels[chunk])  # cached, so that the time of a setting does not depend on their order
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
     tallies = [Tally() for _ in parsed]
     settings: list[Coded] = []
@@ -352,6 +356,8 @@ def measure(
                 after = _finite_features(extractor, coded.decoded, f"images of {codec}")
             tally = tallies[coded.setting]
             tally.count(coded)
+            if stores_features(codec):  # whose encoder may have found the network's outputs in the cache
+                tally.sums["encode"] += each * len(chunks[coded.chunk])
             if compared is None or chunks[coded.chunk][0] < compared:
                 tally.compare(before, after)
                 if len(coded.decoded) and not stores_features(codec):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.codecs.base import image_size
+from toolkit.codecs.base import fitting_sample, image_size
 from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import give_guide, needs_guide
 from toolkit.codecs.original import give_originals
@@ -22,6 +22,7 @@ from toolkit.foundation.seeds import derive
 from toolkit.memory.budget import budget_bytes
 from toolkit.memory.selection import herding_order, random_order, require_selection
 from toolkit.memory.store import ExemplarMemory
+from toolkit.probe.presets import MOST_IMAGES
 from toolkit.production.facts import BuildFacts
 from toolkit.runs.environment import require_one_rank
 from toolkit.training.device import resolve_device
@@ -59,6 +60,8 @@ def build_memory(
         give_guide([parsed], partial(NetworkGuide, network, dataset.train.images, dataset.train.labels))
         give_layers([parsed], partial(frozen_layers, network, progress))
     give_originals([parsed], dataset.originals)
+    some = np.random.default_rng(seed).permutation(dataset.stratified_train_indices(MOST_IMAGES, seed))
+    parsed.fit(np.asarray(dataset.train.images[fitting_sample(some)]))
     candidates: dict[int, list[bytes]] = {}
     for label in range(len(dataset.class_names)):
         pixels = np.asarray(dataset.train.images[dataset.train.labels == label])

@@ -25,7 +25,7 @@ from toolkit.language.sentence import Sentence
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
-from toolkit.pilots.results import Comparison, comparisons, lossless_references, storage_of
+from toolkit.pilots.results import Comparison, comparisons, lossless_references, storage_of, with_frozen
 from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.gain import GainContents, gain_over
@@ -104,7 +104,8 @@ class Study:
         chosen: index of the recommended one.
         advice: the newest ``advise`` JSON among the runs.
         probe: the newest ``probe`` or ``advise`` JSON among the runs.
-        by_advice: whether advice chose the setting, from training images alone; otherwise it has the best result.
+        by_advice: whether advice chose the setting, from training images alone; otherwise it holds
+            every image without loss, or has the best result.
         unfinished: name and state of runs left out, including damaged ones.
         apart: labels of groups of finished pilots that are not comparable (other stages, steps, ...).
     """
@@ -148,6 +149,11 @@ class Study:
         """The best other setting at the same budget with the same method."""
         others = [one for one in self.peers if one is not self.pilot]
         return max(others, key=lambda one: one["mean"]["last_accuracy"], default=None)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the setting was chosen because it holds every image without loss."""
+        return not self.by_advice and any(one is self.pilot for one in lossless_that_fit(self.peers))
 
     @property
     def findings(self) -> list[Sentence]:
@@ -232,7 +238,7 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         states = states or "none was given"
         raise WorkError(f"a report needs a finished pilot: {states}")
     ((dataset, size),) = (one for one in subjects if one is not None)
-    groups = comparisons(finished, dataset, size)
+    groups = with_frozen(comparisons(finished, dataset, size))
     comparison = max(groups, key=lambda group: len(group.runs))
     results = comparison.pilots()
     done = [result for request, run in tables if (result := request.result_in(run)) is not None]

@@ -13,6 +13,10 @@ from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import storage_of
 from toolkit.report.gain import gain_over
 
+_SPARE, _FILLED = 3, 0.97
+"""A memory that is full has no room for three more exemplars of mean size and takes 0.99 of its budget or more; with
+less, every image is in it."""
+
 
 def keeps_statistics(pilot: PilotSummary) -> bool:
     """Whether a pilot's method keeps statistics of all images instead of exemplars."""
@@ -21,20 +25,15 @@ def keeps_statistics(pilot: PilotSummary) -> bool:
 
 
 def lossless_that_fit(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
-    """Lossless pilots that keep as many exemplars as any other, the smallest exemplars first.
-
-    If another setting takes fewer bytes per exemplar and yet keeps no more, every image fits.
-
-    Args:
-        pilots: with the same budget and method.
-    """
-    most = max((pilot["mean"]["exemplars_per_class"] for pilot in pilots), default=0.0)
-    full = [pilot for pilot in pilots if pilot["mean"]["exemplars_per_class"] == most]
-    least = min((storage_of(pilot, "exemplar_bytes") for pilot in full), default=0.0)
-    exact = sorted(
-        (pilot for pilot in full if is_lossless(pilot["codec"])), key=lambda one: storage_of(one, "exemplar_bytes")
-    )
-    return exact if exact and storage_of(exact[-1], "exemplar_bytes") > least else []
+    """Lossless pilots whose memory has room for more, so that it holds every image; the smallest exemplars first."""
+    exact = [pilot for pilot in pilots if is_lossless(pilot["codec"]) and pilot["mean"]["exemplars_per_class"]]
+    roomy = [
+        pilot
+        for pilot in exact
+        if pilot["mean"]["memory_bytes"] + _SPARE * storage_of(pilot, "exemplar_bytes")
+        < _FILLED * pilot["budget_bytes"]
+    ]
+    return sorted(roomy, key=lambda one: storage_of(one, "exemplar_bytes"))
 
 
 def best_statistics(pilots: Sequence[PilotSummary], most_bytes: float) -> PilotSummary | None:
@@ -64,6 +63,8 @@ def findings(chosen: PilotSummary, pilots: Sequence[PilotSummary]) -> Iterator[S
     if other is not None:
         gain = gain_over(chosen, other)
         key = "verdict.exemplars_pay" if gain.certain and gain.points > 0 else "verdict.store_nothing"
+        if gain.half is None:  # too few seeds for an interval
+            key = "verdict.statistics_unsure"
         yield Sentence(
             key,
             method=other["method"],

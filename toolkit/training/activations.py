@@ -131,7 +131,7 @@ class Activations:
 
 
 class RememberedRows:
-    """Rows of activations in memory by key, so that their images are not decoded again.
+    """Rows of activations in the machine's memory by key, so that their images are not decoded again; thread-safe.
 
     Args:
         most_bytes: rows beyond are computed each time.
@@ -140,22 +140,26 @@ class RememberedRows:
     def __init__(self, most_bytes: float) -> None:
         self._left = most_bytes
         self._rows: dict[Hashable, torch.Tensor] = {}
+        self._lock = threading.Lock()
 
     def of(self, keys: Sequence[Hashable], compute: Callable[[np.ndarray], torch.Tensor]) -> torch.Tensor:
-        """The rows of ``keys``, (K, ...); ``compute`` gives those at some places, int64 (M,), of ``keys``."""
-        missing = np.array([place for place, key in enumerate(keys) if key not in self._rows], np.int64)
-        computed = compute(missing) if len(missing) else None
-        if len(missing) == len(keys) and computed is not None:
-            found = computed
-        else:
-            new = {} if computed is None else dict(zip(missing.tolist(), computed, strict=True))
-            found = torch.stack([new[n] if n in new else self._rows[key] for n, key in enumerate(keys)])
-        for place in missing.tolist():
-            if found[place].nbytes > self._left:
-                break
-            self._left -= found[place].nbytes
-            self._rows[keys[place]] = found[place].clone()
-        return found
+        """The rows of ``keys``, (K, ...) on the CPU; ``compute`` gives those at places, int64 (M,), in ``keys``."""
+        with self._lock:
+            known = {key: self._rows[key] for key in keys if key in self._rows}
+        missing = np.array([place for place, key in enumerate(keys) if key not in known], np.int64)
+        if len(missing):
+            computed = compute(missing).cpu()
+            new = dict(zip((keys[place] for place in missing.tolist()), computed, strict=True))
+            self._keep(new)
+            known |= new
+        return torch.stack([known[key] for key in keys])
+
+    def _keep(self, rows: dict[Hashable, torch.Tensor]) -> None:
+        with self._lock:
+            for key, row in rows.items():
+                if key not in self._rows and row.nbytes <= self._left:
+                    self._left -= row.nbytes
+                    self._rows[key] = row.clone()
 
 
 def _packed(output: torch.Tensor) -> bytes:

@@ -75,6 +75,8 @@ def _about_raw(study: Study) -> str:
     second = study.runner_up
     if second is None:
         return "report.answer_only_raw"
+    if study.fits:
+        return "report.answer_raw_fits"
     better = second["mean"]["last_accuracy"] > study.pilot["mean"]["last_accuracy"]
     return "report.answer_raw_advised" if better else "report.answer_is_raw"
 
@@ -92,6 +94,8 @@ def recommendation(study: Study, say: Language) -> list[Block]:
     reasons = [say(f"report.align_{pilot['align']}")]
     if study.by_advice and study.advice is not None:
         reasons.append(say("report.by_advice", rule=study.advice["recommended"]["rule"]))
+    elif study.fits:
+        reasons.append(say("report.by_fit"))
     else:
         reasons.append(say("report.by_result", count=len(study.peers)))
     for one in study.lossless:

@@ -11,7 +11,7 @@ from toolkit.jobs.listing import list_runs
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of
+from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of, with_frozen
 from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure
 from toolkit.report.verdict import findings
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
@@ -48,7 +48,7 @@ def page() -> None:
     st.title(say("shell.tradeoff"), anchor=False)
     st.markdown(say("tradeoff.intro"))
     open_dataset()
-    every = comparisons(list_runs(default_runs_dir(), "pilot"), *chosen())
+    every = with_frozen(comparisons(list_runs(default_runs_dir(), "pilot"), *chosen()))
     results = {one.digest: pilots for one in every if (pilots := one.pilots())}  # read from files once
     found = [one for one in every if one.digest in results]
     if not found:
