@@ -27,13 +27,12 @@ def keeps_statistics(pilot: PilotSummary) -> bool:
 def lossless_that_fit(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     """Lossless pilots whose memory has room for more, so that it holds every image; the smallest exemplars first."""
     exact = [pilot for pilot in pilots if is_lossless(pilot["codec"]) and pilot["mean"]["exemplars_per_class"]]
-    roomy = [
-        pilot
-        for pilot in exact
-        if pilot["mean"]["memory_bytes"] + _SPARE * storage_of(pilot, "exemplar_bytes")
-        < _FILLED * pilot["budget_bytes"]
-    ]
-    return sorted(roomy, key=lambda one: storage_of(one, "exemplar_bytes"))
+
+    def has_room(pilot: PilotSummary) -> bool:
+        more = _SPARE * storage_of(pilot, "exemplar_bytes")
+        return pilot["mean"]["memory_bytes"] + more < _FILLED * pilot["budget_bytes"]
+
+    return sorted(filter(has_room, exact), key=lambda one: storage_of(one, "exemplar_bytes"))
 
 
 def best_statistics(pilots: Sequence[PilotSummary], most_bytes: float) -> PilotSummary | None:
