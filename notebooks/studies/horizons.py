@@ -78,7 +78,7 @@ def as_tables(pilots: Mapping[int, Sequence[PilotSummary]]) -> str:
     lines += [
         "",
         f"Against {STEPS[-1]} steps: rank correlation of the means, and of a single seed's run with the mean of the",
-        "other seeds at the longest; regret, in points, of the setting that a single seed's run would choose, judged by",
+        "other seeds at the longest; regret in points of the setting that a single seed's run would choose, judged by",
         "those other seeds. Means over seeds +- 95 % interval.",
         "",
         "| steps | rank correlation of means | of one seed | regret of one seed |",
