@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 from drawn_pages import cost_page, drawn, images_page, jpeg_page, monitor_page, press, report_page, tradeoff_page
-from run_samples import finished_advice, finished_images, finished_training, pilot_config, pilot_folder
+from run_samples import (
+    finished_advice,
+    finished_images,
+    finished_training,
+    pilot_config,
+    pilot_folder,
+    pilot_result,
+)
 from streamlit.testing.v1 import AppTest
 
 from toolkit.foundation.files import sha256_of, write_json
@@ -39,6 +46,21 @@ def test_downloads_contain_the_result(runs_dir: Path) -> None:
 
 def test_tradeoff_page_without_pilots_says_what_to_do(runs_dir: Path) -> None:
     assert "No finished pilot" in drawn(tradeoff_page).info[0].value
+
+
+def test_tradeoff_says_when_to_store_nothing(runs_dir: Path) -> None:
+    for seed, last in enumerate((0.70, 0.72, 0.71)):
+        pilot_folder(runs_dir, pilot_config(), seed, last)
+    assert not drawn(tradeoff_page).info
+    for seed, last in enumerate((0.71, 0.70, 0.73)):
+        config = pilot_config(method="simplecil", extractor="timm:resnet18", network="auto")
+        run = pilot_folder(runs_dir, config, seed)
+        write_json(run.result_path, pilot_result(seed, last, exemplars_per_class=0.0, memory_bytes=5120))
+    trained = pilot_config(network="timm:resnet18", tune="head")
+    for seed, last in enumerate((0.70, 0.72, 0.71)):
+        pilot_folder(runs_dir, trained, seed, last)
+    app = drawn(tradeoff_page)
+    assert "Store nothing: simplecil keeps 5.0 KiB of statistics" in app.info[0].value
 
 
 def test_tradeoff_shows_one_run_and_the_differences_of_compared_runs(runs_dir: Path) -> None:
