@@ -39,7 +39,7 @@ HEAD = (
     *(f"features:bits={bits}" for bits in (2, 4, 8)),
 )
 LAST_BLOCK = ("raw", "original", "jpeg:quality=20", "jpeg:quality=50", "features:bits=4")
-ALL = ("original", "jpeg:quality=20", "jpeg:quality=50")
+ALL = ("original", "jpeg:quality=20")
 WITHOUT = ("simplecil", "slda", "ranpac", "finetune", "joint")
 _SMALLEST = {"size": 96, "steps": 2, "initial": 4, "increment": 3}
 

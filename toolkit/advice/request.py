@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from toolkit.advice.calibration import ADVICE_IMAGES, WITHIN
+from toolkit.advice.calibration import WITHIN
 from toolkit.advice.contents import AdviceResult
 from toolkit.advice.rules.registry import require_rule
 from toolkit.codecs.spec import expand_grid
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
+from toolkit.probe.presets import images_for, with_original
 from toolkit.probe.request import ProbeRequest, dataset_of, extractor_of
 from toolkit.runs.choices import Extractor
 
@@ -31,9 +32,13 @@ class AdviceRequest(ProbeRequest):
 
     images: Annotated[
         int | None,
-        Field(ge=4, description="maximum number of training images, a fifth of them held out for evaluation"),
-    ] = ADVICE_IMAGES
-    extractor: Extractor = "stage0"
+        Field(
+            ge=4,
+            description="maximum number of training images, a fifth of them held out for evaluation; by default twice as "
+            "many as a probe measures",
+        ),
+    ] = None
+    extractor: Extractor = "auto"
     _: KW_ONLY
     initial: Annotated[int | None, Field(description="classes in the first stage; a fifth of all by default")] = None
     increment: Annotated[
@@ -45,6 +50,10 @@ class AdviceRequest(ProbeRequest):
         Field(description="rule that recommends, one of those in `recallrate regret`; the best by default"),
     ] = None
     within: Annotated[float, Field(ge=0, description="accuracy points that the smallest budget may lose")] = WITHIN
+
+    @property
+    def sample_size(self) -> int:
+        return 2 * images_for(self.size) if self.images is None else self.images
 
     def run(self, progress: Progress = silent, on_row: OnRow = ignore_row) -> AdviceResult:
         return run_advice(self, progress, on_row)
@@ -67,7 +76,6 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
     from toolkit.advice.recommend import advise
     from toolkit.data.dataset import validation_view
     from toolkit.memory.budget import budget_bytes
-    from toolkit.probe.presets import with_original
 
     dataset = dataset_of(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)

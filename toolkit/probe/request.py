@@ -90,7 +90,7 @@ class ImagesRequest(MeasuredRequest[ImagesResult]):
     said: ClassVar[tuple[str, ...]] = ("size", "codec", "images")
 
     codec: Codec
-    extractor: Extractor = "stage0"
+    extractor: Extractor = "auto"
     images: Annotated[int, Field(ge=2, description="maximum number of training images, stratified")] = 400
 
     def subject(self) -> str:

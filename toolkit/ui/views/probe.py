@@ -149,7 +149,7 @@ def _sample_fields(size: int) -> tuple[str, int, str]:
     )
     extractor = columns[2].selectbox(
         say("probe.extractor"),
-        ["stage0", "auto", "self", "random"],
+        ["auto", "stage0", "self", "random"],
         key="probe_extractor",
         accept_new_options=True,
         persist_state="session",
