@@ -76,8 +76,7 @@ def test_without_advice_the_request_is_a_plain_probe(runs_dir: Path, started: li
     press(app, "Run probe")
     assert [run.name for run in list_runs(runs_dir, "probe")] == started
     assert [code.value for code in app.code][1:] == [
-        "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 20img --images 100 "
-        "--extractor stage0"
+        "recallrate probe demo --size 32 --codecs 'raw;jpeg:quality={10,50}' --budget 20img --images 100"
     ]
 
 

@@ -34,8 +34,8 @@ class AdviceRequest(ProbeRequest):
         int | None,
         Field(
             ge=4,
-            description="maximum number of training images, a fifth of them held out for evaluation; by default twice as "
-            "many as a probe measures",
+            description="maximum number of training images, a fifth of them held out for evaluation; by default twice "
+            "as many as a probe measures",
         ),
     ] = None
     extractor: Extractor = "auto"

@@ -17,8 +17,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def columns(row: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
-    """Some columns of a row."""
-    return {name: row[name] for name in names}
+    """Some columns of a row; None for a column that a row from before it was measured lacks."""
+    return {name: row.get(name) for name in names}
 
 
 def csv_cell(value: object) -> object:
