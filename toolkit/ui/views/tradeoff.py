@@ -57,8 +57,8 @@ def page() -> None:
         return
     comparison = _choose(found)
     pilots = results[comparison.digest]
-    _chart(comparison, pilots)
     _verdict(pilots)
+    _chart(comparison, pilots)
     runs = _by_name(pilots)
     _run(runs)
     _compare([pilot for pilots in results.values() for pilot in pilots], list(runs))
