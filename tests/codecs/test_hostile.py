@@ -27,6 +27,7 @@ from toolkit.pilots.plan import MAX_RUNS, plan
 STREAMS = 6000
 
 
+@pytest.mark.slow
 def test_hostile_streams_and_bombs_take_little_memory_and_end_in_pixels_or_one_line() -> None:
     """In a process of its own, which a decoder that aborts would end."""
     script = Path(__file__).with_name("hostile.py")

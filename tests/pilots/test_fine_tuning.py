@@ -178,6 +178,7 @@ def test_frozen_methods_read_the_features_of_an_extractor_from_elsewhere_from_th
     assert sum(cached["exemplars"]) == pytest.approx(sum(plain["exemplars"]), abs=3)  # herding in bfloat16
 
 
+@pytest.mark.slow
 def test_the_pretrained_network_learns_the_demo_in_a_few_steps(tmp_path: Path) -> None:
     result = run_pilot(config(steps=30, budget="20img"), 0, tmp_path)
     assert result["weights"].startswith("ImageNet-1k")
