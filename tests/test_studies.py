@@ -52,19 +52,12 @@ def test_image_bytes_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_fine_tuning_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "runs"), [("fine_tuning", 2), ("photographs", 3)])
+def test_a_study_runs_on_few_images(name: str, runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(STUDIES))
-    monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
-    runpy.run_path(str(STUDIES / "fine_tuning.py"), run_name="__main__")
-    assert len(list(tmp_path.glob("pilot-*/result.json"))) == 2
-
-
-@pytest.mark.slow
-def test_photographs_on_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(STUDIES))
-    monkeypatch.setattr(sys, "argv", ["photographs.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
-    runpy.run_path(str(STUDIES / "photographs.py"), run_name="__main__")
-    assert len(list(tmp_path.glob("pilot-*/result.json"))) == 3
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "-", "--runs-dir", str(tmp_path), "--smallest"])
+    runpy.run_path(str(STUDIES / f"{name}.py"), run_name="__main__")
+    assert len(list(tmp_path.glob("pilot-*/result.json"))) == runs
 
 
 def test_horizons_are_judged_by_the_other_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,7 @@ from toolkit.foundation.files import cache_root
 from toolkit.pilots import learner
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.foreground import run_pilot
-from toolkit.training.backbones import build_backbone
-from toolkit.training.networks import Classifier
-from toolkit.training.weights import load_network, save_network
+from toolkit.training.weights import load_network
 
 PRETRAINED = "timm:tf_efficientnet_lite0"
 
@@ -34,15 +32,6 @@ def config(**changes: object) -> PilotConfig:
         "views": 2,
     }
     return make_pilot_config(**{**usual, **changes})
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small network as if it had been trained, so that pilots take seconds."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "n.pt"
-    save_network(Classifier(build_backbone("resnet8"), 5, (0.4,) * 3, (0.3,) * 3), "resnet8", path)
-    return f"checkpoint:{path}"
 
 
 def test_from_96_pixels_on_the_head_of_the_pretrained_network_is_trained_by_default() -> None:

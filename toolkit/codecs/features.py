@@ -56,13 +56,16 @@ def stores_features(codec: Codec) -> bool:
     return isinstance(codec, StoresFeatures)
 
 
-def give_layers(codecs: Sequence[Codec], make: Callable[[], FrozenLayers]) -> None:
-    """Give all ``codecs`` that store features the same layers; ``make`` is called only if there are any."""
+def give_layers(codecs: Sequence[Codec], make: Callable[[], FrozenLayers]) -> FrozenLayers | None:
+    """Give all ``codecs`` that store features the same layers, and return those; None if there are no such codecs, in
+    which case ``make`` is not called."""
     storing = [codec for codec in codecs if isinstance(codec, StoresFeatures)]
-    if storing:
-        layers = make()
-        for codec in storing:
-            codec.layers = layers
+    if not storing:
+        return None
+    layers = make()
+    for codec in storing:
+        codec.layers = layers
+    return layers
 
 
 def refuse_features(codec: Codec, what: str) -> None:

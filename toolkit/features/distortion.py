@@ -5,6 +5,9 @@ Conventions: the first argument is the original; ``reduction`` is ``none`` (one 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -31,6 +34,13 @@ def _require_alike(original: torch.Tensor, decoded: torch.Tensor, dimensions: in
             f"expected two tensors of the same shape with {dimensions} dimensions, "
             f"got {tuple(original.shape)} and {tuple(decoded.shape)}"
         )
+
+
+def _parts(original: torch.Tensor, decoded: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images (N, H, W, 3) of both, float32, :data:`_PIXELS` at a time."""
+    each = max(1, _PIXELS // max(1, math.prod(original.shape[1:3])))
+    for one, other in zip(original.split(each), decoded.split(each), strict=True):
+        yield one.float(), other.float()
 
 
 def fmse(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
@@ -112,12 +122,7 @@ def psnr(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
         reduction: over images.
     """
     _require_alike(original, decoded, 4)
-    each = max(1, _PIXELS // max(1, original[0, ..., 0].numel())) if len(original) else 1
-    errors = [
-        (one.float() - other.float()).square().mean(dim=(1, 2, 3))
-        for one, other in zip(original.split(each), decoded.split(each), strict=True)
-    ]
-    error = torch.cat(errors)
+    error = torch.cat([(one - other).square().mean(dim=(1, 2, 3)) for one, other in _parts(original, decoded)])
     decibels = 10 * torch.log10(255.0**2 / error.clamp_min(1e-12))
     return _reduce(decibels.clamp_max(PSNR_CAP), reduction)
 
@@ -132,12 +137,12 @@ def ssim(original: torch.Tensor, decoded: torch.Tensor, reduction: str = "mean")
         reduction: over images.
     """
     _require_alike(original, decoded, 4)
-    before, after = (images.permute(0, 3, 1, 2) for images in (original, decoded))
-    each = max(1, _PIXELS // max(1, before[0, 0].numel()))
     parts = [
-        structural_similarity_index_measure(one.float(), other.float(), data_range=255.0, reduction="none")
-        for one, other in zip(after.split(each), before.split(each), strict=True)
+        structural_similarity_index_measure(
+            other.permute(0, 3, 1, 2), one.permute(0, 3, 1, 2), data_range=255.0, reduction="none"
+        )
+        for one, other in _parts(original, decoded)
     ]
     values = torch.cat([torch.as_tensor(part).reshape(-1) for part in parts])
-    alike = (after == before).flatten(1).all(dim=1)
+    alike = (original == decoded).flatten(1).all(dim=1)
     return _reduce(torch.where(alike, 1.0, values), reduction)

@@ -13,7 +13,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -190,7 +190,7 @@ def _opened(start: Start, size: int, device: torch.device, layer: str | None) ->
     """An extractor with weights from elsewhere; a network that does not take the images is refused."""
     require_size(start, size)
     network = Classifier(start.backbone(), 1, *(start.statistics or NEUTRAL))
-    frozen = partial(Trunk, start, "head", size, device) if layer is None else None
+    frozen = cache(partial(Trunk, start, "head", size, device)) if layer is None else None
     trunk = frozen() if frozen is not None and size >= PRETRAINED_SIZE else None
     return FeatureExtractor(
         start.name,
@@ -200,7 +200,7 @@ def _opened(start: Start, size: int, device: torch.device, layer: str | None) ->
         architecture=start.architecture,
         weights=start.weights,
         trunk=trunk,
-        frozen=frozen if trunk is None else lambda: trunk,
+        frozen=frozen,
     )
 
 

@@ -1,6 +1,6 @@
 """`ReplayMemory`: a compressed replay buffer for other people's training loops, filled from a stream of images.
 
-With :mod:`toolkit.memory.views` the only module of this room that imports torch.
+Of this room, only this module and :mod:`toolkit.memory.views` import torch.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The memory as PyTorch data. With :mod:`toolkit.memory.replay` the only one of this room that imports
-torch."""
+"""The memory as PyTorch data. Of this room, only this module and :mod:`toolkit.memory.replay` import torch."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.methods.base import Stage
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.config import PilotConfig
-from toolkit.pilots.starts import frozen_layers_of
+from toolkit.pilots.starts import frozen_layers_of, start_of
+from toolkit.training.activations import Activations
 from toolkit.training.device import resolve_device
 
 
@@ -76,7 +77,12 @@ class PilotData:
 
         give_guide([codec], guide)
         give_originals([codec], dataset.originals)
-        give_layers([codec], lambda: frozen_layers_of(config, resolve_device(config.device), progress))
+
+        def layers() -> Activations:
+            device = resolve_device(config.device)
+            return frozen_layers_of(start_of(config, device), config, device, progress)
+
+        give_layers([codec], layers)
         first = np.flatnonzero(np.isin(dataset.train.labels, scenario.stages[0]))
         codec.fit(dataset.train.images[fitting_sample(first)])
         budget = budget_bytes(config.budget, classes, dataset.raw_image_bytes)

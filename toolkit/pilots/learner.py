@@ -73,7 +73,7 @@ class Learner:
         self.activations, mean, std = None, None, None
         tune = tuned_part(self.config)
         if tune != "all":
-            self.activations = frozen_layers_of(self.config, self.device, self.progress)
+            self.activations = frozen_layers_of(self.start, self.config, self.device, self.progress)
         else:
             mean, std = self.start.statistics or pixel_statistics(self._images(self.data.scenario[0]))
         network = self.method.build(lambda: self._backbone(tune), self.data.stage(0).total, mean, std)

@@ -73,6 +73,17 @@ def metric_of(run: PilotResult, name: str) -> float:
     return float(values[name])
 
 
+def keeps_exemplars(pilot: PilotSummary) -> bool:
+    """Whether a pilot's method learns from exemplars; the bounds and methods that keep statistics do not."""
+    return parse_method(pilot["method"])[0].exemplars
+
+
+def peers_of(pilot: PilotSummary, pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
+    """Pilots with the budget and method of one, which is included: equal bytes, equal steps."""
+    mine = pilot["budget_bytes"], pilot["method"]
+    return [one for one in pilots if (one["budget_bytes"], one["method"]) == mine]
+
+
 def storage_of(pilot: PilotSummary, storage: str) -> float:
     """Value of a pilot on a storage axis.
 

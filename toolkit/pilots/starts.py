@@ -37,9 +37,11 @@ def tuned_part(config: PilotConfig) -> str:
     return config.tune
 
 
-def frozen_layers_of(config: PilotConfig, device: torch.device, progress: Progress = silent) -> Activations:
-    """The layers that the pilot does not train, whose outputs can be stored."""
-    return Activations(Trunk(start_of(config, device), tuned_part(config), config.size, device), progress)
+def frozen_layers_of(
+    start: Start, config: PilotConfig, device: torch.device, progress: Progress = silent
+) -> Activations:
+    """The layers that the pilot does not train, whose outputs can be stored; ``start`` is where it starts."""
+    return Activations(Trunk(start, tuned_part(config), config.size, device), progress)
 
 
 def whole_network(start: Start, tune: str, trained: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
-from toolkit.codecs.features import StoresFeatures, give_layers, stores_features
+from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import Guide, give_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
@@ -329,13 +329,13 @@ def measure(
     parsed = [parse_codec(spec) for spec in codecs]
     give_guide(parsed, make_guide)
     give_originals(parsed, sample.dataset.originals)
-    give_layers(parsed, lambda: frozen_layers(extractor, progress))
+    layers = give_layers(parsed, lambda: frozen_layers(extractor, progress))
     for codec in parsed:
         codec.fit(pixels)
     each = network_seconds / len(pixels) * thread_count()
-    for layers in [codec.layers for codec in parsed if isinstance(codec, StoresFeatures) and codec.layers][:1]:
-        for chunk in chunks:
-            layers.outputs(pixels[chunk])  # cached, so that the time of a setting does not depend on their order
+    if layers is not None:
+        for chunk in chunks:  # cached, so that the time of a setting does not depend on their order
+            layers.outputs(pixels[chunk])
     jobs = [(setting, chunk) for setting in range(len(parsed)) for chunk in range(len(chunks))]
     tallies = [Tally() for _ in parsed]
     settings: list[Coded] = []

@@ -111,13 +111,13 @@ def build_sharded_memory(
         raise UsageError(f"workers must be 0 (one per core) or more, got {workers}")
     for path in (spec, out):
         ray_cluster.require_shared(path)
-    refuse_guide(parse_codec(codec), "a sharded memory")
-    refuse_originals(parse_codec(codec), "a sharded memory")
-    refuse_features(parse_codec(codec), "a sharded memory")
+    parsed = parse_codec(codec)
+    for refuse in (refuse_guide, refuse_originals, refuse_features):
+        refuse(parsed, "a sharded memory")
     request: BuildRequest = {
         "dataset": absolute_spec(spec),
         "size": size,
-        "codec": str(parse_codec(codec)),
+        "codec": str(parsed),
         "budget": budget,
         "selection": selection,
         "extractor": extractor,

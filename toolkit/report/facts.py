@@ -22,10 +22,17 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.jobs.kinds import sorted_out
 from toolkit.language.sentence import Sentence
-from toolkit.learning.catalog import parse_method
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.request import PilotRequest
-from toolkit.pilots.results import Comparison, comparisons, lossless_references, storage_of, with_frozen
+from toolkit.pilots.results import (
+    Comparison,
+    comparisons,
+    keeps_exemplars,
+    lossless_references,
+    peers_of,
+    storage_of,
+    with_frozen,
+)
 from toolkit.probe.contents import ProbeResult, Setting
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.gain import GainContents, gain_over
@@ -129,10 +136,7 @@ class Study:
     @property
     def peers(self) -> list[PilotSummary]:
         """Pilots with the budget and method of the recommended one, which is included: equal bytes, equal steps."""
-        mine = self.pilot
-        return [
-            one for one in self.pilots if (one["budget_bytes"], one["method"]) == (mine["budget_bytes"], mine["method"])
-        ]
+        return peers_of(self.pilot, self.pilots)
 
     @property
     def raw(self) -> PilotSummary | None:
@@ -276,7 +280,7 @@ def _choose(pilots: Sequence[PilotSummary], advice: AdviceResult | None) -> tupl
     Raises:
         WorkError: no pilot kept exemplars.
     """
-    able = [n for n, pilot in enumerate(pilots) if parse_method(pilot["method"])[0].exemplars]
+    able = [n for n, pilot in enumerate(pilots) if keeps_exemplars(pilot)]
     if not able:
         raise WorkError("a report needs a finished pilot with exemplars, but the methods of these keep none")
     if advice is not None:

@@ -10,7 +10,7 @@ from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import storage_of
+from toolkit.pilots.results import keeps_exemplars, peers_of, storage_of
 from toolkit.report.gain import gain_over
 
 _SPARE, _FILLED = 3, 0.97
@@ -20,8 +20,7 @@ less, every image is in it."""
 
 def keeps_statistics(pilot: PilotSummary) -> bool:
     """Whether a pilot's method keeps statistics of all images instead of exemplars."""
-    kind = parse_method(pilot["method"])[0]
-    return kind.frozen and not kind.exemplars
+    return parse_method(pilot["method"])[0].frozen and not keeps_exemplars(pilot)
 
 
 def lossless_that_fit(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
@@ -48,8 +47,7 @@ def findings(chosen: PilotSummary, pilots: Sequence[PilotSummary]) -> Iterator[S
         chosen: the recommended pilot.
         pilots: all comparable ones.
     """
-    mine = chosen["budget_bytes"], chosen["method"]
-    peers = [one for one in pilots if (one["budget_bytes"], one["method"]) == mine]
+    peers = peers_of(chosen, pilots)
     fitting = lossless_that_fit(peers)
     if fitting:
         yield Sentence(

@@ -30,7 +30,7 @@ PRESENT_SECONDS = 60.0
 """Seconds for which a visitor counts after a page was drawn."""
 DRAWN_AT_ONCE = 3
 LONGEST_WAIT = 5.0
-"""Maximum seconds a page waits for its turn, so that pages are slow but never hang."""
+"""Longest time in seconds that a page waits for its turn: it may be slow, but it never hangs."""
 COLLECTED_AFTER = 10.0
 """Seconds between garbage collections; Streamlit's, after every page, took a fifth of all time."""
 _turns = threading.BoundedSemaphore(DRAWN_AT_ONCE)

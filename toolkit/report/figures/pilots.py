@@ -9,9 +9,8 @@ import plotly.graph_objects as go
 from toolkit.codecs.spec import codec_family, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.learning.catalog import parse_method
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import lossless_references, setting_name, storage_of
+from toolkit.pilots.results import keeps_exemplars, lossless_references, setting_name, storage_of
 from toolkit.report.figures.style import (
     DOTTED,
     OTHER,
@@ -60,7 +59,7 @@ def accuracy_figure(
     series: dict[str, list[int]] = {}
     for n, pilot in enumerate(pilots):
         name = setting_name(pilot["codec"], pilot["align"]) + (f", {pilot['method']}" if several_methods else "")
-        series.setdefault(name if _keeps_exemplars(pilot) else pilot["method"], []).append(n)
+        series.setdefault(name if keeps_exemplars(pilot) else pilot["method"], []).append(n)
     figure = go.Figure()
     for name, members in series.items():
         members = sorted(members, key=lambda n: storage_of(pilots[n], storage))
@@ -83,7 +82,7 @@ def accuracy_figure(
             line={"color": colours[families[members[0]]], "width": 1.5},
             marker={
                 "size": 12,
-                "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]] if _keeps_exemplars(pilots[members[0]]) else "x",
+                "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]] if keeps_exemplars(pilots[members[0]]) else "x",
             },
             hovertemplate=f"<b>{as_text(name)}</b><br>"
             + say(f"metric.{metric}")
@@ -119,13 +118,9 @@ def accuracy_figure(
     return figure
 
 
-def _keeps_exemplars(pilot: PilotSummary) -> bool:
-    return parse_method(pilot["method"])[0].exemplars
-
-
 def _family(pilot: PilotSummary, say: Language) -> str:
     """The codec's family; methods without exemplars use no codec and form a family of their own."""
-    return codec_family(pilot["codec"]) if _keeps_exemplars(pilot) else say("figure.no_exemplars")
+    return codec_family(pilot["codec"]) if keeps_exemplars(pilot) else say("figure.no_exemplars")
 
 
 def _facts(number: int, pilot: PilotSummary) -> list[object]:

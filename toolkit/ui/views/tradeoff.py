@@ -8,10 +8,9 @@ import streamlit as st
 
 from toolkit.foundation.files import default_runs_dir
 from toolkit.jobs.listing import list_runs
-from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import Comparison, comparisons, result_rows, storage_of, with_frozen
+from toolkit.pilots.results import Comparison, comparisons, keeps_exemplars, result_rows, storage_of, with_frozen
 from toolkit.report.figures.pilots import ACCURACIES, STORAGES, accuracy_figure
 from toolkit.report.verdict import findings
 from toolkit.ui.components.choice import choose, choose_addressed, distinct
@@ -136,7 +135,7 @@ def _chart(comparison: Comparison, pilots: list[PilotSummary]) -> None:
 
 def _verdict(pilots: Sequence[PilotSummary]) -> None:
     """What makes a comparison of codecs pointless, at the budget and with the method of the best pilot."""
-    able = [pilot for pilot in pilots if parse_method(pilot["method"])[0].exemplars]
+    able = list(filter(keeps_exemplars, pilots))
     if able:
         best = max(able, key=lambda pilot: pilot["mean"]["last_accuracy"])
         found = [plain(one.said(say)) for one in findings(best, pilots)]
