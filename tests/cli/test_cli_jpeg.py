@@ -54,7 +54,7 @@ def test_exported_tables_work_as_a_codec(
     [
         (("--alpha", "0"), "alpha: Input should be greater than 0, got 0"),
         (("--init", "quality=101"), "init: must be one of ones, quality=Q"),
-        (("--size", "4"), "size: Input should be greater than or equal to 8, got 4"),
+        (("--size", "4"), "size must be 8..1024 pixels, got 4"),
         (("--controls", "ste,dct"), "variants: dct is not one of plain, jpeg"),
         (("--seeds", "0,0"), "seeds must be distinct"),
         (("--seeds", "x"), "seeds must be whole numbers"),

@@ -32,7 +32,7 @@ def _no_decoding() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "decode_image", refused)
-        patch.setattr(images, "square_array", refused)
+        patch.setattr(images, "framed_array", refused)
         yield
 
 

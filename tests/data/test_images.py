@@ -194,6 +194,33 @@ def test_cropping_while_scaling_agrees_with_scaling_then_cropping(height: int, w
     assert np.abs(images.decode_image(encoded(pixels), size) - expected).max() <= 1
 
 
+@pytest.mark.parametrize(("height", "width"), [(37, 91), (91, 37), (48, 64), (30, 40), (24, 32), (20, 100)])
+def test_an_oblong_is_the_centre_of_the_image_scaled_to_just_cover_it(height: int, width: int) -> None:
+    pixels = noise(2, height, width)
+    scale = max(24 / height, 32 / width)
+    scaled = Image.fromarray(pixels).resize((max(32, round(width * scale)), max(24, round(height * scale))), 3)
+    left, top = (scaled.width - 32) // 2, (scaled.height - 24) // 2
+    expected = np.asarray(scaled)[top : top + 24, left : left + 32].astype(int)
+    decoded = images.decode_image(encoded(pixels), "24x32")
+    assert decoded.shape == (24, 32, 3)
+    assert np.abs(decoded - expected).max() <= 1
+
+
+def test_all_of_an_image_keeps_its_aspect_and_is_never_enlarged() -> None:
+    pixels = noise(2, 60, 90)
+    whole = images.decode_image(encoded(pixels), images.Whole(40))
+    np.testing.assert_array_equal(whole, np.asarray(Image.fromarray(pixels).resize((60, 40), 3)))
+    np.testing.assert_array_equal(images.decode_image(encoded(pixels), images.Whole(60)), pixels)
+    np.testing.assert_array_equal(images.decode_image(encoded(pixels), images.Whole(500)), pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_pixels_are_counted_from_the_header(kind: str) -> None:
+    assert images.image_pixels(encoded(noise(3, 20, 31), kind)) == 620
+    with pytest.raises(images.Unreadable):
+        images.image_pixels(b"nothing")
+
+
 def test_a_very_long_image_is_never_scaled_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     resize = Image.Image.resize
@@ -209,10 +236,10 @@ def test_a_very_long_image_is_never_scaled_whole(monkeypatch: pytest.MonkeyPatch
 
 def test_arrays_are_squared_like_files() -> None:
     pixels = noise(4, 20, 50)
-    np.testing.assert_array_equal(images.square_array(pixels, 16), images.decode_image(encoded(pixels), 16))
+    np.testing.assert_array_equal(images.framed_array(pixels, 16), images.decode_image(encoded(pixels), 16))
     grey = pixels[..., 0]
     for array in (grey, grey[..., None]):
-        np.testing.assert_array_equal(images.square_array(array, 16), images.decode_image(encoded(grey), 16))
+        np.testing.assert_array_equal(images.framed_array(array, 16), images.decode_image(encoded(grey), 16))
 
 
 _WHOLE = encoded(noise(8, 40, 40), "JPEG", quality=90)

@@ -173,8 +173,8 @@ def test_a_large_picture_hidden_in_an_icon_is_refused() -> None:
 def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_LARGE_BYTES", 16)
     held = []
-    square = images.square
-    monkeypatch.setattr(images, "square", lambda *given: (held.append(images._large.locked()), square(*given))[1])
+    framed = images.framed
+    monkeypatch.setattr(images, "framed", lambda *given: (held.append(images._large.locked()), framed(*given))[1])
     images.decode_image(PNG, 16)
     assert held == [True]
     assert not images._large.locked()

@@ -11,7 +11,7 @@ import torch
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import cache_root
-from toolkit.pilots import learner
+from toolkit.pilots import learner, pools
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.pilots.foreground import run_pilot
 from toolkit.training.weights import load_network
@@ -134,7 +134,7 @@ def test_exemplars_that_do_not_fit_into_memory_are_read_per_batch_with_the_same_
 ) -> None:
     chosen = config(size=16, network=checkpoint, tune="last-block", align=align, steps=4)
     held = run_pilot(chosen, 0, tmp_path / "held")
-    monkeypatch.setattr(learner, "DECODED_SHARE", 0.0)
+    monkeypatch.setattr(pools, "DECODED_SHARE", 0.0)
     streamed = run_pilot(chosen, 0, tmp_path / "streamed")
     assert (held["exemplars_decoded"], streamed["exemplars_decoded"]) == ("once a stage", "for each batch")
     assert streamed["accuracy_matrix"] == held["accuracy_matrix"]

@@ -156,7 +156,7 @@ def test_exemplars_decoded_batch_by_batch_give_the_same_result(
 ) -> None:
     setup = config(method=method, steps=6)
     resident = run_pilot(setup, 0, tmp_path / "resident")
-    monkeypatch.setattr("toolkit.pilots.learner.DECODED_SHARE", 0.0)
+    monkeypatch.setattr("toolkit.pilots.pools.DECODED_SHARE", 0.0)
     streamed = run_pilot(setup, 0, tmp_path / "streamed")
     assert (resident["exemplars_decoded"], streamed["exemplars_decoded"]) == ("once a stage", "for each batch")
     assert reproducible(streamed) == reproducible(resident)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from toolkit.pilots.config import PilotConfig, make_pilot_config
-from toolkit.training.augment import AUGMENTATIONS, augmented_input, transformed
-from toolkit.training.batches import Pool, ReplayBatches, StreamedPool
+from toolkit.training.augment import AUGMENTATIONS, augmented_input, random_crops
+from toolkit.training.batches import Pool, ReplayBatches, StreamedPool, WholeImages
+
+SIZE = (32, 32)
 
 
 def ramps(count: int, side: int = 32) -> torch.Tensor:
@@ -23,7 +27,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def test_every_image_shows_its_own_part_enlarged_and_half_are_mirrored() -> None:
-    made = transformed(ramps(200), generator(0))
+    made = random_crops(ramps(200), SIZE, generator(0))
     assert (made.shape, made.dtype) == ((200, 3, 32, 32), torch.uint8)
     assert made.is_contiguous(memory_format=torch.channels_last)
     across = made[:, 0, 16].double()
@@ -42,16 +46,16 @@ def test_every_image_shows_its_own_part_enlarged_and_half_are_mirrored() -> None
 def test_the_draw_depends_on_the_generator_alone_and_leaves_torch_as_it_was() -> None:
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    first = transformed(ramps(8), generator(3), rand_augment=True, brightness=0.2)
+    first = random_crops(ramps(8), SIZE, generator(3), 0.2, "rand-augment")
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(8)
-    assert torch.equal(transformed(ramps(8), generator(3), rand_augment=True, brightness=0.2), first)
-    assert not torch.equal(transformed(ramps(8), generator(4), rand_augment=True, brightness=0.2), first)
+    assert torch.equal(random_crops(ramps(8), SIZE, generator(3), 0.2, "rand-augment"), first)
+    assert not torch.equal(random_crops(ramps(8), SIZE, generator(4), 0.2, "rand-augment"), first)
 
 
 def test_rand_augment_changes_more_than_place() -> None:
-    plain = transformed(ramps(60), generator(1))
-    more = transformed(ramps(60), generator(1), rand_augment=True)
+    plain = random_crops(ramps(60), SIZE, generator(1))
+    more = random_crops(ramps(60), SIZE, generator(1), augment="rand-augment")
     assert float(plain[:, 2].double().max()) == 0  # blue is 0 everywhere
     assert float(more[:, 2].double().max()) > 0
 
@@ -65,6 +69,25 @@ def test_streamed_batches_are_those_of_a_pool_in_memory() -> None:
             one, other = (made(step) for made in batches)
             assert torch.equal(one.images, other.images)
             assert one.images.shape == augmented_input(images[one.labels], generator(0), augment=augment).shape
+
+
+def test_crops_of_whole_images_show_what_no_crop_of_the_centre_has() -> None:
+    wide = torch.zeros(32, 96, 3, dtype=torch.uint8)
+    wide[:, :20, 0], wide[:, -20:, 1] = 255, 255  # outside the central square
+    labels = torch.arange(40) % 4
+    whole = WholeImages(lambda places: [wide[: 32 - int(place) % 3] for place in places], (16, 24))
+    pool = StreamedPool(lambda places: torch.zeros(len(places), 16, 24, 3, dtype=torch.uint8), torch.arange(40), labels)
+    pool = replace(pool, whole=whole)
+    batches = ReplayBatches(pool, pool, 20, seed=1, augment="resized-crop")
+    seen = torch.cat([batches(step).images for step in range(3)])
+    assert (seen.shape[1:], seen.dtype) == ((3, 16, 24), torch.uint8)
+    assert bool((seen[:, 0] > 200).any())
+    assert bool((seen[:, 1] > 200).any())
+    assert torch.equal(batches(2).images, seen[-20:])
+    assert batches(0).exemplars == 10
+    # without augmentation, and for the recipe of small images, it is the crop that the network is given
+    for options in ({"augmented": False}, {"augment": "crop-flip"}):
+        assert not ReplayBatches(pool, None, 20, seed=1, **{"augment": "resized-crop", **options})(0).images.any()
 
 
 def test_large_images_are_cropped_as_usual_for_imagenet_by_default() -> None:

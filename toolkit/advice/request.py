@@ -11,7 +11,8 @@ from pydantic import Field
 from toolkit.advice.calibration import WITHIN
 from toolkit.advice.contents import AdviceResult
 from toolkit.advice.rules.registry import require_rule
-from toolkit.codecs.spec import expand_grid
+from toolkit.codecs.spec import expand_grid, parse_codec
+from toolkit.codecs.store import require_larger_stores
 from toolkit.data.alignment import ALIGNS, parse_aligns
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
@@ -67,6 +68,7 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
         WorkError: the work failed.
     """
     codecs, aligns = expand_grid(request.codecs), parse_aligns(request.aligns)
+    require_larger_stores(map(parse_codec, codecs), request.size)
     if not 0 <= request.within < math.inf:
         raise UsageError(f"within must be a finite number of points >= 0, got {request.within}")
     if request.rule is not None:
@@ -83,7 +85,7 @@ def run_advice(request: AdviceRequest, progress: Progress = silent, on_row: OnRo
     extractor = extractor_of(request, view, progress)
     table, evidence = gather(
         view,
-        with_original(codecs, dataset.originals is not None),
+        with_original(codecs, dataset.has_files),
         budget=budget,
         extractor=extractor,
         images=request.sample_size,

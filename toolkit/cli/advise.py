@@ -16,6 +16,7 @@ from toolkit.cli.options import (
     CsvTo,
     JsonTo,
     Seed,
+    Store,
     Threads,
     is_given,
 )
@@ -27,16 +28,17 @@ from toolkit.foundation.threads import set_threads
 @options_of(AdviceRequest, size=32, codecs="", budget="20img")
 def advise(
     chosen: dict[str, Any],
+    store: Store = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Recommend codec, rate and alignment for a budget without running pilots, with the expected error."""
-    from toolkit.codecs.spec import short_spec
+    from toolkit.codecs.spec import short_spec, with_store
     from toolkit.probe.presets import PRESETS
 
     set_threads(threads)
-    request = AdviceRequest(**chosen | {"codecs": chosen["codecs"] or PRESETS["quick"]})
+    request = AdviceRequest(**chosen | {"codecs": with_store(chosen["codecs"] or PRESETS["quick"], store)})
     with console.progress_bar() as progress:
         result = request.run(progress)
     rows = [

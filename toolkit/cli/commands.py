@@ -23,6 +23,7 @@ from toolkit.cli.options import (
     JsonTo,
     Seed,
     Size,
+    Store,
     Strict,
     TestFolder,
     Threads,
@@ -39,6 +40,7 @@ from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.threads import set_threads
+from toolkit.language.catalogue import ENGLISH
 from toolkit.learning.recipes import published
 from toolkit.pilots.config import BY_NETWORK, PilotConfig, make_pilot_config, parse_choices
 from toolkit.pilots.contents import PilotSummary
@@ -69,7 +71,7 @@ app.command()(monitor)
 @app.command()
 def data(
     dataset: Dataset,
-    size: Size = 32,
+    size: Size = "32",
     train_folder: TrainFolder = None,
     test_folder: TestFolder = None,
     json: JsonTo = None,
@@ -88,7 +90,7 @@ def data(
     rows = class_rows(opened)
     facts = summary(opened)
     console.table(
-        f"{dataset}: {facts['train_images']} training and {facts['test_images']} test images at {size} px",
+        f"{dataset}: {facts['train_images']} training and {facts['test_images']} test images at {opened.size} px",
         rows,
         to_stderr="-" in (json, csv),
     )
@@ -100,16 +102,18 @@ def data(
 @options_of(ProbeRequest, size=32, codecs="", budget="20img")
 def probe(
     chosen: dict[str, Any],
+    store: Store = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Code and decode the images with every setting: bytes, exemplars that fit, distortion in features and pixels."""
-    from toolkit.codecs.spec import expand_grid, short_spec
+    from toolkit.codecs.spec import expand_grid, short_spec, with_store
+    from toolkit.probe.contents import pixels_left_out
     from toolkit.probe.presets import PRESETS
 
     set_threads(threads)
-    chosen["codecs"] = chosen["codecs"] or PRESETS["quick"]
+    chosen["codecs"] = with_store(chosen["codecs"] or PRESETS["quick"], store)
     expand_grid(chosen["codecs"])
     request = ProbeRequest(**chosen)
     with console.progress_bar() as progress:
@@ -130,6 +134,8 @@ def probe(
     title = f"{request.dataset} at {request.size} px, {result['images']} images, features of {result['extractor']}"
     rows = [{**columns(row, shown), "codec": short_spec(row["codec"])} for row in result["settings"]]
     console.table(title, rows, to_stderr="-" in (json, csv))
+    if (times := pixels_left_out(result["settings"])) is not None:
+        console.lines([ENGLISH("probe.pixels_left_out", times=f"{times:.1f}")], to_stderr="-" in (json, csv))
     console.emit(result, json, result["settings"], csv)
 
 
@@ -137,13 +143,16 @@ def probe(
 @options_of(ImagesRequest, size=32)
 def images(
     chosen: dict[str, Any],
+    store: Store = None,
     threads: Threads = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
     """Measure single images coded with one codec, those with the most distorted features first."""
+    from toolkit.codecs.spec import with_store
+
     set_threads(threads)
-    request = ImagesRequest(**chosen)
+    request = ImagesRequest(**chosen | {"codec": with_store(chosen["codec"], store)})
     with console.progress_bar() as progress:
         result = request.run(progress)
     rows = sorted(result["images"], key=lambda row: -row["fmse"])
@@ -165,6 +174,7 @@ def pilot(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="any other field, such as lr=0.05 or schedule=milestones"),
     ] = None,
+    store: Store = None,
     seeds: Annotated[str, typer.Option(help="comma-separated; several seeds give a mean and a 95 % interval")] = "",
     seed: Seed = 0,
     runs_dir: Annotated[Path | None, typer.Option(help="folder for run folders")] = None,
@@ -174,7 +184,7 @@ def pilot(
     csv: CsvTo = None,
 ) -> None:
     """Train a class-incremental learner with a compressed memory; the same command resumes a killed run."""
-    from toolkit.codecs.spec import short_spec
+    from toolkit.codecs.spec import short_spec, with_store
     from toolkit.data.catalog import load_dataset
     from toolkit.data.scenario import default_initial
     from toolkit.pilots.foreground import run_seeds
@@ -186,8 +196,9 @@ def pilot(
     set_threads(threads)
     dataset = given.pop("dataset")
     chosen, usual_seed = apply_recipe(context, recipe, given)
+    chosen["codec"] = with_store(chosen["codec"], store)
     with console.progress_bar() as progress:
-        opened = load_dataset(dataset, int(chosen["size"]), progress=progress)
+        opened = load_dataset(dataset, chosen["size"], progress=progress)
         chosen["initial"] = first = chosen["initial"] or default_initial(len(opened.class_names))
         chosen["increment"] = chosen["increment"] or first
         config = make_pilot_config(**{"dataset": dataset, **chosen, **parse_choices(set_ or [], ("dataset", *given))})

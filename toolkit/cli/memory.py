@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, JsonTo, Threads
+from toolkit.cli.options import CsvTo, JsonTo, Store, Threads
 from toolkit.cli.requests import options_of
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.sizes import parse_size
@@ -35,6 +35,7 @@ Moved = Annotated[str | None, typer.Option("--codec", help="the memory's codec, 
 def build(
     chosen: dict[str, Any],
     output: Annotated[Path, typer.Option("-o", "--output", help="memory file to write; a folder with --shards")],
+    store: Store = None,
     threads: Threads = 0,
     shards: Annotated[int, typer.Option(help="number of shards, for datasets of any size; 0 for one plain file")] = 0,
     backend: Annotated[str, typer.Option(help="where to encode: local or ray (with --shards)")] = "local",
@@ -47,8 +48,11 @@ def build(
 
     With --shards the images are encoded in parallel and never all held in memory; a killed build can be continued.
     """
+    from toolkit.codecs.spec import with_store
+
     set_threads(threads)
     dataset = chosen.pop("dataset")
+    chosen["codec"] = with_store(chosen["codec"], store)
     built: BuildFacts | ShardedBuildFacts
     with console.progress_bar() as progress:
         if shards:

@@ -33,7 +33,7 @@ def refuse_folder(value: Path) -> Path:
 
 def _help(choice: Any) -> str:
     """Description of a field of requests."""
-    return str(get_args(choice)[1].description)
+    return str(get_args(choice)[-1].description)
 
 
 JsonTo = Annotated[
@@ -55,7 +55,15 @@ TestFolder = Annotated[
     str | None,
     typer.Option("--test", metavar="FOLDER", help="folder of the test split, with --train; else a fifth is held out"),
 ]
-Size = Annotated[int, typer.Option(help=_help(choices.Size))]
+Size = Annotated[str, typer.Option(help=_help(choices.Size))]
+Store = Annotated[
+    int | None,
+    typer.Option(
+        "--store",
+        metavar="SIDE",
+        help="keep all of each image, its shorter side scaled down to this; by default what the network is given",
+    ),
+]
 Seed = Annotated[int, typer.Option(help=_help(choices.Seed), min=0, max=2**32 - 1)]
 Strict = Annotated[bool, typer.Option("--strict", help=_help(choices.Strict))]
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from toolkit.cli.options import TestFolder, TrainFolder
 from toolkit.data.spec import with_splits
+from toolkit.foundation.image_size import written_size
 from toolkit.foundation.validation import DescribedField, described_fields
 
 Command = Callable[..., None]
@@ -49,6 +50,8 @@ def options_of(
         def called(**given: Any) -> None:
             values = {one.name: given.pop(one.name) for one in chosen}
             values = {name: value for name, value in values.items() if value is not None or name not in omitted}
+            if "size" in values:
+                values["size"] = written_size(values["size"])
             if first == "dataset":
                 values[first] = with_splits(values[first], *(given.pop(name) for name in _SPLITS))
             command(values, **given)

@@ -106,7 +106,7 @@ def _extractors(
     """
     extractors = {}
     for view in views if config.feature_weight else ():
-        extractors[view.size] = extractor = build_extractor(
+        extractors[view.sides.height] = extractor = build_extractor(
             config.extractor, view, device=device, seed=config.seed, steps=_EXTRACTOR_STEPS, progress=progress
         )
         extractor.network.requires_grad_(False)
@@ -302,7 +302,7 @@ def _facts(
         "decoder": manifest.decoder,
         "file_bytes": path.stat().st_size,
         "weights_bytes": manifest.weights_bytes,
-        "measured": [_measured(spec, view, extractors.get(view.size), progress) for view in views],
+        "measured": [_measured(spec, view, extractors.get(view.sides.height), progress) for view in views],
     }
 
 
@@ -317,10 +317,10 @@ def _measured(
     decoded = codec.decode(payloads, image_size(images))
     before, after = torch.from_numpy(images), torch.from_numpy(decoded)
     facts: CodecMeasurement = {
-        "size": view.size,
+        "size": view.sides.height,
         "images": len(images),
         "shared_bytes": codec.shared_bytes(),
-        "bpp": 8 * float(np.mean([len(one) for one in payloads])) / view.size**2,
+        "bpp": 8 * float(np.mean([len(one) for one in payloads])) / view.sides.pixels,
         "psnr": float(distortion.psnr(after, before, "mean")),
     }
     if extractor is not None:

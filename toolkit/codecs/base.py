@@ -80,6 +80,14 @@ class Codec(Protocol):
         """File name extension of :meth:`to_file`, without the dot; empty if no other program reads such files."""
 
 
+@runtime_checkable
+class StoresMore(Protocol):
+    """A codec that stores other pixels than those of the images it is given, such as their whole sources."""
+
+    def stored_pixels(self, payload: bytes) -> int:
+        """Number of pixels that a payload stores."""
+
+
 def chain(codec: Codec) -> Iterator[Any]:
     """The codec and the codecs it wraps, outermost first."""
     part: Any = codec

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from toolkit.codecs.base import Codec, Size, fitting_sample
-from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, at_size
 from toolkit.codecs.kind import CodecKind
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter
@@ -49,6 +50,11 @@ class DownscaleCodec(FixedSizeCodec):
 
     def load_rest(self, rest: bytes, size: Size) -> None:
         self.inner.load_shared(rest)
+
+    def at_size(self, size: Size) -> Self:
+        other = super().at_size(size)
+        other.inner = at_size(self.inner, self._reduced(*size))
+        return other
 
     def shared_bytes(self) -> int:
         return 0 if self._size is None else SHARED_SIZE.size + self.inner.shared_bytes()

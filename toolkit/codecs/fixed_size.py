@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
-from toolkit.codecs.base import MAX_PIXELS, Size, image_size, require_pixels, require_rgb, within_memory
+from toolkit.codecs.base import MAX_PIXELS, Codec, Size, image_size, require_pixels, require_rgb, within_memory
 from toolkit.foundation.errors import UsageError, WorkError
 
 SHARED_SIZE = struct.Struct("<HH")
@@ -79,6 +80,12 @@ class FixedSizeCodec(ABC):
                 f"{self}: {self.state_name} has {SHARED_SIZE.size + len(rest)} bytes, expected {SHARED_SIZE.size}"
             )
 
+    def at_size(self, size: Size) -> Self:
+        """A copy with the same shared state for images of another size."""
+        other = copy.copy(self)
+        other._size = size
+        return other
+
     # -- the protocol ------------------------------------------------------------------------------------------
 
     def fit(self, images: np.ndarray) -> None:
@@ -124,3 +131,8 @@ class FixedSizeCodec(ABC):
 
     def weights_bytes(self) -> int:
         return 0
+
+
+def at_size(codec: Codec, size: Size) -> Codec:
+    """The codec for images of a size; files of a format say theirs, so their codecs are for all."""
+    return codec.at_size(size) if isinstance(codec, FixedSizeCodec) else codec

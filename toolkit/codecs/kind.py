@@ -20,6 +20,7 @@ class CodecKind:
         factory: makes the codec from its parameters; the factory of a wrapper takes the inner codec first.
         wraps: marks a wrapper.
         images: whether decoding gives images, so that it can be wrapped.
+        outermost: whether it cannot be wrapped because it takes the sources of images.
         check: takes the values of a canonical spec and raises a :class:`UsageError` if the codec could not encode here
             because of a missing file.
     """
@@ -30,6 +31,7 @@ class CodecKind:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     wraps: bool = False
     images: bool = True
+    outermost: bool = False
     check: Callable[..., None] | None = None
     words: tuple[str, ...] = ()
 

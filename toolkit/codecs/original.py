@@ -9,35 +9,42 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from toolkit.codecs.base import Codec, Size, chain
+from toolkit.codecs.base import Codec, Size, chain, image_size
 from toolkit.codecs.file_formats import ENTROPY, SHARE
 from toolkit.codecs.fixed_size import FixedSizeCodec
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.lossless_jpeg.packing import ContextPacking
-from toolkit.data.dataset import SourceFiles
-from toolkit.data.images import Unreadable, decode_image
+from toolkit.data.dataset import SourceImages
+from toolkit.data.images import Unreadable, decode_image, image_pixels
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.image_size import ImageSize, parse_image_size
 from toolkit.foundation.parameters import Parameter
 from toolkit.foundation.threads import ordered_map
 
 
 @runtime_checkable
 class NeedsOriginals(Protocol):
-    """A codec whose encoder stores source files; None until they are given. Decoding needs none."""
+    """A codec whose encoder stores sources of images; None until they are given. Decoding needs none.
 
-    originals: SourceFiles | None
+    Attributes:
+        originals: the sources.
+        needs_files: whether these must be files.
+    """
+
+    originals: SourceImages | None
+    needs_files: bool
 
 
-def give_originals(codecs: Sequence[Codec], originals: SourceFiles | None) -> None:
-    """Give all ``codecs`` that store source files those of a dataset, before they are fitted.
+def give_originals(codecs: Sequence[Codec], originals: SourceImages | None) -> None:
+    """Give all ``codecs`` that store sources of images those of a dataset, before they are fitted.
 
     Raises:
-        UsageError: there are such codecs, but the dataset has no source files.
+        UsageError: there are such codecs, but the dataset has no sources, or no files where those are needed.
     """
     for codec in codecs:
         for part in chain(codec):
             if isinstance(part, NeedsOriginals):
-                if originals is None:
+                if originals is None or (part.needs_files and not originals.has_files):
                     raise UsageError(f"{codec}: the images of this dataset have no source files to keep")
                 part.originals = originals
 
@@ -52,6 +59,18 @@ def refuse_originals(codec: Codec, what: str) -> None:
         raise UsageError(f"{what} cannot use {codec}: its encoder needs the source files of the images")
 
 
+def require_dataset_size(codec: FixedSizeCodec, size: Size) -> None:
+    """Check that a stored size is one of a dataset's images.
+
+    Raises:
+        WorkError: it is not.
+    """
+    try:
+        parse_image_size(ImageSize(*size).written)
+    except UsageError:
+        raise WorkError(f"{codec}: {codec.state_name} is damaged: {size}") from None
+
+
 class OriginalCodec(FixedSizeCodec):
     """Source files; an image of the dataset is what decoding and preparing its file gives.
 
@@ -60,11 +79,12 @@ class OriginalCodec(FixedSizeCodec):
     """
 
     lossless = True
+    needs_files = True
     batch_is_bounded = False
     size_name, state_name = "the image size", "the stored header"
 
     def __init__(self, entropy: str, transcode: str, shared: bool) -> None:
-        self.originals: SourceFiles | None = None
+        self.originals: SourceImages | None = None
         self._shares = shared
         coding = entropy if transcode == "none" else transcode
         self._spec = ORIGINAL.spec(
@@ -89,7 +109,7 @@ class OriginalCodec(FixedSizeCodec):
 
         def encoded(image: np.ndarray) -> bytes:
             file = self._file(image)
-            if not np.array_equal(self._prepared(len(image), file), image):
+            if not np.array_equal(self._prepared(image_size(image[None]), file), image):
                 raise WorkError(f"{self}: a source file has changed since the dataset was opened")
             return strip(file)
 
@@ -97,7 +117,7 @@ class OriginalCodec(FixedSizeCodec):
 
     def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
         images = np.empty((len(payloads), *size, 3), np.uint8)
-        read: Callable[[bytes], np.ndarray] = partial(self._decoded, size[0])
+        read: Callable[[bytes], np.ndarray] = partial(self._decoded, size)
         for index, image in enumerate(ordered_map(read, payloads)):
             images[index] = image
         return images
@@ -109,25 +129,23 @@ class OriginalCodec(FixedSizeCodec):
         return self._packing.to_bytes() if self._shares else b""
 
     def load_rest(self, rest: bytes, size: Size) -> None:
-        if size[0] != size[1]:
-            raise WorkError(f"{self}: {self.state_name} is damaged: {size}")
+        require_dataset_size(self, size)
         if self._shares:
             found = ContextPacking.from_bytes(rest)
             self._packing = replace(self._packing, header=found.header)
         elif rest:
             raise WorkError(f"{self}: source files have no shared header, got one of {len(rest)} bytes")
 
-    def check(self, images: np.ndarray) -> None:
-        super().check(images)
-        if images.shape[1] != images.shape[2]:
-            raise UsageError(f"{self}: images must be square, as datasets prepare them, got {images.shape[1:3]}")
+    def stored_pixels(self, payload: bytes) -> int:
+        """Number of pixels of the file."""
+        return image_pixels(self.to_file(payload))
 
-    def _decoded(self, side: int, payload: bytes) -> np.ndarray:
-        return self._prepared(side, self.to_file(payload))
+    def _decoded(self, size: Size, payload: bytes) -> np.ndarray:
+        return self._prepared(size, self.to_file(payload))
 
-    def _prepared(self, side: int, file: bytes) -> np.ndarray:
+    def _prepared(self, size: Size, file: bytes) -> np.ndarray:
         try:
-            return decode_image(file, side)
+            return decode_image(file, ImageSize(*size).written)
         except Unreadable as error:
             raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
 

@@ -12,6 +12,7 @@ from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.learned_jpeg import LEARNED_JPEG
 from toolkit.codecs.neural.codec import NEURAL
 from toolkit.codecs.original import ORIGINAL
+from toolkit.codecs.store import STORE
 
 CODECS: dict[str, CodecKind] = {
     kind.name: kind
@@ -25,6 +26,7 @@ CODECS: dict[str, CodecKind] = {
         ADAPTIVE,
         FOREGROUND,
         DOWNSCALE,
+        STORE,
     )
 }
 """By name, standard formats first."""

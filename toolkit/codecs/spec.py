@@ -12,8 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from toolkit.codecs.base import Codec, chain
+from toolkit.codecs.features import FEATURES
+from toolkit.codecs.file_formats import RAW
 from toolkit.codecs.kind import CodecKind
+from toolkit.codecs.original import ORIGINAL
 from toolkit.codecs.registry import CODECS
+from toolkit.codecs.store import STORE
 from toolkit.foundation.errors import UsageError, quoted
 from toolkit.foundation.parameters import Value, can_be_written, parse_assignments
 
@@ -40,11 +44,13 @@ def parse_codec(spec: str) -> Codec:
     if wrappers and not kind.images:
         raise UsageError(f"{kind.name} cannot follow '|': it stores no image")
     codec = kind.factory(**_with_codecs(kind, values))
-    for part in reversed(wrappers):
+    for place, part in reversed(list(enumerate(wrappers))):
         kind, values = _parse_part(part)
         if not kind.wraps:
             names = ", ".join(name for name, other in CODECS.items() if other.wraps)
             raise UsageError(f"{kind.name} cannot precede '|': only a wrapper can ({names})")
+        if kind.outermost and place:
+            raise UsageError(f"{kind.name} must come first: it takes the sources of images")
         codec = kind.factory(codec, **_with_codecs(kind, values))
     return codec
 
@@ -94,6 +100,32 @@ def spec_beside(spec: str, folder: Path) -> str:
         if (folder / name).is_file() and can_be_written(place):
             spec = re.sub(rf"(?<==){re.escape(name)}(?=[,|]|$)", place, spec)
     return spec
+
+
+def with_store(grid: str, side: int | None) -> str:
+    """A grid whose settings store all of an image with a shorter side; unchanged for None.
+
+    Source files and features stay as they are, and so does what says its own store.
+    """
+    if side is None:
+        return grid
+    parts = [pattern for part in grid.split(";") if (pattern := part.strip())]
+    kept = (ORIGINAL.name, FEATURES.name, STORE.name)
+    return ";".join(
+        pattern if re.split(r"[:|]", pattern)[0].strip() in kept else f"{STORE.name}:side={side}|{pattern}"
+        for pattern in parts
+    )
+
+
+def without_store(spec: str) -> str:
+    """A canonical spec without the store around it."""
+    first, bar, rest = spec.partition("|")
+    return rest if bar and first.partition(":")[0] == STORE.name else spec
+
+
+def is_raw(spec: str) -> bool:
+    """Whether a canonical spec stores uncompressed pixels."""
+    return without_store(spec) == RAW.name
 
 
 def is_lossless(spec: str) -> bool:

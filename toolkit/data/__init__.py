@@ -1,1 +1,1 @@
-"""From a spec string to square uint8 images with labels, and a class order split into stages."""
+"""From a spec string to uint8 images of one size with labels, and a class order split into stages."""

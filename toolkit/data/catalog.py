@@ -32,12 +32,12 @@ from toolkit.data.spec import require_plain, split_spec
 from toolkit.foundation.documents import parse_json, read_file
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root
+from toolkit.foundation.image_size import ImageSize, WrittenSize, parse_image_size, written_size
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.sizes import format_size
 from toolkit.foundation.threads import ordered_map
 
 DECODER_VERSION = 4
-SIZES = (8, 1024)
 MAX_DATASET_BYTES = 64 * 1024**3
 """Limit of a decoded dataset in the cache."""
 _SPLITS = ("train", "test")
@@ -53,13 +53,15 @@ class _Located:
     files: bool = False
 
 
-def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: Progress = silent) -> ImageDataset:
+def load_dataset(
+    spec: str, size: WrittenSize = 32, *, strict: bool = False, progress: Progress = silent
+) -> ImageDataset:
     """Open a dataset at a size, from the cache if its content is unchanged.
 
     Args:
         spec: ``demo``, a folder, a ``.zip``, a ``.npz`` or ``torchvision:NAME``; for a folder or zip it may name the
             folders of the splits, see :mod:`toolkit.data.spec`.
-        size: side of the images in pixels, 8..1024.
+        size: side of the images in pixels, or ``HEIGHTxWIDTH``, 8..1024.
         strict: read every file, cached or not, and fail if any is unreadable.
         progress: reports decoding.
 
@@ -68,8 +70,7 @@ def load_dataset(spec: str, size: int = 32, *, strict: bool = False, progress: P
             or more than :data:`MAX_DATASET_BYTES` decoded.
         WorkError: unreadable files with ``strict``, a failed download, or a cache that cannot be written.
     """
-    if not SIZES[0] <= size <= SIZES[1]:
-        raise UsageError(f"size must be {SIZES[0]}..{SIZES[1]} pixels, got {size}")
+    size = written_size(size)
     located = _locate(spec)
     key = hashlib.sha256(f"{located.signature}|{size}|{DECODER_VERSION}".encode()).hexdigest()[:32]
     found = _cached(key, located, size)
@@ -124,7 +125,7 @@ def _locate(spec: str) -> _Located:
     raise UsageError(f"{path} is neither a folder nor a .zip or .npz file")
 
 
-def _cached(key: str, located: _Located, size: int) -> tuple[Path, dict[str, str]] | None:
+def _cached(key: str, located: _Located, size: WrittenSize) -> tuple[Path, dict[str, str]] | None:
     """The most complete entry whose failed files still fail, with the current reasons; None if there is none."""
     failed_then = {folder: set(_read_meta(folder)["failed"]) for folder in _entries_of(key)}
     for folder, names in sorted(failed_then.items(), key=lambda entry: len(entry[1])):
@@ -139,7 +140,7 @@ def _entries_of(key: str) -> list[Path]:
     return sorted((cache_root() / "datasets").glob(f"{key}*"))
 
 
-def _failures(entries: Sequence[Entry], size: int, progress: Progress = silent) -> dict[str, str]:
+def _failures(entries: Sequence[Entry], size: WrittenSize, progress: Progress = silent) -> dict[str, str]:
     """The names of the entries that cannot be read now, with reasons."""
     failed = {}
     with _no_warnings():
@@ -157,7 +158,7 @@ class _Read(NamedTuple):
     remarks: list[str]
 
 
-def _read(entry: Entry, size: int) -> _Read:
+def _read(entry: Entry, size: WrittenSize) -> _Read:
     remarks: list[str] = []
     try:
         return _Read(entry.read(size, remarks.append), remarks)
@@ -173,7 +174,7 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-def _build(source: Source, size: int, key: str, spec: str, progress: Progress) -> tuple[Path, dict[str, str]]:
+def _build(source: Source, size: WrittenSize, key: str, spec: str, progress: Progress) -> tuple[Path, dict[str, str]]:
     """Decode ``source`` into a new entry; returns its folder and the failed files with reasons."""
     _refuse_too_large(source, size, spec)
     earlier = _entries_of(key)
@@ -190,15 +191,15 @@ def _build(source: Source, size: int, key: str, spec: str, progress: Progress) -
     return folder, failed
 
 
-def _refuse_too_large(source: Source, size: int, spec: str) -> None:
-    if (decoded := len(source.entries) * 3 * size * size) > MAX_DATASET_BYTES:
+def _refuse_too_large(source: Source, size: WrittenSize, spec: str) -> None:
+    if (decoded := len(source.entries) * 3 * parse_image_size(size).pixels) > MAX_DATASET_BYTES:
         raise UsageError(
             f"{spec}: {len(source.entries)} images of {size} pixels take {format_size(decoded)} decoded, the limit is "
             f"{format_size(MAX_DATASET_BYTES)}: choose a smaller size (memory build --shards has no such limit)"
         )
 
 
-def _decode_all(source: Source, size: int, folder: Path, spec: str, progress: Progress) -> dict:
+def _decode_all(source: Source, size: WrittenSize, folder: Path, spec: str, progress: Progress) -> dict:
     """Write pixels, labels and file sizes of every split; returns the other metadata, with failures and reasons."""
     failed = dict(source.left_out)
     digests: dict[str, list[bytes]] = {}
@@ -270,17 +271,19 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, error) from error
 
 
-def _open_cached(folder: Path, spec: str, size: int, left_out: dict[str, str], located: _Located) -> ImageDataset:
+def _open_cached(
+    folder: Path, spec: str, size: WrittenSize, left_out: dict[str, str], located: _Located
+) -> ImageDataset:
     meta = _read_meta(folder)
     try:
-        train, test = (_open_split(folder, split, size) for split in _SPLITS)
+        train, test = (_open_split(folder, split, parse_image_size(size)) for split in _SPLITS)
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(folder, error) from error
     quarantine = tuple(Quarantined(file, reason) for file, reason in left_out.items())
     class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
-    originals = None
-    if located.files:
-        originals = Originals(lambda: located.open().entries, set(left_out), lambda: _read_digests(folder))
+    originals = Originals(
+        lambda: located.open().entries, set(left_out), lambda: _read_digests(folder), has_files=located.files
+    )
     return ImageDataset(
         spec, size, class_names, train, test, quarantine, notes, meta["signature"], originals, meta["grey"]
     )
@@ -304,8 +307,8 @@ def _damaged(folder: Path, error: Exception) -> WorkError:
     return WorkError(f"the cached copy {folder} is damaged ({one_line(error)}); delete that folder")
 
 
-def _open_split(folder: Path, split: str, size: int) -> Split:
+def _open_split(folder: Path, split: str, size: ImageSize) -> Split:
     labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     file_bytes = np.load(folder / f"{split}_file_bytes.npy", allow_pickle=False)
-    pixels = np.memmap(folder / f"{split}.rgb", np.uint8, "r", shape=(len(labels), size, size, 3))
+    pixels = np.memmap(folder / f"{split}.rgb", np.uint8, "r", shape=(len(labels), *size, 3))
     return Split(pixels, labels, file_bytes)

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from toolkit.foundation.image_size import ImageSize, WrittenSize, parse_image_size
+
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 0
 
@@ -17,7 +19,7 @@ class Split:
     """One split of a dataset.
 
     Attributes:
-        images: uint8, shape (N, size, size, 3), RGB; usually a read-only memory map.
+        images: uint8, shape (N, H, W, 3), RGB; usually a read-only memory map.
         labels: int64, shape (N,), indices into the dataset's class names.
         file_bytes: int64, shape (N,), bytes of each original file (of its raw pixels if there is no file).
     """
@@ -38,54 +40,75 @@ class Quarantined:
     reason: str
 
 
-class SourceFiles(Protocol):
-    """The source files of images."""
+class SourceImages(Protocol):
+    """Where the images of a dataset come from."""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether each image has a file of its own."""
 
     def file_of(self, image: np.ndarray) -> bytes:
-        """The bytes of the file of an image, uint8 (size, size, 3).
+        """The bytes of the file of an image, uint8 (H, W, 3).
 
         Raises:
             WorkError: there is none, or it cannot be read.
         """
 
+    def whole_of(self, image: np.ndarray, shorter: int) -> np.ndarray:
+        """All of the source of an image, uint8 (H, W, 3), its shorter side scaled down to at most ``shorter`` pixels.
+
+        Raises:
+            WorkError: it cannot be read.
+        """
+
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Square RGB images of known classes with a train and a test split.
+    """RGB images of one size and known classes, with a train and a test split.
 
     Attributes:
         name: the spec it was opened with.
-        size: side of every image in pixels.
+        size: of every image, as written in :mod:`toolkit.foundation.image_size`.
         class_names: one name per label.
         train: the training split.
         test: the test split.
         quarantine: files left out, with reasons.
         notes: remarks for the user, such as a held-out test split, a guessed sample range, images in both splits.
         signature: hexadecimal digest of the content and size; equal signatures mean equal pixels.
-        originals: the source files; None if the images have none of their own.
+        originals: where the images come from; None if that is not known.
         grey: whether all images are grey, with three equal channels.
     """
 
     name: str
-    size: int
+    size: WrittenSize
     class_names: tuple[str, ...]
     train: Split
     test: Split
     quarantine: tuple[Quarantined, ...]
     notes: tuple[str, ...]
     signature: str
-    originals: SourceFiles | None = None
+    originals: SourceImages | None = None
     grey: bool = False
+
+    @property
+    def sides(self) -> ImageSize:
+        """Height and width of every image."""
+        return parse_image_size(self.size)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether each image has a source file."""
+        return self.originals is not None and self.originals.has_files
 
     @property
     def raw_image_bytes(self) -> int:
         """Bytes of one image as raw pixels: one per pixel if all images are grey, else three."""
-        return (1 if self.grey else 3) * self.size**2
+        return (1 if self.grey else 3) * self.sides.pixels
 
     @property
     def decoded_image_bytes(self) -> int:
         """Bytes of one image as RGB pixels in main memory."""
-        return 3 * self.size**2
+        return 3 * self.sides.pixels
 
     def train_class_sizes(self) -> list[int]:
         """Number of training images per class."""

@@ -1,4 +1,4 @@
-"""Decode any image file into a square RGB array; unreadable files raise :class:`Unreadable` with the reason."""
+"""Decode any image file into an RGB array of a wanted size; unreadable files raise :class:`Unreadable`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from toolkit.data import formats
 from toolkit.data.metadata import bare, orientation_of, upright
 from toolkit.data.samples import Range, Tell, over_white, picture, unsaid
+from toolkit.foundation.image_size import ImageSize, WrittenSize, parse_image_size
 from toolkit.foundation.sizes import format_size
 
 MAX_PIXELS = 178_956_970
@@ -39,18 +41,28 @@ class Unreadable(ValueError):
     """A file that is not a complete, valid image."""
 
 
-def decode_image(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
-    """Decode an image file: EXIF orientation applied, RGB, shorter side scaled to ``size``, centre crop.
+class Whole(NamedTuple):
+    """All of an image, scaled down so that its shorter side has at most ``shorter`` pixels."""
+
+    shorter: int
+
+
+Framing = WrittenSize | Whole
+"""What is wanted of an image: the centre, of a size as in :mod:`toolkit.foundation.image_size`, or all of it."""
+
+
+def decode_image(data: bytes, framing: Framing, tell: Tell = unsaid) -> np.ndarray:
+    """Decode an image file: EXIF orientation applied, RGB, then :func:`framed`.
 
     Of the metadata, only the orientation is used; damaged metadata does not make an image unreadable.
 
     Args:
         data: the file's bytes, in any of :data:`FORMATS` or JPEG XL; an animation gives its first frame.
-        size: side of the result in pixels.
+        framing: what is wanted of the image.
         tell: receives remarks for the user, such as a guessed sample range.
 
     Returns:
-        uint8 array of shape (size, size, 3).
+        uint8 array of shape (H, W, 3).
 
     Raises:
         Unreadable: empty, truncated, not an image, or more than :data:`MAX_PIXELS` or :data:`MAX_DECODED_BYTES`.
@@ -63,8 +75,8 @@ def decode_image(data: bytes, size: int, tell: Tell = unsaid) -> np.ndarray:
         if formats.is_jpeg_xl(data):
             header = formats.jpeg_xl_header(data)
             with _room_for(header):
-                return square(formats.read_jpeg_xl(data, tell), size)
-        return _decode_with_pillow(data, size, tell)
+                return framed(formats.read_jpeg_xl(data, tell), framing)
+        return _decode_with_pillow(data, framing, tell)
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
@@ -82,10 +94,10 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _decode_with_pillow(data: bytes, size: int, tell: Tell) -> np.ndarray:
+def _decode_with_pillow(data: bytes, framing: Framing, tell: Tell) -> np.ndarray:
     """Decode a file as it is; if that fails, without its metadata, in case only the metadata is damaged."""
     try:
-        return _decode_whole(data, size, tell)
+        return _decode_file(data, framing, tell)
     except Unreadable:
         raise
     except Exception:
@@ -93,16 +105,16 @@ def _decode_with_pillow(data: bytes, size: int, tell: Tell) -> np.ndarray:
         if stripped == data:
             raise
         try:
-            return _decode_whole(stripped, size, tell, exif)
+            return _decode_file(stripped, framing, tell, exif)
         except Exception:  # the error of the unchanged file is more informative
             pass
         raise
 
 
-def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.ndarray:
+def _decode_file(data: bytes, framing: Framing, tell: Tell, exif: bytes = b"") -> np.ndarray:
     if (tiff := formats.wide_tiff(data)) is not None:
         with _room_for(tiff.header), suppress(imagecodecs.TiffError):  # Pillow may know the compression
-            return square(upright(tiff.read(tell), tiff.orientation), size)
+            return framed(upright(tiff.read(tell), tiff.orientation), framing)
     _require_room(formats.icon_header(data))
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         wide = formats.is_wide_png(data)
@@ -110,9 +122,9 @@ def _decode_whole(data: bytes, size: int, tell: Tell, exif: bytes = b"") -> np.n
         pixel_bytes = 8 if wide or _is_wide(image) else 1 if grey else 4
         with _room_for(formats.Header(image.width, image.height, pixel_bytes)):
             if wide:
-                return square(upright(formats.read_wide_png(data, tell), orientation_of(image, exif)), size)
+                return framed(upright(formats.read_wide_png(data, tell), orientation_of(image, exif)), framing)
             image.load()
-            return square(upright(_eight_bit(image, tell), orientation_of(image, exif)), size)
+            return framed(upright(_eight_bit(image, tell), orientation_of(image, exif)), framing)
 
 
 @contextmanager
@@ -140,6 +152,22 @@ def _require_room(header: formats.Header) -> int:
             f"more than {format_size(MAX_DECODED_BYTES)}"
         )
     return decoded
+
+
+def image_pixels(data: bytes) -> int:
+    """Number of pixels of an image file, from its header.
+
+    Raises:
+        Unreadable: it is not an image.
+    """
+    try:
+        if formats.is_jpeg_xl(data):
+            header = formats.jpeg_xl_header(data)
+            return header.width * header.height
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            return image.width * image.height
+    except Exception as error:  # Pillow's plugins raise struct, value, syntax and other errors
+        raise Unreadable(f"damaged: {error}") from error
 
 
 def to_rgb(image: Image.Image, tell: Tell = unsaid) -> Image.Image:
@@ -171,25 +199,42 @@ def _declared_bits(image: Image.Image) -> int | None:
     return max(bits) if bits else None
 
 
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """Scale the shorter side to ``size`` (bicubic, antialiased) and crop the centre; uint8 (size, size, 3)."""
+def framed(image: Image.Image, framing: Framing) -> np.ndarray:
+    """What is wanted of an image, uint8 (H, W, 3): the centre, after scaling it to just cover the size, or all of it.
+
+    Scaling is bicubic and antialiased; all of an image is never enlarged.
+    """
+    return _whole(image, framing.shorter) if isinstance(framing, Whole) else _centre(image, parse_image_size(framing))
+
+
+def _whole(image: Image.Image, shorter: int) -> np.ndarray:
+    least = min(image.size)
+    if least > shorter:
+        width, height = (round(side * shorter / least) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image.convert("RGB"))
+
+
+def _centre(image: Image.Image, wanted: ImageSize) -> np.ndarray:
     width, height = image.size
-    shorter = min(width, height)
-    scaled_width, scaled_height = (max(size, round(side * size / shorter)) for side in (width, height))
-    left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
-    if shorter == size:
-        return np.asarray(image.crop((left, top, left + size, top + size)).convert("RGB"))
+    new, old = (wanted.height, height) if wanted.height * width >= wanted.width * height else (wanted.width, width)
+    scaled_width = max(wanted.width, round(width * new / old))
+    scaled_height = max(wanted.height, round(height * new / old))
+    left, top = (scaled_width - wanted.width) // 2, (scaled_height - wanted.height) // 2
+    right, bottom = left + wanted.width, top + wanted.height
+    if new == old:
+        return np.asarray(image.crop((left, top, right, bottom)).convert("RGB"))
     # scale only the cropped region: a 1 x 100,000,000 image must not become 32 x 3,200,000,000 first
     x, y = width / scaled_width, height / scaled_height
-    box = (left * x, top * y, min(width, (left + size) * x), min(height, (top + size) * y))
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box).convert("RGB"))
+    box = (left * x, top * y, min(width, right * x), min(height, bottom * y))
+    return np.asarray(image.resize((wanted.width, wanted.height), Image.Resampling.BICUBIC, box).convert("RGB"))
 
 
-def square_array(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Like :func:`square`, for decoded pixels: uint8 of shape (H, W), (H, W, 1) or (H, W, 3)."""
+def framed_array(pixels: np.ndarray, framing: Framing) -> np.ndarray:
+    """Like :func:`framed`, for decoded pixels: uint8 of shape (H, W), (H, W, 1) or (H, W, 3)."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    return square(Image.fromarray(pixels), size)
+    return framed(Image.fromarray(pixels), framing)
 
 
 def content_digest(image: np.ndarray) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 from toolkit.data import sources
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import held_out_indices
-from toolkit.data.images import Unreadable, square_array
+from toolkit.data.images import Framing, Unreadable, framed_array
 from toolkit.data.layout import ClassFolder, Layout, lay_out
 from toolkit.data.samples import Tell, unsaid
 from toolkit.data.sources import Source, held_out_note, read_image
@@ -28,6 +28,7 @@ from toolkit.data.spec import SplitFolders, require_plain, split_spec
 from toolkit.data.tree import FolderTree, printable_path, read_regular
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_json
+from toolkit.foundation.image_size import WrittenSize
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Listing:
         class_names: one name per label.
         labels: int32 (N,), ascending.
         name: returns the display name of the image at an index.
-        read: returns the pixels, uint8 (size, size, 3), for an index and a size, and passes remarks about the image
-            to a third argument; raises :class:`Unreadable`.
+        read: returns the pixels, uint8 (H, W, 3), for an index and a framing, and passes remarks about the image to a
+            third argument; raises :class:`Unreadable`.
         notes: remarks for the user, such as a held-out test split.
         left_out: names of the files that are not images, with reasons.
     """
@@ -55,7 +56,7 @@ class Listing:
         return len(self.labels)
 
 
-def list_training(spec: str, size: int, store: Path) -> Listing:
+def list_training(spec: str, size: WrittenSize, store: Path) -> Listing:
     """List a dataset's training images, in ``store`` if the dataset is a folder; see :func:`open_listing`.
 
     Raises:
@@ -69,7 +70,7 @@ def list_training(spec: str, size: int, store: Path) -> Listing:
     return open_listing(spec, size, store)
 
 
-def open_listing(spec: str, size: int, store: Path) -> Listing:
+def open_listing(spec: str, size: WrittenSize, store: Path) -> Listing:
     """Open a listing made earlier, in this process or another."""
     where, named = split_spec(spec)
     if _is_folder(where):
@@ -82,7 +83,7 @@ def open_listing(spec: str, size: int, store: Path) -> Listing:
         dataset.class_names,
         train.labels[order].astype(np.int32),
         lambda i: f"train[{order[i]}]",
-        lambda i, size, tell=unsaid: square_array(np.asarray(train.images[order[i]]), size),
+        lambda i, framing, tell=unsaid: framed_array(np.asarray(train.images[order[i]]), framing),
         dataset.notes,
         tuple((item.file, item.reason) for item in dataset.quarantine),
     )
@@ -99,7 +100,7 @@ def _of_source(source: Source) -> Listing:
         source.class_names,
         labels,
         lambda i: entries[i].name,
-        lambda i, size, tell=unsaid: entries[i].read(size, tell),
+        lambda i, framing, tell=unsaid: entries[i].read(framing, tell),
         source.notes,
         source.left_out,
     )
@@ -176,9 +177,9 @@ def _open_folder(root: Path, store: Path) -> Listing:
         inside = names[start : int(ends[entry])].tobytes().decode("utf-8", "surrogateescape")
         return (*folders[int(np.searchsorted(last, entry, "right"))]["parts"], *inside.split("/"))
 
-    def read(index: int, size: int, tell: Tell = unsaid) -> np.ndarray:
+    def read(index: int, framing: Framing, tell: Tell = unsaid) -> np.ndarray:
         file = tree.path(parts(index))
-        return read_image(lambda: file.stat().st_size, lambda: read_regular(file), size, tell)
+        return read_image(lambda: file.stat().st_size, lambda: read_regular(file), framing, tell)
 
     return Listing(
         class_names,

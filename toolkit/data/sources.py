@@ -19,6 +19,7 @@ import numpy as np
 
 from toolkit.data import images
 from toolkit.data.dataset import HELD_OUT_SHARE, SPLIT_SEED, held_out_indices
+from toolkit.data.images import Framing
 from toolkit.data.layout import lay_out
 from toolkit.data.names import printable_name
 from toolkit.data.samples import Tell, unsaid
@@ -40,13 +41,13 @@ _BLOCK_BYTES = 65_536
 
 
 class Read(Protocol):
-    """Returns an image's pixels, uint8 (size, size, 3), and passes remarks about it to ``tell``.
+    """Returns what is wanted of an image, uint8 (H, W, 3), and passes remarks about it to ``tell``.
 
     Raises:
         Unreadable: the image cannot be read.
     """
 
-    def __call__(self, size: int, tell: Tell = unsaid) -> np.ndarray: ...
+    def __call__(self, framing: Framing, tell: Tell = unsaid) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,16 @@ def _from_tree(tree: Tree, named: SplitFolders | None, mark: str = "") -> Source
 
 
 def _file_entry(split: str, label: int, file: Listed) -> Entry:
-    def read(size: int, tell: Tell = unsaid) -> np.ndarray:
-        return read_image(lambda: file.size, file.read, size, tell)
+    def read(framing: Framing, tell: Tell = unsaid) -> np.ndarray:
+        return read_image(lambda: file.size, file.read, framing, tell)
 
     return Entry(split, label, printable_path(file.parts), file.size, read, file.read)
 
 
-def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: int, tell: Tell = unsaid) -> np.ndarray:
-    """The pixels of a file, uint8 (size, size, 3), given functions that return its size and its bytes.
+def read_image(
+    file_bytes: Callable[[], int], read: Callable[[], bytes], framing: Framing, tell: Tell = unsaid
+) -> np.ndarray:
+    """What is wanted of a file's image, uint8 (H, W, 3), given functions that return its size and its bytes.
 
     ``tell`` receives remarks for the user.
 
@@ -211,7 +214,7 @@ def read_image(file_bytes: Callable[[], int], read: Callable[[], bytes], size: i
         raise
     except Exception as error:  # zlib, bz2 and lzma raise all kinds of errors for a damaged zip member
         raise images.Unreadable(f"cannot be read: {printable_name(one_line(error))}") from error
-    return images.decode_image(data, size, tell)
+    return images.decode_image(data, framing, tell)
 
 
 def hold_out(entries: Sequence[Entry]) -> tuple[list[Entry], str]:
@@ -231,8 +234,8 @@ def array_entries(split: str, pixels: np.ndarray, labels: np.ndarray) -> list[En
     """Entries for images already in memory; their file size is that of their raw pixels at original size."""
 
     def entry(index: int) -> Entry:
-        def read(size: int, tell: Tell = unsaid) -> np.ndarray:
-            return images.square_array(np.asarray(pixels[index]), size)
+        def read(framing: Framing, tell: Tell = unsaid) -> np.ndarray:
+            return images.framed_array(np.asarray(pixels[index]), framing)
 
         return Entry(split, int(labels[index]), f"{split}[{index}]", math.prod(pixels.shape[1:]), read)
 

@@ -8,6 +8,7 @@ from typing import TypedDict
 import numpy as np
 
 from toolkit.data.dataset import ImageDataset
+from toolkit.foundation.image_size import WrittenSize
 
 
 class LeftOutFile(TypedDict):
@@ -32,14 +33,14 @@ class DatasetFacts(FoundFacts):
     """Facts of a dataset.
 
     Attributes:
-        size: side of the images in pixels.
+        size: of the images.
         raw_image_bytes: bytes of one image as raw pixels.
         raw_bytes, original_bytes: bytes of all training images, as raw pixels and as original files.
         original_file_bytes: mean bytes of an original training file.
     """
 
     dataset: str
-    size: int
+    size: WrittenSize
     classes: list[ClassFacts]
     train_images: int
     test_images: int

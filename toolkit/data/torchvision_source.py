@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.data import images
+from toolkit.data.images import Framing
 from toolkit.data.names import printable_name
 from toolkit.data.samples import Tell, unsaid
 from toolkit.data.sources import Entry, Source, hold_out
@@ -104,10 +105,10 @@ def _file_sizes(dataset: Any) -> list[int]:
 
 
 def _entry(split: str, dataset: Any, index: int, label: int, file_bytes: int) -> Entry:
-    def read(size: int, tell: Tell = unsaid) -> np.ndarray:
+    def read(framing: Framing, tell: Tell = unsaid) -> np.ndarray:
         try:
             image, _ = dataset[index]
-            return images.square(images.to_rgb(image, tell), size)
+            return images.framed(images.to_rgb(image, tell), framing)
         except Exception as error:  # Pillow raises all kinds of errors for a damaged download
             raise images.Unreadable(one_line(error)) from error
 

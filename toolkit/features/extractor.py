@@ -23,13 +23,14 @@ from toolkit.data.scenario import class_order_from_seed, default_initial
 from toolkit.features.names import require_extractor, resolve_extractor
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import cache_root
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.training.activations import Activations
 from toolkit.training.backbones import build_backbone, default_network
 from toolkit.training.batches import Pool, ReplayBatches
 from toolkit.training.loop import Recipe, predict, train
-from toolkit.training.network_spec import PRETRAINED_SIZE
+from toolkit.training.network_spec import is_large
 from toolkit.training.networks import Classifier, pixel_statistics
 from toolkit.training.start import NEUTRAL, Start, open_network, require_size
 from toolkit.training.trunk import Trunk
@@ -186,12 +187,12 @@ def build_extractor(
     )
 
 
-def _opened(start: Start, size: int, device: torch.device, layer: str | None) -> FeatureExtractor:
+def _opened(start: Start, size: WrittenSize, device: torch.device, layer: str | None) -> FeatureExtractor:
     """An extractor with weights from elsewhere; a network that does not take the images is refused."""
     require_size(start, size)
     network = Classifier(start.backbone(), 1, *(start.statistics or NEUTRAL))
     frozen = cache(partial(Trunk, start, "head", size, device)) if layer is None else None
-    trunk = frozen() if frozen is not None and size >= PRETRAINED_SIZE else None
+    trunk = frozen() if frozen is not None and is_large(size) else None
     return FeatureExtractor(
         start.name,
         network,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from toolkit.foundation.errors import UsageError
-from toolkit.training.network_spec import PRETRAINED, PRETRAINED_SIZE, parse_network
+from toolkit.foundation.image_size import WrittenSize
+from toolkit.training.network_spec import PRETRAINED, is_large, parse_network
 
 PLAIN = ("auto", "stage0", "self", "random")
 WITH_ARGUMENT = ("timm", "checkpoint")
@@ -23,8 +24,8 @@ def require_extractor(spec: str) -> None:
     parse_network(spec)
 
 
-def resolve_extractor(spec: str, size: int) -> str:
+def resolve_extractor(spec: str, size: WrittenSize) -> str:
     """The extractor that ``auto`` stands for at a size in pixels: pretrained from 96 on, else ``stage0``."""
     if spec != "auto":
         return spec
-    return PRETRAINED if size >= PRETRAINED_SIZE else "stage0"
+    return PRETRAINED if is_large(size) else "stage0"

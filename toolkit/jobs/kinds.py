@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from toolkit.advice.request import AdviceRequest
 from toolkit.foundation.errors import WorkError, one_line
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.jpeg_dl.request import AttackRequest, ExportRequest, JPEGRequest
 from toolkit.pilots.request import PilotRequest
 from toolkit.probe.contents import ProbeResult
@@ -59,7 +60,7 @@ def request_of(run: RunFolder) -> Request:
     return KINDS[kind].of(run)
 
 
-def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, RunFolder]:
+def probes_of(runs: Sequence[RunFolder], dataset: str, size: WrittenSize) -> dict[str, RunFolder]:
     """Probes and advice among ``runs`` for one dataset (absolute path) and size, by name, in the same order.
 
     Damaged runs are skipped.
@@ -74,7 +75,7 @@ def probes_of(runs: Sequence[RunFolder], dataset: str, size: int) -> dict[str, R
     return found
 
 
-def newest_probe(runs: Sequence[RunFolder], dataset: str, size: int) -> tuple[str, ProbeResult] | None:
+def newest_probe(runs: Sequence[RunFolder], dataset: str, size: WrittenSize) -> tuple[str, ProbeResult] | None:
     """Name and result of the first finished one of :func:`probes_of`; None if there is none."""
     for name, run in probes_of(runs, dataset, size).items():
         if (result := probe_of(run).result_in(run)) is not None:

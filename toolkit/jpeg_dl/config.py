@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.image_size import parse_image_size
 from toolkit.foundation.validation import digest, validated
-from toolkit.runs.choices import Dataset
+from toolkit.runs.choices import Dataset, Size
 from toolkit.runs.request import readable
 from toolkit.training.network_spec import CIFAR_RESNETS, parse_network
 
@@ -46,7 +47,7 @@ class JPEGConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: Annotated[Dataset, AfterValidator(absolute_spec)]
-    size: int = Field(64, ge=8, le=1024, description="side of the images in pixels")
+    size: Size = 64
     network: str = Field("resnet20", description="resnet8|20|32|56 or timm:NAME")
     init: str = Field("sensitivity", description="initial tables: ones, quality=Q, sensitivity, magnitude or laplace")
     largest: float = Field(10.0, gt=0, le=255, description="largest initial step with init sensitivity")
@@ -115,7 +116,7 @@ class JPEGConfig(BaseModel):
 
     def rough_seconds(self) -> float:
         """Estimated seconds for one seed on one CPU core, to within a factor of three."""
-        step = 0.15 * (self.size / 32) ** 2 * self.batch_size / 64
+        step = 0.15 * (parse_image_size(self.size).pixels / 32**2) * self.batch_size / 64
         layers = re.fullmatch(r"resnet(\d+)", self.network)
         depth = int(layers[1]) / 8 if layers else 3.0
         return step * depth * self.steps * len(self.variants)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.foundation.errors import WorkError
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.jpeg_dl.config import JPEGConfig
 from toolkit.jpeg_dl.contents import TrainingResult, TrainingsSummary, VariantSummary
 from toolkit.jpeg_dl.request import JPEGRequest
@@ -41,7 +42,7 @@ class Trainings:
         return aggregate_trainings(self.config, finished) if finished else None
 
 
-def trainings(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Trainings]:
+def trainings(runs: Sequence[RunFolder], dataset: str, size: WrittenSize) -> list[Trainings]:
     """The trainings of one dataset (with an absolute path) and size, latest first.
 
     Args:

@@ -12,6 +12,7 @@ from torch import nn
 from toolkit.codecs.cache import coded_images
 from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import refuse_guide
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.foundation.progress import Progress, silent
@@ -52,8 +53,9 @@ class TrainingData:
     def of(cls, dataset: ImageDataset, config: JPEGConfig, progress: Progress = silent) -> TrainingData:
         """The splits after the configured codec; with ``held_out``, a fixed stratified split of the training images."""
         codec = parse_codec(config.codec)
-        refuse_guide(codec, "the JPEG layer's training")
-        refuse_features(codec, "the JPEG layer's training")
+        for refuse in (refuse_guide, refuse_features):
+            refuse(codec, "the JPEG layer's training")
+        give_originals([codec], dataset.originals)
         dataset = validation_view(dataset) if config.held_out else dataset
         train = coded_images(codec, dataset.train.images, f"{dataset.signature}/train", progress)
         test = coded_images(codec, dataset.test.images, f"{dataset.signature}/test", progress)

@@ -19,6 +19,7 @@ from toolkit.codecs.base import Codec
 from toolkit.codecs.spec import parse_codec, short_spec
 from toolkit.foundation.errors import UsageError, WorkError, newer
 from toolkit.foundation.files import read_json, sha256_of
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.memory.budget import LABEL_BYTES
 from toolkit.memory.decoding import decode_all, warned
 from toolkit.memory.facts import SelectionFacts, ShardedMemoryFacts, ShardFacts
@@ -70,7 +71,7 @@ class ShardManifest(_Frozen):
     Attributes:
         format: version of this layout.
         codec: spec, without paths.
-        size: side of the images in pixels.
+        size: of the images.
         budget_bytes: bytes on disk of all shards together.
         class_names: by label.
         encoders: versions of the libraries that encoded the exemplars; empty in manifests of format 1.
@@ -79,7 +80,7 @@ class ShardManifest(_Frozen):
 
     format: int
     codec: str
-    size: int = Field(ge=1)
+    size: WrittenSize
     budget_bytes: int = Field(ge=0)
     class_names: dict[int, str]
     selection: Selection
@@ -155,7 +156,7 @@ class ShardedMemory:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of every exemplar."""
-        return self.manifest.size, self.manifest.size
+        return parse_image_size(self.manifest.size)
 
     @cached_property
     def codec(self) -> Codec:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.codecs.store import require_larger_stores
 from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.features.names import require_extractor, resolve_extractor
 from toolkit.foundation.documents import parse_json
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.sizes import parse_size
 from toolkit.foundation.validation import digest, validated
 from toolkit.learning.catalog import METHODS, MethodKind, canonical_method, parse_method
-from toolkit.runs.choices import Budget, Codec, Dataset
+from toolkit.runs.choices import Budget, Codec, Dataset, Size
 from toolkit.runs.request import readable
 from toolkit.training.network_spec import (
-    PRETRAINED_SIZE,
     canonical_network,
+    is_large,
     parse_network,
     starts_trained,
 )
@@ -42,7 +44,7 @@ class PilotConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: Dataset
-    size: int = Field(32, ge=8, le=1024, description="side of the images in pixels")
+    size: Size = 32
     initial: int = Field(ge=1, description="classes in the first stage; a fifth of all by default")
     increment: int = Field(ge=1, description="classes in each later stage; as many as in the first by default")
     codec: Codec
@@ -119,6 +121,11 @@ class PilotConfig(BaseModel):
         return budget
 
     @model_validator(mode="after")
+    def _stores_enough(self) -> Self:
+        require_larger_stores([parse_codec(self.codec)], self.size)
+        return self
+
+    @model_validator(mode="after")
     def _trains_something(self) -> Self:
         kind = parse_method(self.method)[0]
         self._require_frozen_layers(kind)
@@ -184,7 +191,7 @@ def make_pilot_config(**values: object) -> PilotConfig:
         UsageError: a value is invalid; one line says which.
     """
     size, network = values.get("size", PilotConfig.model_fields["size"].default), values.get("network", "auto")
-    if not isinstance(size, int) or not isinstance(network, str):
+    if not _is_size(size) or not isinstance(network, str):
         return validated(PilotConfig, values)  # which refuses them
     frozen = _is_frozen(values.get("method", "replay"))
     if "extractor" not in values and (frozen or _is_guided(values.get("codec", "raw"))):
@@ -192,9 +199,18 @@ def make_pilot_config(**values: object) -> PilotConfig:
     network = canonical_network(network, size)
     if starts_trained(network) and not frozen:
         values = {**fine_tuning(values.get("tune", DEFAULT_TUNE)), **values, "network": network}
-    if size >= PRETRAINED_SIZE and not frozen and values.get("tune", "all") == "all":
+    if is_large(size) and not frozen and values.get("tune", "all") == "all":
         values = {"augment": "resized-crop", **values}
     return validated(PilotConfig, values)
+
+
+def _is_size(size: object) -> TypeGuard[WrittenSize]:
+    """Whether a size is valid; others are refused later."""
+    try:
+        parse_image_size(size)
+    except UsageError:
+        return False
+    return True
 
 
 def _is_frozen(method: object) -> bool:

@@ -16,6 +16,7 @@ from toolkit.codecs.features import stores_features
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import WorkError
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig
@@ -90,7 +91,7 @@ def estimate_runs(
     pace_of = unknown_pace or warmup_seconds_per_step
     paces = _paces(finished)
     warm: dict[tuple[object, ...], float] = {}
-    datasets: dict[tuple[str, int], ImageDataset] = {}
+    datasets: dict[tuple[str, WrittenSize], ImageDataset] = {}
     computed: set[tuple[object, ...]] = set()
     estimates = {}
     for run in planned:
@@ -117,8 +118,13 @@ def estimate_runs(
 def rough_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
     """Guess the seconds per step from the pixels per batch, without running any step."""
     if config.tune in ROUGH_FROZEN_STEP:
-        return ROUGH_FROZEN_STEP[config.tune] * (config.size / 224) ** 2 * config.batch_size / 64
-    return ROUGH_SECONDS_PER_STEP * (config.size / 32) ** 2 * config.batch_size / 64
+        return ROUGH_FROZEN_STEP[config.tune] * _area(config, 224) * config.batch_size / 64
+    return ROUGH_SECONDS_PER_STEP * _area(config, 32) * config.batch_size / 64
+
+
+def _area(config: PilotConfig, side: int) -> float:
+    """Pixels of an image relative to a square's."""
+    return parse_image_size(config.size).pixels / side**2
 
 
 def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tuple[object, ...]]) -> float:
@@ -133,7 +139,7 @@ def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tu
     images = len(dataset.train.labels) + len(dataset.test.labels)
     passes = sum(count for seen, count in views.items() if seen not in computed)
     computed.update(views)
-    return ROUGH_FROZEN_SECONDS * (config.size / 224) ** 2 * images * passes
+    return ROUGH_FROZEN_SECONDS * _area(config, 224) * images * passes
 
 
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from toolkit.codecs.store import StoreCodec
 from toolkit.features.extractor import build_extractor
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
@@ -21,11 +21,12 @@ from toolkit.learning.metrics import stage_accuracies
 from toolkit.memory.forgetting import identity
 from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
+from toolkit.pilots import pools
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.data import PilotData
 from toolkit.pilots.starts import frozen_layers_of, start_of, tuned_part
 from toolkit.training.activations import Activations, RememberedRows
-from toolkit.training.batches import AnyPool, Pool, ReplayBatches, StreamedPool
+from toolkit.training.batches import AnyPool, ReplayBatches, StreamedPool
 from toolkit.training.device import free_memory
 from toolkit.training.loop import Recipe, predict
 from toolkit.training.networks import Classifier, pixel_statistics
@@ -34,11 +35,6 @@ from toolkit.training.trunk import rest_of
 
 Rows = dict[str, dict[str, list[float]]]
 """Rows of the accuracy matrices on ``original`` and ``coded`` test images, for each head."""
-
-DECODED_SHARE = 0.25
-"""Share of the device's free memory for decoded exemplars; beyond it, exemplars are decoded per batch."""
-_CHUNK = 256
-"""Images decoded at a time for the frozen layers."""
 
 
 @dataclass
@@ -63,19 +59,21 @@ class Learner:
     streamed: bool = field(init=False, default=False)
     _exemplars: tuple[int, AnyPool] | None = field(init=False, default=None)
     _remembered: RememberedRows = field(init=False)
+    _pools: pools.PoolMaker = field(init=False)
 
     def __post_init__(self) -> None:
         torch.manual_seed(derive(self.seed, 0))
         self.kind, _ = parse_method(self.config.method)
         self.method = build_method(self.config.method, label_smoothing=self.config.label_smoothing)
         self.start = start_of(self.config, self.device)
-        self._remembered = RememberedRows(DECODED_SHARE * free_memory(torch.device("cpu")))
+        self._remembered = RememberedRows(pools.DECODED_SHARE * free_memory(torch.device("cpu")))
         self.activations, mean, std = None, None, None
         tune = tuned_part(self.config)
         if tune != "all":
             self.activations = frozen_layers_of(self.start, self.config, self.device, self.progress)
         else:
             mean, std = self.start.statistics or pixel_statistics(self._images(self.data.scenario[0]))
+        self._pools = pools.PoolMaker(self.data.dataset.sides, self.device, self.activations, self.config.views)
         network = self.method.build(lambda: self._backbone(tune), self.data.stage(0).total, mean, std)
         self.network = self._placed(network)
 
@@ -169,9 +167,8 @@ class Learner:
             return
         if self.memory.commits == stage:
             candidates, extras = self._candidates(stage)
-            side = self.data.dataset.size
             charged = self.method.weights_bytes(self.network)
-            self.memory.add(candidates, extras=extras, charged=charged, size=(side, side))
+            self.memory.add(candidates, extras=extras, charged=charged, size=self.data.dataset.sides)
         self.method.remember(self.network, self.exemplars, self.device)
 
     def evaluate(self, stage: int) -> Rows:
@@ -206,12 +203,13 @@ class Learner:
     def exemplars(self) -> AnyPool:
         """All exemplars; their labels are indices of network outputs.
 
-        They are decoded once per commit if they fit into :data:`DECODED_SHARE` of the free memory, else once per batch.
+        They are decoded once per commit if they fit into a share of the free memory, else once per batch.
         """
         if self._exemplars is None or self._exemplars[0] != self.memory.commits:
             self._exemplars = None  # free the last stage's before decoding this one's
             self._exemplars = (self.memory.commits, self._exemplar_pool())
-            self.streamed |= isinstance(self._exemplars[1], StreamedPool)
+            pool = self._exemplars[1]
+            self.streamed |= isinstance(pool, StreamedPool) and not pool.held
         return self._exemplars[1]
 
     def _exemplar_pool(self) -> AnyPool:
@@ -222,41 +220,21 @@ class Learner:
         outputs = self._outputs(labels)
         codec, size = self.data.codec, self.memory.size
 
-        def decode(positions: np.ndarray) -> np.ndarray:
-            return codec.decode([payloads[position] for position in positions], size)
+        def at(positions: np.ndarray) -> list[bytes]:
+            return [payloads[position] for position in positions]
 
-        take = partial(self._read, decode)
+        if (store := self._cropped_store) is not None:
+            return self._pools.of_whole(lambda positions: store.decode_whole(at(positions)), outputs, extras)
+        take = self._pools.read(lambda positions: codec.decode(at(positions), size))
         if self.activations is None:
-            return self._fitting_pool(take, outputs, extras)
+            return self._pools.of(take, outputs, extras)
         keys = [identity(payload) for payload in payloads]
 
         def remembered(positions: torch.Tensor) -> torch.Tensor:
             chosen = [keys[position] for position in positions.tolist()]
             return self._remembered.of(chosen, lambda places: take(positions[places])).to(self.device)
 
-        return self._fitting_pool(remembered, outputs, extras)
-
-    def _read(self, images: Callable[[np.ndarray], np.ndarray], positions: torch.Tensor) -> torch.Tensor:
-        """Images at int64 (K,) ``positions``, or their activations, on the device."""
-        if self.activations is None:
-            return torch.from_numpy(images(positions.numpy())).to(self.device)
-        parts = np.array_split(positions.numpy(), -(-len(positions) // _CHUNK))
-        return torch.cat([self._inputs(images(part)) for part in parts]).to(self.device)
-
-    def _fitting_pool(
-        self, take: Callable[[torch.Tensor], torch.Tensor], outputs: torch.Tensor, extras: torch.Tensor | None = None
-    ) -> AnyPool:
-        """A pool of all items if they fit into the device's memory, else one that takes them for each batch."""
-        everything = torch.arange(len(outputs))
-        if len(outputs) * self._item_bytes(take) > DECODED_SHARE * free_memory(self.device):
-            return StreamedPool(take, everything, outputs, extras)
-        return Pool(take(everything), outputs, extras)
-
-    def _item_bytes(self, take: Callable[[torch.Tensor], torch.Tensor]) -> int:
-        """Bytes of one item of a pool."""
-        if self.activations is None:
-            return self.data.dataset.decoded_image_bytes
-        return take(torch.arange(1)).nbytes
+        return self._pools.of(remembered, outputs, extras)
 
     # -- internals ---------------------------------------------------------------------------------------------
 
@@ -287,30 +265,35 @@ class Learner:
             return len(old) / (len(old) + len(new)) if old is not None else 0.0
         return float(share)
 
+    @property
+    def _cropped_store(self) -> StoreCodec | None:
+        """The codec, if batches have random crops of all that it stores of an image."""
+        codec = self.data.codec
+        crops = self.activations is None and self.config.augment != "crop-flip"
+        return codec if crops and isinstance(codec, StoreCodec) else None
+
     def _images(self, indices: np.ndarray) -> np.ndarray:
         """Images of the training split as they are trained on, uint8 (K, H, W, 3), or their stored features."""
         # decoded once, because they are read in every epoch
         source = self.data.dataset.train.images if self.config.align == "none" else self.data.coded_train.decoded
         return np.asarray(source[indices])
 
+    def _whole_images(self, store: StoreCodec, indices: np.ndarray) -> list[np.ndarray]:
+        """All of the same images, each uint8 (H, W, 3) of its own size."""
+        if self.config.align == "none":
+            return store.whole_of(np.asarray(self.data.dataset.train.images[indices]))
+        return store.decode_whole([self.data.coded_train.payload(int(index)) for index in indices])
+
     def _pool(self, indices: np.ndarray) -> AnyPool:
         """Training images of a stage."""
-        take = partial(self._read, lambda positions: self._images(indices[positions]))
-        return self._fitting_pool(take, self._outputs(self.data.dataset.train.labels[indices]))
+        outputs = self._outputs(self.data.dataset.train.labels[indices])
+        if (store := self._cropped_store) is not None:
+            return self._pools.of_whole(lambda positions: self._whole_images(store, indices[positions]), outputs)
+        return self._pools.of(self._pools.read(lambda positions: self._images(indices[positions])), outputs)
 
     def _outputs(self, labels: np.ndarray) -> torch.Tensor:
         """Indices of network outputs, on the device."""
         return torch.from_numpy(self.data.position[labels]).to(self.device)
-
-    def _inputs(self, images: np.ndarray, views: int | None = None) -> torch.Tensor:
-        """Activations of images uint8 (N, H, W, 3): (N, views, ...), the configuration's number of views by default.
-
-        Stored features, float32 (N, ...), are the activations of one view.
-        """
-        if images.dtype != np.uint8:
-            return torch.from_numpy(images).to(torch.bfloat16)[:, None]
-        assert self.activations is not None
-        return self.activations.of(images, self.config.views if views is None else views)
 
     def _evaluate(
         self, scores: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, members: np.ndarray, stage: int
@@ -340,7 +323,7 @@ class Learner:
 
     def _single(self, images: np.ndarray) -> torch.Tensor:
         """What the network gets for images uint8 (N, H, W, 3), without augmentation."""
-        return torch.from_numpy(np.array(images)) if self.activations is None else self._inputs(images, 1)
+        return torch.from_numpy(np.array(images)) if self.activations is None else self._pools.inputs(images, 1)
 
     def _predict(self, network: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> np.ndarray:
         outputs = predict(

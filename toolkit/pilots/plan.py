@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from toolkit.codecs.spec import is_lossless
+from toolkit.codecs.spec import is_lossless, is_raw
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig, make_pilot_config
@@ -83,7 +83,7 @@ def default_settings(codecs: Sequence[str], recommended: str | None = None) -> l
 
     JPEG is preferred to other lossy codecs.
     """
-    chosen = [codec for codec in codecs if codec in ("raw", "original")]
+    chosen = [codec for codec in codecs if is_raw(codec) or codec == "original"]
     if recommended in codecs and recommended not in chosen:
         return [*chosen, str(recommended)]
     lossy = [codec for codec in codecs if not is_lossless(codec)]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.codecs.spec import codec_family, is_lossless, short_spec
+from toolkit.codecs.spec import codec_family, is_lossless, is_raw, short_spec, without_store
 from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.learning.catalog import parse_method
 from toolkit.learning.metrics import accuracy_after, forgetting, mean_and_ci95
 from toolkit.pilots.config import PilotConfig
@@ -178,7 +179,7 @@ def lossless_references(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     stored = sorted(pilots, key=lambda pilot: -pilot["mean"]["exemplars_per_class"])
     families: dict[bool, PilotSummary] = {}
     for pilot in stored:
-        if pilot["codec"] != "raw" and is_lossless(pilot["codec"]):
+        if not is_raw(pilot["codec"]) and is_lossless(without_store(pilot["codec"])):
             families.setdefault(codec_family(pilot["codec"]) == "original", pilot)
     return list(families.values())
 
@@ -254,7 +255,7 @@ def describe(shared: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def comparisons(runs: Sequence[RunFolder], dataset: str, size: int) -> list[Comparison]:
+def comparisons(runs: Sequence[RunFolder], dataset: str, size: WrittenSize) -> list[Comparison]:
     """Group the pilots of one dataset and size into comparisons, the one with the newest run first.
 
     Args:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NotRequired
 
 from pydantic import AfterValidator, FailFast, Field
 from typing_extensions import TypedDict
 
 from toolkit.codecs.spec import parse_codec
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.runs.contents import Contents, Count, Number, Result
 
 
@@ -25,9 +26,11 @@ AtLeast0 = Annotated[Number, Field(ge=0)]
 class Setting(Contents):
     """A row of the probe table: one codec setting.
 
-    Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` are charged once. ``psnr`` is in
-    dB; it and ``ssim`` are None for a setting that stores no images. ``fmse_relative_ci95`` is the half width of the
-    95 % interval of ``fmse_relative`` for all training images. ``cka`` is None if it is not finite.
+    Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` are charged once. ``pixels`` is
+    the mean number stored per image, more than the images have if their sources are kept; ``bpp`` relates to these.
+    ``ratio_original`` relates the bytes of a source file to those stored, whatever their pixels. ``psnr`` is in dB; it
+    and ``ssim`` are None for a setting that stores no images. ``fmse_relative_ci95`` is the half width of the 95 %
+    interval of ``fmse_relative`` for all training images. ``cka`` is None if it is not finite.
     """
 
     codec: CodecSpec
@@ -35,6 +38,7 @@ class Setting(Contents):
     stored_bytes: Positive
     shared_bytes: NotRequired[int]
     weights_bytes: NotRequired[int]
+    pixels: NotRequired[Positive]
     bpp: AtLeast0
     ratio_raw: Positive
     ratio_original: AtLeast0
@@ -60,6 +64,15 @@ def figure_of(setting: Setting, name: str) -> float | None:
     return value if isinstance(value, (int, float)) else None
 
 
+def pixels_left_out(settings: Sequence[Setting]) -> float | None:
+    """How many times the pixels of the other settings the source files have; None if less than 1.1, or unknown."""
+    pixels: dict[bool, list[float]] = {True: [], False: []}
+    for row in settings:
+        pixels[row["codec"].partition(":")[0] == "original"].append(row.get("pixels", 0.0))
+    files, others = (max(own, default=0.0) for own in pixels.values())
+    return files / others if files >= 1.1 * others > 0 else None
+
+
 class ProbeResult(Result):
     """The ``probe`` JSON.
 
@@ -67,7 +80,7 @@ class ProbeResult(Result):
     """
 
     dataset: str
-    size: Annotated[int, Field(ge=1, le=2**20)]
+    size: WrittenSize
     images: Count
     classes: Count
     extractor: str
@@ -113,7 +126,7 @@ class ImagesResult(Result):
     """The ``images`` JSON; ``explained`` is the share of variance of the two principal components."""
 
     dataset: str
-    size: Count
+    size: WrittenSize
     codec: CodecSpec
     extractor: NotRequired[str]
     layer: NotRequired[str | None]

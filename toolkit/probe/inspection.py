@@ -13,8 +13,10 @@ from PIL import Image
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import needs_network
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.psnr import psnr_of
 from toolkit.codecs.spec import parse_codec
+from toolkit.data.dataset import SourceImages
 from toolkit.foundation.errors import UsageError
 from toolkit.probe.contents import ImageRow
 
@@ -39,25 +41,34 @@ class Inspection:
     psnr: float
 
 
-def decode_images(spec: str, images: np.ndarray, rows: Sequence[ImageRow]) -> np.ndarray:
+def decode_images(
+    spec: str, images: np.ndarray, rows: Sequence[ImageRow], originals: SourceImages | None = None
+) -> np.ndarray:
     """Decoded images: taken from their rows of an ``images`` JSON if these have them, else coded here.
 
     Args:
         spec: a codec.
         images: uint8 (N, H, W, 3).
         rows: rows of these images.
+        originals: their sources, for codecs that store those.
 
     Raises:
-        UsageError: coding runs a network, and the rows have no decoded images.
+        UsageError: coding runs a network, and the rows have no decoded images; or it needs sources.
     """
     if rows and "decoded" in rows[0]:
         return np.stack([_from_png(row["decoded"]) for row in rows])
-    codec = _codec(spec)
+    codec = _codec(spec, originals)
     codec.fit(images[:1])
     return codec.decode(codec.encode(images), image_size(images))
 
 
-def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow | None = None) -> Inspection:
+def inspect_image(
+    spec: str,
+    image: np.ndarray,
+    amplify: int = 8,
+    row: ImageRow | None = None,
+    originals: SourceImages | None = None,
+) -> Inspection:
     """Code and decode one image.
 
     Args:
@@ -65,9 +76,10 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow 
         image: uint8 (H, W, 3).
         amplify: factor of the difference, which is clipped to black and white.
         row: the image's row of an ``images`` JSON, if there is one.
+        originals: its source, for codecs that store that.
 
     Raises:
-        UsageError: an invalid spec or image, or coding runs a network and the row has no decoded image.
+        UsageError: an invalid spec or image; coding runs a network and the row has no decoded image, or needs sources.
     """
     image = np.ascontiguousarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -75,7 +87,7 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow 
     if row is not None and "decoded" in row:
         decoded, stored, file = _from_png(row["decoded"]), int(row["stored_bytes"]), int(row["file_bytes"])
     else:
-        codec = _codec(spec)
+        codec = _codec(spec, originals)
         codec.fit(image[None])
         payload = codec.encode(image[None])[0]
         decoded, stored, file = codec.decode([payload])[0], len(payload), len(codec.to_file(payload))
@@ -90,8 +102,9 @@ def inspect_image(spec: str, image: np.ndarray, amplify: int = 8, row: ImageRow 
     )
 
 
-def _codec(spec: str) -> Codec:
+def _codec(spec: str, originals: SourceImages | None) -> Codec:
     codec = parse_codec(spec)
+    give_originals([codec], originals)
     refuse_features(codec, "a page of images")
     if needs_network(codec):
         raise UsageError(f"{spec} codes with a network, which pages do not run: measure its images first")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.codecs.spec import codec_family, is_lossless
+from toolkit.codecs.spec import codec_family, is_lossless, without_store
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 
 PRESETS = {
     "quick": "raw;png;jxl:lossless=yes;jpeg:quality={10,30,50,75,90};webp:quality={10,30,50,75}",
@@ -22,13 +23,13 @@ _FEWEST_IMAGES = 200
 _PIXELS = MOST_IMAGES * 96**2
 
 
-def images_for(size: int) -> int:
+def images_for(size: WrittenSize) -> int:
     """Number of images that a probe measures by default, so that the first table takes less than a minute.
 
     Args:
-        size: side of the images in pixels; 1,000 images up to 96, 200 from 215 on.
+        size: of the images; 1,000 of them up to 96 pixels per side, 200 from 215 on.
     """
-    return min(MOST_IMAGES, max(_FEWEST_IMAGES, round(_PIXELS / size**2)))
+    return min(MOST_IMAGES, max(_FEWEST_IMAGES, round(_PIXELS / parse_image_size(size).pixels)))
 
 
 def with_original(codecs: Sequence[str], has_files: bool) -> list[str]:
@@ -40,5 +41,5 @@ def with_original(codecs: Sequence[str], has_files: bool) -> list[str]:
     """
     if not has_files or any(codec_family(codec) == "original" for codec in codecs):
         return list(codecs)
-    at = next((index for index, codec in enumerate(codecs) if not is_lossless(codec)), len(codecs))
+    at = next((index for index, codec in enumerate(codecs) if not is_lossless(without_store(codec))), len(codecs))
     return [*codecs[:at], "original", *codecs[at:]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic
 from pydantic import Field
 
 from toolkit.codecs.spec import expand_grid, parse_codec
+from toolkit.codecs.store import require_larger_stores
 from toolkit.data.catalog import short_name
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.contents import ImagesResult, ProbeResult, Setting
@@ -151,11 +152,12 @@ def run_probe(request: ProbeRequest, progress: Progress = silent, on_row: OnRow 
     from toolkit.probe.table import probe_codecs
 
     codecs = expand_grid(request.codecs)
+    require_larger_stores(map(parse_codec, codecs), request.size)
     dataset = dataset_of(request, progress)
     budget = budget_bytes(request.budget, len(dataset.class_names), dataset.raw_image_bytes)
     return probe_codecs(
         dataset,
-        with_original(codecs, dataset.originals is not None),
+        with_original(codecs, dataset.has_files),
         budget=budget,
         extractor=extractor_of(request, dataset, progress),
         images=request.sample_size,
@@ -174,7 +176,7 @@ def run_images(request: ImagesRequest, progress: Progress = silent) -> ImagesRes
     """
     from toolkit.probe.images import measure_images
 
-    parse_codec(request.codec)
+    require_larger_stores([parse_codec(request.codec)], request.size)
     dataset = dataset_of(request, progress)
     extractor = extractor_of(request, dataset, progress)
     return measure_images(

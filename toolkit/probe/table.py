@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from toolkit.codecs.base import Codec, image_size
+from toolkit.codecs.base import Codec, StoresMore, image_size
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import Guide, give_guide
@@ -44,6 +44,7 @@ class _CodedChunk:
     decoded: np.ndarray
     stored: list[int]
     files: list[int]
+    pixels: int
     encode_seconds: float
     decode_seconds: float
 
@@ -66,7 +67,7 @@ class Tally:
         self.decoded = 0
         self.changes: list[torch.Tensor] = []
         self.powers: list[torch.Tensor] = []
-        self.sums = dict.fromkeys(("files", "encode", "decode", "psnr", "ssim", "cosine"), 0.0)
+        self.sums = dict.fromkeys(("files", "pixels", "encode", "decode", "psnr", "ssim", "cosine"), 0.0)
         self.cka = distortion.LinearCKA()
 
     def count(self, coded: _CodedChunk) -> None:
@@ -74,6 +75,7 @@ class Tally:
         self.stored += coded.stored
         self.decoded += len(coded.decoded)
         self.sums["files"] += sum(coded.files)
+        self.sums["pixels"] += coded.pixels
         self.sums["encode"] += coded.encode_seconds
         self.sums["decode"] += coded.decode_seconds
 
@@ -97,7 +99,7 @@ class Tally:
 
     def mean(self, name: str) -> float:
         """A sum divided by the number of its images."""
-        if name in ("files", "encode"):
+        if name in ("files", "pixels", "encode"):
             return self.sums[name] / len(self.stored)
         return self.sums[name] / {"decode": self.decoded, "cosine": self.compared}.get(name, self.seen)
 
@@ -185,7 +187,8 @@ class Sample:
             "stored_bytes": round(stored, 2),
             "shared_bytes": codec.shared_bytes(),
             "weights_bytes": codec.weights_bytes(),
-            "bpp": round(8 * stored / self.dataset.size**2, 4),
+            "pixels": round(tally.mean("pixels"), 1),
+            "bpp": round(8 * stored / tally.mean("pixels"), 4),
             "ratio_raw": round(raw / stored, 4),
             "ratio_original": round(self.file_bytes / stored, 4),
             "exemplars": exemplars,
@@ -390,7 +393,10 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     end = time.thread_time()
     files = [len(codec.to_file(payload)) for payload in payloads]
     stored = [len(payload) for payload in payloads]
-    return _CodedChunk(setting, chunk, decoded, stored, files, middle - start, end - middle)
+    kept = pixels[..., 0].size
+    if isinstance(codec, StoresMore):
+        kept = sum(map(codec.stored_pixels, payloads))
+    return _CodedChunk(setting, chunk, decoded, stored, files, kept, middle - start, end - middle)
 
 
 def _finite(value: float) -> float | None:

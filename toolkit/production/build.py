@@ -12,11 +12,13 @@ from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import give_guide, needs_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.store import require_larger_stores
 from toolkit.data.catalog import load_dataset
 from toolkit.data.summary import found_facts
 from toolkit.features.extractor import FeatureExtractor, build_extractor, frozen_layers
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.seeds import derive
 from toolkit.memory.budget import budget_bytes
@@ -34,7 +36,7 @@ def build_memory(
     *,
     codec: str,
     budget: str,
-    size: int = 32,
+    size: WrittenSize = 32,
     selection: str = "herding",
     extractor: str = "auto",
     seed: int = 0,
@@ -52,6 +54,7 @@ def build_memory(
         raise UsageError(f"{path} exists: choose another file")
     require_selection(selection)
     parsed = parse_codec(codec)
+    require_larger_stores([parsed], size)
     dataset = load_dataset(spec, size, progress=progress)
     allowed = budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
     network = None
@@ -74,7 +77,7 @@ def build_memory(
         progress("selecting exemplars", label + 1, len(dataset.class_names))
     try:
         with ExemplarMemory(path, allowed, parsed) as memory:
-            memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=(dataset.size, dataset.size))
+            memory.add(candidates, names=dict(enumerate(dataset.class_names)), size=dataset.sides)
             found = found_facts(((item.file, item.reason) for item in dataset.quarantine), dataset.notes)
             return {**memory.summary(), **found}
     except BaseException:

@@ -16,6 +16,7 @@ from toolkit.data.listing import Listing, list_training
 from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically, write_json
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.progress import Progress
 from toolkit.foundation.threads import ordered_map
 from toolkit.memory.budget import budget_bytes
@@ -76,9 +77,9 @@ def _keep_network(judge: FeatureExtractor, path: Path) -> str:
     return "checkpoint" if judge.name.startswith("checkpoint:") else judge.name
 
 
-def _sample(listing: Listing, size: int, name: str, progress: Progress) -> ImageDataset:
+def _sample(listing: Listing, size: WrittenSize, name: str, progress: Progress) -> ImageDataset:
     """Images evenly spaced in the listing, as a dataset without a test split."""
-    count = min(len(listing), SAMPLE_IMAGES, max(2, SAMPLE_BYTES // (3 * size * size)))
+    count = min(len(listing), SAMPLE_IMAGES, max(2, SAMPLE_BYTES // (3 * parse_image_size(size).pixels)))
     indices = np.unique(np.linspace(0, len(listing) - 1, count).astype(np.int64))
 
     def read(index: int) -> np.ndarray | None:

@@ -37,6 +37,7 @@ from toolkit.data.summary import found_facts
 from toolkit.foundation import ray_cluster
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_atomically, write_json
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.processes import Outcome, map_tasks
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.threads import available_cores, thread_count
@@ -77,7 +78,7 @@ def build_sharded_memory(
     codec: str,
     budget: str,
     shards: int = 1,
-    size: int = 32,
+    size: WrittenSize = 32,
     selection: str = "herding",
     extractor: str = "auto",
     seed: int = 0,

@@ -28,6 +28,7 @@ from toolkit.data.listing import Listing, open_listing
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, sha256_of, write_atomically, write_json
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.threads import ordered_map, set_threads
 from toolkit.memory.disk import fixed_bytes, prefix_bytes
 from toolkit.memory.sharded import Shard, shard_entry
@@ -57,7 +58,7 @@ class BuildPlan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str
-    size: int
+    size: WrittenSize
     codec: str
     budget_bytes: int
     selection: str
@@ -161,7 +162,7 @@ def _add_batch(indices: range, tools: _Tools, herdings: dict[int, StreamingHerdi
             findings.unreadable[tools.listing.name(index)] = image
 
 
-def _read(listing: Listing, index: int, size: int) -> tuple[np.ndarray | str, list[str]]:
+def _read(listing: Listing, index: int, size: WrittenSize) -> tuple[np.ndarray | str, list[str]]:
     """An image, or the reason why it is unreadable; and the remarks on it."""
     remarks: list[str] = []
     try:
@@ -322,4 +323,4 @@ def _fill_shard(path: Path, folder: Path, plan: BuildPlan, number: int) -> None:
     totals = (prefix_bytes([len(payload) for payload in payloads])[-1] for payloads in candidates.values())
     with ExemplarMemory(path, fixed_bytes(codec.shared_bytes()) + int(sum(totals)), codec) as memory:
         if candidates:
-            memory.add(candidates, names=dict(enumerate(plan.class_names)), size=(plan.size, plan.size))
+            memory.add(candidates, names=dict(enumerate(plan.class_names)), size=parse_image_size(plan.size))

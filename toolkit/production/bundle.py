@@ -20,12 +20,14 @@ from PIL import Image
 from toolkit.codecs.base import Codec
 from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import refuse_guide
+from toolkit.codecs.original import refuse_originals
 from toolkit.codecs.spec import parse_codec, path_values, short_spec
 from toolkit.data.catalog import load_dataset, short_name
-from toolkit.data.images import decode_image, square, square_array, to_rgb
+from toolkit.data.images import decode_image, framed, framed_array, to_rgb
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import build_folder, sha256_of
+from toolkit.foundation.image_size import parse_image_size
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
 from toolkit.memory.store import ExemplarMemory
@@ -107,7 +109,7 @@ class Bundle:
             training: for training (coded with ``train`` and ``both``) rather than inference (coded with ``both``).
 
         Returns:
-            uint8 (size, size, 3).
+            uint8 (H, W, 3).
 
         Raises:
             UsageError: an array of another shape or dtype.
@@ -117,9 +119,9 @@ class Bundle:
         if isinstance(image, bytes):
             pixels = decode_image(image, size)
         elif isinstance(image, Image.Image):
-            pixels = square(to_rgb(image), size)
+            pixels = framed(to_rgb(image), size)
         elif image.dtype == np.uint8 and image.ndim in (2, 3) and (image.ndim == 2 or image.shape[2] in (1, 3)):
-            pixels = square_array(image, size)
+            pixels = framed_array(image, size)
         else:
             raise UsageError(f"an image must be uint8 (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
         if self.facts["align"] not in (("train", "both") if training else ("both",)):
@@ -131,7 +133,7 @@ class Bundle:
 
         Args:
             network: a further trained network; its monitor gets a new baseline and restarts.
-            accepted: uint8 (N, size, size, 3), images for that baseline; not used in training.
+            accepted: uint8 (N, H, W, 3), images for that baseline; not used in training.
 
         Raises:
             UsageError: a network without accepted images, or too few of them.
@@ -194,8 +196,8 @@ def export_bundle(
         raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is no memory to export")
     if output.exists():
         raise UsageError(f"{output} already exists")
-    refuse_guide(parse_codec(config.codec), "a bundle")
-    refuse_features(parse_codec(config.codec), "a bundle")
+    for refuse in (refuse_guide, refuse_originals, refuse_features):
+        refuse(parse_codec(config.codec), "a bundle")
     network = load_network(run.path / NETWORK)
     extractor = FeatureExtractor(f"checkpoint:{NETWORK}", network, torch.device("cpu"))
     dataset = load_dataset(config.dataset, config.size, progress=progress)
@@ -203,7 +205,7 @@ def export_bundle(
         images = np.asarray(dataset.test.images)
     else:
         found = [image for _, image in read_folder(accepted, config.size)[1]() if not isinstance(image, str)]
-        images = np.stack(found) if found else np.zeros((0, config.size, config.size, 3), np.uint8)
+        images = np.stack(found) if found else np.zeros((0, *parse_image_size(config.size), 3), np.uint8)
     monitor = Monitor.of(
         parse_codec(config.codec), extractor, images, false_alarms=false_alarms, seed=result["seed"], progress=progress
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 from toolkit.data.summary import FoundFacts
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.memory.facts import FileMemoryFacts, ShardedMemoryFacts
 
 
@@ -40,7 +41,7 @@ class BundleFacts(TypedDict):
     format: int
     codec: str
     align: str
-    size: int
+    size: WrittenSize
     budget_bytes: int
     class_names: list[str]
     class_order: list[int]
@@ -110,7 +111,7 @@ class BuildRequest(TypedDict):
     """``request.json`` of a sharded build: everything that decides which exemplars are kept."""
 
     dataset: str
-    size: int
+    size: WrittenSize
     codec: str
     budget: str
     selection: str

@@ -16,6 +16,7 @@ from toolkit.data.tree import FolderTree, printable_path, read_regular
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.progress import Progress, silent
 from toolkit.production.charts import FALSE_ALARMS, KERNEL, LEAST, Charts, Embedding
 
@@ -162,15 +163,17 @@ class Monitor:
             raise UsageError(f"{path} does not hold a monitor's baseline") from error
 
 
-def read_folder(folder: Path, size: int) -> tuple[list[str], Callable[[], Iterator[tuple[str, np.ndarray | str]]]]:
+def read_folder(
+    folder: Path, size: WrittenSize
+) -> tuple[list[str], Callable[[], Iterator[tuple[str, np.ndarray | str]]]]:
     """List the files of a folder and its subfolders by name, to be read one by one.
 
     Args:
         folder: folder of images.
-        size: side in pixels that images are scaled to, as in a dataset.
+        size: that images are scaled to, as in a dataset.
 
     Returns:
-        Names, and a function that yields each name with its image, uint8 (size, size, 3), or the reason why it is
+        Names, and a function that yields each name with its image, uint8 (H, W, 3), or the reason why it is
         unreadable.
 
     Raises:

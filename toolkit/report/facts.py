@@ -15,11 +15,13 @@ from toolkit.advice.contents import AdviceResult, is_advice
 from toolkit.codecs.base import image_size
 from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import needs_network
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.psnr import psnr_of
-from toolkit.codecs.spec import codec_family, is_lossless, parse_codec
+from toolkit.codecs.spec import codec_family, is_lossless, is_raw, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
-from toolkit.data.dataset import ImageDataset
+from toolkit.data.dataset import ImageDataset, SourceImages
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.jobs.kinds import sorted_out
 from toolkit.language.sentence import Sentence
 from toolkit.pilots.contents import PilotSummary
@@ -71,7 +73,7 @@ class StudyContents(TypedDict):
     """The ``report`` JSON; ``protocol`` holds the fields that all pilots share."""
 
     dataset: str
-    size: int
+    size: WrittenSize
     protocol: Mapping[str, object]
     recommended: RecommendedSetting
     gain_over_raw: GainContents | None
@@ -118,7 +120,7 @@ class Study:
     """
 
     dataset: str
-    size: int
+    size: WrittenSize
     comparison: Comparison
     pilots: list[PilotSummary]
     chosen: int
@@ -141,7 +143,7 @@ class Study:
     @property
     def raw(self) -> PilotSummary | None:
         """Raw pixels at the same budget with the same method."""
-        return next((one for one in self.peers if one["codec"] == "raw"), None)
+        return next((one for one in self.peers if is_raw(one["codec"])), None)
 
     @property
     def lossless(self) -> list[PilotSummary]:
@@ -172,7 +174,7 @@ class Study:
     @property
     def raw_image_bytes(self) -> int:
         """Bytes of one image as raw pixels; three per pixel if the pilots do not say otherwise."""
-        return self.pilot["runs"][0].get("raw_image_bytes", 3 * self.size**2)
+        return self.pilot["runs"][0].get("raw_image_bytes", 3 * parse_image_size(self.size).pixels)
 
     @property
     def exemplar_bytes(self) -> float:
@@ -263,7 +265,7 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     )
 
 
-def _subject(request: Request[Result]) -> tuple[str, int] | None:
+def _subject(request: Request[Result]) -> tuple[str, WrittenSize] | None:
     """The dataset, its path absolute, and the size of a pilot or a probe; None for other runs."""
     if isinstance(request, PilotRequest):
         return request.config.dataset, request.config.size
@@ -318,20 +320,21 @@ def _examples(study: Study, dataset: ImageDataset) -> Examples:
     originals = np.asarray(dataset.train.images[shown])
     coded = {}
     for codec in study.neighbours():
-        decoded, sizes = _through(codec, originals)
+        decoded, sizes = _through(codec, originals, dataset.originals)
         lossless = is_lossless(codec)
         coded[codec] = (decoded, float(sizes.mean()), None if lossless else float(psnr_of(originals, decoded).mean()))
     images = np.asarray(dataset.train.images[some])
-    decoded, sizes = _through(study.pilot["codec"], images)
+    decoded, sizes = _through(study.pilot["codec"], images, dataset.originals)
     return Examples(originals, coded, sizes.astype(np.float64), psnr_of(images, decoded), dataset.notes)
 
 
-def _through(codec: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _through(codec: str, images: np.ndarray, originals: SourceImages | None) -> tuple[np.ndarray, np.ndarray]:
     """Decoded images, and the bytes of each payload."""
     made = parse_codec(codec)
     refuse_features(made, "example images of a report")
     if needs_network(made):  # the app makes reports too, and runs no network
         raise UsageError(f"a report has no example images of {codec}, because encoding them needs a network")
+    give_originals([made], originals)
     made.fit(images[:1])
     payloads = made.encode(images)
     return made.decode(payloads, image_size(images)), np.array([len(payload) for payload in payloads])

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from toolkit.codecs.spec import codec_family
+from toolkit.codecs.spec import codec_family, is_raw
 from toolkit.language.catalogue import Language
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import storage_of
@@ -52,7 +52,7 @@ def tradeoff_svg(pilots: Sequence[PilotSummary], chosen: int, say: Language) -> 
             )
             if n == chosen:
                 axes.plot(x, y, "o", ms=14, mfc="none", mec=_INK, mew=1.4)
-            if pilot["codec"] == "raw":
+            if is_raw(pilot["codec"]):
                 axes.axhline(y, color=RULE, lw=1, ls=":", zorder=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from toolkit.foundation.image_size import WrittenSize
+
 Dataset = Annotated[str, Field(description="demo, a folder, a .zip, a .npz or torchvision:NAME")]
-Size = Annotated[int, Field(description="side of the images in pixels")]
+Size = Annotated[WrittenSize, Field(description="side of the images in pixels, or HEIGHTxWIDTH")]
 Codec = Annotated[str, Field(description="one codec, such as jpeg:quality=50")]
 Codecs = Annotated[str, Field(description="a grid, such as jpeg:quality={10,50};png")]
 Budget = Annotated[str, Field(description="bytes: 262144, 256KiB, 1.5MB or 20img (raw images per class)")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch.nn import functional
 
@@ -9,8 +11,8 @@ from toolkit.foundation.errors import UsageError
 
 PAD = 4
 AUGMENTATIONS = ("crop-flip", "resized-crop", "rand-augment")
-"""``crop-flip``: :func:`crop_flip`. ``resized-crop``: a random part of the image at its size, and flips, as usual for
-ImageNet. ``rand-augment``: the same, then RandAugment (Cubuk et al., 2020)."""
+"""``crop-flip``: :func:`crop_flip`. ``resized-crop``: a random part of the image, scaled to the size of training, and
+flips, as usual for ImageNet. ``rand-augment``: the same, then RandAugment (Cubuk et al., 2020)."""
 
 
 def plain_input(images: torch.Tensor) -> torch.Tensor:
@@ -31,7 +33,7 @@ def augmented_input(
         augment: of images, one of :data:`AUGMENTATIONS`.
     """
     if images.dtype == torch.uint8 and augment != "crop-flip":
-        return transformed(images, generator, rand_augment=augment == "rand-augment", brightness=brightness)
+        return random_crops(images, (images.shape[1], images.shape[2]), generator, brightness, augment)
     if images.dtype == torch.uint8:
         return crop_flip(images, generator, brightness=brightness)
     count, views = images.shape[:2]
@@ -39,8 +41,12 @@ def augmented_input(
     return images[torch.arange(count, device=images.device), drawn]
 
 
-def transformed(
-    images: torch.Tensor, generator: torch.Generator, *, rand_augment: bool = False, brightness: float = 0.0
+def random_crops(
+    images: Iterable[torch.Tensor],
+    size: tuple[int, int],
+    generator: torch.Generator,
+    brightness: float = 0.0,
+    augment: str = "resized-crop",
 ) -> torch.Tensor:
     """Torchvision's RandomResizedCrop and RandomHorizontalFlip, and RandAugment on request, for each image on its own.
 
@@ -48,24 +54,25 @@ def transformed(
     the thread that trains: another thread's draws would come in between.
 
     Args:
-        images: uint8 (N, H, W, 3).
+        images: each uint8 (H, W, 3), of any size.
+        size: height and width of the result.
         generator: a CPU generator.
-        rand_augment: two random operations of magnitude 9 per image.
         brightness: maximum relative change of brightness.
+        augment: ``resized-crop``, or ``rand-augment`` for two random operations of magnitude 9 per image as well.
 
     Returns:
         uint8 (N, 3, H, W), channels_last in memory.
     """
     from torchvision.transforms import v2
 
-    steps = [v2.RandomResizedCrop(tuple(images.shape[1:3]), antialias=True), v2.RandomHorizontalFlip()]
-    steps += [v2.RandAugment()] if rand_augment else []
+    steps = [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()]
+    steps += [v2.RandAugment()] if augment == "rand-augment" else []
     steps += [v2.ColorJitter(brightness=brightness)] if brightness else []
     transform = v2.Compose(steps)
     seed = int(torch.randint(0, 2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        changed = torch.stack([transform(image) for image in images.permute(0, 3, 1, 2)])
+        changed = torch.stack([transform(image.permute(2, 0, 1)) for image in images])
     return changed.contiguous(memory_format=torch.channels_last)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from toolkit.foundation.seeds import derive
-from toolkit.training.augment import AUGMENTATIONS, augmented_input, plain_input
+from toolkit.training.augment import AUGMENTATIONS, augmented_input, plain_input, random_crops
 
 
 class Batch(NamedTuple):
@@ -66,6 +66,22 @@ class Pool:
         """A pool of the items at ``index``, int64 (K,)."""
         return self.take(index)
 
+    def inputs(self) -> torch.Tensor:
+        """All items."""
+        return self.images
+
+
+class WholeImages(NamedTuple):
+    """All of the images of a pool, of which a network is given parts.
+
+    Attributes:
+        read: positions, int64 (K,), to uint8 (H, W, 3) of each image's own size.
+        size: height and width of the parts.
+    """
+
+    read: Callable[[torch.Tensor], list[torch.Tensor]]
+    size: tuple[int, int]
+
 
 @dataclass(frozen=True)
 class StreamedPool:
@@ -75,12 +91,16 @@ class StreamedPool:
         decode: positions, int64 (K,), to images or activations as in :class:`Pool`; called from another thread.
         positions: int64 (N,) of this pool's items, on the CPU.
         labels, extras: of these items, as in :class:`Pool`.
+        whole: for random crops; None if there is no more of the images than ``decode`` gives.
+        held: whether the images are kept decoded in main memory all the same.
     """
 
     decode: Callable[[torch.Tensor], torch.Tensor]
     positions: torch.Tensor
     labels: torch.Tensor
     extras: torch.Tensor | None = None
+    whole: WholeImages | None = None
+    held: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,13 +108,17 @@ class StreamedPool:
     def take(self, index: torch.Tensor) -> Pool:
         """The items at ``index``, int64 (K,), decoded."""
         chosen = self.subset(index)
-        return Pool(self.decode(chosen.positions), chosen.labels, chosen.extras)
+        return Pool(chosen.inputs(), chosen.labels, chosen.extras)
 
     def subset(self, index: torch.Tensor) -> StreamedPool:
         """A pool of the items at ``index``, int64 (K,), without decoding them yet."""
         there = index.to(self.labels.device)
         extras = None if self.extras is None else self.extras[there]
-        return StreamedPool(self.decode, self.positions[index.cpu()], self.labels[there], extras)
+        return StreamedPool(self.decode, self.positions[index.cpu()], self.labels[there], extras, self.whole, self.held)
+
+    def inputs(self) -> torch.Tensor:
+        """All items as in :class:`Pool`, decoded."""
+        return self.decode(self.positions)
 
 
 AnyPool = Pool | StreamedPool
@@ -192,12 +216,18 @@ class ReplayBatches:
         return batch
 
     def _batch(self, step: int) -> Batch:
-        picked = [pool.take(stream.take(step * amount, amount)) for pool, amount, stream in self._pools]
-        images = torch.cat([pool.images for pool in picked])
-        labels = torch.cat([pool.labels for pool in picked])
-        exemplars, extras = sum(map(len, picked[1:])), picked[-1].extras
-        if not self._augmented:
-            return Batch(plain_input(images), labels, exemplars, extras)
+        drawn = [pool.subset(stream.take(step * amount, amount)) for pool, amount, stream in self._pools]
+        labels = torch.cat([pool.labels for pool in drawn])
+        return Batch(self._images(drawn, step), labels, sum(map(len, drawn[1:])), drawn[-1].extras)
+
+    def _images(self, drawn: Sequence[AnyPool], step: int) -> torch.Tensor:
+        """What the network is given of all items."""
         generator = torch.Generator().manual_seed(derive(self._seed, 2, step))
-        augmented = augmented_input(images, generator, self._brightness, self._augment)
-        return Batch(augmented, labels, exemplars, extras)
+        whole = [(pool.whole, pool.positions) for pool in drawn if isinstance(pool, StreamedPool) and pool.whole]
+        if self._augmented and self._augment != "crop-flip" and len(whole) == len(drawn):
+            images = [image for source, positions in whole for image in source.read(positions)]
+            return random_crops(images, whole[0][0].size, generator, self._brightness, self._augment)
+        inputs = torch.cat([pool.inputs() for pool in drawn])
+        if not self._augmented:
+            return plain_input(inputs)
+        return augmented_input(inputs, generator, self._brightness, self._augment)

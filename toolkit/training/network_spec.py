@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.parameters import Parameter, parse_assignments
 
 CIFAR_RESNETS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet56": 9}
@@ -92,18 +93,23 @@ def parse_network(spec: str) -> NetworkSpec:
     )
 
 
-def canonical_network(spec: str, size: int) -> str:
+def is_large(size: WrittenSize) -> bool:
+    """Whether images are large enough for the pretrained network."""
+    return parse_image_size(size).shorter >= PRETRAINED_SIZE
+
+
+def canonical_network(spec: str, size: WrittenSize) -> str:
     """The spec written in one way, with ``auto`` replaced by the pretrained network where it stands for that.
 
     Args:
         spec: as given.
-        size: side of the images in pixels.
+        size: of the images.
 
     Raises:
         UsageError: unknown network or option.
     """
     if spec == "auto":
-        return PRETRAINED if size >= PRETRAINED_SIZE else spec
+        return PRETRAINED if is_large(size) else spec
     return str(parse_network(spec))
 
 

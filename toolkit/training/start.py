@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from toolkit.foundation.errors import UsageError, one_line
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.training.backbones import TorchvisionBackbone, build_backbone, require_architecture
 from toolkit.training.network_spec import CIFAR_RESNETS, NetworkSpec, parse_network
 from toolkit.training.pretrained import pretrained_network, require_other_than_installed
@@ -63,7 +64,7 @@ def open_network(spec: str) -> Start:
     )
 
 
-def require_size(start: Start, size: int) -> None:
+def require_size(start: Start, size: WrittenSize) -> None:
     """Refuse images that a network does not take, such as small ones for a transformer.
 
     Raises:
@@ -72,7 +73,7 @@ def require_size(start: Start, size: int) -> None:
     network = start.backbone().eval()
     try:
         with torch.inference_mode():
-            features = network(torch.zeros(1, 3, size, size))
+            features = network(torch.zeros(1, 3, *parse_image_size(size)))
     except Exception as error:  # whatever the network's own code raises
         raise UsageError(f"{start.name} does not take images of {size} pixels: {one_line(error)}") from error
     if features.ndim != 2:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from toolkit.codecs.features import DIGEST_BYTES
 from toolkit.foundation.errors import UsageError
+from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.threads import ordered_map
 from toolkit.training.backbones import TorchvisionBackbone
 from toolkit.training.device import runs_bfloat16, torch_threads
@@ -57,7 +58,7 @@ class Trunk:
     Args:
         start: the network.
         tune: ``last-block``, or ``head`` for a trunk of the whole backbone.
-        size: side of the images in pixels.
+        size: of the images.
         device: where it runs.
 
     Attributes:
@@ -65,7 +66,7 @@ class Trunk:
         layers: :data:`~toolkit.codecs.features.DIGEST_BYTES` bytes, of the weights and of which layers these are.
     """
 
-    def __init__(self, start: Start, tune: str, size: int, device: torch.device) -> None:
+    def __init__(self, start: Start, tune: str, size: WrittenSize, device: torch.device) -> None:
         self.device = device
         backbone: Any = start.backbone().eval().requires_grad_(False)
         mean, std = start.statistics or NEUTRAL
@@ -122,7 +123,7 @@ def views(images: torch.Tensor, count: int) -> torch.Tensor:
     return torch.stack(made[:count], dim=1)
 
 
-def rest_of(start: Start, tune: str, size: int) -> nn.Module:
+def rest_of(start: Start, tune: str, size: WrittenSize) -> nn.Module:
     """The layers that are trained on a trunk's outputs; a new module with ``num_features``.
 
     Its tensors have the names of the whole network's, which has more.
@@ -165,8 +166,8 @@ def _until_stop(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return reached.output
 
 
-def _random_images(size: int) -> torch.Tensor:
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+def _random_images(size: WrittenSize) -> torch.Tensor:
+    return torch.randn(2, 3, *parse_image_size(size), generator=torch.Generator().manual_seed(0))
 
 
 def _indivisible(start: Start) -> UsageError:
@@ -204,7 +205,7 @@ def _without_earlier(network: nn.Module) -> nn.Module:
     return network
 
 
-def _folded(network: nn.Module, size: int) -> nn.Module:
+def _folded(network: nn.Module, size: WrittenSize) -> nn.Module:
     """A copy whose batch normalisations are folded into the convolutions right before them, unless that changes it."""
     from timm.layers import BatchNormAct2d
 

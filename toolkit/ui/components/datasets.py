@@ -8,15 +8,17 @@ from typing import NoReturn
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from toolkit.data.catalog import SIZES, absolute_spec, load_dataset
+from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.uploads import SUFFIXES, keep_upload
 from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.image_size import WrittenSize, written_size
 from toolkit.ui.access import require_allowed_dataset
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
 from toolkit.ui.priority import out_of_turn
 
+_USUAL_SIZE = 32
 _FRESH_SECONDS = 60.0
 """Seconds for which an open dataset is used before its source is checked for changes again."""
 
@@ -33,7 +35,7 @@ def choose_dataset() -> None:
         spec = ""  # Streamlit allows no default together with a value set by the program
     st.subheader(say("dataset.title"), anchor=False)
     st.text_input(say("dataset.where"), spec, key="dataset", help=say("dataset.where_help"))
-    st.number_input(say("dataset.size"), *SIZES, size, step=16, key="size", help=say("dataset.size_help"))
+    st.text_input(say("dataset.size"), size, key="size", help=say("dataset.size_help"))
     with st.popover(say("dataset.upload"), icon=":material/upload:", width="stretch"):
         st.file_uploader(
             say("dataset.upload_what"),
@@ -45,13 +47,15 @@ def choose_dataset() -> None:
             st.error(plain(problem))
     if st.session_state.get("dataset") != "demo":
         st.button(say("dataset.back"), on_click=_choose_demo, type="tertiary", icon=":material/undo:")
-    st.query_params.update({"dataset": st.session_state["dataset"], "size": str(st.session_state["size"])})
+    st.query_params.update({"dataset": st.session_state["dataset"], "size": st.session_state["size"]})
 
 
-def _kept() -> tuple[str, int]:
+def _kept() -> tuple[str, str]:
     """The current choice in the fields, or in the address at the start of a session."""
-    asked = st.query_params.get("size", "")
-    at_first = int(asked) if asked.isdecimal() and SIZES[0] <= int(asked) <= SIZES[1] else 32
+    try:
+        at_first = str(written_size(st.query_params.get("size", "")))
+    except UsageError:
+        at_first = str(_USUAL_SIZE)
     spec = st.session_state.get("dataset", st.query_params.get("dataset", "demo"))
     return spec, st.session_state.get("size", at_first)
 
@@ -83,9 +87,14 @@ def _set_dataset(spec: str) -> None:
     st.session_state["dataset"], st.session_state["dataset_put"] = spec, True
 
 
-def chosen() -> tuple[str, int]:
-    """The chosen dataset's spec (a path made absolute) and size."""
-    return absolute_spec(st.session_state.get("dataset") or "demo"), int(st.session_state.get("size") or 32)
+def chosen() -> tuple[str, WrittenSize]:
+    """The chosen dataset's spec (a path made absolute) and size.
+
+    Raises:
+        UsageError: the path or the size is not one.
+    """
+    spec = absolute_spec(st.session_state.get("dataset") or "demo")
+    return spec, written_size(st.session_state.get("size") or _USUAL_SIZE)
 
 
 def _refuse(reason: str) -> NoReturn:

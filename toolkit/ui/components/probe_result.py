@@ -9,7 +9,7 @@ import streamlit as st
 from toolkit.advice.contents import is_advice
 from toolkit.codecs.spec import is_lossless
 from toolkit.foundation.sizes import format_size
-from toolkit.probe.contents import ProbeResult
+from toolkit.probe.contents import ProbeResult, pixels_left_out
 from toolkit.report.figures.probe import LOWER_IS_BETTER, distortion_figure
 from toolkit.report.tables import ProbeRow, columns, probe_rows
 from toolkit.ui.components import formats
@@ -25,6 +25,7 @@ _COLUMNS = (
     "stored_bytes",
     "file_bytes",
     "header_tax",
+    "pixels",
     "bpp",
     "ratio_raw",
     "ratio_original",
@@ -43,6 +44,7 @@ _FORMATS = {
     "stored_bytes": "%.1f",
     "file_bytes": "%.1f",
     "header_tax": "percent",
+    "pixels": "localized",
     "bpp": "%.3f",
     "ratio_raw": "%.1f",
     "ratio_original": "%.1f",
@@ -164,6 +166,8 @@ def show_rows(rows: Sequence[ProbeRow]) -> None:
 
 def _table(name: str, result: ProbeResult, rows: Sequence[ProbeRow]) -> None:
     show_rows(rows)
+    if (times := pixels_left_out(rows)) is not None:
+        st.caption(say("probe.pixels_left_out", times=f"{times:.1f}"))
     with st.expander(say("probe.by_ratio")):
         st.markdown(say("probe.by_ratio_text"))
         names = ("codec", "exemplars", "equivalent_exemplars_raw", "equivalent_exemplars_original")

@@ -8,9 +8,10 @@ import streamlit as st
 
 from toolkit.advice.calibration import GAIN
 from toolkit.advice.contents import is_advice
-from toolkit.codecs.spec import short_spec
+from toolkit.codecs.spec import is_raw, short_spec
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
+from toolkit.foundation.image_size import parse_image_size
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
@@ -104,7 +105,7 @@ def _coding(probe: ProbeResult, pilots: Sequence[RunFolder]) -> Coding:
     )
     st.caption(source)
     row = rows[codec]
-    before = probe["original_file_bytes"] if basis == "original" else 3 * probe["size"] ** 2
+    before = probe["original_file_bytes"] if basis == "original" else 3 * parse_image_size(probe["size"]).pixels
     return Coding(before, row["stored_bytes"], row["encode_us"], row["decode_us"], at_inference, points)
 
 
@@ -116,7 +117,7 @@ def _accuracy_change(probe: ProbeResult, pilots: Sequence[RunFolder], codec: str
             same = [
                 one
                 for one in finished
-                if one["codec"] == "raw"
+                if is_raw(one["codec"])
                 and one["method"] == pilot["method"]
                 and one["budget_bytes"] == pilot["budget_bytes"]
             ]

@@ -130,7 +130,7 @@ def _grid(dataset: ImageDataset, codec: str, result: ImagesResult) -> int | None
         st.session_state["image"] = shown[0]["index"]
     originals = np.ascontiguousarray(dataset.train.images[[row["index"] for row in shown]])
     try:
-        decoded = decode_images(codec, originals, shown)
+        decoded = decode_images(codec, originals, shown, dataset.originals)
     except (UsageError, WorkError) as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return None
@@ -171,7 +171,7 @@ def _detail(dataset: ImageDataset, codec: str, index: int | None, result: Images
     amplify = st.select_slider(say("images.amplify"), [1, 2, 4, 8, 16, 32], _AMPLIFY, key="images_amplify")
     row = next((one for one in result["images"] if one["index"] == index), None) if result else None
     try:
-        seen = inspect_image(codec, dataset.train.images[index], amplify, row)
+        seen = inspect_image(codec, dataset.train.images[index], amplify, row, dataset.originals)
     except (UsageError, WorkError) as error:
         st.error(plain(one_line(error)), icon=":material/error:")
         return

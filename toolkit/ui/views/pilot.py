@@ -10,11 +10,13 @@ from typing import Any
 import streamlit as st
 
 from toolkit.advice.contents import is_advice
+from toolkit.codecs.spec import with_store
 from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import default_initial
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.check import require_fit
@@ -32,8 +34,8 @@ from toolkit.runs.folder import RunFolder
 from toolkit.training.network_spec import (
     CIFAR_RESNETS,
     PRETRAINED,
-    PRETRAINED_SIZE,
     canonical_network,
+    is_large,
     starts_trained,
 )
 from toolkit.ui.access import require_allowed_codecs
@@ -47,6 +49,7 @@ from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
+from toolkit.ui.components.stored import stored_field
 from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _FEATURES = ["features:bits=4", "features:bits=8"]
@@ -79,7 +82,7 @@ def page() -> None:
 def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
     """The planned runs; empty if the form is invalid."""
     settings = _settings(runs_dir)
-    aligns, budgets, seeds = _grid_fields()
+    aligns, budgets, seeds, side = _grid_fields()
     classes = len(dataset.class_names)
     spec, size = chosen()
     network, usual = _network_fields(size)
@@ -91,7 +94,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
         for budget in budgets:
             budget_bytes(budget, classes, dataset.raw_image_bytes)
         return plan.plan(
-            settings,
+            [with_store(setting, side) for setting in settings],
             aligns,
             budgets,
             parse_seeds(seeds),
@@ -107,9 +110,9 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
         return []
 
 
-def _grid_fields() -> tuple[list[str], list[str], str]:
-    """The fields of alignments, budgets and seeds."""
-    wide = st.columns([2, 1, 1])
+def _grid_fields() -> tuple[list[str], list[str], str, int | None]:
+    """The fields of alignments, budgets, seeds and stored size."""
+    wide = st.columns([2, 1, 1, 1])
     aligns = wide[0].segmented_control(
         say("pilot.aligns"),
         ALIGNS,
@@ -135,10 +138,11 @@ def _grid_fields() -> tuple[list[str], list[str], str]:
         bind="query-params",
         help=say("pilot.seeds_help"),
     )
-    return aligns, [part.strip() for part in budgets.split(",") if part.strip()], seeds
+    side = stored_field(wide[3], "pilot_store")
+    return aligns, [part.strip() for part in budgets.split(",") if part.strip()], seeds, side
 
 
-def _network_fields(size: int) -> tuple[dict[str, object], dict[str, Any]]:
+def _network_fields(size: WrittenSize) -> tuple[dict[str, object], dict[str, Any]]:
     """The fields of the network and of what is trained, and the defaults that follow from them."""
     columns = st.columns([2, 1, 1])
     network = columns[0].selectbox(
@@ -256,7 +260,7 @@ def _settings(runs_dir: Path) -> list[str]:
     found = newest_probe(list_runs(runs_dir), spec, size)
     newest = found[1] if found is not None else None
     offered = [setting["codec"] for setting in newest["settings"]] if newest else list(_USUAL)
-    if size >= PRETRAINED_SIZE:  # where layers are frozen by default, their outputs can be stored
+    if is_large(size):  # where layers are frozen by default, their outputs can be stored
         offered += [codec for codec in _FEATURES if codec not in offered]
     recommended = newest["recommended"]["codec"] if newest is not None and is_advice(newest) else None
     chosen_settings = st.multiselect(

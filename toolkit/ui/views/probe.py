@@ -12,13 +12,15 @@ from toolkit.advice.calibration import WITHIN, calibration
 from toolkit.advice.request import AdviceRequest
 from toolkit.advice.rules.registry import rule_names
 from toolkit.codecs.registry import CODECS
-from toolkit.codecs.spec import expand_grid
+from toolkit.codecs.spec import expand_grid, parse_codec, with_store
+from toolkit.codecs.store import require_larger_stores
 from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import default_initial
 from toolkit.features.names import require_extractor
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.jobs.kinds import probe_of, probes_of
 from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_pending
@@ -38,6 +40,7 @@ from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import code, join_marked, plain
 from toolkit.ui.components.probe_result import show_probe, show_rows
+from toolkit.ui.components.stored import stored_field
 from toolkit.ui.priority import at_full_priority
 
 _IMAGES = (100, 200, 500, 1000, 2000, 5000)
@@ -60,10 +63,13 @@ def page() -> None:
 
 def _request(dataset: ImageDataset) -> ProbeRequest | None:
     """The request of the form; None if the form is invalid."""
-    grid, problem = _grid_field(has_files=dataset.originals is not None)
-    budget, images, extractor = _sample_fields(chosen()[1])
+    grid, problem = _grid_field(has_files=dataset.has_files)
+    spec, size = chosen()
+    budget, images, extractor, side = _sample_fields(size)
+    grid = with_store(grid, side)
     if problem is None:
         try:
+            require_larger_stores(map(parse_codec, expand_grid(grid)), size)
             budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
             require_extractor(extractor)
             require_allowed_extractor(extractor)
@@ -72,7 +78,6 @@ def _request(dataset: ImageDataset) -> ProbeRequest | None:
     if problem is not None:
         st.error(plain(problem), icon=":material/error:")
         return None
-    spec, size = chosen()
     if not st.toggle(say("probe.advise"), True, key="probe_advise", persist_state="session", help=say("help.advice")):
         return ProbeRequest(spec, size, grid, budget, extractor, images=images)
     coded = st.checkbox(say("probe.both"), True, key="probe_both", persist_state="session", help=say("help.align"))
@@ -127,9 +132,9 @@ def _grid_field(has_files: bool) -> tuple[str, str | None]:
     return grid, problem
 
 
-def _sample_fields(size: int) -> tuple[str, int, str]:
-    """The fields of budget, number of images and extractor; large images take longer, so fewer are measured."""
-    columns = st.columns(3)
+def _sample_fields(size: WrittenSize) -> tuple[str, int, str, int | None]:
+    """The fields of budget, number of images, extractor and stored size; of large images fewer are measured."""
+    columns = st.columns(4)
     budget = columns[0].text_input(
         say("probe.budget"),
         "20img",
@@ -155,7 +160,7 @@ def _sample_fields(size: int) -> tuple[str, int, str]:
         persist_state="session",
         help=say("help.extractor"),
     )
-    return budget, images, extractor
+    return budget, images, extractor, stored_field(columns[3], "probe_store")
 
 
 def _more_of_advice(classes: int) -> dict[str, Any]:
