@@ -85,3 +85,16 @@ def test_a_failed_run_shows_its_reason_and_its_log(runs_dir: Path) -> None:
     app = drawn(pilot_page)
     assert "Failed: no space left" in [error.value for error in app.error]
     assert "Traceback: the details" in [one.value for one in app.code]
+
+
+def test_the_stored_size_is_a_part_of_every_setting(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(pilot_page, seeds="0", steps=10, pilot_store=48)
+    press(app, "Start")
+    asked = {run.config["config"]["codec"] for run in list_runs(runs_dir, "pilot")}
+    assert asked == {"store:side=48|raw", "store:side=48|jpeg:quality=50"}
+
+
+def test_a_stored_size_below_the_crop_is_refused(runs_dir: Path) -> None:
+    app = drawn(pilot_page, seeds="0", pilot_store=16)
+    assert any("its side must be at least 32 for images of 32 pixels" in error.value for error in app.error)
+    assert "Start" not in [button.label for button in app.button]

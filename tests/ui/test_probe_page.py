@@ -164,3 +164,18 @@ def test_the_builder_offers_values_that_the_codec_accepts(runs_dir: Path) -> Non
     next(button for button in app.button if button.label == "Only this").click().run()
     assert app.text_input(key="grid").value == "neural:model=small,quality={1,2,3}"
     assert any(caption.value.startswith("3 settings") for caption in app.caption)
+
+
+def test_the_stored_size_is_a_part_of_every_setting(runs_dir: Path, started: list[str]) -> None:
+    app = drawn(probe_page, grid="raw;jpeg:quality=50", probe_images=100, probe_store=48, size="32x40")
+    press(app, "Run probe")
+    (run,) = list_runs(runs_dir, "advise")
+    assert (run.config["codecs"], run.config["size"]) == ("store:side=48|raw;store:side=48|jpeg:quality=50", "32x40")
+    assert "--size 32x40 --codecs 'store:side=48|raw;store:side=48|jpeg:quality=50'" in app.code[-1].value
+
+
+def test_a_stored_size_below_the_crop_is_refused(runs_dir: Path) -> None:
+    app = drawn(probe_page, grid="raw", probe_store=32, size="32x40")
+    (error,) = app.error
+    assert "its side must be at least 40 for images of 32x40 pixels" in error.value
+    assert "Run probe" not in [button.label for button in app.button]

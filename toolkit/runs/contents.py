@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 from toolkit.foundation.documents import Unfit, is_beginning, open_file, parse_json, read_file
 from toolkit.foundation.errors import WorkError, describe_os_error, newer, one_line
 from toolkit.foundation.files import append_to
+from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.validation import first_problem
 
 FORMAT = 1
@@ -64,7 +65,7 @@ class Choices(Contents, total=False):
     """Fields shared by several kinds of requests; None and a missing key mean the same."""
 
     dataset: str | None
-    size: Annotated[int, Field(ge=1, le=2**16)] | None
+    size: WrittenSize | None
     codec: str | None
     codecs: str | None
     method: str | None
