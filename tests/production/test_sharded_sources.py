@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from toolkit.data.catalog import load_dataset
-from toolkit.data.images import content_digest
+from toolkit.data.images import content_digest, framed_array
 from toolkit.data.spec import with_splits
+from toolkit.foundation.errors import UsageError
 from toolkit.memory.sharded import ShardedMemory
 from toolkit.production import build_sharded
 from toolkit.production.build import build_memory
@@ -80,3 +81,29 @@ def test_a_resumed_build_reports_the_findings_of_its_first_half(
     facts = build_sharded_memory(spec, tmp_path / "memory", **REQUEST, shards=2, workers=1)
     assert {one["file"]: one["reason"] for one in facts["quarantine"]} == LEFT_OUT
     assert facts["notes"] == NOTES
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_whole_images_are_kept_in_shards(folder: Path, tmp_path: Path, archive: bool) -> None:
+    where = folder
+    if archive:
+        train = load_dataset(str(folder), 16).train
+        where = tmp_path / "images.npz"
+        first = np.unique(train.labels, return_index=True)[1]
+        arrays = {"train_images": train.images, "train_labels": train.labels, "test_images": train.images[first]}
+        np.savez(where, **arrays, test_labels=train.labels[first])
+    choices = REQUEST | {"size": "8x12", "codec": "store:side=16|png"}
+    build_sharded_memory(str(where), tmp_path / "memory", **choices, shards=2, workers=1)
+    expected = load_dataset(str(folder), 16).train
+    with ShardedMemory(tmp_path / "memory") as memory:
+        assert memory.size == (8, 12)
+        for label in (0, 1):
+            wholes = memory.codec.decode_whole([one.payload for one in memory.intact(label)[0]])  # type: ignore[attr-defined]
+            sources = expected.images[expected.labels == label]
+            assert set(map(content_digest, wholes)) == set(map(content_digest, sources))
+            crops = {content_digest(framed_array(image, "8x12")) for image in sources}
+            assert set(map(content_digest, memory.decode(label))) == crops
+    refused = {"original": "needs the source files", "store:side=9|png": "its side must be at least 12"}
+    for codec, reason in refused.items():
+        with pytest.raises(UsageError, match=reason):
+            build_sharded_memory(str(where), tmp_path / codec[:5], **choices | {"codec": codec}, shards=2, workers=1)

@@ -49,13 +49,13 @@ def give_originals(codecs: Sequence[Codec], originals: SourceImages | None) -> N
                 part.originals = originals
 
 
-def refuse_originals(codec: Codec, what: str) -> None:
-    """Refuse a codec that stores source files.
+def refuse_originals(codec: Codec, what: str, *, files_only: bool = False) -> None:
+    """Refuse a codec that stores sources of images; with ``files_only``, one that stores their files.
 
     Raises:
-        UsageError: the codec needs source files, which ``what`` cannot provide.
+        UsageError: the codec needs sources, which ``what`` cannot provide.
     """
-    if any(isinstance(part, NeedsOriginals) for part in chain(codec)):
+    if any(isinstance(part, NeedsOriginals) and part.needs_files >= files_only for part in chain(codec)):
         raise UsageError(f"{what} cannot use {codec}: its encoder needs the source files of the images")
 
 

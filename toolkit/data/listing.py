@@ -10,7 +10,7 @@ datasets into a folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,13 +20,13 @@ import numpy as np
 from toolkit.data import sources
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import held_out_indices
-from toolkit.data.images import Framing, Unreadable, framed_array
+from toolkit.data.images import Framing, Unreadable, Whole, content_digest, framed_array
 from toolkit.data.layout import ClassFolder, Layout, lay_out
 from toolkit.data.samples import Tell, unsaid
 from toolkit.data.sources import Source, held_out_note, read_image
 from toolkit.data.spec import SplitFolders, require_plain, split_spec
 from toolkit.data.tree import FolderTree, printable_path, read_regular
-from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
+from toolkit.foundation.errors import UsageError, WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.image_size import WrittenSize
 
@@ -56,6 +56,40 @@ class Listing:
         return len(self.labels)
 
 
+@dataclass(frozen=True)
+class ListedImages:
+    """Sources of some images of a listing, found by their pixels; their files cannot be had.
+
+    Attributes:
+        listing: of the images.
+        places: index in the listing by the digest of an image.
+    """
+
+    listing: Listing
+    places: Mapping[bytes, int]
+    has_files: bool = False
+
+    @classmethod
+    def of(cls, listing: Listing, places: Sequence[int], images: np.ndarray) -> ListedImages:
+        """Of the images uint8 (N, H, W, 3) at N places."""
+        return cls(listing, dict(zip(map(content_digest, images), places, strict=True)))
+
+    def file_of(self, image: np.ndarray) -> bytes:
+        """Always raises a :class:`WorkError`."""
+        raise WorkError("the files of listed images are not kept")
+
+    def whole_of(self, image: np.ndarray, shorter: int) -> np.ndarray:
+        """All of the source of an image, uint8 (H, W, 3), its shorter side scaled down to at most ``shorter`` pixels.
+
+        Raises:
+            WorkError: it is another image, or can no longer be read.
+        """
+        try:
+            return self.listing.read(self.places[content_digest(image)], Whole(shorter))
+        except (KeyError, Unreadable) as error:
+            raise WorkError(f"the source of an image cannot be read: {one_line(error)}") from error
+
+
 def list_training(spec: str, size: WrittenSize, store: Path) -> Listing:
     """List a dataset's training images, in ``store`` if the dataset is a folder; see :func:`open_listing`.
 
@@ -79,11 +113,18 @@ def open_listing(spec: str, size: WrittenSize, store: Path) -> Listing:
         return _of_source(sources.open_zip(Path(where).expanduser(), named))
     train = (dataset := load_dataset(spec, size)).train
     order = np.argsort(train.labels, kind="stable")
+
+    def read(index: int, framing: Framing, tell: Tell = unsaid) -> np.ndarray:
+        image = np.asarray(train.images[order[index]])
+        if isinstance(framing, Whole) and dataset.originals is not None:
+            return dataset.originals.whole_of(image, framing.shorter)
+        return framed_array(image, framing)
+
     return Listing(
         dataset.class_names,
         train.labels[order].astype(np.int32),
         lambda i: f"train[{order[i]}]",
-        lambda i, framing, tell=unsaid: framed_array(np.asarray(train.images[order[i]]), framing),
+        read,
         dataset.notes,
         tuple((item.file, item.reason) for item in dataset.quarantine),
     )
@@ -191,4 +232,4 @@ def _open_folder(root: Path, store: Path) -> Listing:
     )
 
 
-__all__ = ["Listing", "Unreadable", "list_training", "open_listing"]
+__all__ = ["ListedImages", "Listing", "Unreadable", "list_training", "open_listing"]

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.codecs.base import Codec
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, Split
 from toolkit.data.grey import is_grey
 from toolkit.data.images import Unreadable
-from toolkit.data.listing import Listing, list_training
+from toolkit.data.listing import ListedImages, Listing, list_training
 from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import write_atomically, write_json
@@ -43,6 +44,7 @@ def prepare(folder: Path, request: BuildRequest, progress: Progress) -> None:
     listing = list_training(request["dataset"], size, folder / "listing")
     sample = _sample(listing, size, request["dataset"], progress)
     codec = parse_codec(request["codec"])
+    give_originals([codec], sample.originals)
     codec.fit(sample.train.images[:1])
     allowed = budget_bytes(request["budget"], len(listing.class_names), sample.raw_image_bytes)
     candidates = _candidates(codec, sample.train.images, allowed, len(listing.class_names), request["shards"])
@@ -90,18 +92,29 @@ def _sample(listing: Listing, size: WrittenSize, name: str, progress: Progress) 
 
     images: list[np.ndarray] = []
     labels: list[int] = []
+    places: list[int] = []
     for done, (index, image) in enumerate(zip(indices, ordered_map(read, indices), strict=True), 1):
         progress("sampling", done, len(indices))
         if image is not None:
             images.append(image)
             labels.append(int(listing.labels[index]))
+            places.append(int(index))
     if not images:
         raise UsageError(f"{name}: none of {len(indices)} sampled training images can be read")
     pixels = np.stack(images)
     train = Split(pixels, np.array(labels, np.int64), np.zeros(len(labels), np.int64))
     signature = hashlib.sha256(pixels.data).hexdigest()[:32]
     return ImageDataset(
-        name, size, listing.class_names, train, train, (), (), signature, grey=all(map(is_grey, pixels))
+        name,
+        size,
+        listing.class_names,
+        train,
+        train,
+        (),
+        (),
+        signature,
+        ListedImages.of(listing, places, pixels),
+        grey=all(map(is_grey, pixels)),
     )
 
 

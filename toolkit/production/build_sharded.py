@@ -31,6 +31,7 @@ from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import refuse_guide
 from toolkit.codecs.original import refuse_originals
 from toolkit.codecs.spec import parse_codec, short_spec
+from toolkit.codecs.store import require_larger_stores
 from toolkit.data.catalog import absolute_spec
 from toolkit.data.samples import remark_notes
 from toolkit.data.summary import found_facts
@@ -113,8 +114,10 @@ def build_sharded_memory(
     for path in (spec, out):
         ray_cluster.require_shared(path)
     parsed = parse_codec(codec)
-    for refuse in (refuse_guide, refuse_originals, refuse_features):
+    refuse_originals(parsed, "a sharded memory", files_only=True)
+    for refuse in (refuse_guide, refuse_features):
         refuse(parsed, "a sharded memory")
+    require_larger_stores([parsed], size)
     request: BuildRequest = {
         "dataset": absolute_spec(spec),
         "size": size,

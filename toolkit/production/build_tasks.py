@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict
 
 from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
+from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.images import Unreadable, content_digest
-from toolkit.data.listing import Listing, open_listing
+from toolkit.data.listing import ListedImages, Listing, open_listing
 from toolkit.features.extractor import FeatureExtractor
 from toolkit.foundation.errors import WorkError, describe_os_error, one_line
 from toolkit.foundation.files import read_json, sha256_of, write_atomically, write_json
@@ -148,6 +149,7 @@ def _add_batch(indices: range, tools: _Tools, herdings: dict[int, StreamingHerdi
         images = np.stack([image for image, _ in read if not isinstance(image, str)])
         labels = tools.listing.labels[intact]
         digests = [content_digest(image) for image in images]
+        give_originals([tools.codec], ListedImages.of(tools.listing, intact, images))
         payloads = tools.codec.encode(images)
         features = np.zeros((len(images), 0), np.float32)
         if tools.judge is not None:
