@@ -185,7 +185,7 @@ def test_a_missing_variant_is_named(trained: tuple[RunFolder, dict[str, Any]]) -
         ({"alpha": 0}, "alpha: Input should be greater than 0, got 0"),
         ({"alpha": -2.0}, "alpha: Input should be greater than 0"),
         ({"alpha": float("nan")}, "alpha: "),
-        ({"size": 7}, "size: Input should be greater than or equal to 8, got 7"),
+        ({"size": 7}, "size must be 8..1024 pixels, got 7"),
         ({"variants": ("plain", "dct")}, "variants: dct is not one of plain, jpeg"),
         ({"variants": ("jpeg", "plain")}, "variants: plain must come first"),
         ({"variants": ("plain", "standard")}, "variants: standard uses the rate of jpeg"),
