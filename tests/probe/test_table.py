@@ -19,7 +19,7 @@ from toolkit.features.extractor import build_extractor
 from toolkit.foundation.errors import UsageError
 from toolkit.memory.disk import uniform_bytes
 from toolkit.memory.store import ExemplarMemory
-from toolkit.probe.presets import images_for
+from toolkit.probe.presets import images_for, usual_budget
 from toolkit.probe.request import ProbeRequest
 from toolkit.probe.table import probe_codecs
 from toolkit.production.build import build_memory
@@ -272,3 +272,7 @@ def test_fewer_large_images_are_measured_by_default() -> None:
     assert [images_for(size) for size in (32, 96, 128, 224, 512)] == [1000, 1000, 562, 200, 200]
     assert ProbeRequest("demo", 128, "raw", "20img").sample_size == 562
     assert ProbeRequest("demo", 128, "raw", "20img", images=5).sample_size == 5
+
+
+def test_the_usual_budget_falls_with_the_size() -> None:
+    assert [usual_budget(size) for size in (32, 64, "64x200", 96, "96x128", 224)] == ["20img"] * 3 + ["1img"] * 3

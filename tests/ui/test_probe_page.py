@@ -179,3 +179,8 @@ def test_a_stored_size_below_the_crop_is_refused(runs_dir: Path) -> None:
     (error,) = app.error
     assert "its side must be at least 40 for images of 32x40 pixels" in error.value
     assert "Run probe" not in [button.label for button in app.button]
+
+
+def test_the_budget_of_a_first_look_falls_with_the_size(runs_dir: Path) -> None:
+    assert drawn(probe_page).text_input(key="probe_budget").value == "20img"
+    assert drawn(probe_page, size="96x128").text_input(key="probe_budget_large").value == "1img"

@@ -25,7 +25,7 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.threads import set_threads
 
 
-@options_of(AdviceRequest, size=32, codecs="", budget="20img")
+@options_of(AdviceRequest, size=32, codecs="", budget="")
 def advise(
     chosen: dict[str, Any],
     store: Store = None,
@@ -33,12 +33,16 @@ def advise(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Recommend codec, rate and alignment for a budget without running pilots, with the expected error."""
+    """Recommend codec, rate and alignment for a budget without running pilots, with the expected error.
+
+    The default budget is 20img, or 1img for images of 96 pixels or more.
+    """
     from toolkit.codecs.spec import short_spec, with_store
-    from toolkit.probe.presets import PRESETS
+    from toolkit.probe.presets import PRESETS, usual_budget
 
     set_threads(threads)
-    request = AdviceRequest(**chosen | {"codecs": with_store(chosen["codecs"] or PRESETS["quick"], store)})
+    codecs, budget = chosen["codecs"] or PRESETS["quick"], chosen["budget"] or usual_budget(chosen["size"])
+    request = AdviceRequest(**chosen | {"codecs": with_store(codecs, store), "budget": budget})
     with console.progress_bar() as progress:
         result = request.run(progress)
     rows = [

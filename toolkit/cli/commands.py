@@ -99,7 +99,7 @@ def data(
 
 
 @app.command()
-@options_of(ProbeRequest, size=32, codecs="", budget="20img")
+@options_of(ProbeRequest, size=32, codecs="", budget="")
 def probe(
     chosen: dict[str, Any],
     store: Store = None,
@@ -107,14 +107,18 @@ def probe(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Code and decode the images with every setting: bytes, exemplars that fit, distortion in features and pixels."""
+    """Code and decode the images with every setting: bytes, exemplars that fit, distortion in features and pixels.
+
+    The default budget is 20img, or 1img for images of 96 pixels or more.
+    """
     from toolkit.codecs.spec import expand_grid, short_spec, with_store
     from toolkit.probe.contents import pixels_left_out
-    from toolkit.probe.presets import PRESETS
+    from toolkit.probe.presets import PRESETS, usual_budget
 
     set_threads(threads)
     chosen["codecs"] = with_store(chosen["codecs"] or PRESETS["quick"], store)
     expand_grid(chosen["codecs"])
+    chosen["budget"] = chosen["budget"] or usual_budget(chosen["size"])
     request = ProbeRequest(**chosen)
     with console.progress_bar() as progress:
         result = request.run(progress)
@@ -163,7 +167,7 @@ def images(
 
 
 @app.command()
-@options_of(PilotConfig, codec="raw", budget="20img", initial=None, increment=None, omitted=BY_NETWORK)
+@options_of(PilotConfig, codec="raw", budget="", initial=None, increment=None, omitted=BY_NETWORK)
 def pilot(
     given: dict[str, Any],
     context: typer.Context,
@@ -183,13 +187,17 @@ def pilot(
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
-    """Train a class-incremental learner with a compressed memory; the same command resumes a killed run."""
+    """Train a class-incremental learner with a compressed memory; the same command resumes a killed run.
+
+    The default budget is 20img, or 1img for images of 96 pixels or more.
+    """
     from toolkit.codecs.spec import short_spec, with_store
     from toolkit.data.catalog import load_dataset
     from toolkit.data.scenario import default_initial
     from toolkit.pilots.foreground import run_seeds
     from toolkit.pilots.request import PilotRequest
     from toolkit.pilots.results import SHOWN, network_of
+    from toolkit.probe.presets import usual_budget
     from toolkit.runs.environment import require_one_rank
 
     require_one_rank()
@@ -197,6 +205,7 @@ def pilot(
     dataset = given.pop("dataset")
     chosen, usual_seed = apply_recipe(context, recipe, given)
     chosen["codec"] = with_store(chosen["codec"], store)
+    chosen["budget"] = chosen["budget"] or usual_budget(chosen["size"])
     with console.progress_bar() as progress:
         opened = load_dataset(dataset, chosen["size"], progress=progress)
         chosen["initial"] = first = chosen["initial"] or default_initial(len(opened.class_names))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from toolkit.codecs.spec import codec_family, is_lossless, without_store
 from toolkit.foundation.image_size import WrittenSize, parse_image_size
+from toolkit.training.network_spec import is_large
 
 PRESETS = {
     "quick": "raw;png;jxl:lossless=yes;jpeg:quality={10,30,50,75,90};webp:quality={10,30,50,75}",
@@ -30,6 +31,14 @@ def images_for(size: WrittenSize) -> int:
         size: of the images; 1,000 of them up to 96 pixels per side, 200 from 215 on.
     """
     return min(MOST_IMAGES, max(_FEWEST_IMAGES, round(_PIXELS / parse_image_size(size).pixels)))
+
+
+def usual_budget(size: WrittenSize) -> str:
+    """The budget of a first look: 20 raw images per class, or one from 96 pixels on.
+
+    Twenty raw images of 224 pixels take 3 MB, in which a hundred or more photographs fit as files.
+    """
+    return "1img" if is_large(size) else "20img"
 
 
 def with_original(codecs: Sequence[str], has_files: bool) -> list[str]:

@@ -29,6 +29,7 @@ from toolkit.pilots.config import DEFAULT_TUNE, FINE_TUNING, PilotConfig, fine_t
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
+from toolkit.probe.presets import usual_budget
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder
 from toolkit.training.network_spec import (
@@ -82,9 +83,9 @@ def page() -> None:
 def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
     """The planned runs; empty if the form is invalid."""
     settings = _settings(runs_dir)
-    aligns, budgets, seeds, side = _grid_fields()
-    classes = len(dataset.class_names)
     spec, size = chosen()
+    aligns, budgets, seeds, side = _grid_fields(size)
+    classes = len(dataset.class_names)
     network, usual = _network_fields(size)
     stages = _stage_fields(classes, usual)
     method = choose_method()
@@ -110,7 +111,7 @@ def _form(dataset: ImageDataset, runs_dir: Path) -> list[PilotRequest]:
         return []
 
 
-def _grid_fields() -> tuple[list[str], list[str], str, int | None]:
+def _grid_fields(size: WrittenSize) -> tuple[list[str], list[str], str, int | None]:
     """The fields of alignments, budgets, seeds and stored size."""
     wide = st.columns([2, 1, 1, 1])
     aligns = wide[0].segmented_control(
@@ -124,8 +125,8 @@ def _grid_fields() -> tuple[list[str], list[str], str, int | None]:
     )
     budgets = wide[1].text_input(
         say("probe.budget"),
-        "20img",
-        key="pilot_budget",
+        usual_budget(size),
+        key="pilot_budget_large" if is_large(size) else "pilot_budget",
         persist_state="session",
         bind="query-params",
         help=say("help.budget") + " " + say("pilot.budgets_help"),
