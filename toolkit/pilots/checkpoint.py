@@ -25,6 +25,7 @@ class Checkpoint:
         seconds: time spent so far.
         rows: accuracy matrices so far for each head, on original and on coded test images.
         memory: exemplars and bytes after each stage.
+        correct: which test images were right after the last complete stage; see :meth:`Learner.evaluate`.
         optimizer, rng: optimiser state and CPU and GPU generator states at ``step``.
     """
 
@@ -36,6 +37,7 @@ class Checkpoint:
     seconds: float = 0.0
     rows: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     memory: list[dict[str, int]] = field(default_factory=list)
+    correct: bytes = b""
     optimizer: dict[str, Any] | None = None
     rng: list[torch.Tensor] | None = None
 

@@ -48,7 +48,7 @@ def check_pilot(
     largest: list[tuple[int, int]] = []
     for stage, classes in enumerate(data.scenario.stages):
         extra = method.extra_bytes(data.stage(stage).total)
-        largest += [(int(sizes[dataset.train.labels == label].max()), extra) for label in classes]
+        largest += [(int(sizes[data.dataset.train.labels == label].max()), extra) for label in classes]
     smallest = smallest_bytes(largest, data.codec.shared_bytes()) + charged
     if smallest > data.budget:
         raise BudgetTooSmall(data.budget, smallest, len(dataset.class_names))

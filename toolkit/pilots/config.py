@@ -38,7 +38,8 @@ class PilotConfig(BaseModel):
     methods on frozen features, and guides codecs that encode through a network. ``stage0`` and ``self`` are trained
     on the original images whatever the alignment, once for all codecs.
 
-    ``align`` is explained at :data:`~toolkit.data.alignment.Align`.
+    ``align`` is explained at :data:`~toolkit.data.alignment.Align`. With ``held_out``, no test image is opened: whoever
+    chooses the best of several pilots by their test accuracy has no images left to measure the choice on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,6 +85,7 @@ class PilotConfig(BaseModel):
     compile: bool = False
     cuda_graphs: bool = False
     class_order: tuple[int, ...] | None = None
+    held_out: bool = Field(False, description="test on a held-out fifth of the training images, for making choices")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
     checkpoint_every: int = Field(100, ge=1)
 

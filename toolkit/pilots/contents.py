@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, NotRequired
 
@@ -34,7 +35,8 @@ class PilotResult(Result):
 
     The accuracies are those of ``head``, on the images that ``tested_on`` names. ``exemplars`` are per class, in the
     order of ``class_order``; ``memory_by_stage`` holds exemplars and bytes after each stage. ``weights`` says where the
-    network started.
+    network started. ``correct`` has a bit per test image, in the order of the split and the highest bit of a byte
+    first, in hexadecimal: 1 if ``head`` is right about it after the last stage.
     """
 
     seed: Count
@@ -52,6 +54,8 @@ class PilotResult(Result):
     accuracy_matrix_on_coded: NotRequired[AccuracyMatrix]
     head: str
     heads: dict[str, HeadResult]
+    test_images: NotRequired[Count]
+    correct: NotRequired[str]
     exemplars_per_class: Annotated[Number, Field(ge=0)]
     exemplars: NotRequired[list[int]]
     memory_bytes: Count
@@ -69,7 +73,7 @@ class PilotResult(Result):
 
 
 def _one_scenario(result: PilotResult) -> PilotResult:
-    """Check that matrix, classes and head belong together."""
+    """Check that matrix, classes, head and images belong together."""
     stages = len(result["stage_classes"])
     if [len(row) for row in result["accuracy_matrix"]] != list(range(1, stages + 1)):
         raise ValueError(f"accuracy_matrix must have {stages} rows of 1 to {stages} accuracies")
@@ -78,6 +82,9 @@ def _one_scenario(result: PilotResult) -> PilotResult:
         raise ValueError(f"class_order must have the {classes} classes of stage_classes, each once")
     if result["head"] not in result["heads"]:
         raise ValueError(f"head must be one of {', '.join(result['heads'])}")
+    digits = 2 * -(-result.get("test_images", 0) // 8)
+    if "correct" in result and not re.fullmatch(f"[0-9a-f]{{{digits}}}", result["correct"]):
+        raise ValueError("correct must have a bit for each of test_images, in hexadecimal")
     return result
 
 

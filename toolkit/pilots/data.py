@@ -12,7 +12,7 @@ from toolkit.codecs.features import give_layers
 from toolkit.codecs.guide import give_guide
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
-from toolkit.data.dataset import ImageDataset
+from toolkit.data.dataset import ImageDataset, validation_view
 from toolkit.data.scenario import Scenario, class_order_from_seed
 from toolkit.features.extractor import build_extractor
 from toolkit.features.guide import NetworkGuide
@@ -53,9 +53,12 @@ class PilotData:
         the first stage by default. It guides training images by their label and test images by the nearest class of
         the first stage. Codecs are fitted on the first stage, so nothing is known of later classes.
 
+        With ``held_out``, the dataset is its training split alone, a fifth of which are the test images.
+
         Raises:
             UsageError: the class order or the stage sizes do not fit the dataset.
         """
+        dataset = validation_view(dataset) if config.held_out else dataset
         classes = len(dataset.class_names)
         order = list(config.class_order) if config.class_order else class_order_from_seed(classes, seed)
         if len(order) != classes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -171,21 +172,32 @@ class Learner:
             self.memory.add(candidates, extras=extras, charged=charged, size=self.data.dataset.sides)
         self.method.remember(self.network, self.exemplars, self.device)
 
-    def evaluate(self, stage: int) -> Rows:
-        """Rows of the accuracy matrices after ``stage``, for every head of the method."""
+    def evaluate(self, stage: int) -> tuple[Rows, bytes]:
+        """Rows of the accuracy matrices after ``stage``, and which images the method's first head gets right.
+
+        Returns:
+            Rows for every head of the method, and a bit per test image of the classes seen, in the order of the split,
+            on coded images where the alignment is ``both``; packed with zeros to whole bytes.
+        """
         self.network.eval()
         members = np.flatnonzero(np.isin(self.data.dataset.test.labels, self.data.scenario.seen(stage)))
         originals = self._test_inputs("original", members)
         coded = None if self.data.coded_test is None else self._test_inputs("coded", members)
+        labels, stages = self.data.dataset.test.labels[members], self.data.scenario.stages[: stage + 1]
         rows: Rows = {}
+        right = b""
         for head in self.method.heads:
             scores = self.method.predictor(self.network, head)
-            original = self._evaluate(scores, originals, members, stage)
-            rows[head] = {
-                "original": original,
-                "coded": original if coded is None else self._evaluate(scores, coded, members, stage),
-            }
-        return rows
+            original = self._predicted(scores, originals)
+            predicted = {"original": original, "coded": original if coded is None else self._predicted(scores, coded)}
+            rows[head] = {images: stage_accuracies(found, labels, stages) for images, found in predicted.items()}
+            right = right or np.packbits(predicted[self.tested_on] == labels).tobytes()
+        return rows, right
+
+    @property
+    def tested_on(self) -> Literal["original", "coded"]:
+        """The test images that the deployed model sees."""
+        return "coded" if self.config.align == "both" else "original"
 
     def _test_inputs(self, which: str, members: np.ndarray) -> torch.Tensor:
         """What the network gets for ``original`` or ``coded`` test images at int64 (K,) indices."""
@@ -295,13 +307,9 @@ class Learner:
         """Indices of network outputs, on the device."""
         return torch.from_numpy(self.data.position[labels]).to(self.device)
 
-    def _evaluate(
-        self, scores: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, members: np.ndarray, stage: int
-    ) -> list[float]:
-        """A row of an accuracy matrix, from the inputs of all classes seen and their indices in the test split."""
-        labels = self.data.dataset.test.labels[members]
-        predicted = np.array(self.data.scenario.order)[self._predict(scores, inputs).argmax(axis=1)]
-        return stage_accuracies(predicted, labels, self.data.scenario.stages[: stage + 1])
+    def _predicted(self, scores: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> np.ndarray:
+        """Predicted labels, int64 (N,)."""
+        return np.array(self.data.scenario.order)[self._predict(scores, inputs).argmax(axis=1)]
 
     def _candidates(self, stage: int) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
         """Payloads of the new classes in selection order, based on their decoded images, and their extras."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -69,7 +68,7 @@ def _run_stage(
     if not state.trained:
         _train_stage(path, learner, state, reporter, stopwatch)
     learner.commit(stage)
-    rows = learner.evaluate(stage)
+    rows, state.correct = learner.evaluate(stage)
     for head, by_images in rows.items():
         for images, row in by_images.items():
             state.rows.setdefault(head, {}).setdefault(images, []).append(row)
@@ -149,15 +148,14 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
     """An entry of ``runs`` in the ``pilot`` JSON."""
     scenario, memory = learner.data.scenario, learner.memory
     stage_classes = [len(classes) for classes in scenario.stages]
-    tested_on: Literal["original", "coded"] = "coded" if learner.config.align == "both" else "original"
-    heads = {name: _head_result(rows, tested_on, stage_classes) for name, rows in state.rows.items()}
+    heads = {name: _head_result(rows, learner.tested_on, stage_classes) for name, rows in state.rows.items()}
     head = heads[learner.method.heads[0]]
     counts = memory.class_counts
     return {
         "seed": learner.seed,
         "class_order": scenario.order,
         "stage_classes": stage_classes,
-        "tested_on": tested_on,
+        "tested_on": learner.tested_on,
         "accuracy_matrix": head["accuracy_matrix"],
         "average_incremental_accuracy": head["average_incremental_accuracy"],
         "last_accuracy": head["last_accuracy"],
@@ -169,6 +167,8 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
         "accuracy_matrix_on_coded": head["accuracy_matrix_on_coded"],
         "head": learner.method.heads[0],
         "heads": heads,
+        "test_images": len(learner.data.dataset.test),
+        "correct": state.correct.hex(),
         "exemplars_per_class": len(memory) / len(scenario.order),
         "exemplars": [counts.get(label, 0) for label in scenario.order],
         "memory_bytes": _memory_bytes(learner),

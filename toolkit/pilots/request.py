@@ -87,7 +87,9 @@ def pilot_command(config: PilotConfig, seeds: Sequence[int], runs_dir: Path | No
         value = getattr(config, name)
         if field.is_required() or value == field.default or f"--{name}" in words:
             continue
-        if name in options:
+        if value is True and name in options:
+            words.append(f"--{name.replace('_', '-')}")
+        elif name in options:
             words += [f"--{name.replace('_', '-')}", str(value)]
         else:
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]

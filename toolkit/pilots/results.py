@@ -99,6 +99,17 @@ def storage_of(pilot: PilotSummary, storage: str) -> float:
     return float(mean["memory_bytes"] / exemplars) if exemplars else float("nan")
 
 
+def images_right(run: PilotResult) -> np.ndarray | None:
+    """Which test images a run is right about after its last stage, bool (N,); None if that was not kept.
+
+    Runs of one dataset and ``held_out`` have the images in the same order, whatever their seeds.
+    """
+    if "correct" not in run:
+        return None
+    packed = np.frombuffer(bytes.fromhex(run["correct"]), np.uint8)
+    return np.unpackbits(packed, count=run["test_images"]).astype(bool)
+
+
 def stage_values(run: PilotResult, curve: str = "all_classes") -> list[float]:
     """Accuracy or forgetting of a run after each stage.
 
@@ -252,6 +263,8 @@ def describe(shared: Mapping[str, Any]) -> str:
     for name in _DESCRIBED:
         if shared[name] != fields[name].default:
             words.append(f"{name.replace('_', ' ')} {shared[name]}")
+    if shared["held_out"]:
+        words.append("tested on held-out training images")
     return ", ".join(words)
 
 
@@ -277,7 +290,7 @@ def comparisons(runs: Sequence[RunFolder], dataset: str, size: WrittenSize) -> l
     return [Comparison(key, common, tuple(members)) for key, (common, members) in found.items()]
 
 
-_SCENE = ("initial", "increment", "class_order", "selection", "device", "views")
+_SCENE = ("initial", "increment", "class_order", "selection", "device", "views", "held_out")
 """Fields that matter to a method which trains no network, besides the extractor."""
 
 

@@ -194,6 +194,8 @@ def export_bundle(
         raise UsageError(f"{run.name} is not a finished pilot")
     if not parse_method(config.method)[0].exemplars:
         raise UsageError(f"{run.name}: {config.method} keeps no exemplars, so there is no memory to export")
+    if config.held_out:
+        raise UsageError(f"{run.name} held out a fifth of the training images for a choice: repeat it without held_out")
     if output.exists():
         raise UsageError(f"{output} already exists")
     for refuse in (refuse_guide, refuse_originals, refuse_features):

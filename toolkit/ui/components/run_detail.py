@@ -54,7 +54,7 @@ def show_run(config: PilotConfig, run: PilotResult) -> None:
     st.caption(
         say(
             "tradeoff.matrix_caption",
-            images=say(f"tradeoff.{run['tested_on']}_images"),
+            images=say(f"tradeoff.{run['tested_on']}_{'held_out' if config.held_out else 'images'}"),
             network=plain(network_of(run)),
             steps=f"{run['optimizer_steps']:,}",
             time=duration(run["seconds"]),
