@@ -10,15 +10,29 @@ import pytest
 from codec_samples import natural
 from PIL import Image
 
+from toolkit.codecs.base import stored_pixels
+from toolkit.codecs.cache import coded_images
 from toolkit.codecs.original import give_originals, refuse_originals
-from toolkit.codecs.spec import expand_grid, is_lossless, is_raw, parse_codec, with_store, without_store
+from toolkit.codecs.spec import (
+    codec_family,
+    expand_grid,
+    is_lossless,
+    is_raw,
+    parse_codec,
+    stores_exactly,
+    with_store,
+    without_store,
+)
 from toolkit.data.catalog import load_dataset
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.images import framed_array
 from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.memory.export import export_files
 from toolkit.memory.store import ExemplarMemory
+from toolkit.pilots.plan import default_settings, plan
 
 SHAPES = ((80, 120), (120, 80), (80, 80), (90, 70), (80, 120))
+SHARED = {"dataset": "demo", "size": 32, "initial": 5, "increment": 5}
 INNER = ("raw", "png", "jpeg:quality=80", "webp:quality=60", "jxl:lossless=yes", "avif:quality=60", "cp:rank=6")
 
 
@@ -203,3 +217,118 @@ def test_a_grid_is_stored_except_for_what_says_its_own() -> None:
         False,
     ]
     assert not is_lossless("store:side=256|png")
+
+
+@pytest.mark.parametrize("inner", ["png", "jpeg:quality=50", "downscale:factor=2|png", "avif:quality=50"])
+def test_grey_wholes_have_one_channel_in_any_order_after_loading(tmp_path: Path, inner: str) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for place, (height, width) in enumerate(SHAPES):
+            grey = natural(1, 120, seed=place)[0][:height, :width, 0]
+            Image.fromarray(grey).save(tmp_path / "data" / name / f"{place}.png")
+    dataset = load_dataset(str(tmp_path / "data"), 32)
+    images = np.asarray(dataset.train.images)
+    codec = parse_codec(f"store:side=64|{inner}")
+    give_originals([codec], dataset.originals)
+    expected = codec.encode(images)
+    for order in (np.arange(len(images)), np.arange(len(images))[::-1], np.roll(np.arange(len(images)), 2)):
+        worker = parse_codec(str(codec))
+        give_originals([worker], dataset.originals)
+        worker.load_shared(codec.shared_state())
+        assert worker.encode(images[order]) == [expected[place] for place in order]
+
+
+def test_a_panorama_is_scaled_down_to_what_codecs_take(tmp_path: Path) -> None:
+    (tmp_path / "data" / "one").mkdir(parents=True)
+    (tmp_path / "data" / "two").mkdir()
+    for place in range(6):
+        pixels = np.full((40 + place, 2000, 3), 40 * place, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / ("one", "two")[place % 2] / f"{place}.png")
+    dataset = load_dataset(str(tmp_path / "data"), 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolkit.codecs.store.MAX_PIXELS", 20_000)
+        codec = parse_codec("store:side=64|raw")
+        give_originals([codec], dataset.originals)
+        payloads = codec.encode(np.asarray(dataset.train.images))
+        for whole in codec.decode_whole(payloads):  # type: ignore[attr-defined]
+            assert 18_000 < whole[..., 0].size <= 20_000
+            assert whole.shape[1] / whole.shape[0] == pytest.approx(2000 / 42, rel=0.1)
+
+
+def test_blocks_hold_few_whole_images(dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, images = parse_codec("store:side=64|jpeg:quality=80"), np.asarray(dataset.train.images)
+    give_originals([codec], dataset.originals)
+    payloads = codec.encode(images)
+    decoded = codec.decode(payloads, (32, 40))
+    held: list[int] = []
+    whole_of, decode_whole = type(codec).whole_of, type(codec).decode_whole  # type: ignore[attr-defined]
+    monkeypatch.setattr("toolkit.codecs.store._BLOCK_PIXELS", 3 * 64**2)
+    monkeypatch.setattr(type(codec), "whole_of", lambda own, some: (held.append(len(some)), whole_of(own, some))[1])
+    monkeypatch.setattr(
+        type(codec), "decode_whole", lambda own, some: (held.append(len(some)), decode_whole(own, some))[1]
+    )
+    assert codec.encode(images) == payloads
+    np.testing.assert_array_equal(codec.decode(payloads, (32, 40)), decoded)
+    assert max(held) == 3
+
+
+def test_pixels_are_those_that_are_stored(dataset: ImageDataset) -> None:
+    images = np.asarray(dataset.train.images)
+    for spec, expected in (
+        ("downscale:factor=2|jpeg:quality=50", 16 * 20),
+        ("downscale:factor=2|downscale:factor=2|raw", 8 * 10),
+    ):
+        codec = parse_codec(spec)
+        assert stored_pixels(codec, codec.encode(images)[0], 32 * 40) == expected
+    whole, reduced = parse_codec("store:side=64|png"), parse_codec("store:side=64|downscale:factor=2|png")
+    give_originals([whole, reduced], dataset.originals)
+    for one, other in zip(whole.encode(images), reduced.encode(images), strict=True):
+        assert stored_pixels(reduced, other, 0) == pytest.approx(stored_pixels(whole, one, 0) / 4, rel=0.05)
+    assert stored_pixels(parse_codec("raw"), b"", 7) == 7
+
+
+def test_families_and_references_look_inside_a_store() -> None:
+    assert codec_family("store:side=256|webp:lossless=yes") == "store | webp lossless"
+    assert codec_family("store:side=256|webp:quality=50") == "store | webp"
+    assert codec_family("store:side=256|downscale:factor=2|jpeg:quality=50") == "store | downscale | jpeg"
+    exact = ["png", "store:side=64|png", "store:side=64|raw", "original"]
+    assert all(map(stores_exactly, exact))
+    assert not any(map(stores_exactly, ["jpeg:quality=90", "store:side=64|jpeg:quality=90"]))
+    offered = ["store:side=64|raw", "store:side=64|png", "store:side=64|webp:quality=5", "store:side=64|jpeg:quality=5"]
+    assert default_settings(offered) == [offered[0], offered[3]]
+    assert default_settings(offered[:1]) == offered[:1]
+    assert [run.config.align for run in plan(offered[:2], ["train", "both"], ["4img"], [0], **SHARED)] == ["none"] * 2
+
+
+def test_a_grid_with_codecs_in_braces_keeps_what_cannot_be_stored_whole() -> None:
+    assert with_store("{original,png};{raw,jpeg:quality=5}", 64) == (
+        "original;store:side=64|png;store:side=64|raw;store:side=64|jpeg:quality=5"
+    )
+
+
+@pytest.mark.parametrize("inner", ["raw", "png", "cp:rank=4"])
+def test_an_export_shows_the_whole_images(dataset: ImageDataset, tmp_path: Path, inner: str) -> None:
+    codec, images = parse_codec(f"store:side=64|{inner}"), np.asarray(dataset.train.images)
+    give_originals([codec], dataset.originals)
+    with ExemplarMemory(tmp_path / "m.recall", 2**20, codec) as memory:
+        memory.add_images({label: images[dataset.train.labels == label] for label in (0, 1)})
+        export_files(memory, tmp_path / "files")
+        shapes = {whole.shape for whole in codec.decode_whole(codec.encode(images))}  # type: ignore[attr-defined]
+    found = {np.asarray(Image.open(path)).shape for path in (tmp_path / "files").rglob("*.png")}
+    assert found == shapes
+
+
+def test_a_cache_of_whole_images_follows_their_sources(tmp_path: Path) -> None:
+    pixels = np.stack([natural(1, 64, seed=seed)[0][:40] for seed in range(4)])
+    labels, path = np.arange(4) % 2, tmp_path / "a.npz"
+    found = []
+    for margin in (10, 200):
+        pixels[:, :, :4] = margin  # outside of the crop
+        np.savez(path, train_images=pixels, train_labels=labels, test_images=pixels[:2], test_labels=labels[:2])
+        dataset = load_dataset(str(path), 24)
+        codec = parse_codec("store:side=40|png")
+        give_originals([codec], dataset.originals)
+        coded = coded_images(codec, dataset.train.images, f"{dataset.signature}/train")
+        found.append((dataset.signature, coded.payload(0)))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 from data_samples import encoded, noise, png_by_hand, png_chunk
@@ -219,6 +220,13 @@ def test_pixels_are_counted_from_the_header(kind: str) -> None:
     assert images.image_pixels(encoded(noise(3, 20, 31), kind)) == 620
     with pytest.raises(images.Unreadable):
         images.image_pixels(b"nothing")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16])
+def test_pixels_of_wide_tiffs_are_counted_too(dtype: type) -> None:
+    data = imagecodecs.tiff_encode(np.zeros((20, 31), dtype))
+    assert images.decode_image(data, 16).shape == (16, 16, 3)
+    assert images.image_pixels(data) == 620
 
 
 def test_a_very_long_image_is_never_scaled_whole(monkeypatch: pytest.MonkeyPatch) -> None:

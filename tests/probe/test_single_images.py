@@ -97,3 +97,12 @@ def test_names_of_earlier_probes_are_unchanged() -> None:
     """Old run folders must be found again: this name was created before request classes existed."""
     request = ProbeRequest("demo", 32, "raw;jpeg:quality={50,10};webp:quality=50", "20img", images=100)
     assert request.run_name() == "probe-demo-d85d1abb"
+
+
+def test_a_request_writes_its_size_in_one_way() -> None:
+    request = ProbeRequest("demo", "32x32", "raw", "20img")
+    assert request.size == 32
+    assert request.run_name() == ProbeRequest("demo", 32, "raw", "20img").run_name()
+    assert ProbeRequest.from_contents(ProbeRequest("demo", " 24X32", "raw", "20img").contents()).size == "24x32"
+    with pytest.raises(UsageError, match="HEIGHTxWIDTH"):
+        ProbeRequest("demo", "big", "raw", "20img")

@@ -183,4 +183,17 @@ def test_a_stored_size_below_the_crop_is_refused(runs_dir: Path) -> None:
 
 def test_the_budget_of_a_first_look_falls_with_the_size(runs_dir: Path) -> None:
     assert drawn(probe_page).text_input(key="probe_budget").value == "20img"
-    assert drawn(probe_page, size="96x128").text_input(key="probe_budget_large").value == "1img"
+    assert drawn(probe_page, size="96x128").text_input(key="probe_budget").value == "1img"
+
+
+def test_a_budget_that_was_written_stays_when_the_size_changes(runs_dir: Path) -> None:
+    app = drawn(probe_page, size="32")
+    app.session_state["size"] = "224"
+    app.run()
+    assert app.text_input(key="probe_budget").value == "1img"
+    app.text_input(key="probe_budget").set_value("64KiB").run()
+    app.session_state["size"] = "32"
+    app.run()
+    assert app.text_input(key="probe_budget").value == "64KiB"
+    assert not app.exception
+    assert not app.warning

@@ -81,11 +81,16 @@ class Codec(Protocol):
 
 
 @runtime_checkable
-class StoresMore(Protocol):
-    """A codec that stores other pixels than those of the images it is given, such as their whole sources."""
+class StoresOtherPixels(Protocol):
+    """A codec that stores other pixels than those of the images it is given: their whole sources, or smaller copies."""
 
     def stored_pixels(self, payload: bytes) -> int:
         """Number of pixels that a payload stores."""
+
+
+def stored_pixels(codec: Codec, payload: bytes, pixels: int) -> int:
+    """Number of pixels that a payload stores of an image of ``pixels``."""
+    return codec.stored_pixels(payload) if isinstance(codec, StoresOtherPixels) else pixels
 
 
 def chain(codec: Codec) -> Iterator[Any]:

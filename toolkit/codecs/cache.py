@@ -16,6 +16,7 @@ from toolkit.codecs.base import Codec, image_size
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import guide_digest
+from toolkit.codecs.original import sources_digest
 from toolkit.foundation.errors import WorkError, one_line
 from toolkit.foundation.files import build_folder, cache_root, write_atomically
 from toolkit.foundation.progress import Progress, silent
@@ -104,7 +105,7 @@ def coded_images(codec: Codec, images: np.ndarray, name: str, progress: Progress
     """
     if not codec.shared_state():
         codec.fit(images)
-    seen = f"{_FORMAT}|{name}|{codec}|{encoder_versions()}|{guide_digest(codec)}"
+    seen = f"{_FORMAT}|{name}|{codec}|{encoder_versions()}|{guide_digest(codec)}{sources_digest(codec)}"
     key = hashlib.sha256(seen.encode() + codec.shared_state()).hexdigest()[:32]
     folder = cache_root() / "coded" / key
     if not folder.exists():

@@ -86,6 +86,9 @@ class FixedSizeCodec(ABC):
         other._size = size
         return other
 
+    def settle(self, size: Size) -> None:  # noqa: B027  # most codecs have nothing to settle
+        """Tell from a loaded state what depends on the images of ``size`` that it was learned for."""
+
     # -- the protocol ------------------------------------------------------------------------------------------
 
     def fit(self, images: np.ndarray) -> None:
@@ -136,3 +139,9 @@ class FixedSizeCodec(ABC):
 def at_size(codec: Codec, size: Size) -> Codec:
     """The codec for images of a size; files of a format say theirs, so their codecs are for all."""
     return codec.at_size(size) if isinstance(codec, FixedSizeCodec) else codec
+
+
+def settle(codec: Codec, size: Size) -> None:
+    """Tell from a codec's loaded state what depends on the images of ``size`` that it was learned for."""
+    if hasattr(codec, "settle"):
+        codec.settle(size)

@@ -49,6 +49,15 @@ def give_originals(codecs: Sequence[Codec], originals: SourceImages | None) -> N
                 part.originals = originals
 
 
+def sources_digest(codec: Codec) -> str:
+    """What changes with the sources that a codec stores, for a cache key; empty if the images tell.
+
+    Source files are compared with their images when they are encoded.
+    """
+    given = [part.originals for part in chain(codec) if isinstance(part, NeedsOriginals) and not part.needs_files]
+    return "".join(f"|{originals.signature}" for originals in given if originals is not None)
+
+
 def refuse_originals(codec: Codec, what: str, *, files_only: bool = False) -> None:
     """Refuse a codec that stores sources of images; with ``files_only``, one that stores their files.
 
@@ -56,7 +65,7 @@ def refuse_originals(codec: Codec, what: str, *, files_only: bool = False) -> No
         UsageError: the codec needs sources, which ``what`` cannot provide.
     """
     if any(isinstance(part, NeedsOriginals) and part.needs_files >= files_only for part in chain(codec)):
-        raise UsageError(f"{what} cannot use {codec}: its encoder needs the source files of the images")
+        raise UsageError(f"{what} cannot use {codec}: its encoder needs the sources of the images")
 
 
 def require_dataset_size(codec: FixedSizeCodec, size: Size) -> None:
@@ -138,7 +147,10 @@ class OriginalCodec(FixedSizeCodec):
 
     def stored_pixels(self, payload: bytes) -> int:
         """Number of pixels of the file."""
-        return image_pixels(self.to_file(payload))
+        try:
+            return image_pixels(self.to_file(payload))
+        except Unreadable as error:
+            raise WorkError(f"{self}: a stored exemplar cannot be decoded: {one_line(error)}") from error
 
     def _decoded(self, size: Size, payload: bytes) -> np.ndarray:
         return self._prepared(size, self.to_file(payload))

@@ -111,9 +111,9 @@ def with_store(grid: str, side: int | None) -> str:
         return grid
     parts = [pattern for part in grid.split(";") if (pattern := part.strip())]
     kept = (ORIGINAL.name, FEATURES.name, STORE.name)
+    specs = itertools.chain(*(_written(part) if part.startswith("{") else [part] for part in parts))
     return ";".join(
-        pattern if re.split(r"[:|]", pattern)[0].strip() in kept else f"{STORE.name}:side={side}|{pattern}"
-        for pattern in parts
+        spec if re.split(r"[:|]", spec)[0].strip() in kept else f"{STORE.name}:side={side}|{spec}" for spec in specs
     )
 
 
@@ -133,8 +133,16 @@ def is_lossless(spec: str) -> bool:
     return parse_codec(spec).lossless
 
 
+def stores_exactly(spec: str) -> bool:
+    """Whether a canonical spec stores the pixels it is given, or those of the source in a store, without loss."""
+    return is_lossless(without_store(spec))
+
+
 def codec_family(spec: str) -> str:
-    """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``."""
+    """The codec without its settings: ``jpeg``, ``webp lossless``, ``downscale | jpeg``, ``store | png``."""
+    inside = without_store(spec)
+    if inside != spec:
+        return f"{STORE.name} | {codec_family(inside)}"
     names = [part.split(":")[0].strip() for part in _split(spec)]
     both_ways = names in (["webp"], ["jxl"])
     return f"{names[0]} lossless" if both_ways and is_lossless(spec) else " | ".join(names)

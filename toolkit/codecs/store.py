@@ -3,33 +3,35 @@
 A dataset holds what the network is given: the centre of an image, at the size it trains on. This codec keeps more of
 the source, for augmentation by random crops, for another network later, or to look at::
 
-    image -> its source, shorter side scaled down -> inner codec -> height, width, payload
+    image -> all of its source, scaled down -> inner codec -> height, width, payload
     payload -> inner codec -> scaled to cover the size of the dataset, centre -> image
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from toolkit.codecs.base import MAX_PIXELS, Codec, Size, chain, fitting_sample, image_size
-from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, at_size
+from toolkit.codecs.base import MAX_PIXELS, Codec, Size, chain, fitting_sample, image_size, stored_pixels
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, at_size, settle
 from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.original import NeedsOriginals, require_dataset_size
 from toolkit.codecs.varint import read_varint, write_varint
 from toolkit.data.dataset import SourceImages
-from toolkit.data.images import framed_array
+from toolkit.data.images import Whole, framed_array
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.image_size import ImageSize, WrittenSize, parse_image_size
 from toolkit.foundation.parameters import Parameter
 from toolkit.foundation.threads import ordered_map
 
-_SIDE_BYTES = 3
+_SIDE_BYTES = 4
 """Maximum length of a side in a payload."""
+_BLOCK_PIXELS = 2**23
+"""Whole images held at a time, if they are square: 24 MiB."""
 _Item = TypeVar("_Item")
 
 
@@ -49,6 +51,7 @@ class StoreCodec(FixedSizeCodec):
     """
 
     needs_files = False
+    least_state = 2 * SHARED_SIZE.size
     size_name = "the size of the images"
 
     def __init__(self, inner: Codec, side: int) -> None:
@@ -57,6 +60,7 @@ class StoreCodec(FixedSizeCodec):
         self.inner = inner
         self.side = side
         self.originals: SourceImages | None = None
+        self._learned: Size = (0, 0)
         self.extension = inner.extension
 
     def __str__(self) -> str:
@@ -65,17 +69,22 @@ class StoreCodec(FixedSizeCodec):
     def learn(self, images: np.ndarray) -> None:
         self.require_larger(ImageSize(*image_size(images)).written)
         wholes = self.whole_of(images[fitting_sample(np.arange(len(images)))])
-        usual = Counter(whole.shape for whole in wholes).most_common(1)[0][0]
-        self.inner.fit(np.stack([whole for whole in wholes if whole.shape == usual]))
+        self._learned = Counter(image_size(whole[None]) for whole in wholes).most_common(1)[0][0]
+        self.inner.fit(np.stack([whole for whole in wholes if image_size(whole[None]) == self._learned]))
 
     def encode_images(self, images: np.ndarray) -> list[bytes]:
-        return _by_size(self.whole_of(images), lambda whole: image_size(whole[None]), self._encode)
+        payloads: list[bytes] = []
+        for some in self._blocks(len(images)):
+            payloads += _by_size(self.whole_of(images[some]), lambda whole: image_size(whole[None]), self._encode)
+        return payloads
 
     def decode_images(self, payloads: Sequence[bytes], size: Size) -> np.ndarray:
         wanted = ImageSize(*size).written
         images = np.empty((len(payloads), *size, 3), np.uint8)
-        for place, image in enumerate(ordered_map(lambda one: framed_array(one, wanted), self.decode_whole(payloads))):
-            images[place] = image
+        for some in self._blocks(len(payloads)):
+            crops = ordered_map(lambda whole: framed_array(whole, wanted), self.decode_whole(payloads[some]))
+            for place, image in enumerate(crops, some.start):
+                images[place] = image
         return images
 
     def decode_whole(self, payloads: Sequence[bytes]) -> list[np.ndarray]:
@@ -88,7 +97,8 @@ class StoreCodec(FixedSizeCodec):
 
     def stored_pixels(self, payload: bytes) -> int:
         """Number of pixels that a payload stores."""
-        return ImageSize(*self._split(payload)[0]).pixels
+        size, inside = self._split(payload)
+        return stored_pixels(at_size(self.inner, size), inside, ImageSize(*size).pixels)
 
     def require_larger(self, size: WrittenSize) -> None:
         """Require that what is stored is not smaller than images of a size.
@@ -107,14 +117,19 @@ class StoreCodec(FixedSizeCodec):
         return at_size(self.inner, size).to_file(inside)
 
     def rest_of_shared(self) -> bytes:
-        return self.inner.shared_state()
+        return SHARED_SIZE.pack(*self._learned) + self.inner.shared_state()
 
     def load_rest(self, rest: bytes, size: Size) -> None:
         require_dataset_size(self, size)
-        self.inner.load_shared(rest)
+        learned = SHARED_SIZE.unpack_from(rest)
+        if not 0 < learned[0] * learned[1] <= MAX_PIXELS:
+            raise WorkError(f"{self}: {self.state_name} is damaged: {learned}")
+        self.inner.load_shared(rest[SHARED_SIZE.size :])
+        self._learned = (learned[0], learned[1])
+        settle(self.inner, self._learned)
 
     def shared_bytes(self) -> int:
-        return 0 if self._size is None else SHARED_SIZE.size + self.inner.shared_bytes()
+        return 0 if self._size is None else 2 * SHARED_SIZE.size + self.inner.shared_bytes()
 
     def weights_bytes(self) -> int:
         return self.inner.weights_bytes()
@@ -135,7 +150,13 @@ class StoreCodec(FixedSizeCodec):
                 "none); probe, advise, images, pilot and memory build provide them"
             )
         originals = self.originals
-        return list(ordered_map(lambda image: originals.whole_of(image, self.side), images))
+        most = min(MAX_PIXELS, *(getattr(part, "most_pixels", MAX_PIXELS) for part in chain(self.inner)))
+        return list(ordered_map(lambda image: originals.whole_of(image, Whole(self.side, most)), images))
+
+    def _blocks(self, count: int) -> Iterator[slice]:
+        """Slices of images that are held whole at a time."""
+        each = max(1, _BLOCK_PIXELS // self.side**2)
+        return (slice(start, min(start + each, count)) for start in range(0, count, each))
 
     def _encode(self, wholes: Sequence[np.ndarray], size: Size) -> list[bytes]:
         head = write_varint(size[0]) + write_varint(size[1])
@@ -163,13 +184,18 @@ class StoreCodec(FixedSizeCodec):
 def _by_size(
     items: Sequence[_Item], size_of: Callable[[_Item], Size], work: Callable[[Sequence[_Item], Size], list]
 ) -> list:
-    """The results of ``work`` on the items of each size together, in the order of the items."""
+    """The results of ``work`` on the items of each size together, several sizes at once, in the order of the items."""
     members: dict[Size, list[int]] = {}
     for place, item in enumerate(items):
         members.setdefault(size_of(item), []).append(place)
     results: list = [None] * len(items)
-    for size, places in members.items():
-        for place, result in zip(places, work([items[place] for place in places], size), strict=True):
+
+    def worked(size: Size) -> list:
+        return work([items[place] for place in members[size]], size)
+
+    workers = None if len(members) > 1 else 1  # the images of one size are shared out by their codec
+    for places, found in zip(members.values(), ordered_map(worked, members, workers, group=1), strict=True):
+        for place, result in zip(places, found, strict=True):
             results[place] = result
     return results
 

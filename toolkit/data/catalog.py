@@ -282,7 +282,11 @@ def _open_cached(
     quarantine = tuple(Quarantined(file, reason) for file, reason in left_out.items())
     class_names, notes = tuple(meta["class_names"]), tuple(meta["notes"])
     originals = Originals(
-        lambda: located.open().entries, set(left_out), lambda: _read_digests(folder), has_files=located.files
+        lambda: located.open().entries,
+        set(left_out),
+        lambda: _read_digests(folder),
+        has_files=located.files,
+        signature=located.signature,
     )
     return ImageDataset(
         spec, size, class_names, train, test, quarantine, notes, meta["signature"], originals, meta["grey"]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from toolkit.data.images import Whole
 from toolkit.foundation.image_size import ImageSize, WrittenSize, parse_image_size
 
 HELD_OUT_SHARE = 0.2
@@ -54,8 +55,12 @@ class SourceImages(Protocol):
             WorkError: there is none, or it cannot be read.
         """
 
-    def whole_of(self, image: np.ndarray, shorter: int) -> np.ndarray:
-        """All of the source of an image, uint8 (H, W, 3), its shorter side scaled down to at most ``shorter`` pixels.
+    @property
+    def signature(self) -> str:
+        """Changes with the sources."""
+
+    def whole_of(self, image: np.ndarray, wanted: Whole) -> np.ndarray:
+        """All of the source of an image, uint8 (H, W, 3).
 
         Raises:
             WorkError: it cannot be read.

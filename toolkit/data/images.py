@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,9 +43,10 @@ class Unreadable(ValueError):
 
 
 class Whole(NamedTuple):
-    """All of an image, scaled down so that its shorter side has at most ``shorter`` pixels."""
+    """All of an image, scaled down until its shorter side has at most ``shorter`` pixels and all of it ``most``."""
 
     shorter: int
+    most: int = MAX_PIXELS
 
 
 Framing = WrittenSize | Whole
@@ -164,10 +166,19 @@ def image_pixels(data: bytes) -> int:
         if formats.is_jpeg_xl(data):
             header = formats.jpeg_xl_header(data)
             return header.width * header.height
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            return image.width * image.height
+        if (tiff := formats.wide_tiff(data)) is not None:
+            return tiff.header.width * tiff.header.height
+        try:
+            return _pixels_by_pillow(data)
+        except Exception:
+            return _pixels_by_pillow(bare(data)[0])  # in case only the metadata is damaged
     except Exception as error:  # Pillow's plugins raise struct, value, syntax and other errors
         raise Unreadable(f"damaged: {error}") from error
+
+
+def _pixels_by_pillow(data: bytes) -> int:
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        return image.width * image.height
 
 
 def to_rgb(image: Image.Image, tell: Tell = unsaid) -> Image.Image:
@@ -204,13 +215,18 @@ def framed(image: Image.Image, framing: Framing) -> np.ndarray:
 
     Scaling is bicubic and antialiased; all of an image is never enlarged.
     """
-    return _whole(image, framing.shorter) if isinstance(framing, Whole) else _centre(image, parse_image_size(framing))
+    return _whole(image, framing) if isinstance(framing, Whole) else _centre(image, parse_image_size(framing))
 
 
-def _whole(image: Image.Image, shorter: int) -> np.ndarray:
+def _whole(image: Image.Image, wanted: Whole) -> np.ndarray:
     least = min(image.size)
-    if least > shorter:
-        width, height = (round(side * shorter / least) for side in image.size)
+    width, height = image.size
+    if least > wanted.shorter:
+        width, height = (round(side * wanted.shorter / least) for side in image.size)
+    if width * height > wanted.most:  # a panorama
+        factor = math.sqrt(wanted.most / (width * height))
+        width, height = max(1, int(width * factor)), max(1, int(height * factor))
+    if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image.convert("RGB"))
 

@@ -68,26 +68,30 @@ class ListedImages:
     listing: Listing
     places: Mapping[bytes, int]
     has_files: bool = False
+    signature: str = ""
 
     @classmethod
-    def of(cls, listing: Listing, places: Sequence[int], images: np.ndarray) -> ListedImages:
-        """Of the images uint8 (N, H, W, 3) at N places."""
-        return cls(listing, dict(zip(map(content_digest, images), places, strict=True)))
+    def of(cls, listing: Listing, places: Sequence[int], digests: Sequence[bytes]) -> ListedImages:
+        """Of the images with these digests at these places."""
+        return cls(listing, dict(zip(digests, places, strict=True)))
 
     def file_of(self, image: np.ndarray) -> bytes:
         """Always raises a :class:`WorkError`."""
         raise WorkError("the files of listed images are not kept")
 
-    def whole_of(self, image: np.ndarray, shorter: int) -> np.ndarray:
-        """All of the source of an image, uint8 (H, W, 3), its shorter side scaled down to at most ``shorter`` pixels.
+    def whole_of(self, image: np.ndarray, wanted: Whole) -> np.ndarray:
+        """All of the source of an image, uint8 (H, W, 3).
 
         Raises:
             WorkError: it is another image, or can no longer be read.
         """
+        place = self.places.get(content_digest(image))
+        if place is None:
+            raise WorkError("an image has no source in its dataset")
         try:
-            return self.listing.read(self.places[content_digest(image)], Whole(shorter))
-        except (KeyError, Unreadable) as error:
-            raise WorkError(f"the source of an image cannot be read: {one_line(error)}") from error
+            return self.listing.read(place, wanted)
+        except Unreadable as error:
+            raise WorkError(f"{self.listing.name(place)} cannot be read: {one_line(error)}") from error
 
 
 def list_training(spec: str, size: WrittenSize, store: Path) -> Listing:
@@ -117,7 +121,7 @@ def open_listing(spec: str, size: WrittenSize, store: Path) -> Listing:
     def read(index: int, framing: Framing, tell: Tell = unsaid) -> np.ndarray:
         image = np.asarray(train.images[order[index]])
         if isinstance(framing, Whole) and dataset.originals is not None:
-            return dataset.originals.whole_of(image, framing.shorter)
+            return dataset.originals.whole_of(image, framing)
         return framed_array(image, framing)
 
     return Listing(

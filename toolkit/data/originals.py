@@ -22,6 +22,7 @@ class Originals:
         left_out: names of entries that are not in the dataset.
         digests: reads the digests of the images of each split, in the order of its entries; called likewise.
         has_files: whether the entries have files.
+        signature: changes with the sources.
     """
 
     entries: Callable[[], Iterable[Entry]]
@@ -29,6 +30,7 @@ class Originals:
     digests: Callable[[], dict[str, list[bytes]]]
     _: KW_ONLY
     has_files: bool = True
+    signature: str = ""
 
     def file_of(self, image: np.ndarray) -> bytes:
         """The bytes of the file of an image, uint8 (H, W, 3).
@@ -44,14 +46,14 @@ class Originals:
         except Exception as error:  # zlib, bz2 and lzma raise all kinds of errors for a damaged zip member
             raise WorkError(f"a source file cannot be read: {one_line(error)}") from error
 
-    def whole_of(self, image: np.ndarray, shorter: int) -> np.ndarray:
-        """All of the source of an image, uint8 (H, W, 3), its shorter side scaled down to at most ``shorter`` pixels.
+    def whole_of(self, image: np.ndarray, wanted: Whole) -> np.ndarray:
+        """All of the source of an image, uint8 (H, W, 3).
 
         Raises:
             WorkError: there is no such image, or its source can no longer be read.
         """
         try:
-            return self._entry(image).read(Whole(shorter))
+            return self._entry(image).read(wanted)
         except Unreadable as error:
             raise WorkError(f"a source file cannot be read: {one_line(error)}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -64,6 +64,7 @@ def _export_class(
     memory: ExemplarMemory | ShardedMemory, label: int, folder: Path
 ) -> tuple[int, list[DamagedExemplar]]:
     from toolkit.codecs.spec import parse_codec
+    from toolkit.codecs.store import StoreCodec
 
     intact, damaged = memory.intact(label)
     images, failed = decode_each(memory.codec, [one.payload for one in intact], memory.size)
@@ -71,7 +72,10 @@ def _export_class(
     good = [one for index, one in enumerate(intact) if index not in failed]
     extension = memory.codec.extension
     png = parse_codec("png:shared=no") if extension in ("rgb", "") else None
-    for one, image in zip(good, images, strict=True):
+    shown: Iterable[np.ndarray] = images
+    if png is not None and isinstance(memory.codec, StoreCodec):
+        shown = memory.codec.decode_whole([one.payload for one in good])
+    for one, image in zip(good, shown, strict=True):
         file = memory.codec.to_file(one.payload) if png is None else png.encode(np.ascontiguousarray(image)[None])[0]
         name = f"{one.rank:06d}.{extension if png is None else 'png'}"
         write_atomically(folder / name, partial(_put, file))

@@ -19,7 +19,7 @@ from toolkit.advice.rules.base import ask_rule
 from toolkit.advice.rules.fitted import PARAMETRIC
 from toolkit.advice.rules.quantities import tabulate
 from toolkit.advice.rules.registry import RULES
-from toolkit.codecs.spec import is_lossless, is_raw, short_spec
+from toolkit.codecs.spec import is_lossless, short_spec
 from toolkit.data.catalog import load_dataset, short_name
 from toolkit.data.dataset import validation_view
 from toolkit.data.scenario import class_order_from_seed
@@ -64,7 +64,7 @@ def problems_in(runs: Sequence[RunFolder]) -> list[list[PilotSummary]]:
 
 def _over_the_same_seeds(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     """Pilots with every seed of raw, over those seeds; empty without raw. Each lossless codec appears once."""
-    of_raw = [{run["seed"] for run in pilot["runs"]} for pilot in pilots if is_raw(pilot["codec"])]
+    of_raw = [{run["seed"] for run in pilot["runs"]} for pilot in pilots if pilot["codec"] == "raw"]
     if not of_raw:
         return []
     seeds = max(of_raw, key=len)

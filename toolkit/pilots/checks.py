@@ -14,9 +14,9 @@ from toolkit.learning.catalog import parse_method
 from toolkit.learning.methods import build_method
 from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.memory.disk import smallest_bytes
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.config import PilotConfig, tuned_part
 from toolkit.pilots.data import PilotData
-from toolkit.pilots.starts import start_of, tuned_part
+from toolkit.pilots.starts import start_of
 from toolkit.training.device import resolve_device
 from toolkit.training.start import NEUTRAL, require_size
 from toolkit.training.trunk import rest_of

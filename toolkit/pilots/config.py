@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from toolkit.codecs.features import stores_features
 from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.spec import parse_codec, short_spec
-from toolkit.codecs.store import require_larger_stores
+from toolkit.codecs.store import StoreCodec, require_larger_stores
 from toolkit.data.alignment import Align
 from toolkit.data.catalog import absolute_spec, short_name
 from toolkit.features.names import require_extractor, resolve_extractor
@@ -167,6 +167,19 @@ class PilotConfig(BaseModel):
         """Name of the run folder: readable, and the same for the same configuration and seed."""
         words = f"{short_name(self.dataset)}-{short_spec(self.codec)}-{self.align}-{self.method}"
         return f"pilot-{readable(words, 80)}-{self.digest()}-s{seed}"
+
+
+def tuned_part(config: PilotConfig) -> str:
+    """What the pilot trains; ``head`` also for a method on the frozen features of an extractor from elsewhere."""
+    if parse_method(config.method)[0].frozen:
+        return "head" if ":" in config.extractor else "all"
+    return config.tune
+
+
+def crops_wholes(config: PilotConfig) -> bool:
+    """Whether batches have random crops of all that the memory stores of an image."""
+    stored = isinstance(parse_codec(config.codec), StoreCodec)
+    return stored and tuned_part(config) == "all" and config.augment != "crop-flip"
 
 
 _ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "steps": 50, "batch_size": 32}

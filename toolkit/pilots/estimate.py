@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.codecs.features import stores_features
-from toolkit.codecs.spec import parse_codec
+from toolkit.codecs.spec import parse_codec, with_store
+from toolkit.codecs.store import StoreCodec
 from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.config import PilotConfig, crops_wholes
 from toolkit.pilots.plan import step_count
 from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
@@ -44,6 +45,7 @@ _PACE = (
     "compile",
     "cuda_graphs",
     "device",
+    "augment",
     "brightness",
     "initial",
     "increment",
@@ -145,8 +147,9 @@ def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tu
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:
     """Seconds per step in the pilot's second stage on this machine, without the first half of the steps.
 
-    The second stage is timed because methods distil or grow from there on. Nothing is coded, since the codec does
-    not change a step, and no run is written. Evaluation and coding are not included. 0 for methods that train nothing.
+    The second stage is timed because methods distil or grow from there on. Images are not compressed, since the codec
+    does not change a step, and no run is written. Evaluation and coding are not included. 0 for methods that train
+    nothing.
     """
     if parse_method(config.method)[0].frozen:
         return 0.0
@@ -159,7 +162,8 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
     from toolkit.training.loop import train
 
     steps = {"steps": WARMUP_STEPS, "epochs": None, "initial_steps": None, "initial_epochs": None}
-    changes = {"codec": "raw", "align": "none", "budget": "1000img", "selection": "random", **steps}
+    raw = with_store("raw", _stored_side(config))
+    changes = {"codec": raw, "align": "none", "budget": "1000img", "selection": "random", **steps}
     config = config.model_copy(update=changes)
     device = resolve_device(config.device)
     data = PilotData.load(config, load_dataset(config.dataset, config.size, progress=progress), 0, progress)
@@ -202,4 +206,10 @@ def _paces(finished: Sequence[RunFolder]) -> dict[tuple[object, ...], float]:
 
 
 def _pace_key(config: PilotConfig) -> tuple[object, ...]:
-    return tuple(getattr(config, name) for name in _PACE)
+    return (*(getattr(config, name) for name in _PACE), _stored_side(config))
+
+
+def _stored_side(config: PilotConfig) -> int | None:
+    """The shorter side of stored images that are decoded and cropped for each batch."""
+    codec = parse_codec(config.codec)
+    return codec.side if isinstance(codec, StoreCodec) and crops_wholes(config) else None

@@ -23,9 +23,9 @@ from toolkit.memory.forgetting import identity
 from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots import pools
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.config import PilotConfig, crops_wholes, tuned_part
 from toolkit.pilots.data import PilotData
-from toolkit.pilots.starts import frozen_layers_of, start_of, tuned_part
+from toolkit.pilots.starts import frozen_layers_of, start_of
 from toolkit.training.activations import Activations, RememberedRows
 from toolkit.training.batches import AnyPool, ReplayBatches, StreamedPool
 from toolkit.training.device import free_memory
@@ -235,9 +235,9 @@ class Learner:
         def at(positions: np.ndarray) -> list[bytes]:
             return [payloads[position] for position in positions]
 
-        if (store := self._cropped_store) is not None:
-            return self._pools.of_whole(lambda positions: store.decode_whole(at(positions)), outputs, extras)
         take = self._pools.read(lambda positions: codec.decode(at(positions), size))
+        if (store := self._cropped_store) is not None:
+            return self._pools.of_whole(take, lambda positions: store.decode_whole(at(positions)), outputs, extras)
         if self.activations is None:
             return self._pools.of(take, outputs, extras)
         keys = [identity(payload) for payload in payloads]
@@ -281,8 +281,7 @@ class Learner:
     def _cropped_store(self) -> StoreCodec | None:
         """The codec, if batches have random crops of all that it stores of an image."""
         codec = self.data.codec
-        crops = self.activations is None and self.config.augment != "crop-flip"
-        return codec if crops and isinstance(codec, StoreCodec) else None
+        return codec if isinstance(codec, StoreCodec) and crops_wholes(self.config) else None
 
     def _images(self, indices: np.ndarray) -> np.ndarray:
         """Images of the training split as they are trained on, uint8 (K, H, W, 3), or their stored features."""
@@ -299,9 +298,10 @@ class Learner:
     def _pool(self, indices: np.ndarray) -> AnyPool:
         """Training images of a stage."""
         outputs = self._outputs(self.data.dataset.train.labels[indices])
+        take = self._pools.read(lambda positions: self._images(indices[positions]))
         if (store := self._cropped_store) is not None:
-            return self._pools.of_whole(lambda positions: self._whole_images(store, indices[positions]), outputs)
-        return self._pools.of(self._pools.read(lambda positions: self._images(indices[positions])), outputs)
+            return self._pools.of_whole(take, lambda places: self._whole_images(store, indices[places]), outputs)
+        return self._pools.of(take, outputs)
 
     def _outputs(self, labels: np.ndarray) -> torch.Tensor:
         """Indices of network outputs, on the device."""

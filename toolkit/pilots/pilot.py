@@ -12,11 +12,11 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.foundation.seeds import derive
 from toolkit.learning.metrics import last_accuracy, summarise
 from toolkit.pilots.checkpoint import Checkpoint
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.config import PilotConfig, tuned_part
 from toolkit.pilots.contents import HeadResult, PilotResult
 from toolkit.pilots.data import PilotData
 from toolkit.pilots.learner import Learner, open_pilot_memory
-from toolkit.pilots.starts import tuned_part, whole_network
+from toolkit.pilots.starts import whole_network
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter, Stopwatch
 from toolkit.training.device import peak_device_memory_bytes, random_state, resolve_device, set_random_state

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from toolkit.codecs.spec import is_lossless, is_raw
+from toolkit.codecs.spec import is_raw, stores_exactly, without_store
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig, make_pilot_config
@@ -42,7 +42,7 @@ def plan(
         raise UsageError(f"at most {MAX_RUNS} runs can be planned at once, got {runs}")
     planned: dict[str, PilotRequest] = {}
     for codec in codecs:
-        for align in ("none",) if is_lossless(codec) else aligns:
+        for align in ("none",) if stores_exactly(codec) else aligns:
             for budget in budgets:
                 config = make_pilot_config(codec=codec, align=align, budget=budget, **shared)
                 for seed in seeds:
@@ -86,6 +86,6 @@ def default_settings(codecs: Sequence[str], recommended: str | None = None) -> l
     chosen = [codec for codec in codecs if is_raw(codec) or codec == "original"]
     if recommended in codecs and recommended not in chosen:
         return [*chosen, str(recommended)]
-    lossy = [codec for codec in codecs if not is_lossless(codec)]
-    candidates = [codec for codec in lossy if codec.startswith("jpeg:")] or lossy
+    lossy = [codec for codec in codecs if not stores_exactly(codec)]
+    candidates = [codec for codec in lossy if without_store(codec).startswith("jpeg:")] or lossy
     return chosen + candidates[len(candidates) // 2 :][:1]

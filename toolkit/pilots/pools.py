@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from toolkit.data.images import framed_array
 from toolkit.foundation.image_size import ImageSize
 from toolkit.training.activations import Activations
 from toolkit.training.batches import AnyPool, Pool, StreamedPool, WholeImages
@@ -74,6 +73,7 @@ class PoolMaker:
 
     def of_whole(
         self,
+        take: Take,
         read: Callable[[np.ndarray], list[np.ndarray]],
         labels: torch.Tensor,
         extras: torch.Tensor | None = None,
@@ -81,6 +81,7 @@ class PoolMaker:
         """A pool of all of the images, of which batches have random crops; decoded in main memory if they fit.
 
         Args:
+            take: takes them without augmentation.
             read: positions, int64 (K,), to uint8 (H, W, 3) of each image's own size.
             labels, extras: as in :class:`~toolkit.training.batches.Pool`.
         """
@@ -91,15 +92,11 @@ class PoolMaker:
         if held:
             read = _in_memory(read(everything))
 
-        def decode(positions: torch.Tensor) -> torch.Tensor:
-            crops = [framed_array(image, self.size.written) for image in read(positions.numpy())]
-            return torch.from_numpy(np.stack(crops)).to(self.device)
-
         def images(positions: torch.Tensor) -> list[torch.Tensor]:
             return [torch.from_numpy(np.array(image)).to(self.device) for image in read(positions.numpy())]
 
         whole = WholeImages(images, self.size)
-        return StreamedPool(decode, torch.from_numpy(everything), labels, extras, whole, held)
+        return StreamedPool(take, torch.from_numpy(everything), labels, extras, whole, held)
 
     def _item_bytes(self, take: Take) -> int:
         return 3 * self.size.pixels if self.activations is None else take(torch.arange(1)).nbytes

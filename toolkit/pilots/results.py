@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.codecs.spec import codec_family, is_lossless, is_raw, short_spec, without_store
+from toolkit.codecs.spec import codec_family, is_lossless, is_raw, short_spec, stores_exactly
 from toolkit.data.catalog import absolute_spec
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.image_size import WrittenSize
@@ -190,9 +190,20 @@ def lossless_references(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     stored = sorted(pilots, key=lambda pilot: -pilot["mean"]["exemplars_per_class"])
     families: dict[bool, PilotSummary] = {}
     for pilot in stored:
-        if not is_raw(pilot["codec"]) and is_lossless(without_store(pilot["codec"])):
+        if not is_raw(pilot["codec"]) and stores_exactly(pilot["codec"]):
             families.setdefault(codec_family(pilot["codec"]) == "original", pilot)
     return list(families.values())
+
+
+def stands_for_raw(pilot: PilotSummary) -> bool:
+    """Whether others are compared with a pilot: one of raw pixels, or of raw whole images without alignment."""
+    return pilot["codec"] == "raw" or (is_raw(pilot["codec"]) and pilot["align"] == "none")
+
+
+def raw_reference(pilots: Sequence[PilotSummary]) -> PilotSummary | None:
+    """The pilot of raw pixels that others are compared with, of raw whole images if there is none."""
+    raw = [pilot for pilot in pilots if stands_for_raw(pilot)]
+    return min(raw, key=lambda pilot: pilot["codec"] != "raw", default=None)
 
 
 def setting_name(codec: str, align: str) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
-from toolkit.pilots.config import PilotConfig
+from toolkit.pilots.config import PilotConfig, tuned_part
 from toolkit.training.activations import Activations
 from toolkit.training.backbones import default_network
 from toolkit.training.networks import Classifier
@@ -28,13 +28,6 @@ def start_of(config: PilotConfig, device: torch.device) -> Start:
     if parse_method(config.method)[0].frozen:
         spec = config.extractor if ":" in config.extractor else "auto"
     return open_network(default_network(device) if spec == "auto" else spec)
-
-
-def tuned_part(config: PilotConfig) -> str:
-    """What the pilot trains; ``head`` also for a method on the frozen features of an extractor from elsewhere."""
-    if parse_method(config.method)[0].frozen:
-        return "head" if ":" in config.extractor else "all"
-    return config.tune
 
 
 def frozen_layers_of(

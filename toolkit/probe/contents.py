@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mode
 from typing import Annotated, NotRequired
 
 from pydantic import AfterValidator, FailFast, Field
@@ -27,7 +28,8 @@ class Setting(Contents):
     """A row of the probe table: one codec setting.
 
     Bytes and microseconds are means per image; ``shared_bytes`` and ``weights_bytes`` are charged once. ``pixels`` is
-    the mean number stored per image, more than the images have if their sources are kept; ``bpp`` relates to these.
+    the mean number stored per image, more than the images have if their sources are kept, None for features; ``bpp``
+    relates to these.
     ``ratio_original`` relates the bytes of a source file to those stored, whatever their pixels. ``psnr`` is in dB; it
     and ``ssim`` are None for a setting that stores no images. ``fmse_relative_ci95`` is the half width of the 95 %
     interval of ``fmse_relative`` for all training images. ``cka`` is None if it is not finite.
@@ -38,7 +40,7 @@ class Setting(Contents):
     stored_bytes: Positive
     shared_bytes: NotRequired[int]
     weights_bytes: NotRequired[int]
-    pixels: NotRequired[Positive]
+    pixels: NotRequired[Positive | None]
     bpp: AtLeast0
     ratio_raw: Positive
     ratio_original: AtLeast0
@@ -65,11 +67,11 @@ def figure_of(setting: Setting, name: str) -> float | None:
 
 
 def pixels_left_out(settings: Sequence[Setting]) -> float | None:
-    """How many times the pixels of the other settings the source files have; None if less than 1.1, or unknown."""
+    """How many times the pixels of most other settings the source files have; None if less than 1.1, or unknown."""
     pixels: dict[bool, list[float]] = {True: [], False: []}
     for row in settings:
-        pixels[row["codec"].partition(":")[0] == "original"].append(row.get("pixels", 0.0))
-    files, others = (max(own, default=0.0) for own in pixels.values())
+        pixels[row["codec"].partition(":")[0] == "original"].append(row.get("pixels") or 0.0)
+    files, others = (mode(own) if own else 0.0 for own in pixels.values())
     return files / others if files >= 1.1 * others > 0 else None
 
 

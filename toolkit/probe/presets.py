@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.codecs.spec import codec_family, is_lossless, without_store
+from toolkit.codecs.spec import codec_family, stores_exactly
 from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.training.network_spec import is_large
 
@@ -50,5 +50,5 @@ def with_original(codecs: Sequence[str], has_files: bool) -> list[str]:
     """
     if not has_files or any(codec_family(codec) == "original" for codec in codecs):
         return list(codecs)
-    at = next((index for index, codec in enumerate(codecs) if not is_lossless(without_store(codec))), len(codecs))
+    at = next((index for index, codec in enumerate(codecs) if not stores_exactly(codec)), len(codecs))
     return [*codecs[:at], "original", *codecs[at:]]

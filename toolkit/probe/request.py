@@ -10,6 +10,7 @@ from pydantic import Field
 from toolkit.codecs.spec import expand_grid, parse_codec
 from toolkit.codecs.store import require_larger_stores
 from toolkit.data.catalog import short_name
+from toolkit.foundation.image_size import written_size
 from toolkit.foundation.progress import OnRow, Progress, ignore_row, silent
 from toolkit.probe.contents import ImagesResult, ProbeResult, Setting
 from toolkit.probe.presets import images_for, with_original
@@ -45,6 +46,9 @@ class MeasuredRequest(FieldsRequest[Outcome], Generic[Outcome]):
     seed: Seed = 0
     device: Device = "auto"
     strict: Strict = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", written_size(self.size))
 
 
 @dataclass(frozen=True)

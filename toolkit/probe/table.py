@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from toolkit.codecs.base import Codec, StoresMore, image_size
+from toolkit.codecs.base import Codec, image_size, stored_pixels
 from toolkit.codecs.encoders import encoder_versions
 from toolkit.codecs.features import give_layers, stores_features
 from toolkit.codecs.guide import Guide, give_guide
@@ -187,7 +187,7 @@ class Sample:
             "stored_bytes": round(stored, 2),
             "shared_bytes": codec.shared_bytes(),
             "weights_bytes": codec.weights_bytes(),
-            "pixels": round(tally.mean("pixels"), 1),
+            "pixels": None if stores_features(codec) else round(tally.mean("pixels"), 1),
             "bpp": round(8 * stored / tally.mean("pixels"), 4),
             "ratio_raw": round(raw / stored, 4),
             "ratio_original": round(self.file_bytes / stored, 4),
@@ -393,9 +393,7 @@ def _code_chunk(codec: Codec, pixels: np.ndarray, setting: int, chunk: int) -> _
     end = time.thread_time()
     files = [len(codec.to_file(payload)) for payload in payloads]
     stored = [len(payload) for payload in payloads]
-    kept = pixels[..., 0].size
-    if isinstance(codec, StoresMore):
-        kept = sum(map(codec.stored_pixels, payloads))
+    kept = sum(stored_pixels(codec, payload, pixels[0, ..., 0].size) for payload in payloads)
     return _CodedChunk(setting, chunk, decoded, stored, files, kept, middle - start, end - middle)
 
 

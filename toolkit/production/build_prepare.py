@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.codecs.base import Codec
+from toolkit.codecs.base import Codec, fitting_sample
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.spec import parse_codec
 from toolkit.data.dataset import ImageDataset, Split
 from toolkit.data.grey import is_grey
-from toolkit.data.images import Unreadable
+from toolkit.data.images import Unreadable, content_digest
 from toolkit.data.listing import ListedImages, Listing, list_training
 from toolkit.features.extractor import FeatureExtractor, build_extractor
 from toolkit.foundation.errors import UsageError
@@ -45,7 +45,7 @@ def prepare(folder: Path, request: BuildRequest, progress: Progress) -> None:
     sample = _sample(listing, size, request["dataset"], progress)
     codec = parse_codec(request["codec"])
     give_originals([codec], sample.originals)
-    codec.fit(sample.train.images[:1])
+    codec.fit(fitting_sample(sample.train.images))
     allowed = budget_bytes(request["budget"], len(listing.class_names), sample.raw_image_bytes)
     candidates = _candidates(codec, sample.train.images, allowed, len(listing.class_names), request["shards"])
     name = None
@@ -113,7 +113,7 @@ def _sample(listing: Listing, size: WrittenSize, name: str, progress: Progress) 
         (),
         (),
         signature,
-        ListedImages.of(listing, places, pixels),
+        ListedImages.of(listing, places, [content_digest(image) for image in pixels]),
         grey=all(map(is_grey, pixels)),
     )
 

@@ -38,7 +38,7 @@ from toolkit.data.summary import found_facts
 from toolkit.foundation import ray_cluster
 from toolkit.foundation.errors import UsageError, WorkError, describe_os_error
 from toolkit.foundation.files import read_json, write_atomically, write_json
-from toolkit.foundation.image_size import WrittenSize
+from toolkit.foundation.image_size import WrittenSize, written_size
 from toolkit.foundation.processes import Outcome, map_tasks
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.threads import available_cores, thread_count
@@ -120,7 +120,7 @@ def build_sharded_memory(
     require_larger_stores([parsed], size)
     request: BuildRequest = {
         "dataset": absolute_spec(spec),
-        "size": size,
+        "size": written_size(size),
         "codec": str(parsed),
         "budget": budget,
         "selection": selection,

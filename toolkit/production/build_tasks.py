@@ -149,7 +149,7 @@ def _add_batch(indices: range, tools: _Tools, herdings: dict[int, StreamingHerdi
         images = np.stack([image for image, _ in read if not isinstance(image, str)])
         labels = tools.listing.labels[intact]
         digests = [content_digest(image) for image in images]
-        give_originals([tools.codec], ListedImages.of(tools.listing, intact, images))
+        give_originals([tools.codec], ListedImages.of(tools.listing, intact, digests))
         payloads = tools.codec.encode(images)
         features = np.zeros((len(images), 0), np.float32)
         if tools.judge is not None:

@@ -17,7 +17,7 @@ from toolkit.codecs.features import refuse_features
 from toolkit.codecs.guide import needs_network
 from toolkit.codecs.original import give_originals
 from toolkit.codecs.psnr import psnr_of
-from toolkit.codecs.spec import codec_family, is_lossless, is_raw, parse_codec
+from toolkit.codecs.spec import codec_family, is_lossless, parse_codec
 from toolkit.data.catalog import absolute_spec, load_dataset
 from toolkit.data.dataset import ImageDataset, SourceImages
 from toolkit.foundation.errors import UsageError, WorkError, one_line
@@ -32,6 +32,7 @@ from toolkit.pilots.results import (
     keeps_exemplars,
     lossless_references,
     peers_of,
+    raw_reference,
     storage_of,
     with_frozen,
 )
@@ -143,7 +144,7 @@ class Study:
     @property
     def raw(self) -> PilotSummary | None:
         """Raw pixels at the same budget with the same method."""
-        return next((one for one in self.peers if is_raw(one["codec"])), None)
+        return raw_reference(self.peers)
 
     @property
     def lossless(self) -> list[PilotSummary]:
@@ -335,6 +336,6 @@ def _through(codec: str, images: np.ndarray, originals: SourceImages | None) -> 
     if needs_network(made):  # the app makes reports too, and runs no network
         raise UsageError(f"a report has no example images of {codec}, because encoding them needs a network")
     give_originals([made], originals)
-    made.fit(images[:1])
+    made.fit(images)
     payloads = made.encode(images)
     return made.decode(payloads, image_size(images)), np.array([len(payload) for payload in payloads])

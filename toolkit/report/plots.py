@@ -13,10 +13,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from toolkit.codecs.spec import codec_family, is_raw
+from toolkit.codecs.spec import codec_family
 from toolkit.language.catalogue import Language
 from toolkit.pilots.contents import PilotSummary
-from toolkit.pilots.results import storage_of
+from toolkit.pilots.results import stands_for_raw, storage_of
 from toolkit.report.figures.style import RULE, SERIES_COLOURS, family_colours
 from toolkit.report.fonts import REGULAR
 
@@ -52,7 +52,7 @@ def tradeoff_svg(pilots: Sequence[PilotSummary], chosen: int, say: Language) -> 
             )
             if n == chosen:
                 axes.plot(x, y, "o", ms=14, mfc="none", mec=_INK, mew=1.4)
-            if is_raw(pilot["codec"]):
+            if stands_for_raw(pilot):
                 axes.axhline(y, color=RULE, lw=1, ls=":", zorder=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -74,7 +74,7 @@ def probe_rows(settings: Sequence[Setting], rules: Sequence[RulePick] = ()) -> l
     return [
         {
             **setting,
-            "header_tax": 1 - setting["stored_bytes"] / setting["file_bytes"],
+            "header_tax": max(0.0, 1 - setting["stored_bytes"] / setting["file_bytes"]),
             "probe_accuracy": accuracy.get(setting["codec"]),
         }
         for setting in settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from toolkit.codecs.features import stores_features
-from toolkit.codecs.spec import is_lossless, parse_codec, short_spec
+from toolkit.codecs.spec import parse_codec, short_spec, stores_exactly
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
 from toolkit.learning.catalog import parse_method
@@ -25,7 +25,7 @@ def keeps_statistics(pilot: PilotSummary) -> bool:
 
 def lossless_that_fit(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     """Lossless pilots whose memory has room for more, so that it holds every image; the smallest exemplars first."""
-    exact = [pilot for pilot in pilots if is_lossless(pilot["codec"]) and pilot["mean"]["exemplars_per_class"]]
+    exact = [pilot for pilot in pilots if stores_exactly(pilot["codec"]) and pilot["mean"]["exemplars_per_class"]]
 
     def has_room(pilot: PilotSummary) -> bool:
         more = _SPARE * storage_of(pilot, "exemplar_bytes")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from toolkit.advice.contents import is_advice
-from toolkit.codecs.spec import is_lossless
+from toolkit.codecs.spec import stores_exactly
 from toolkit.foundation.sizes import format_size
 from toolkit.probe.contents import ProbeResult, pixels_left_out
 from toolkit.report.figures.probe import LOWER_IS_BETTER, distortion_figure
@@ -121,7 +121,7 @@ def _setting_in_words(rows: Sequence[ProbeRow]) -> None:
     """One setting in words with a link to its images: the clicked one, else the middle lossy one."""
     codecs = [row["codec"] for row in rows]
     if st.session_state.get("inspected") not in codecs:
-        lossy = [codec for codec in codecs if not is_lossless(codec)] or codecs
+        lossy = [codec for codec in codecs if not stores_exactly(codec)] or codecs
         st.session_state["inspected"] = lossy[len(lossy) // 2]
     with st.container(border=True):
         codec = st.selectbox(say("probe.setting"), codecs, key="inspected", help=say("probe.setting_help"))

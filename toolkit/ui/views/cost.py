@@ -8,14 +8,14 @@ import streamlit as st
 
 from toolkit.advice.calibration import GAIN
 from toolkit.advice.contents import is_advice
-from toolkit.codecs.spec import is_raw, short_spec
+from toolkit.codecs.spec import short_spec
 from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.image_size import parse_image_size
 from toolkit.foundation.sizes import format_size
 from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
-from toolkit.pilots.results import comparisons
+from toolkit.pilots.results import comparisons, peers_of, raw_reference
 from toolkit.probe.contents import ProbeResult
 from toolkit.report.cost import Coding, Fleet, Prices, Year, cost_command, cost_result, saved_with, yearly
 from toolkit.report.figures.cost import sensitivity_figure
@@ -114,15 +114,9 @@ def _accuracy_change(probe: ProbeResult, pilots: Sequence[RunFolder], codec: str
     for comparison in comparisons(pilots, *chosen()):
         finished = comparison.pilots()
         for pilot in finished:
-            same = [
-                one
-                for one in finished
-                if is_raw(one["codec"])
-                and one["method"] == pilot["method"]
-                and one["budget_bytes"] == pilot["budget_bytes"]
-            ]
-            if same and (pilot["codec"], pilot["align"]) == (codec, align):
-                gain = pilot["mean"]["last_accuracy"] - same[0]["mean"]["last_accuracy"]
+            raw = raw_reference(peers_of(pilot, finished))
+            if raw is not None and (pilot["codec"], pilot["align"]) == (codec, align):
+                gain = pilot["mean"]["last_accuracy"] - raw["mean"]["last_accuracy"]
                 return 100 * gain, say("cost.measured", label=comparison.label, seeds=count(len(pilot["runs"]), "seed"))
     for rule in probe["rules"] if is_advice(probe) else ():
         for one in rule["scores"] if rule["rule"] == GAIN else ():

@@ -29,7 +29,6 @@ from toolkit.pilots.config import DEFAULT_TUNE, FINE_TUNING, PilotConfig, fine_t
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
-from toolkit.probe.presets import usual_budget
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder
 from toolkit.training.network_spec import (
@@ -41,6 +40,7 @@ from toolkit.training.network_spec import (
 )
 from toolkit.ui.access import require_allowed_codecs
 from toolkit.ui.components import formats
+from toolkit.ui.components.budget import budget_field
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.history import show_history
@@ -123,14 +123,7 @@ def _grid_fields(size: WrittenSize) -> tuple[list[str], list[str], str, int | No
         persist_state="session",
         help=say("help.align"),
     )
-    budgets = wide[1].text_input(
-        say("probe.budget"),
-        usual_budget(size),
-        key="pilot_budget_large" if is_large(size) else "pilot_budget",
-        persist_state="session",
-        bind="query-params",
-        help=say("help.budget") + " " + say("pilot.budgets_help"),
-    )
+    budgets = budget_field(wide[1], "pilot_budget", size, say("help.budget") + " " + say("pilot.budgets_help"))
     seeds = wide[2].text_input(
         say("pilot.seeds"),
         "0,1,2",

@@ -26,12 +26,12 @@ from toolkit.jobs.listing import list_runs
 from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
 from toolkit.probe.contents import Setting
-from toolkit.probe.presets import MOST_IMAGES, PRESETS, images_for, usual_budget, with_original
+from toolkit.probe.presets import MOST_IMAGES, PRESETS, images_for, with_original
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder
-from toolkit.training.network_spec import is_large
 from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
+from toolkit.ui.components.budget import budget_field
 from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.formats import count
@@ -136,14 +136,7 @@ def _grid_field(has_files: bool) -> tuple[str, str | None]:
 def _sample_fields(size: WrittenSize) -> tuple[str, int, str, int | None]:
     """The fields of budget, number of images, extractor and stored size; of large images fewer are measured."""
     columns = st.columns(4)
-    budget = columns[0].text_input(
-        say("probe.budget"),
-        usual_budget(size),
-        key="probe_budget_large" if is_large(size) else "probe_budget",
-        persist_state="session",
-        bind="query-params",
-        help=say("help.budget"),
-    )
+    budget = budget_field(columns[0], "probe_budget", size, say("help.budget"))
     images = columns[1].select_slider(
         say("probe.images"),
         _IMAGES,
