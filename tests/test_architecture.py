@@ -28,6 +28,7 @@ FLOORS = {
     "robustness": 5,
     "codec_training": 5,
     "advice": 6,
+    "study": 6,
     "jpeg_dl": 6,
     "pilots": 7,
     "jobs": 8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import sys
@@ -81,3 +82,16 @@ def test_horizons_are_judged_by_the_other_seeds(monkeypatch: pytest.MonkeyPatch)
     assert "| 50 | -1.00 | -1.00 +- 0.00 | 70.0 +- 0.0 |" in table
     assert "| 200 | 1.00 | 1.00 +- 0.00 | 0.0 +- 0.0 |" in table
     assert "| `avif:quality=40, align none` | 0.0 +- 0.0 | 70.0 +- 0.0 | 70.0 +- 0.0 |" in table
+
+
+def test_races_are_simulated_on_the_stored_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(STUDIES))
+    monkeypatch.setattr(sys, "argv", ["race.py", "--draws", "1", "--output", str(tmp_path)])
+    runpy.run_path(str(STUDIES / "race.py"), run_name="__main__")
+    found = json.loads((tmp_path / "race.json").read_text())
+    assert len(found["problems"]) == 6
+    assert all(len(regrets) == 6 for regrets in found["regret"].values())
+    assert found["pilots"]["constant"] == 0
+    assert found["pilots"]["two seeds of everything"] == 2 * found["pilots"]["one seed of everything"]
+    assert sum(row["decisions"] for row in found["calibration"]) == 6 * 3
+    assert "race, quick: 4 → 2" in (tmp_path / "race.md").read_text()

@@ -1,0 +1,202 @@
+"""How few pilots decide? Races simulated on the problems of the regret study.
+
+The true accuracy of every choice is drawn from what its three pilots say about it, and so are new pilots, so that the
+truth is known and every procedure is judged by it. JPEG 4:4:4 at the quality nearest 50 with everything coded starts
+first; then the choices in the order of ``probe-accuracy`` and the other JPEG qualities start by turns. Raw, the best
+lossless codec and the source files run in every round. The drawn problems have the spread and the noise of six real
+ones; they are no new image sets.
+
+    python notebooks/studies/race.py [--draws 100]
+
+writes ``results/race.json`` and ``results/race.md``: regret by procedure, and what the model said against what was
+true. Takes four minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.advice.problem import Problem
+from toolkit.advice.regret.noise import standard_errors
+from toolkit.codecs.spec import codec_family, stores_exactly
+from toolkit.foundation.files import read_json, write_json
+from toolkit.learning.metrics import mean_and_ci95
+from toolkit.study.decision import Accuracies, decide
+from toolkit.study.race import EFFORTS, standing
+
+RESULTS = Path(__file__).parent / "results"
+SCORE = "probe-accuracy"
+EPS = 2.0
+FAR = 2.5
+"""Points of regret that a decision should seldom exceed."""
+BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+SEEDS = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=100, help="drawn truths per problem")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    found = simulated(problems(), asked.draws)
+    write_json(asked.output / "race.json", {"command": "python notebooks/studies/race.py", **found})
+    (asked.output / "race.md").write_text(as_tables(found))
+
+
+def problems() -> list[Problem]:
+    """The problems of the regret study, each once, with the evidence of a deployed learner's features."""
+    measured = [one for one in read_json(RESULTS / "regret.json")["measured"] if one["extractor"] == "stage0"]
+    found = {one["problem"]["name"]: one["problem"] for one in reversed(measured)}
+    return [Problem.from_dict(one) for one in found.values()]
+
+
+def simulated(given: Sequence[Problem], draws: int) -> dict[str, Any]:
+    """Regrets of all procedures by problem, pilots used, and what was said and true, for each draw."""
+    regrets: dict[str, list[list[float]]] = {}
+    pilots: dict[str, list[list[int]]] = {}
+    said: list[tuple[float, bool]] = []
+    for problem in given:
+        random = np.random.default_rng(len(regrets.get("constant", ())))
+        order, references = starters(problem)
+        own: dict[str, list[float]] = {}
+        used: dict[str, list[int]] = {}
+        for _ in range(draws):
+            truth, seeds = drawn(problem, random)
+            for name, procedure in PROCEDURES.items():
+                chosen, count = procedure(seeds, order)
+                own.setdefault(name, []).append(float(truth.max() - truth[chosen]))
+                used.setdefault(name, []).append(count)
+            for effort in EFFORTS:
+                chosen, count, probability = raced(problem, seeds, order, references, effort)
+                own.setdefault(effort, []).append(float(truth.max() - truth[chosen]))
+                used.setdefault(effort, []).append(count)
+                said.append((probability, bool(truth.max() - truth[chosen] <= EPS)))
+        for name in own:
+            regrets.setdefault(name, []).append(own[name])
+            pilots.setdefault(name, []).append(used[name])
+    return {
+        "problems": [problem.name for problem in given],
+        "draws": draws,
+        "regret": {name: [float(np.mean(one)) for one in own] for name, own in regrets.items()},
+        "far": {name: [float(np.mean(np.array(one) > FAR)) for one in own] for name, own in regrets.items()},
+        "pilots": {name: float(np.mean(own)) for name, own in pilots.items()},
+        "calibration": calibration(said),
+    }
+
+
+def starters(problem: Problem) -> tuple[list[int], list[int]]:
+    """Contenders in order, and references."""
+    choices = range(len(problem.codecs))
+    exact = [one for one in choices if stores_exactly(problem.codecs[one])]
+    lossless = [one for one in exact if codec_family(problem.codecs[one]) not in ("raw", "original")]
+    references = [one for one in exact if problem.codecs[one] in ("raw", "original")]
+    references += sorted(lossless, key=lambda one: -problem.exemplars[one])[:1]
+    scores = np.nan_to_num(problem.scores[SCORE], nan=-np.inf)
+    by_score = sorted((one for one in choices if one not in references), key=lambda one: -scores[one])
+    first, *steps = ladder(problem)
+    turns = [one for pair in itertools.zip_longest(by_score, steps) for one in pair if one is not None]
+    return list(dict.fromkeys([first, *turns])), references
+
+
+def ladder(problem: Problem) -> list[int]:
+    """JPEG 4:4:4 with everything coded: the quality nearest 50, then its neighbours by turns, higher ones first."""
+    qualities = {
+        one: int(quality[1])
+        for one, (codec, align) in enumerate(zip(problem.codecs, problem.aligns, strict=True))
+        if (quality := re.fullmatch(r"jpeg:quality=(\d+)", codec)) and align == "both"
+    }
+    rungs = sorted(qualities, key=lambda one: qualities[one])
+    middle = min(range(len(rungs)), key=lambda place: abs(qualities[rungs[place]] - 50))
+    around = itertools.zip_longest(rungs[middle + 1 :], rungs[:middle][::-1])
+    return [rungs[middle], *(one for pair in around for one in pair if one is not None)]
+
+
+def drawn(problem: Problem, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """True accuracies (k,) and those of new pilots (k, seeds), in points."""
+    means, errors = 100 * problem.accuracy, standard_errors(problem)
+    assert errors is not None  # every problem has three seeds
+    errors = 100 * errors
+    variance = max(0.1, float(np.var(means, ddof=1) - np.mean(errors**2)))
+    share = variance / (variance + errors**2)
+    centre = np.average(means, weights=share)
+    truth = centre + share * (means - centre) + np.sqrt(share) * errors * random.standard_normal(len(means))
+    noise = errors * np.sqrt(problem.by_seed.shape[1])
+    seed = 3 * random.standard_normal(SEEDS)
+    return truth, truth[:, None] + seed + noise[:, None] * random.standard_normal((len(means), SEEDS))
+
+
+def raced(
+    problem: Problem, seeds: np.ndarray, order: Sequence[int], references: Sequence[int], effort: str
+) -> tuple[int, int, float]:
+    """The arm that a race decides for, its number of pilots, and how sure it is."""
+    scores = np.nan_to_num(problem.scores[SCORE], nan=np.nanmean(problem.scores[SCORE]))
+    expected = (scores - scores.mean()) / (scores.std() or 1.0)
+    found = Accuracies(np.full_like(seeds, np.nan), problem.unaligned, expected)
+    while wanted := standing(found, order, references, EFFORTS[effort]).wanted:
+        for arm, seed in wanted:
+            found.by_seed[arm, seed] = seeds[arm, seed]
+    decision = decide(found, EPS)
+    assert decision.leader is not None
+    return decision.leader, int(np.isfinite(found.by_seed).sum()), decision.probability
+
+
+def everything(count: int) -> Callable[[np.ndarray, Sequence[int]], tuple[int, int]]:
+    """The best mean of every choice over some seeds."""
+    return lambda seeds, _: (int(seeds[:, :count].mean(axis=1).argmax()), count * len(seeds))
+
+
+PROCEDURES: dict[str, Callable[[np.ndarray, Sequence[int]], tuple[int, int]]] = {
+    "constant": lambda _, order: (order[0], 0),
+    "first by probe": lambda _, order: (order[1], 0),
+    "one seed of everything": everything(1),
+    "two seeds of everything": everything(2),
+    "three seeds of everything": everything(3),
+}
+
+
+def calibration(said: Sequence[tuple[float, bool]]) -> list[dict[str, float]]:
+    """What was said and what was true, by bins of what was said."""
+    rows = []
+    for low, high in itertools.pairwise(BINS):
+        own = [one for one in said if low <= one[0] < high or (high == 1 and one[0] == 1)]
+        if own:
+            means = np.mean(np.array(own, float), axis=0)
+            rows.append({"from": low, "decisions": len(own), "said": float(means[0]), "true": float(means[1])})
+    return rows
+
+
+def as_tables(found: dict[str, Any]) -> str:
+    """Regret by procedure with its interval over problems, then the calibration."""
+    lines = [
+        f"Regret in points of last accuracy, judged by drawn truths ({found['draws']} per problem); mean +- 95 %",
+        "interval over the six problems. *Far* is the share of decisions more than 2.5 points below the best.",
+        "",
+        "| procedure | pilots | regret | far |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, own in found["regret"].items():
+        mean, half = mean_and_ci95(own)
+        pilots, far = found["pilots"][name], float(np.mean(found["far"][name]))
+        label = f"race, {name}: {' → '.join(map(str, EFFORTS[name]))}" if name in EFFORTS else name
+        lines.append(f"| {label} | {pilots:.1f} | {mean:.2f} ± {half or 0:.2f} | {far:.0%} |")
+    lines += [
+        "",
+        f"Probability of being within {EPS:g} points of the best: said by the race's model, and true.",
+        "",
+        "| said | decisions | mean said | true |",
+        "|---|--:|--:|--:|",
+    ]
+    for row in found["calibration"]:
+        lines.append(f"| from {row['from']:.2f} | {row['decisions']} | {row['said']:.3f} | {row['true']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

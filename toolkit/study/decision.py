@@ -1,0 +1,206 @@
+"""What pilots say so far about arms, from a Bayesian two-way model of their accuracy.
+
+The accuracy of arm a with seed s, in points, is modelled as::
+
+    y[a, s] = worth[a] + seed[s] + noise[a, s]
+    worth[a] = slope * expected[a] + own[a]
+
+``seed`` has a flat prior: a seed draws the class order, which all arms share, so that only differences between arms
+count. ``own`` is normal with standard deviation ``spread``; ``noise`` is normal with one standard deviation for arms
+that are coded alike or not at all, and a larger one for those that mix coded and original images. The three deviations
+are unknown. Their priors are wide around what the pilots of six stored problems have (``notebooks/studies/regret.py``),
+and all is integrated over a grid of their values, so that two seeds do not pass for certainty. ``slope`` says what the
+probe's order is worth: its prior is what rank correlations with pilots have shown, 0.4 spreads or so.
+
+All arms are tested on the same images. What they would reach on others differs from that by the error of the images
+on which two arms disagree; this error does not shrink with more seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+DRAWS = 4000
+_SPREADS = np.geomspace(0.3, 20, 9)
+_NOISES = np.geomspace(0.3, 8, 8)
+_RATIOS = {1.0: 0.45, 2.0: 0.3, 4.0: 0.25}
+"""Noise of mixed arms relative to the others, with prior probabilities."""
+_SPREAD_PRIOR, _NOISE_PRIOR = (3.0, 0.8), (1.8, 0.8)
+"""Median and standard deviation of the logarithm, of the prior of the spread and of the noise."""
+_SLOPE, _SLOPE_ERROR = 0.4, 0.3
+"""Mean and standard deviation of the slope, in spreads."""
+_FLAT = 1e4
+"""Variance of seeds."""
+_LEAST_SEEDS = 2
+"""An arm with fewer seeds is not chosen."""
+_SURE = 0.9
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Results of a race so far.
+
+    Attributes:
+        by_seed: float64 (arms, seeds), last accuracy in points; NaN where there is no run, minus infinity where it
+            failed.
+        mixed: bool (arms,), whether an arm mixes coded and original images.
+        expected: float64 (arms,), what was expected before, with mean 0 and standard deviation 1; zeros if nothing.
+        images: number of test images.
+        disagreement: share of test images on which two arms disagree, on average.
+    """
+
+    by_seed: np.ndarray
+    mixed: np.ndarray
+    expected: np.ndarray
+    images: int = 10**9
+    disagreement: float = 0.2
+
+    def up_to(self, seeds: int) -> Accuracies:
+        """Without the results of later seeds."""
+        kept = self.by_seed.copy()
+        kept[:, seeds:] = np.nan
+        return replace(self, by_seed=kept)
+
+
+class Decision(NamedTuple):
+    """What the accuracies say.
+
+    Attributes:
+        leader: index of the arm with the highest expected worth among those with two seeds; None if there is none.
+        probability: that its worth is within ``eps`` points of the best arm's.
+        shortfall: expected points by which it is worse than the best arm.
+        runner_up: the next arm, with or without two seeds; None if there is only one.
+        alike: arms that have an even chance or better to be within ``eps`` of the best, the leader first.
+        to_settle: further seeds of leader and runner-up that would make the sign of their difference 90 % sure; 0 if it
+            is, None if the test images cannot tell them apart with any number of seeds.
+    """
+
+    leader: int | None
+    probability: float
+    shortfall: float
+    runner_up: int | None
+    alike: list[int]
+    to_settle: int | None
+
+
+def worth(found: Accuracies, seed: int = 0) -> np.ndarray:
+    """Draws of the arms' worth given the accuracies, float64 (:data:`DRAWS`, arms), in points, up to a constant.
+
+    Args:
+        found: the accuracies.
+        seed: of the draws.
+    """
+    random = np.random.default_rng(seed)
+    arms, seeds = found.by_seed.shape
+    rows, columns = np.nonzero(np.isfinite(found.by_seed))
+    values = found.by_seed[rows, columns]
+    values = values - (values.mean() if len(values) else 0.0)
+    design = np.zeros((len(values), 1 + arms + seeds))
+    places = np.arange(len(values))
+    design[places, 0], design[places, 1 + rows], design[places, 1 + arms + columns] = found.expected[rows], 1, 1
+    ratios = _RATIOS if found.mixed[rows].any() else {1.0: 1.0}
+    grid = list(itertools.product(_SPREADS, _NOISES, ratios))
+    solved = [_given(design, values, arms, found.mixed[rows], *point) for point in grid]
+    logs = np.array([one.log_evidence for one in solved])
+    logs += [_log_normal(spread, *_SPREAD_PRIOR) + _log_normal(noise, *_NOISE_PRIOR) for spread, noise, _ in grid]
+    logs += [math.log(ratios[ratio]) for _, _, ratio in grid]
+    counts = random.multinomial(DRAWS, np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum())
+    drawn = []
+    for one, count in zip(solved, counts, strict=True):
+        if count:
+            normal = random.standard_normal((count, len(one.mean)))
+            unknowns = one.mean + np.linalg.solve(one.factor.T, normal.T).T
+            drawn.append(unknowns[:, :1] * found.expected + unknowns[:, 1 : 1 + arms])
+    own = 100 * math.sqrt(found.disagreement / 2 / found.images)
+    return random.permutation(np.concatenate(drawn)) + own * random.standard_normal((DRAWS, arms))
+
+
+def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Decision:
+    """What the accuracies say about the best arm.
+
+    Args:
+        found: the accuracies.
+        eps: points of accuracy that do not matter.
+        seed: of the draws.
+    """
+    draws = worth(found, seed)
+    failed = np.isneginf(found.by_seed).any(axis=1)
+    draws[:, failed] = -np.inf
+    mean, best = draws.mean(axis=0), draws.max(axis=1)
+    seeds = np.isfinite(found.by_seed).sum(axis=1)
+    able = [arm for arm in np.argsort(-mean, kind="stable").tolist() if seeds[arm] >= _LEAST_SEEDS and not failed[arm]]
+    if not able:
+        return Decision(None, 0.0, math.nan, None, [], None)
+    leader = able[0]
+    others = [arm for arm in np.argsort(-mean, kind="stable").tolist() if arm != leader and not failed[arm]]
+    near = (best[:, None] - draws <= eps).mean(axis=0)
+    return Decision(
+        leader,
+        float(near[leader]),
+        float((best - draws[:, leader]).mean()),
+        others[0] if others else None,
+        [leader, *(arm for arm in others if near[arm] >= 0.5)],
+        _to_settle(found, draws, leader, others[0]) if others else 0,
+    )
+
+
+def difference(draws: np.ndarray, arm: int, other: int) -> tuple[float, float, float]:
+    """Expected difference in worth of two arms in points, and its 95 % interval."""
+    apart = draws[:, arm] - draws[:, other]
+    low, high = np.quantile(apart, [0.025, 0.975])
+    return float(apart.mean()), float(low), float(high)
+
+
+class _Given(NamedTuple):
+    """The posterior of all unknowns for given deviations: mean, Cholesky factor of the precision, log evidence."""
+
+    mean: np.ndarray
+    factor: np.ndarray
+    log_evidence: float
+
+
+def _given(
+    design: np.ndarray, values: np.ndarray, arms: int, mixed: np.ndarray, spread: float, noise: float, ratio: float
+) -> _Given:
+    """Bayesian linear regression with known variances."""
+    unknowns = design.shape[1]
+    prior = np.zeros(unknowns)
+    prior[0] = _SLOPE * spread
+    precision = np.full(unknowns, 1 / _FLAT)
+    precision[0], precision[1 : 1 + arms] = 1 / (_SLOPE_ERROR * spread) ** 2, 1 / spread**2
+    weights = 1 / np.where(mixed, ratio * noise, noise) ** 2
+    factor = np.linalg.cholesky(np.diag(precision) + (design.T * weights) @ design)
+    rest = values - design @ prior
+    pulled = np.linalg.solve(factor, design.T @ (weights * rest))
+    mean = prior + np.linalg.solve(factor.T, pulled)
+    log_evidence = 0.5 * (
+        np.log(weights).sum()
+        + np.log(precision).sum()
+        - 2 * np.log(np.diag(factor)).sum()
+        - (weights * rest**2).sum()
+        + pulled @ pulled
+    )
+    return _Given(mean, factor, float(log_evidence))
+
+
+def _log_normal(value: float, median: float, deviation: float) -> float:
+    return -0.5 * (math.log(value / median) / deviation) ** 2
+
+
+def _to_settle(found: Accuracies, draws: np.ndarray, leader: int, other: int) -> int | None:
+    """Further seeds of two arms, if their expected difference is the true one."""
+    apart = draws[:, leader] - draws[:, other]
+    if (apart > 0).mean() >= _SURE:
+        return 0
+    wanted = abs(float(apart.mean())) / 1.2816  # the deviation at which a normal difference is 90 % sure
+    fixed = 1e4 * found.disagreement / found.images
+    if wanted**2 <= fixed:
+        return None
+    seeds = np.isfinite(found.by_seed[[leader, other]]).sum(axis=1).min()
+    each = max(0.0, float(apart.var()) - fixed) * max(1, int(seeds))
+    return max(1, math.ceil(each / (wanted**2 - fixed)) - int(seeds))
