@@ -28,7 +28,7 @@ from toolkit.advice.regret.noise import standard_errors
 from toolkit.codecs.spec import codec_family, stores_exactly
 from toolkit.foundation.files import read_json, write_json
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.study.decision import Accuracies, decide
+from toolkit.study.decision import Accuracies, Group, decide
 from toolkit.study.race import EFFORTS, standing
 
 RESULTS = Path(__file__).parent / "results"
@@ -138,7 +138,9 @@ def raced(
     """The arm that a race decides for, its number of pilots, and how sure it is."""
     scores = np.nan_to_num(problem.scores[SCORE], nan=np.nanmean(problem.scores[SCORE]))
     expected = (scores - scores.mean()) / (scores.std() or 1.0)
-    found = Accuracies(np.full_like(seeds, np.nan), problem.unaligned, expected)
+    exact = np.array([stores_exactly(codec) for codec in problem.codecs])
+    group = np.where(exact, Group.LOSSLESS, np.where(problem.unaligned, Group.MIXED, Group.ALIKE))
+    found = Accuracies(np.full_like(seeds, np.nan), group, expected)
     while wanted := standing(found, order, references, EFFORTS[effort]).wanted:
         for arm, seed in wanted:
             found.by_seed[arm, seed] = seeds[arm, seed]
@@ -154,7 +156,6 @@ def everything(count: int) -> Callable[[np.ndarray, Sequence[int]], tuple[int, i
 
 PROCEDURES: dict[str, Callable[[np.ndarray, Sequence[int]], tuple[int, int]]] = {
     "constant": lambda _, order: (order[0], 0),
-    "first by probe": lambda _, order: (order[1], 0),
     "one seed of everything": everything(1),
     "two seeds of everything": everything(2),
     "three seeds of everything": everything(3),

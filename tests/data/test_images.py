@@ -215,6 +215,16 @@ def test_all_of_an_image_keeps_its_aspect_and_is_never_enlarged() -> None:
     np.testing.assert_array_equal(images.decode_image(encoded(pixels), images.Whole(500)), pixels)
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 9000), (9000, 1), (4, 17_000), (90, 100), (40, 5000)])
+def test_all_of_an_image_stays_within_a_number_of_pixels_and_a_longest_side(height: int, width: int) -> None:
+    whole = images.framed_array(np.zeros((height, width, 3), np.uint8), images.Whole(64, 4000))
+    assert whole[..., 0].size <= 4000
+    assert max(whole.shape) <= 16_383
+    assert min(whole.shape[:2]) >= 1
+    if height * width > 2 * 4000 and min(height, width) > 1:
+        assert whole[..., 0].size > 3000
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_pixels_are_counted_from_the_header(kind: str) -> None:
     assert images.image_pixels(encoded(noise(3, 20, 31), kind)) == 620

@@ -103,7 +103,7 @@ def test_whole_images_are_kept_in_shards(folder: Path, tmp_path: Path, archive: 
             assert set(map(content_digest, wholes)) == set(map(content_digest, sources))
             crops = {content_digest(framed_array(image, "8x12")) for image in sources}
             assert set(map(content_digest, memory.decode(label))) == crops
-    refused = {"original": "needs the source files", "store:side=9|png": "its side must be at least 12"}
+    refused = {"original": "needs the sources of the images", "store:side=9|png": "its side must be at least 12"}
     for codec, reason in refused.items():
         with pytest.raises(UsageError, match=reason):
             build_sharded_memory(str(where), tmp_path / codec[:5], **choices | {"codec": codec}, shards=2, workers=1)

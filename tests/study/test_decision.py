@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from toolkit.study import decision
-from toolkit.study.decision import Accuracies, decide, difference, worth
+from toolkit.study.decision import Accuracies, Group, decide, difference, expected_worth, worth
 
 NAN, FAILED = math.nan, -math.inf
 
@@ -17,7 +17,7 @@ NAN, FAILED = math.nan, -math.inf
 def accuracies(*rows: list[float], expected: list[float] | None = None, **more: object) -> Accuracies:
     by_seed = np.array(rows)
     given = np.zeros(len(rows)) if expected is None else np.array(expected)
-    return Accuracies(by_seed, np.zeros(len(rows), bool), given, **more)  # type: ignore[arg-type]
+    return Accuracies(by_seed, np.zeros(len(rows), int), given, **more)  # type: ignore[arg-type]
 
 
 def test_for_given_deviations_it_is_the_conditional_of_a_joint_normal() -> None:
@@ -26,12 +26,13 @@ def test_for_given_deviations_it_is_the_conditional_of_a_joint_normal() -> None:
     rows, columns = np.array([0, 1, 2, 0, 1]), np.array([0, 0, 0, 1, 1])
     values = random.normal(0, 3, 5)
     spread, noise, ratio = 2.0, 1.5, 2.0
-    design = np.zeros((5, 1 + 3 + 2))
-    design[np.arange(5), 0], design[np.arange(5), 1 + rows], design[np.arange(5), 4 + columns] = expected[rows], 1, 1
+    design = np.zeros((5, 3 + 3 + 2))
+    design[np.arange(5), 0], design[np.arange(5), 3 + rows], design[np.arange(5), 6 + columns] = expected[rows], 1, 1
+    design[:, 1], design[:, 2] = rows == 2, mixed[rows]
     given = decision._given(design, values, 3, mixed[rows], spread, noise, ratio)
     # the same by the joint distribution of unknowns and values
-    before = np.diag([(0.3 * spread) ** 2, *[spread**2] * 3, *[1e4] * 2])
-    mean = np.array([0.4 * spread, 0, 0, 0, 0, 0])
+    before = np.diag([(0.3 * spread) ** 2, 64, 64, *[spread**2] * 3, *[1e4] * 2])
+    mean = np.array([0.4 * spread, 0, 0, 0, 0, 0, 0, 0])
     joint = design @ before @ design.T + np.diag(np.where(mixed[rows], ratio * noise, noise) ** 2)
     pull = before @ design.T @ np.linalg.inv(joint)
     np.testing.assert_allclose(given.mean, mean + pull @ (values - design @ mean), rtol=1e-6, atol=1e-6)
@@ -48,12 +49,13 @@ def test_what_is_said_is_true_as_often_as_said() -> None:
     for _ in range(250):
         spread, noise = np.exp(random.normal(np.log([3.0, 1.8]), 0.8))
         ratio = random.choice([1.0, 2.0, 4.0], p=[0.45, 0.3, 0.25])
-        mixed, expected = random.random(8) < 0.3, random.standard_normal(8)
-        truth = random.normal(0.4, 0.3) * spread * expected + spread * random.standard_normal(8)
-        noises = np.where(mixed, ratio * noise, noise)[:, None] * random.standard_normal((8, 2))
+        group, expected = random.choice(3, 8, p=[0.6, 0.2, 0.2]), random.standard_normal(8)
+        offset = np.array([0, *random.normal(0, 8, 2)])[group]
+        truth = offset + random.normal(0.4, 0.3) * spread * expected + spread * random.standard_normal(8)
+        noises = np.where(group == Group.MIXED, ratio * noise, noise)[:, None] * random.standard_normal((8, 2))
         by_seed = truth[:, None] + 5 * random.standard_normal(2) + noises
         by_seed[3:, 1] = NAN
-        found = Accuracies(by_seed, mixed, expected)
+        found = Accuracies(by_seed, group, expected)
         made = decide(found)
         assert made.leader is not None
         assert made.runner_up is not None
@@ -130,3 +132,22 @@ def test_expectations_count_until_pilots_say_otherwise() -> None:
     assert worth(nothing).mean(axis=0)[0] > worth(nothing).mean(axis=0)[1] + 1
     against = accuracies([30, 31, 30], [36, 37, 36], expected=[1.0, -1.0])
     assert decide(against).leader == 1
+
+
+def test_the_expected_worth_is_the_mean_of_the_draws() -> None:
+    found = accuracies([40, 41], [36, NAN], [30, 35], [NAN, NAN], expected=[0.5, -0.5, 1.0, -1.0])
+    np.testing.assert_allclose(expected_worth(found), worth(found).mean(axis=0), atol=0.25)
+
+
+def test_a_sign_that_is_known_is_settled_whichever_it_is() -> None:
+    made = decide(accuracies([40, 40.2, NAN], [60, NAN, NAN], images=10**6))
+    assert (made.leader, made.runner_up, made.to_settle) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"expected": [NAN, 0.0]}, {"images": 0}, {"disagreement": 1.5}, {"expected": [0.0]}],
+)
+def test_impossible_numbers_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        accuracies([40, 41], [39, 38], **wrong)

@@ -10,7 +10,7 @@ from toolkit.study.race import EFFORTS, Standing, Wanted, standing
 
 
 def nothing(arms: int, seeds: int = 4) -> Accuracies:
-    return Accuracies(np.full((arms, seeds), np.nan), np.zeros(arms, bool), np.zeros(arms))
+    return Accuracies(np.full((arms, seeds), np.nan), np.zeros(arms, int), np.zeros(arms))
 
 
 def finish(
@@ -66,12 +66,37 @@ def test_later_seeds_do_not_change_an_earlier_round() -> None:
     assert standing(found, [0, 1, 2, 3], [], (4, 2)).rounds[1] == [0, 1]
 
 
-def test_an_arm_that_fails_is_dropped_and_fewer_arms_than_planned_are_all_run() -> None:
+def test_an_arm_that_fails_is_out_and_the_next_takes_its_place() -> None:
+    found = nothing(6)
+    found.by_seed[:5, 0] = [-np.inf, 1, 2, -np.inf, np.nan]
+    state = standing(found, [0, 1, 2, 3, 4], [5], (3, 2))
+    assert state.rounds == [[1, 2, 4, 5]]
+    assert state.wanted == [Wanted(4, 0), Wanted(5, 0)]
+    found.by_seed[[4, 5], 0] = [3, -np.inf]
+    state = standing(found, [0, 1, 2, 3, 4], [5], (3, 2))
+    assert state.rounds[1] == [4, 2]  # without the reference, which failed
+    found.by_seed[[4, 2], 1] = [-np.inf, 3]
+    state = standing(found, [0, 1, 2, 3, 4], [5], (3, 2, 2))
+    assert (state.rounds[2], state.wanted) == ([2], [Wanted(2, 2)])
+    assert state.dropped_after == [None, 1, None, None, 2, 1]
+
+
+def test_fewer_arms_than_planned_are_all_run_and_none_is_a_race_that_is_over() -> None:
     found = nothing(3)
-    found.by_seed[:, 0] = [-np.inf, 1, 2]
-    state = standing(found, [0, 1, 2], [], (8, 2))
-    assert state.rounds[0] == [0, 1, 2]
-    assert sorted(state.rounds[1]) == [1, 2]
-    assert state.dropped_after[0] == 1
-    alone = nothing(1)
-    assert standing(alone, [0], [], (4, 2)).wanted == [Wanted(0, 0)]
+    found.by_seed[:, 0] = [3, 1, 2]
+    assert standing(found, [0, 1, 2], [], (8, 2)).rounds == [[0, 1, 2], [0, 2]]
+    assert standing(nothing(1), [0], [], (4, 2)).wanted == [Wanted(0, 0)]
+    failed = nothing(2)
+    failed.by_seed[:, 0] = -np.inf
+    assert standing(failed, [0, 1], [], (4, 2)) == Standing([[], []], [None, None], [])
+
+
+def test_a_finished_round_is_decided_for_good() -> None:
+    found = nothing(6)
+    found.by_seed[:4, 0] = [40, 40, 39.99, 40.01]
+    first = standing(found, [0, 1, 2, 3, 4, 5], [], (4, 2)).rounds
+    wide = Accuracies(np.pad(found.by_seed, ((0, 0), (0, 3)), constant_values=np.nan), found.group, found.expected)
+    wide.by_seed[4:, :3] = 80  # other runs exist already
+    wide.by_seed[2, 1:] = 90
+    assert standing(wide, [0, 1, 2, 3, 4, 5], [], (4, 2)).rounds == first
+    assert set(first[1]) == {3, 0} or set(first[1]) == {3, 1}

@@ -82,14 +82,14 @@ class Codec(Protocol):
 
 @runtime_checkable
 class StoresOtherPixels(Protocol):
-    """A codec that stores other pixels than those of the images it is given: their whole sources, or smaller copies."""
+    """A codec that stores other images than those it is given: their sources."""
 
     def stored_pixels(self, payload: bytes) -> int:
-        """Number of pixels that a payload stores."""
+        """Number of pixels of the image that a payload stores."""
 
 
 def stored_pixels(codec: Codec, payload: bytes, pixels: int) -> int:
-    """Number of pixels that a payload stores of an image of ``pixels``."""
+    """Number of pixels of the image that a payload stores; of the given one, ``pixels``, for most codecs."""
     return codec.stored_pixels(payload) if isinstance(codec, StoresOtherPixels) else pixels
 
 

@@ -8,10 +8,10 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from toolkit.codecs.base import Codec, Size, fitting_sample, stored_pixels
-from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, at_size, settle
+from toolkit.codecs.base import Codec, Size, fitting_sample
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, assume_grey, at_size
 from toolkit.codecs.kind import CodecKind
-from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.parameters import Parameter
 
 _DOWN, _UP = Image.Resampling.BOX, Image.Resampling.BICUBIC
@@ -56,15 +56,8 @@ class DownscaleCodec(FixedSizeCodec):
         other.inner = at_size(self.inner, self._reduced(*size))
         return other
 
-    def settle(self, size: Size) -> None:
-        settle(self.inner, self._reduced(*size))
-
-    def stored_pixels(self, payload: bytes) -> int:
-        """Number of pixels that a payload stores."""
-        if self._size is None:
-            raise WorkError(f"{self}: {self.size_name} is missing; fit or load it first")
-        height, width = self._reduced(*self._size)
-        return stored_pixels(at_size(self.inner, (height, width)), payload, height * width)
+    def assume_grey(self, grey: bool) -> None:
+        assume_grey(self.inner, grey)
 
     def shared_bytes(self) -> int:
         return 0 if self._size is None else SHARED_SIZE.size + self.inner.shared_bytes()

@@ -109,19 +109,14 @@ class FileCodec:
         require_rgb(self, images)
         if self._one_component is None and self._header is None:
             self.fit(images)
-        elif any(map(is_grey, images)):
-            self.settle(image_size(images))
+        elif self._one_component is None and self._grey and any(map(is_grey, images)):  # a loaded header
+            self._one_component = self.shared_state() == self._learned(image_size(images), True).to_bytes()
         workers = thread_count() if self._slow else self._workers(*images.shape[1:3])
         return list(ordered_map(self._payload, images, workers))
 
-    def settle(self, size: Size) -> None:
-        """Tell from a loaded header whether grey images become files of one component.
-
-        Args:
-            size: of the images that the header was learned for.
-        """
-        if self._one_component is None and self._grey and self._header is not None:
-            self._one_component = self.shared_state() == self._learned(size, True).to_bytes()
+    def assume_grey(self, grey: bool) -> None:
+        """Say whether grey images become files of one component, of a header that was learned elsewhere."""
+        self._one_component = self._grey and grey
 
     @within_memory
     def decode(self, payloads: Sequence[bytes], size: Size | None = None) -> np.ndarray:

@@ -86,8 +86,8 @@ class FixedSizeCodec(ABC):
         other._size = size
         return other
 
-    def settle(self, size: Size) -> None:  # noqa: B027  # most codecs have nothing to settle
-        """Tell from a loaded state what depends on the images of ``size`` that it was learned for."""
+    def assume_grey(self, grey: bool) -> None:  # noqa: B027  # most codecs store grey images as they come
+        """Say whether all images that the shared state was learned from are grey."""
 
     # -- the protocol ------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ def at_size(codec: Codec, size: Size) -> Codec:
     return codec.at_size(size) if isinstance(codec, FixedSizeCodec) else codec
 
 
-def settle(codec: Codec, size: Size) -> None:
-    """Tell from a codec's loaded state what depends on the images of ``size`` that it was learned for."""
-    if hasattr(codec, "settle"):
-        codec.settle(size)
+def assume_grey(codec: Codec, grey: bool) -> None:
+    """Say whether all images that a codec's loaded state was learned from are grey."""
+    if hasattr(codec, "assume_grey"):
+        codec.assume_grey(grey)

@@ -15,18 +15,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolkit.codecs.base import MAX_PIXELS, Codec, Size, chain, fitting_sample, image_size, stored_pixels
-from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, at_size, settle
+from toolkit.codecs.base import MAX_PIXELS, Codec, Size, chain, fitting_sample, image_size
+from toolkit.codecs.fixed_size import SHARED_SIZE, FixedSizeCodec, assume_grey, at_size
 from toolkit.codecs.guide import needs_guide
 from toolkit.codecs.kind import CodecKind
 from toolkit.codecs.original import NeedsOriginals, require_dataset_size
 from toolkit.codecs.varint import read_varint, write_varint
 from toolkit.data.dataset import SourceImages
+from toolkit.data.grey import is_grey
 from toolkit.data.images import Whole, framed_array
 from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.image_size import ImageSize, WrittenSize, parse_image_size
 from toolkit.foundation.parameters import Parameter
-from toolkit.foundation.threads import ordered_map
+from toolkit.foundation.threads import ordered_map, thread_count
 
 _SIDE_BYTES = 4
 """Maximum length of a side in a payload."""
@@ -51,7 +52,7 @@ class StoreCodec(FixedSizeCodec):
     """
 
     needs_files = False
-    least_state = 2 * SHARED_SIZE.size
+    least_state = SHARED_SIZE.size + 1
     size_name = "the size of the images"
 
     def __init__(self, inner: Codec, side: int) -> None:
@@ -60,7 +61,7 @@ class StoreCodec(FixedSizeCodec):
         self.inner = inner
         self.side = side
         self.originals: SourceImages | None = None
-        self._learned: Size = (0, 0)
+        self._all_grey = False
         self.extension = inner.extension
 
     def __str__(self) -> str:
@@ -69,8 +70,11 @@ class StoreCodec(FixedSizeCodec):
     def learn(self, images: np.ndarray) -> None:
         self.require_larger(ImageSize(*image_size(images)).written)
         wholes = self.whole_of(images[fitting_sample(np.arange(len(images)))])
-        self._learned = Counter(image_size(whole[None]) for whole in wholes).most_common(1)[0][0]
-        self.inner.fit(np.stack([whole for whole in wholes if image_size(whole[None]) == self._learned]))
+        self._all_grey = all(map(is_grey, wholes))
+        told = [whole for whole in wholes if self._all_grey or not is_grey(whole)]
+        counts = Counter(whole.shape for whole in told)
+        usual = max(counts, key=lambda shape: (counts[shape], shape))
+        self.inner.fit(np.stack([whole for whole in told if whole.shape == usual]))
 
     def encode_images(self, images: np.ndarray) -> list[bytes]:
         payloads: list[bytes] = []
@@ -87,6 +91,11 @@ class StoreCodec(FixedSizeCodec):
                 images[place] = image
         return images
 
+    def wholes(self, payloads: Sequence[bytes]) -> Iterator[np.ndarray]:
+        """The stored images as :meth:`decode_whole` gives them, a few at a time."""
+        for some in self._blocks(len(payloads)):
+            yield from self.decode_whole(payloads[some])
+
     def decode_whole(self, payloads: Sequence[bytes]) -> list[np.ndarray]:
         """The stored images, each uint8 (H, W, 3) of its own size.
 
@@ -97,8 +106,7 @@ class StoreCodec(FixedSizeCodec):
 
     def stored_pixels(self, payload: bytes) -> int:
         """Number of pixels that a payload stores."""
-        size, inside = self._split(payload)
-        return stored_pixels(at_size(self.inner, size), inside, ImageSize(*size).pixels)
+        return ImageSize(*self._split(payload)[0]).pixels
 
     def require_larger(self, size: WrittenSize) -> None:
         """Require that what is stored is not smaller than images of a size.
@@ -117,19 +125,18 @@ class StoreCodec(FixedSizeCodec):
         return at_size(self.inner, size).to_file(inside)
 
     def rest_of_shared(self) -> bytes:
-        return SHARED_SIZE.pack(*self._learned) + self.inner.shared_state()
+        return bytes([self._all_grey]) + self.inner.shared_state()
 
     def load_rest(self, rest: bytes, size: Size) -> None:
         require_dataset_size(self, size)
-        learned = SHARED_SIZE.unpack_from(rest)
-        if not 0 < learned[0] * learned[1] <= MAX_PIXELS:
-            raise WorkError(f"{self}: {self.state_name} is damaged: {learned}")
-        self.inner.load_shared(rest[SHARED_SIZE.size :])
-        self._learned = (learned[0], learned[1])
-        settle(self.inner, self._learned)
+        if rest[0] > 1:
+            raise WorkError(f"{self}: {self.state_name} is damaged")
+        self.inner.load_shared(rest[1:])
+        self._all_grey = bool(rest[0])
+        assume_grey(self.inner, self._all_grey)
 
     def shared_bytes(self) -> int:
-        return 0 if self._size is None else 2 * SHARED_SIZE.size + self.inner.shared_bytes()
+        return 0 if self._size is None else SHARED_SIZE.size + 1 + self.inner.shared_bytes()
 
     def weights_bytes(self) -> int:
         return self.inner.weights_bytes()
@@ -193,7 +200,7 @@ def _by_size(
     def worked(size: Size) -> list:
         return work([items[place] for place in members[size]], size)
 
-    workers = None if len(members) > 1 else 1  # the images of one size are shared out by their codec
+    workers = None if len(members) >= thread_count() else 1  # few sizes are shared out by their codec
     for places, found in zip(members.values(), ordered_map(worked, members, workers, group=1), strict=True):
         for place, result in zip(places, found, strict=True):
             results[place] = result

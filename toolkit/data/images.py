@@ -38,12 +38,19 @@ _SCALED_BY_PILLOW = ("PPM", "JPEG2000")
 _WIDE = Range(0.0, 65_535.0)
 
 
+_LONGEST = 16_383
+"""Longest side of a whole image in pixels: the limit of WebP."""
+
+
 class Unreadable(ValueError):
     """A file that is not a complete, valid image."""
 
 
 class Whole(NamedTuple):
-    """All of an image, scaled down until its shorter side has at most ``shorter`` pixels and all of it ``most``."""
+    """All of an image, scaled down until its shorter side has at most ``shorter`` pixels and all of it ``most``.
+
+    The longer side has at most 16,383.
+    """
 
     shorter: int
     most: int = MAX_PIXELS
@@ -223,9 +230,11 @@ def _whole(image: Image.Image, wanted: Whole) -> np.ndarray:
     width, height = image.size
     if least > wanted.shorter:
         width, height = (round(side * wanted.shorter / least) for side in image.size)
-    if width * height > wanted.most:  # a panorama
-        factor = math.sqrt(wanted.most / (width * height))
+    factor = min(math.sqrt(wanted.most / (width * height)), _LONGEST / max(width, height))
+    if factor < 1:  # a panorama
         width, height = max(1, int(width * factor)), max(1, int(height * factor))
+        width = min(width, max(1, wanted.most // height))
+        height = min(height, max(1, wanted.most // width))
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image.convert("RGB"))

@@ -74,7 +74,7 @@ def _export_class(
     png = parse_codec("png:shared=no") if extension in ("rgb", "") else None
     shown: Iterable[np.ndarray] = images
     if png is not None and isinstance(memory.codec, StoreCodec):
-        shown = memory.codec.decode_whole([one.payload for one in good])
+        shown = memory.codec.wholes([one.payload for one in good])
     for one, image in zip(good, shown, strict=True):
         file = memory.codec.to_file(one.payload) if png is None else png.encode(np.ascontiguousarray(image)[None])[0]
         name = f"{one.rank:06d}.{extension if png is None else 'png'}"

@@ -41,8 +41,9 @@ LEAST_CHOICES = 3
 def problems_in(runs: Sequence[RunFolder]) -> list[list[PilotSummary]]:
     """Pilots as ``pilot`` JSONs, by problem: pilots that differ only in codec, alignment and seed.
 
-    Means are compared over the seeds of raw pixels. Choices that lack one of them are left out, as are problems
-    without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and damaged runs.
+    Pilots tested on held-out images are left out. Means are compared over the seeds of raw pixels. Choices that lack
+    one of them are left out, as are problems without raw pixels or with fewer than :data:`LEAST_CHOICES` choices, and
+    damaged runs.
 
     Args:
         runs: pilot run folders, newest first.
@@ -51,10 +52,13 @@ def problems_in(runs: Sequence[RunFolder]) -> list[list[PilotSummary]]:
     for run in runs:
         with suppress(WorkError):
             config = PilotRequest.of(run).config
-            places[config.dataset, config.size] = None
+            if not config.held_out:  # the rules are judged on those images
+                places[config.dataset, config.size] = None
     found: dict[str, list[PilotSummary]] = {}
     for dataset, size in places:
         for comparison in comparisons(runs, dataset, size):
+            if comparison.common["held_out"]:
+                continue
             for pilot in comparison.pilots():
                 key = json.dumps([comparison.key, pilot["budget_bytes"], pilot["method"]])
                 found.setdefault(key, []).append(pilot)

@@ -37,7 +37,7 @@ class Checkpoint:
     seconds: float = 0.0
     rows: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     memory: list[dict[str, int]] = field(default_factory=list)
-    correct: bytes = b""
+    correct: str = ""
     optimizer: dict[str, Any] | None = None
     rng: list[torch.Tensor] | None = None
 

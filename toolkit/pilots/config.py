@@ -38,7 +38,7 @@ class PilotConfig(BaseModel):
     methods on frozen features, and guides codecs that encode through a network. ``stage0`` and ``self`` are trained
     on the original images whatever the alignment, once for all codecs.
 
-    ``align`` is explained at :data:`~toolkit.data.alignment.Align`. With ``held_out``, no test image is opened: whoever
+    ``align`` is explained at :data:`~toolkit.data.alignment.Align`. With ``held_out``, no test image is used: whoever
     chooses the best of several pilots by their test accuracy has no images left to measure the choice on.
     """
 

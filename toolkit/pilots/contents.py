@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, NotRequired
 
@@ -82,8 +81,10 @@ def _one_scenario(result: PilotResult) -> PilotResult:
         raise ValueError(f"class_order must have the {classes} classes of stage_classes, each once")
     if result["head"] not in result["heads"]:
         raise ValueError(f"head must be one of {', '.join(result['heads'])}")
-    digits = 2 * -(-result.get("test_images", 0) // 8)
-    if "correct" in result and not re.fullmatch(f"[0-9a-f]{{{digits}}}", result["correct"]):
+    if ("correct" in result) != ("test_images" in result):
+        raise ValueError("correct and test_images must be there together")
+    correct, digits = result.get("correct", ""), 2 * -(-result.get("test_images", 0) // 8)
+    if len(correct) != digits or not set(correct) <= set("0123456789abcdef"):
         raise ValueError("correct must have a bit for each of test_images, in hexadecimal")
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from toolkit.codecs.base import Codec, fitting_sample
 from toolkit.codecs.cache import CodedImages, coded_images
@@ -18,12 +19,16 @@ from toolkit.features.extractor import build_extractor
 from toolkit.features.guide import NetworkGuide
 from toolkit.foundation.errors import UsageError
 from toolkit.foundation.progress import Progress, silent
+from toolkit.foundation.sizes import format_size
 from toolkit.learning.methods.base import Stage
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.starts import frozen_layers_of, start_of
 from toolkit.training.activations import Activations
-from toolkit.training.device import resolve_device
+from toolkit.training.device import free_memory, resolve_device
+
+_HELD_SHARE = 0.5
+"""Share of the free memory for the decoded images of a pilot that holds images out."""
 
 
 @dataclass
@@ -56,9 +61,10 @@ class PilotData:
         With ``held_out``, the dataset is its training split alone, a fifth of which are the test images.
 
         Raises:
-            UsageError: the class order or the stage sizes do not fit the dataset.
+            UsageError: the class order or the stage sizes do not fit the dataset; with ``held_out``, a class with one
+                training image, or more decoded images than fit into the memory.
         """
-        dataset = validation_view(dataset) if config.held_out else dataset
+        dataset = _held_out(dataset) if config.held_out else dataset
         classes = len(dataset.class_names)
         order = list(config.class_order) if config.class_order else class_order_from_seed(classes, seed)
         if len(order) != classes:
@@ -101,3 +107,16 @@ class PilotData:
         """Number of network outputs before a stage and from it on."""
         known = len(self.scenario.seen(index - 1)) if index else 0
         return Stage(index, known, len(self.scenario.seen(index)))
+
+
+def _held_out(dataset: ImageDataset) -> ImageDataset:
+    needed = len(dataset.train) * dataset.decoded_image_bytes
+    if needed > _HELD_SHARE * free_memory(torch.device("cpu")):
+        raise UsageError(
+            f"held_out keeps the decoded training images in memory, which take {format_size(needed)}: leave it out"
+        )
+    counts = dataset.train_class_sizes()
+    if min(counts) < 2:
+        name = dataset.class_names[counts.index(min(counts))]
+        raise UsageError(f"held_out needs two training images per class, but {name} has {min(counts)}")
+    return validation_view(dataset)

@@ -15,7 +15,7 @@ from pathlib import Path
 from toolkit.codecs.features import stores_features
 from toolkit.codecs.spec import parse_codec, with_store
 from toolkit.codecs.store import StoreCodec
-from toolkit.data.dataset import ImageDataset
+from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.progress import Progress, silent
@@ -110,7 +110,7 @@ def estimate_runs(
         pace = paces.get(key, warm.get(key, 0.0))
         frozen = 0.0 if key in paces else _frozen_seconds(config, dataset, computed)
         estimates[run.run_name()] = Estimate(
-            START_SECONDS + frozen + step_count(config, classes, len(dataset.train.labels)) * pace,
+            START_SECONDS + frozen + step_count(config, classes, _trained_images(config, dataset)) * pace,
             budget_bytes(config.budget, classes, dataset.raw_image_bytes),
             key in paces,
         )
@@ -122,6 +122,12 @@ def rough_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> 
     if config.tune in ROUGH_FROZEN_STEP:
         return ROUGH_FROZEN_STEP[config.tune] * _area(config, 224) * config.batch_size / 64
     return ROUGH_SECONDS_PER_STEP * _area(config, 32) * config.batch_size / 64
+
+
+def _trained_images(config: PilotConfig, dataset: ImageDataset) -> int:
+    """Number of images that the pilot trains on."""
+    images = len(dataset.train.labels)
+    return images - round(HELD_OUT_SHARE * images) if config.held_out else images
 
 
 def _area(config: PilotConfig, side: int) -> float:
@@ -138,10 +144,10 @@ def _frozen_seconds(config: PilotConfig, dataset: ImageDataset, computed: set[tu
     codec = parse_codec(config.codec)
     if not (codec.lossless or stores_features(codec)):  # decoded images pass through the layers, features have
         views[*where, config.codec] = 1
-    images = len(dataset.train.labels) + len(dataset.test.labels)
+    tested = len(dataset.train.labels) if config.held_out else len(dataset.train.labels) + len(dataset.test.labels)
     passes = sum(count for seen, count in views.items() if seen not in computed)
     computed.update(views)
-    return ROUGH_FROZEN_SECONDS * _area(config, 224) * images * passes
+    return ROUGH_FROZEN_SECONDS * _area(config, 224) * tested * passes
 
 
 def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) -> float:

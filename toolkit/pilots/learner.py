@@ -172,12 +172,12 @@ class Learner:
             self.memory.add(candidates, extras=extras, charged=charged, size=self.data.dataset.sides)
         self.method.remember(self.network, self.exemplars, self.device)
 
-    def evaluate(self, stage: int) -> tuple[Rows, bytes]:
+    def evaluate(self, stage: int) -> tuple[Rows, str]:
         """Rows of the accuracy matrices after ``stage``, and which images the method's first head gets right.
 
         Returns:
             Rows for every head of the method, and a bit per test image of the classes seen, in the order of the split,
-            on coded images where the alignment is ``both``; packed with zeros to whole bytes.
+            on coded images where the alignment is ``both``; in hexadecimal, with zeros up to a whole byte.
         """
         self.network.eval()
         members = np.flatnonzero(np.isin(self.data.dataset.test.labels, self.data.scenario.seen(stage)))
@@ -185,13 +185,13 @@ class Learner:
         coded = None if self.data.coded_test is None else self._test_inputs("coded", members)
         labels, stages = self.data.dataset.test.labels[members], self.data.scenario.stages[: stage + 1]
         rows: Rows = {}
-        right = b""
+        right = ""
         for head in self.method.heads:
             scores = self.method.predictor(self.network, head)
             original = self._predicted(scores, originals)
             predicted = {"original": original, "coded": original if coded is None else self._predicted(scores, coded)}
             rows[head] = {images: stage_accuracies(found, labels, stages) for images, found in predicted.items()}
-            right = right or np.packbits(predicted[self.tested_on] == labels).tobytes()
+            right = right or np.packbits(predicted[self.tested_on] == labels).tobytes().hex()
         return rows, right
 
     @property

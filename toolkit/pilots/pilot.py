@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
@@ -144,6 +145,13 @@ def _head_result(rows: dict[str, list[list[float]]], tested_on: str, stage_class
     }
 
 
+class _Correctness(TypedDict, total=False):
+    """The fields of a result about single images."""
+
+    test_images: int
+    correct: str
+
+
 def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
     """An entry of ``runs`` in the ``pilot`` JSON."""
     scenario, memory = learner.data.scenario, learner.memory
@@ -151,6 +159,9 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
     heads = {name: _head_result(rows, learner.tested_on, stage_classes) for name, rows in state.rows.items()}
     head = heads[learner.method.heads[0]]
     counts = memory.class_counts
+    kept: _Correctness = {}
+    if state.correct:  # a checkpoint of an earlier version has none
+        kept = {"test_images": len(learner.data.dataset.test), "correct": state.correct}
     return {
         "seed": learner.seed,
         "class_order": scenario.order,
@@ -167,8 +178,6 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
         "accuracy_matrix_on_coded": head["accuracy_matrix_on_coded"],
         "head": learner.method.heads[0],
         "heads": heads,
-        "test_images": len(learner.data.dataset.test),
-        "correct": state.correct.hex(),
         "exemplars_per_class": len(memory) / len(scenario.order),
         "exemplars": [counts.get(label, 0) for label in scenario.order],
         "memory_bytes": _memory_bytes(learner),
@@ -184,4 +193,5 @@ def _result(run: RunFolder, learner: Learner, state: Checkpoint) -> PilotResult:
         "seconds": round(state.seconds, 2),
         "peak_memory_bytes": peak_device_memory_bytes(learner.device),
         "run_dir": run.name,
+        **kept,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from toolkit.codecs.spec import is_raw, stores_exactly, without_store
+from toolkit.codecs.spec import is_lossless, is_raw, stores_exactly, without_store
 from toolkit.foundation.errors import UsageError
 from toolkit.learning.catalog import parse_method
 from toolkit.pilots.config import PilotConfig, make_pilot_config
@@ -42,7 +42,7 @@ def plan(
         raise UsageError(f"at most {MAX_RUNS} runs can be planned at once, got {runs}")
     planned: dict[str, PilotRequest] = {}
     for codec in codecs:
-        for align in ("none",) if stores_exactly(codec) else aligns:
+        for align in ("none",) if is_lossless(codec) else aligns:
             for budget in budgets:
                 config = make_pilot_config(codec=codec, align=align, budget=budget, **shared)
                 for seed in seeds:

@@ -195,15 +195,15 @@ def lossless_references(pilots: Sequence[PilotSummary]) -> list[PilotSummary]:
     return list(families.values())
 
 
-def stands_for_raw(pilot: PilotSummary) -> bool:
-    """Whether others are compared with a pilot: one of raw pixels, or of raw whole images without alignment."""
-    return pilot["codec"] == "raw" or (is_raw(pilot["codec"]) and pilot["align"] == "none")
-
-
 def raw_reference(pilots: Sequence[PilotSummary]) -> PilotSummary | None:
-    """The pilot of raw pixels that others are compared with, of raw whole images if there is none."""
-    raw = [pilot for pilot in pilots if stands_for_raw(pilot)]
-    return min(raw, key=lambda pilot: pilot["codec"] != "raw", default=None)
+    """The pilot of raw pixels that others are compared with: of crops before whole images, without alignment first."""
+    raw = [pilot for pilot in pilots if is_raw(pilot["codec"])]
+    return min(raw, key=lambda pilot: (pilot["codec"] != "raw", pilot["align"] != "none"), default=None)
+
+
+def stands_for_raw(pilot: PilotSummary, pilots: Sequence[PilotSummary]) -> bool:
+    """Whether others at a pilot's budget, with its method, are compared with it."""
+    return is_raw(pilot["codec"]) and pilot is raw_reference(peers_of(pilot, pilots))
 
 
 def setting_name(codec: str, align: str) -> str:

@@ -70,7 +70,8 @@ def pixels_left_out(settings: Sequence[Setting]) -> float | None:
     """How many times the pixels of most other settings the source files have; None if less than 1.1, or unknown."""
     pixels: dict[bool, list[float]] = {True: [], False: []}
     for row in settings:
-        pixels[row["codec"].partition(":")[0] == "original"].append(row.get("pixels") or 0.0)
+        if (found := row.get("pixels")) is not None:
+            pixels[row["codec"].partition(":")[0] == "original"].append(found)
     files, others = (mode(own) if own else 0.0 for own in pixels.values())
     return files / others if files >= 1.1 * others > 0 else None
 

@@ -52,7 +52,7 @@ def tradeoff_svg(pilots: Sequence[PilotSummary], chosen: int, say: Language) -> 
             )
             if n == chosen:
                 axes.plot(x, y, "o", ms=14, mfc="none", mec=_INK, mew=1.4)
-            if stands_for_raw(pilot):
+            if stands_for_raw(pilot, pilots):
                 axes.axhline(y, color=RULE, lw=1, ls=":", zorder=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -3,24 +3,26 @@
 The accuracy of arm a with seed s, in points, is modelled as::
 
     y[a, s] = worth[a] + seed[s] + noise[a, s]
-    worth[a] = slope * expected[a] + own[a]
+    worth[a] = offset[group of a] + slope * expected[a] + own[a]
 
 ``seed`` has a flat prior: a seed draws the class order, which all arms share, so that only differences between arms
-count. ``own`` is normal with standard deviation ``spread``; ``noise`` is normal with one standard deviation for arms
-that are coded alike or not at all, and a larger one for those that mix coded and original images. The three deviations
-are unknown. Their priors are wide around what the pilots of six stored problems have (``notebooks/studies/regret.py``),
-and all is integrated over a grid of their values, so that two seeds do not pass for certainty. ``slope`` says what the
-probe's order is worth: its prior is what rank correlations with pilots have shown, 0.4 spreads or so.
+count. ``own`` is normal with standard deviation ``spread``. Lossless arms, and those that mix coded and original
+images, have offsets of their own: what raw pixels or a shift cost says little about differences between the others.
+``noise`` is normal with one standard deviation, and a larger one for arms that mix. The three deviations are unknown.
+Their priors are wide around what the pilots of six stored problems have (``notebooks/studies/regret.py``), and all is
+integrated over a grid of their values, so that two seeds do not pass for certainty. ``slope`` says what the probe's
+order is worth: its prior is what rank correlations with pilots have shown, 0.4 spreads or so.
 
-All arms are tested on the same images. What they would reach on others differs from that by the error of the images
-on which two arms disagree; this error does not shrink with more seeds.
+All arms are tested on the same images. What they would reach on others differs by an error that does not shrink with
+more seeds: the variance over images of how much more often one arm is right than another, over many seeds.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +34,8 @@ _RATIOS = {1.0: 0.45, 2.0: 0.3, 4.0: 0.25}
 """Noise of mixed arms relative to the others, with prior probabilities."""
 _SPREAD_PRIOR, _NOISE_PRIOR = (3.0, 0.8), (1.8, 0.8)
 """Median and standard deviation of the logarithm, of the prior of the spread and of the noise."""
+_OFFSET = 8.0
+"""Standard deviation of the offsets."""
 _SLOPE, _SLOPE_ERROR = 0.4, 0.3
 """Mean and standard deviation of the slope, in spreads."""
 _FLAT = 1e4
@@ -41,6 +45,16 @@ _LEAST_SEEDS = 2
 _SURE = 0.9
 
 
+class Group(IntEnum):
+    """Kinds of arms that differ in what they cost and how they vary."""
+
+    ALIKE = 0
+    """All images are coded alike, or in a way that leaves no trace."""
+    LOSSLESS = 1
+    MIXED = 2
+    """Coded exemplars beside original images."""
+
+
 @dataclass(frozen=True)
 class Accuracies:
     """Results of a race so far.
@@ -48,23 +62,29 @@ class Accuracies:
     Attributes:
         by_seed: float64 (arms, seeds), last accuracy in points; NaN where there is no run, minus infinity where it
             failed.
-        mixed: bool (arms,), whether an arm mixes coded and original images.
+        group: int (arms,), the :class:`Group` of each arm.
         expected: float64 (arms,), what was expected before, with mean 0 and standard deviation 1; zeros if nothing.
         images: number of test images.
-        disagreement: share of test images on which two arms disagree, on average.
+        disagreement: variance over images of how much more often one arm is right than another, over many seeds.
+
+    Raises:
+        ValueError: shapes that do not fit, or numbers that are impossible.
     """
 
     by_seed: np.ndarray
-    mixed: np.ndarray
+    group: np.ndarray
     expected: np.ndarray
     images: int = 10**9
-    disagreement: float = 0.2
+    disagreement: float = 0.1
 
-    def up_to(self, seeds: int) -> Accuracies:
-        """Without the results of later seeds."""
-        kept = self.by_seed.copy()
-        kept[:, seeds:] = np.nan
-        return replace(self, by_seed=kept)
+    def __post_init__(self) -> None:
+        arms = self.by_seed.shape[:1]
+        if self.by_seed.ndim != 2 or self.group.shape != arms or self.expected.shape != arms:
+            raise ValueError("by_seed must be (arms, seeds), group and expected (arms,)")
+        if not np.isfinite(self.expected).all() or np.isposinf(self.by_seed).any():
+            raise ValueError("expected must be finite, and no accuracy infinite")
+        if self.images < 1 or not 0 <= self.disagreement <= 1:
+            raise ValueError("images must be at least 1, and disagreement from 0 to 1")
 
 
 class Decision(NamedTuple):
@@ -72,9 +92,9 @@ class Decision(NamedTuple):
 
     Attributes:
         leader: index of the arm with the highest expected worth among those with two seeds; None if there is none.
-        probability: that its worth is within ``eps`` points of the best arm's.
+        probability: that its worth is within ``eps`` points of the best arm's, arms that have not run included.
         shortfall: expected points by which it is worse than the best arm.
-        runner_up: the next arm, with or without two seeds; None if there is only one.
+        runner_up: the next arm that has run; None if there is none.
         alike: arms that have an even chance or better to be within ``eps`` of the best, the leader first.
         to_settle: further seeds of leader and runner-up that would make the sign of their difference 90 % sure; 0 if it
             is, None if the test images cannot tell them apart with any number of seeds.
@@ -88,6 +108,21 @@ class Decision(NamedTuple):
     to_settle: int | None
 
 
+class _Posterior(NamedTuple):
+    """Posteriors for each point of the grid, their weights, and what of the unknowns makes the arms' worth."""
+
+    points: list[_Given]
+    weights: np.ndarray
+    of_arms: np.ndarray
+
+
+def expected_worth(found: Accuracies) -> np.ndarray:
+    """The arms' expected worth given the accuracies, float64 (arms,), in points, up to a constant."""
+    known = _posterior(found)
+    means = np.array([one.mean[: known.of_arms.shape[1]] for one in known.points])
+    return known.of_arms @ (known.weights @ means)
+
+
 def worth(found: Accuracies, seed: int = 0) -> np.ndarray:
     """Draws of the arms' worth given the accuracies, float64 (:data:`DRAWS`, arms), in points, up to a constant.
 
@@ -96,28 +131,35 @@ def worth(found: Accuracies, seed: int = 0) -> np.ndarray:
         seed: of the draws.
     """
     random = np.random.default_rng(seed)
+    known = _posterior(found)
+    drawn = []
+    for one, count in zip(known.points, random.multinomial(DRAWS, known.weights), strict=True):
+        if count:
+            normal = random.standard_normal((count, len(one.mean)))
+            unknowns = one.mean + np.linalg.solve(one.factor.T, normal.T).T
+            drawn.append(unknowns[:, : known.of_arms.shape[1]] @ known.of_arms.T)
+    own = 100 * math.sqrt(found.disagreement / 2 / found.images)
+    return random.permutation(np.concatenate(drawn)) + own * random.standard_normal((DRAWS, len(found.by_seed)))
+
+
+def _posterior(found: Accuracies) -> _Posterior:
     arms, seeds = found.by_seed.shape
     rows, columns = np.nonzero(np.isfinite(found.by_seed))
     values = found.by_seed[rows, columns]
     values = values - (values.mean() if len(values) else 0.0)
-    design = np.zeros((len(values), 1 + arms + seeds))
-    places = np.arange(len(values))
-    design[places, 0], design[places, 1 + rows], design[places, 1 + arms + columns] = found.expected[rows], 1, 1
-    ratios = _RATIOS if found.mixed[rows].any() else {1.0: 1.0}
+    of_arms = np.column_stack(
+        [found.expected, found.group == Group.LOSSLESS, found.group == Group.MIXED, np.eye(arms)]
+    ).astype(float)
+    design = np.hstack([of_arms[rows], np.eye(seeds)[columns]])
+    mixed = (found.group == Group.MIXED)[rows]
+    ratios = _RATIOS if mixed.any() else {1.0: 1.0}
     grid = list(itertools.product(_SPREADS, _NOISES, ratios))
-    solved = [_given(design, values, arms, found.mixed[rows], *point) for point in grid]
-    logs = np.array([one.log_evidence for one in solved])
+    points = [_given(design, values, arms, mixed, *point) for point in grid]
+    logs = np.array([one.log_evidence for one in points])
     logs += [_log_normal(spread, *_SPREAD_PRIOR) + _log_normal(noise, *_NOISE_PRIOR) for spread, noise, _ in grid]
     logs += [math.log(ratios[ratio]) for _, _, ratio in grid]
-    counts = random.multinomial(DRAWS, np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum())
-    drawn = []
-    for one, count in zip(solved, counts, strict=True):
-        if count:
-            normal = random.standard_normal((count, len(one.mean)))
-            unknowns = one.mean + np.linalg.solve(one.factor.T, normal.T).T
-            drawn.append(unknowns[:, :1] * found.expected + unknowns[:, 1 : 1 + arms])
-    own = 100 * math.sqrt(found.disagreement / 2 / found.images)
-    return random.permutation(np.concatenate(drawn)) + own * random.standard_normal((DRAWS, arms))
+    weights = np.exp(logs - logs.max())
+    return _Posterior(points, weights / weights.sum(), of_arms)
 
 
 def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Decision:
@@ -138,14 +180,15 @@ def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Decision:
         return Decision(None, 0.0, math.nan, None, [], None)
     leader = able[0]
     others = [arm for arm in np.argsort(-mean, kind="stable").tolist() if arm != leader and not failed[arm]]
+    ran = [arm for arm in others if seeds[arm]]
     near = (best[:, None] - draws <= eps).mean(axis=0)
     return Decision(
         leader,
         float(near[leader]),
         float((best - draws[:, leader]).mean()),
-        others[0] if others else None,
+        ran[0] if ran else None,
         [leader, *(arm for arm in others if near[arm] >= 0.5)],
-        _to_settle(found, draws, leader, others[0]) if others else 0,
+        _to_settle(found, draws, leader, ran[0]) if ran else 0,
     )
 
 
@@ -172,7 +215,8 @@ def _given(
     prior = np.zeros(unknowns)
     prior[0] = _SLOPE * spread
     precision = np.full(unknowns, 1 / _FLAT)
-    precision[0], precision[1 : 1 + arms] = 1 / (_SLOPE_ERROR * spread) ** 2, 1 / spread**2
+    precision[0], precision[1:3] = 1 / (_SLOPE_ERROR * spread) ** 2, 1 / _OFFSET**2
+    precision[3 : 3 + arms] = 1 / spread**2
     weights = 1 / np.where(mixed, ratio * noise, noise) ** 2
     factor = np.linalg.cholesky(np.diag(precision) + (design.T * weights) @ design)
     rest = values - design @ prior
@@ -195,7 +239,8 @@ def _log_normal(value: float, median: float, deviation: float) -> float:
 def _to_settle(found: Accuracies, draws: np.ndarray, leader: int, other: int) -> int | None:
     """Further seeds of two arms, if their expected difference is the true one."""
     apart = draws[:, leader] - draws[:, other]
-    if (apart > 0).mean() >= _SURE:
+    positive = float((apart > 0).mean())
+    if max(positive, 1 - positive) >= _SURE:
         return 0
     wanted = abs(float(apart.mean())) / 1.2816  # the deviation at which a normal difference is 90 % sure
     fixed = 1e4 * found.disagreement / found.images

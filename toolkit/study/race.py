@@ -8,11 +8,12 @@ so a stopped race goes on where it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.study.decision import Accuracies, worth
+from toolkit.study.decision import Accuracies, expected_worth
 
 EFFORTS = {"quick": (4, 2), "usual": (6, 3, 2), "thorough": (8, 4, 2, 2)}
 """Arms in each round, without references."""
@@ -42,30 +43,34 @@ class Standing(NamedTuple):
 def standing(found: Accuracies, order: Sequence[int], references: Sequence[int], arms: Sequence[int]) -> Standing:
     """Where a race is.
 
+    An arm with a run that failed is out. In the first round the next in order takes its place.
+
     Args:
-        found: the accuracies so far; a run that failed has accuracy minus infinity, and its arm is out.
+        found: the accuracies so far, with a column for each round or more; the column is the seed.
         order: arms other than references, the most promising first.
         references: arms that run in every round.
         arms: number of arms in each round, one of :data:`EFFORTS`; fewer if there are not as many.
     """
     rounds: list[list[int]] = []
     dropped: list[int | None] = [None] * len(found.by_seed)
-    left = list(order)
+    known = np.full_like(found.by_seed, np.nan)  # of the rounds so far, so that no other run changes what they decided
+    left, kept = list(order), list(references)
     for number, count in enumerate(arms):
         if number:
-            left = _best(found.up_to(number), left)
-        for arm in left[count:] if number else ():
-            dropped[arm] = number
-        left = left[:count]
-        rounds.append([*left, *references])
+            mean = expected_worth(replace(found, by_seed=known))
+            left = sorted(left, key=lambda arm: -mean[arm])
+            for arm in left[count:]:
+                dropped[arm] = number
+            left = left[:count]
+        else:
+            left = [arm for arm in left if not np.isneginf(found.by_seed[arm, 0])][:count]
+        rounds.append([*left, *kept])
+        known[rounds[-1], number] = found.by_seed[rounds[-1], number]
         wanted = [Wanted(arm, number) for arm in rounds[-1] if np.isnan(found.by_seed[arm, number])]
+        for arm in rounds[-1]:
+            if np.isneginf(found.by_seed[arm, number]):
+                dropped[arm] = number + 1
+        left, kept = ([arm for arm in some if dropped[arm] is None] for some in (left, kept))
         if wanted:
             return Standing(rounds, dropped, wanted)
     return Standing(rounds, dropped, [])
-
-
-def _best(found: Accuracies, arms: Sequence[int]) -> list[int]:
-    """Arms in order of their expected worth, those that failed last."""
-    mean = worth(found).mean(axis=0)
-    failed = np.isneginf(found.by_seed).any(axis=1)
-    return sorted(arms, key=lambda arm: (bool(failed[arm]), -mean[arm]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from toolkit.codecs.spec import codec_family, short_spec
+from toolkit.codecs.spec import codec_family, is_raw, short_spec
 from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.pilots.contents import PilotSummary
@@ -160,13 +160,13 @@ def _guide(figure: go.Figure, pilots: Sequence[PilotSummary], metric: str, stora
     if len(budgets) == 1:
         references = lossless_references(pilots)
         for pilot in pilots:
-            if stands_for_raw(pilot) or pilot in references:
+            if stands_for_raw(pilot, pilots) or pilot in references:
                 figure.add_hline(
                     y=pilot["mean"][metric],
                     line=DOTTED,
                     annotation_text=as_text(short_spec(pilot["codec"])),
                     annotation_font_color=RULE,
-                    annotation_position="bottom left" if stands_for_raw(pilot) else "top right",
+                    annotation_position="bottom left" if is_raw(pilot["codec"]) else "top right",
                 )
 
 
