@@ -23,7 +23,7 @@ def test_from_the_demo_to_a_tradeoff_chart_through_reload_and_restart(
     expect(page.get_by_text("Every file could be read")).to_be_visible(timeout=QUICK)
     expect(page.locator(".js-plotly-plot .bars").first).to_be_visible(timeout=QUICK)
     open_sidebar(page)
-    enter(page, "spinbutton", "Image size in pixels", "16")
+    enter(page, "textbox", "Image size in pixels", "16")
     close_sidebar(page)
     expect(page.get_by_text("recallrate data demo --size 16")).to_be_visible(timeout=QUICK)
 
