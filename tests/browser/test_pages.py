@@ -92,6 +92,12 @@ def test_a_click_on_a_mark_leads_to_its_images(shown: Server, open_page: Callabl
     assert "setting=jpeg%3Aquality%3D10" in page.url
 
 
+def pictures_loaded(page: Page) -> None:
+    """Wait until no script runs and every picture has come: the server drops those of a run that was replaced."""
+    settled(page)
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+
+
 def test_tiles_can_be_used_by_keyboard(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{shown.url}/images?dataset=demo&size=32&setting=jpeg:quality=10")
@@ -101,10 +107,12 @@ def test_tiles_can_be_used_by_keyboard(shown: Server, open_page: Callable[..., P
     tiles = page.get_by_role("button", name=re.compile("disc-rising #"))
     expect(tiles).to_have_count(3, timeout=QUICK)
     expect(tiles.first).to_have_attribute("aria-pressed", "true")
+    pictures_loaded(page)
     tiles.nth(1).focus()
     page.keyboard.press("Enter")
     expect(tiles.nth(1)).to_have_attribute("aria-pressed", "true", timeout=QUICK)
     expect(page).to_have_url(re.compile("image=3"), timeout=QUICK)
+    pictures_loaded(page)
     wipe = page.get_by_role("slider", name="How much of the original is shown")
     wipe.focus()
     for _ in range(10):
