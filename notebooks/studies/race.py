@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.advice.problem import Problem
-from toolkit.advice.regret.noise import standard_errors
+from toolkit.advice.regret.noise import drawn_truths, standard_errors
 from toolkit.codecs.spec import codec_family, stores_exactly
 from toolkit.foundation.files import read_json, write_json
 from toolkit.learning.metrics import mean_and_ci95
@@ -124,9 +124,7 @@ def drawn(problem: Problem, random: np.random.Generator) -> tuple[np.ndarray, np
     assert errors is not None  # every problem has three seeds
     errors = 100 * errors
     variance = max(0.1, float(np.var(means, ddof=1) - np.mean(errors**2)))
-    share = variance / (variance + errors**2)
-    centre = np.average(means, weights=share)
-    truth = centre + share * (means - centre) + np.sqrt(share) * errors * random.standard_normal(len(means))
+    truth = drawn_truths(means, errors, variance, random.standard_normal(len(means)))
     noise = errors * np.sqrt(problem.by_seed.shape[1])
     seed = 3 * random.standard_normal(SEEDS)
     return truth, truth[:, None] + seed + noise[:, None] * random.standard_normal((len(means), SEEDS))

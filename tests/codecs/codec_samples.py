@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolkit.data.dataset import ImageDataset
+
 
 def natural(count: int, size: int, seed: int = 7) -> np.ndarray:
     """Photograph-like: a colour gradient, shaded rectangles, faint texture; uint8 (count, size, size, 3)."""
@@ -20,6 +22,12 @@ def natural(count: int, size: int, seed: int = 7) -> np.ndarray:
         texture = rng.normal(0, 5, (size, size, 1)) + 8 * np.sin(rng.uniform(5, 40) * (x + y))[..., None]
         image[:] = np.clip(np.rint(canvas + texture), 0, 255)
     return images
+
+
+def by_class(dataset: ImageDataset) -> dict[int, np.ndarray]:
+    """The training images of each class of a dataset."""
+    images, labels = np.asarray(dataset.train.images), dataset.train.labels
+    return {label: images[labels == label] for label in range(len(dataset.class_names))}
 
 
 def noise(count: int, size: int, seed: int = 11) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_samples import natural
+from codec_samples import by_class, natural
 from PIL import Image
 
 from toolkit.codecs.original import give_originals, refuse_originals
@@ -97,7 +97,7 @@ def test_a_memory_of_source_files_opens_anywhere_and_gives_the_images(dataset: I
     give_originals([codec], dataset.originals)
     images = np.asarray(dataset.train.images)
     with ExemplarMemory(path, 2**20, codec) as memory:
-        memory.add_images({label: images[dataset.train.labels == label] for label in (0, 1)})
+        memory.add_images(by_class(dataset))
     with ExemplarMemory(path) as memory:
         for label in (0, 1):
             np.testing.assert_array_equal(memory.decode(label), images[dataset.train.labels == label])

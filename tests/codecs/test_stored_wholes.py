@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_samples import natural
+from codec_samples import by_class, natural
 from PIL import Image
 
 from toolkit.codecs.base import stored_pixels
@@ -126,9 +126,8 @@ def test_files_of_a_store_are_the_whole_images(folder: Path, dataset: ImageDatas
 def test_a_memory_of_whole_images_opens_anywhere(dataset: ImageDataset, tmp_path: Path) -> None:
     codec, path = parse_codec("store:side=64|jpeg:quality=80"), tmp_path / "m.recall"
     give_originals([codec], dataset.originals)
-    images = np.asarray(dataset.train.images)
     with ExemplarMemory(path, 2**20, codec) as memory:
-        memory.add_images({label: images[dataset.train.labels == label] for label in (0, 1)})
+        memory.add_images(by_class(dataset))
         first = memory.decode(0)
     with ExemplarMemory(path) as memory:
         np.testing.assert_array_equal(memory.decode(0), first)
@@ -328,7 +327,7 @@ def test_an_export_shows_the_whole_images(dataset: ImageDataset, tmp_path: Path,
     codec, images = parse_codec(f"store:side=64|{inner}"), np.asarray(dataset.train.images)
     give_originals([codec], dataset.originals)
     with ExemplarMemory(tmp_path / "m.recall", 2**20, codec) as memory:
-        memory.add_images({label: images[dataset.train.labels == label] for label in (0, 1)})
+        memory.add_images(by_class(dataset))
         export_files(memory, tmp_path / "files")
         shapes = {whole.shape for whole in codec.decode_whole(codec.encode(images))}  # type: ignore[attr-defined]
     found = {np.asarray(Image.open(path)).shape for path in (tmp_path / "files").rglob("*.png")}

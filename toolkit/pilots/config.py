@@ -176,10 +176,11 @@ def tuned_part(config: PilotConfig) -> str:
     return config.tune
 
 
-def crops_wholes(config: PilotConfig) -> bool:
-    """Whether batches have random crops of all that the memory stores of an image."""
-    stored = isinstance(parse_codec(config.codec), StoreCodec)
-    return stored and tuned_part(config) == "all" and config.augment != "crop-flip"
+def cropped_side(config: PilotConfig) -> int | None:
+    """Shorter side of the stored images of which batches have random crops; None if they have none of stored images."""
+    codec = parse_codec(config.codec)
+    crops = tuned_part(config) == "all" and config.augment != "crop-flip"
+    return codec.side if crops and isinstance(codec, StoreCodec) else None
 
 
 _ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "steps": 50, "batch_size": 32}

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from toolkit.codecs.features import stores_features
 from toolkit.codecs.spec import parse_codec, with_store
-from toolkit.codecs.store import StoreCodec
 from toolkit.data.dataset import HELD_OUT_SHARE, ImageDataset
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.progress import Progress, silent
 from toolkit.learning.catalog import parse_method
-from toolkit.pilots.config import PilotConfig, crops_wholes
+from toolkit.pilots.config import PilotConfig, cropped_side
 from toolkit.pilots.plan import step_count
 from toolkit.pilots.request import PilotRequest
 from toolkit.runs.folder import RunFolder
@@ -168,7 +167,7 @@ def warmup_seconds_per_step(config: PilotConfig, progress: Progress = silent) ->
     from toolkit.training.loop import train
 
     steps = {"steps": WARMUP_STEPS, "epochs": None, "initial_steps": None, "initial_epochs": None}
-    raw = with_store("raw", _stored_side(config))
+    raw = with_store("raw", cropped_side(config))
     changes = {"codec": raw, "align": "none", "budget": "1000img", "selection": "random", **steps}
     config = config.model_copy(update=changes)
     device = resolve_device(config.device)
@@ -212,10 +211,4 @@ def _paces(finished: Sequence[RunFolder]) -> dict[tuple[object, ...], float]:
 
 
 def _pace_key(config: PilotConfig) -> tuple[object, ...]:
-    return (*(getattr(config, name) for name in _PACE), _stored_side(config))
-
-
-def _stored_side(config: PilotConfig) -> int | None:
-    """The shorter side of stored images that are decoded and cropped for each batch."""
-    codec = parse_codec(config.codec)
-    return codec.side if isinstance(codec, StoreCodec) and crops_wholes(config) else None
+    return (*(getattr(config, name) for name in _PACE), cropped_side(config))

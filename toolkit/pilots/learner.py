@@ -23,7 +23,7 @@ from toolkit.memory.forgetting import identity
 from toolkit.memory.selection import herding_order, random_order
 from toolkit.memory.store import ExemplarMemory
 from toolkit.pilots import pools
-from toolkit.pilots.config import PilotConfig, crops_wholes, tuned_part
+from toolkit.pilots.config import PilotConfig, cropped_side, tuned_part
 from toolkit.pilots.data import PilotData
 from toolkit.pilots.starts import frozen_layers_of, start_of
 from toolkit.training.activations import Activations, RememberedRows
@@ -281,7 +281,7 @@ class Learner:
     def _cropped_store(self) -> StoreCodec | None:
         """The codec, if batches have random crops of all that it stores of an image."""
         codec = self.data.codec
-        return codec if isinstance(codec, StoreCodec) and crops_wholes(self.config) else None
+        return codec if isinstance(codec, StoreCodec) and cropped_side(self.config) is not None else None
 
     def _images(self, indices: np.ndarray) -> np.ndarray:
         """Images of the training split as they are trained on, uint8 (K, H, W, 3), or their stored features."""

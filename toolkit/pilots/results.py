@@ -100,7 +100,7 @@ def storage_of(pilot: PilotSummary, storage: str) -> float:
 
 
 def images_right(run: PilotResult) -> np.ndarray | None:
-    """Which test images a run is right about after its last stage, bool (N,); None if that was not kept.
+    """The test images that a run classifies correctly after its last stage, bool (N,); None for results without them.
 
     Runs of one dataset and ``held_out`` have the images in the same order, whatever their seeds.
     """

@@ -36,8 +36,8 @@ _SPREAD_PRIOR, _NOISE_PRIOR = (1.0, 0.8), (1.8, 0.8)
 """Median and standard deviation of the logarithm, of the prior of the spread and of the noise."""
 _OFFSET, _LOSS = 8.0, 5.0
 """Standard deviation of the offset of lossless arms; what mixing costs, as the deviation of a half-normal number."""
-_SLOPE, _SLOPE_ERROR = 0.0, 0.3
-"""Mean and standard deviation of the slope, in spreads."""
+_SLOPE = 0.3
+"""Standard deviation of the slope, in spreads."""
 _FLAT = 1e4
 """Variance of seeds."""
 _LEAST_SEEDS = 2
@@ -182,11 +182,12 @@ def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Decision:
     draws[:, failed] = -np.inf
     mean, best = draws.mean(axis=0), draws.max(axis=1)
     seeds = np.isfinite(found.by_seed).sum(axis=1)
-    able = [arm for arm in np.argsort(-mean, kind="stable").tolist() if seeds[arm] >= _LEAST_SEEDS and not failed[arm]]
+    ranked = [arm for arm in np.argsort(-mean, kind="stable").tolist() if not failed[arm]]
+    able = [arm for arm in ranked if seeds[arm] >= _LEAST_SEEDS]
     if not able:
         return Decision(None, 0.0, math.nan, None, [], None)
     leader = able[0]
-    others = [arm for arm in np.argsort(-mean, kind="stable").tolist() if arm != leader and not failed[arm]]
+    others = [arm for arm in ranked if arm != leader]
     ran = [arm for arm in others if seeds[arm]]
     near = (best[:, None] - draws <= eps).mean(axis=0)
     return Decision(
@@ -234,9 +235,9 @@ def _given(
     """
     unknowns = design.shape[1]
     prior = np.zeros(unknowns)
-    prior[0], prior[2] = _SLOPE * spread, -_LOSS * math.sqrt(2 / math.pi)
+    prior[2] = -_LOSS * math.sqrt(2 / math.pi)
     precision = np.full(unknowns, 1 / _FLAT)
-    precision[0], precision[1:3] = 1 / (_SLOPE_ERROR * spread) ** 2, 1 / _OFFSET**2
+    precision[0], precision[1:3] = 1 / (_SLOPE * spread) ** 2, 1 / _OFFSET**2
     precision[3 : 3 + len(apart)] = 1 / (spread**2 + apart**2)
     weights = 1 / np.where(mixed, ratio * noise, noise) ** 2
     factor = np.linalg.cholesky(np.diag(precision) + (design.T * weights) @ design)

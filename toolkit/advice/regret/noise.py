@@ -45,6 +45,19 @@ def standard_errors(problem: Problem) -> np.ndarray | None:
     return errors
 
 
+def drawn_truths(means: np.ndarray, errors: np.ndarray, variance: float, normal: np.ndarray) -> np.ndarray:
+    """True accuracies drawn from their distribution given measured ones, all assumed normal.
+
+    Args:
+        means, errors: measured accuracies (k,), and their standard errors.
+        variance: of the true accuracies, above 0.
+        normal: standard normal numbers, (k,) or (draws, k); the result has the same shape.
+    """
+    share = variance / (variance + errors**2)
+    centre = np.average(means, weights=share)
+    return np.asarray(centre + share * (means - centre) + np.sqrt(share) * errors * normal)
+
+
 def within_reach(problem: Problem) -> WithinReach:
     """The regret of an oracle that knows the true accuracies, evaluated on the measured ones.
 
@@ -74,10 +87,7 @@ def within_reach(problem: Problem) -> WithinReach:
     true_variance = max(0.0, float(np.var(means, ddof=1) - np.mean(errors**2)))
     if not true_variance:  # all choices are equally good
         return {**facts, "correlation": 0.0, "regret": 100 * float(means.max() - means.mean())}
-    share = true_variance / (true_variance + errors**2)
-    centre = np.average(means, weights=share)
-    noise = np.sqrt(share) * errors * np.random.default_rng(0).normal(size=(_DRAWS, len(means)))
-    truth = centre + share * (means - centre) + noise
+    truth = drawn_truths(means, errors, true_variance, np.random.default_rng(0).normal(size=(_DRAWS, len(means))))
     regret = 100 * float(means.max() - means[truth.argmax(axis=1)].mean())
     ranks, measured = rankdata(truth, axis=1), rankdata(means)
     ranks, measured = ranks - ranks.mean(axis=1, keepdims=True), measured - measured.mean()

@@ -114,8 +114,9 @@ def _accuracy_change(probe: ProbeResult, pilots: Sequence[RunFolder], codec: str
     for comparison in comparisons(pilots, *chosen()):
         finished = comparison.pilots()
         for pilot in finished:
-            raw = raw_reference(peers_of(pilot, finished))
-            if raw is not None and (pilot["codec"], pilot["align"]) == (codec, align):
+            if (pilot["codec"], pilot["align"]) != (codec, align):
+                continue
+            if (raw := raw_reference(peers_of(pilot, finished))) is not None:
                 gain = pilot["mean"]["last_accuracy"] - raw["mean"]["last_accuracy"]
                 return 100 * gain, say("cost.measured", label=comparison.label, seeds=count(len(pilot["runs"]), "seed"))
     for rule in probe["rules"] if is_advice(probe) else ():
