@@ -121,7 +121,7 @@ def test_the_help_of_the_command_line_needs_no_torch() -> None:
         "toolkit.learning.catalog",
         "toolkit.jobs.kinds",
         "toolkit.jobs.listing",
-        "toolkit.jobs.start",
+        "toolkit.runs.start",
         "toolkit.data.catalog",
         "toolkit.codecs.spec",
     ],

@@ -30,10 +30,12 @@ from reporting import save, table
 
 from toolkit.foundation.files import read_json, write_json
 from toolkit.foundation.threads import set_threads
-from toolkit.jobs import supervisor, sweep
+from toolkit.jobs import sweep
 from toolkit.pilots.results import reproducible
 from toolkit.pilots.sweep_file import Sweep, read_sweep
+from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.follow import follow, supervised
 from toolkit.runs.locks import ProcessName, held
 
 SWEEP = """
@@ -100,19 +102,19 @@ def targets(runs: list[RunFolder], runs_dir: Path) -> list[tuple[str, ProcessNam
     """What lives: workers, and the supervisor."""
     found = [("worker", name) for name in workers(runs)]
     boss = ProcessName.read(runs_dir / ".supervisor.json")
-    if boss is not None and boss.alive() and supervisor.lives(runs_dir):
+    if boss is not None and boss.alive() and supervision.lives(runs_dir):
         found.append(("supervisor", boss))
     return found
 
 
 def kill_at_random(
-    runs: list[RunFolder], runs_dir: Path, settings: supervisor.Settings, kills: int, so_far: Kills, until: float
+    runs: list[RunFolder], runs_dir: Path, settings: supervision.Settings, kills: int, so_far: Kills, until: float
 ) -> None:
     """Kill processes while the runs go on, evenly over the sweep, until a moment of the monotonic clock."""
     pause = threading.Event()
     while so_far.killed.total() < kills and any(run.result is None for run in runs) and time.monotonic() < until:
         pause.wait(random.uniform(0, LONGEST_PAUSE) * random.random())
-        supervisor.ensure(runs_dir, settings)
+        supervision.ensure(runs_dir, settings)
         done = sum(run.result is not None for run in runs)
         if so_far.killed.total() < kills * (done + 4) / len(runs) and (found := targets(runs, runs_dir)):
             so_far.kill(*random.choice(found))
@@ -152,14 +154,14 @@ def bench_kills(
     (folder / "sweep.yaml").write_text(sweep_text)
     asked = read_sweep(folder / "sweep.yaml")
     expected = reference(asked, folder / "reference")
-    settings = supervisor.Settings(slots=slots, threads=1, attempts=1000, backoff=0.1)
+    settings = supervision.Settings(slots=slots, threads=1, attempts=1000, backoff=0.1)
     begun = time.monotonic()
     runs_dir = folder / "killed"
     runs = sweep.start_sweep(asked, runs_dir, settings)
     try:
         kill_at_random(runs, runs_dir, settings, kills, so_far, until)
         if so_far.killed.total() >= kills or all(run.result is not None for run in runs):
-            sweep.follow(runs, sweep.supervised(runs_dir, settings))
+            follow(runs, supervised(runs_dir, settings))
         else:
             stop(runs, runs_dir, so_far)
             return None

@@ -14,7 +14,7 @@ import pytest
 from cli_samples import call
 from run_samples import finished_training, pilot_config, pilot_folder
 
-from toolkit.jobs import supervisor
+from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
 
@@ -22,7 +22,7 @@ from toolkit.runs.queue import tickets
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Finished, failed and cancelled pilots in a separate folder; the default folder is empty."""
-    monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
+    monkeypatch.setattr(supervision, "ensure", lambda *_: None)
     monkeypatch.setenv("RECALLRATE_RUNS", str(tmp_path / "default"))
     folder = tmp_path / "there" / "runs"
     pilot_folder(folder, pilot_config(), 0, 0.5)

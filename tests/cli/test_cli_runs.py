@@ -15,9 +15,9 @@ from cli_samples import call
 from run_samples import pilot_result
 
 from toolkit.foundation.files import write_json
-from toolkit.jobs import supervisor
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.request import PilotRequest
+from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder, run_folders
 from toolkit.runs.queue import tickets
 
@@ -46,7 +46,7 @@ def finish(run: RunFolder) -> None:
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four runs: seed 0 done, 1 failed, 2 cancelled, 3 lost. No supervisor is started for them."""
-    monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
+    monkeypatch.setattr(supervision, "ensure", lambda *_: None)
     folder = tmp_path / "runs"
     done, failed, cancelled, _ = (planned(seed).folder(folder) for seed in range(4))
     finish(done)
@@ -173,7 +173,7 @@ def background(monkeypatch: pytest.MonkeyPatch) -> None:
                 finish(ticket.run)
             ticket.remove()
 
-    monkeypatch.setattr(supervisor, "ensure", work)
+    monkeypatch.setattr(supervision, "ensure", work)
 
 
 def test_ctrl_c_leaves_a_sweep_running_and_names_the_command_to_follow_it(
@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_a_sweep_running_and_names_the_command_to_follow_it(
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("toolkit.jobs.sweep.follow", interrupted)
+    monkeypatch.setattr("toolkit.runs.follow.follow", interrupted)
     file = tmp_path / "night.yaml"
     file.write_text(SWEEP)
     status, _, err = call(capsys, "sweep", file, "--runs-dir", runs_dir)

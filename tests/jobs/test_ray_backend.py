@@ -20,6 +20,7 @@ from toolkit.pilots.foreground import run_pilot
 from toolkit.pilots.results import reproducible
 from toolkit.pilots.sweep_file import Sweep, read_sweep
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.follow import follow
 
 SWEEP = """
 name: on-ray
@@ -106,7 +107,7 @@ def test_a_submitted_driver_outlives_its_client(
     dashboard = f"http://{nodes.head_node.webui_url}"
     runs, look_after = ray_backend.start_on_ray(asked, file, tmp_path / "runs", address=dashboard, in_background=True)
     assert {run.status() for run in runs} <= {"queued", "running"}
-    sweeping.follow(runs, look_after)
+    follow(runs, look_after)
     require_complete(asked, runs, tmp_path / "local")
 
 

@@ -20,13 +20,14 @@ from toolkit.foundation.errors import UsageError, WorkError
 from toolkit.foundation.files import write_json
 from toolkit.foundation.threads import set_threads
 from toolkit.jobs import slots, supervisor, worker
-from toolkit.jobs.start import pending_of
 from toolkit.jobs.supervisor import Settings, Supervisor
 from toolkit.pilots import plan
 from toolkit.pilots.results import reproducible
+from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.locks import ProcessName, holding
 from toolkit.runs.queue import enqueue, tickets
+from toolkit.runs.start import pending_of
 
 pytestmark = pytest.mark.kills
 
@@ -186,7 +187,7 @@ def test_a_killed_supervisor_leaves_its_worker_and_the_next_adopts_it(tmp_path: 
         boss.kill()
         boss.wait()
     assert run.status() == "running"
-    assert not supervisor.lives(tmp_path)
+    assert not supervision.lives(tmp_path)
     with working(tmp_path) as adopting:
         until(lambda: adopting._workers)
         assert adopting._workers["first"].child is None
@@ -203,13 +204,13 @@ def test_a_supervisor_that_is_asked_to_stop_leaves_its_worker_running(
         until(lambda: started(run))
         boss.terminate()
         assert boss.wait(60) == 0
-    assert supervisor.was_stopped(tmp_path)
+    assert supervision.was_stopped(tmp_path)
     (run.path / "go").touch()
     until(lambda: run.status() == "done")
     assert later.status() == "queued", "the queue stays"
-    monkeypatch.setattr(supervisor.subprocess, "Popen", lambda *_, **__: None)
-    supervisor.ensure(tmp_path)
-    assert not supervisor.was_stopped(tmp_path), "another one is on its way"
+    monkeypatch.setattr(supervision.subprocess, "Popen", lambda *_, **__: None)
+    supervision.ensure(tmp_path)
+    assert not supervision.was_stopped(tmp_path), "another one is on its way"
 
 
 def test_a_second_supervisor_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +226,7 @@ def test_traces_of_a_dead_process_are_ignored_even_if_its_pid_is_reused(tmp_path
     stranger = ProcessName(os.getpid(), "another boot 12345")
     stranger.write(tmp_path / ".supervisor.json")
     (tmp_path / ".supervisor").touch()
-    assert not supervisor.lives(tmp_path)
+    assert not supervision.lives(tmp_path)
     run = fake_run(tmp_path, "left")
     stranger.write(run.path / ".worker")
     assert slots.WorkerProcess.adopted(run) is None
@@ -246,7 +247,7 @@ def test_a_run_queued_while_the_supervisor_exits_is_not_forgotten(
 
     def just_then(runs_dir: Path, state: str) -> None:
         if state == "ended" and run.status() == "lost":
-            assert supervisor.lives(runs_dir), "who queues a run now starts no supervisor"
+            assert supervision.lives(runs_dir), "who queues a run now starts no supervisor"
             enqueue([run], runs_dir)
 
     monkeypatch.setattr(supervisor, "_write_state", just_then)

@@ -7,16 +7,16 @@ import pytest
 from run_samples import pilot_result
 
 from toolkit.foundation.errors import UsageError
-from toolkit.jobs import supervisor
 from toolkit.jobs.listing import list_runs
-from toolkit.jobs.start import start_requests
 from toolkit.pilots import estimate, plan
 from toolkit.pilots.config import make_pilot_config
 from toolkit.pilots.request import pilot_command
 from toolkit.pilots.results import comparisons, result_rows
 from toolkit.probe.request import ProbeRequest
+from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import tickets
+from toolkit.runs.start import start_requests
 
 SHARED = {"dataset": "demo", "size": 32, "initial": 2, "increment": 2, "steps": 10}
 
@@ -75,7 +75,7 @@ def test_defaults_are_the_references_and_a_middle_jpeg(offered: list[str], chose
 
 def test_enqueueing_skips_done_and_running_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
-    monkeypatch.setattr(supervisor, "ensure", lambda runs_dir, settings: started.append(runs_dir))
+    monkeypatch.setattr(supervision, "ensure", lambda runs_dir, settings: started.append(runs_dir))
     planned = plan.plan(["raw"], ["none"], ["20img"], [0, 1, 2], **SHARED)
     first = start_requests(planned[:1], tmp_path)
     assert [run.name for run in start_requests(planned, tmp_path)] == [run.run_name() for run in planned[1:]]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.jobs import start, supervisor
+from toolkit.runs import start, supervision
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.queue import enqueue
 
@@ -28,5 +28,5 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.extend(run.name for run in runs)
 
     monkeypatch.setattr(start, "enqueue", queue)
-    monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
+    monkeypatch.setattr(supervision, "ensure", lambda *_: None)
     return names

@@ -8,7 +8,7 @@ import pytest
 from drawn_pages import drawn, press
 from run_samples import pilot_config, pilot_folder
 
-from toolkit.jobs import supervisor
+from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder
 
 
@@ -33,7 +33,7 @@ class Scripted(RunFolder):
 def test_a_click_on_cancel_counts_even_if_the_run_starts_at_that_moment(
     runs_dir: Path, monkeypatch: pytest.MonkeyPatch, after_the_click: list[str]
 ) -> None:
-    monkeypatch.setattr(supervisor, "ensure", lambda *_: None)
+    monkeypatch.setattr(supervision, "ensure", lambda *_: None)
     run = Scripted(pilot_folder(runs_dir, pilot_config(), 0).path)
     run.states = ["queued"]
     app = drawn(watching_page, run=run)

@@ -258,7 +258,7 @@ def _resume_changed(runs: Sequence[RunFolder], assignments: Sequence[str], forki
 def _queue(runs: Sequence[RunFolder]) -> None:
     """Queue each run in its own folder."""
     from toolkit.jobs.kinds import sorted_out
-    from toolkit.jobs.start import start_pending
+    from toolkit.runs.start import start_pending
 
     _, problems = sorted_out(runs)
     for problem in problems.values():

@@ -34,11 +34,12 @@ def sweep(
     csv: CsvTo = None,
 ) -> None:
     """Run a grid of pilots in the background; the same command continues it, Ctrl-C only stops watching."""
-    from toolkit.jobs import supervisor
     from toolkit.jobs import sweep as sweeping
     from toolkit.pilots.results import result_rows
     from toolkit.pilots.sweep_file import read_sweep
+    from toolkit.runs import supervision
     from toolkit.runs.environment import require_one_rank
+    from toolkit.runs.follow import follow, supervised
 
     require_one_rank()
     set_threads(threads)
@@ -58,13 +59,13 @@ def sweep(
             asked, file, folder, address=address, threads=threads, gpus=gpus, in_background=detach
         )
     else:
-        settings = supervisor.Settings(slots=slots, threads=threads)
-        runs, look_after = sweeping.start_sweep(asked, folder, settings), sweeping.supervised(folder, settings)
+        settings = supervision.Settings(slots=slots, threads=threads)
+        runs, look_after = sweeping.start_sweep(asked, folder, settings), supervised(folder, settings)
     look = f"recallrate runs list --sweep {asked.name}" + (f" --runs-dir {runs_dir}" if runs_dir else "")
     if not detach:
         try:
             with console.progress_bar() as progress:
-                sweeping.follow(runs, look_after, progress)
+                follow(runs, look_after, progress)
         except KeyboardInterrupt:
             console.stderr.print("The runs continue in the background.", markup=False)
             detach = True

@@ -23,11 +23,11 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.threads import set_threads
 from toolkit.jobs import sweep as sweeping
 from toolkit.jobs import worker
-from toolkit.jobs.start import pending_of
 from toolkit.pilots.sweep_file import Sweep
 from toolkit.runs.folder import SLOT_VARIABLE, RunFolder
 from toolkit.runs.locks import holding
 from toolkit.runs.queue import Ticket, enqueue
+from toolkit.runs.start import pending_of
 
 MAX_RETRIES = 3
 """Number of restarts of a run whose worker or node died."""

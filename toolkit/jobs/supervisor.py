@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,14 +21,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from toolkit.foundation.errors import UsageError, WorkError, one_line
-from toolkit.foundation.files import make_folder, read_json
+from toolkit.foundation.files import make_folder
 from toolkit.foundation.threads import available_cores
 from toolkit.jobs.slots import Slots, WorkerProcess, start_worker
 from toolkit.jobs.worker import TAKEN
 from toolkit.runs.environment import require_one_rank
 from toolkit.runs.folder import DAMAGED, RunFolder
-from toolkit.runs.locks import ProcessName, Taken, held, holding
+from toolkit.runs.locks import ProcessName, Taken, holding
 from toolkit.runs.queue import Ticket, queue_lock, tickets
+from toolkit.runs.supervision import Settings
 
 POLL_SECONDS = 0.25
 LOOK_SECONDS = 1.0
@@ -41,41 +41,12 @@ FULL_DISK_SECONDS = 20.0
 """Seconds to skip a run whose folder cannot be written."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a supervisor.
-
-    Attributes:
-        slots: concurrent trainings; 0 for one per GPU, or one without GPUs.
-        threads: CPU threads per worker; 0 for the cores divided by the slots.
-        attempts: how often in a row a run may lose its process without progress.
-        backoff: seconds before the second attempt, doubled for every further attempt.
-        silence: seconds without a heartbeat after which a live process counts as hung. Generous, because a swapping
-            machine or a library that blocks Python is not a hung process.
-    """
-
-    slots: int = 0
-    threads: int = 0
-    attempts: int = 3
-    backoff: float = 1.0
-    silence: float = 600.0
-
-    def __post_init__(self) -> None:
-        for name, least in (("slots", 0), ("threads", 0), ("attempts", 1), ("backoff", 0), ("silence", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
-
-    def words(self) -> list[str]:
-        """The settings as command-line options."""
-        return [word for name, value in asdict(self).items() for word in (f"--{name}", f"{value:g}")]
-
-
 @dataclass
 class Supervisor:
     """The work on one runs folder, by the process that holds its lock."""
 
     runs_dir: Path
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -252,36 +223,6 @@ def _taken(runs_dir: Path) -> str:
 def _write_state(runs_dir: Path, state: str) -> None:
     with suppress(WorkError):  # on a full disk the work matters more
         ProcessName.own().write(runs_dir / ".supervisor.json", state=state)
-
-
-def lives(runs_dir: Path) -> bool:
-    """Whether the folder has a supervisor."""
-    return held(Path(runs_dir) / ".supervisor")
-
-
-def was_stopped(runs_dir: Path) -> bool:
-    """Whether the folder's last supervisor was stopped on request, with runs left in the queue."""
-    try:
-        return not lives(runs_dir) and read_json(Path(runs_dir) / ".supervisor.json")["state"] == "stopped"
-    except (WorkError, KeyError, TypeError):
-        return False
-
-
-def ensure(runs_dir: Path, settings: Settings | None = None) -> None:
-    """Start a detached supervisor if the folder has none.
-
-    Raises:
-        WorkError: the process could not be started.
-    """
-    if lives(runs_dir):
-        return
-    command = [sys.executable, "-m", "toolkit.jobs.supervisor", str(runs_dir), *(settings or Settings()).words()]
-    try:
-        (Path(runs_dir) / ".supervisor.json").unlink(missing_ok=True)  # the last one's stop no longer counts
-        with open(Path(runs_dir) / "supervisor.log", "ab") as log:
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    except OSError as error:
-        raise WorkError(f"the background process could not be started: {one_line(error)}") from error
 
 
 def log_line(text: str) -> None:

@@ -1,28 +1,19 @@
-"""Queue, follow and count the runs of a sweep. Imports no torch."""
+"""Queue and count the runs of a sweep. Imports no torch."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.foundation.errors import WorkError, one_line
-from toolkit.foundation.progress import Progress, silent
-from toolkit.jobs import supervisor
-from toolkit.jobs.start import start_pending
 from toolkit.pilots.config import PilotConfig
 from toolkit.pilots.contents import PilotResult, SweepResult, SweepRow
 from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots
 from toolkit.pilots.sweep_file import Sweep
 from toolkit.runs.folder import DAMAGED, RunFolder
-
-FOLLOW_SECONDS = 1.0
-REVIVE_LOOKS = 5
-"""Looks between checks for a supervisor, since one that has just been started is not visible yet."""
+from toolkit.runs.start import start_pending
+from toolkit.runs.supervision import Settings
 
 
 def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
@@ -37,7 +28,7 @@ def folders(sweep: Sweep, runs_dir: Path) -> list[RunFolder]:
     return runs
 
 
-def start_sweep(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | None = None) -> list[RunFolder]:
+def start_sweep(sweep: Sweep, runs_dir: Path, settings: Settings | None = None) -> list[RunFolder]:
     """Queue the runs that are neither done nor running, and return the :func:`folders` of all runs.
 
     Raises:
@@ -46,40 +37,6 @@ def start_sweep(sweep: Sweep, runs_dir: Path, settings: supervisor.Settings | No
     runs = folders(sweep, runs_dir)
     start_pending(runs, runs_dir, settings)
     return runs
-
-
-def supervised(runs_dir: Path, settings: supervisor.Settings | None = None) -> Callable[[Counter[str]], None]:
-    """For :func:`follow`: replace a killed supervisor, and raise WorkError if it was asked to stop."""
-
-    looks = itertools.count(1)
-
-    def look_after(states: Counter[str]) -> None:
-        if supervisor.was_stopped(runs_dir):
-            left = states["queued"] + states["running"]
-            raise WorkError(f"the supervisor was stopped with {left} runs left: the same command continues them")
-        if states["queued"] and next(looks) % REVIVE_LOOKS == 0:
-            supervisor.ensure(runs_dir, settings)
-
-    return look_after
-
-
-def follow(runs: list[RunFolder], look_after: Callable[[Counter[str]], None], progress: Progress = silent) -> None:
-    """Wait until every run has ended.
-
-    Args:
-        runs: the runs to wait for.
-        look_after: called with the number of runs in each state while some are queued or running.
-        progress: receives how many have ended.
-    """
-    pause = threading.Event()
-    while True:
-        states = Counter(run.status() for run in runs)
-        left = states["queued"] + states["running"]
-        progress(f"runs ({states['running']} running, {states['failed']} failed)", len(runs) - left, len(runs))
-        if not left:
-            return
-        look_after(states)
-        pause.wait(FOLLOW_SECONDS)
 
 
 def report(sweep: Sweep, runs: list[RunFolder]) -> SweepResult:

@@ -12,10 +12,10 @@ from toolkit.codecs.spec import short_spec
 from toolkit.data.catalog import short_name
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.jobs.kinds import check
-from toolkit.jobs.start import start_pending
 from toolkit.runs.ending import remove
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.index import STATES, UNREADABLE, Filter, RunRow, query
+from toolkit.runs.start import start_pending
 from toolkit.ui.components.formats import count
 from toolkit.ui.components.jobs import ACTIVE, attempt, cancel_all
 from toolkit.ui.components.language import say

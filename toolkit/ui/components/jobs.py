@@ -11,11 +11,11 @@ from typing import Any
 import streamlit as st
 
 from toolkit.foundation.errors import WorkError, one_line
-from toolkit.jobs import supervisor
-from toolkit.jobs.start import start_pending
+from toolkit.runs import supervision
 from toolkit.runs.contents import Event
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
+from toolkit.runs.start import start_pending
 from toolkit.ui.components.formats import duration
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
@@ -44,9 +44,9 @@ def watch(
     """
     before = {run.name: run.status() for run in runs}
     active = any(status in ACTIVE for status in before.values())
-    if "queued" in before.values() and not supervisor.was_stopped(runs_dir):
+    if "queued" in before.values() and not supervision.was_stopped(runs_dir):
         with suppress(WorkError):  # after a reboot nothing works on the queue until a page is opened
-            at_full_priority(lambda: supervisor.ensure(runs_dir))
+            at_full_priority(lambda: supervision.ensure(runs_dir))
 
     def draw() -> None:
         states = {run.name: run.status() for run in runs}

@@ -13,7 +13,6 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.jobs.check import require_fit
 from toolkit.jobs.listing import list_runs
-from toolkit.jobs.start import start_requests
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
 from toolkit.jpeg_dl.contents import TrainingsSummary
 from toolkit.jpeg_dl.request import JPEGRequest
@@ -21,6 +20,7 @@ from toolkit.jpeg_dl.results import Trainings, trainings
 from toolkit.report.figures.jpeg import variants_figure
 from toolkit.report.figures.pilots import loss_figure
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.start import start_requests
 from toolkit.ui.components import formats
 from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset

@@ -22,7 +22,6 @@ from toolkit.foundation.sizes import format_size
 from toolkit.jobs.check import require_fit
 from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
-from toolkit.jobs.start import start_requests
 from toolkit.memory.budget import budget_bytes
 from toolkit.pilots import plan
 from toolkit.pilots.config import DEFAULT_TUNE, FINE_TUNING, PilotConfig, fine_tuning
@@ -31,6 +30,7 @@ from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.start import start_requests
 from toolkit.training.network_spec import (
     CIFAR_RESNETS,
     PRETRAINED,

@@ -23,13 +23,13 @@ from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.image_size import WrittenSize
 from toolkit.jobs.kinds import probe_of, probes_of
 from toolkit.jobs.listing import list_runs
-from toolkit.jobs.start import start_pending
 from toolkit.memory.budget import budget_bytes
 from toolkit.probe.contents import Setting
 from toolkit.probe.presets import MOST_IMAGES, PRESETS, images_for, with_original
 from toolkit.probe.request import ProbeRequest
 from toolkit.report.tables import probe_rows
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.start import start_pending
 from toolkit.ui.access import require_allowed_codecs, require_allowed_extractor
 from toolkit.ui.components.budget import budget_field
 from toolkit.ui.components.choice import choose_addressed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.jobs import supervisor
+from toolkit.runs import supervision
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.queue import enqueue
 from toolkit.runs.request import Request
@@ -26,7 +26,7 @@ def start_requests(requests: Sequence[Request], runs_dir: Path) -> list[RunFolde
 
 
 def start_pending(
-    runs: Sequence[RunFolder], runs_dir: Path, settings: supervisor.Settings | None = None
+    runs: Sequence[RunFolder], runs_dir: Path, settings: supervision.Settings | None = None
 ) -> list[RunFolder]:
     """Queue the ``runs`` that are neither finished nor running, and make sure that a supervisor is running.
 
@@ -40,7 +40,7 @@ def start_pending(
     if pending:
         enqueue(pending, Path(runs_dir))
     if any(run.status() == "queued" for run in runs):
-        supervisor.ensure(Path(runs_dir), settings)
+        supervision.ensure(Path(runs_dir), settings)
     return pending
 
 
