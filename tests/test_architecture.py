@@ -28,14 +28,14 @@ FLOORS = {
     "robustness": 5,
     "codec_training": 5,
     "advice": 6,
-    "study": 6,
     "jpeg_dl": 6,
     "pilots": 7,
-    "jobs": 8,
+    "study": 8,
     "production": 8,
-    "report": 9,
-    "ui": 10,
-    "cli": 11,
+    "jobs": 9,
+    "report": 10,
+    "ui": 11,
+    "cli": 12,
 }
 HEAVY = {"compressai", "numba", "timm", "ray", "foolbox", "typst", "torchvision"}
 

@@ -34,6 +34,7 @@ from toolkit.cli.production import bundle_app, monitor
 from toolkit.cli.report import report
 from toolkit.cli.requests import options_of
 from toolkit.cli.runs import runs_app
+from toolkit.cli.study import study
 from toolkit.cli.sweep import sweep
 from toolkit.data.spec import with_splits
 from toolkit.foundation.errors import UsageError
@@ -60,6 +61,7 @@ app.add_typer(jpeg_app, name="jpeg")
 app.add_typer(neural_app, name="neural")
 app.add_typer(runs_app, name="runs")
 app.add_typer(bundle_app, name="bundle")
+app.command()(study)
 app.command()(sweep)
 app.command()(advise)
 app.command()(regret)

@@ -26,6 +26,7 @@ def options_of(
     first: str = "dataset",
     short: Mapping[str, str] | None = None,
     omitted: Sequence[str] = (),
+    only: Sequence[str] | None = None,
     **defaults: object,
 ) -> Callable[[Command], Command]:
     """Add the described fields of requests or configurations to a command as options.
@@ -38,9 +39,15 @@ def options_of(
         first: the field that becomes a positional argument.
         short: one-letter forms of options, such as ``-o``, by field.
         omitted: fields that the command receives only if they are given, because their defaults depend on others.
+        only: the fields of pydantic models that become options; all by default.
         defaults: defaults on the command line that differ from the fields'; ``inspect.Parameter.empty`` for none.
     """
-    chosen = [field for kind in kinds for field in described_fields(kind).values()]
+    chosen = [
+        field
+        for kind in kinds
+        for field in described_fields(kind).values()
+        if only is None or not issubclass(kind, BaseModel) or field.name in only
+    ]
     bounded = not any(issubclass(kind, BaseModel) for kind in kinds)  # a model checks its own ranges
     letters = short or {}
     defaults |= dict.fromkeys(omitted)

@@ -15,7 +15,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,8 @@ from toolkit.foundation.threads import ordered_map
 DECODER_VERSION = 4
 MAX_DATASET_BYTES = 64 * 1024**3
 """Limit of a decoded dataset in the cache."""
+USUAL_SIZE = 224
+_LOOKED_AT = 25
 _SPLITS = ("train", "test")
 
 
@@ -82,6 +84,23 @@ def load_dataset(
         first, reason = next(iter(left_out.items()))
         raise WorkError(f"{len(left_out)} files are unreadable (--strict); first: {first}: {reason}")
     return _open_cached(folder, spec, size, left_out, located)
+
+
+def usual_size(spec: str) -> int:
+    """The size for a first look: the median shorter side of some training images, from 8 to :data:`USUAL_SIZE` pixels.
+
+    Raises:
+        UsageError: no usable dataset at ``spec``, or none of these images can be read.
+    """
+    entries = [entry for entry in _locate(spec).open().entries if entry.split == "train"]
+    some = [entries[place] for place in np.unique(np.linspace(0, len(entries) - 1, _LOOKED_AT).astype(int))]
+    sides = []
+    for entry in some:
+        with suppress(images.Unreadable), _no_warnings():
+            sides.append(min(entry.read(images.Whole(USUAL_SIZE)).shape[:2]))
+    if not sides:
+        raise UsageError(f"{spec}: none of {len(some)} training images can be read")
+    return max(8, int(np.median(sides)))
 
 
 def absolute_spec(spec: str) -> str:

@@ -15,6 +15,7 @@ from toolkit.probe.request import ImagesRequest, ProbeRequest
 from toolkit.runs.contents import Damaged
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.request import Request
+from toolkit.study.request import StudyRequest
 
 KINDS: Mapping[str, type[Request]] = {
     request.kind: request
@@ -26,6 +27,7 @@ KINDS: Mapping[str, type[Request]] = {
         ImagesRequest,
         AttackRequest,
         ExportRequest,
+        StudyRequest,
     )
 }
 """The request class of each kind of run."""
@@ -33,6 +35,8 @@ PROBES = frozenset(kind for kind, request in KINDS.items() if issubclass(request
 """Kinds of runs whose result is a probe table."""
 LIGHT_KINDS = frozenset(kind for kind, request in KINDS.items() if request.light)
 """Kinds of runs that may run next to a training."""
+WAITING_KINDS = frozenset(kind for kind, request in KINDS.items() if request.waits)
+"""Kinds of runs that take no slot, since they wait for others."""
 
 
 def check(run: RunFolder) -> None:

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import append_to, read_json
-from toolkit.jobs.kinds import LIGHT_KINDS
+from toolkit.jobs.kinds import LIGHT_KINDS, WAITING_KINDS
 from toolkit.runs.folder import SLOT_VARIABLE, RunFolder
 from toolkit.runs.gpus import visible_gpus
 from toolkit.runs.locks import ProcessName, held
 
 LIGHT = "light"
 """The slot for probes and advice, which are short and must not wait behind pilots."""
+WAITING = "waiting"
+"""What takes the place of a slot for runs that only wait for others; any number of them may run."""
 START_SECONDS = 60.0
 """Extra seconds that a worker may take until its first heartbeat."""
 WORKER = (sys.executable, "-m", "toolkit.jobs.worker")
@@ -99,16 +101,18 @@ class Slots:
         busy = {worker.slot for worker in workers}
         if run.name not in self._kinds:  # read once: a folder's kind does not change
             self._kinds[run.name] = run.config["kind"]
+        if self._kinds[run.name] in WAITING_KINDS:
+            return WAITING
         if self._kinds[run.name] in LIGHT_KINDS:
             return None if LIGHT in busy else LIGHT
-        if len(busy - {LIGHT}) >= self.count:  # an adopted worker may have a slot with a higher number
+        if len(busy - {LIGHT, WAITING}) >= self.count:  # an adopted worker may have a slot with a higher number
             return None
         return next(str(slot) for slot in range(self.count + len(busy)) if str(slot) not in busy)
 
     def environment(self, slot: str) -> dict[str, str]:
         """Environment variables of a worker in ``slot``."""
         chosen = {SLOT_VARIABLE: slot}
-        if self.gpus and slot != LIGHT:
+        if self.gpus and slot not in (LIGHT, WAITING):
             chosen["CUDA_VISIBLE_DEVICES"] = self.gpus[int(slot) % len(self.gpus)]
         return os.environ | chosen
 

@@ -12,6 +12,7 @@ from toolkit.report.blocks import Block
 from toolkit.report.cost import Fleet, Prices
 from toolkit.report.facts import Study, show_examples
 from toolkit.report.sections import conditions, results
+from toolkit.report.sections.race import race
 
 LONGEST_TITLE = 200
 
@@ -67,6 +68,7 @@ def write_report(
     blocks = [
         *results.answer(study, say),
         *results.recommendation(study, say),
+        *race(study, say),
         *results.tradeoff(study, say, files),
         *results.all_settings(study, say),
         *results.examples(study, examples, say, files),

@@ -43,6 +43,8 @@ from toolkit.report.verdict import findings, lossless_that_fit
 from toolkit.runs.contents import Result
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
+from toolkit.study.contents import StudyResult
+from toolkit.study.request import StudyRequest
 
 EXAMPLES = 6
 CODED = 100
@@ -116,6 +118,7 @@ class Study:
         probe: the newest ``probe`` or ``advise`` JSON among the runs.
         by_advice: whether advice chose the setting, from training images alone; otherwise it holds
             every image without loss, or has the best result.
+        race: the ``study`` JSON, if these are the pilots of a study, whose decision is then the recommended setting.
         unfinished: name and state of runs left out, including damaged ones.
         apart: labels of groups of finished pilots that are not comparable (other stages, steps, ...).
     """
@@ -130,6 +133,7 @@ class Study:
     by_advice: bool
     unfinished: tuple[tuple[str, str], ...]
     apart: tuple[str, ...]
+    race: StudyResult | None = None
 
     @property
     def pilot(self) -> PilotSummary:
@@ -160,7 +164,9 @@ class Study:
     @property
     def fits(self) -> bool:
         """Whether the setting was chosen because it holds every image without loss."""
-        return not self.by_advice and any(one is self.pilot for one in lossless_that_fit(self.peers))
+        return (
+            self.race is None and not self.by_advice and any(one is self.pilot for one in lossless_that_fit(self.peers))
+        )
 
     @property
     def findings(self) -> list[Sentence]:
@@ -222,12 +228,15 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     """Gather runs into a study.
 
     Args:
-        runs: pilots, and perhaps probes and advice, of one dataset at one size.
+        runs: pilots, and perhaps probes and advice, of one dataset at one size; or a finished study, which stands for
+            its probe and its pilots.
 
     Raises:
         UsageError: no runs, or runs of different datasets or sizes.
         WorkError: no pilot among them has finished.
     """
+    race = _race(runs)
+    runs = [*runs, *(_runs_of(*race) if race else ())]
     runs = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)  # names tell seeds apart
     if not runs:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
@@ -246,11 +255,11 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         raise WorkError(f"a report needs a finished pilot: {states}")
     ((dataset, size),) = (one for one in subjects if one is not None)
     groups = with_frozen(comparisons(finished, dataset, size))
-    comparison = max(groups, key=lambda group: len(group.runs))
+    comparison = max(groups, key=lambda group: (race is not None and group.common["held_out"], len(group.runs)))
     results = comparison.pilots()
     done = [result for request, run in tables if (result := request.result_in(run)) is not None]
     advice = next((one for one in reversed(done) if is_advice(one)), None)
-    chosen, by_advice = _choose(results, advice)
+    chosen, by_advice = _choose(results, advice) if race is None else (_decided(results, race[1]), False)
     return Study(
         dataset,
         size,
@@ -262,8 +271,46 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
         by_advice,
         tuple((run.name, run.status()) for run in pilots if run.result is None)
         + tuple((name, DAMAGED) for name in damaged),
-        tuple(group.label for group in groups if group is not comparison),
+        () if race else tuple(group.label for group in groups if group is not comparison),
+        None if race is None else race[1],
     )
+
+
+def _race(runs: Sequence[RunFolder]) -> tuple[RunFolder, StudyResult] | None:
+    """The study among runs and its result; None if there is none.
+
+    Raises:
+        UsageError: more than one.
+        WorkError: it has not finished.
+    """
+    studies = [(run, request) for run, request in sorted_out(runs)[0] if isinstance(request, StudyRequest)]
+    if not studies:
+        return None
+    if len(studies) > 1:
+        raise UsageError(f"a report covers one study, but {len(studies)} were given: name one of them")
+    run, request = studies[0]
+    if (result := request.result_in(run)) is None:
+        raise WorkError(f"{run.name} has not finished: it is {run.status()}")
+    return run, result
+
+
+def _runs_of(study: RunFolder, result: StudyResult) -> list[RunFolder]:
+    """The folders of a study's probe and of its pilots on held-out images."""
+    names = [result["advice"], *(name for one in result["rounds"] for name in one["pilots"])]
+    return [RunFolder(study.path.parent / name) for name in names]
+
+
+def _decided(pilots: Sequence[PilotSummary], result: StudyResult) -> int:
+    """The pilot of a study's decision.
+
+    Raises:
+        WorkError: its runs are gone.
+    """
+    decision = result["decision"]
+    for n, pilot in enumerate(pilots):
+        if (pilot["codec"], pilot["align"]) == (decision["codec"], decision["align"]):
+            return n
+    raise WorkError(f"the pilots of the study's decision, {decision['codec']}, are gone")
 
 
 def _subject(request: Request[Result]) -> tuple[str, WrittenSize] | None:

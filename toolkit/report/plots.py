@@ -38,7 +38,10 @@ def tradeoff_svg(pilots: Sequence[PilotSummary], chosen: int, say: Language) -> 
     with _canvas(6.6, 3.3) as (figure, axes):
         for n, (pilot, family) in enumerate(zip(pilots, families, strict=True)):
             x, y = storage_of(pilot, "exemplar_bytes"), pilot["mean"]["last_accuracy"]
-            half = pilot["ci95"]["last_accuracy"] or 0.0
+            seeds = [run["last_accuracy"] for run in pilot["runs"]]
+            half = pilot["ci95"]["last_accuracy"] or 0.0 if len(seeds) > 2 else 0.0
+            if len(seeds) == 2:  # an interval from two seeds is six times as long as they are apart
+                axes.plot([x, x], seeds, "_", color=colours[family], ms=7, alpha=0.6)
             axes.errorbar(
                 x,
                 y,

@@ -36,12 +36,14 @@ class Request(ABC, Generic[Outcome]):
     Attributes:
         kind: name of the kind of run.
         light: whether it is short enough to run beside a training.
+        waits: whether it only waits for runs that it queues, so that it takes nobody's place.
         results: contract of the result, possibly annotated with validators.
         rows: contract of the rows logged while the work runs; None if there are none.
     """
 
     kind: ClassVar[str]
     light: ClassVar[bool] = True
+    waits: ClassVar[bool] = False
     results: ClassVar[Any] = AnyResult
     rows: ClassVar[Any] = None
 

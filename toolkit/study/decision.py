@@ -40,7 +40,7 @@ _SLOPE = 0.3
 """Standard deviation of the slope, in spreads."""
 _FLAT = 1e4
 """Variance of seeds."""
-_LEAST_SEEDS = 2
+LEAST_SEEDS = 2
 """An arm with fewer seeds is not chosen."""
 _SURE = 0.9
 
@@ -87,7 +87,7 @@ class Accuracies:
             raise ValueError("images must be at least 1, and disagreement from 0 to 1")
 
 
-class Decision(NamedTuple):
+class Verdict(NamedTuple):
     """What the accuracies say.
 
     Attributes:
@@ -169,7 +169,7 @@ def _posterior(found: Accuracies) -> _Posterior:
     return _Posterior(points, [float(spread) for spread, _, _ in grid], weights / weights.sum(), of_arms)
 
 
-def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Decision:
+def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Verdict:
     """What the accuracies say about the best arm.
 
     Args:
@@ -183,14 +183,14 @@ def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Decision:
     mean, best = draws.mean(axis=0), draws.max(axis=1)
     seeds = np.isfinite(found.by_seed).sum(axis=1)
     ranked = [arm for arm in np.argsort(-mean, kind="stable").tolist() if not failed[arm]]
-    able = [arm for arm in ranked if seeds[arm] >= _LEAST_SEEDS]
+    able = [arm for arm in ranked if seeds[arm] >= LEAST_SEEDS]
     if not able:
-        return Decision(None, 0.0, math.nan, None, [], None)
+        return Verdict(None, 0.0, math.nan, None, [], None)
     leader = able[0]
     others = [arm for arm in ranked if arm != leader]
     ran = [arm for arm in others if seeds[arm]]
     near = (best[:, None] - draws <= eps).mean(axis=0)
-    return Decision(
+    return Verdict(
         leader,
         float(near[leader]),
         float((best - draws[:, leader]).mean()),

@@ -19,7 +19,7 @@ from toolkit.ui.components.plain import plain
 from toolkit.ui.gateway.front import LOGOUT, address_of
 from toolkit.ui.gateway.logins import IDLE_SECONDS, LOGINS, LONGEST_SECONDS
 from toolkit.ui.priority import give_way, in_turn
-from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, tradeoff
+from toolkit.ui.views import cost, data, images, jpeg_layer, monitor, pilot, probe, report, study, tradeoff
 
 _ICON = Path(__file__).with_name("icon.svg")
 """A local file, since an icon by name would be fetched from another server."""
@@ -31,6 +31,7 @@ _STYLE = """<style>
 </style>"""
 """Styles without a theme option: less space at the top, and long figures that wrap instead of being cut."""
 PAGES = {
+    "study": (study.page, ":material/rocket_launch:"),
     "data": (data.page, ":material/grid_view:"),
     "probe": (probe.page, ":material/compress:"),
     "images": (images.page, ":material/image_search:"),

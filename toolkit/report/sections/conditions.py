@@ -72,7 +72,8 @@ def protocol(study: Study, say: Language) -> list[Block]:
     common, run = study.comparison.common, study.pilot["runs"][0]
     classes = " + ".join(map(str, run["stage_classes"]))
     seeds = ", ".join(str(one["seed"]) for one in study.pilot["runs"])
-    chosen = say("report.test_untouched" if study.by_advice else "report.test_chosen")
+    how = "report.test_race" if study.race else "report.test_untouched" if study.by_advice else "report.test_chosen"
+    chosen = say(how)
     return [
         heading(say("report.protocol")),
         bullets(

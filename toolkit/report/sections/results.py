@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from toolkit.report.blocks import (
 from toolkit.report.facts import Examples, Study
 from toolkit.report.gain import gain_over
 from toolkit.report.images import strip
+from toolkit.study.sentences import all_sentences
 
 _MEASURES = ("last_accuracy", "average_incremental_accuracy", "forgetting")
 _SIDE = 128
@@ -36,6 +38,8 @@ _SIDE = 128
 
 def answer(study: Study, say: Language) -> list[Block]:
     """The answer in three sentences."""
+    if study.race is not None:
+        return [_answer_block([one.said(say) for one in all_sentences(study.race)], say)]
     pilot, raw = study.pilot, study.raw
     facts = {"setting": setting(pilot), "fit": fit(pilot), "budget": format_size(pilot["budget_bytes"])}
     if raw is None or raw is pilot:
@@ -66,8 +70,11 @@ def answer(study: Study, say: Language) -> list[Block]:
                 say("report.answer_certain" if gain.certain else "report.answer_uncertain", seeds=gain.seeds)
             )
     sentences += [one.said(say) for one in study.findings]
-    space = "" if say.code == "ja" else " "
-    return [{"kind": "answer", "text": space.join(sentences)}]
+    return [_answer_block(sentences, say)]
+
+
+def _answer_block(sentences: Sequence[str], say: Language) -> Block:
+    return {"kind": "answer", "text": ("" if say.code == "ja" else " ").join(sentences)}
 
 
 def _about_raw(study: Study) -> str:
@@ -87,11 +94,13 @@ def recommendation(study: Study, say: Language) -> list[Block]:
     items = [
         (say("report.setting"), short_spec(pilot["codec"]), f"{say('column.align')}: {pilot['align']}"),
         (say("report.fit"), fit(pilot), "" if raw is None else say("report.against_raw", raw=fit(raw))),
-        (say("report.accuracy"), percent(pilot), say("report.accuracy_note", seeds=len(pilot["runs"]))),
+        (say("report.accuracy"), *_accuracy(study, say)),
         (say("report.exemplar"), f"{study.exemplar_bytes:,.0f}", say("report.exemplar_note", times=times)),
     ]
     metrics = [{"name": name, "value": value, "note": note} for name, value, note in items]
     reasons = [say(f"report.align_{pilot['align']}")]
+    if study.race is not None:  # the answer has said the rest
+        return [heading(say("report.recommendation")), {"kind": "metrics", "items": metrics}, bullets(reasons)]
     if study.by_advice and study.advice is not None:
         reasons.append(say("report.by_advice", rule=study.advice["recommended"]["rule"]))
     elif study.fits:
@@ -108,6 +117,14 @@ def recommendation(study: Study, say: Language) -> list[Block]:
         measured = gain_in_words(gain_over(pilot, raw), say)
         reasons.append(say("report.expected", gain=f"{expected:+.1f}", measured=measured))
     return [heading(say("report.recommendation")), {"kind": "metrics", "items": metrics}, bullets(reasons)]
+
+
+def _accuracy(study: Study, say: Language) -> tuple[str, str]:
+    """The recommended setting's accuracy, and what it is a mean of; two seeds of a race give no useful interval."""
+    pilot, seeds = study.pilot, len(study.pilot["runs"])
+    if study.race is None:
+        return percent(pilot), say("report.accuracy_note", seeds=seeds)
+    return f"{100 * pilot['mean']['last_accuracy']:.1f} %", say("report.accuracy_note_race", seeds=seeds)
 
 
 def tradeoff(study: Study, say: Language, files: dict[str, bytes]) -> list[Block]:

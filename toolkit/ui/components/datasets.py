@@ -87,17 +87,25 @@ def _set_dataset(spec: str) -> None:
     st.session_state["dataset"], st.session_state["dataset_put"] = spec, True
 
 
+def chosen_spec() -> str:
+    """The chosen dataset's spec, a path made absolute.
+
+    Raises:
+        UsageError: the path is not one.
+    """
+    return absolute_spec(st.session_state.get("dataset") or "demo")
+
+
 def chosen() -> tuple[str, WrittenSize]:
     """The chosen dataset's spec (a path made absolute) and size.
 
     Raises:
         UsageError: the path or the size is not one.
     """
-    spec = absolute_spec(st.session_state.get("dataset") or "demo")
-    return spec, written_size(st.session_state.get("size") or _USUAL_SIZE)
+    return chosen_spec(), written_size(st.session_state.get("size") or _USUAL_SIZE)
 
 
-def _refuse(reason: str) -> NoReturn:
+def refuse_dataset(reason: str) -> NoReturn:
     """Show why there is no dataset, and end the page here."""
     st.error(plain(reason), icon=":material/error:")
     st.info(say("dataset.choose_another"))
@@ -109,7 +117,7 @@ def open_dataset() -> ImageDataset:
     try:
         spec, size = chosen()
     except UsageError as error:
-        _refuse(one_line(error))
+        refuse_dataset(one_line(error))
     kept = st.session_state.get("open_dataset")
     if kept is not None and kept[:2] == (spec, size) and time.monotonic() - kept[2] < _FRESH_SECONDS:
         return kept[3]
@@ -125,7 +133,7 @@ def open_dataset() -> ImageDataset:
             dataset = load_dataset(spec, size, progress=show)
     except (UsageError, WorkError) as error:
         place.empty()
-        _refuse(one_line(error))
+        refuse_dataset(one_line(error))
     place.empty()
     st.session_state["open_dataset"] = (spec, size, time.monotonic(), dataset)
     return dataset
