@@ -24,6 +24,7 @@ ROOMS = {
     "advice": "Advice",
     "memory": "Memory",
     "features": "Features and distortion",
+    "study": "Studies",
     "pilots": "Pilots",
     "training": "Training",
     "jpeg": "JPEG layer",

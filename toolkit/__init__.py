@@ -43,6 +43,8 @@ _PUBLIC = {  # where each name is; its type stands in __init__.pyi
     "pdf_of": "toolkit.report.pdf",
     "export_bundle": "toolkit.production.bundle",
     "load_bundle": "toolkit.production.bundle",
+    "StudyChoices": "toolkit.study.plan",
+    "run_study": "toolkit.study.foreground",
     "Monitor": "toolkit.production.monitor",
     "herding_order": "toolkit.memory.selection",
     "Pool": "toolkit.training.batches",

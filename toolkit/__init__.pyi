@@ -34,6 +34,8 @@ from toolkit.report.facts import gather_study as gather_study
 from toolkit.report.pdf import pdf_of as pdf_of
 from toolkit.runs.find import find_runs as find_runs
 from toolkit.runs.folder import RunFolder as RunFolder
+from toolkit.study.foreground import run_study as run_study
+from toolkit.study.plan import StudyChoices as StudyChoices
 from toolkit.training.batches import Pool as Pool
 from toolkit.training.batches import ReplayBatches as ReplayBatches
 from toolkit.training.loop import Recipe as Recipe

@@ -16,23 +16,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from toolkit.advice.problem import Problem
 from toolkit.advice.regret.noise import drawn_truths, standard_errors
-from toolkit.codecs.spec import codec_family, stores_exactly
+from toolkit.codecs.spec import stores_exactly
 from toolkit.foundation.files import read_json, write_json
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.study.decision import Accuracies, Group, decide
+from toolkit.study.decision import LEAST_SEEDS, Accuracies, Group, decide
+from toolkit.study.line_up import SCORE, Arm, references, starters
+from toolkit.study.preference import EASE, preferred
 from toolkit.study.race import EFFORTS, standing
 
 RESULTS = Path(__file__).parent / "results"
-SCORE = "probe-accuracy"
+EASIEST = "easiest of those alike"
 EPS = 2.0
 FAR = 2.5
 """Points of regret that a decision should seldom exceed."""
@@ -64,7 +65,7 @@ def simulated(given: Sequence[Problem], draws: int) -> dict[str, Any]:
     said: list[tuple[float, bool]] = []
     for problem in given:
         random = np.random.default_rng(len(regrets.get("constant", ())))
-        order, references = starters(problem)
+        order, kept = line_of(problem)
         own: dict[str, list[float]] = {}
         used: dict[str, list[int]] = {}
         for _ in range(draws):
@@ -74,10 +75,11 @@ def simulated(given: Sequence[Problem], draws: int) -> dict[str, Any]:
                 own.setdefault(name, []).append(float(truth.max() - truth[chosen]))
                 used.setdefault(name, []).append(count)
             for effort in EFFORTS:
-                chosen, count, probability = raced(problem, seeds, order, references, effort)
-                own.setdefault(effort, []).append(float(truth.max() - truth[chosen]))
-                used.setdefault(effort, []).append(count)
-                said.append((probability, bool(truth.max() - truth[chosen] <= EPS)))
+                race = raced(problem, seeds, order, kept, effort)
+                for name, chosen in ((effort, race.leader), (f"{effort}, {EASIEST}", race.easiest)):
+                    own.setdefault(name, []).append(float(truth.max() - truth[chosen]))
+                    used.setdefault(name, []).append(race.pilots)
+                said.append((race.probability, bool(truth.max() - truth[race.leader] <= EPS)))
         for name in own:
             regrets.setdefault(name, []).append(own[name])
             pilots.setdefault(name, []).append(used[name])
@@ -91,31 +93,27 @@ def simulated(given: Sequence[Problem], draws: int) -> dict[str, Any]:
     }
 
 
-def starters(problem: Problem) -> tuple[list[int], list[int]]:
+def line_of(problem: Problem) -> tuple[list[int], list[int]]:
     """Contenders in order, and references."""
-    choices = range(len(problem.codecs))
-    exact = [one for one in choices if stores_exactly(problem.codecs[one])]
-    lossless = [one for one in exact if codec_family(problem.codecs[one]) not in ("raw", "original")]
-    references = [one for one in exact if problem.codecs[one] in ("raw", "original")]
-    references += sorted(lossless, key=lambda one: -problem.exemplars[one])[:1]
-    scores = np.nan_to_num(problem.scores[SCORE], nan=-np.inf)
-    by_score = sorted((one for one in choices if one not in references), key=lambda one: -scores[one])
-    first, *steps = ladder(problem)
-    turns = [one for pair in itertools.zip_longest(by_score, steps) for one in pair if one is not None]
-    return list(dict.fromkeys([first, *turns])), references
+    arms = [Arm(*one) for one in zip(problem.codecs, problem.aligns, strict=True)]
+    kept = references(arms, problem.exemplars)
+    return starters(arms, np.nan_to_num(problem.scores[SCORE], nan=-np.inf), kept), kept
 
 
-def ladder(problem: Problem) -> list[int]:
-    """JPEG 4:4:4 with everything coded: the quality nearest 50, then its neighbours by turns, higher ones first."""
-    qualities = {
-        one: int(quality[1])
-        for one, (codec, align) in enumerate(zip(problem.codecs, problem.aligns, strict=True))
-        if (quality := re.fullmatch(r"jpeg:quality=(\d+)", codec)) and align == "both"
-    }
-    rungs = sorted(qualities, key=lambda one: qualities[one])
-    middle = min(range(len(rungs)), key=lambda place: abs(qualities[rungs[place]] - 50))
-    around = itertools.zip_longest(rungs[middle + 1 :], rungs[:middle][::-1])
-    return [rungs[middle], *(one for pair in around for one in pair if one is not None)]
+class Raced(NamedTuple):
+    """What a race decides.
+
+    Attributes:
+        leader: the arm with the highest expected accuracy.
+        easiest: the preferred one of those that cannot be told apart from the best, as a study takes it.
+        pilots: number of pilots.
+        probability: that the leader is within :data:`EPS` points of the best.
+    """
+
+    leader: int
+    easiest: int
+    pilots: int
+    probability: float
 
 
 def drawn(problem: Problem, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -130,21 +128,23 @@ def drawn(problem: Problem, random: np.random.Generator) -> tuple[np.ndarray, np
     return truth, truth[:, None] + seed + noise[:, None] * random.standard_normal((len(means), SEEDS))
 
 
-def raced(
-    problem: Problem, seeds: np.ndarray, order: Sequence[int], references: Sequence[int], effort: str
-) -> tuple[int, int, float]:
-    """The arm that a race decides for, its number of pilots, and how sure it is."""
+def raced(problem: Problem, seeds: np.ndarray, order: Sequence[int], kept: Sequence[int], effort: str) -> Raced:
+    """A race with these accuracies."""
     scores = np.nan_to_num(problem.scores[SCORE], nan=np.nanmean(problem.scores[SCORE]))
     expected = (scores - scores.mean()) / (scores.std() or 1.0)
     exact = np.array([stores_exactly(codec) for codec in problem.codecs])
     group = np.where(exact, Group.LOSSLESS, np.where(problem.unaligned, Group.MIXED, Group.ALIKE))
     found = Accuracies(np.full_like(seeds, np.nan), group, expected)
-    while wanted := standing(found, order, references, EFFORTS[effort]).wanted:
+    while wanted := standing(found, order, kept, EFFORTS[effort]).wanted:
         for arm, seed in wanted:
             found.by_seed[arm, seed] = seeds[arm, seed]
     decision = decide(found, EPS)
     assert decision.leader is not None
-    return decision.leader, int(np.isfinite(found.by_seed).sum()), decision.probability
+    ran = np.isfinite(found.by_seed)
+    alike = [arm for arm in decision.alike if ran[arm].sum() >= LEAST_SEEDS]
+    arms = [Arm(*one) for one in zip(problem.codecs, problem.aligns, strict=True)]
+    easiest = preferred(alike, arms, [1 / one for one in problem.exemplars], EASE)
+    return Raced(decision.leader, easiest, int(ran.sum()), decision.probability)
 
 
 def everything(count: int) -> Callable[[np.ndarray, Sequence[int]], tuple[int, int]]:
@@ -183,7 +183,9 @@ def as_tables(found: dict[str, Any]) -> str:
     for name, own in found["regret"].items():
         mean, half = mean_and_ci95(own)
         pilots, far = found["pilots"][name], float(np.mean(found["far"][name]))
-        label = f"race, {name}: {' → '.join(map(str, EFFORTS[name]))}" if name in EFFORTS else name
+        effort, _, how = name.partition(", ")
+        arms = " → ".join(map(str, EFFORTS.get(effort, ())))
+        label = f"race, {effort}: {arms}{how and f', {how}'}" if arms else name
         lines.append(f"| {label} | {pilots:.1f} | {mean:.2f} ± {half or 0:.2f} | {far:.0%} |")
     lines += [
         "",

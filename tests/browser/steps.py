@@ -10,7 +10,7 @@ QUICK = 60_000
 SLOW = 600_000
 """Milliseconds for actions of a page, and for training on a busy machine."""
 NARROW = 390
-PAGES = ("Data", "Probe", "Images", "Pilot", "Trade-off", "JPEG layer", "Cost", "Report", "Monitor")
+PAGES = ("Study", "Data", "Probe", "Images", "Pilot", "Trade-off", "JPEG layer", "Cost", "Report", "Monitor")
 
 
 def enter(page: Page, role: str, name: str, value: str) -> None:

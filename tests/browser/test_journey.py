@@ -19,7 +19,7 @@ def test_from_the_demo_to_a_tradeoff_chart_through_reload_and_restart(
     server: object, open_page: Callable[..., Page], width: int
 ) -> None:
     page = open_page(width)
-    page.goto(f"{server.url}/?dataset=demo&size=32")
+    page.goto(f"{server.url}/data?dataset=demo&size=32")
     expect(page.get_by_text("Every file could be read")).to_be_visible(timeout=QUICK)
     expect(page.locator(".js-plotly-plot .bars").first).to_be_visible(timeout=QUICK)
     open_sidebar(page)

@@ -47,7 +47,7 @@ def test_every_page_fits_the_window_and_shows_no_error(
     shown: Server, open_page: Callable[..., Page], width: int, scheme: str
 ) -> None:
     page = open_page(width, color_scheme=scheme)
-    page.goto(f"{shown.url}/?dataset=demo&size=32")
+    page.goto(f"{shown.url}/data?dataset=demo&size=32")
     for name in (*PAGES[1:], PAGES[0]):
         go(page, name)
         settled(page)
@@ -59,7 +59,7 @@ def test_every_page_fits_the_window_and_shows_no_error(
 
 def test_every_chart_and_picture_has_a_description(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
-    page.goto(f"{shown.url}/?dataset=demo&size=32")
+    page.goto(f"{shown.url}/data?dataset=demo&size=32")
     for name in (*PAGES[1:], PAGES[0]):
         go(page, name)
         settled(page)
@@ -166,7 +166,7 @@ def test_japanese_by_the_switch_by_the_address_and_by_the_browser(
     shown: Server, open_page: Callable[..., Page]
 ) -> None:
     page = open_page()
-    page.goto(f"{shown.url}/?dataset=demo&size=32")
+    page.goto(f"{shown.url}/data?dataset=demo&size=32")
     expect(heading(page, "Data")).to_be_visible(timeout=QUICK)
     page.get_by_role("radio", name="日本語").or_(page.get_by_role("button", name="日本語")).first.click()
     expect(heading(page, "データ")).to_be_visible(timeout=QUICK)
@@ -216,7 +216,7 @@ def test_an_uploaded_archive_with_broken_files_is_opened_without_them(
         archive.writestr("cat/torn.png", picture(999)[:60])
         archive.writestr("dog/letter.jpg", b"not an image")
     page = open_page()
-    page.goto(f"{server.url}/?dataset=demo&size=32")
+    page.goto(f"{server.url}/data?dataset=demo&size=32")
     expect(heading(page, "Data")).to_be_visible(timeout=QUICK)
     settled(page)
     page.get_by_role("button", name="Upload an archive").click()
@@ -293,7 +293,7 @@ def test_hostile_names_are_text_under_pictures_and_on_axes(
 ) -> None:
     folder = hostile_dataset(tmp_path)
     page = open_page()
-    page.goto(f"{server.url}/?{urlencode({'dataset': str(folder), 'size': 16})}")
+    page.goto(f"{server.url}/data?{urlencode({'dataset': str(folder), 'size': 16})}")
     captions = page.get_by_test_id("stMain").get_by_test_id("stCaptionContainer")
     expect(captions.nth(11)).to_be_visible(timeout=QUICK)
     settled(page)

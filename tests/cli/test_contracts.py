@@ -26,6 +26,7 @@ from toolkit.probe.contents import ImagesResult, ProbeResult
 from toolkit.production.facts import BundleFacts, MonitorCall
 from toolkit.report.cost import CostResult
 from toolkit.report.facts import StudyContents
+from toolkit.study.contents import StudyResult
 
 
 def problems(contract: Any, value: object, where: str = "") -> Iterator[str]:
@@ -127,6 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 BUILD = ("memory", "build", *SMALL, "--codec", "png", "--budget", "4img", "--selection", "random", "-o")
+STUDIED = ("--codecs", "raw;jpeg:quality=50", "--budget", "4img", "--steps", "2", "--images", "60")
 TINY = ("--steps", "2", "--channels", "8", "--latent", "4", "--bpp", "1", "--batch-size", "4", "--device", "cpu")
 
 
@@ -138,6 +140,7 @@ TINY = ("--steps", "2", "--channels", "8", "--latent", "4", "--bpp", "1", "--bat
         (("probe", *PROBED), ProbeResult),
         (("images", *SMALL, "--images", "10", "--codec", "jpeg:quality=50", "--extractor", "random"), ImagesResult),
         (("advise", *PROBED), AdviceResult),
+        (("study", *SMALL, *STUDIED, "--runs-dir", "@studied", "-o", "@study.pdf"), StudyResult),
         (("regret",), RegretResult),
         (("pilot", *PILOT, "--runs-dir", "@new-runs"), PilotSummary),
         (("pilot", *PILOT, "--runs-dir", "@new-runs", "--dry-run"), EstimateResult),

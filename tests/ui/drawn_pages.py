@@ -10,6 +10,12 @@ from streamlit.testing.v1 import AppTest
 SHELL = Path(__file__).parents[2] / "app.py"
 
 
+def study_page() -> None:
+    from toolkit.ui.views import study
+
+    study.page()
+
+
 def data_page() -> None:
     from toolkit.ui.views import data
 

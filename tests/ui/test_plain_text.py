@@ -20,6 +20,7 @@ from drawn_pages import (
     pilot_page,
     probe_page,
     report_page,
+    study_page,
     tradeoff_page,
 )
 from google.protobuf.message import Message
@@ -191,7 +192,18 @@ def filled(runs_dir: Path, dataset: str) -> Path:
     return runs_dir
 
 
-PAGES = [data_page, probe_page, images_page, pilot_page, tradeoff_page, jpeg_page, cost_page, report_page, monitor_page]
+PAGES = [
+    study_page,
+    data_page,
+    probe_page,
+    images_page,
+    pilot_page,
+    tradeoff_page,
+    jpeg_page,
+    cost_page,
+    report_page,
+    monitor_page,
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__)

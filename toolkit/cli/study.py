@@ -61,6 +61,7 @@ def study(
     from toolkit.study.estimate import estimate_study
     from toolkit.study.request import make_study
     from toolkit.study.sentences import all_sentences, estimated
+    from toolkit.study.take_away import bundle_command
 
     require_one_rank()
     set_threads(threads)
@@ -93,7 +94,8 @@ def study(
     pdf = output or run.path / "report.pdf"
     _write_report(run, pdf, lang)
     result = {**result, "report": str(pdf.resolve())}
-    console.stderr.print(f"report: {pdf}", markup=False, soft_wrap=True)
+    packing = bundle_command(result, None if runs_dir is None else str(runs_dir))
+    console.lines([f"Report: {pdf}", *([] if packing is None else [f"Bundle: {packing}"])], to_stderr=to_stderr)
     console.emit(result, json, [{**row} for row in result["arms"]], csv)
 
 
@@ -107,14 +109,12 @@ def show(request: StudyRequest, result: StudyResult, *, to_stderr: bool) -> None
 
 
 def _shown(name: str, row: ArmResult) -> dict[str, object]:
-    half = row["ci95"]
     return {
         "arm": name,
         "bytes": row["file_bytes"],
         "per class": row["exemplars_per_class"],
         "seeds": row["seeds"],
         "last accuracy, %": None if row["last_accuracy"] is None else 100 * row["last_accuracy"],
-        "+-": None if half is None else 100 * half,
         "near the best, %": 100 * row["within_eps"],
         "left in round": "failed" if row["error"] else ("-" if (n := row["dropped_in_round"]) is None else str(n)),
     }

@@ -66,7 +66,7 @@ def _draw() -> None:
         st.stop()
     require_access()
     pages = {
-        name: st.Page(page, title=say(f"shell.{name}"), icon=icon, url_path=name, default=name == "data")
+        name: st.Page(page, title=say(f"shell.{name}"), icon=icon, url_path=name, default=name == "study")
         for name, (page, icon) in PAGES.items()
     }
     st.session_state["pages"] = pages

@@ -70,7 +70,7 @@ def _form() -> StudyRequest | None:
         refuse_dataset(one_line(error))
     columns = st.columns([2, 3, 2, 2], vertical_alignment="bottom")
     size = columns[0].text_input(
-        say("dataset.size"), str(usual), key=f"study_size-{spec}", help=say("study_page.size_help", usual=usual)
+        say("study_page.size"), str(usual), key=f"study_size-{spec}", help=say("study_page.size_help", usual=usual)
     )
     try:
         budget = _budget_field(columns[1:], spec, written_size(size))
