@@ -25,6 +25,7 @@ import numpy as np
 from toolkit.advice.problem import Problem
 from toolkit.advice.regret.noise import drawn_truths, standard_errors
 from toolkit.codecs.spec import stores_exactly
+from toolkit.data.alignment import parse_aligns
 from toolkit.foundation.files import read_json, write_json
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.study.decision import LEAST_SEEDS, Accuracies, Group, decide
@@ -93,10 +94,16 @@ def simulated(given: Sequence[Problem], draws: int) -> dict[str, Any]:
     }
 
 
+def arms_of(problem: Problem) -> list[Arm]:
+    """The choices of a problem as arms."""
+    aligns = [parse_aligns(align)[0] for align in problem.aligns]
+    return [Arm(*one) for one in zip(problem.codecs, aligns, strict=True)]
+
+
 def line_of(problem: Problem) -> tuple[list[int], list[int]]:
     """Contenders in order, and references."""
-    arms = [Arm(*one) for one in zip(problem.codecs, problem.aligns, strict=True)]
-    kept = references(arms, problem.exemplars)
+    arms = arms_of(problem)
+    kept = references(arms, problem.exemplars.tolist())
     return starters(arms, np.nan_to_num(problem.scores[SCORE], nan=-np.inf), kept), kept
 
 
@@ -142,8 +149,7 @@ def raced(problem: Problem, seeds: np.ndarray, order: Sequence[int], kept: Seque
     assert decision.leader is not None
     ran = np.isfinite(found.by_seed)
     alike = [arm for arm in decision.alike if ran[arm].sum() >= LEAST_SEEDS]
-    arms = [Arm(*one) for one in zip(problem.codecs, problem.aligns, strict=True)]
-    easiest = preferred(alike, arms, [1 / one for one in problem.exemplars], EASE)
+    easiest = preferred(alike, arms_of(problem), [1 / one for one in problem.exemplars], EASE)
     return Raced(decision.leader, easiest, int(ran.sum()), decision.probability)
 
 

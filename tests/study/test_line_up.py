@@ -48,7 +48,13 @@ def test_starters_take_turns_between_the_rule_and_the_ladder() -> None:
         ("jpeg:quality=10", "both"),
         ("avif:quality=40", "train"),  # 5
         ("jpeg:quality=90", "both"),
-        ("jpeg:quality=75", "none"),  # 4; the others have been named
+        ("jpeg:quality=75", "none"),  # 4: a second alignment, after all settings
+    ]
+    better = np.array([9, 9, 9, 9, 0, 1, 2, 3, 8, 6, 5], float)
+    assert [ARMS[arm] for arm in starters(ARMS, better, [0, 1, 2, 3])][:3] == [
+        Arm("jpeg:quality=30", "both"),
+        Arm("jpeg:quality=75", "none"),
+        Arm("jpeg:quality=75", "both"),  # the ladder's turn
     ]
 
 

@@ -98,16 +98,20 @@ def references(arms: Sequence[Arm], exemplars: Sequence[float]) -> list[int]:
 def starters(arms: Sequence[Arm], scores: np.ndarray, left_out: Sequence[int]) -> list[int]:
     """Contenders in order: the :func:`ladder`'s first, then by turns the best scored and the ladder's others.
 
+    A setting starts with a second alignment only after every setting has started with one.
+
     Args:
         arms: all arms.
         scores: float64 (arms,), higher is better.
         left_out: arms that do not contend.
     """
-    able = [arm for arm in range(len(arms)) if arm not in left_out]
-    by_score = sorted(able, key=lambda arm: -scores[arm])
-    first, steps = (rungs := ladder(arms))[:1], rungs[1:]
-    turns = [arm for pair in itertools.zip_longest(by_score, steps) for arm in pair if arm is not None]
-    return list(dict.fromkeys([*first, *turns]))
+    by_score = sorted((arm for arm in range(len(arms)) if arm not in left_out), key=lambda arm: -scores[arm])
+    order, steps = (rungs := ladder(arms))[:1], rungs[1:]
+    while left := [arm for arm in by_score if arm not in order]:
+        started = {arms[arm].codec for arm in order}
+        order.append(next((arm for arm in left if arms[arm].codec not in started), left[0]))
+        order += [arm for arm in steps if arm not in order][:1]
+    return order
 
 
 def ladder(arms: Sequence[Arm]) -> list[int]:
