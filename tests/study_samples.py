@@ -97,7 +97,7 @@ class Starter:
         scores = [
             {"codec": codec, "align": align, "score": n + 0.1 * (align == "both")}
             for n, codec in enumerate(codecs)
-            for align in (("none",) if codec in ("raw", "png") else ("none", "train", "both"))
+            for align in (("none",) if codec in ("raw", "png") or "lossless" in codec else ("none", "train", "both"))
         ]
         rule = {**result["rules"][0], "rule": "probe-accuracy", "scores": scores}
         reason = result["excluded"][0]

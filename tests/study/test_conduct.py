@@ -22,6 +22,7 @@ from toolkit.study.contents import StudyResult
 from toolkit.study.line_up import Arm
 from toolkit.study.race import Wanted
 from toolkit.study.request import StudyRequest
+from toolkit.study.sentences import all_sentences
 from toolkit.study.so_far import disagreement, on_images
 from toolkit.study.take_away import bundle_command, snippet
 
@@ -50,6 +51,7 @@ def test_a_study_runs_few_pilots_and_decides_for_the_best_arm(tmp_path: Path) ->
     rows = {(row["codec"], row["align"]): row for row in result["arms"]}
     assert rows["jpeg:quality=90", "both"]["last_accuracy"] == pytest.approx((0.5 + 0.4) / 2)
     assert rows["jpeg:quality=90", "both"]["ci95"] == mean_and_ci95([0.5, 0.4])[1]
+    assert not any("held-out training images it had" in str(one) for one in all_sentences(result))
     assert rows["raw", "none"]["seeds"] == 2, "references stay to the end"
     assert rows["raw", "none"]["reference"]
     assert rows["webp:quality=50", "both"]["dropped_in_round"] == 1
@@ -300,3 +302,16 @@ def test_a_test_set_of_twenty_images_says_that_it_cannot_tell(tmp_path: Path) ->
     decision = carried_out(a_study(), tmp_path, start)["decision"]
     assert decision["probability_within_eps"] < 0.9
     assert IMAGES > 20
+
+
+def test_test_images_that_are_harder_than_held_out_ones_are_told(tmp_path: Path) -> None:
+    start = Starter(lambda codec, align, seed: 0.2 if seed == 2 else 0.5)
+    result = carried_out(a_study(), tmp_path, start)
+    assert "On held-out training images it had 50.0 %" in " ".join(map(str, all_sentences(result)))
+
+
+def test_a_lossless_codec_with_fewer_exemplars_of_the_same_pixels_does_not_start(tmp_path: Path) -> None:
+    start = Starter(exemplars={"raw": 40, "png": 80, "webp:lossless=yes": 90, "jxl:lossless=yes": 90})
+    result = carried_out(a_study("raw;png;webp:lossless=yes;jxl:lossless=yes;jpeg:quality=50"), tmp_path, start)
+    assert [one["codec"] for one in result["not_tried"]] == ["png", "jxl:lossless=yes"]
+    assert {row["codec"] for row in result["arms"]} == {"raw", "webp:lossless=yes", "jpeg:quality=50"}

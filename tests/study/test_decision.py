@@ -52,6 +52,7 @@ def test_what_is_said_is_true_as_often_as_said() -> None:
         group, expected = random.choice(3, 8, p=[0.6, 0.2, 0.2]), random.standard_normal(8)
         offset = np.where(group == Group.LOSSLESS, random.normal(0, 8), 0)
         own = spread * random.standard_normal(8)
+        own += np.where(group == Group.LOSSLESS, 6 * random.standard_normal(8), 0)
         own -= np.where(group == Group.MIXED, 5 * np.abs(random.standard_normal(8)), 0)
         truth = offset + random.normal(0, 0.3) * spread * expected + own
         noises = np.where(group == Group.MIXED, ratio * noise, noise)[:, None] * random.standard_normal((8, 2))
@@ -156,3 +157,20 @@ def test_a_sign_that_is_known_is_settled_whichever_it_is() -> None:
 def test_impossible_numbers_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
         accuracies([40, 41], [39, 38], **wrong)
+
+
+def test_what_raw_pixels_lose_says_nothing_about_the_others() -> None:
+    """Raw pixels 20 points behind the source files: lossy settings that did not run are not 10 points better."""
+    group = np.array([Group.ALIKE, Group.ALIKE, Group.LOSSLESS, Group.LOSSLESS, *[Group.ALIKE] * 20])
+    by_seed = np.full((24, 2), NAN)
+    by_seed[:4] = [[56.8, 56.6], [56.9, 56.1], [35.4, 35.4], [55.7, 55.1]]
+    made = decide(Accuracies(by_seed, group, np.zeros(24)))
+    assert made.leader in (0, 1)
+    assert made.probability > 0.6
+    assert made.shortfall < 2
+
+
+def test_no_arm_is_right_about_more_than_all_images() -> None:
+    found = accuracies([99.5, 99.0], [97, 90], [NAN, NAN])
+    draws = worth(found)
+    assert (draws[:, 2] - draws[:, 0]).max() <= 0.75 + 1e-9, "the first is at 99.25 %"

@@ -66,7 +66,7 @@ def write_report(
     files: dict[str, bytes] = {}
     examples = show_examples(study)
     blocks = [
-        *results.answer(study, say),
+        *results.answer(study, say, money=conditions.money(study, say, fleet or Fleet(), prices or Prices())),
         *results.recommendation(study, say),
         *race(study, say),
         *results.tradeoff(study, say, files),

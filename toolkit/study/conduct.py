@@ -15,10 +15,12 @@ from toolkit.runs.follow import follow, supervised
 from toolkit.runs.reporting import RunReporter
 from toolkit.runs.start import start_pending
 from toolkit.runs.supervision import Settings
-from toolkit.study.contents import StudyResult, TestResult
+from toolkit.study.contents import LeftOut, StudyResult, TestResult
 from toolkit.study.line_up import Arm
 from toolkit.study.plan import Start, StudyPlan
 from toolkit.study.so_far import SoFar, look, on_images
+
+_BEATEN = "another lossless codec keeps more exemplars of the same pixels"
 
 
 def in_queue(
@@ -83,13 +85,15 @@ class _Conductor:
             first = next(iter(so_far.errors.values()), None)
             why = stopped or (f"a pilot failed: {first}" if first else "no setting could start")
             raise WorkError(f"no decision, since no setting has two finished seeds: {why}")
+        left_out: list[LeftOut] = [{"codec": one["codec"], "reason": one["reason"]} for one in advice["excluded"]]
+        left_out += [{"codec": codec, "reason": _BEATEN} for codec in so_far.line.beaten]
         return {
             "config": plan.config.model_dump(mode="json", exclude={"codec", "align"}),
             "effort": plan.choices.effort,
             "budget_bytes": advice["budget_bytes"],
             "advice": advice_name,
             "arms": so_far.rows(),
-            "not_tried": [{"codec": one["codec"], "reason": one["reason"]} for one in advice["excluded"]],
+            "not_tried": left_out,
             "rounds": so_far.rounds(),
             "decision": decision,
             "test": None if stopped else self._tested(so_far, Arm(decision["codec"], decision["align"])),

@@ -6,12 +6,12 @@ The accuracy of arm a with seed s, in points, is modelled as::
     worth[a] = offset[group of a] + slope * expected[a] + own[a]
 
 ``seed`` has a flat prior: a seed draws the class order, which all arms share, so that only differences between arms
-count. ``own`` is normal with standard deviation ``spread``. Lossless arms have an offset of their own: what raw pixels
-cost says little about differences between the others. Arms that mix coded and original images lose by it, from nothing
-to many points, and have a larger ``noise``. The standard deviations are unknown. Their priors are wide around what the
-pilots of six stored problems have (``notebooks/studies/regret.py``), and all is integrated over a grid of their values,
-so that two seeds do not pass for certainty. There, aligned lossy settings differed by 0 to 1.3 points beyond noise, and
-the probe's order was worth nothing among them, so ``slope`` has mean 0.
+count. ``own`` is normal with standard deviation ``spread``. Lossless arms have an offset and a further deviation of
+their own: what raw pixels cost says little about differences between the others. Arms that mix coded and original
+images lose by it, from nothing to many points, and have a larger ``noise``. The standard deviations are unknown. Their
+priors are wide around what the pilots of six stored problems have (``notebooks/studies/regret.py``), and all is
+integrated over a grid of their values, so that two seeds do not pass for certainty. There, aligned lossy settings
+differed by 0 to 1.3 points beyond noise, and the probe's order was worth nothing among them, so ``slope`` has mean 0.
 
 All arms are tested on the same images. What they would reach on others differs by an error that does not shrink with
 more seeds: the variance over images of how much more often one arm is right than another, over many seeds.
@@ -34,8 +34,9 @@ _RATIOS = {1.0: 0.45, 2.0: 0.3, 4.0: 0.25}
 """Noise of mixed arms relative to the others, with prior probabilities."""
 _SPREAD_PRIOR, _NOISE_PRIOR = (1.0, 0.8), (1.8, 0.8)
 """Median and standard deviation of the logarithm, of the prior of the spread and of the noise."""
-_OFFSET, _LOSS = 8.0, 5.0
-"""Standard deviation of the offset of lossless arms; what mixing costs, as the deviation of a half-normal number."""
+_OFFSET, _APART, _LOSS = 8.0, 6.0, 5.0
+"""Standard deviation of the offset of lossless arms, and of each of them around it; what mixing costs, as the deviation
+of a half-normal number."""
 _SLOPE = 0.3
 """Standard deviation of the slope, in spreads."""
 _FLAT = 1e4
@@ -127,6 +128,8 @@ def expected_worth(found: Accuracies) -> np.ndarray:
 def worth(found: Accuracies, seed: int = 0) -> np.ndarray:
     """Draws of the arms' worth given the accuracies, float64 (:data:`DRAWS`, arms), in points, up to a constant.
 
+    An arm is at most as far above the best one that ran as that is below 100 %.
+
     Args:
         found: the accuracies.
         seed: of the draws.
@@ -145,7 +148,13 @@ def worth(found: Accuracies, seed: int = 0) -> np.ndarray:
             values[:, unknown] = unknowns[:, :1] * found.expected[unknown] + spread * own - _LOSS * np.abs(loss)
             drawn.append(values)
     own = 100 * math.sqrt(found.disagreement / 2 / found.images)
-    return random.permutation(np.concatenate(drawn)) + own * random.standard_normal((DRAWS, len(found.by_seed)))
+    draws = random.permutation(np.concatenate(drawn)) + own * random.standard_normal((DRAWS, len(found.by_seed)))
+    ran = np.flatnonzero(np.isfinite(found.by_seed).any(axis=1))
+    if len(ran):
+        level = np.nanmean(np.where(np.isfinite(found.by_seed[ran]), found.by_seed[ran], np.nan), axis=1)
+        best = ran[level.argmax()]  # no arm is right about more than all images
+        draws = np.minimum(draws, draws[:, [best]] + max(0.0, 100 - float(level.max())))
+    return draws
 
 
 def _posterior(found: Accuracies) -> _Posterior:
@@ -160,7 +169,7 @@ def _posterior(found: Accuracies) -> _Posterior:
     mixed = (found.group == Group.MIXED)[rows]
     ratios = _RATIOS if mixed.any() else {1.0: 1.0}
     grid = list(itertools.product(_SPREADS, _NOISES, ratios))
-    apart = np.where(found.group == Group.MIXED, _LOSS * math.sqrt(1 - 2 / math.pi), 0.0)
+    apart = np.choose(found.group, [0.0, _APART, _LOSS * math.sqrt(1 - 2 / math.pi)])
     points = [_given(design, values, apart, mixed, *point) for point in grid]
     logs = np.array([one.log_evidence for one in points])
     logs += [_log_normal(spread, *_SPREAD_PRIOR) + _log_normal(noise, *_NOISE_PRIOR) for spread, noise, _ in grid]

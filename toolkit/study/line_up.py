@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ class LineUp(NamedTuple):
         expected: float64 (arms,), scores of the probe with mean 0 and standard deviation 1.
         settings: the probe's row of each arm.
         fitting: lossless arms with which the budget holds every training image.
+        beaten: lossless settings that cannot win, since another keeps more exemplars of the same pixels.
     """
 
     arms: list[Arm]
@@ -49,6 +50,7 @@ class LineUp(NamedTuple):
     expected: np.ndarray
     settings: list[Setting]
     fitting: list[int]
+    beaten: list[str]
 
 
 def line_up(advice: AdviceResult, images: int) -> LineUp:
@@ -61,6 +63,8 @@ def line_up(advice: AdviceResult, images: int) -> LineUp:
     rule = next(one for one in advice["rules"] if one["rule"] == SCORE)
     scored = {Arm(one["codec"], one["align"]): one["score"] for one in rule["scores"]}
     rows = {row["codec"]: row for row in advice["settings"]}
+    beaten = _beaten([arm.codec for arm in scored], {codec: row["exemplars"] for codec, row in rows.items()})
+    scored = {arm: score for arm, score in scored.items() if arm.codec not in beaten}
     arms = list(scored)
     scores = np.array([np.nan if score is None else score for score in scored.values()], float)
     known = np.isfinite(scores)
@@ -79,7 +83,17 @@ def line_up(advice: AdviceResult, images: int) -> LineUp:
         expected,
         settings,
         fitting,
+        beaten,
     )
+
+
+def _beaten(codecs: Sequence[str], exemplars: Mapping[str, int]) -> list[str]:
+    """Lossless codecs of pixels with fewer exemplars than another of the same pixels; of equals the first stays."""
+    best: dict[str, str] = {}
+    exact = [codec for codec in dict.fromkeys(codecs) if stores_exactly(codec) and not codes_nothing(codec)]
+    for codec in sorted(exact, key=lambda codec: -exemplars[codec]):
+        best.setdefault(codec.removesuffix(without_store(codec)), codec)  # by the side that is kept
+    return [codec for codec in exact if codec not in best.values()]
 
 
 def codes_nothing(codec: str) -> bool:

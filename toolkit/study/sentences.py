@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from toolkit.foundation.sizes import format_size
 from toolkit.language.sentence import Sentence
 from toolkit.pilots.results import setting_name
-from toolkit.study.contents import ArmResult, Decision, NamedArm, StudyResult, TestResult
+from toolkit.study.contents import ArmResult, Decision, NamedArm, StudyResult
 from toolkit.study.estimate import StudyEstimate
 
-_LISTED = 6
-"""Most arms named in one sentence."""
+_ALIKE = 5.0
+"""Points of accuracy on held-out training images above that on test images from which on a study says so."""
 
 
 def name_of(arm: NamedArm | ArmResult) -> str:
@@ -44,8 +44,7 @@ def grounds(decision: Decision) -> Iterator[Sentence]:
     chosen = (decision["codec"], decision["align"])
     alike = [name_of(one) for one in decision["alike"] if (one["codec"], one["align"]) != chosen]
     if alike:
-        listed = "; ".join(alike[:_LISTED]) + ("; ..." if len(alike) > _LISTED else "")
-        yield Sentence("study.alike", settings=listed)
+        yield Sentence("study.alike", settings="; ".join(alike))
     leader = decision["leader"]
     if (leader["codec"], leader["align"]) != chosen:
         yield Sentence("study.easier", setting=name_of(leader))
@@ -73,8 +72,11 @@ def estimated(estimate: StudyEstimate) -> Sentence:
     )
 
 
-def on_test(test: TestResult) -> Iterator[Sentence]:
-    """The decision on the test images, and its gain over each reference there."""
+def on_test(result: StudyResult) -> Iterator[Sentence]:
+    """The decision on the test images, and its gain over each reference there; nothing if they were not opened."""
+    test = result["test"]
+    if test is None:
+        return
     first, *others = test["arms"]
     yield Sentence(
         "study.test",
@@ -86,6 +88,9 @@ def on_test(test: TestResult) -> Iterator[Sentence]:
     for one in others:
         if "gain" in one and "gain_ci95" in one:
             yield _gain("study.test_over", one["gain"], one["gain_ci95"], setting=name_of(one))
+    held = next(row["last_accuracy"] for row in result["arms"] if name_of(row) == name_of(first))
+    if held is not None and 100 * (held - first["last_accuracy"]) > _ALIKE:
+        yield Sentence("study.test_lower", held=100 * held)
 
 
 def all_sentences(result: StudyResult) -> list[Sentence]:
@@ -95,9 +100,16 @@ def all_sentences(result: StudyResult) -> list[Sentence]:
         headline(decision),
         *grounds(decision),
         *([] if settle is None else [settle]),
-        *([] if result["test"] is None else on_test(result["test"])),
+        *on_test(result),
         *([] if result["stopped"] is None else [Sentence("study.stopped", why=result["stopped"])]),
     ]
+
+
+def in_brief(result: StudyResult) -> list[Sentence]:
+    """The sentences that lead a report: the decision, its gain over raw pixels, and the test."""
+    leading = ("study.over_raw", "study.test", "study.test_lower", "study.stopped")
+    first, *others = all_sentences(result)
+    return [first, *(one for one in others if one.key in leading)]
 
 
 def _gain(key: str, points: float, interval: list[float], **more: str | float) -> Sentence:

@@ -12,17 +12,33 @@ from toolkit.foundation.sizes import format_size
 from toolkit.language.catalogue import Language
 from toolkit.pilots.results import network_of
 from toolkit.report.blocks import Block, bullets, heading, paragraph, percent, table
-from toolkit.report.cost import Coding, Fleet, Prices, yearly
+from toolkit.report.cost import Coding, Fleet, Prices, Year, yearly
 from toolkit.report.facts import Examples, Study
 from toolkit.report.gain import gain_over
 
 
-def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Block]:
+def money(study: Study, say: Language, fleet: Fleet, prices: Prices) -> str:
+    """What the recommended setting saves per year, in a sentence."""
+    year = _year(study, fleet, prices)
+    saved = year.storage_saved + year.transfer_saved - year.coding_cost
+    before, after = format_size(year.stored_before), format_size(year.stored_after)
+    return say("report.answer_money", saved=f"{saved:,.2f}", before=before, after=after)
+
+
+def _year(study: Study, fleet: Fleet, prices: Prices) -> Year:
     pilot, raw, row = study.pilot, study.raw, study.probed()
     change = 0.0 if raw is None else gain_over(pilot, raw).points
     encode_us, decode_us = (0.0, 0.0) if row is None else (row["encode_us"], row["decode_us"])
-    coding = Coding(study.raw_image_bytes, study.exemplar_bytes, encode_us, decode_us, pilot["align"] == "both", change)
-    year = yearly(fleet, prices, coding)
+    return yearly(
+        fleet,
+        prices,
+        Coding(study.raw_image_bytes, study.exemplar_bytes, encode_us, decode_us, pilot["align"] == "both", change),
+    )
+
+
+def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Block]:
+    pilot, raw, row = study.pilot, study.raw, study.probed()
+    year = _year(study, fleet, prices)
     rows = [
         [say("report.cost_stored"), format_size(year.stored_before), format_size(year.stored_after)],
         [say("report.cost_moved"), format_size(year.sent_before), format_size(year.sent_after)],

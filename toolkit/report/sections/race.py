@@ -9,8 +9,6 @@ from toolkit.report.facts import Study
 from toolkit.study.contents import ArmResult, StudyResult
 from toolkit.study.sentences import name_of
 
-_LISTED = 12
-
 
 def race(study: Study, say: Language) -> list[Block]:
     """Nothing if the pilots are not those of a study."""
@@ -58,8 +56,7 @@ def _remarks(found: StudyResult, say: Language) -> list[str]:
     items = [say("study.references")]
     waiting = [name_of(row) for row in found["arms"] if not row["started"]]
     if waiting:
-        listed = "; ".join(waiting[:_LISTED]) + ("; ..." if len(waiting) > _LISTED else "")
-        items.append(say("study.not_started", count=len(waiting), settings=listed))
+        items.append(say("study.not_started", count=len(waiting), settings="; ".join(waiting)))
     items += [
         say("study.left_out", setting=short_spec(one["codec"]), reason=one["reason"]) for one in found["not_tried"]
     ]

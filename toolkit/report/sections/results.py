@@ -29,17 +29,17 @@ from toolkit.report.blocks import (
 from toolkit.report.facts import Examples, Study
 from toolkit.report.gain import gain_over
 from toolkit.report.images import strip
-from toolkit.study.sentences import all_sentences
+from toolkit.study.sentences import all_sentences, in_brief
 
 _MEASURES = ("last_accuracy", "average_incremental_accuracy", "forgetting")
 _SIDE = 128
 """Minimum side in pixels of a small image in the report; each pixel stays a square."""
 
 
-def answer(study: Study, say: Language) -> list[Block]:
-    """The answer in three sentences."""
+def answer(study: Study, say: Language, money: str = "") -> list[Block]:
+    """The answer in a few sentences; that of a study ends with the ``money``."""
     if study.race is not None:
-        return [_answer_block([one.said(say) for one in all_sentences(study.race)], say)]
+        return [_answer_block([*(one.said(say) for one in in_brief(study.race)), money], say)]
     pilot, raw = study.pilot, study.raw
     facts = {"setting": setting(pilot), "fit": fit(pilot), "budget": format_size(pilot["budget_bytes"])}
     if raw is None or raw is pilot:
@@ -99,7 +99,9 @@ def recommendation(study: Study, say: Language) -> list[Block]:
     ]
     metrics = [{"name": name, "value": value, "note": note} for name, value, note in items]
     reasons = [say(f"report.align_{pilot['align']}")]
-    if study.race is not None:  # the answer has said the rest
+    if study.race is not None:
+        brief = {str(one) for one in in_brief(study.race)}
+        reasons += [one.said(say) for one in all_sentences(study.race) if str(one) not in brief]
         return [heading(say("report.recommendation")), {"kind": "metrics", "items": metrics}, bullets(reasons)]
     if study.by_advice and study.advice is not None:
         reasons.append(say("report.by_advice", rule=study.advice["recommended"]["rule"]))
@@ -124,6 +126,9 @@ def _accuracy(study: Study, say: Language) -> tuple[str, str]:
     pilot, seeds = study.pilot, len(study.pilot["runs"])
     if study.race is None:
         return percent(pilot), say("report.accuracy_note", seeds=seeds)
+    if (test := study.race["test"]) is not None:
+        note = say("report.accuracy_note_test", images=test["images"])
+        return f"{100 * test['arms'][0]['last_accuracy']:.1f} %", note
     return f"{100 * pilot['mean']['last_accuracy']:.1f} %", say("report.accuracy_note_race", seeds=seeds)
 
 

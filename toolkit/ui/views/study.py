@@ -219,7 +219,7 @@ def _decided(run: RunFolder, request: StudyRequest, runs_dir: Path) -> None:
     assert result is not None
     decision = result["decision"]
     st.success(headline(decision).said(say), icon=":material/check_circle:")
-    sentences = [*grounds(decision), *(on_test(result["test"]) if result["test"] else ())]
+    sentences = [*grounds(decision), *on_test(result)]
     st.markdown("\n".join(f"- {one.said(say)}" for one in sentences))
     if (settle := to_settle(decision)) is not None:
         st.markdown(settle.said(say))
