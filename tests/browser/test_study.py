@@ -26,7 +26,7 @@ def test_from_the_start_to_a_decision_through_reload_second_tab_and_restart(
     grid = page.get_by_role("textbox", name="Codec settings")
     grid.fill("raw;jpeg:quality=50")
     grid.press("Enter")
-    expect(page.get_by_text("At most 8 pilots")).to_be_visible(timeout=QUICK)
+    expect(page.get_by_text("At most 9 pilots")).to_be_visible(timeout=QUICK)
     start = page.get_by_role("button", name="Start", exact=True)
     start.focus()
     start.press("Enter")  # by keyboard

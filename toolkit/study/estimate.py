@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from toolkit.codecs.spec import expand_grid, stores_exactly
+from toolkit.data.alignment import parse_aligns
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.image_size import parse_image_size
 from toolkit.pilots.estimate import estimate_runs, rough_seconds_per_step
@@ -50,8 +51,9 @@ def estimate_study(request: StudyRequest, finished: Sequence[RunFolder] = ()) ->
     codecs = with_original(expand_grid(request.choices.codecs), dataset.has_files)
     exact = [codec for codec in codecs if stores_exactly(codec)]
     kept = sum(map(codes_nothing, exact)) + any(not codes_nothing(codec) for codec in exact)
-    count = sum(contenders + kept for contenders in plan.rounds) + 1 + kept
     lossy = [codec for codec in codecs if codec not in exact]
+    arms = len(lossy) * len(parse_aligns(request.choices.aligns))
+    count = sum(min(contenders, arms) + kept for contenders in plan.rounds) + bool(arms) + kept
     # the first with every setting, since activations are computed once for each
     pilots = [plan.pilot(Arm(codec, "none"), seed) for codec in exact for seed in range(len(plan.rounds))]
     pilots += [plan.pilot(Arm(codec, "both"), 0) for codec in lossy[: plan.rounds[0]]]
