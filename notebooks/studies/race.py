@@ -28,7 +28,7 @@ from toolkit.codecs.spec import stores_exactly
 from toolkit.data.alignment import parse_aligns
 from toolkit.foundation.files import read_json, write_json
 from toolkit.learning.metrics import mean_and_ci95
-from toolkit.study.decision import LEAST_SEEDS, Accuracies, Group, decide
+from toolkit.study.decision import LEAST_SEEDS, Accuracies, Group, decide, worth
 from toolkit.study.line_up import SCORE, Arm, references, starters
 from toolkit.study.preference import EASE, preferred
 from toolkit.study.race import EFFORTS, standing
@@ -141,7 +141,8 @@ def raced(problem: Problem, seeds: np.ndarray, order: Sequence[int], kept: Seque
     expected = (scores - scores.mean()) / (scores.std() or 1.0)
     exact = np.array([stores_exactly(codec) for codec in problem.codecs])
     group = np.where(exact, Group.LOSSLESS, np.where(problem.unaligned, Group.MIXED, Group.ALIKE))
-    found = Accuracies(np.full_like(seeds, np.nan), group, expected)
+    settings = np.unique(problem.codecs, return_inverse=True)[1]
+    found = Accuracies(np.full_like(seeds, np.nan), group, expected, settings)
     while wanted := standing(found, order, kept, EFFORTS[effort]).wanted:
         for arm, seed in wanted:
             found.by_seed[arm, seed] = seeds[arm, seed]
@@ -149,7 +150,8 @@ def raced(problem: Problem, seeds: np.ndarray, order: Sequence[int], kept: Seque
     assert decision.leader is not None
     ran = np.isfinite(found.by_seed)
     alike = [arm for arm in decision.alike if ran[arm].sum() >= LEAST_SEEDS]
-    easiest = preferred(alike, arms_of(problem), [1 / one for one in problem.exemplars], EASE)
+    mean = worth(found).mean(axis=0).tolist()
+    easiest = preferred(alike, arms_of(problem), [1 / one for one in problem.exemplars], mean, EASE, EPS)
     return Raced(decision.leader, easiest, int(ran.sum()), decision.probability)
 
 

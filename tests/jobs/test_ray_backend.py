@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from toolkit.jobs import sweep as sweeping
 from toolkit.pilots.foreground import run_pilot
 from toolkit.pilots.results import reproducible
 from toolkit.pilots.sweep_file import Sweep, read_sweep
-from toolkit.runs.folder import RunFolder
+from toolkit.runs.execution import carry_out
+from toolkit.runs.folder import RunFolder, run_folders
 from toolkit.runs.follow import follow
+from toolkit.study.plan import StudyChoices
+from toolkit.study.request import make_study
 
 SWEEP = """
 name: on-ray
@@ -109,6 +113,19 @@ def test_a_submitted_driver_outlives_its_client(
     assert {run.status() for run in runs} <= {"queued", "running"}
     follow(runs, look_after)
     require_complete(asked, runs, tmp_path / "local")
+
+
+@pytest.mark.ray
+def test_a_study_races_on_a_cluster(nodes: Any, tmp_path: Path) -> None:
+    choices = StudyChoices(codecs="raw;jpeg:quality=50", aligns="both", images=60)
+    request = make_study("demo", 16, "4img", choices=choices, steps=2, initial=5)
+    on_ray = partial(ray_backend.drive, address=nodes.address)
+    result = carry_out(
+        request, request.folder(tmp_path), work=lambda run, reporter: request.work(run, reporter, on_ray)
+    )
+    assert result["decision"]["pilots"] == 4
+    assert result["test"] is not None
+    assert {event["event"] for run in run_folders(tmp_path) for event in run.events()} >= {"started", "finished"}
 
 
 def test_requests_that_ray_cannot_run_are_refused(tmp_path: Path, sweep: tuple[Path, Sweep]) -> None:

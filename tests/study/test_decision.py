@@ -26,13 +26,16 @@ def test_for_given_deviations_it_is_the_conditional_of_a_joint_normal() -> None:
     rows, columns = np.array([0, 1, 2, 0, 1]), np.array([0, 0, 0, 1, 1])
     values = random.normal(0, 3, 5)
     spread, noise, ratio = 2.0, 1.5, 2.0
-    design = np.zeros((5, 3 + 3 + 2))
-    design[np.arange(5), 0], design[np.arange(5), 3 + rows], design[np.arange(5), 6 + columns] = expected[rows], 1, 1
+    setting = np.array([0, 1, 0])  # of each arm
+    design = np.zeros((5, 3 + 3 + 2 + 2))
+    design[np.arange(5), 0], design[np.arange(5), 3 + rows], design[np.arange(5), 8 + columns] = expected[rows], 1, 1
+    design[np.arange(5), 6 + setting[rows]] = 1
     design[:, 1], design[:, 2] = rows == 2, mixed[rows]
-    given = decision._given(design, values, np.where(mixed, 3.0, 0.0), mixed[rows], spread, noise, ratio)
+    given = decision._given(design, values, np.where(mixed, 3.0, 0.0), 2, mixed[rows], spread, noise, ratio)
     # the same by the joint distribution of unknowns and values
-    before = np.diag([(0.3 * spread) ** 2, 64, 64, spread**2, spread**2 + 9, spread**2, *[1e4] * 2])
-    mean = np.array([0, 0, -5 * math.sqrt(2 / math.pi), 0, 0, 0, 0, 0])
+    own, common = 0.7 * spread**2, 0.3 * spread**2
+    before = np.diag([(0.3 * spread) ** 2, 64, 64, own, own + 9, own, common, common, *[1e4] * 2])
+    mean = np.array([0, 0, -5 * math.sqrt(2 / math.pi), *[0] * 7])
     joint = design @ before @ design.T + np.diag(np.where(mixed[rows], ratio * noise, noise) ** 2)
     pull = before @ design.T @ np.linalg.inv(joint)
     np.testing.assert_allclose(given.mean, mean + pull @ (values - design @ mean), rtol=1e-6, atol=1e-6)
@@ -47,7 +50,7 @@ def test_what_is_said_is_true_as_often_as_said() -> None:
     random = np.random.default_rng(3)
     said, true, covered, short = [], [], [], []
     for _ in range(250):
-        spread, noise = np.exp(random.normal(np.log([1.0, 1.8]), 0.8))
+        spread, noise = np.exp(random.normal(np.log([1.8, 1.8]), [0.6, 0.8]))
         ratio = random.choice([1.0, 2.0, 4.0], p=[0.45, 0.3, 0.25])
         group, expected = random.choice(3, 8, p=[0.6, 0.2, 0.2]), random.standard_normal(8)
         offset = np.where(group == Group.LOSSLESS, random.normal(0, 8), 0)
@@ -160,14 +163,15 @@ def test_impossible_numbers_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_what_raw_pixels_lose_says_nothing_about_the_others() -> None:
-    """Raw pixels 20 points behind the source files: lossy settings that did not run are not 10 points better."""
+    """Raw pixels 20 points behind the source files do not make lossy settings that never ran better by much."""
     group = np.array([Group.ALIKE, Group.ALIKE, Group.LOSSLESS, Group.LOSSLESS, *[Group.ALIKE] * 20])
     by_seed = np.full((24, 2), NAN)
-    by_seed[:4] = [[56.8, 56.6], [56.9, 56.1], [35.4, 35.4], [55.7, 55.1]]
-    made = decide(Accuracies(by_seed, group, np.zeros(24)))
-    assert made.leader in (0, 1)
-    assert made.probability > 0.6
-    assert made.shortfall < 2
+    by_seed[:4] = [[56.8, 56.6], [56.9, 56.1], [55.4, 54.4], [55.7, 55.1]]
+    near = decide(Accuracies(by_seed, group, np.zeros(24)))
+    by_seed[2] -= 20
+    far = decide(Accuracies(by_seed, group, np.zeros(24)))
+    assert far.shortfall == pytest.approx(near.shortfall, abs=0.5)
+    assert far.probability == pytest.approx(near.probability, abs=0.1)
 
 
 def test_no_arm_is_right_about_more_than_all_images() -> None:

@@ -22,6 +22,7 @@ ARMS = [
     Arm("webp:quality=50", "both"),
     Arm("avif:quality=40", "train"),
 ]
+EQUAL = [50.0] * len(ARMS)
 
 
 def test_the_ladder_begins_nearest_quality_50_and_goes_up_first() -> None:
@@ -61,10 +62,16 @@ def test_starters_take_turns_between_the_rule_and_the_ladder() -> None:
 def test_an_ordinary_codec_comes_before_no_coding_at_inference_before_fewer_bytes() -> None:
     alike = [9, 10, 7, 8, 6]
     sizes = [0, 0, 0, 0, 1, 2, 3, 5, 3, 1, 1]
-    assert preferred(alike, ARMS, sizes, EASE) == 8, "jpeg without coding at inference"
-    assert preferred(alike, ARMS, sizes, "inference,bytes") == 10, "avif codes nothing at inference and is smaller"
-    assert preferred(alike, ARMS, sizes, "bytes") == 9, "equal bytes: the leader's turn comes first"
-    assert preferred(alike, ARMS, sizes, "accuracy") == 9, "the leader"
+    assert preferred(alike, ARMS, sizes, EQUAL, EASE, 2.0) == 8, "jpeg without coding at inference"
+    assert preferred(alike, ARMS, sizes, EQUAL, "inference,bytes", 2.0) == 10, (
+        "avif codes nothing at inference and is smaller"
+    )
+    assert preferred(alike, ARMS, sizes, EQUAL, "bytes", 2.0) == 9, "equal bytes: the leader's turn comes first"
+    assert preferred(alike, ARMS, sizes, EQUAL, "accuracy", 2.0) == 9, "the leader"
+    behind = [*EQUAL]
+    behind[8] = 49.4
+    assert preferred(alike, ARMS, sizes, behind, EASE, 2.0) != 8, "more than a quarter of eps behind"
+    assert preferred(alike, ARMS, sizes, behind, EASE, 4.0) == 8
 
 
 @pytest.mark.parametrize("text", ["", "speed", "accuracy,bytes"])

@@ -68,6 +68,26 @@ Seed = Annotated[int, typer.Option(help=_help(choices.Seed), min=0, max=2**32 - 
 Strict = Annotated[bool, typer.Option("--strict", help=_help(choices.Strict))]
 
 
+Backend = Annotated[str, typer.Option(help="local: a supervisor on this machine; ray: a Ray cluster")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster: auto or HOST:6379 on one of its nodes, http://HOST:8265 from elsewhere"),
+]
+GPUs = Annotated[float, typer.Option(help="GPUs per run on a Ray cluster; may be a fraction", min=0)]
+
+
+def require_backend(backend: str, address: str | None, gpus: float) -> None:
+    """Refuse an unknown backend, and options of Ray without it.
+
+    Raises:
+        UsageError: one of these.
+    """
+    if backend not in ("local", "ray"):
+        raise UsageError(f"--backend must be local or ray, got {backend!r}")
+    if backend == "local" and (address or gpus):
+        raise UsageError("--address and --gpus need --backend ray")
+
+
 def is_given(context: typer.Context, name: str) -> bool:
     """Whether the user gave the option."""
     source = context.get_parameter_source(name)

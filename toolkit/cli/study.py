@@ -9,14 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import CsvTo, JsonTo, Store, Threads, refuse_folder
+from toolkit.cli.options import Address, Backend, CsvTo, GPUs, JsonTo, Store, Threads, refuse_folder, require_backend
 from toolkit.cli.requests import options_of, part_of
+from toolkit.foundation.errors import UsageError
 from toolkit.foundation.files import default_runs_dir, write_output
 from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import PilotConfig, parse_choices
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.reporting import RunReporter
 from toolkit.study.contents import ArmResult, StudyResult
-from toolkit.study.plan import StudyChoices
+from toolkit.study.plan import Start, StudyChoices
 from toolkit.study.request import PILOT_FIELDS, StudyRequest
 
 _OPTIONS = ("size", "budget", *PILOT_FIELDS, "device")
@@ -43,6 +45,9 @@ def study(
         int, typer.Option(help="concurrent pilots; 0 for one per GPU, or one with all CPU threads", min=0)
     ] = 0,
     threads: Threads = 0,
+    backend: Backend = "local",
+    address: Address = None,
+    gpus: GPUs = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
@@ -53,6 +58,7 @@ def study(
     """
     from toolkit.codecs.spec import with_store
     from toolkit.jobs.listing import list_runs
+    from toolkit.jobs.ray_backend import drive
     from toolkit.language.catalogue import language
     from toolkit.runs.environment import require_one_rank
     from toolkit.runs.execution import carry_out
@@ -65,6 +71,9 @@ def study(
 
     require_one_rank()
     set_threads(threads)
+    require_backend(backend, address, gpus)
+    if address is not None and address.startswith("http"):
+        raise UsageError("a study drives its pilots itself: --address takes auto or HOST:6379 of one of its nodes")
     language(lang)  # refuses an unknown one before the work
     to_stderr = "-" in (json, csv)
     if output is not None:
@@ -84,8 +93,10 @@ def study(
     StudyRequest.of(run)
     with console.progress_bar() as progress:
 
-        def work(run: RunFolder, reporter: Any) -> StudyResult:
-            start = partial(in_queue, reporter=reporter, settings=Settings(slots=slots, threads=threads))
+        def work(run: RunFolder, reporter: RunReporter) -> StudyResult:
+            start: Start = partial(in_queue, reporter=reporter, settings=Settings(slots=slots, threads=threads))
+            if backend == "ray":
+                start = partial(drive, address=address, threads=threads, gpus=gpus)
             return request.work(run, reporter, start)
 
         result = carry_out(request, run, progress, work)

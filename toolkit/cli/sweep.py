@@ -9,8 +9,8 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.estimates import show_estimate
-from toolkit.cli.options import CsvTo, JsonTo, Threads
-from toolkit.foundation.errors import UsageError, WorkError
+from toolkit.cli.options import Address, Backend, CsvTo, GPUs, JsonTo, Threads, require_backend
+from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.threads import set_threads
 
@@ -24,12 +24,9 @@ def sweep(
         int, typer.Option(help="concurrent runs; 0 for one per GPU, or one with all CPU threads", min=0)
     ] = 0,
     threads: Threads = 0,
-    backend: Annotated[str, typer.Option(help="local: a supervisor on this machine; ray: a Ray cluster")] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster: auto or HOST:6379 on one of its nodes, http://HOST:8265 from elsewhere"),
-    ] = None,
-    gpus: Annotated[float, typer.Option(help="GPUs per run on a Ray cluster; may be a fraction", min=0)] = 0,
+    backend: Backend = "local",
+    address: Address = None,
+    gpus: GPUs = 0,
     json: JsonTo = None,
     csv: CsvTo = None,
 ) -> None:
@@ -48,10 +45,7 @@ def sweep(
     if dry_run:
         show_estimate(asked.name, asked.planned, folder, max(1, slots), json, csv)
         return
-    if backend not in ("local", "ray"):
-        raise UsageError(f"--backend must be local or ray, got {backend!r}")
-    if backend == "local" and (address or gpus):
-        raise UsageError("--address and --gpus need --backend ray")
+    require_backend(backend, address, gpus)
     if backend == "ray":
         from toolkit.jobs import ray_backend
 

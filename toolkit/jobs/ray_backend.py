@@ -13,7 +13,7 @@ import os
 import shlex
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,7 +82,7 @@ def start_on_ray(
 
 
 def drive(
-    runs: list[RunFolder], runs_dir: Path, *, address: str | None = None, threads: int = 0, gpus: float = 0
+    runs: Sequence[RunFolder], runs_dir: Path, *, address: str | None = None, threads: int = 0, gpus: float = 0
 ) -> None:
     """Carry out the ``runs`` that are neither done nor running, and return when all have ended.
 

@@ -3,10 +3,11 @@
 The accuracy of arm a with seed s, in points, is modelled as::
 
     y[a, s] = worth[a] + seed[s] + noise[a, s]
-    worth[a] = offset[group of a] + slope * expected[a] + own[a]
+    worth[a] = offset[group of a] + slope * expected[a] + common[setting of a] + own[a]
 
 ``seed`` has a flat prior: a seed draws the class order, which all arms share, so that only differences between arms
-count. ``own`` is normal with standard deviation ``spread``. Lossless arms have an offset and a further deviation of
+count. ``common + own`` is normal with standard deviation ``spread``; what a setting is worth is partly the same under
+its alignments. Lossless arms have an offset and a further deviation of
 their own: what raw pixels cost says little about differences between the others. Arms that mix coded and original
 images lose by it, from nothing to many points, and have a larger ``noise``. The standard deviations are unknown. Their
 priors are wide around what the pilots of six stored problems have (``notebooks/studies/regret.py``), and all is
@@ -32,11 +33,14 @@ _SPREADS = np.geomspace(0.3, 20, 9)
 _NOISES = np.geomspace(0.3, 8, 8)
 _RATIOS = {1.0: 0.45, 2.0: 0.3, 4.0: 0.25}
 """Noise of mixed arms relative to the others, with prior probabilities."""
-_SPREAD_PRIOR, _NOISE_PRIOR = (1.0, 0.8), (1.8, 0.8)
-"""Median and standard deviation of the logarithm, of the prior of the spread and of the noise."""
+_SPREAD_PRIOR, _NOISE_PRIOR = (1.8, 0.6), (1.8, 0.8)
+"""Median and standard deviation of the logarithm, of the prior of the spread and of the noise. They and the share in
+common were chosen so that probabilities come out true in simulated races."""
 _OFFSET, _APART, _LOSS = 8.0, 6.0, 5.0
 """Standard deviation of the offset of lossless arms, and of each of them around it; what mixing costs, as the deviation
 of a half-normal number."""
+_COMMON = 0.3
+"""Share of the spread's variance that the alignments of a setting have in common."""
 _SLOPE = 0.3
 """Standard deviation of the slope, in spreads."""
 _FLAT = 1e4
@@ -65,6 +69,7 @@ class Accuracies:
             failed.
         group: int (arms,), the :class:`Group` of each arm.
         expected: float64 (arms,), what was expected before, with mean 0 and standard deviation 1; zeros if nothing.
+        setting: int (arms,), equal for arms that differ in alignment only; None if all differ.
         images: number of test images.
         disagreement: variance over images of how much more often one arm is right than another, over many seeds.
 
@@ -75,6 +80,7 @@ class Accuracies:
     by_seed: np.ndarray
     group: np.ndarray
     expected: np.ndarray
+    setting: np.ndarray | None = None
     images: int = 10**9
     disagreement: float = 0.1
 
@@ -110,12 +116,16 @@ class Verdict(NamedTuple):
 
 
 class _Posterior(NamedTuple):
-    """Posteriors for each point of the grid, their spreads and weights, and what of the unknowns makes arms' worth."""
+    """Posteriors for each point of the grid, their spreads and weights, and what of the unknowns makes arms' worth.
+
+    ``common`` is the part of it that is common to the alignments of a setting.
+    """
 
     points: list[_Given]
     spreads: list[float]
     weights: np.ndarray
     of_arms: np.ndarray
+    common: np.ndarray
 
 
 def expected_worth(found: Accuracies) -> np.ndarray:
@@ -145,7 +155,9 @@ def worth(found: Accuracies, seed: int = 0) -> np.ndarray:
             values = unknowns[:, : known.of_arms.shape[1]] @ known.of_arms.T
             # mixing costs something: a normal number would let one of many arms that never ran be far the best
             own, loss = random.standard_normal((2, count, int(unknown.sum())))
-            values[:, unknown] = unknowns[:, :1] * found.expected[unknown] + spread * own - _LOSS * np.abs(loss)
+            shared = unknowns[:, : known.of_arms.shape[1]] @ known.common[unknown].T
+            own *= math.sqrt(1 - _COMMON) * spread
+            values[:, unknown] = unknowns[:, :1] * found.expected[unknown] + shared + own - _LOSS * np.abs(loss)
             drawn.append(values)
     own = 100 * math.sqrt(found.disagreement / 2 / found.images)
     draws = random.permutation(np.concatenate(drawn)) + own * random.standard_normal((DRAWS, len(found.by_seed)))
@@ -162,20 +174,25 @@ def _posterior(found: Accuracies) -> _Posterior:
     rows, columns = np.nonzero(np.isfinite(found.by_seed))
     values = found.by_seed[rows, columns]
     values = values - (values.mean() if len(values) else 0.0)
+    settings = np.unique(np.arange(arms) if found.setting is None else found.setting, return_inverse=True)[1]
+    by_setting = np.eye(settings.max(initial=-1) + 1)[settings]
     of_arms = np.column_stack(
-        [found.expected, found.group == Group.LOSSLESS, found.group == Group.MIXED, np.eye(arms)]
+        [found.expected, found.group == Group.LOSSLESS, found.group == Group.MIXED, np.eye(arms), by_setting]
     ).astype(float)
     design = np.hstack([of_arms[rows], np.eye(seeds)[columns]])
     mixed = (found.group == Group.MIXED)[rows]
     ratios = _RATIOS if mixed.any() else {1.0: 1.0}
     grid = list(itertools.product(_SPREADS, _NOISES, ratios))
     apart = np.choose(found.group, [0.0, _APART, _LOSS * math.sqrt(1 - 2 / math.pi)])
-    points = [_given(design, values, apart, mixed, *point) for point in grid]
+    points = [_given(design, values, apart, by_setting.shape[1], mixed, *point) for point in grid]
     logs = np.array([one.log_evidence for one in points])
     logs += [_log_normal(spread, *_SPREAD_PRIOR) + _log_normal(noise, *_NOISE_PRIOR) for spread, noise, _ in grid]
     logs += [math.log(ratios[ratio]) for _, _, ratio in grid]
     weights = np.exp(logs - logs.max())
-    return _Posterior(points, [float(spread) for spread, _, _ in grid], weights / weights.sum(), of_arms)
+    common = np.zeros_like(of_arms)
+    common[:, 3 + arms :] = by_setting
+    spreads = [float(spread) for spread, _, _ in grid]
+    return _Posterior(points, spreads, weights / weights.sum(), of_arms, common)
 
 
 def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Verdict:
@@ -205,7 +222,7 @@ def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Verdict:
         float((best - draws[:, leader]).mean()),
         ran[0] if ran else None,
         [leader, *(arm for arm in others if near[arm] >= 0.5)],
-        _to_settle(found, draws, leader, ran[0]) if ran else 0,
+        seeds_to_settle(found, draws, leader, ran[0]) if ran else 0,
     )
 
 
@@ -228,6 +245,7 @@ def _given(
     design: np.ndarray,
     values: np.ndarray,
     apart: np.ndarray,
+    settings: int,
     mixed: np.ndarray,
     spread: float,
     noise: float,
@@ -236,9 +254,10 @@ def _given(
     """Bayesian linear regression with known variances.
 
     Args:
-        design: (values, unknowns): slope, two offsets, arms, seeds.
+        design: (values, unknowns): slope, two offsets, arms, settings, seeds.
         values: accuracies.
         apart: (arms,), what each arm's worth varies by beyond the spread.
+        settings: number of settings.
         mixed: (values,), whether an accuracy is of a mixed arm.
         spread, noise, ratio: a point of the grid.
     """
@@ -247,7 +266,8 @@ def _given(
     prior[2] = -_LOSS * math.sqrt(2 / math.pi)
     precision = np.full(unknowns, 1 / _FLAT)
     precision[0], precision[1:3] = 1 / (_SLOPE * spread) ** 2, 1 / _OFFSET**2
-    precision[3 : 3 + len(apart)] = 1 / (spread**2 + apart**2)
+    precision[3 : 3 + len(apart)] = 1 / ((1 - _COMMON) * spread**2 + apart**2)
+    precision[3 + len(apart) : 3 + len(apart) + settings] = 1 / (_COMMON * spread**2)
     weights = 1 / np.where(mixed, ratio * noise, noise) ** 2
     factor = np.linalg.cholesky(np.diag(precision) + (design.T * weights) @ design)
     rest = values - design @ prior
@@ -267,8 +287,17 @@ def _log_normal(value: float, median: float, deviation: float) -> float:
     return -0.5 * (math.log(value / median) / deviation) ** 2
 
 
-def _to_settle(found: Accuracies, draws: np.ndarray, leader: int, other: int) -> int | None:
-    """Further seeds of two arms, if their expected difference is the true one."""
+def seeds_to_settle(found: Accuracies, draws: np.ndarray, leader: int, other: int) -> int | None:
+    """Further seeds of two arms that would make the sign of their difference 90 % sure, if the expected one is true.
+
+    Args:
+        found: the accuracies.
+        draws: of what the arms are worth, from :func:`worth`.
+        leader, other: the two arms.
+
+    Returns:
+        0 if the sign is, None if the test images cannot tell the arms apart with any number of seeds.
+    """
     apart = draws[:, leader] - draws[:, other]
     positive = float((apart > 0).mean())
     if max(positive, 1 - positive) >= _SURE:

@@ -43,7 +43,12 @@ class StudyChoices:
         str,
         Field(description=f"what decides between arms that cannot be told apart: {ACCURACY}, or some of {EASE}"),
     ] = EASE
-    images: Annotated[int | None, Field(ge=4, description="maximum number of images that the probe measures")] = None
+    images: Annotated[
+        int | None,
+        Field(
+            ge=4, description="maximum number of images that the probe measures; 200 by default, more for many classes"
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.effort not in EFFORTS:

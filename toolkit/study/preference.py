@@ -56,15 +56,28 @@ def parse_preference(text: str) -> list[str]:
     return words
 
 
-def preferred(arms: Sequence[int], every: Sequence[Arm], file_bytes: Sequence[float], prefer: str) -> int:
+def preferred(
+    arms: Sequence[int],
+    every: Sequence[Arm],
+    file_bytes: Sequence[float],
+    expected: Sequence[float],
+    prefer: str,
+    eps: float,
+) -> int:
     """Of arms that cannot be told apart, the leader first, the one to take.
+
+    Only those within a quarter of ``eps`` of the leader's expected accuracy are looked at: in simulated races that
+    costs nothing, and all within ``eps`` cost 0.2 points.
 
     Args:
         arms: their indices.
         every: all arms.
         file_bytes: bytes per exemplar of every arm.
+        expected: accuracy of every arm, in points.
         prefer: see :func:`parse_preference`.
+        eps: points of accuracy that do not matter.
     """
     words = parse_preference(prefer)
-    found = {arm: _Candidate(every[arm], file_bytes[arm]) for arm in arms}
-    return min(arms, key=lambda arm: tuple(_VALUES[word](found[arm]) for word in words))
+    close = [arm for arm in arms if expected[arm] >= expected[arms[0]] - eps / 4]
+    found = {arm: _Candidate(every[arm], file_bytes[arm]) for arm in close}
+    return min(close, key=lambda arm: tuple(_VALUES[word](found[arm]) for word in words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,8 @@ from toolkit.training.network_spec import PRETRAINED
 PRETRAINED_FROM = 64
 """Shorter side in pixels from which pilots of a study train a head on the pretrained network by default: a pilot that
 trains a small network from random weights takes minutes, this one seconds."""
+PROBED = 200
+"""Number of images that a study measures by default, more if there are many classes: they only say who starts."""
 PILOT_FIELDS = ("initial", "increment", "method", "network", "tune", "extractor", "steps")
 """Fields of pilots that are options of a study."""
 
@@ -161,6 +164,9 @@ def make_study(
             "held_out": True,
         }
     )
-    request = StudyRequest(config, choices or StudyChoices())
+    chosen = choices or StudyChoices()
+    if chosen.images is None:
+        chosen = replace(chosen, images=max(PROBED, math.ceil(2.5 * len(opened.class_names))))
+    request = StudyRequest(config, chosen)
     request.check()
     return request

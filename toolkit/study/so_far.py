@@ -20,7 +20,7 @@ from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.contents import PilotResult
 from toolkit.pilots.results import aggregate_pilots, images_right, storage_of
 from toolkit.study.contents import ArmResult, Decision, GainOver, NamedArm, Round, TestedArm
-from toolkit.study.decision import LEAST_SEEDS, Accuracies, decide, difference, worth
+from toolkit.study.decision import LEAST_SEEDS, Accuracies, decide, difference, seeds_to_settle, worth
 from toolkit.study.line_up import Arm, LineUp, codes_nothing, line_up
 from toolkit.study.plan import StudyPlan
 from toolkit.study.preference import preferred
@@ -62,6 +62,7 @@ class SoFar:
             by_seed,
             self.line.group,
             self.line.expected,
+            np.unique([arm.codec for arm in self.line.arms], return_inverse=True)[1],
             len(next(iter(right.values()))) if right else 10**9,
             disagreement(right),
         )
@@ -98,7 +99,10 @@ class SoFar:
         if whole:  # every image is kept without loss: only bytes can be gained
             chosen = min(whole, key=lambda arm: sizes[arm])
         else:
-            chosen = preferred(able, self.line.arms, sizes, self.plan.choices.prefer)
+            choices = self.plan.choices
+            chosen = preferred(
+                able, self.line.arms, sizes, self.draws.mean(axis=0).tolist(), choices.prefer, choices.eps
+            )
         others = sorted((arm for arm in ran if arm != chosen), key=lambda arm: -self.draws[:, arm].mean())
         gains = {arm: self._gain(chosen, arm) for arm in others if seeds[arm] >= LEAST_SEEDS}
         raw = next((gain for gain in gains.values() if gain["codec"] == "raw"), None)
@@ -123,7 +127,7 @@ class SoFar:
             "difference": None if second is None else second["points"],
             "difference_ci95": None if second is None else second["ci95"],
             "pilots": len(self.results),
-            "to_settle": made.to_settle,
+            "to_settle": seeds_to_settle(self.found, self.draws, chosen, others[0]) if others else 0,
             "fits": bool(whole),
         }
 

@@ -262,6 +262,7 @@ def _chart(arms: list[ArmResult], decision: Decision | None, key: str) -> None:
     st.dataframe(
         rows,
         hide_index=True,
+        placeholder="",
         column_config={
             "arm": st.column_config.TextColumn(say("study.arm"), pinned=True),
             "bytes": number(say("storage.exemplar_bytes"), format="%,.0f"),
