@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from toolkit.runs.reporting import RunReporter
 from toolkit.study.conduct import conduct, spent
 from toolkit.study.contents import StudyResult
 from toolkit.study.line_up import Arm
+from toolkit.study.plan import StudyChoices
 from toolkit.study.race import Wanted
-from toolkit.study.request import StudyRequest
+from toolkit.study.request import StudyRequest, make_study
 from toolkit.study.sentences import all_sentences
 from toolkit.study.so_far import disagreement, on_images
 from toolkit.study.take_away import bundle_command, snippet
@@ -216,15 +218,11 @@ def test_wrong_choices_are_refused_in_one_line(choices: dict[str, Any], reason: 
 
 
 def test_a_method_without_exemplars_is_refused() -> None:
-    from toolkit.study.request import make_study
-
     with pytest.raises(UsageError, match="simplecil keeps none"):
         make_study("demo", 32, "4img", method="simplecil")
 
 
 def test_the_defaults_follow_the_images() -> None:
-    from toolkit.study.request import make_study
-
     request = make_study("demo")
     assert request.config.size == 64
     assert request.config.network.startswith("timm:")
@@ -313,5 +311,55 @@ def test_test_images_that_are_harder_than_held_out_ones_are_told(tmp_path: Path)
 def test_a_lossless_codec_with_fewer_exemplars_of_the_same_pixels_does_not_start(tmp_path: Path) -> None:
     start = Starter(exemplars={"raw": 40, "png": 80, "webp:lossless=yes": 90, "jxl:lossless=yes": 90})
     result = carried_out(a_study("raw;png;webp:lossless=yes;jxl:lossless=yes;jpeg:quality=50"), tmp_path, start)
-    assert [one["codec"] for one in result["not_tried"]] == ["png", "jxl:lossless=yes"]
-    assert {row["codec"] for row in result["arms"]} == {"raw", "webp:lossless=yes", "jpeg:quality=50"}
+    assert [one["codec"] for one in result["not_tried"]] == ["png", "webp:lossless=yes"], "equal, in more bytes"
+    assert {row["codec"] for row in result["arms"]} == {"raw", "jxl:lossless=yes", "jpeg:quality=50"}
+
+
+def test_pilots_that_failed_before_are_tried_once_more(tmp_path: Path) -> None:
+    broken = Starter(lambda codec, align, seed: None)
+    with pytest.raises(WorkError):
+        carried_out(a_study(), tmp_path, broken)
+    result = carried_out(a_study(), tmp_path, Starter())
+    assert result["decision"]["codec"] == "jpeg:quality=90"
+    assert not any(row["error"] for row in result["arms"])
+
+
+def test_a_failed_test_of_the_decision_is_no_result(tmp_path: Path) -> None:
+    def accuracy(codec: str, align: str, seed: int) -> float | None:
+        return None if seed == 2 and codec == "jpeg:quality=90" else usual_accuracy(codec, align, seed)
+
+    with pytest.raises(WorkError, match="which tests the decision, is failed: the loss is not finite"):
+        carried_out(a_study(), tmp_path, Starter(accuracy))
+    assert carried_out(a_study(), tmp_path, Starter())["test"] is not None
+
+
+def test_whole_images_without_loss_are_one_reference_each(tmp_path: Path) -> None:
+    grid = "raw;store:side=64|raw;store:side=64|png;jpeg:quality=50"
+    exemplars = {"raw": 40, "store:side=64|raw": 10, "store:side=64|png": 20}
+    result = carried_out(a_study(grid), tmp_path, Starter(exemplars=exemplars))
+    exact = [(row["codec"], row["align"]) for row in result["arms"] if "jpeg" not in row["codec"]]
+    assert sorted(exact) == [("raw", "none"), ("store:side=64|png", "none")]
+
+
+def test_too_many_settings_are_refused() -> None:
+    with pytest.raises(UsageError, match="at most 60 settings, got 99"):
+        a_study(codecs=f"jpeg:quality={{{','.join(map(str, range(1, 100)))}}}")
+
+
+@pytest.mark.parametrize("more", [{"tune": "all"}, {"tune": "last-block", "steps": 200}, {"lr": 0.05}])
+def test_its_command_is_the_same_study(more: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from toolkit.cli import run as run_command
+    from toolkit.study import request as module
+
+    asked = make_study("demo", 64, "1img", choices=StudyChoices(codecs="raw;jpeg:quality=50"), **more)
+    made: list[str] = []
+    usual = module.make_study
+
+    def noted(*words: Any, **values: Any) -> StudyRequest:
+        request = usual(*words, **values)
+        made.append(request.run_name())
+        raise UsageError("enough")
+
+    monkeypatch.setattr(module, "make_study", noted)
+    run_command(shlex.split(asked.command())[1:])
+    assert made == [asked.run_name()]

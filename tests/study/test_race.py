@@ -78,7 +78,7 @@ def test_an_arm_that_fails_is_out_and_the_next_takes_its_place() -> None:
     found.by_seed[[4, 2], 1] = [-np.inf, 3]
     state = standing(found, [0, 1, 2, 3, 4], [5], (3, 2, 2))
     assert (state.rounds[2], state.wanted) == ([2], [Wanted(2, 2)])
-    assert state.dropped_after == [None, 1, None, None, 2, 1]
+    assert state.dropped_after == [1, 1, None, 1, 2, 1]
 
 
 def test_fewer_arms_than_planned_are_all_run_and_none_is_a_race_that_is_over() -> None:
@@ -88,7 +88,7 @@ def test_fewer_arms_than_planned_are_all_run_and_none_is_a_race_that_is_over() -
     assert standing(nothing(1), [0], [], (4, 2)).wanted == [Wanted(0, 0)]
     failed = nothing(2)
     failed.by_seed[:, 0] = -np.inf
-    assert standing(failed, [0, 1], [], (4, 2)) == Standing([[], []], [None, None], [])
+    assert standing(failed, [0, 1], [], (4, 2)) == Standing([[], []], [1, 1], [])
 
 
 def test_a_finished_round_is_decided_for_good() -> None:

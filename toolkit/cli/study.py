@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from toolkit.cli import console
 from toolkit.cli.options import Address, Backend, CsvTo, GPUs, JsonTo, Store, Threads, refuse_folder, require_backend
 from toolkit.cli.requests import options_of, part_of
-from toolkit.foundation.errors import UsageError
+from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir, write_output
 from toolkit.foundation.threads import set_threads
 from toolkit.pilots.config import PilotConfig, parse_choices
@@ -57,11 +58,13 @@ def study(
     The size follows the images, 224 at most; the default budget is 4img, or 1img from 64 pixels on.
     """
     from toolkit.codecs.spec import with_store
+    from toolkit.foundation import ray_cluster
     from toolkit.jobs.listing import list_runs
     from toolkit.jobs.ray_backend import drive
     from toolkit.language.catalogue import language
     from toolkit.runs.environment import require_one_rank
     from toolkit.runs.execution import carry_out
+    from toolkit.runs.follow import follow
     from toolkit.runs.supervision import Settings
     from toolkit.study.conduct import in_queue
     from toolkit.study.estimate import estimate_study
@@ -81,9 +84,13 @@ def study(
     choices = part_of(StudyChoices, given | {"codecs": with_store(given["codecs"], store)})
     pilots = {name: given[name] for name in ("dataset", *_OPTIONS) if name in given}
     folder = (runs_dir or default_runs_dir()).resolve()
+    if backend == "ray":
+        ray_cluster.require_shared(folder)
+        ray_cluster.load_ray()
     with console.progress_bar() as progress:
         free = parse_choices(set_ or [], ("dataset", "codec", "align", "held_out", *_OPTIONS))
         request = make_study(**pilots, **free, choices=choices, progress=progress)
+        request.check()
         estimate = estimate_study(request, list_runs(folder, "pilot"))
     console.stderr.print(str(estimated(estimate)), markup=False, soft_wrap=True)
     if dry_run:
@@ -94,40 +101,49 @@ def study(
     with console.progress_bar() as progress:
 
         def work(run: RunFolder, reporter: RunReporter) -> StudyResult:
-            start: Start = partial(in_queue, reporter=reporter, settings=Settings(slots=slots, threads=threads))
-            if backend == "ray":
-                start = partial(drive, address=address, threads=threads, gpus=gpus)
-            return request.work(run, reporter, start)
+            settings = Settings(slots=slots, threads=threads)
+
+            def on_ray(runs: Sequence[RunFolder], runs_dir: Path) -> None:
+                reporter.show("runs on Ray", 0, len(runs))
+                drive(runs, runs_dir, address=address, threads=threads, gpus=gpus)
+                follow(runs, lambda states: None, reporter.show)  # those that others are carrying out
+
+            here: Start = partial(in_queue, reporter=reporter, settings=settings)
+            return request.work(run, reporter, on_ray if backend == "ray" else here)
 
         result = carry_out(request, run, progress, work)
     show(request, result, to_stderr=to_stderr)
     console.lines([str(one) for one in all_sentences(result)], to_stderr=to_stderr)
     pdf = output or run.path / "report.pdf"
-    _write_report(run, pdf, lang)
-    result = {**result, "report": str(pdf.resolve())}
+    try:
+        _write_report(run, pdf, lang)
+        result = {**result, "report": str(pdf.resolve())}
+    except WorkError as error:  # such as pilots that have been deleted: the decision stands
+        console.stderr.print(f"no report: {one_line(error)}", markup=False, soft_wrap=True)
     packing = bundle_command(result, None if runs_dir is None else str(runs_dir))
-    console.lines([f"Report: {pdf}", *([] if packing is None else [f"Bundle: {packing}"])], to_stderr=to_stderr)
+    lines = [f"Report: {pdf}"] if "report" in result else []
+    console.lines([*lines, *([] if packing is None else [f"Bundle: {packing}"])], to_stderr=to_stderr)
     console.emit(result, json, [{**row} for row in result["arms"]], csv)
 
 
 def show(request: StudyRequest, result: StudyResult, *, to_stderr: bool) -> None:
     """Print the arms that started."""
-    from toolkit.study.sentences import name_of
-
-    rows = [_shown(name_of(row), row) for row in result["arms"] if row["started"]]
+    rows = [_shown(row) for row in result["arms"] if row["started"]]
     title = f"{request.config.dataset} at {request.config.size} px: the race, on held-out training images"
     console.table(title, rows, to_stderr=to_stderr)
 
 
-def _shown(name: str, row: ArmResult) -> dict[str, object]:
+def _shown(row: ArmResult) -> dict[str, object]:
+    from toolkit.study.sentences import left_after, name_of
+
     return {
-        "arm": name,
+        "arm": name_of(row),
         "bytes": row["file_bytes"],
         "per class": row["exemplars_per_class"],
         "seeds": row["seeds"],
         "last accuracy, %": None if row["last_accuracy"] is None else 100 * row["last_accuracy"],
         "near the best, %": 100 * row["within_eps"],
-        "left in round": "failed" if row["error"] else ("-" if (n := row["dropped_in_round"]) is None else str(n)),
+        "left after": left_after(row),
     }
 
 

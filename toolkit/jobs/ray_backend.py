@@ -58,7 +58,7 @@ def start_on_ray(
         in_background: whether the caller is about to exit, which needs a submitted driver.
 
     Returns:
-        The folders of all runs, and the ``look_after`` argument of :func:`toolkit.jobs.sweep.follow`.
+        The folders of all runs, and the ``look_after`` argument of :func:`toolkit.runs.follow.follow`.
 
     Raises:
         UsageError: the folder cannot be shared, the address is of another kind, or Ray is not installed.

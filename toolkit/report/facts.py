@@ -228,15 +228,15 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
     """Gather runs into a study.
 
     Args:
-        runs: pilots, and perhaps probes and advice, of one dataset at one size; or a finished study, which stands for
-            its probe and its pilots.
+        runs: pilots, and perhaps probes and advice, of one dataset at one size; or one finished study, which stands
+            for its probe and its pilots.
 
     Raises:
         UsageError: no runs, or runs of different datasets or sizes.
         WorkError: no pilot among them has finished.
     """
     race = _race(runs)
-    runs = [*runs, *(_runs_of(*race) if race else ())]
+    runs = _runs_of(*race) if race else runs
     runs = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)  # names tell seeds apart
     if not runs:
         raise UsageError("a report needs at least one run: name run folders, or a folder of them")
@@ -277,18 +277,17 @@ def gather_study(runs: Sequence[RunFolder]) -> Study:
 
 
 def _race(runs: Sequence[RunFolder]) -> tuple[RunFolder, StudyResult] | None:
-    """The study among runs and its result; None if there is none.
+    """The study and its result, if it is the only run given; beside other runs studies say nothing of their own.
 
     Raises:
-        UsageError: more than one.
         WorkError: it has not finished.
     """
-    studies = [(run, request) for run, request in sorted_out(runs)[0] if isinstance(request, StudyRequest)]
-    if not studies:
+    whole, _ = sorted_out(runs)
+    if len(runs) != 1 or not whole:
         return None
-    if len(studies) > 1:
-        raise UsageError(f"a report covers one study, but {len(studies)} were given: name one of them")
-    run, request = studies[0]
+    ((run, request),) = whole
+    if not isinstance(request, StudyRequest):
+        return None
     if (result := request.result_in(run)) is None:
         raise WorkError(f"{run.name} has not finished: it is {run.status()}")
     return run, result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,32 +14,40 @@ from toolkit.runs import supervision
 from toolkit.runs.folder import RunFolder
 
 FOLLOW_SECONDS = 1.0
-REVIVE_LOOKS = 5
-"""Looks between checks for a supervisor, since one that has just been started is not visible yet."""
+REVIVE_SECONDS = 5.0
+"""Seconds between checks for a supervisor, since one that has just been started is not visible yet."""
 
 
 def supervised(runs_dir: Path, settings: supervision.Settings | None = None) -> Callable[[Counter[str]], None]:
     """For :func:`follow`: replace a killed supervisor, and raise WorkError if it was asked to stop."""
 
-    looks = itertools.count(1)
+    checked = time.monotonic()
 
     def look_after(states: Counter[str]) -> None:
         if supervision.was_stopped(runs_dir):
             left = states["queued"] + states["running"]
             raise WorkError(f"the supervisor was stopped with {left} runs left: the same command continues them")
-        if states["queued"] and next(looks) % REVIVE_LOOKS == 0:
+        nonlocal checked
+        if states["queued"] and time.monotonic() - checked >= REVIVE_SECONDS:
+            checked = time.monotonic()
             supervision.ensure(runs_dir, settings)
 
     return look_after
 
 
-def follow(runs: Sequence[RunFolder], look_after: Callable[[Counter[str]], None], progress: Progress = silent) -> None:
+def follow(
+    runs: Sequence[RunFolder],
+    look_after: Callable[[Counter[str]], None],
+    progress: Progress = silent,
+    seconds: float = FOLLOW_SECONDS,
+) -> None:
     """Wait until every run has ended.
 
     Args:
         runs: the runs to wait for.
         look_after: called with the number of runs in each state while some are queued or running.
         progress: receives how many have ended.
+        seconds: between looks.
     """
     pause = threading.Event()
     while True:
@@ -49,4 +57,4 @@ def follow(runs: Sequence[RunFolder], look_after: Callable[[Counter[str]], None]
         if not left:
             return
         look_after(states)
-        pause.wait(FOLLOW_SECONDS)
+        pause.wait(seconds)

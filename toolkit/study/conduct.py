@@ -20,7 +20,9 @@ from toolkit.study.line_up import Arm
 from toolkit.study.plan import Start, StudyPlan
 from toolkit.study.so_far import SoFar, look, on_images
 
-_BEATEN = "another lossless codec keeps more exemplars of the same pixels"
+_LOOK_SECONDS = 0.25
+"""Seconds between looks, so that a cancelled study cancels its pilots before it is ended."""
+_BEATEN = "another lossless setting keeps as many exemplars of the same pixels or more, in fewer bytes"
 
 
 def in_queue(
@@ -32,12 +34,12 @@ def in_queue(
         Cancelled: the study was cancelled; so are the runs then.
         WorkError: the supervisor was stopped.
     """
-    start_pending(runs, runs_dir, settings)
+    queued = start_pending(runs, runs_dir, settings)
     try:
-        follow(runs, supervised(runs_dir, settings), reporter.show)
+        follow(runs, supervised(runs_dir, settings), reporter.show, _LOOK_SECONDS)
     except Cancelled:
-        for run in runs:
-            if run.status() in ("queued", "running"):
+        for run in queued:  # not those that others had queued
+            if run.status() in ("queued", "running") and len(run.origin.get("sweeps", [])) <= 1:
                 run.request_cancel()
         raise
 
@@ -74,6 +76,7 @@ class _Conductor:
     def work(self) -> StudyResult:
         plan = self._plan
         advice, advice_name = self._probed()
+        self._try_again(look(plan, self._runs_dir, advice))
         stopped: str | None = None
         while wanted := (so_far := look(plan, self._runs_dir, advice)).standing.wanted:
             if (hours := plan.choices.hours) is not None and self._seconds() > 3600 * hours:
@@ -114,8 +117,8 @@ class _Conductor:
             raise WorkError(f"the probe {run.name} is {run.status()}: {run.error() or 'the same command goes on'}")
         return cast(AdviceResult, result), run.name
 
-    def _carry_out(self, pilots: Sequence[PilotRequest]) -> list[RunFolder]:
-        """Carry out pilots and return their folders, also of those that failed.
+    def _carry_out(self, pilots: Sequence[PilotRequest], again: bool = False) -> list[RunFolder]:
+        """Carry out pilots, ``again`` also those that failed before; returns their folders, also of those that fail.
 
         Raises:
             WorkError: one was cancelled or lost.
@@ -123,24 +126,35 @@ class _Conductor:
         runs = [one.folder(self._runs_dir) for one in pilots]
         for run in runs:
             run.join_sweep(self._run.name)
-        self._start([run for run in runs if run.status() != "failed"], self._runs_dir)
+        self._start([run for run in runs if again or run.status() != "failed"], self._runs_dir)
         for run in runs:
             if (status := run.status()) not in ("done", "failed"):
                 raise WorkError(f"{run.name} is {status}: the same command goes on")
         return runs
 
-    def _tested(self, so_far: SoFar, chosen: Arm) -> TestResult | None:
-        """The decision and the references on the test images; None if the decision's pilot fails."""
+    def _try_again(self, so_far: SoFar) -> None:
+        """Carry out pilots once more that failed before this attempt, since a cause such as a full disk may be gone."""
+        failed = [plan_of.folder(self._runs_dir) for plan_of in so_far.failed()]
+        if failed:
+            self._start(failed, self._runs_dir)
+
+    def _tested(self, so_far: SoFar, chosen: Arm) -> TestResult:
+        """The decision and the references on the test images; references that fail are left out.
+
+        Raises:
+            WorkError: the decision's pilot fails.
+        """
         plan = self._plan
         others = [so_far.line.arms[arm] for arm in so_far.line.references]
         arms = list(dict.fromkeys([chosen, *others]))
         pilots = [plan.pilot(arm, plan.test_seed, held_out=False) for arm in arms]
         found = {}
-        for arm, pilot, run in zip(arms, pilots, self._carry_out(pilots), strict=True):
+        for arm, pilot, run in zip(arms, pilots, self._carry_out(pilots, again=True), strict=True):
             if (result := pilot.result_in(run)) is not None:
                 found[arm] = (run.name, result)
         if chosen not in found:
-            return None
+            run = pilots[0].folder(self._runs_dir)
+            raise WorkError(f"{run.name}, which tests the decision, is {run.status()}: {run.error() or ''}")
         images = found[chosen][1].get("test_images", 0)
         return {"seed": plan.test_seed, "images": images, "arms": on_images(found)}
 

@@ -81,8 +81,8 @@ class Decision(NamedArm):
         runner_up: the best other arm; None if no other ran.
         difference, difference_ci95: points over the runner-up.
         pilots: number of finished pilots on held-out images.
-        to_settle: further seeds that would tell leader and runner-up apart; 0 if they are, None if the held-out images
-            cannot tell them apart with any number of seeds.
+        to_settle: further seeds that would tell the decision and the runner-up apart; 0 if they are told apart, None
+            if the held-out images cannot do it with any number of seeds.
         fits: whether the budget holds every image without loss, so that nothing lossy was tried.
     """
 

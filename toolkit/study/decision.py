@@ -195,15 +195,15 @@ def _posterior(found: Accuracies) -> _Posterior:
     return _Posterior(points, spreads, weights / weights.sum(), of_arms, common)
 
 
-def decide(found: Accuracies, eps: float = 2.0, seed: int = 0) -> Verdict:
+def decide(found: Accuracies, eps: float = 2.0, draws: np.ndarray | None = None) -> Verdict:
     """What the accuracies say about the best arm.
 
     Args:
         found: the accuracies.
         eps: points of accuracy that do not matter.
-        seed: of the draws.
+        draws: from :func:`worth`, if they are at hand.
     """
-    draws = worth(found, seed)
+    draws = worth(found) if draws is None else draws.copy()
     failed = np.isneginf(found.by_seed).any(axis=1)
     draws[:, failed] = -np.inf
     mean, best = draws.mean(axis=0), draws.max(axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from toolkit.codecs.spec import expand_grid, stores_exactly
+from toolkit.codecs.spec import expand_grid, is_raw, stores_exactly
 from toolkit.data.alignment import parse_aligns
 from toolkit.data.catalog import load_dataset
 from toolkit.foundation.image_size import parse_image_size
@@ -45,12 +45,17 @@ def estimate_study(request: StudyRequest, finished: Sequence[RunFolder] = ()) ->
     Args:
         request: the study.
         finished: folders of pilots to learn the pace from.
+
+    Raises:
+        UsageError: the dataset, the network or the budget is wrong.
     """
     config, plan = request.config, request.plan
     dataset = load_dataset(config.dataset, config.size)
-    codecs = with_original(expand_grid(request.choices.codecs), dataset.has_files)
+    asked = expand_grid(request.choices.codecs)
+    codecs = with_original(asked if "raw" in asked else ["raw", *asked], dataset.has_files)
     exact = [codec for codec in codecs if stores_exactly(codec)]
-    kept = sum(map(codes_nothing, exact)) + any(not codes_nothing(codec) for codec in exact)
+    originals = any(codes_nothing(codec) and not is_raw(codec) for codec in exact)
+    kept = 1 + originals + any(not codes_nothing(codec) for codec in exact)
     lossy = [codec for codec in codecs if codec not in exact]
     arms = len(lossy) * len(parse_aligns(request.choices.aligns))
     count = sum(min(contenders, arms) + kept for contenders in plan.rounds) + bool(arms) + kept

@@ -39,7 +39,8 @@ def run_study(
 
     Raises:
         UsageError: a value is wrong, or the dataset cannot be used.
-        WorkError: the probe failed, or no setting has two finished seeds.
+        WorkError: the dataset cannot be read, the probe failed, the supervisor was stopped, or no setting has two
+            finished seeds.
     """
     request = make_study(dataset, size, budget, choices=choices, progress=progress, **pilot)
     return carry_out_in(runs_dir or default_runs_dir(), request, progress)

@@ -63,8 +63,8 @@ def line_up(advice: AdviceResult, images: int) -> LineUp:
     rule = next(one for one in advice["rules"] if one["rule"] == SCORE)
     scored = {Arm(one["codec"], one["align"]): one["score"] for one in rule["scores"]}
     rows = {row["codec"]: row for row in advice["settings"]}
-    beaten = _beaten([arm.codec for arm in scored], {codec: row["exemplars"] for codec, row in rows.items()})
-    scored = {arm: score for arm, score in scored.items() if arm.codec not in beaten}
+    beaten = _beaten([arm.codec for arm in scored], rows)
+    scored = {arm: score for arm, score in scored.items() if _takes_part(arm, beaten)}
     arms = list(scored)
     scores = np.array([np.nan if score is None else score for score in scored.values()], float)
     known = np.isfinite(scores)
@@ -74,6 +74,7 @@ def line_up(advice: AdviceResult, images: int) -> LineUp:
     mixed = np.array([arm.align == "none" and not is_lossless(arm.codec) for arm in arms])
     settings = [rows[arm.codec] for arm in arms]
     fitting = [arm for arm in np.flatnonzero(exact).tolist() if settings[arm]["exemplars"] >= images]
+    fitting.sort(key=lambda arm: settings[arm]["stored_bytes"])
     kept = references(arms, [one["exemplars"] for one in settings])
     return LineUp(
         arms,
@@ -87,12 +88,27 @@ def line_up(advice: AdviceResult, images: int) -> LineUp:
     )
 
 
-def _beaten(codecs: Sequence[str], exemplars: Mapping[str, int]) -> list[str]:
-    """Lossless codecs of pixels with fewer exemplars than another of the same pixels; of equals the first stays."""
-    best: dict[str, str] = {}
-    exact = [codec for codec in dict.fromkeys(codecs) if stores_exactly(codec) and not codes_nothing(codec)]
-    for codec in sorted(exact, key=lambda codec: -exemplars[codec]):
-        best.setdefault(codec.removesuffix(without_store(codec)), codec)  # by the side that is kept
+def _takes_part(arm: Arm, beaten: Sequence[str]) -> bool:
+    """Whether an arm can run: lossless settings once, since no alignment changes a pixel of theirs."""
+    return arm.codec not in beaten and (arm.align == "none" or not stores_exactly(arm.codec))
+
+
+def _beaten(codecs: Sequence[str], rows: Mapping[str, Setting]) -> list[str]:
+    """Lossless settings that another beats: of raw pixels the crops stay, else the most exemplars in the fewest bytes.
+
+    Settings are compared if they keep the same pixels: both the source files, or pixels of the same stored side.
+    """
+    best: dict[object, str] = {}
+    exact = [codec for codec in dict.fromkeys(codecs) if stores_exactly(codec)]
+    for codec in sorted(
+        exact, key=lambda codec: (codec != "raw", -rows[codec]["exemplars"], rows[codec]["stored_bytes"])
+    ):
+        if is_raw(codec):
+            best.setdefault("raw", codec)
+        elif codes_nothing(codec):
+            best.setdefault("original", codec)
+        else:
+            best.setdefault(codec.removesuffix(without_store(codec)), codec)  # by the side that is kept
     return [codec for codec in exact if codec not in best.values()]
 
 

@@ -22,6 +22,8 @@ from toolkit.study.line_up import Arm
 from toolkit.study.preference import ACCURACY, EASE, parse_preference
 from toolkit.study.race import EFFORTS
 
+MOST_SETTINGS = 60
+
 Start = Callable[[Sequence[RunFolder], Path], None]
 """Queues runs and waits until all have ended."""
 
@@ -57,6 +59,8 @@ class StudyChoices:
             raise UsageError(f"eps must be 0 to 100 points, got {self.eps}")
         if self.hours is not None and not self.hours > 0:
             raise UsageError(f"hours must be more than 0, got {self.hours}")
+        if (count := len(expand_grid(self.codecs))) > MOST_SETTINGS:
+            raise UsageError(f"a study takes at most {MOST_SETTINGS} settings, got {count}: a race has few pilots")
         parse_aligns(self.aligns)
         parse_preference(self.prefer)
 
@@ -84,7 +88,11 @@ class StudyPlan:
         return len(self.rounds)
 
     def advice(self) -> AdviceRequest:
-        """The probe and the advice that say who starts."""
+        """The probe and the advice that say who starts.
+
+        Raises:
+            UsageError: settings or device are wrong.
+        """
         config = self.config
         return AdviceRequest(
             config.dataset,
@@ -99,6 +107,10 @@ class StudyPlan:
         )
 
     def pilot(self, arm: Arm, seed: int, held_out: bool = True) -> PilotRequest:
-        """The pilot of an arm."""
+        """The pilot of an arm.
+
+        Raises:
+            UsageError: no pilot can have its setting.
+        """
         changes = {"codec": arm.codec, "align": arm.align, "held_out": held_out}
         return PilotRequest(validated(PilotConfig, self.config.model_dump() | changes), seed)

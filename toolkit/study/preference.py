@@ -21,10 +21,10 @@ class _Candidate(NamedTuple):
 
 
 def _codec(one: _Candidate) -> float:
-    families = [part.strip() for part in codec_family(one.arm.codec).split("|")]
-    if all(family in (*_ORDINARY, "store") for family in families):
-        return 0.0
-    return 1.0 if families[-1] in _MODERN else 2.0
+    """How far a codec is from what any image library reads; every wrapper takes a step."""
+    *wrappers, family = (part.strip() for part in codec_family(one.arm.codec).split("|"))
+    rank = 0.0 if family in _ORDINARY else 1.0 if family in _MODERN else 2.0
+    return rank + sum(wrapper != "store" for wrapper in wrappers)
 
 
 def _inference(one: _Candidate) -> float:
@@ -67,7 +67,7 @@ def preferred(
     """Of arms that cannot be told apart, the leader first, the one to take.
 
     Only those within a quarter of ``eps`` of the leader's expected accuracy are looked at: in simulated races that
-    costs nothing, and all within ``eps`` cost 0.2 points.
+    costs 0.0 to 0.1 points, and all within ``eps`` would cost 0.3 to 0.6.
 
     Args:
         arms: their indices.
@@ -76,6 +76,9 @@ def preferred(
         expected: accuracy of every arm, in points.
         prefer: see :func:`parse_preference`.
         eps: points of accuracy that do not matter.
+
+    Raises:
+        UsageError: an unknown preference.
     """
     words = parse_preference(prefer)
     close = [arm for arm in arms if expected[arm] >= expected[arms[0]] - eps / 4]

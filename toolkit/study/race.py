@@ -63,7 +63,10 @@ def standing(found: Accuracies, order: Sequence[int], references: Sequence[int],
                 dropped[arm] = number
             left = left[:count]
         else:
-            left = [arm for arm in left if not np.isneginf(found.by_seed[arm, 0])][:count]
+            for arm in left:
+                if np.isneginf(found.by_seed[arm, 0]):
+                    dropped[arm] = 1
+            left = [arm for arm in left if dropped[arm] is None][:count]
         rounds.append([*left, *kept])
         known[rounds[-1], number] = found.by_seed[rounds[-1], number]
         wanted = [Wanted(arm, number) for arm in rounds[-1] if np.isnan(found.by_seed[arm, number])]

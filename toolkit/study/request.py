@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -21,11 +22,13 @@ from toolkit.foundation.image_size import WrittenSize, parse_image_size
 from toolkit.foundation.progress import Progress, silent
 from toolkit.foundation.validation import described_fields, validated
 from toolkit.learning.catalog import parse_method
+from toolkit.memory.allocation import BudgetTooSmall
 from toolkit.pilots.config import PilotConfig, make_pilot_config
 from toolkit.runs.folder import RunFolder
 from toolkit.runs.reporting import RunReporter
 from toolkit.runs.request import Request, readable
 from toolkit.study.contents import StudyResult
+from toolkit.study.line_up import Arm
 from toolkit.study.plan import Start, StudyChoices, StudyPlan
 from toolkit.training.network_spec import PRETRAINED
 
@@ -78,23 +81,22 @@ class StudyRequest(Request[StudyResult]):
     def command(self) -> str:
         words = ["recallrate", "study", self.config.dataset]
         for name in ("size", "budget", *PILOT_FIELDS):
-            value = getattr(self.config, name)
-            if value != PilotConfig.model_fields[name].default or name in ("size", "budget"):
-                words += [f"--{name}", str(value)]
+            words += [f"--{name}", str(getattr(self.config, name))]
+        if self.config.device != "auto":
+            words += ["--device", self.config.device]
         for field in described_fields(StudyChoices).values():
             if (value := getattr(self.choices, field.name)) != field.default:
                 words += [f"--{field.option}", str(value)]
-        known = {"dataset", "codec", "align", "held_out", "size", "budget", *PILOT_FIELDS}
-        usual = make_pilot_config(
-            **self.config.model_dump(include={"dataset", "size", "budget", *PILOT_FIELDS}), codec="raw"
-        )
+        known = {"dataset", "codec", "align", "held_out", "size", "budget", "device", *PILOT_FIELDS}
+        given = self.config.model_dump(include={"dataset", "size", "budget", *PILOT_FIELDS})
+        usual = make_pilot_config(**given, codec="raw")
         for name in PilotConfig.model_fields:
             if name not in known and (value := getattr(self.config, name)) != getattr(usual, name):
                 words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
         return shlex.join(words)
 
-    def check(self) -> None:
-        """See :meth:`~toolkit.runs.request.Request.check`: that of the pilot of raw pixels, or of the first codec.
+    def require_sense(self) -> None:
+        """Refuse choices that no pilot can have; without torch, which no page loads.
 
         Raises:
             UsageError: any part of the request is wrong.
@@ -103,6 +105,18 @@ class StudyRequest(Request[StudyResult]):
         require_larger_stores(map(parse_codec, codecs), self.config.size)
         if not parse_method(self.config.method)[0].exemplars:
             raise UsageError(f"a study compares settings of exemplars, but {self.config.method} keeps none")
+        for codec in codecs:
+            self.plan.pilot(Arm(codec, "none"), 0)
+
+    def check(self) -> None:
+        """See :meth:`~toolkit.runs.request.Request.check`: :meth:`require_sense`, and the pilot of raw pixels.
+
+        Raises:
+            UsageError: any part of the request is wrong.
+        """
+        self.require_sense()
+        with suppress(BudgetTooSmall):  # for raw pixels; the probe leaves out what does not fit
+            self.plan.pilot(Arm("raw", "none"), 0).check()
 
     def work(self, run: RunFolder, reporter: RunReporter, start: Start | None = None) -> StudyResult:
         """See :meth:`~toolkit.runs.request.Request.work`.
@@ -144,6 +158,7 @@ def make_study(
 
     Raises:
         UsageError: a value is wrong, or the dataset cannot be used.
+        WorkError: the dataset cannot be read.
     """
     size = usual_size(dataset) if size is None else size
     opened = load_dataset(dataset, size, progress=progress)
@@ -168,5 +183,5 @@ def make_study(
     if chosen.images is None:
         chosen = replace(chosen, images=max(PROBED, math.ceil(2.5 * len(opened.class_names))))
     request = StudyRequest(config, chosen)
-    request.check()
+    request.require_sense()
     return request

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from toolkit.codecs.spec import is_raw
 from toolkit.foundation.sizes import format_size
+from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.language.sentence import Sentence
 from toolkit.pilots.results import setting_name
 from toolkit.study.contents import ArmResult, Decision, NamedArm, StudyResult
 from toolkit.study.estimate import StudyEstimate
+from toolkit.study.line_up import codes_nothing
 
 _ALIKE = 5.0
 """Points of accuracy on held-out training images above that on test images from which on a study says so."""
@@ -17,6 +20,13 @@ _ALIKE = 5.0
 def name_of(arm: NamedArm | ArmResult) -> str:
     """``jpeg:quality=50, align both``."""
     return setting_name(arm["codec"], arm["align"])
+
+
+def left_after(row: ArmResult, say: Language = ENGLISH) -> str:
+    """When an arm left a race: its last round, that it failed, or nothing."""
+    if row["error"]:
+        return say("status.failed")
+    return "" if row["dropped_in_round"] is None else say("study.round", round=row["dropped_in_round"])
 
 
 def headline(decision: Decision) -> Sentence:
@@ -32,8 +42,9 @@ def headline(decision: Decision) -> Sentence:
 def grounds(decision: Decision) -> Iterator[Sentence]:
     """What the decision gains, what it may lose, and what cannot be told apart from it."""
     for gain in decision["gains"]:
-        if gain["codec"] in ("raw", "original"):
-            yield _gain(f"study.over_{gain['codec']}", gain["points"], gain["ci95"])
+        if codes_nothing(gain["codec"]):
+            key = "study.over_raw" if is_raw(gain["codec"]) else "study.over_original"
+            yield _gain(key, gain["points"], gain["ci95"])
     if decision["gain_over_lossless"] is not None and decision["lossless_ci95"] is not None:
         yield _gain("study.over_lossless", decision["gain_over_lossless"], decision["lossless_ci95"])
     second = decision["runner_up"]
@@ -54,7 +65,7 @@ def grounds(decision: Decision) -> Iterator[Sentence]:
 
 
 def to_settle(decision: Decision) -> Sentence | None:
-    """What would tell the leader and the runner-up apart; None if nothing is left to settle."""
+    """What would tell the decision and the best other arm apart; None if nothing is left to settle."""
     if decision["runner_up"] is None or decision["fits"] or decision["to_settle"] == 0:
         return None
     if decision["to_settle"] is None:

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.advice.contents import AdviceResult
+from toolkit.codecs.spec import is_raw
 from toolkit.data.catalog import load_dataset
 from toolkit.learning.metrics import mean_and_ci95
 from toolkit.pilots.contents import PilotResult
+from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import aggregate_pilots, images_right, storage_of
 from toolkit.study.contents import ArmResult, Decision, GainOver, NamedArm, Round, TestedArm
 from toolkit.study.decision import LEAST_SEEDS, Accuracies, decide, difference, seeds_to_settle, worth
@@ -88,7 +90,7 @@ class SoFar:
     @cached_property
     def decision(self) -> Decision | None:
         """What the pilots say so far; None while no arm has two seeds."""
-        made = decide(self.found, self.plan.choices.eps)
+        made = decide(self.found, self.plan.choices.eps, self.draws)
         if made.leader is None:
             return None
         seeds = np.isfinite(self.found.by_seed).sum(axis=1)
@@ -105,7 +107,7 @@ class SoFar:
             )
         others = sorted((arm for arm in ran if arm != chosen), key=lambda arm: -self.draws[:, arm].mean())
         gains = {arm: self._gain(chosen, arm) for arm in others if seeds[arm] >= LEAST_SEEDS}
-        raw = next((gain for gain in gains.values() if gain["codec"] == "raw"), None)
+        raw = next((gain for gain in gains.values() if is_raw(gain["codec"])), None)
         pixels = [arm for arm in self.line.references if arm in gains and not codes_nothing(self.line.arms[arm].codec)]
         lossless = gains[pixels[0]] if pixels else None
         second = self._gain(chosen, others[0]) if others else None
@@ -131,9 +133,13 @@ class SoFar:
             "fits": bool(whole),
         }
 
+    def failed(self) -> list[PilotRequest]:
+        """The pilots that failed."""
+        return [self.plan.pilot(self.line.arms[arm], seed) for arm, seed in self.errors]
+
     def rows(self) -> list[ArmResult]:
         """All arms: those that started, the most accurate first, then the others."""
-        started = set(itertools.chain(*self.standing.rounds))
+        started = {*itertools.chain(*self.standing.rounds), *(arm for arm, _ in self.errors)}
         rows = [self._row(arm, arm in started) for arm in range(len(self.line.arms))]
         return sorted(rows, key=lambda row: (not row["started"], -(row["last_accuracy"] or 0.0)))
 
@@ -239,7 +245,8 @@ def on_images(found: Mapping[Arm, tuple[str, PilotResult]]) -> list[TestedArm]:
         row: TestedArm = {"codec": arm.codec, "align": arm.align, "run": name, "last_accuracy": accuracy}
         if rows and chosen is not None and right is not None:
             points, half = mean_and_ci95((100 * (chosen.astype(float) - right)).tolist())
+            wide = 100.0 if half is None else half
             row["gain"] = points
-            row["gain_ci95"] = [points - (half or 100.0), points + (half or 100.0)]
+            row["gain_ci95"] = [points - wide, points + wide]
         rows.append(row)
     return rows

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from toolkit.codecs.spec import is_lossless
+from toolkit.codecs.base import chain
+from toolkit.codecs.guide import needs_network
+from toolkit.codecs.original import NeedsOriginals
+from toolkit.codecs.spec import is_lossless, parse_codec
 from toolkit.study.contents import StudyResult
 
 _MEMORY = """import toolkit
@@ -29,9 +32,15 @@ def bundle_command(result: StudyResult, runs_dir: str | None = None) -> str | No
     return shlex.join([*words, *(("--runs-dir", runs_dir) if runs_dir else ())])
 
 
-def snippet(result: StudyResult) -> str:
-    """Python that fills a memory with the decision's setting and codes images as its alignment asks."""
+def snippet(result: StudyResult) -> str | None:
+    """Python that fills a memory with the decision's setting and codes images as its alignment asks.
+
+    None if the setting needs the sources of images or a network, which a training loop cannot give it.
+    """
     codec, align = result["decision"]["codec"], result["decision"]["align"]
+    made = parse_codec(codec)
+    if needs_network(made) or any(isinstance(part, NeedsOriginals) for part in chain(made)):
+        return None
     text = _MEMORY.format(budget=result["budget_bytes"], codec=codec)
     if align != "none" and not is_lossless(codec):
         text += _CODING.format(codec=codec, which=_WHICH[align])

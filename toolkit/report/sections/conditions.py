@@ -37,6 +37,7 @@ def _year(study: Study, fleet: Fleet, prices: Prices) -> Year:
 
 
 def cost(study: Study, say: Language, fleet: Fleet, prices: Prices) -> list[Block]:
+    """What is stored, moved and saved per year, against raw pixels."""
     pilot, raw, row = study.pilot, study.raw, study.probed()
     year = _year(study, fleet, prices)
     rows = [
@@ -88,7 +89,9 @@ def protocol(study: Study, say: Language) -> list[Block]:
     common, run = study.comparison.common, study.pilot["runs"][0]
     classes = " + ".join(map(str, run["stage_classes"]))
     seeds = ", ".join(str(one["seed"]) for one in study.pilot["runs"])
-    how = "report.test_race" if study.race else "report.test_untouched" if study.by_advice else "report.test_chosen"
+    how = "report.test_untouched" if study.by_advice else "report.test_chosen"
+    if study.race is not None:
+        how = "report.test_race" if study.race["test"] is not None else "report.test_race_stopped"
     chosen = say(how)
     return [
         heading(say("report.protocol")),

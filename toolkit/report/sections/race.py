@@ -7,7 +7,7 @@ from toolkit.language.catalogue import Language
 from toolkit.report.blocks import Block, bullets, heading, paragraph, table
 from toolkit.report.facts import Study
 from toolkit.study.contents import ArmResult, StudyResult
-from toolkit.study.sentences import name_of
+from toolkit.study.sentences import left_after, name_of
 
 
 def race(study: Study, say: Language) -> list[Block]:
@@ -36,10 +36,6 @@ def race(study: Study, say: Language) -> list[Block]:
 
 
 def _row(row: ArmResult, say: Language) -> list[str]:
-    if row["error"]:
-        left = say("status.failed")
-    else:
-        left = "-" if row["dropped_in_round"] is None else say("study.round", round=row["dropped_in_round"])
     return [
         name_of(row),
         f"{row['file_bytes']:,.0f}",
@@ -47,7 +43,7 @@ def _row(row: ArmResult, say: Language) -> list[str]:
         str(row["seeds"]),
         "-" if row["last_accuracy"] is None else f"{100 * row['last_accuracy']:.1f}",
         f"{100 * row['within_eps']:.0f} %",
-        left,
+        left_after(row, say) or "-",
     ]
 
 

@@ -89,6 +89,7 @@ def _about_raw(study: Study) -> str:
 
 
 def recommendation(study: Study, say: Language) -> list[Block]:
+    """The setting in four figures, and why it is recommended."""
     pilot, raw, second = study.pilot, study.raw, study.runner_up
     times = f"{study.raw_image_bytes / study.exemplar_bytes:.1f}"
     items = [

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import streamlit as st
 
+from toolkit.advice.contents import AdviceResult
 from toolkit.codecs.spec import expand_grid, short_spec
 from toolkit.data.catalog import load_dataset, short_name, usual_size
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.image_size import WrittenSize, written_size
 from toolkit.foundation.sizes import format_size
+from toolkit.jobs.check import require_fit
 from toolkit.jobs.kinds import request_of
 from toolkit.jobs.listing import list_runs
 from toolkit.memory.budget import budget_bytes
@@ -22,12 +25,13 @@ from toolkit.report.facts import gather_study
 from toolkit.report.figures.study import study_figure
 from toolkit.report.pdf import pdf_of
 from toolkit.runs.folder import RunFolder
+from toolkit.runs.start import start_requests
 from toolkit.study.contents import ArmResult, Decision, StudyResult
 from toolkit.study.estimate import StudyEstimate, estimate_study
 from toolkit.study.plan import StudyChoices
 from toolkit.study.race import EFFORTS
 from toolkit.study.request import StudyRequest, make_study, study_budget
-from toolkit.study.sentences import estimated, grounds, headline, name_of, on_test, to_settle
+from toolkit.study.sentences import all_sentences, estimated, headline, left_after, name_of, to_settle
 from toolkit.study.so_far import look
 from toolkit.study.take_away import bundle_command, snippet
 from toolkit.ui.access import require_allowed_codecs, require_allowed_dataset
@@ -39,10 +43,10 @@ from toolkit.ui.components.jobs import ACTIVE, start_button, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.priority import out_of_turn
+from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _DEVICES = {"microcontroller": "64KiB", "camera": "8MiB", "gateway": "1GiB"}
-_EASIER = {"quick": "usual", "usual": "thorough"}
+_LARGER = {"quick": "usual", "usual": "thorough"}
 """The effort that goes on where one ends: all its pilots are used."""
 
 
@@ -56,8 +60,22 @@ def page() -> None:
     with st.container(border=True):
         request = _form()
         if request is not None:
-            start_button(say("study_page.start"), request, runs_dir, main=True)
+            _start(request, runs_dir)
     _past(runs_dir)
+
+
+def _start(request: StudyRequest, runs_dir: Path) -> None:
+    """The button that starts the study of the form, after a check that its pilots can run."""
+    if not st.button(say("study_page.start"), type="primary", icon=":material/play_arrow:"):
+        return
+    try:
+        with st.spinner(say("pilot.checking")), out_of_turn():
+            require_fit([request], runs_dir)
+        at_full_priority(lambda: start_requests([request], runs_dir))
+    except (UsageError, WorkError) as error:
+        st.error(plain(one_line(error)), icon=":material/error:")
+        return
+    st.rerun()
 
 
 def _form() -> StudyRequest | None:
@@ -205,7 +223,11 @@ def _so_far(request: StudyRequest, runs_dir: Path) -> None:
                 say("runs.doing", what=progress["what"], done=f"{progress['done']:,}", total=f"{progress['total']:,}")
             )
         return
-    so_far = look(request.plan, runs_dir, advice)  # type: ignore[arg-type]  # advice gives more than a probe
+    try:
+        so_far = look(request.plan, runs_dir, cast(AdviceResult, advice))
+    except (UsageError, WorkError) as error:
+        st.error(plain(one_line(error)), icon=":material/error:")
+        return
     if so_far.decision is not None:
         st.info(headline(so_far.decision).said(say), icon=":material/hourglass_top:")
     else:
@@ -219,11 +241,13 @@ def _decided(run: RunFolder, request: StudyRequest, runs_dir: Path) -> None:
     assert result is not None
     decision = result["decision"]
     st.success(headline(decision).said(say), icon=":material/check_circle:")
-    sentences = [*grounds(decision), *on_test(result)]
+    settle = to_settle(decision)
+    told = {str(headline(decision)), *([] if settle is None else [str(settle)])}
+    sentences = [one for one in all_sentences(result) if str(one) not in told]
     st.markdown("\n".join(f"- {one.said(say)}" for one in sentences))
-    if (settle := to_settle(decision)) is not None:
+    if settle is not None:
         st.markdown(settle.said(say))
-        if (more := _EASIER.get(request.choices.effort)) is not None:
+        if (more := _LARGER.get(request.choices.effort)) is not None:
             larger = StudyRequest(request.config, StudyChoices(**vars(request.choices) | {"effort": more}))
             start_button(say("study_page.settle", effort=say(f"study_page.{more}_name")), larger, runs_dir)
     _chart(result["arms"], decision, run.name)
@@ -254,7 +278,7 @@ def _chart(arms: list[ArmResult], decision: Decision | None, key: str) -> None:
             "seeds": row["seeds"],
             "accuracy": None if row["last_accuracy"] is None else 100 * row["last_accuracy"],
             "near": 100 * row["within_eps"],
-            "left": row["error"] or _left(row),
+            "left": left_after(row, current()),
         }
         for row in started
     ]
@@ -280,10 +304,6 @@ def _place(rows: list[ArmResult], decision: Decision) -> int | None:
     return next((n for n, row in enumerate(rows) if (row["codec"], row["align"]) == wanted), None)
 
 
-def _left(row: ArmResult) -> str | None:
-    return None if row["dropped_in_round"] is None else say("study.round", round=row["dropped_in_round"])
-
-
 def _take_away(run: RunFolder, result: StudyResult) -> None:
     """The PDF, the memory and a snippet for one's own training."""
     st.subheader(say("study_page.take_away"), anchor=False)
@@ -307,5 +327,6 @@ def _take_away(run: RunFolder, result: StudyResult) -> None:
     if (packing := bundle_command(result)) is not None:
         st.caption(say("study_page.bundle_note"))
         st.code(packing, language="bash", wrap_lines=True)
-    st.caption(say("study_page.snippet_note", setting=short_spec(result["decision"]["codec"])))
-    st.code(snippet(result), language="python")
+    if (text := snippet(result)) is not None:
+        st.caption(say("study_page.snippet_note", setting=short_spec(result["decision"]["codec"])))
+        st.code(text, language="python")
