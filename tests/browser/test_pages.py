@@ -47,7 +47,7 @@ def test_every_page_fits_the_window_and_shows_no_error(
     shown: Server, open_page: Callable[..., Page], width: int, scheme: str
 ) -> None:
     page = open_page(width, color_scheme=scheme)
-    page.goto(f"{shown.url}/data?dataset=demo&size=32")
+    page.goto(f"{shown.url}/?dataset=demo&size=32")
     for name in (*PAGES[1:], PAGES[0]):
         go(page, name)
         settled(page)
@@ -59,7 +59,7 @@ def test_every_page_fits_the_window_and_shows_no_error(
 
 def test_every_chart_and_picture_has_a_description(shown: Server, open_page: Callable[..., Page]) -> None:
     page = open_page()
-    page.goto(f"{shown.url}/data?dataset=demo&size=32")
+    page.goto(f"{shown.url}/?dataset=demo&size=32")
     for name in (*PAGES[1:], PAGES[0]):
         go(page, name)
         settled(page)

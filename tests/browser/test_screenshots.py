@@ -181,8 +181,7 @@ def test_the_pages_of_the_documentation_show_a_study(
     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     budget = f"&budget={study.budget}&pilot_budget={study.budget}"
     setting = f"&setting={study.pilots[-1][0]}" if place == "images" and isinstance(study, Study) else ""
-    address = "" if place == "data" else place
-    page.goto(f"{server.url}/{address}?dataset={study.dataset}&size={study.size}{budget}{setting}")
+    page.goto(f"{server.url}/{place}?dataset={study.dataset}&size={study.size}{budget}{setting}")
     expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=QUICK)
     if last := LAST_DRAWN.get(place, ""):
         expect(page.get_by_test_id("stMain").locator(last).first).to_be_visible(timeout=QUICK)
