@@ -166,6 +166,6 @@ def test_the_app_draws_its_first_page(installed: Installation) -> None:
         "config.set_option('server.address', '127.0.0.1')\n"  # as `recallrate app` does; other addresses are locked
         "page = AppTest.from_file(SCRIPT, default_timeout=120).run()\n"
         "assert not page.exception and not page.error, page\n"
-        "assert [title.value for title in page.title] == ['Data'], page\n"
+        "assert [title.value for title in page.title] == ['Study'], page\n"
     )
     installed.run(installed.python, "-c", script)
