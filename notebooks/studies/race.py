@@ -146,11 +146,12 @@ def raced(problem: Problem, seeds: np.ndarray, order: Sequence[int], kept: Seque
     while wanted := standing(found, order, kept, EFFORTS[effort]).wanted:
         for arm, seed in wanted:
             found.by_seed[arm, seed] = seeds[arm, seed]
-    decision = decide(found, EPS)
+    draws = worth(found)
+    decision = decide(found, EPS, draws)
     assert decision.leader is not None
     ran = np.isfinite(found.by_seed)
     alike = [arm for arm in decision.alike if ran[arm].sum() >= LEAST_SEEDS]
-    mean = worth(found).mean(axis=0).tolist()
+    mean = draws.mean(axis=0).tolist()
     easiest = preferred(alike, arms_of(problem), [1 / one for one in problem.exemplars], mean, EASE, EPS)
     return Raced(decision.leader, easiest, int(ran.sum()), decision.probability)
 

@@ -68,6 +68,7 @@ Seed = Annotated[int, typer.Option(help=_help(choices.Seed), min=0, max=2**32 - 
 Strict = Annotated[bool, typer.Option("--strict", help=_help(choices.Strict))]
 
 
+Slots = Annotated[int, typer.Option(help="concurrent runs; 0 for one per GPU, or one with all CPU threads", min=0)]
 Backend = Annotated[str, typer.Option(help="local: a supervisor on this machine; ray: a Ray cluster")]
 Address = Annotated[
     str | None,

@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Address, Backend, CsvTo, GPUs, JsonTo, Store, Threads, refuse_folder, require_backend
+from toolkit.cli.options import (
+    Address,
+    Backend,
+    CsvTo,
+    GPUs,
+    JsonTo,
+    Slots,
+    Store,
+    Threads,
+    refuse_folder,
+    require_backend,
+)
 from toolkit.cli.requests import options_of, part_of
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir, write_output
@@ -42,9 +53,7 @@ def study(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print the number of pilots and the time, and stop")
     ] = False,
-    slots: Annotated[
-        int, typer.Option(help="concurrent pilots; 0 for one per GPU, or one with all CPU threads", min=0)
-    ] = 0,
+    slots: Slots = 0,
     threads: Threads = 0,
     backend: Backend = "local",
     address: Address = None,

@@ -9,7 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.estimates import show_estimate
-from toolkit.cli.options import Address, Backend, CsvTo, GPUs, JsonTo, Threads, require_backend
+from toolkit.cli.options import Address, Backend, CsvTo, GPUs, JsonTo, Slots, Threads, require_backend
 from toolkit.foundation.errors import WorkError
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.threads import set_threads
@@ -20,9 +20,7 @@ def sweep(
     runs_dir: Annotated[Path | None, typer.Option(help="folder for run folders")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs with estimated hours and bytes")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="queue the runs and return")] = False,
-    slots: Annotated[
-        int, typer.Option(help="concurrent runs; 0 for one per GPU, or one with all CPU threads", min=0)
-    ] = 0,
+    slots: Slots = 0,
     threads: Threads = 0,
     backend: Backend = "local",
     address: Address = None,

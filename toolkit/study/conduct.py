@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -56,11 +57,7 @@ def conduct(plan: StudyPlan, run: RunFolder, reporter: RunReporter, start: Start
     Raises:
         WorkError: the probe failed, a pilot was cancelled, or the time was used up before any arm had two seeds.
     """
-    return _Conductor(plan, run, start or _with_reporter(reporter)).work()
-
-
-def _with_reporter(reporter: RunReporter) -> Start:
-    return lambda runs, runs_dir: in_queue(runs, runs_dir, reporter=reporter)
+    return _Conductor(plan, run, start or partial(in_queue, reporter=reporter)).work()
 
 
 class _Conductor:
@@ -134,7 +131,7 @@ class _Conductor:
 
     def _try_again(self, so_far: SoFar) -> None:
         """Carry out pilots once more that failed before this attempt, since a cause such as a full disk may be gone."""
-        failed = [plan_of.folder(self._runs_dir) for plan_of in so_far.failed()]
+        failed = [pilot.folder(self._runs_dir) for pilot in so_far.failed()]
         if failed:
             self._start(failed, self._runs_dir)
 

@@ -7,10 +7,10 @@ The accuracy of arm a with seed s, in points, is modelled as::
 
 ``seed`` has a flat prior: a seed draws the class order, which all arms share, so that only differences between arms
 count. ``common + own`` is normal with standard deviation ``spread``; what a setting is worth is partly the same under
-its alignments. Lossless arms have an offset and a further deviation of
-their own: what raw pixels cost says little about differences between the others. Arms that mix coded and original
-images lose by it, from nothing to many points, and have a larger ``noise``. The standard deviations are unknown. Their
-priors are wide around what the pilots of six stored problems have (``notebooks/studies/regret.py``), and all is
+its alignments. Lossless arms have an offset and a further deviation of their own: what raw pixels cost says little
+about differences between the others. Arms that mix coded and original images lose by it, from nothing to many points,
+and have a larger ``noise``. The standard deviations are unknown. Their priors are wide around what the pilots of six
+stored problems have (``notebooks/studies/regret.py``), and all is
 integrated over a grid of their values, so that two seeds do not pass for certainty. There, aligned lossy settings
 differed by 0 to 1.3 points beyond noise, and the probe's order was worth nothing among them, so ``slope`` has mean 0.
 

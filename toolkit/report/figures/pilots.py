@@ -12,6 +12,7 @@ from toolkit.language.catalogue import ENGLISH, Language
 from toolkit.pilots.contents import PilotSummary
 from toolkit.pilots.results import keeps_exemplars, lossless_references, setting_name, stands_for_raw, storage_of
 from toolkit.report.figures.style import (
+    ALIGN_SYMBOLS,
     DOTTED,
     OTHER,
     RULE,
@@ -33,7 +34,6 @@ ACCURACIES = (
 )
 STORAGES = ("memory_bytes", "exemplar_bytes", "exemplars_per_class")
 CURVES = ("all_classes", "first_classes", "forgetting")
-_ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
 
 
 def accuracy_figure(
@@ -82,7 +82,7 @@ def accuracy_figure(
             line={"color": colours[families[members[0]]], "width": 1.5},
             marker={
                 "size": 12,
-                "symbol": _ALIGN_SYMBOLS[pilots[members[0]]["align"]] if keeps_exemplars(pilots[members[0]]) else "x",
+                "symbol": ALIGN_SYMBOLS[pilots[members[0]]["align"]] if keeps_exemplars(pilots[members[0]]) else "x",
             },
             hovertemplate=f"<b>{as_text(name)}</b><br>"
             + say(f"metric.{metric}")

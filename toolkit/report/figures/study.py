@@ -8,11 +8,10 @@ import plotly.graph_objects as go
 
 from toolkit.codecs.spec import codec_family, is_raw
 from toolkit.language.catalogue import ENGLISH, Language
-from toolkit.report.figures.style import DOTTED, RULE, as_text, family_colours, logarithmic, style_figure
+from toolkit.report.figures.style import ALIGN_SYMBOLS, DOTTED, RULE, as_text, family_colours, logarithmic, style_figure
 from toolkit.study.contents import ArmResult
 from toolkit.study.sentences import name_of
 
-_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
 _FADED = 0.35
 """Opacity of an arm that was dropped."""
 
@@ -43,7 +42,7 @@ def study_figure(arms: Sequence[ArmResult], chosen: int | None, say: Language = 
             marker={
                 "size": 13,
                 "color": colours[family],
-                "symbol": _SYMBOLS[arm["align"]],
+                "symbol": ALIGN_SYMBOLS[arm["align"]],
                 "opacity": 1.0 if arm["dropped_in_round"] is None else _FADED,
             },
             hovertemplate=f"<b>{as_text(name_of(arm))}</b><br>"

@@ -27,6 +27,8 @@ SERIES_COLOURS = ("#e0662f", "#3b8ed6", "#2fa37c", "#c25fa5", "#c9981f", "#8f6fd
 """For series without a colour of their own, such as runs."""
 GOOD, OTHER, RULE = "#2fa37c", "#c9981f", "#8a949b"
 """For recommended or new values, for values to compare with, and for reference lines."""
+ALIGN_SYMBOLS = {"none": "circle", "train": "square", "both": "diamond"}
+"""Mark of each alignment."""
 SEQUENTIAL = ((0.0, "#2d3047"), (0.5, "#27667b"), (1.0, "#1d9566"))
 """From 0 to 1, dark enough throughout for white text."""
 MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}

@@ -6,6 +6,7 @@ import time
 from typing import NoReturn
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from toolkit.data.catalog import absolute_spec, load_dataset
@@ -13,6 +14,7 @@ from toolkit.data.dataset import ImageDataset
 from toolkit.data.uploads import SUFFIXES, keep_upload
 from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.image_size import WrittenSize, written_size
+from toolkit.foundation.progress import Progress
 from toolkit.ui.access import require_allowed_dataset
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
@@ -112,6 +114,16 @@ def refuse_dataset(reason: str) -> NoReturn:
     st.stop()
 
 
+def progress_in(place: DeltaGenerator) -> Progress:
+    """Shows the progress of opening a dataset, at most fifty times."""
+
+    def show(what: str, done: int, total: int) -> None:
+        if done % max(1, total // 50) == 0:
+            place.progress(done / max(1, total), say("runs.doing", what=what, done=f"{done:,}", total=f"{total:,}"))
+
+    return show
+
+
 def open_dataset() -> ImageDataset:
     """The chosen dataset; if it cannot be opened, the page shows the reason and ends here."""
     try:
@@ -123,14 +135,10 @@ def open_dataset() -> ImageDataset:
         return kept[3]
     place = st.empty()
 
-    def show(what: str, done: int, total: int) -> None:
-        if done % max(1, total // 50) == 0:
-            place.progress(done / max(1, total), say("runs.doing", what=what, done=f"{done:,}", total=f"{total:,}"))
-
     try:
         require_allowed_dataset(spec)
         with st.spinner(say("dataset.opening", spec=spec)), out_of_turn():
-            dataset = load_dataset(spec, size, progress=show)
+            dataset = load_dataset(spec, size, progress=progress_in(place))
     except (UsageError, WorkError) as error:
         place.empty()
         refuse_dataset(one_line(error))

@@ -10,16 +10,17 @@ from typing import Any
 
 import streamlit as st
 
-from toolkit.foundation.errors import WorkError, one_line
+from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.jobs.check import require_fit
 from toolkit.runs import supervision
 from toolkit.runs.contents import Event
 from toolkit.runs.folder import DAMAGED, RunFolder
 from toolkit.runs.request import Request
-from toolkit.runs.start import start_pending
+from toolkit.runs.start import start_pending, start_requests
 from toolkit.ui.components.formats import duration
 from toolkit.ui.components.language import say
 from toolkit.ui.components.plain import plain
-from toolkit.ui.priority import at_full_priority
+from toolkit.ui.priority import at_full_priority, out_of_turn
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
@@ -171,6 +172,21 @@ def start_button(label: str, request: Request, runs_dir: Path, *, main: bool = F
     """A button that queues a request and redraws the page; ``main`` marks the main action of the page."""
     if st.button(label, type="primary" if main else "secondary", icon=":material/play_arrow:"):
         attempt(lambda: at_full_priority(lambda: start_pending([request.folder(runs_dir)], runs_dir)))
+
+
+def start_checked(requests: Sequence[Request], runs_dir: Path) -> list[RunFolder] | None:
+    """Check requests against the images and queue those that are neither finished nor running.
+
+    Returns:
+        The folders that were queued; None if a request is refused, with the reason on the page.
+    """
+    try:
+        with st.spinner(say("pilot.checking")), out_of_turn():
+            require_fit(requests, runs_dir)
+        return at_full_priority(lambda: start_requests(requests, runs_dir))
+    except (UsageError, WorkError) as error:
+        st.error(plain(one_line(error)), icon=":material/error:")
+        return None
 
 
 def attempt(action: Callable[[], object]) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.seeds import parse_seeds
-from toolkit.jobs.check import require_fit
 from toolkit.jobs.listing import list_runs
 from toolkit.jpeg_dl.config import CONTROLS, JPEGConfig, make_jpeg_config
 from toolkit.jpeg_dl.contents import TrainingsSummary
@@ -20,17 +19,15 @@ from toolkit.jpeg_dl.results import Trainings, trainings
 from toolkit.report.figures.jpeg import variants_figure
 from toolkit.report.figures.pilots import loss_figure
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.start import start_requests
 from toolkit.ui.components import formats
 from toolkit.ui.components.choice import choose_addressed
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure
-from toolkit.ui.components.jobs import watch
+from toolkit.ui.components.jobs import start_checked, watch
 from toolkit.ui.components.language import say
 from toolkit.ui.components.outputs import command, downloads
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.trained_tables import show_trained_tables
-from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _INITS = ["sensitivity", "quality=50", "quality=75", "ones", "magnitude", "laplace"]
 _USUAL_CONTROLS = ["standard", "zero-dc"]
@@ -69,13 +66,7 @@ def _form(runs_dir: Path) -> None:
         )
     )
     if st.button(say("jpeg.train"), type="primary", icon=":material/play_arrow:"):
-        try:
-            requests = [JPEGRequest(config, seed) for seed in numbers]
-            with st.spinner(say("pilot.checking")), out_of_turn():
-                require_fit(requests, runs_dir)
-            at_full_priority(lambda: start_requests(requests, runs_dir))
-        except (UsageError, WorkError) as error:
-            st.error(plain(one_line(error)), icon=":material/error:")
+        if start_checked([JPEGRequest(config, seed) for seed in numbers], runs_dir) is None:
             return
         st.session_state["training"] = config.run_name(0)
 

@@ -14,12 +14,11 @@ from toolkit.codecs.spec import with_store
 from toolkit.data.alignment import ALIGNS
 from toolkit.data.dataset import ImageDataset
 from toolkit.data.scenario import default_initial
-from toolkit.foundation.errors import UsageError, WorkError, one_line
+from toolkit.foundation.errors import UsageError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.image_size import WrittenSize
 from toolkit.foundation.seeds import parse_seeds
 from toolkit.foundation.sizes import format_size
-from toolkit.jobs.check import require_fit
 from toolkit.jobs.kinds import newest_probe
 from toolkit.jobs.listing import list_runs
 from toolkit.memory.budget import budget_bytes
@@ -30,7 +29,6 @@ from toolkit.pilots.request import PilotRequest
 from toolkit.pilots.results import Comparison, accuracy_so_far, comparisons, losses_so_far
 from toolkit.report.figures.pilots import loss_figure, stage_figure
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.start import start_requests
 from toolkit.training.network_spec import (
     CIFAR_RESNETS,
     PRETRAINED,
@@ -44,14 +42,13 @@ from toolkit.ui.components.budget import budget_field
 from toolkit.ui.components.datasets import chosen, open_dataset
 from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.history import show_history
-from toolkit.ui.components.jobs import watch
+from toolkit.ui.components.jobs import start_checked, watch
 from toolkit.ui.components.language import say
 from toolkit.ui.components.method_form import choose_method
 from toolkit.ui.components.outputs import command, next_page
 from toolkit.ui.components.plain import plain
 from toolkit.ui.components.run_detail import run_name
 from toolkit.ui.components.stored import stored_field
-from toolkit.ui.priority import at_full_priority, out_of_turn
 
 _FEATURES = ["features:bits=4", "features:bits=8"]
 _USUAL = ["raw", "png", "jxl:lossless=yes", "jpeg:quality=10", "jpeg:quality=50", "jpeg:quality=90", "webp:quality=50"]
@@ -293,14 +290,7 @@ def _start(planned: list[PilotRequest], dataset: ImageDataset, runs_dir: Path) -
     )
     if not st.button(say("pilot.start"), type="primary", icon=":material/play_arrow:"):
         return
-    try:
-        with st.spinner(say("pilot.checking")), out_of_turn():
-            require_fit(planned, runs_dir)
-        started = at_full_priority(lambda: start_requests(planned, runs_dir))
-    except (UsageError, WorkError) as error:
-        st.error(plain(one_line(error)), icon=":material/error:")
-        return
-    if not started:
+    if start_checked(planned, runs_dir) == []:
         st.success(say("pilot.all_done"), icon=":material/check:")
 
 

@@ -15,7 +15,6 @@ from toolkit.foundation.errors import UsageError, WorkError, one_line
 from toolkit.foundation.files import default_runs_dir
 from toolkit.foundation.image_size import WrittenSize, written_size
 from toolkit.foundation.sizes import format_size
-from toolkit.jobs.check import require_fit
 from toolkit.jobs.kinds import request_of
 from toolkit.jobs.listing import list_runs
 from toolkit.memory.budget import budget_bytes
@@ -25,7 +24,6 @@ from toolkit.report.facts import gather_study
 from toolkit.report.figures.study import study_figure
 from toolkit.report.pdf import pdf_of
 from toolkit.runs.folder import RunFolder
-from toolkit.runs.start import start_requests
 from toolkit.study.contents import ArmResult, Decision, StudyResult
 from toolkit.study.estimate import StudyEstimate, estimate_study
 from toolkit.study.plan import StudyChoices
@@ -36,14 +34,14 @@ from toolkit.study.so_far import look
 from toolkit.study.take_away import bundle_command, snippet
 from toolkit.ui.access import require_allowed_codecs, require_allowed_dataset
 from toolkit.ui.components.choice import choose, choose_addressed
-from toolkit.ui.components.datasets import chosen_spec, refuse_dataset
+from toolkit.ui.components.datasets import chosen_spec, progress_in, refuse_dataset
 from toolkit.ui.components.figures import draw_figure
 from toolkit.ui.components.formats import duration
-from toolkit.ui.components.jobs import ACTIVE, start_button, watch
+from toolkit.ui.components.jobs import ACTIVE, start_button, start_checked, watch
 from toolkit.ui.components.language import current, say
 from toolkit.ui.components.outputs import command, downloads, next_page
 from toolkit.ui.components.plain import plain
-from toolkit.ui.priority import at_full_priority, out_of_turn
+from toolkit.ui.priority import out_of_turn
 
 _DEVICES = {"microcontroller": "64KiB", "camera": "8MiB", "gateway": "1GiB"}
 _LARGER = {"quick": "usual", "usual": "thorough"}
@@ -66,16 +64,9 @@ def page() -> None:
 
 def _start(request: StudyRequest, runs_dir: Path) -> None:
     """The button that starts the study of the form, after a check that its pilots can run."""
-    if not st.button(say("study_page.start"), type="primary", icon=":material/play_arrow:"):
-        return
-    try:
-        with st.spinner(say("pilot.checking")), out_of_turn():
-            require_fit([request], runs_dir)
-        at_full_priority(lambda: start_requests([request], runs_dir))
-    except (UsageError, WorkError) as error:
-        st.error(plain(one_line(error)), icon=":material/error:")
-        return
-    st.rerun()
+    asked = st.button(say("study_page.start"), type="primary", icon=":material/play_arrow:")
+    if asked and start_checked([request], runs_dir) is not None:
+        st.rerun()
 
 
 def _form() -> StudyRequest | None:
@@ -157,12 +148,10 @@ def _made(
     """
     place = st.empty()
 
-    def show(what: str, done: int, total: int) -> None:
-        if done % max(1, total // 50) == 0:
-            place.progress(done / max(1, total), say("runs.doing", what=what, done=f"{done:,}", total=f"{total:,}"))
-
     with st.spinner(say("dataset.opening", spec=spec)), out_of_turn():
-        request = make_study(spec, size, budget, choices=StudyChoices(codecs=grid, effort=effort), progress=show)
+        request = make_study(
+            spec, size, budget, choices=StudyChoices(codecs=grid, effort=effort), progress=progress_in(place)
+        )
         dataset = load_dataset(spec, size)
         budget_bytes(budget, len(dataset.class_names), dataset.raw_image_bytes)
         estimate = estimate_study(request)
